@@ -1,0 +1,1 @@
+"""Mainstem's storage engine."""

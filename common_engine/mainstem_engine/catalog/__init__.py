@@ -1,0 +1,1 @@
+"""Databases, templates, devices and tags."""

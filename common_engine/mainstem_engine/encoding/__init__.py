@@ -1,0 +1,1 @@
+"""How one column of one block becomes bytes and back."""

@@ -1,0 +1,139 @@
+"""Errors of the engine.
+
+MainstemError
+├── EngineError
+│   ├── LockedError          (OSError)     another process owns the data directory
+│   ├── LogFailedError       (OSError)     a write or fsync of the log failed: final
+│   ├── CorruptionError      (ValueError)  a file's checksum, magic or structure is wrong
+│   ├── ClosedError          (RuntimeError)
+│   ├── OverloadedError      (RuntimeError) a bound was reached: slow down and try again
+│   ├── SchemaError          (ValueError)  a definition, name, path or type that cannot be used
+│   │   └── NotFoundError    (LookupError) an unknown database, template, device or measurement
+│   ├── OutOfRangeError      (ValueError)  a time or value that the type cannot hold
+│   └── SqlError             (ValueError)  a statement that cannot be run
+│       ├── SqlSyntaxError
+│       ├── SqlUnsupportedError
+│       ├── SqlTimeoutError  (TimeoutError)
+│       └── SqlLimitError                  the statement ran into a memory, row or size bound
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class MainstemError(Exception):
+    """The root of every error of this distribution. ``code`` is the stable name on the wire."""
+
+    code = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}; {hint}")
+        self.message = message
+        self.field = field
+        self.hint = hint
+
+
+class EngineError(MainstemError):
+    """The root of the engine's errors."""
+
+
+class LockedError(EngineError, OSError):
+    """Another process owns the data directory; ``pid`` and ``url`` say which."""
+
+    code = "LOCKED"
+
+    def __init__(self, path: Path, pid: int | None, url: str | None) -> None:
+        owner = f"process {pid}" if pid is not None else "another process"
+        where = f" at {url}" if url else ""
+        super().__init__(
+            f"{path} is in use by {owner}{where}",
+            hint="ask that process, or stop it first",
+        )
+        self.path = path
+        self.pid = pid
+        self.url = url
+
+
+class LogFailedError(EngineError, OSError):
+    """A write or fsync of the log failed. Nothing after it is acknowledged; re-open to recover."""
+
+    code = "LOG_FAILED"
+
+
+class CorruptionError(EngineError, ValueError):
+    """Bytes on disk are not what was written. ``path`` and ``offset`` name the place."""
+
+    code = "CORRUPT"
+
+    def __init__(self, path: Path | str, offset: int, problem: str) -> None:
+        super().__init__(
+            f"{path} at byte {offset}: {problem}", hint="run `mainstem db stats` on the directory"
+        )
+        self.path = path
+        self.offset = offset
+        self.problem = problem
+
+
+class ClosedError(EngineError, RuntimeError):
+    """The engine or log is closed."""
+
+    code = "CLOSED"
+
+
+class OverloadedError(EngineError, RuntimeError):
+    """A bound was reached; the caller may retry after ``retry_after_s`` seconds."""
+
+    code = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, hint=f"retry after {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+class SchemaError(EngineError, ValueError):
+    """A definition, name, path or type that cannot be used."""
+
+    code = "SCHEMA"
+
+
+class NotFoundError(SchemaError, LookupError):
+    """An unknown database, template, device or measurement."""
+
+    code = "NOT_FOUND"
+
+
+class OutOfRangeError(EngineError, ValueError):
+    """A time or value that the type or precision cannot hold."""
+
+    code = "OUT_OF_RANGE"
+
+
+class SqlError(EngineError, ValueError):
+    """A statement that cannot be run."""
+
+    code = "SQL"
+
+
+class SqlSyntaxError(SqlError):
+    """The statement does not parse; the message names line and column."""
+
+    code = "SQL_SYNTAX"
+
+
+class SqlUnsupportedError(SqlError):
+    """The statement parses but is not supported; the hint names what is."""
+
+    code = "SQL_UNSUPPORTED"
+
+
+class SqlTimeoutError(SqlError, TimeoutError):
+    """The statement ran longer than its limit."""
+
+    code = "SQL_TIMEOUT"
+
+
+class SqlLimitError(SqlError):
+    """The statement ran into a memory, row or size bound."""
+
+    code = "SQL_LIMIT"

@@ -1,0 +1,1 @@
+"""The log: durable, ordered, chained. Everything else is derived from it."""

@@ -1,0 +1,70 @@
+"""Options of an engine: per field the unit, the default, and what goes wrong at the extremes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mainstem_engine.errors import SchemaError
+
+MIB = 1 << 20
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """When a write counts as durable.
+
+    ``always``: after fdatasync (default). ``interval:100ms``: acknowledged at once, synced every
+    100 ms; a power cut may lose that long. ``os``: the operating system decides when.
+    """
+
+    mode: str = "always"
+    interval_ns: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Durability:
+        """``always``, ``os`` or ``interval:<n>ms``. Raises SchemaError otherwise."""
+        if text in ("always", "os"):
+            return cls(text)
+        head, _, tail = text.partition(":")
+        if head == "interval" and tail.endswith("ms") and tail[:-2].isdigit() and int(tail[:-2]):
+            return cls("interval", int(tail[:-2]) * _NS_PER_MS)
+        raise SchemaError(
+            f"durability {text!r} is unknown", hint="use always, interval:100ms or os"
+        )
+
+    def __str__(self) -> str:
+        if self.mode == "interval":
+            return f"interval:{self.interval_ns // _NS_PER_MS}ms"
+        return self.mode
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine is run. Every field may be left out."""
+
+    durability: str = "always"
+    """See Durability. Anything but ``always`` may lose acknowledged rows at a power cut."""
+
+    memory_limit_bytes: int = 256 * MIB
+    """What head, log queue and compaction may hold; writers are slowed when it is reached."""
+
+    flush_every_ns: int = 60 * 1_000_000_000
+    """Rows reach a part at the latest after this long. 0: only by size or by flush()."""
+
+    flush_bytes: int = 64 * MIB
+    """A head of this size is flushed at once."""
+
+    log_segment_bytes: int = 64 * MIB
+    """A new log segment is opened beyond this size; released space comes in these units."""
+
+    block_rows: int = 4096
+    """Rows of one device in one block of a part, at most."""
+
+    background: bool = True
+    """False: no background thread; the caller runs flush() and compact() itself (tests)."""
+
+    clock: Callable[[], int] = time.time_ns
+    """Wall clock in ns since the epoch."""

@@ -1,0 +1,1 @@
+"""Immutable files of sorted rows, and the list that says which exist."""

@@ -1,0 +1,1 @@
+"""The SQL front end: our dialect in, engine scans and DuckDB behind."""

@@ -1,0 +1,1 @@
+"""The workshop edge: collect, decode, preprocess, store, forward."""

@@ -1,0 +1,1 @@
+"""The group: the whole organisation."""

@@ -1,0 +1,1 @@
+"""Topology YAML to typed configuration."""

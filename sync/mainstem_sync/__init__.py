@@ -1,0 +1,1 @@
+"""The federation protocol between a child tier and its parent."""

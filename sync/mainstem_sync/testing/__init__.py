@@ -1,0 +1,1 @@
+"""In-memory twins of the network for testing the protocol without a socket."""
