@@ -1,0 +1,83 @@
+# Every target sets up .venv by itself. `make demo` and `make test` are all that a newcomer needs.
+#   make demo ARGS="--seconds 60"     the example factory
+#   make test ARGS="-k log"           the tests
+# PYTHON=python3.12 chooses the interpreter (3.11 or newer).
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-ready
+DEV := $(VENV)/.dev-ready
+# The first interpreter that is new enough and really runs (a version manager's shim may not).
+FIND_PYTHON := for p in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done
+
+.PHONY: help demo test lint types bench docs nightly wheel constraints clean
+
+help:
+	@echo "make demo     run the example factory          (ARGS=\"--seconds 60\")"
+	@echo "make test     run the tests                    (ARGS=\"-k log\")"
+	@echo "make lint     formatting, lint, import layers"
+	@echo "make types    mypy --strict"
+	@echo "make docs     check links, examples and figures of the documentation"
+	@echo "make bench    run a benchmark                  (ARGS=\"mqtt\")"
+	@echo "make wheel    build the wheel and try it outside the checkout"
+	@echo "make nightly  the long versions of the tests"
+
+$(BIN)/python:
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+	  echo "Mainstem needs Python 3.11 or newer. On Debian: apt-get install python3 python3-venv" >&2; exit 2; fi; \
+	if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "$$python cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 2; fi; \
+	"$$python" -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) (the first time takes a minute or two)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev
+	@touch $@
+
+demo: $(RUNTIME)
+	@$(BIN)/mainstem demo $(ARGS)
+
+# Brokers and browsers come from the system; what is missing is skipped here and must not be in CI.
+test: $(DEV)
+	$(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(DEV)
+	$(BIN)/mypy
+
+bench: $(RUNTIME)
+	$(BIN)/mainstem bench $(ARGS)
+
+docs: $(DEV)
+	$(BIN)/python -m pytest tests/docs $(ARGS)
+
+wheel: $(DEV)
+	$(BIN)/python tests/wheel_check.py $(ARGS)
+
+nightly: $(DEV)
+	MAINSTEM_NIGHTLY=1 $(BIN)/python -m pytest $(ARGS)
+
+# Renews the pins: latest versions that pyproject.toml allows, no registry addresses.
+constraints: $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --upgrade --editable . --group dev
+	@sed -n '1,2p' constraints.txt > constraints.new
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools)=' >> constraints.new
+	@mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
