@@ -1,4 +1,4 @@
-"""House rules that a machine can check: layout, sizes, banned calls, where the system is touched."""
+"""House rules that a machine can check: layout, sizes, banned calls, system access in one place."""
 
 from __future__ import annotations
 
