@@ -1,0 +1,308 @@
+"""The topology as frozen structs: what each key is called, its kind, its default and what it means.
+
+The loader and the JSON Schema are both derived from these classes, so this file is the one place
+where a key is added. A field's YAML key is its name, or the ``name=`` given to ``field``.
+Where a list is expected, a single value stands for a list of one.
+
+Times and durations are nanoseconds, sizes bytes, rates bits per second; files are absolute paths.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Struct, field
+
+from mainstem_engine.model import ColumnType
+from mainstem_node.config.kinds import (
+    COMPRESSION,
+    DAYS,
+    DURABILITY,
+    ENCODING,
+    TIME_OF_DAY,
+    TYPE,
+    DevicePath,
+    DurationNs,
+    FilePath,
+    HttpUrl,
+    ListenAddress,
+    MqttUrl,
+    Name,
+    RateBits,
+    SecretText,
+    SizeBytes,
+    StampNs,
+    Text,
+    Zone,
+)
+
+MIB = 1 << 20
+SECOND_NS = 1_000_000_000
+DAY_NS = 86_400 * SECOND_NS
+
+
+class MeasurementConfig(Struct, frozen=True, kw_only=True):
+    """One measurement. value * scale + offset is in `source_unit`, then converted to `unit`."""
+
+    type: Annotated[ColumnType, TYPE]
+    unit: Text | None = None
+    source: Text | None = field(default=None, name="from")
+    """The name in the payload; default the measurement's own name."""
+    source_unit: Text | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    encoding: Annotated[str, ENCODING] = "AUTO"
+    compression: Annotated[str, COMPRESSION] = "AUTO"
+    range: tuple[float | None, float | None] | None = None
+    """[low, high], both included; null leaves a side open. Values outside are quarantined."""
+    deadband: float | None = None
+    """Values that differ from the last kept one by less are filtered."""
+    kind: Literal["gauge", "counter"] = "gauge"
+    rollover: int | None = None
+    """A counter starts again at 0 after reaching this value."""
+
+
+class TemplateConfig(Struct, frozen=True, kw_only=True):
+    """A template (super table): the schema of many equal devices."""
+
+    tags: dict[Name, Annotated[ColumnType, TYPE]] = {}
+    measurements: dict[Name, MeasurementConfig]
+    expect_every: DurationNs | None = None
+    """A device that is silent for longer may be reported missing; default: nobody can be."""
+    keep: DurationNs | None = None
+
+
+class ParentConfig(Struct, frozen=True, kw_only=True):
+    """Where this node delivers to."""
+
+    node: Name | None = None
+    url: tuple[HttpUrl, ...] = ()
+    """The first reachable one is used; default: the address of `node` in this file."""
+    token_file: FilePath | None = None
+    """The long-lived link credential; default secrets/<id>."""
+    ca: FilePath | None = None
+    """The CA of an https parent; default the system's."""
+    cert: FilePath | None = None
+    key: FilePath | None = None
+    """The certificate and key shown to a parent that asks for one (`tls.client_ca` there)."""
+
+
+class StorageConfig(Struct, frozen=True, kw_only=True):
+    """How the engine keeps rows."""
+
+    durability: Annotated[str, DURABILITY] = "always"
+    memory_limit: SizeBytes = 256 * MIB
+    flush_every: DurationNs = 60 * SECOND_NS
+    flush_bytes: SizeBytes = 64 * MIB
+    vnodes: int = 1
+
+
+class DatabaseConfig(Struct, frozen=True, kw_only=True):
+    """A database: retention, partition length and time precision below one path."""
+
+    keep: DurationNs | None = None
+    duration: DurationNs = 10 * DAY_NS
+    precision: Literal["ms", "us", "ns"] = "ms"
+
+
+class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
+    """Where a payload has its time. Default: ts, timestamp or time, else the arrival time."""
+
+    field: Text | None = None
+    unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    zone: Zone | None = None
+    """For times written without a zone; without it such rows are quarantined."""
+    source: Literal["auto", "payload", "arrival"] = "auto"
+    """payload: a row without a time is quarantined. arrival: the payload's time is not used."""
+
+
+class SubscriptionConfig(Struct, frozen=True, kw_only=True):
+    """One topic filter and what its messages become."""
+
+    topic: Text
+    codec: Literal["json"] = "json"
+    template: Name
+    device: Text
+    """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in."""
+    tags: dict[Name, Text] = {}
+    time: PayloadTimeConfig = PayloadTimeConfig()
+    auto_create: bool = True
+
+
+class ClientTlsConfig(Struct, frozen=True, kw_only=True):
+    """TLS towards a broker. Without `ca` the system's authorities are used."""
+
+    ca: FilePath | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
+
+
+class MqttCollectorConfig(Struct, frozen=True, kw_only=True):
+    """An MQTT client with a persistent session; messages are acknowledged when durable."""
+
+    type: Literal["mqtt"]
+    url: MqttUrl
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    qos: Literal[0, 1, 2] = 1
+    subscriptions: tuple[SubscriptionConfig, ...]
+    client_id: Text | None = None
+    """Default mainstem-<node id>: fixed, because the broker keeps the session under this name."""
+    username: Text | None = None
+    password: SecretText | None = None
+    keepalive: DurationNs = 30 * SECOND_NS
+    in_flight: int = 5000
+    """Messages taken but not yet acknowledged (MQTT 5 Receive Maximum)."""
+    queue_bytes: SizeBytes = 32 * MIB
+    """Payload bytes between the network thread and the decoder; beyond it reading stops."""
+    message_limit: SizeBytes = 1 * MIB
+    """A larger message is quarantined, counted and acknowledged."""
+    tls: ClientTlsConfig = ClientTlsConfig()
+
+
+CollectorConfig = MqttCollectorConfig
+"""Every kind of collector; a union when there is a second one."""
+
+
+class ClockConfig(Struct, frozen=True, kw_only=True):
+    """Collectors quarantine stamps before `past` or later than `future` from now."""
+
+    past: StampNs = 946_684_800 * SECOND_NS
+    future: DurationNs = 300 * SECOND_NS
+
+
+class RollupConfig(Struct, frozen=True, kw_only=True):
+    """Continuous rollups of one template; each `every` is a table T_<every>."""
+
+    template: Name
+    every: tuple[DurationNs, ...]
+    lateness: DurationNs = 30 * SECOND_NS
+    keep: dict[DurationNs, DurationNs] = {}
+
+
+class ExportConfig(Struct, frozen=True, kw_only=True):
+    """One table that the parent receives: the template itself (raw) or T_<every> (rollup)."""
+
+    template: Name
+    mode: Literal["raw", "rollup"]
+    every: DurationNs | None = None
+    under: DevicePath | None = None
+
+
+class IntakeConfig(Struct, frozen=True, kw_only=True):
+    """Bounds on what data may create."""
+
+    auto_template: bool | None = None
+    """Line protocol may make templates; default true at an edge, else false."""
+    max_new_devices_per_minute: int = 1000
+
+
+class DiskConfig(Struct, frozen=True, kw_only=True):
+    """How much disk the node may use, and what gives way."""
+
+    limit: SizeBytes | None = None
+    when_full: Literal["degrade", "reject"] = "degrade"
+
+
+class LinkWindowConfig(Struct, frozen=True, kw_only=True):
+    """Another limit at certain hours; `limit: 0bit/s` is silence."""
+
+    days: Annotated[str, DAYS] = "mon-sun"
+    start: Annotated[str, TIME_OF_DAY] = field(name="from")
+    end: Annotated[str, TIME_OF_DAY] = field(name="to")
+    zone: Zone = "UTC"
+    limit: RateBits
+
+
+class LinkConfig(Struct, frozen=True, kw_only=True):
+    """The budget of the link to the parent."""
+
+    limit: RateBits | None = None
+    windows: tuple[LinkWindowConfig, ...] = ()
+
+
+class TlsConfig(Struct, frozen=True, kw_only=True):
+    """TLS of the listener. With `client_ca` every client must show a certificate of it."""
+
+    cert: FilePath
+    key: FilePath
+    client_ca: FilePath | None = None
+
+
+class AuthConfig(Struct, frozen=True, kw_only=True):
+    """`loopback: open`: no credential from this machine itself; only for trying out."""
+
+    loopback: Literal["open", "closed"] = "closed"
+
+
+class LogsConfig(Struct, frozen=True, kw_only=True):
+    """What the process writes to stderr. `auto` is text on a terminal, else JSON lines."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class NodeConfig(Struct, frozen=True, kw_only=True):
+    """One node."""
+
+    id: Name
+    tier: Literal["edge", "platform", "group"]
+    listen: ListenAddress
+    data_dir: FilePath
+    parent: ParentConfig | None = None
+    paths: tuple[DevicePath, ...] = ()
+    """What this node owns; longest match wins. Empty: what no child owns."""
+    storage: StorageConfig = StorageConfig()
+    databases: dict[DevicePath, DatabaseConfig] = {}
+    collectors: tuple[CollectorConfig, ...] = ()
+    clock: ClockConfig = ClockConfig()
+    rollups: tuple[RollupConfig, ...] = ()
+    export: tuple[ExportConfig, ...] = ()
+    hold: Literal["durable@parent", "verified@parent", "verified@group"] = "verified@parent"
+    intake: IntakeConfig = IntakeConfig()
+    disk: DiskConfig = DiskConfig()
+    link: LinkConfig = LinkConfig()
+    tls: TlsConfig | None = None
+    auth: AuthConfig = AuthConfig()
+    logs: LogsConfig = LogsConfig()
+
+    @property
+    def url(self) -> str:
+        """Where this node answers, as seen from its own machine when it listens everywhere."""
+        scheme = "http" if self.tls is None else "https"
+        listen = self.listen
+        return (
+            f"{scheme}://127.0.0.1:{listen.port}" if listen.is_wildcard else f"{scheme}://{listen}"
+        )
+
+    @property
+    def auth_open(self) -> bool:
+        """True when requests from this machine need no credential."""
+        return self.auth.loopback == "open" and self.listen.is_loopback
+
+
+class Topology(Struct, frozen=True, kw_only=True):
+    """A whole topology file. ``file`` and ``base_dir`` are absolute."""
+
+    federation: Name = "mainstem"
+    templates: dict[Name, TemplateConfig] = {}
+    nodes: tuple[NodeConfig, ...]
+    file: Path = Path()
+    base_dir: Path = Path()
+    written: tuple[str, ...] = ()
+    """Every key that stands in the file, such as ``nodes[0].disk.limit``."""
+
+    def node(self, node_id: str) -> NodeConfig:
+        """The node of that id. Raises KeyError naming the ids there are."""
+        for node in self.nodes:
+            if node.id == node_id:
+                return node
+        raise KeyError(f"no node {node_id!r}; the file has {', '.join(n.id for n in self.nodes)}")
+
+    def children(self, node_id: str) -> tuple[NodeConfig, ...]:
+        """The nodes of this file whose parent is ``node_id``."""
+        return tuple(n for n in self.nodes if n.parent is not None and n.parent.node == node_id)
+
+
+DERIVED_FIELDS = frozenset({"file", "base_dir", "written"})
+"""Fields of Topology that the loader fills in; not keys of the file."""
