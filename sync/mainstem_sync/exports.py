@@ -1,0 +1,81 @@
+"""Which tables a node sends to its parent.
+
+1. A rule names a whole table: ``raw`` the template's own, ``rollup`` the table ``T_<every>``.
+2. ``under`` limits a rule to devices at or below a path. Single measurements are never chosen.
+3. A table without a rule stays here. Its records are sent as *covered*, so that the parent's
+   range set has no holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mainstem_sync.errors import ExportError
+
+RAW = "raw"
+ROLLUP = "rollup"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One export rule.
+
+    ``template``: name of the template. ``mode``: ``raw`` or ``rollup``. ``every``: name of the
+    window (``1m``), for ``rollup`` only. ``under``: device path prefix, or None for all devices.
+    """
+
+    template: str
+    mode: str = RAW
+    every: str | None = None
+    under: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in (RAW, ROLLUP):
+            raise ExportError(
+                f"export mode {self.mode!r} of {self.template} is unknown", hint="use raw or rollup"
+            )
+        if (self.mode == ROLLUP) != (self.every is not None):
+            raise ExportError(
+                f"export of {self.template}: a window belongs to mode rollup, and only there",
+                hint="write {mode: rollup, every: 1m} or {mode: raw}",
+            )
+
+    @property
+    def table(self) -> str:
+        """The table that the rule sends."""
+        return self.template if self.every is None else f"{self.template}_{self.every}"
+
+
+class ExportPolicy:
+    """All rules of a node. Immutable; table names are compared without case."""
+
+    def __init__(self, exports: Iterable[Export]) -> None:
+        self.exports = tuple(exports)
+        self._prefixes: dict[str, tuple[str, ...] | None] = {}
+        for rule in self.exports:
+            key = rule.table.casefold()
+            known = self._prefixes.get(key, ())
+            if rule.under is None or known is None:
+                self._prefixes[key] = None  # one rule for all devices makes the others superfluous
+            else:
+                self._prefixes[key] = (*known, rule.under)
+        self._bases = frozenset(rule.template.casefold() for rule in self.exports)
+
+    def sends(self, table: str) -> bool:
+        """True if some rows of the table are sent."""
+        return table.casefold() in self._prefixes
+
+    def sends_schema(self, table: str) -> bool:
+        """True if the parent needs template and devices: the table or a rollup of it is sent."""
+        key = table.casefold()
+        return key in self._prefixes or key in self._bases
+
+    def prefixes(self, table: str) -> tuple[str, ...] | None:
+        """The paths below which rows of a sent table go up; None: all of them."""
+        return self._prefixes[table.casefold()]
+
+
+def is_below(path: str, prefixes: Sequence[str]) -> bool:
+    """True if ``path`` is one of ``prefixes`` or lies below one (whole path elements)."""
+    return any(path == prefix or path.startswith(f"{prefix}.") for prefix in prefixes)
