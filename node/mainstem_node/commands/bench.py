@@ -1,0 +1,62 @@
+"""``mainstem bench``: runs the benchmark programme of a checkout.
+
+Benchmarks need the checkout's ``benchmarks/`` folder, which does not travel in the wheel: figures
+are only worth something together with the sources that they measured.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mainstem_node.commands.terminal import USAGE, fail, result
+
+
+def bench(
+    name: Annotated[
+        str | None, typer.Argument(help="Which one; without it they are listed.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A short run that only shows it works.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Run a benchmark (needs a checkout)."""
+    folder = benchmarks_folder()
+    if folder is None:
+        fail("benchmarks need a checkout of the sources",
+             "clone the repository and run `make bench` there", USAGE)  # fmt: skip
+    known = {path.stem: path for path in sorted(folder.glob("*.py")) if is_benchmark(path)}
+    if name is None:
+        for stem, path in known.items():
+            result(f"{stem:<8} {headline(path)}")
+        return
+    if name not in known:
+        fail(f"there is no benchmark {name!r}", f"there are {', '.join(known)}", USAGE)
+    options = [*(["--quick"] if quick else []), *(["--json"] if as_json else [])]
+    # A process of its own: the memory of this one would be part of the figures.
+    ended = subprocess.run([sys.executable, str(known[name]), *options], check=False)
+    raise typer.Exit(ended.returncode)
+
+
+def benchmarks_folder() -> Path | None:
+    """``benchmarks/`` of the checkout that this package, or the working directory, belongs to."""
+    for root in (Path(__file__).resolve().parents[3], Path.cwd()):
+        folder = root / "benchmarks"
+        if (folder / "mqtt.py").is_file():
+            return folder
+    return None
+
+
+def is_benchmark(path: Path) -> bool:
+    """A benchmark has an entry point; the files beside it are what benchmarks share."""
+    return "\ndef main(" in path.read_text(encoding="utf-8")
+
+
+def headline(path: Path) -> str:
+    """The first line of the file's docstring."""
+    return path.read_text(encoding="utf-8").partition('"""')[2].partition("\n")[0]
