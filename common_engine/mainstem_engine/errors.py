@@ -4,6 +4,7 @@ MainstemError
 ├── EngineError
 │   ├── LockedError          (OSError)     another process owns the data directory
 │   ├── LogFailedError       (OSError)     a write or fsync of the log failed: final
+│   ├── LogRangeError        (LookupError) an LSN that the log does not hold
 │   ├── CorruptionError      (ValueError)  a file's checksum, magic or structure is wrong
 │   ├── ClosedError          (RuntimeError)
 │   ├── OverloadedError      (RuntimeError) a bound was reached: slow down and try again
@@ -59,6 +60,21 @@ class LogFailedError(EngineError, OSError):
     """A write or fsync of the log failed. Nothing after it is acknowledged; re-open to recover."""
 
     code = "LOG_FAILED"
+
+
+class LogRangeError(EngineError, LookupError):
+    """An LSN that the log does not hold: released, damaged, or not on disk yet."""
+
+    code = "LOG_RANGE"
+
+    def __init__(self, lsn: int, first_lsn: int, fsynced_lsn: int) -> None:
+        super().__init__(
+            f"the log holds no record {lsn}",
+            hint=f"it has what is undamaged of {first_lsn} to {fsynced_lsn}",
+        )
+        self.lsn = lsn
+        self.first_lsn = first_lsn
+        self.fsynced_lsn = fsynced_lsn
 
 
 class CorruptionError(EngineError, ValueError):

@@ -1,0 +1,124 @@
+"""Bytes of a log segment.
+
+A segment is a header of 64 bytes, then records, each starting at a multiple of 8. Little-endian.
+
+Segment header:  magic 8 | version u16 | header size u16 | flags u32 | first LSN u64 |
+                 chain before it 16 | node uuid 16 | reserved u32 | crc32c u32 of these 60 bytes
+Record header:   payload length u32 | crc32c u32 | LSN u64 | kind u8 | flags u8 | reserved u16 |
+                 unsynced u32 | chain 16
+then the payload, then zeros to a multiple of 8.
+
+- The record's crc covers everything after the crc field, but not the zeros behind the payload. It
+  starts from ``record_salt(node uuid, first LSN of the segment)``, so that a record of another log
+  or segment that lies inside a payload or on a stale disk block is never taken for one of this one.
+- ``chain[n] = blake2b-16(chain[n-1] | kind u8 | lsn u64 | payload)``; chain[0] is 16 zero bytes.
+- ``unsynced`` is the number of records before this one that were not known to be on disk when it
+  was written: LSN - 1 - unsynced and all before it were durable. With it recovery tells a torn
+  write (the records were never durable) from damage to durable records.
+- A segment exists only after everything in older segments was synced. Records in an older segment
+  at or above a newer segment's first LSN are void: they are what a failed sync left.
+- The file name is the first LSN, 20 digits, and ``.log``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+
+import google_crc32c
+
+from mainstem_engine.filesystem import Buffer
+
+MAGIC = b"MSTMLOG\n"
+VERSION = 1
+SEGMENT_SUFFIX = ".log"
+
+SEGMENT_HEADER = struct.Struct("<8sHHIQ16s16sI")
+SEGMENT_HEADER_BYTES = SEGMENT_HEADER.size + 4
+RECORD_HEADER = struct.Struct("<IIQBBHI16s")
+RECORD_HEADER_BYTES = RECORD_HEADER.size
+RECORD_ALIGNMENT = 8
+
+CHAIN_BYTES = 16
+CHAIN_START = bytes(CHAIN_BYTES)
+CHAIN_UNKNOWN = CHAIN_START
+"""Before a segment whose preceding record was lost. Only LSN 0 really has this value."""
+
+PAYLOAD_BYTES_MAX = 1 << 28
+"""256 MiB: eight times the largest request; bounds what a damaged length field may claim."""
+
+LSN_MAX = (1 << 63) - 1
+"""LSNs also live in int64 columns."""
+
+CHECKED_FROM = 8  # the crc covers everything behind the length and crc fields
+_CHAIN_PREFIX = struct.Struct("<16sBQ")
+_LENGTH_AND_CRC = struct.Struct("<II")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """What a segment says about itself."""
+
+    first_lsn: int
+    chain_before: bytes
+    node_uuid: bytes
+
+    def pack(self) -> bytes:
+        """The 64 bytes at the start of the file."""
+        body = SEGMENT_HEADER.pack(
+            MAGIC, VERSION, SEGMENT_HEADER_BYTES, 0, self.first_lsn, self.chain_before,
+            self.node_uuid, 0,
+        )  # fmt: skip
+        return body + struct.pack("<I", google_crc32c.value(body))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SegmentHeader | None:
+        """The header, or None if the bytes are not one."""
+        if len(data) < SEGMENT_HEADER_BYTES:
+            return None
+        body = bytes(data[: SEGMENT_HEADER.size])
+        (crc,) = struct.unpack_from("<I", data, SEGMENT_HEADER.size)
+        magic, version, size, _, first_lsn, chain, uuid, _ = SEGMENT_HEADER.unpack(body)
+        if magic != MAGIC or version != VERSION or size != SEGMENT_HEADER_BYTES:
+            return None
+        if google_crc32c.value(body) != crc:
+            return None
+        return cls(first_lsn, chain, uuid)
+
+
+def segment_name(first_lsn: int) -> str:
+    """The file name of the segment that starts at ``first_lsn``."""
+    return f"{first_lsn:020d}{SEGMENT_SUFFIX}"
+
+
+def segment_first_lsn(name: str) -> int | None:
+    """The first LSN that a file name says, or None for other files."""
+    stem = name.removesuffix(SEGMENT_SUFFIX)
+    return int(stem) if stem != name and len(stem) == 20 and stem.isdigit() else None
+
+
+def padded(length: int) -> int:
+    """``length`` rounded up to where the next record may start."""
+    return -(-length // RECORD_ALIGNMENT) * RECORD_ALIGNMENT
+
+
+def next_chain(chain: bytes, kind: int, lsn: int, payload: Buffer) -> bytes:
+    """The chain value of record ``lsn``. Large payloads are hashed without the interpreter lock."""
+    digest = hashlib.blake2b(_CHAIN_PREFIX.pack(chain, kind, lsn), digest_size=CHAIN_BYTES)
+    digest.update(payload)
+    return digest.digest()
+
+
+def record_salt(node_uuid: bytes, first_lsn: int) -> int:
+    """Where the crc of every record in one segment starts."""
+    return int(google_crc32c.value(node_uuid + struct.pack("<Q", first_lsn)))
+
+
+def pack_record_header(
+    salt: int, lsn: int, kind: int, unsynced: int, chain: bytes, payload: bytes
+) -> bytes:
+    """The 40 bytes before a payload."""
+    head = RECORD_HEADER.pack(len(payload), 0, lsn, kind, 0, 0, unsynced, chain)
+    crc = google_crc32c.extend(google_crc32c.extend(salt, head[CHECKED_FROM:]), payload)
+    return _LENGTH_AND_CRC.pack(len(payload), crc) + head[CHECKED_FROM:]

@@ -1,0 +1,279 @@
+"""The log of a node: dense LSNs, one hash chain, segments that come and go.
+
+What holds at every moment, also after a crash:
+
+- ``first_lsn <= fsynced_lsn + 1`` and ``fsynced_lsn, committed_lsn <= appended_lsn``. In mode
+  ``always`` a record is committed only when it is synced; in the other modes it may be committed
+  first, and then ``fsynced_lsn`` follows later.
+- Nothing above ``fsynced_lsn`` is ever read: nothing is shipped that a power cut could take back.
+- A record keeps its LSN for ever. LSNs that damage took are skipped, reported and never re-used.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mainstem_engine.errors import LogFailedError, LogRangeError
+from mainstem_engine.filesystem import Buffer, Filesystem
+from mainstem_engine.log.layout import CHAIN_START, CHAIN_UNKNOWN
+from mainstem_engine.log.reader import LogDamage, Segment, iterate_records
+from mainstem_engine.log.records import Record, RecordKind
+from mainstem_engine.log.recovery import LogRecovery, RecoveredLog, recover_log
+from mainstem_engine.log.writer import LogWriter
+from mainstem_engine.options import Durability
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatistics:
+    """The log at one moment. Bytes and counts; ``error`` is None while the log works."""
+
+    first_lsn: int
+    appended_lsn: int
+    committed_lsn: int
+    fsynced_lsn: int
+    segments: int
+    bytes: int
+    queue_bytes: int
+    commits: int
+    syncs: int
+    written_bytes: int
+    damages: int
+    lost_records: int
+    torn_bytes: int
+    error: str | None
+
+
+class Log:
+    """See the module. Thread-safe; one Log per directory (the caller holds the lock file)."""
+
+    def __init__(
+        self,
+        directory: Path,
+        recovered: RecoveredLog,
+        *,
+        fs: Filesystem,
+        node_uuid: str,
+        durability: Durability,
+        segment_bytes_max: int,
+        queue_bytes_max: int,
+    ) -> None:
+        self._directory = directory
+        self._fs = fs
+        self._segments = recovered.segments
+        self._segments_lock = threading.Lock()
+        self._damages = {(d.path, d.offset, d.first_lsn): d for d in recovered.report.damages}
+        self.recovery: LogRecovery = recovered.report
+        """What open() found."""
+        self._writer = LogWriter(
+            fs,
+            directory,
+            node_uuid=bytes.fromhex(node_uuid),
+            durability=durability,
+            segment_bytes_max=segment_bytes_max,
+            queue_bytes_max=queue_bytes_max,
+            segments=self._segments,
+            segments_lock=self._segments_lock,
+            last_lsn=recovered.last_lsn,
+            chain=recovered.chain,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        fs: Filesystem,
+        node_uuid: str,
+        durability: Durability,
+        segment_bytes_max: int = 64 * MIB,
+        queue_bytes_max: int = 64 * MIB,
+        trusted_lsn: int = 0,
+    ) -> Log:
+        """Recover and open the log in ``directory``, which is made if missing.
+
+        ``node_uuid``: 32 hex digits. ``trusted_lsn``: segments that end at or below it are not
+        checked now (a checkpoint covers them), so that opening does not grow with the backlog.
+        Raises CorruptionError if the segments belong to another node; damage does not raise, see
+        ``recovery`` and ``damages``.
+        """
+        recovered = recover_log(fs, directory, bytes.fromhex(node_uuid), trusted_lsn)
+        return cls(
+            directory,
+            recovered,
+            fs=fs,
+            node_uuid=node_uuid,
+            durability=durability,
+            segment_bytes_max=segment_bytes_max,
+            queue_bytes_max=queue_bytes_max,
+        )
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def start(
+        self,
+        on_commit: Callable[[Sequence[tuple[Record, object]]], None],
+        on_failure: Callable[[LogFailedError, Sequence[object]], None] | None = None,
+    ) -> None:
+        """Start the committer thread; records appended before wait for it.
+
+        ``on_commit([(record, token), ...])`` runs on that thread in LSN order, after the sync in
+        mode ``always`` and after the write in the others. If it raises, the log fails.
+        ``on_failure(error, tokens)`` runs once if the log fails, with the tokens of every record
+        that was appended and will not be committed.
+        """
+        self._writer.start(on_commit, on_failure)
+
+    def append(self, kind: RecordKind, buffers: Sequence[Buffer], token: object = None) -> int:
+        """Queue one record made of ``buffers`` (encode_payload gives them) and return its LSN.
+
+        The buffers may be changed as soon as this returns. Blocks while the queue is over its
+        bound. Raises LogFailedError, ClosedError, or OutOfRangeError for more than 256 MiB.
+        """
+        return self._writer.append(kind, buffers, token)
+
+    def barrier(self) -> int:
+        """Wait until everything appended so far is committed (on_commit done); its last LSN."""
+        return self._writer.barrier()
+
+    def rotate(self) -> None:
+        """Sync, and let the next record open a new segment. Returns when that is so."""
+        self._writer.rotate()
+
+    def release(self, through_lsn: int) -> int:
+        """Unlink whole segments whose last LSN is at or below ``through_lsn``.
+
+        Never the open one. Returns the new first LSN. Readers that are inside a released segment
+        go on reading it; those that come to it later skip it.
+        """
+        with self._segments_lock:
+            released: list[Segment] = []
+            while len(self._segments) > 1 and self._segments[1].first_lsn - 1 <= through_lsn:
+                released.append(self._segments.pop(0))
+            gone = {segment.path for segment in released}
+            self._damages = {k: d for k, d in self._damages.items() if d.path not in gone}
+        for segment in released:  # oldest first: a crash in between leaves no gap
+            self._fs.unlink(segment.path)
+        if released:
+            self._fs.sync_directory(self._directory)
+        return self.first_lsn
+
+    def close(self) -> None:
+        """Commit what is queued, sync, and stop the thread. May be called twice."""
+        self._writer.close()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    @property
+    def appended_lsn(self) -> int:
+        """The last LSN given out."""
+        return self._writer.appended_lsn
+
+    @property
+    def committed_lsn(self) -> int:
+        """The last LSN whose on_commit is done."""
+        return self._writer.committed_lsn
+
+    @property
+    def fsynced_lsn(self) -> int:
+        """The last LSN that is on disk."""
+        return self._writer.fsynced_lsn
+
+    @property
+    def first_lsn(self) -> int:
+        """The lowest LSN that may still be read; appended_lsn + 1 in a new log."""
+        return self._segments[0].first_lsn
+
+    @property
+    def damages(self) -> tuple[LogDamage, ...]:
+        """Every damage known now in segments that still exist, in LSN order."""
+        return tuple(sorted(self._damages.values(), key=lambda damage: damage.first_lsn))
+
+    @property
+    def error(self) -> LogFailedError | None:
+        """Why the log failed, or None."""
+        return self._writer.error
+
+    def read(self, first_lsn: int, last_lsn: int | None = None) -> Iterator[Record]:
+        """Records from ``first_lsn`` to ``last_lsn`` (default: all that are on disk now).
+
+        Never beyond fsynced_lsn as it is when the iteration starts; never below self.first_lsn.
+        LSNs that damage took are left out, and added to ``damages``. Payloads stay valid.
+        """
+        limit = self.fsynced_lsn
+        last = limit if last_lsn is None else min(last_lsn, limit)
+        position = first_lsn
+        while position <= last:
+            segment = self._segment_of(position)
+            if segment is None:
+                return
+            end = min(last, self._end_of(segment))
+            try:
+                file = self._fs.open_read(segment.path)
+            except FileNotFoundError:
+                # Released since it was looked up; what follows is still there.
+                position = max(position + 1, self.first_lsn)
+                continue
+            with file:
+                first = max(position, segment.first_lsn)
+                yield from iterate_records(file, segment, first, end, self._note_damage)
+            position = end + 1
+
+    def chain_at(self, lsn: int) -> bytes:
+        """The chain value (16 bytes) of record ``lsn``; of 0 and of first_lsn - 1 as well.
+
+        Raises LogRangeError if the record is released, damaged, or not on disk yet.
+        """
+        if lsn == 0:
+            return CHAIN_START
+        with self._segments_lock:
+            for segment in self._segments:
+                if segment.first_lsn - 1 == lsn and segment.chain_before != CHAIN_UNKNOWN:
+                    return segment.chain_before
+        if self.first_lsn <= lsn:
+            for record in self.read(lsn, lsn):
+                return record.chain
+        raise LogRangeError(lsn, self.first_lsn, self.fsynced_lsn)
+
+    def statistics(self) -> LogStatistics:
+        """Counts and positions; cheap."""
+        with self._segments_lock:
+            segments = list(self._segments)
+            damages = list(self._damages.values())
+        writer = self._writer
+        return LogStatistics(
+            first_lsn=segments[0].first_lsn,
+            appended_lsn=writer.appended_lsn,
+            committed_lsn=writer.committed_lsn,
+            fsynced_lsn=writer.fsynced_lsn,
+            segments=len(segments),
+            bytes=sum(segment.bytes for segment in segments),
+            queue_bytes=writer.queue_bytes,
+            commits=writer.commits,
+            syncs=writer.syncs,
+            written_bytes=writer.written_bytes,
+            damages=len(damages),
+            lost_records=sum(damage.records for damage in damages),
+            torn_bytes=self.recovery.torn_bytes,
+            error=None if writer.error is None else writer.error.message,
+        )
+
+    def _segment_of(self, lsn: int) -> Segment | None:
+        """The segment that holds ``lsn``, or the first one if all are above it."""
+        with self._segments_lock:
+            below = [s for s in self._segments if s.first_lsn <= lsn]
+            return below[-1] if below else self._segments[0]
+
+    def _end_of(self, segment: Segment) -> int:
+        """The last LSN that may lie in ``segment``."""
+        with self._segments_lock:
+            after = [s.first_lsn for s in self._segments if s.first_lsn > segment.first_lsn]
+        return min(after) - 1 if after else self.fsynced_lsn
+
+    def _note_damage(self, damage: LogDamage) -> None:
+        with self._segments_lock:
+            self._damages[(damage.path, damage.offset, damage.first_lsn)] = damage

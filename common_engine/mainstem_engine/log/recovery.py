@@ -1,0 +1,287 @@
+"""Opening a log directory: which records are there, and where the next one goes.
+
+1. Segments are ordered by first LSN. Records at or above the next segment's first LSN are void.
+2. Each segment is read to its end; what is damaged between good records is reported, never cut.
+   Segments that are older than ``trusted_lsn`` are left unread (a checkpoint covers them; damage in
+   them is found by whoever reads them).
+3. Behind the last good record of the last segment there may be a torn write: dropped. It is damage
+   instead if every byte of the record is there and no sector of it is blank, for a torn write
+   always lacks something.
+4. A gap between good records that were never known to be durable, with a blank sector in it, is a
+   torn write of one commit that reached the disk out of order: dropped from the gap on.
+5. What was not proven durable is written again, into a new segment that is synced. So nothing that
+   recovery saw only in the page cache, perhaps after a failed sync, is ever relied on. The new
+   segment's first LSN voids the old copies; after that the old segment is cut.
+
+Running it again finds the same records and nothing more to repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mainstem_engine.errors import CorruptionError
+from mainstem_engine.filesystem import Buffer, Filesystem
+from mainstem_engine.log.layout import (
+    CHAIN_START,
+    CHAIN_UNKNOWN,
+    RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    pack_record_header,
+    padded,
+    record_salt,
+    segment_first_lsn,
+    segment_name,
+)
+from mainstem_engine.log.reader import (
+    LogDamage,
+    Segment,
+    SegmentScan,
+    declared_bytes,
+    iterate_records,
+    parse_record,
+    scan_segment,
+)
+from mainstem_engine.log.records import Record
+
+SECTOR_BYTES = 512
+"""What a disk writes as one. A sector that was never written reads as zeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecovery:
+    """What opening a log found. ``damages`` persist until their segment is released."""
+
+    segments: int
+    records: int
+    torn_bytes: int
+    carried_records: int
+    damages: tuple[LogDamage, ...]
+
+    @property
+    def lost_records(self) -> int:
+        """LSNs that damage took."""
+        return sum(damage.records for damage in self.damages)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredLog:
+    """The state to go on from. The last of ``segments`` is the one to append to."""
+
+    segments: list[Segment]
+    last_lsn: int
+    chain: bytes
+    report: LogRecovery
+
+
+class _Recovery:
+    """One run of the steps above."""
+
+    def __init__(self, fs: Filesystem, directory: Path, node_uuid: bytes) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._uuid = node_uuid
+        self._damages: list[LogDamage] = []
+        self._records = 0
+        self._torn_bytes = 0
+        self._carried = 0
+
+    def run(self, trusted_lsn: int) -> RecoveredLog:
+        fs, directory = self._fs, self._directory
+        fs.make_directory(directory)
+        fs.remove_temporary(directory)
+        firsts = [lsn for name in fs.list(directory) if (lsn := segment_first_lsn(name))]
+        segments: list[Segment] = []
+        last_lsn, chain = 0, CHAIN_START
+        for position, first in enumerate(firsts):
+            limit = firsts[position + 1] if position + 1 < len(firsts) else None
+            segment, header_ok = self._open_segment(first, chain)
+            if segments and first > last_lsn + 1:
+                self._damages.append(LogDamage(segment.path, 0, 0, last_lsn + 1, first - 1))
+            segments.append(segment)
+            if limit is not None:
+                chain = self._read_inner(segment, limit, trusted_lsn)
+                last_lsn = limit - 1
+            else:
+                last_lsn, chain = self._read_last(segments, header_ok)
+        if not segments:
+            segments.append(self._new_segment(1, CHAIN_START, ()))
+        report = LogRecovery(
+            len(firsts), self._records, self._torn_bytes, self._carried, tuple(self._damages)
+        )
+        return RecoveredLog(segments, last_lsn, chain, report)
+
+    def _open_segment(self, first: int, chain_before: bytes) -> tuple[Segment, bool]:
+        """The segment of that name, and whether its header is whole."""
+        path = self._directory / segment_name(first)
+        with self._fs.open_read(path) as file:
+            header = SegmentHeader.unpack(file.read_at(0, SEGMENT_HEADER_BYTES))
+            size = file.size()
+        ok = header is not None and header.first_lsn == first
+        if header is not None and header.node_uuid != self._uuid:
+            raise CorruptionError(path, 0, "this segment belongs to the log of another node")
+        if not ok:
+            self._damages.append(LogDamage(path, 0, SEGMENT_HEADER_BYTES, first, first - 1))
+        elif header is not None:
+            chain_before = header.chain_before
+        salt = record_salt(self._uuid, first)
+        return Segment(path, first, first - 1, salt, chain_before, size), ok
+
+    def _read_inner(self, segment: Segment, limit: int, trusted_lsn: int) -> bytes:
+        """Read a segment that has a successor: all of it was synced. Returns its last chain."""
+        if limit - 1 <= trusted_lsn:
+            segment.last_lsn = limit - 1
+            return CHAIN_UNKNOWN  # the next segment's header says it
+        mapped = self._fs.map(segment.path)
+        try:
+            scan = scan_segment(segment, mapped.view, limit)
+            self._records += scan.records
+            self._damages.extend(scan.damages)
+            if scan.last_lsn < limit - 1:
+                length = mapped.view.nbytes - scan.end
+                lost = LogDamage(segment.path, scan.end, length, scan.last_lsn + 1, limit - 1)
+                self._damages.append(lost)
+            segment.last_lsn, segment.bytes = limit - 1, mapped.view.nbytes
+            return scan.chain
+        finally:
+            mapped.close()
+
+    def _read_last(self, segments: list[Segment], header_ok: bool) -> tuple[int, bytes]:
+        """Read the segment that was open; leaves a durable segment to append to behind it."""
+        segment = segments[-1]
+        mapped = self._fs.map(segment.path)
+        try:
+            view = mapped.view
+            scan = scan_segment(segment, view, None)
+            torn = next((d for d in scan.damages if _is_torn(view, d, scan.synced_lsn)), None)
+            lost = None
+            if torn is not None:
+                # Read again up to the tear only; the index must not know what lies behind.
+                segment.index_lsn.clear()
+                segment.index_offset.clear()
+                scan = scan_segment(segment, view[: torn.offset], None)
+            else:
+                lost = _lost_tail(view, segment, scan)
+            size = view.nbytes
+        finally:
+            mapped.close()
+        self._records += scan.records
+        self._damages.extend(scan.damages)
+        if lost is not None:
+            self._damages.append(lost)
+        elif size > scan.end:
+            self._torn_bytes += size - scan.end
+        if not (scan.records == 0 and size == SEGMENT_HEADER_BYTES and header_ok):
+            self._carry_over(segments, scan)
+        if lost is not None:
+            # The gap between the two segments keeps the lost LSN from being given out again.
+            segments.append(self._new_segment(lost.last_lsn + 1, scan.chain, ()))
+            return lost.last_lsn, scan.chain
+        return scan.last_lsn, scan.chain
+
+    def _carry_over(self, segments: list[Segment], scan: SegmentScan) -> None:
+        """Copy the records that may not be durable into a new segment, sync it, cut the old one."""
+        old, first, records = segments[-1], scan.synced_lsn + 1, list[Record]()
+        chain = old.chain_before if scan.synced_lsn < old.first_lsn else CHAIN_UNKNOWN
+        with self._fs.open_read(old.path) as file:
+            start = max(scan.synced_lsn, old.first_lsn)
+            for record in iterate_records(file, old, start, scan.last_lsn, _ignore):
+                if record.lsn < first:
+                    chain = record.chain
+                else:
+                    records.append(record)
+        new = self._new_segment(first, chain, records)
+        self._carried += len(records)
+        if new.path == old.path:
+            segments[-1] = new
+            return
+        segments.append(new)
+        old.last_lsn = scan.synced_lsn
+        if not any(
+            damage.path == old.path and damage.last_lsn >= first for damage in self._damages
+        ):
+            # Tidiness only: the new segment has voided these bytes. Damaged ones stay as evidence.
+            old.bytes = self._cut(old, first)
+
+    def _cut(self, segment: Segment, lsn: int) -> int:
+        """Truncate a segment where record ``lsn`` starts, if it holds one. Returns the length."""
+        position, offset = segment.offset_before(lsn)
+        mapped = self._fs.map(segment.path)
+        try:
+            data = np.frombuffer(mapped.view, np.uint8)
+            while position < lsn:
+                located = parse_record(mapped.view, data, offset, segment.salt, position)
+                if located is None:
+                    break
+                position, offset = located.record.lsn + 1, located.end
+            del data, located
+        finally:
+            mapped.close()
+        file = self._fs.open_append(segment.path)
+        try:
+            file.truncate(offset)
+            file.sync()
+        finally:
+            file.close()
+        return offset
+
+    def _new_segment(self, first: int, chain: bytes, records: Sequence[Record]) -> Segment:
+        """A durable segment that starts at ``first`` and holds ``records``."""
+        path = self._directory / segment_name(first)
+        new = Segment(path, first, first - 1, record_salt(self._uuid, first), chain)
+        pieces: list[Buffer] = [SegmentHeader(first, chain, self._uuid).pack()]
+        for record in records:
+            payload = bytes(record.payload)
+            header = pack_record_header(
+                new.salt, record.lsn, record.kind, record.lsn - first, record.chain, payload
+            )
+            new.note(record.lsn, new.bytes)
+            length = RECORD_HEADER_BYTES + len(payload)
+            pieces += [header, payload, bytes(padded(length) - length)]
+            new.bytes += padded(length)
+            new.last_lsn = record.lsn
+        self._fs.replace(path, pieces)
+        return new
+
+
+def _is_torn(view: memoryview, damage: LogDamage, synced_lsn: int) -> bool:
+    """True for a gap in what was never durable that has a sector which was never written."""
+    return damage.first_lsn > synced_lsn and _has_blank_sector(
+        view, damage.offset, damage.offset + damage.bytes
+    )
+
+
+def _lost_tail(view: memoryview, segment: Segment, scan: SegmentScan) -> LogDamage | None:
+    """The record behind the last good one, if all of it is there: damaged rather than torn."""
+    tail = view[scan.end :]
+    if tail.nbytes == 0 or declared_bytes(tail) != tail.nbytes:
+        return None
+    if _has_blank_sector(view, scan.end, view.nbytes):
+        return None
+    lsn = scan.last_lsn + 1
+    return LogDamage(segment.path, scan.end, tail.nbytes, lsn, lsn)
+
+
+def _has_blank_sector(view: memoryview, start: int, end: int) -> bool:
+    """True if the part of some sector that lies in [start, end) is all zeros."""
+    first_whole = start - start % SECTOR_BYTES
+    return any(
+        not any(view[max(start, sector) : min(end, sector + SECTOR_BYTES)])
+        for sector in range(first_whole, end, SECTOR_BYTES)
+    )
+
+
+def _ignore(_: LogDamage) -> None:
+    """Damage that was already counted when the segment was scanned."""
+
+
+def recover_log(
+    fs: Filesystem, directory: Path, node_uuid: bytes, trusted_lsn: int = 0
+) -> RecoveredLog:
+    """Open the log in ``directory`` (made if missing). CorruptionError: it is another node's."""
+    return _Recovery(fs, directory, node_uuid).run(trusted_lsn)
