@@ -17,15 +17,13 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from mainstem_engine.catalog.names import canonical_path
+from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import ColumnType
 from mainstem_node.config.units import parse_duration, parse_rate, parse_size
 
 NS_PER_S = 1_000_000_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
-_PATH_ELEMENT = re.compile(r"[A-Za-z0-9_]+|`[^`/\\\x00-\x1f\x7f]+`")
-_ELEMENT_BYTES_MAX = 255
-_PATH_BYTES_MAX = 1024
-"""The bounds of the contract for one element of a device path, and for a whole path."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,21 +102,11 @@ def parse_listen(text: str) -> Listen:
 
 
 def parse_device_path(text: str) -> str:
-    """A device path or prefix below ``root``."""
-    elements = re.findall(r"`[^`]*`|[^.]+|(?<=\.)(?=\.|$)", text)
-    if len(text.encode()) > _PATH_BYTES_MAX:
-        raise ValueError("the path is too long", f"use at most {_PATH_BYTES_MAX} bytes")
-    if not elements or elements[0] != "root" or len(elements) < 2:
-        raise ValueError(f"{text!r} is not a device path", "begin with root, as in root.plant_a")
-    for element in elements[1:]:
-        if not _PATH_ELEMENT.fullmatch(element) or element == "`..`":
-            raise ValueError(
-                f"{text!r} has an element {element!r} that is not allowed",
-                "use letters, digits and '_', or write the element in backquotes",
-            )
-        if len(element.encode()) > _ELEMENT_BYTES_MAX:
-            raise ValueError("an element is too long", f"use at most {_ELEMENT_BYTES_MAX} bytes")
-    return text
+    """A device path or prefix below ``root``, in the form that the engine keeps."""
+    try:
+        return canonical_path(text)
+    except SchemaError as error:
+        raise ValueError(error.message, error.hint or "write root.plant_a.press") from None
 
 
 def parse_http_url(text: str) -> str:

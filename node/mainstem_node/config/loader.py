@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from mainstem_node.config.builder import INVALID, Builder, suggestion
-from mainstem_node.config.checks import Checker, Parts
+from mainstem_node.config.checks import check_topology
 from mainstem_node.config.document import Entry, Value, read_document
 from mainstem_node.config.kinds import parse_name
+from mainstem_node.config.report import Parts, Report
 from mainstem_node.config.schema import DERIVED_FIELDS, NodeConfig, TemplateConfig, Topology
 from mainstem_node.errors import ConfigError, ConfigProblem
 
@@ -62,7 +63,7 @@ def _load(
     builder.problems += document.problems
     templates, names = _templates(builder, root.content, directory, env)
     topology, parts = _nodes(builder, root, templates, names)
-    Checker(parts, builder, str(path)).run()
+    check_topology(Report(parts, builder, str(path)))
     problems = sorted(set(builder.problems), key=lambda p: (p.file != str(path), p.file, p.line))
     if problems:
         return None, problems

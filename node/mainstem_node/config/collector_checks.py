@@ -1,0 +1,78 @@
+"""What a node's collectors must satisfy: topic filters, device patterns, templates and tags."""
+
+from __future__ import annotations
+
+import re
+
+from mainstem_node.config.builder import suggestion
+from mainstem_node.config.report import Report
+from mainstem_node.config.schema import MqttCollectorConfig, NodeConfig
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_KNOWN_PLACEHOLDER = re.compile(r"topic\[\d+\]|payload\.[^.{}\s][^{}]*")
+_IN_FLIGHT_MAX = 65_535
+"""MQTT counts messages in flight in 16 bits."""
+
+
+def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
+    if node.collectors and node.tier != "edge":
+        report.problem(
+            f"{where}.collectors", f"a {node.tier} does not collect", "move it to an edge"
+        )
+    for number, collector in enumerate(node.collectors):
+        inside = f"{where}.collectors[{number}]"
+        if not collector.subscriptions:
+            report.problem(f"{inside}.subscriptions", "there is none", "add a topic")
+        if collector.password is not None and collector.username is None:
+            report.problem(f"{inside}.password", "there is no `username`", "add it")
+        if collector.in_flight < 1 or collector.in_flight > 65535:
+            report.problem(f"{inside}.in_flight", "it is not in 1..65535", "write 5000")
+        _subscriptions(report, inside, collector)
+
+
+def _subscriptions(report: Report, where: str, collector: MqttCollectorConfig) -> None:
+    for number, subscription in enumerate(collector.subscriptions):
+        inside = f"{where}.subscriptions[{number}]"
+        template = report.known_template(f"{inside}.template", subscription.template)
+        levels = subscription.topic.split("/")
+        bad_wildcard = any(
+            ("#" in level and (level != "#" or index != len(levels) - 1))
+            or ("+" in level and level != "+")
+            for index, level in enumerate(levels)
+        )
+        if bad_wildcard or not subscription.topic:
+            report.problem(
+                f"{inside}.topic", f"{subscription.topic!r} is not a topic filter",
+                "+ stands for one whole level, # for all that follow",
+            )  # fmt: skip
+        if not subscription.device.startswith("root."):
+            report.problem(
+                f"{inside}.device", "a device path begins with root", "write root. in front"
+            )
+        for tag in subscription.tags:
+            if template is not None and tag.casefold() not in map(str.casefold, template.tags):
+                report.problem(
+                    f"{inside}.tags.{tag}", f"{subscription.template} has no such tag",
+                    suggestion(tag, template.tags),
+                )  # fmt: skip
+        texts = {"device": subscription.device}
+        texts |= {f"tags.{tag}": text for tag, text in subscription.tags.items()}
+        for key, text in texts.items():
+            _placeholders(report, f"{inside}.{key}", text, levels)
+
+
+def _placeholders(report: Report, where: str, text: str, levels: list[str]) -> None:
+    for name in _PLACEHOLDER.findall(text):
+        if not _KNOWN_PLACEHOLDER.fullmatch(name):
+            report.problem(
+                where, f"{{{name}}} is unknown", "use {topic[n]} (from 0) or {payload.NAME}"
+            )
+        elif name.startswith("topic[") and "#" not in levels:
+            index = int(name[6:-1])
+            if index >= len(levels):
+                report.problem(
+                    where, f"{{{name}}}: the topic has {len(levels)} levels",
+                    f"use at most {{topic[{len(levels) - 1}]}}",
+                )  # fmt: skip
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", text)):
+        report.problem(where, "a brace is not closed", "use {topic[n]} or {payload.NAME}")
