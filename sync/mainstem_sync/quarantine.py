@@ -1,0 +1,383 @@
+"""What was refused, kept until somebody decides: durable, bounded, one entry for one fact.
+
+1. ``add`` returns only when every item is on disk, so that the source may be acknowledged then.
+2. An item's id is a hash of its content (not of when it was seen): a redelivered message or a batch
+   that is received again finds its own entry among the newest 100,000 and adds nothing.
+3. Files are append-only segments of ``length u32 | crc32c u32 | msgpack`` entries. A torn tail is
+   dropped at open; a damaged entry in the middle is skipped and counted.
+4. Above ``bytes_max`` the oldest segment goes, and what it held is counted per table (``evicted``).
+   The counts stand in the next segment's first entry, so they survive a restart.
+
+An entry holds one item, or the items of one column of a batch; ``items`` shows them one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import msgpack
+
+from mainstem_engine.errors import ClosedError
+from mainstem_engine.filesystem import AppendFile, Filesystem
+
+ENTRY = struct.Struct("<II")
+SUFFIX = ".quarantine"
+SEGMENTS = 16
+"""Eviction takes a sixteenth of the bound at a time: few files, and little is lost at once."""
+
+SEGMENT_BYTES_MIN = 64 << 10
+"""Smaller segments would make a file per handful of items."""
+
+VALUE_CHARS_MAX = 4096
+"""A value or payload longer than this is kept cut: it is for people to look at."""
+
+KNOWN_MAX = 100_000
+"""Ids held in memory to recognise what comes again: redeliveries are recent. About 10 MB."""
+
+BLOCK_ITEMS_MAX = 65_536
+"""Items of one entry; a larger block is cut, so that reading one entry stays small."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineItem:
+    """One refused value, row or message. ``at_ms`` and ``time_ms`` are ms since the epoch.
+
+    ``measurement`` is empty where a whole row or message was refused. ``value`` is plain data.
+    """
+
+    node: str
+    table: str
+    device: str
+    time_ms: int | None
+    measurement: str
+    reason: str
+    value: Any
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineBlock:
+    """Refused values of one measurement (or whole rows) of one received record, by column."""
+
+    node: str
+    table: str
+    measurement: str
+    reason: str
+    at_ms: int
+    devices: Sequence[str]
+    times_ms: Sequence[int]
+    values: Sequence[Any]
+    lsn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineStatistics:
+    """What is on disk: ``entries``, ``items`` in them (dropped ones too, until their file goes),
+    ``bytes``. ``evicted`` items went to stay within the bound; ``damaged`` entries were skipped."""
+
+    entries: int
+    items: int
+    bytes: int
+    evicted: int
+    damaged: int
+
+
+@dataclass(slots=True)
+class _Segment:
+    number: int
+    path: Path
+    bytes: int = 0
+    entries: int = 0
+    items: dict[str, int] = field(default_factory=dict)
+
+
+class QuarantineStore:
+    """The quarantine of one node. Thread-safe."""
+
+    def __init__(self, directory: Path, bytes_max: int, fs: Filesystem) -> None:
+        self._directory = directory
+        self._bytes_max = bytes_max
+        self._segment_bytes = max(SEGMENT_BYTES_MIN, bytes_max // SEGMENTS)
+        self._fs = fs
+        self._lock = threading.Lock()
+        self._segments: list[_Segment] = []
+        self._known: dict[str, None] = {}
+        self._evicted: dict[str, int] = {}
+        self._dropped: set[str] = set()
+        self._damaged = 0
+        self._file: AppendFile | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls, directory: Path, *, bytes_max: int = 200_000_000, fs: Filesystem | None = None
+    ) -> QuarantineStore:
+        """Open or create. ``bytes_max`` bounds the files; the oldest entries go first."""
+        store = cls(directory, bytes_max, fs or Filesystem())
+        store._fs.make_directory(directory)
+        for name in store._fs.list(directory):
+            if name.endswith(SUFFIX):
+                store._load(directory / name)
+        return store
+
+    def add(self, items: Iterable[QuarantineItem]) -> list[str]:
+        """Keep items durably; returns their ids. Known ones are not written again."""
+        entries = []
+        for item in items:
+            content = _cut(
+                [item.node, item.table, item.device, item.time_ms, item.measurement, item.reason,
+                 _plain(item.value)]
+            )  # fmt: skip
+            entries.append((_identity("item", content), "item", item.table, 1, content, item.at_ms))
+        return self._write(entries)
+
+    def add_blocks(self, blocks: Iterable[QuarantineBlock]) -> list[str]:
+        """Keep columns of refused values durably; returns one id per entry."""
+        entries = []
+        for block in blocks:
+            for start in range(0, len(block.times_ms), BLOCK_ITEMS_MAX):
+                piece = slice(start, start + BLOCK_ITEMS_MAX)
+                devices, times = block.devices[piece], block.times_ms[piece]
+                content = [
+                    block.node, block.table, block.measurement, block.reason, block.lsn,
+                    list(devices), [int(t) for t in times],
+                    [_plain(value) for value in block.values[piece]],
+                ]  # fmt: skip
+                identity = _identity("block", content)
+                entries.append((identity, "block", block.table, len(times), content, block.at_ms))
+        return self._write(entries)
+
+    def items(
+        self, *, limit: int = 1000, node: str | None = None, table: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The newest entries first, as the contract's objects (times in ms), at most ``limit``."""
+        found: list[dict[str, Any]] = []
+        for identity, kind, content, at_ms in self._entries_newest_first():
+            for item in _expand(identity, kind, content, at_ms):
+                if (node and item["node"] != node) or (table and item["table"] != table):
+                    continue
+                found.append(item)
+                if len(found) >= limit:
+                    return found
+        return found
+
+    def get(self, identity: str) -> dict[str, Any] | None:
+        """The item of that id, or None."""
+        wanted = identity.partition(":")[0]
+        for entry, kind, content, at_ms in self._entries_newest_first():
+            if entry == wanted:
+                for item in _expand(entry, kind, content, at_ms):
+                    if item["id"] == identity:
+                        return item
+        return None
+
+    def drop(self, identity: str) -> bool:
+        """Forget one entry (all items of a block); False if there is none of that id."""
+        wanted = identity.partition(":")[0]
+        if all(entry != wanted for entry, _, _, _ in self._entries_newest_first()):
+            return False
+        self._write([(f"-{wanted}", "drop", "", 0, [wanted], 0)])
+        return True
+
+    def blocks_of(self, node: str, table: str) -> Iterator[QuarantineBlock]:
+        """Every block of one origin node's table, for digests of what was put aside."""
+        for _, kind, content, at_ms in self._entries_newest_first():
+            if kind == "block" and content[0] == node and content[1] == table:
+                node_, table_, measurement, reason, lsn, devices, times, values = content
+                yield QuarantineBlock(
+                    node_, table_, measurement, reason, at_ms, devices, times, values, lsn
+                )
+
+    def evicted(self) -> dict[str, int]:
+        """Items that were dropped to stay within the bound, by table."""
+        with self._lock:
+            return dict(self._evicted)
+
+    def statistics(self) -> QuarantineStatistics:
+        """Sizes and counts now."""
+        with self._lock:
+            return QuarantineStatistics(
+                entries=sum(s.entries for s in self._segments),
+                items=sum(sum(s.items.values()) for s in self._segments),
+                bytes=sum(s.bytes for s in self._segments),
+                evicted=sum(self._evicted.values()),
+                damaged=self._damaged,
+            )
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _write(self, entries: Sequence[tuple[str, str, str, int, list[Any], int]]) -> list[str]:
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the quarantine is closed")
+            fresh: dict[str, bytes] = {}
+            counts: dict[str, tuple[str, int]] = {}
+            for identity, kind, table, count, content, at_ms in entries:
+                if identity not in self._known and identity not in fresh:
+                    fresh[identity] = _pack([identity, kind, table, count, content, at_ms])
+                    counts[identity] = (table, count)
+            if fresh:
+                file = self._writable(sum(len(data) for data in fresh.values()))
+                file.write(list(fresh.values()))
+                file.sync()
+                segment = self._segments[-1]
+                for identity, data in fresh.items():
+                    self._note(segment, identity, *counts[identity])
+                    segment.bytes += len(data)
+            return [entry[0] for entry in entries]
+
+    def _note(self, segment: _Segment, identity: str, table: str, count: int) -> None:
+        if identity.startswith("-"):
+            self._dropped.add(identity[1:])
+            self._known.pop(identity[1:], None)
+            return
+        self._known[identity] = None
+        if len(self._known) > KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+        self._dropped.discard(identity)
+        segment.entries += 1
+        segment.items[table] = segment.items.get(table, 0) + count
+
+    def _writable(self, size: int) -> AppendFile:
+        """The file to append to: a new segment when the open one is full."""
+        if self._file is not None and self._segments[-1].bytes + size <= self._segment_bytes:
+            return self._file
+        while self._segments and self._total() + size > self._bytes_max:
+            self._evict()
+        number = self._segments[-1].number + 1 if self._segments else 1
+        segment = _Segment(number, self._directory / f"{number:020d}{SUFFIX}")
+        if self._file is not None:
+            self._file.close()
+        self._file = self._fs.create(segment.path)
+        header = _pack(["", "evicted", "", 0, [self._evicted], 0])
+        self._file.write([header])
+        self._file.sync()
+        self._fs.sync_directory(self._directory)
+        segment.bytes = len(header)
+        self._segments.append(segment)
+        return self._file
+
+    def _total(self) -> int:
+        return sum(segment.bytes for segment in self._segments)
+
+    def _evict(self) -> None:
+        """Drop the oldest segment. A crash between unlink and the next header forgets the count
+        of that one segment; writing the count first would count it twice instead."""
+        segment = self._segments.pop(0)
+        for table, count in segment.items.items():
+            self._evicted[table] = self._evicted.get(table, 0) + count
+        self._fs.unlink(segment.path)
+
+    def _load(self, path: Path) -> None:
+        stem = path.name.removesuffix(SUFFIX)
+        if not stem.isdigit():
+            return
+        segment = _Segment(int(stem), path, self._fs.size(path))
+        for entry in self._read(path):
+            if entry is None:
+                self._damaged += 1
+                continue
+            identity, kind, table, count, content, _ = entry
+            if kind == "evicted":
+                self._evicted = {str(k): int(v) for k, v in content[0].items()}
+            else:
+                self._note(segment, identity, table, count)
+        self._segments.append(segment)
+
+    def _read(self, path: Path) -> Iterator[list[Any] | None]:
+        """Entries of a file; None for a damaged one. A torn tail ends it."""
+        data = memoryview(self._fs.read(path))
+        position = 0
+        while position + ENTRY.size <= len(data):
+            length, crc = ENTRY.unpack_from(data, position)
+            start = position + ENTRY.size
+            if start + length > len(data):
+                return  # torn: add() never returned for it
+            body = bytes(data[start : start + length])
+            position = start + length
+            if google_crc32c.value(body) != crc:
+                yield None
+                continue
+            yield msgpack.unpackb(body, strict_map_key=False)
+
+    def _entries_newest_first(self) -> Iterator[tuple[str, str, list[Any], int]]:
+        with self._lock:
+            paths = [segment.path for segment in reversed(self._segments)]
+            dropped = set(self._dropped)
+        seen: set[str] = set()
+        for path in paths:
+            try:
+                entries = [entry for entry in self._read(path) if entry is not None]
+            except FileNotFoundError:
+                continue  # evicted since
+            for identity, kind, _, _, content, at_ms in reversed(entries):
+                # An entry that was dropped and came again stands on disk twice.
+                if kind in ("item", "block") and identity not in dropped and identity not in seen:
+                    seen.add(identity)
+                    yield identity, kind, content, at_ms
+
+
+def _pack(entry: list[Any]) -> bytes:
+    body: bytes = msgpack.packb(entry)
+    return ENTRY.pack(len(body), google_crc32c.value(body)) + body
+
+
+def _identity(kind: str, content: list[Any]) -> str:
+    return hashlib.blake2b(msgpack.packb([kind, content]), digest_size=12).hexdigest()
+
+
+def _cut(content: list[Any]) -> list[Any]:
+    return [part[:VALUE_CHARS_MAX] if isinstance(part, str | bytes) else part for part in content]
+
+
+def _plain(value: Any) -> Any:
+    """What msgpack and JSON can hold: numpy scalars become Python's, the rest its text."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool | float | str | bytes) or value is None:
+        return value[:VALUE_CHARS_MAX] if isinstance(value, str | bytes) else value
+    if isinstance(value, int) and -(1 << 63) <= value < (1 << 64):
+        return value
+    return str(value)[:VALUE_CHARS_MAX]
+
+
+def _expand(identity: str, kind: str, content: list[Any], at_ms: int) -> Iterator[dict[str, Any]]:
+    if kind == "item":
+        node, table, device, time_ms, measurement, reason, value = content
+        yield _item(identity, node, table, device, time_ms, measurement, reason, value, at_ms)
+        return
+    node, table, measurement, reason, _, devices, times, values = content
+    for index, (device, time_ms, value) in enumerate(zip(devices, times, values, strict=True)):
+        yield _item(
+            f"{identity}:{index}", node, table, device, time_ms, measurement, reason, value, at_ms
+        )
+
+
+def _item(
+    identity: str, node: str, table: str, device: str, time_ms: int | None, measurement: str,
+    reason: str, value: Any, at_ms: int,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "id": identity,
+        "node": node,
+        "table": table,
+        "device": device,
+        "time": time_ms,
+        "measurement": measurement,
+        "reason": reason,
+        "value": value.hex() if isinstance(value, bytes) else value,
+        "at": at_ms,
+    }
