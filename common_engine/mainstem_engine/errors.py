@@ -5,6 +5,7 @@ MainstemError
 │   ├── LockedError          (OSError)     another process owns the data directory
 │   ├── LogFailedError       (OSError)     a write or fsync of the log failed: final
 │   ├── LogRangeError        (LookupError) an LSN that the log does not hold
+│   ├── EncodingError        (ValueError)  bytes of a column that no encoder wrote
 │   ├── CorruptionError      (ValueError)  a file's checksum, magic or structure is wrong
 │   ├── ClosedError          (RuntimeError)
 │   ├── OverloadedError      (RuntimeError) a bound was reached: slow down and try again
@@ -75,6 +76,12 @@ class LogRangeError(EngineError, LookupError):
         self.lsn = lsn
         self.first_lsn = first_lsn
         self.fsynced_lsn = fsynced_lsn
+
+
+class EncodingError(EngineError, ValueError):
+    """Bytes that are not what an encoder of columns writes. Readers of files add the place."""
+
+    code = "ENCODING"
 
 
 class CorruptionError(EngineError, ValueError):

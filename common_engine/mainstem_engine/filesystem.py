@@ -39,6 +39,9 @@ Buffer = bytes | bytearray | memoryview | npt.NDArray[np.generic]
 TEMPORARY_SUFFIX = ".tmp"
 """Files of this suffix are never read; a start removes what a crash left."""
 
+SECTOR_BYTES = 512
+"""What a disk writes as one. A sector that was never written reads as zeros."""
+
 _IOV_MAX = 1024
 """POSIX lets writev take this many buffers on every system in use."""
 
@@ -283,10 +286,22 @@ class Filesystem:
 
 def byte_view(buffer: Buffer) -> memoryview:
     """``buffer`` as a flat view of bytes, without copying. ValueError if it is not contiguous."""
-    view = memoryview(buffer)
+    view = buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)
     if view.nbytes == 0:
         return memoryview(b"")  # cast() refuses zero-length arrays of more than one dimension
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def has_blank_sector(view: memoryview, start: int, end: int) -> bool:
+    """True if the part of some sector that lies in [start, end) is all zeros.
+
+    This tells a write that a power cut tore (something of it is missing) from damage.
+    """
+    first_whole = start - start % SECTOR_BYTES
+    return any(
+        not any(view[max(start, sector) : min(end, sector + SECTOR_BYTES)])
+        for sector in range(first_whole, end, SECTOR_BYTES)
+    )
 
 
 def _groups(views: list[memoryview]) -> Iterator[list[memoryview]]:

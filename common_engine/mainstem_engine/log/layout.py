@@ -28,8 +28,6 @@ from dataclasses import dataclass
 
 import google_crc32c
 
-from mainstem_engine.filesystem import Buffer
-
 MAGIC = b"MSTMLOG\n"
 VERSION = 1
 SEGMENT_SUFFIX = ".log"
@@ -103,7 +101,7 @@ def padded(length: int) -> int:
     return -(-length // RECORD_ALIGNMENT) * RECORD_ALIGNMENT
 
 
-def next_chain(chain: bytes, kind: int, lsn: int, payload: Buffer) -> bytes:
+def next_chain(chain: bytes, kind: int, lsn: int, payload: bytes | memoryview) -> bytes:
     """The chain value of record ``lsn``. Large payloads are hashed without the interpreter lock."""
     digest = hashlib.blake2b(_CHAIN_PREFIX.pack(chain, kind, lsn), digest_size=CHAIN_BYTES)
     digest.update(payload)

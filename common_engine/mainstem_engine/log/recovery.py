@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from mainstem_engine.errors import CorruptionError
-from mainstem_engine.filesystem import Buffer, Filesystem
+from mainstem_engine.filesystem import Buffer, Filesystem, has_blank_sector
 from mainstem_engine.log.layout import (
     CHAIN_START,
     CHAIN_UNKNOWN,
@@ -48,9 +48,6 @@ from mainstem_engine.log.reader import (
     scan_segment,
 )
 from mainstem_engine.log.records import Record
-
-SECTOR_BYTES = 512
-"""What a disk writes as one. A sector that was never written reads as zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +248,7 @@ class _Recovery:
 
 def _is_torn(view: memoryview, damage: LogDamage, synced_lsn: int) -> bool:
     """True for a gap in what was never durable that has a sector which was never written."""
-    return damage.first_lsn > synced_lsn and _has_blank_sector(
+    return damage.first_lsn > synced_lsn and has_blank_sector(
         view, damage.offset, damage.offset + damage.bytes
     )
 
@@ -261,19 +258,10 @@ def _lost_tail(view: memoryview, segment: Segment, scan: SegmentScan) -> LogDama
     tail = view[scan.end :]
     if tail.nbytes == 0 or declared_bytes(tail) != tail.nbytes:
         return None
-    if _has_blank_sector(view, scan.end, view.nbytes):
+    if has_blank_sector(view, scan.end, view.nbytes):
         return None
     lsn = scan.last_lsn + 1
     return LogDamage(segment.path, scan.end, tail.nbytes, lsn, lsn)
-
-
-def _has_blank_sector(view: memoryview, start: int, end: int) -> bool:
-    """True if the part of some sector that lies in [start, end) is all zeros."""
-    first_whole = start - start % SECTOR_BYTES
-    return any(
-        not any(view[max(start, sector) : min(end, sector + SECTOR_BYTES)])
-        for sector in range(first_whole, end, SECTOR_BYTES)
-    )
 
 
 def _ignore(_: LogDamage) -> None:

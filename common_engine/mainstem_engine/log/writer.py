@@ -7,8 +7,8 @@
 3. It calls ``on_commit`` with the batch, in LSN order, and only then counts it as committed.
 4. A failed write or sync ends the log: nothing queued or in the batch is ever reported as
    committed, every later call raises LogFailedError, and nothing is tried again. The committer
-   cuts what it may, and leaves a new segment that says from which LSN the old one is void. If that fails as
-   well, recovery does not rely on the old bytes either (see recovery, step 5).
+   cuts what it may, and leaves a new segment that says from which LSN the old one is void. If
+   that fails as well, recovery does not rely on the old bytes either (see recovery, step 5).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from mainstem_engine.errors import ClosedError, LogFailedError, OutOfRangeError
 from mainstem_engine.filesystem import Buffer, Filesystem
@@ -122,7 +123,7 @@ class LogWriter:
     def append(self, kind: RecordKind, buffers: Sequence[Buffer], token: object) -> int:
         """Queue a record; see Log.append."""
         first = buffers[0] if len(buffers) == 1 else None
-        payload = first if isinstance(first, bytes) else b"".join(buffers)
+        payload = first if isinstance(first, bytes) else b"".join(cast("Iterable[bytes]", buffers))
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise OutOfRangeError(
                 f"a record of {len(payload)} bytes is larger than {PAYLOAD_BYTES_MAX}",

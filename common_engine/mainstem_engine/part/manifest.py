@@ -1,0 +1,218 @@
+"""The part list: which parts exist, and which checkpoint goes with them.
+
+1. One record is one atomic change: parts added, parts removed, perhaps a new checkpoint. It counts
+   when it is synced; a crash leaves all of it or nothing.
+2. At open the records are replayed. A record that is incomplete at the end of the file is a torn
+   write and is cut off. Any other wrong byte raises: guessing which parts exist would lose or
+   double data without a word.
+3. A list that has grown to many times its live content is written anew, by atomic replacement.
+4. A part file that the list does not name is what a crash left; ``remove_unlisted`` deletes it.
+
+Bytes: head ``magic 8 | version u32 | crc32c u32 of the 12 bytes before``, then records
+``length u32 | crc32c u32 | msgpack map {"add": [...], "remove": [...], "checkpoint": name/nil}``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import msgpack
+
+from mainstem_engine.errors import CorruptionError, LogFailedError
+from mainstem_engine.filesystem import AppendFile, Filesystem, has_blank_sector
+from mainstem_engine.part.layout import PART_SUFFIX
+
+MAGIC = b"MSTMLST\n"
+VERSION = 1
+
+REWRITE_BYTES_MIN = 1 << 20
+REWRITE_FACTOR = 8
+"""Rewrite at open when the file is over 1 MiB and 8 times its live content: rare and cheap."""
+
+_HEAD = struct.Struct("<8sI")
+_HEAD_BYTES = _HEAD.size + 4
+_RECORD = struct.Struct("<II")
+
+
+@dataclass(frozen=True, slots=True)
+class PartMeta:
+    """What is known of a part without opening it.
+
+    Times in ns and devices include both ends. ``lsn``: per origin index, lowest and highest LSN.
+    The file is ``<name>.part``.
+    """
+
+    name: str
+    table: str
+    partition_start_ns: int
+    rows: int
+    bytes: int
+    time_min_ns: int
+    time_max_ns: int
+    device_min: int
+    device_max: int
+    lsn: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def pack(self) -> list[Any]:
+        """As plain values, in the order of the fields."""
+        lsn = [[origin, low, high] for origin, (low, high) in sorted(self.lsn.items())]
+        return [
+            self.name, self.table, self.partition_start_ns, self.rows, self.bytes,
+            self.time_min_ns, self.time_max_ns, self.device_min, self.device_max, lsn,
+        ]  # fmt: skip
+
+    @classmethod
+    def unpack(cls, values: list[Any]) -> PartMeta:
+        """The inverse of pack(); further values of later versions are ignored."""
+        lsn = {origin: (low, high) for origin, low, high in values[9]}
+        return cls(*values[:9], lsn)
+
+
+class PartList:
+    """See the module. One writer at a time (the caller's flush and compaction lock)."""
+
+    def __init__(self, fs: Filesystem, path: Path) -> None:
+        self._fs = fs
+        self._path = path
+        self._file: AppendFile | None = None
+        self._failed = False
+        self.parts: dict[str, PartMeta] = {}
+        """Every part that exists, by name. Replaced, never changed, by commit()."""
+        self.checkpoint: str | None = None
+        """The checkpoint file that goes with them."""
+
+    @classmethod
+    def open(cls, fs: Filesystem, path: Path) -> PartList:
+        """Read the list at ``path``, or make an empty one. CorruptionError if it is damaged."""
+        self = cls(fs, path)
+        temporary = path.with_name(path.name + ".tmp")
+        fs.unlink(temporary)
+        if path.name not in fs.list(path.parent):
+            fs.make_directory(path.parent)
+            fs.replace(path, [_head()])
+            size = end = _HEAD_BYTES
+        else:
+            data = fs.read(path)
+            size, end = len(data), self._replay(data)
+        self._file = fs.open_append(path)
+        if end < size:
+            self._file.truncate(end)
+            self._file.sync()
+        self._rewrite_if_worth(end)
+        return self
+
+    def commit(
+        self,
+        *,
+        add: Iterable[PartMeta] = (),
+        remove: Iterable[str] = (),
+        checkpoint: str | None = None,
+    ) -> None:
+        """Make one change durable, all of it or nothing. ``checkpoint`` None keeps the present one.
+
+        Raises OSError, and from then on LogFailedError: whether the record is on disk is unknown
+        until the list is opened again. KeyError if a part to remove is not there.
+        """
+        if self._failed or self._file is None:
+            raise LogFailedError(
+                f"{self._path} failed earlier or is closed", hint="re-open the data directory"
+            )
+        added, removed = list(add), list(remove)
+        parts = dict(self.parts)
+        for name in removed:
+            del parts[name]
+        parts.update((meta.name, meta) for meta in added)
+        record = _record(added, removed, checkpoint)
+        try:
+            self._file.write([record])
+            self._file.sync()
+        except OSError:
+            self._failed = True
+            raise
+        self.parts = parts
+        if checkpoint is not None:
+            self.checkpoint = checkpoint
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _replay(self, data: bytes) -> int:
+        """Apply every record of ``data``; returns where the last whole one ends."""
+        if data[:_HEAD_BYTES] != _head():
+            raise CorruptionError(self._path, 0, "this is not a part list of a known version")
+        position = _HEAD_BYTES
+        while position < len(data):
+            body = position + _RECORD.size
+            if body > len(data):
+                return position
+            length, crc = _RECORD.unpack_from(data, position)
+            record = data[body : body + length]
+            if len(record) == length and google_crc32c.value(record) == crc and length:
+                self._apply(record, position)
+                position = body + length
+            elif _is_torn(data, position, body + length):
+                return position
+            else:
+                raise CorruptionError(self._path, position, "a record has a wrong checksum")
+        return position
+
+    def _apply(self, record: bytes, position: int) -> None:
+        try:
+            change = msgpack.unpackb(record)
+            for name in change["remove"]:
+                del self.parts[name]
+            for values in change["add"]:
+                meta = PartMeta.unpack(values)
+                self.parts[meta.name] = meta
+            if change["checkpoint"] is not None:
+                self.checkpoint = change["checkpoint"]
+        except (KeyError, TypeError, ValueError, msgpack.UnpackException) as exc:
+            raise CorruptionError(self._path, position, f"record not understood ({exc})") from exc
+
+    def _rewrite_if_worth(self, size: int) -> None:
+        if size < REWRITE_BYTES_MIN or self._file is None:
+            return
+        live = _record(list(self.parts.values()), [], self.checkpoint)
+        if size < REWRITE_FACTOR * len(live):
+            return
+        self._fs.replace(self._path, [_head(), live])
+        self._file.close()
+        self._file = self._fs.open_append(self._path)
+
+
+def remove_unlisted(fs: Filesystem, directory: Path, parts: Iterable[str]) -> int:
+    """Delete part files in ``directory`` that are not among ``parts``, and temporary files.
+
+    Returns how many. Call it only after the part list was read without an error.
+    """
+    removed = fs.remove_temporary(directory)
+    listed = {f"{name}{PART_SUFFIX}" for name in parts}
+    for name in fs.list(directory):
+        if name.endswith(PART_SUFFIX) and name not in listed:
+            fs.unlink(directory / name)
+            removed += 1
+    return removed
+
+
+def _head() -> bytes:
+    head = _HEAD.pack(MAGIC, VERSION)
+    return head + struct.pack("<I", google_crc32c.value(head))
+
+
+def _record(add: list[PartMeta], remove: list[str], checkpoint: str | None) -> bytes:
+    change = {"add": [meta.pack() for meta in add], "remove": remove, "checkpoint": checkpoint}
+    body: bytes = msgpack.packb(change)
+    return _RECORD.pack(len(body), google_crc32c.value(body)) + body
+
+
+def _is_torn(data: bytes, start: int, end: int) -> bool:
+    """True for a record that a write left unfinished: it lacks its end, or a sector is blank."""
+    return end > len(data) or has_blank_sector(memoryview(data), start, len(data))

@@ -1,0 +1,223 @@
+"""Reading a part through a memory map.
+
+1. ``open`` checks head, footer and every declared length; no block is touched.
+2. ``prune`` names the blocks that may hold rows of some devices and times.
+3. ``read`` checks the checksum of each column of a block before it is decoded, then decodes it into
+   its place in the result. Nothing is cached: the page cache holds the bytes.
+
+A Part may be read by many threads at once, and goes on working after its file was unlinked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.encoding.registry import decode_column
+from mainstem_engine.errors import ClosedError, CorruptionError, EncodingError
+from mainstem_engine.filesystem import Filesystem, MappedFile
+from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, VersionedRows
+from mainstem_engine.part.layout import (
+    DEVICE_COLUMN,
+    HEAD,
+    LSN_COLUMN,
+    ORIGIN_COLUMN,
+    PART_SUFFIX,
+    TIME_COLUMN,
+    BlockIndex,
+    ColumnStatistics,
+    PartFooter,
+    unpack_footer,
+)
+from mainstem_engine.part.manifest import PartMeta
+
+BlockNumbers = npt.NDArray[np.intp]
+
+
+class Part:
+    """One open part; see the module."""
+
+    def __init__(self, meta: PartMeta, mapped: MappedFile, footer: PartFooter) -> None:
+        self.meta = meta
+        self._mapped = mapped
+        self._bytes: npt.NDArray[np.uint8] | None = np.frombuffer(mapped.view, np.uint8)
+        self._footer = footer
+        self._offsets = _offsets(footer)
+
+    @classmethod
+    def open(cls, fs: Filesystem, directory: Path, meta: PartMeta) -> Part:
+        """Map ``directory/<meta.name>.part``. CorruptionError if it is not what was written."""
+        path = directory / f"{meta.name}{PART_SUFFIX}"
+        mapped = fs.map(path)
+        try:
+            if mapped.view.nbytes != meta.bytes:
+                raise CorruptionError(
+                    path, mapped.view.nbytes, f"the part list says {meta.bytes} bytes"
+                )
+            footer = unpack_footer(path, mapped.view)
+            rows = int(footer.blocks.rows.sum(dtype=np.int64))
+            if rows != meta.rows or footer.table != meta.table:
+                raise CorruptionError(path, mapped.view.nbytes, "this is another part")
+        except CorruptionError:
+            mapped.close()
+            raise
+        return cls(meta, mapped, footer)
+
+    @property
+    def blocks(self) -> BlockIndex:
+        """Rows, devices and times of every block."""
+        return self._footer.blocks
+
+    @property
+    def types(self) -> dict[int, ColumnType]:
+        """Types of the measurements that this part has a column for."""
+        return {key: kind for key, kind in self._footer.types.items() if key >= 0}
+
+    def nulls(self, measurement_id: int) -> npt.NDArray[np.uint32]:
+        """Nulls per block of a measurement of this part."""
+        return self._footer.columns[measurement_id].nulls
+
+    def statistics(self, measurement_id: int) -> ColumnStatistics | None:
+        """Per block; None for a measurement without a column here or without numbers."""
+        return self._footer.statistics.get(measurement_id)
+
+    def prune(
+        self, devices: npt.NDArray[np.uint32] | None, start_ns: int, end_ns: int
+    ) -> BlockNumbers:
+        """Numbers of blocks that may hold rows of ``devices`` (sorted; None: all) in [start, end).
+
+        Every block that holds such a row is among them.
+        """
+        blocks = self._footer.blocks
+        hit = (blocks.time_max_ns >= start_ns) & (blocks.time_min_ns < end_ns)
+        if devices is not None:
+            # A block is hit if some device lies between its ends: if their ranks differ.
+            low = np.searchsorted(devices, blocks.device_min, "left")
+            high = np.searchsorted(devices, blocks.device_max, "right")
+            hit &= low < high
+        return np.flatnonzero(hit)
+
+    def read(
+        self, blocks: Sequence[int] | BlockNumbers, measurement_ids: Collection[int]
+    ) -> VersionedRows:
+        """All rows of ``blocks``, in the order given.
+
+        Only columns that this part has are in the result. Raises CorruptionError (the rest of the
+        part stays readable), ClosedError.
+        """
+        numbers = np.asarray(blocks, np.intp)
+        sizes = self._footer.blocks.rows[numbers].astype(np.int64)
+        ends = np.cumsum(sizes)
+        places = [
+            (number, slice(end - size, end))
+            for number, end, size in zip(
+                numbers.tolist(), ends.tolist(), sizes.tolist(), strict=True
+            )
+        ]
+        total = int(sizes.sum())
+        return VersionedRows(
+            device=self._read_devices(numbers, sizes, places, total),
+            time=self._read_column(TIME_COLUMN, places, total).values,
+            origin=self._read_column(ORIGIN_COLUMN, places, total).values,
+            lsn=self._read_column(LSN_COLUMN, places, total).values,
+            columns={
+                key: self._read_column(key, places, total)
+                for key in measurement_ids
+                if key in self._footer.columns and key >= 0
+            },
+        )
+
+    def close(self) -> None:
+        """Unmap. Later reads raise ClosedError; those under way finish. May be called twice."""
+        if self._bytes is not None:
+            self._bytes = None
+            self._mapped.close()
+
+    def _read_devices(
+        self,
+        numbers: BlockNumbers,
+        sizes: npt.NDArray[np.int64],
+        places: list[tuple[int, slice]],
+        total: int,
+    ) -> npt.NDArray[np.uint32]:
+        blocks = self._footer.blocks
+        device = np.repeat(blocks.device_min[numbers], sizes)
+        mixed = blocks.device_min != blocks.device_max
+        for number, place in places:
+            if mixed[number]:
+                self._decode(DEVICE_COLUMN, number, device[place], None)
+        return device
+
+    def _read_column(self, key: int, places: list[tuple[int, slice]], total: int) -> Column:
+        nulls = self._footer.columns[key].nulls
+        values: AnyArray = np.empty(total, self._footer.types[key].dtype)
+        valid: BoolMask | None = None
+        if any(nulls[number] for number, _ in places):
+            valid = np.ones(total, np.bool_)
+        for number, place in places:
+            self._decode(key, number, values[place], None if valid is None else valid[place])
+        return Column(values, valid)
+
+    def _decode(self, key: int, number: int, out: AnyArray, valid: BoolMask | None) -> None:
+        """Check and decode one column of one block into ``out`` and ``valid``."""
+        data = self._bytes
+        if data is None:
+            raise ClosedError(f"part {self.meta.name} is closed")
+        index = self._footer.columns[key]
+        kind = self._footer.types[key]
+        offset = int(self._offsets[key][number])
+        bitmap_end = offset + int(index.valid_bytes[number])
+        end = bitmap_end + int(index.bytes[number])
+        nulls = int(index.nulls[number])
+        if google_crc32c.value(data[offset:end]) != index.crc[number]:
+            raise CorruptionError(self._mapped.path, offset, "a block has a wrong checksum")
+        encoding, compression = int(index.encoding[number]), int(index.compression[number])
+        values = data[bitmap_end:end].data
+        try:
+            if not nulls:
+                decode_column(encoding, compression, values, kind, out)
+                return
+            if valid is None or nulls > len(out):
+                raise EncodingError("nulls where none can be")
+            _blank(out)
+            if nulls == len(out):
+                valid[:] = False
+                return
+            valid[:] = _bitmap(data[offset:bitmap_end], len(out), nulls)
+            dense: AnyArray = np.empty(len(out) - nulls, out.dtype)
+            decode_column(encoding, compression, values, kind, dense)
+            out[valid] = dense
+        except EncodingError as exc:
+            raise CorruptionError(self._mapped.path, offset, str(exc)) from exc
+
+
+def _offsets(footer: PartFooter) -> dict[int, npt.NDArray[np.int64]]:
+    """Where each column of each block starts: blocks follow one another, columns inside them."""
+    keys = list(footer.columns)
+    sizes: npt.NDArray[Any] = np.array(
+        [
+            footer.columns[key].bytes.astype(np.int64) + footer.columns[key].valid_bytes
+            for key in keys
+        ]
+    )
+    flat = sizes.T.ravel()
+    starts = (np.cumsum(flat) - flat + HEAD.size).reshape(-1, len(keys))
+    return {key: np.ascontiguousarray(starts[:, column]) for column, key in enumerate(keys)}
+
+
+def _blank(out: AnyArray) -> None:
+    out[:] = None if out.dtype == object else 0
+
+
+def _bitmap(packed: npt.NDArray[np.uint8], count: int, nulls: int) -> npt.NDArray[np.uint8]:
+    if len(packed) != -(-count // 8):
+        raise EncodingError(f"a bitmap of {len(packed)} bytes for {count} rows")
+    bits = np.unpackbits(packed, count=count, bitorder="little")
+    if int(np.count_nonzero(bits)) != count - nulls:
+        raise EncodingError("a bitmap that does not fit the count of nulls")
+    return bits
