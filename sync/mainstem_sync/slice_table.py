@@ -1,0 +1,150 @@
+"""What is known of the time slices of one table, as sorted columns.
+
+1. A slice is named by its index: ``start_ns // slice_ns``. ``keys`` is int64, ascending, unique;
+   every other column has one value per key.
+2. Touches (slice, LSN) are collected in a short list and merged in one vectorised step, when
+   somebody looks or when the list is full: a replay of history touches a slice per row.
+3. Every change is a join (maximum of LSNs), so that the order of touches does not matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_sync.errors import WireError
+
+Keys = npt.NDArray[np.int64]
+Lsns = npt.NDArray[np.uint64]
+AnyArray = npt.NDArray[Any]
+
+PENDING_TOUCHES_MAX = 16_384
+"""Merging so many touches costs about a millisecond; fewer would merge too often."""
+
+
+class SliceTable:
+    """Sorted columns by slice. ``columns``: name to dtype, zeros for a new slice. Not thread-safe."""
+
+    def __init__(self, columns: Mapping[str, npt.DTypeLike]) -> None:
+        self.keys: Keys = np.empty(0, np.int64)
+        self.columns: dict[str, AnyArray] = {
+            name: np.empty(0, dtype) for name, dtype in columns.items()
+        }
+        self._touched_keys: list[Keys] = []
+        self._touched_lsns: list[Lsns] = []
+        self._touches = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, name: str) -> AnyArray:
+        return self.columns[name]
+
+    @property
+    def touches(self) -> int:
+        """How many touches wait to be merged."""
+        return self._touches
+
+    def note(self, keys: Keys, lsns: int | Lsns) -> None:
+        """Remember touches; ``lsns`` is one for all, or one per key. Cheap."""
+        if isinstance(lsns, np.ndarray):
+            stamped: Lsns = lsns.astype(np.uint64, copy=False)
+        else:
+            stamped = np.full(len(keys), lsns, np.uint64)
+        self._touched_keys.append(keys)
+        self._touched_lsns.append(stamped)
+        self._touches += len(keys)
+
+    def take_touches(self) -> tuple[Keys, Lsns]:
+        """The remembered touches as (unique ascending keys, greatest LSN of each); forgets them."""
+        if not self._touches:
+            return np.empty(0, np.int64), np.empty(0, np.uint64)
+        keys = np.concatenate(self._touched_keys)
+        lsns = np.concatenate(self._touched_lsns)
+        self._touched_keys, self._touched_lsns, self._touches = [], [], 0
+        return greatest_by_key(keys, lsns)
+
+    def upsert(self, keys: Keys) -> npt.NDArray[np.intp]:
+        """Positions of ``keys`` (unique, ascending), added where they are new."""
+        at = np.searchsorted(self.keys, keys)
+        known = np.zeros(len(keys), np.bool_)
+        inside = at < len(self.keys)
+        known[inside] = self.keys[at[inside]] == keys[inside]
+        if not known.all():
+            fresh = ~known
+            self.keys = np.insert(self.keys, at[fresh], keys[fresh])
+            for name, column in self.columns.items():
+                self.columns[name] = np.insert(column, at[fresh], 0)
+            at = np.searchsorted(self.keys, keys)
+        return at
+
+    def range(self, first_key: int, end_key: int) -> slice:
+        """Positions of the slices in [first_key, end_key)."""
+        low, high = np.searchsorted(self.keys, [first_key, end_key])
+        return slice(int(low), int(high))
+
+    def remove(self, gone: npt.NDArray[np.bool_]) -> None:
+        """Forget the slices where ``gone`` is true."""
+        if gone.any():
+            stays = ~gone
+            self.keys = self.keys[stays]
+            self.columns = {name: column[stays] for name, column in self.columns.items()}
+
+    def snapshot(self) -> dict[str, Any]:
+        """For the checkpoint. Waiting touches must have been merged."""
+        return {
+            "keys": self.keys.tobytes(),
+            "columns": {name: column.tobytes() for name, column in self.columns.items()},
+        }
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """The inverse of snapshot. Columns that the snapshot lacks are zeros."""
+        self.keys = np.frombuffer(data["keys"], np.int64).copy()
+        for name, column in self.columns.items():
+            raw = data["columns"].get(name)
+            self.columns[name] = (
+                np.zeros(len(self.keys), column.dtype)
+                if raw is None
+                else np.frombuffer(raw, column.dtype).copy()
+            )
+            if len(self.columns[name]) != len(self.keys):
+                raise WireError(f"slice column {name} of a checkpoint has another length")
+
+
+def greatest_by_key(keys: Keys, lsns: Lsns) -> tuple[Keys, Lsns]:
+    """(unique ascending keys, greatest LSN of each)."""
+    if len(keys) < 2 or bool((keys[1:] > keys[:-1]).all()):
+        return keys, lsns
+    order = np.argsort(keys, kind="stable")
+    keys, lsns = keys[order], lsns[order]
+    first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    greatest: Lsns = np.maximum.reduceat(lsns, first)
+    return keys[first], greatest
+
+
+def touched_slices(times: npt.NDArray[np.int64], slice_ns: int) -> Keys:
+    """Slice indexes of rows, duplicates between neighbours left out. Times are ns."""
+    if len(times) == 0:
+        return np.empty(0, np.int64)
+    low, high = int(times.min()) // slice_ns, int(times.max()) // slice_ns
+    if low == high:
+        return np.array([low], np.int64)
+    keys: Keys = times // slice_ns
+    return np.unique(keys)
+
+
+def spans(keys: Keys, gap: int, count_max: int) -> list[tuple[int, int]]:
+    """Cut ascending keys into [begin, end) index ranges: neighbours at most ``gap`` slices apart,
+    at most ``count_max`` keys each. One range is then scanned in one pass."""
+    if not len(keys):
+        return []
+    breaks = np.flatnonzero(np.diff(keys) > gap) + 1
+    edges = [0, *breaks.tolist(), len(keys)]
+    pieces = []
+    for begin, end in itertools.pairwise(edges):
+        pieces += [(at, min(at + count_max, end)) for at in range(begin, end, count_max)]
+    return pieces
