@@ -27,7 +27,7 @@ PENDING_TOUCHES_MAX = 16_384
 
 
 class SliceTable:
-    """Sorted columns by slice. ``columns``: name to dtype, zeros for a new slice. Not thread-safe."""
+    """Sorted columns by slice; a new slice has zeros. ``columns``: name to dtype. No locking."""
 
     def __init__(self, columns: Mapping[str, npt.DTypeLike]) -> None:
         self.keys: Keys = np.empty(0, np.int64)
