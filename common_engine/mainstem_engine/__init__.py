@@ -1,1 +1,58 @@
-"""Mainstem's storage engine."""
+"""Mainstem's storage engine: an embedded library, arrays in and Arrow out."""
+
+from __future__ import annotations
+
+from mainstem_engine.accounting import StoreCounts
+from mainstem_engine.consumers import Ack, AppliedRows, LogConsumer, RowSink
+from mainstem_engine.engine import Engine
+from mainstem_engine.errors import (
+    ClosedError,
+    CorruptionError,
+    EngineError,
+    LockedError,
+    LogFailedError,
+    MainstemError,
+    NotFoundError,
+    OutOfRangeError,
+    OverloadedError,
+    SchemaError,
+    SqlError,
+)
+from mainstem_engine.model import Column, ColumnType, Measurement, Origin, Rows, Tag, Template
+from mainstem_engine.options import Durability, EngineOptions
+from mainstem_engine.slices import SliceDigests
+
+__all__ = [
+    # the engine
+    "Engine",
+    "EngineOptions",
+    "Durability",
+    "Ack",
+    # what it stores
+    "Template",
+    "Measurement",
+    "Tag",
+    "ColumnType",
+    "Column",
+    "Rows",
+    "Origin",
+    # those who follow the log
+    "LogConsumer",
+    "AppliedRows",
+    "RowSink",
+    # what it reports
+    "StoreCounts",
+    "SliceDigests",
+    # errors
+    "MainstemError",
+    "EngineError",
+    "LockedError",
+    "LogFailedError",
+    "CorruptionError",
+    "ClosedError",
+    "OverloadedError",
+    "SchemaError",
+    "NotFoundError",
+    "OutOfRangeError",
+    "SqlError",
+]

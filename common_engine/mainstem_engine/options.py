@@ -66,5 +66,8 @@ class EngineOptions:
     background: bool = True
     """False: no background thread; the caller runs flush() and compact() itself (tests)."""
 
+    node_name: str = "local"
+    """This node's name in the origins of its rows."""
+
     clock: Callable[[], int] = time.time_ns
     """Wall clock in ns since the epoch."""

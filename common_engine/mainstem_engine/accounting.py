@@ -1,0 +1,167 @@
+"""Where every stored row went: the sums of the store, per table.
+
+``logged = live + unresolved + overwritten + deleted + expired + lost_local`` holds at every instant.
+
+1. A row that is newer than everything known of its device cannot share its (device, time) with any
+   stored row: it is live at once.
+2. Any other row is *unresolved* until the flush compares its key with the head and the older parts:
+   then it is live (the first of its key) or overwritten (one more of a key that is counted).
+3. All of it is a function of the log: the newest times and the counts are in every checkpoint, and
+   replay continues from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from mainstem_engine.columns import TIME_MIN_NS
+from mainstem_engine.merge import is_strictly_sorted, key_order
+from mainstem_engine.model import BoolMask, DeviceIds, TimesNs
+
+NEVER_NS = TIME_MIN_NS - 1
+"""Before every time: the newest time of a device without rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """Rows of one table, as contract: ``logged`` is the sum of the others."""
+
+    logged: int = 0
+    live: int = 0
+    unresolved: int = 0
+    overwritten: int = 0
+    deleted: int = 0
+    expired: int = 0
+    lost_local: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """True when the sum holds."""
+        parts = self.live + self.unresolved + self.overwritten
+        return self.logged == parts + self.deleted + self.expired + self.lost_local
+
+
+class TableAccount:
+    """Counts and newest times of one table. The store's lock serialises all calls."""
+
+    __slots__ = ("live", "logged", "newest", "overwritten", "unresolved")
+
+    def __init__(self) -> None:
+        self.logged = 0
+        self.live = 0
+        self.unresolved = 0
+        self.overwritten = 0
+        self.newest: TimesNs = np.full(16, NEVER_NS, np.int64)
+
+    def note(self, device: DeviceIds, time: TimesNs) -> BoolMask | None:
+        """Counts rows that enter the head. Returns which are late, None when none is."""
+        count = len(time)
+        if count == 0:
+            return None
+        self._reserve(int(device.max()))
+        late = self._late(device, time)
+        late_count = 0 if late is None else int(np.count_nonzero(late))
+        self.logged += count
+        self.unresolved += late_count
+        self.live += count - late_count
+        return late if late_count else None
+
+    def resolve(self, live: int, overwritten: int) -> None:
+        """``live + overwritten`` unresolved rows have been compared."""
+        self.unresolved -= live + overwritten
+        self.live += live
+        self.overwritten += overwritten
+
+    def counts(self) -> StoreCounts:
+        return StoreCounts(self.logged, self.live, self.unresolved, self.overwritten)
+
+    def newest_of(self, devices: DeviceIds) -> TimesNs:
+        """Newest time of each device, NEVER_NS where there is no row."""
+        known = devices < len(self.newest)
+        found: TimesNs = self.newest[np.where(known, devices, 0)]
+        return np.where(known, found, NEVER_NS)
+
+    def _reserve(self, device: int) -> None:
+        if device >= len(self.newest):
+            grown = np.full(max(device + 1, 2 * len(self.newest)), NEVER_NS, np.int64)
+            grown[: len(self.newest)] = self.newest
+            self.newest = grown
+
+    def _late(self, device: DeviceIds, time: TimesNs) -> BoolMask | None:
+        one_device = device[0] == device[-1] and bool((device == device[0]).all())
+        if one_device and (len(time) == 1 or bool((time[1:] > time[:-1]).all())):
+            known = self.newest[device[0]]
+            if time[-1] > known:
+                self.newest[device[0]] = time[-1]
+            return None if time[0] > known else time <= known
+        if is_strictly_sorted(device, time):
+            return self._late_sorted(device, time)
+        order = key_order(device, time)
+        late = np.empty(len(time), np.bool_)
+        late[order] = self._late_sorted(device[order], time[order])
+        return late
+
+    def _late_sorted(self, device: DeviceIds, time: TimesNs) -> BoolMask:
+        late: BoolMask = time <= self.newest[device]
+        late[1:] |= (device[1:] == device[:-1]) & (time[1:] == time[:-1])
+        last = np.flatnonzero(np.append(device[1:] != device[:-1], True))
+        devices = device[last]
+        self.newest[devices] = np.maximum(self.newest[devices], time[last])
+        return late
+
+
+class StoreAccounting:
+    """The accounts of all tables."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, TableAccount] = {}
+
+    def account(self, table: str) -> TableAccount:
+        """The account of a table, opened when it is new."""
+        found = self._accounts.get(table)
+        if found is None:
+            found = self._accounts[table] = TableAccount()
+        return found
+
+    def counts(self) -> dict[str, StoreCounts]:
+        return {name: account.counts() for name, account in self._accounts.items()}
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy for the checkpoint."""
+        return {
+            name: {
+                "logged": account.logged,
+                "live": account.live,
+                "unresolved": account.unresolved,
+                "overwritten": account.overwritten,
+                "newest": account.newest.tobytes(),
+            }
+            for name, account in self._accounts.items()
+        }
+
+    @classmethod
+    def restore(cls, data: bytes) -> StoreAccounting:
+        accounting = cls()
+        for name, fields in msgpack.unpackb(data).items():
+            account = accounting.account(name)
+            account.logged = fields["logged"]
+            account.live = fields["live"]
+            account.unresolved = fields["unresolved"]
+            account.overwritten = fields["overwritten"]
+            account.newest = np.frombuffer(fields["newest"], np.int64).copy()
+        return accounting
+
+
+def resolved_snapshot(snapshot: dict[str, Any], resolutions: dict[str, tuple[int, int]]) -> bytes:
+    """The checkpoint section of a snapshot, with each table's (live, overwritten) rows resolved."""
+    for name, (live, overwritten) in resolutions.items():
+        fields = snapshot[name]
+        fields["live"] += live
+        fields["overwritten"] += overwritten
+        fields["unresolved"] -= live + overwritten
+    packed: bytes = msgpack.packb(snapshot)
+    return packed

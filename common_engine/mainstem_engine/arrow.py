@@ -1,0 +1,159 @@
+"""Rows become Arrow batches. The only file of the engine's core that imports pyarrow, lazily.
+
+Columns: ``time`` int64 in the table's precision, ``device`` and TEXT tags as dictionaries of strings,
+measurements in their types. A TIMESTAMP measurement is int64 in the table's precision too: integers
+are exact and free of zones; the SQL layer decides how they are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mainstem_engine.catalog.devices import Devices
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.errors import NotFoundError
+from mainstem_engine.model import Column, ColumnType, DeviceIds, Measurement, Tag, VersionedRows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TIME = "time"
+DEVICE = "device"
+
+
+class ArrowLayout:
+    """Which columns a scan yields and how they are made. Raises NotFoundError for unknown names."""
+
+    def __init__(
+        self, table: Table, devices: Devices, precision_ns: int, columns: Sequence[str] | None
+    ) -> None:
+        self._table = table
+        self._devices = devices
+        self._precision_ns = precision_ns
+        if columns is None:
+            template = table.template
+            self._columns: list[str | Tag | Measurement] = [TIME, DEVICE]
+            self._columns += [*template.tags, *template.measurements]
+        else:
+            self._columns = [TIME, DEVICE]
+            for name in columns:
+                found = self._resolve(name)
+                if found not in self._columns:
+                    self._columns.append(found)
+
+    @property
+    def measurement_ids(self) -> tuple[int, ...]:
+        """Ids of the measurements that must be read."""
+        return tuple(c.id for c in self._columns if isinstance(c, Measurement))
+
+    def _resolve(self, name: str) -> str | Tag | Measurement:
+        folded = name.casefold()
+        if folded in (TIME, self._table.template.time_name.casefold()):
+            return TIME
+        if folded == DEVICE:
+            return DEVICE
+        found = self._table.measurement(name) or self._table.tag(name)
+        if found is None:
+            template = self._table.template
+            known = [TIME, DEVICE, *(t.name for t in template.tags)]
+            known += [m.name for m in template.measurements]
+            raise NotFoundError(
+                f"table {template.name} has no column {name!r}",
+                field=name,
+                hint=f"it has {', '.join(known[:20])}",
+            )
+        return found
+
+    def schema(self) -> pa.Schema:
+        """Field names and types, in order."""
+        import pyarrow as pa
+
+        strings = pa.dictionary(pa.int32(), pa.string())
+        fields = []
+        for column in self._columns:
+            if isinstance(column, str):
+                fields.append(pa.field(column, pa.int64() if column == TIME else strings, False))
+            elif isinstance(column, Tag):
+                value_type = arrow_type(column.type)
+                fields.append(pa.field(column.name, pa.dictionary(pa.int32(), value_type)))
+            else:
+                fields.append(pa.field(column.name, arrow_type(column.type)))
+        return pa.schema(fields)
+
+    def reader(self, steps: Iterable[VersionedRows]) -> pa.RecordBatchReader:
+        """A reader that reads a step when it is asked for a batch."""
+        import pyarrow as pa
+
+        schema = self.schema()
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema, steps))
+
+    def _batches(self, schema: pa.Schema, steps: Iterable[VersionedRows]) -> Iterator[Any]:
+        for rows in steps:
+            yield self.batch(schema, rows)
+
+    def batch(self, schema: pa.Schema, rows: VersionedRows) -> pa.RecordBatch:
+        """One record batch of sorted rows."""
+        import pyarrow as pa
+
+        codes, present = _runs(rows.device)
+        arrays: list[Any] = []
+        for column, field in zip(self._columns, schema, strict=True):
+            if column == TIME:
+                arrays.append(pa.array(rows.time // self._precision_ns))
+            elif column == DEVICE:
+                paths = pa.array(self._devices.paths(present.tolist()), pa.string())
+                arrays.append(pa.DictionaryArray.from_arrays(pa.array(codes), paths))
+            elif isinstance(column, Tag):
+                arrays.append(self._tag_array(column, field.type.value_type, codes, present))
+            else:
+                assert isinstance(column, Measurement)
+                stored = rows.columns.get(column.id)
+                arrays.append(self._value_array(column, field.type, stored, len(rows)))
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _tag_array(self, tag: Tag, value_type: Any, codes: Any, present: DeviceIds) -> Any:
+        import pyarrow as pa
+
+        tag_codes, values = self._devices.tag_codes(self._table.family, tag.name, present)
+        used, dense = np.unique(tag_codes, return_inverse=True)
+        dictionary = pa.array([values[code] for code in used if code], value_type)
+        # Code 0 is "absent": it is not in the dictionary, so the others move down by one.
+        shift = 1 if len(used) and used[0] == 0 else 0
+        indices = dense.astype(np.int32)[codes] - shift
+        return pa.DictionaryArray.from_arrays(
+            pa.array(indices, pa.int32(), mask=indices < 0), dictionary
+        )
+
+    def _value_array(
+        self, measurement: Measurement, value_type: Any, column: Column | None, count: int
+    ) -> Any:
+        import pyarrow as pa
+
+        if column is None:
+            return pa.nulls(count, value_type)
+        values = column.values
+        if measurement.type == ColumnType.TIMESTAMP:
+            values = values // self._precision_ns
+        mask = None if column.valid is None else ~column.valid
+        return pa.array(values, value_type, mask=mask)
+
+
+def arrow_type(column_type: ColumnType) -> Any:
+    """The Arrow type of a column; TIMESTAMP is int64 (see above)."""
+    import pyarrow as pa
+
+    if column_type == ColumnType.TEXT:
+        return pa.string()
+    if column_type == ColumnType.BLOB:
+        return pa.binary()
+    return pa.from_numpy_dtype(column_type.dtype)
+
+
+def _runs(device: DeviceIds) -> tuple[Any, DeviceIds]:
+    """(position in the list of present devices int32[n], present devices) of sorted devices."""
+    first = np.append(True, device[1:] != device[:-1]) if len(device) else np.empty(0, np.bool_)
+    codes = (np.cumsum(first) - 1).astype(np.int32)
+    return codes, device[first]

@@ -1,0 +1,249 @@
+"""The catalog: databases, templates and devices, as a state machine over SCH and DEV records.
+
+1. A change is first checked, then logged with every id explicit, then applied: by the caller that
+   appended it (under the store's append lock) and, after a restart, by replay of the log.
+2. Applying a record twice changes nothing, so replay over a checkpoint is safe.
+3. Reads need no lock (see devices.py); changes are made by one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from mainstem_engine.catalog.databases import (
+    PRECISION_NS,
+    Database,
+    Databases,
+    default_database_name,
+)
+from mainstem_engine.catalog.devices import Devices, TagValue
+from mainstem_engine.catalog.names import canonical_path
+from mainstem_engine.catalog.templates import (
+    Table,
+    Templates,
+    template_from_map,
+    template_to_map,
+)
+from mainstem_engine.errors import NotFoundError, SchemaError
+from mainstem_engine.model import ColumnType, Template
+
+DEVICES_MAX = 0xFFFFFFFE
+"""Ids are uint32 and the last value means "no device"."""
+
+
+class Catalog:
+    """What exists, and what it is called."""
+
+    def __init__(self) -> None:
+        self.databases = Databases()
+        self.templates = Templates()
+        self.devices = Devices()
+
+    # Reading
+
+    def table(self, name: str) -> Table:
+        """Raises NotFoundError."""
+        found = self.templates.get(name)
+        if found is None:
+            raise NotFoundError(
+                f"there is no template {name!r}", field=name, hint="create it, or SHOW TEMPLATES"
+            )
+        return found
+
+    def template(self, name: str) -> Template:
+        """Raises NotFoundError."""
+        return self.table(name).template
+
+    def is_foreign(self, name: str) -> bool:
+        """True for a template made for a child's data. Raises NotFoundError."""
+        return self.table(name).foreign
+
+    def family(self, name: str) -> str:
+        """The family of a template or rollup table; its source need not exist here."""
+        found = self.templates.get(name)
+        if found is not None:
+            return found.family
+        if self.templates.family_exists(name):
+            return name
+        return self.table(name).family
+
+    def table_of_device(self, path: str) -> tuple[Table, int] | None:
+        """(table, device id) of a device path, None when unknown or when only rollups are held."""
+        device = self.devices.id_of(path)
+        if device is None:
+            return None
+        table = self.templates.get(self.devices.family_name(device))
+        return None if table is None else (table, device)
+
+    def database_of(self, device: int) -> Database:
+        """The database that a device belongs to."""
+        return self.databases.at(self.devices.database_index(device))
+
+    def precision_ns(self, table_name: str) -> int:
+        """Finest precision of the databases that hold or are set to hold the table's devices."""
+        table = self.table(table_name)
+        indexes = self.devices.family_databases(table.family)
+        found = [self.databases.at(i).precision_ns for i in indexes]
+        if not found:
+            set_paths = table.set_paths
+            set_indexes = [self.databases.index_of_path(path) for path in set_paths]
+            found = [self.databases.at(i).precision_ns for i in set_indexes if i is not None]
+        return min(found, default=PRECISION_NS["ms"])
+
+    # Changing
+
+    def missing_databases(self, paths: Sequence[str]) -> list[Database]:
+        """Databases to make before devices of these paths are added."""
+        names: dict[str, None] = {}
+        for path in paths:
+            if self.databases.index_of_path(path) is None:
+                names.setdefault(default_database_name(path))
+        return [Database(name) for name in names]
+
+    def schema_record(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Header of an SCH record."""
+        return {"op": op, **fields}
+
+    def apply_schema(self, header: Mapping[str, Any]) -> None:
+        """Applies an SCH record. Unknown operations are of a later version and are ignored."""
+        op = header.get("op")
+        if op == "template":
+            self.templates.put(template_from_map(header), foreign=bool(header.get("foreign")))
+        elif op == "set":
+            self.templates.set_on(header["name"], header["path"])
+        elif op == "database":
+            self._put_database(Database.from_map(header))
+
+    def _put_database(self, database: Database) -> None:
+        added = self.databases.get(database.name) is None
+        self.databases.put(database)
+        if added and len(self.devices):
+            self.devices.assign_databases(self._database_index)
+
+    def _database_index(self, path: str) -> int:
+        index = self.databases.index_of_path(path)
+        if index is None:
+            raise SchemaError(f"device {path} lies in no database")
+        return index
+
+    def device_record(
+        self,
+        family: str,
+        paths: Sequence[str],
+        tags: Mapping[str, Sequence[TagValue]],
+        foreign: bool,
+    ) -> dict[str, Any]:
+        """Header of a DEV record that gives these (new, distinct) devices the next ids."""
+        first = len(self.devices)
+        if first + len(paths) > DEVICES_MAX:
+            raise SchemaError("there are no device ids left")
+        return {
+            "t": family,
+            "ids": list(range(first, first + len(paths))),
+            "paths": list(paths),
+            "tags": {name: list(values) for name, values in tags.items()},
+            "foreign": foreign,
+        }
+
+    def apply_devices(self, header: Mapping[str, Any]) -> None:
+        """Applies a DEV record."""
+        paths = header["paths"]
+        self.devices.add(
+            header["t"],
+            header["ids"],
+            paths,
+            header["tags"],
+            foreign=bool(header["foreign"]),
+            databases=[self._database_index(path) for path in paths],
+        )
+
+    # Checkpoint
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy that later changes do not touch, for encode_snapshot."""
+        return {
+            "databases": [database.to_map() for database in self.databases],
+            "templates": [
+                {
+                    "template": template_to_map(table.template),
+                    "foreign": table.foreign,
+                    "set": list(table.set_paths),
+                }
+                for table in self.templates.all()
+            ],
+            "devices": self.devices.to_map(),
+        }
+
+    @classmethod
+    def restore(cls, data: bytes) -> Catalog:
+        """The catalog of a checkpoint section."""
+        fields = msgpack.unpackb(data, strict_map_key=False)
+        catalog = cls()
+        for database in fields["databases"]:
+            catalog.databases.put(Database.from_map(database))
+        for entry in fields["templates"]:
+            template = template_from_map(entry["template"])
+            catalog.templates.put(template, foreign=entry["foreign"])
+            for path in entry["set"]:
+                catalog.templates.set_on(template.name, path)
+        catalog.devices.restore(fields["devices"], catalog._database_index)
+        return catalog
+
+
+def encode_snapshot(snapshot: Mapping[str, Any]) -> bytes:
+    """The checkpoint section of a snapshot; slow for many devices, so done outside every lock."""
+    packed: bytes = msgpack.packb(snapshot)
+    return packed
+
+
+def checked_tags(
+    table: Table | None, tags: Mapping[str, Sequence[Any]] | None, count: int
+) -> dict[str, list[TagValue]]:
+    """Tag columns for ``count`` devices, values of the declared types. Raises SchemaError."""
+    checked: dict[str, list[TagValue]] = {}
+    for name, values in (tags or {}).items():
+        if isinstance(values, str | bytes) or len(values) != count:
+            raise SchemaError(
+                f"tag {name}: expected {count} values", field=name, hint="give one per device"
+            )
+        tag = None if table is None else table.tag(name)
+        if table is not None and tag is None:
+            raise NotFoundError(
+                f"template {table.name} has no tag {name!r}",
+                field=name,
+                hint=f"it has {', '.join(t.name for t in table.template.tags) or 'none'}",
+            )
+        kind = ColumnType.TEXT if tag is None else tag.type
+        checked[name if tag is None else tag.name] = [_tag_value(name, kind, v) for v in values]
+    return checked
+
+
+def _tag_value(name: str, kind: ColumnType, value: Any) -> TagValue:
+    if value is None:
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    wanted: tuple[type, ...]
+    if kind == ColumnType.TEXT:
+        wanted = (str,)
+    elif kind == ColumnType.BLOB:
+        wanted = (bytes,)
+    elif kind == ColumnType.BOOLEAN:
+        wanted = (bool,)
+    elif kind.is_float:
+        wanted = (int, float)
+    else:
+        wanted = (int,)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        raise SchemaError(
+            f"tag {name} is {kind.name}, not {type(value).__name__} ({value!r})", field=name
+        )
+    return float(value) if kind.is_float else value
+
+
+def checked_device_path(path: str) -> str:
+    """The kept form of a device path. Raises SchemaError."""
+    return canonical_path(path)

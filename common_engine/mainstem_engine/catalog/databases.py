@@ -1,0 +1,127 @@
+"""Databases: path prefixes with their own retention, partition length and time precision.
+
+The database of a path is the one with the longest prefix. A device outside every database gets one
+of its own: the first two elements of its path (``root.plant_a``), or ``root.main`` for a device
+that has no more than two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mainstem_engine.catalog.names import ROOT, database_path, join_path, split_path
+from mainstem_engine.errors import SchemaError
+
+DEFAULT_DATABASE = "root.main"
+DAY_NS = 86_400 * 1_000_000_000
+DEFAULT_DURATION_NS = 10 * DAY_NS
+"""Length of a partition: files of ten days stay few, and a day's retention costs one of them."""
+PRECISION_NS: Mapping[str, int] = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """``keep_ns`` None keeps for ever; ``options`` are further settings as they were written."""
+
+    name: str
+    keep_ns: int | None = None
+    duration_ns: int = DEFAULT_DURATION_NS
+    precision: str = "ms"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def precision_ns(self) -> int:
+        """Nanoseconds in one unit of the API's integer times: 10**6, 10**3 or 1."""
+        return PRECISION_NS[self.precision]
+
+    def to_map(self) -> dict[str, Any]:
+        """For the log and the checkpoint."""
+        return {
+            "name": self.name,
+            "keep": self.keep_ns,
+            "duration": self.duration_ns,
+            "precision": self.precision,
+            "options": dict(self.options),
+        }
+
+    @classmethod
+    def from_map(cls, data: Mapping[str, Any]) -> Database:
+        return cls(
+            data["name"], data["keep"], data["duration"], data["precision"], dict(data["options"])
+        )
+
+
+def checked_database(
+    name: str,
+    *,
+    keep_ns: int | None,
+    duration_ns: int,
+    precision: str,
+    options: Mapping[str, object],
+) -> Database:
+    """A valid definition. Raises SchemaError, naming the field."""
+    if precision not in PRECISION_NS:
+        raise SchemaError(
+            f"precision {precision!r} is unknown", field="precision", hint="use ms, us or ns"
+        )
+    if duration_ns < 1_000_000_000:
+        raise SchemaError(
+            f"a partition of {duration_ns} ns is too short", field="duration", hint="use 1s or more"
+        )
+    if keep_ns is not None and keep_ns <= 0:
+        raise SchemaError("keep must be positive", field="keep", hint="leave it out to keep all")
+    kept = {str(key): str(value) for key, value in options.items()}
+    return Database(database_path(name), keep_ns, duration_ns, precision, kept)
+
+
+def default_database_name(path: str) -> str:
+    """The database that is made for a device that no database covers."""
+    elements = split_path(path)
+    return join_path(elements[:2]) if len(elements) > 2 else DEFAULT_DATABASE
+
+
+class Databases:
+    """All databases by name. Index 0, 1, 2... in order of creation, for arrays of devices."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Database] = {}
+        self._order: list[Database] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Any:
+        return iter(list(self._order))
+
+    def get(self, name: str) -> Database | None:
+        """The database ``power`` or ``root.power``, or None."""
+        return self._by_name.get(name) or self._by_name.get(f"{ROOT}.{name}")
+
+    def at(self, index: int) -> Database:
+        return self._order[index]
+
+    def put(self, database: Database) -> None:
+        """Adds it, or replaces the settings of the one with that name. Idempotent."""
+        old = self._by_name.get(database.name)
+        if old is None:
+            self._order.append(database)
+        else:
+            self._order[self._order.index(old)] = database
+        self._by_name[database.name] = database
+
+    def index_of_path(self, path: str) -> int | None:
+        """Index of the database with the longest prefix of ``path``, or None."""
+        prefix = path
+        while prefix:
+            found = self._by_name.get(prefix)
+            if found is not None:
+                return self._order.index(found)
+            prefix = prefix.rpartition(".")[0]
+        return self._order.index(default) if (default := self._fallback(path)) else None
+
+    def _fallback(self, path: str) -> Database | None:
+        if path.count(".") > 1:
+            return None
+        return self._by_name.get(DEFAULT_DATABASE)

@@ -1,0 +1,198 @@
+"""Templates and where they are set.
+
+1. Measurement ids are given here in order of declaration, are never re-used, and address the
+   columns of stored rows. Adding a measurement makes a new revision; nothing is ever taken away.
+2. A rollup table is a template whose ``rollup_of`` names its source. It shares the source's
+   devices: both are of one *family*, called after the source.
+3. Setting a template on a path lets the first data below that path create devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mainstem_engine.catalog.names import check_column_name, check_element, is_below
+from mainstem_engine.errors import SchemaError
+from mainstem_engine.model import ColumnType, Measurement, Tag, Template
+
+COLUMNS_MAX = 4096
+"""Measurements plus tags of one template. A message or statement cannot exhaust the catalog."""
+
+
+class Table:
+    """A template with its lookups. ``foreign``: made for a child's data, not this node's own."""
+
+    __slots__ = ("family", "foreign", "set_paths", "template", "_by_id", "_by_name", "_tags")
+
+    def __init__(self, template: Template, foreign: bool, set_paths: tuple[str, ...] = ()) -> None:
+        self.template = template
+        self.foreign = foreign
+        self.set_paths = set_paths
+        self.family = template.rollup_of or template.name
+        self._by_name = {m.name.casefold(): m for m in template.measurements}
+        self._by_name.update({m.name: m for m in template.measurements})
+        self._by_id = {m.id: m for m in template.measurements}
+        self._tags = {t.name.casefold(): t for t in template.tags}
+
+    @property
+    def name(self) -> str:
+        return self.template.name
+
+    @property
+    def replaces_rows(self) -> bool:
+        """True for rollup tables: the newest version of a row replaces all of it."""
+        return self.template.rollup_of is not None
+
+    def measurement(self, name: str) -> Measurement | None:
+        return self._by_name.get(name) or self._by_name.get(name.casefold())
+
+    def measurement_by_id(self, measurement_id: int) -> Measurement | None:
+        return self._by_id.get(measurement_id)
+
+    def tag(self, name: str) -> Tag | None:
+        return self._tags.get(name.casefold())
+
+    def may_create(self, path: str) -> bool:
+        """True when data alone may create this device: set on no path, or on one above it."""
+        return not self.set_paths or any(is_below(path, prefix) for prefix in self.set_paths)
+
+
+def checked_template(template: Template) -> Template:
+    """A new template as it will be stored: names checked, ids given. Raises SchemaError."""
+    check_element(template.name, "template name")
+    if not template.measurements:
+        raise SchemaError(f"template {template.name} has no measurement", hint="declare one")
+    if len(template.measurements) + len(template.tags) > COLUMNS_MAX:
+        raise SchemaError(f"template {template.name} has more than {COLUMNS_MAX} columns")
+    check_element(template.time_name, "time column")
+    seen: set[str] = {template.time_name.casefold()}
+    for kind, name in _columns(template):
+        check_column_name(name, kind)
+        if name.casefold() in seen:
+            raise SchemaError(f"template {template.name}: {name!r} is declared twice", field=name)
+        seen.add(name.casefold())
+    for measurement in template.measurements:
+        _check_measurement(measurement)
+    if template.rollup_of is not None and (template.every_ns is None or template.every_ns <= 0):
+        raise SchemaError(f"rollup {template.name} needs a positive window", field="every")
+    numbered = tuple(dataclasses.replace(m, id=i) for i, m in enumerate(template.measurements))
+    return dataclasses.replace(template, measurements=numbered, revision=1)
+
+
+def _columns(template: Template) -> Iterable[tuple[str, str]]:
+    yield from (("measurement", m.name) for m in template.measurements)
+    yield from (("tag", t.name) for t in template.tags)
+
+
+def _check_measurement(measurement: Measurement) -> None:
+    if measurement.type == ColumnType.UNKNOWN:
+        raise SchemaError(f"measurement {measurement.name} has no type", field=measurement.name)
+
+
+def extended_template(old: Template, added: Iterable[Measurement]) -> Template:
+    """``old`` with those of ``added`` that it lacks. Raises SchemaError on another type."""
+    present = {m.name.casefold(): m for m in old.measurements}
+    next_id = max(m.id for m in old.measurements) + 1
+    fresh: list[Measurement] = []
+    taken = {t.name.casefold() for t in old.tags} | {old.time_name.casefold()}
+    for measurement in added:
+        known = present.get(measurement.name.casefold())
+        if known is not None:
+            if known.type != measurement.type:
+                raise SchemaError(
+                    f"{old.name}.{known.name} is {known.type.name}, not {measurement.type.name}",
+                    field=known.name,
+                    hint="use the declared type, or another name",
+                )
+            continue
+        check_column_name(measurement.name, "measurement")
+        _check_measurement(measurement)
+        if measurement.name.casefold() in taken:
+            raise SchemaError(f"{old.name}.{measurement.name} is a tag", field=measurement.name)
+        added_one = dataclasses.replace(measurement, id=next_id + len(fresh))
+        present[added_one.name.casefold()] = added_one
+        fresh.append(added_one)
+    if not fresh:
+        return old
+    if len(old.measurements) + len(old.tags) + len(fresh) > COLUMNS_MAX:
+        raise SchemaError(f"template {old.name} would have more than {COLUMNS_MAX} columns")
+    return dataclasses.replace(
+        old, measurements=(*old.measurements, *fresh), revision=old.revision + 1
+    )
+
+
+def template_to_map(template: Template) -> dict[str, Any]:
+    """For the log, the wire and the checkpoint."""
+    return {
+        "name": template.name,
+        "measurements": [
+            [m.id, m.name, int(m.type), m.encoding, m.compression, m.unit]
+            for m in template.measurements
+        ],
+        "tags": [[t.name, int(t.type)] for t in template.tags],
+        "revision": template.revision,
+        "time_name": template.time_name,
+        "rollup_of": template.rollup_of,
+        "every_ns": template.every_ns,
+    }
+
+
+def template_from_map(data: Mapping[str, Any]) -> Template:
+    """The inverse of template_to_map. Raises SchemaError when a field is missing or wrong."""
+    try:
+        return Template(
+            name=str(data["name"]),
+            measurements=tuple(
+                Measurement(int(i), str(name), ColumnType(code), encoding, compression, unit)
+                for i, name, code, encoding, compression, unit in data["measurements"]
+            ),
+            tags=tuple(Tag(str(name), ColumnType(code)) for name, code in data["tags"]),
+            revision=int(data["revision"]),
+            time_name=str(data["time_name"]),
+            rollup_of=data["rollup_of"],
+            every_ns=data["every_ns"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SchemaError(f"a template definition that cannot be read: {error!r}") from error
+
+
+class Templates:
+    """Every table by name, not case-sensitive."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, Table] = {}
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def all(self) -> list[Table]:
+        """In order of creation."""
+        return list(self._tables.values())
+
+    def get(self, name: str) -> Table | None:
+        return self._tables.get(name.casefold())
+
+    def put(self, template: Template, *, foreign: bool) -> Table:
+        """Adds or revises. An own template stays own when a child announces it too. Idempotent."""
+        old = self.get(template.name)
+        if old is not None:
+            if template.revision < old.template.revision:
+                return old
+            foreign = foreign and old.foreign
+        table = Table(template, foreign, old.set_paths if old is not None else ())
+        self._tables[template.name.casefold()] = table
+        return table
+
+    def set_on(self, name: str, path: str) -> None:
+        """Idempotent."""
+        table = self._tables[name.casefold()]
+        if path not in table.set_paths:
+            self._tables[name.casefold()] = Table(
+                table.template, table.foreign, (*table.set_paths, path)
+            )
+
+    def family_exists(self, family: str) -> bool:
+        wanted = family.casefold()
+        return any(table.family.casefold() == wanted for table in self._tables.values())

@@ -1,0 +1,235 @@
+"""What may be defined: databases, templates, rollups, devices.
+
+Every definition is checked, logged with explicit ids and applied, under the append lock, so that two
+callers cannot define the same thing twice and no row can come before its device. Definitions of a
+database or template return when durable: they are rare and others build on them. Devices do not wait:
+the log holds them before any of their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine.catalog.catalog import checked_tags
+from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
+from mainstem_engine.catalog.names import canonical_path, check_element
+from mainstem_engine.catalog.templates import (
+    Table,
+    checked_template,
+    extended_template,
+    template_to_map,
+)
+from mainstem_engine.consumers import Ack
+from mainstem_engine.errors import NotFoundError, SchemaError
+from mainstem_engine.log.records import RecordKind
+from mainstem_engine.model import NO_DEVICE, DeviceIds, Measurement, Template
+from mainstem_engine.rollup import rollup_template
+from mainstem_engine.store import Store
+
+DEVICES_PER_RECORD = 10_000
+"""A DEV record of this many devices stays below a few MB, as what is shipped must."""
+
+
+class Definitions:
+    """Defines things in one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def create_database(
+        self,
+        name: str,
+        *,
+        keep_ns: int | None = None,
+        duration_ns: int = DEFAULT_DURATION_NS,
+        precision: str = "ms",
+        if_not_exists: bool = False,
+        **options: object,
+    ) -> Database:
+        """Raises SchemaError when it exists (and not ``if_not_exists``) or a setting is wrong."""
+        wanted = checked_database(
+            name, keep_ns=keep_ns, duration_ns=duration_ns, precision=precision, options=options
+        )
+        with self._store.append_lock:
+            existing = self._store.catalog.databases.get(wanted.name)
+            if existing is not None:
+                if if_not_exists:
+                    return existing
+                raise SchemaError(f"database {wanted.name} exists", hint="use IF NOT EXISTS")
+            ack = self._define_schema("database", **wanted.to_map())
+        ack.wait()
+        return wanted
+
+    def create_template(
+        self, template: Template, *, if_not_exists: bool = False, foreign: bool = False
+    ) -> Template:
+        """The template as stored, measurement ids given here. ``foreign``: for a child's data; an
+        existing template gets the measurements that it lacks. Raises SchemaError when it exists
+        or cannot be used."""
+        with self._store.append_lock:
+            existing = self._store.catalog.templates.get(template.name)
+            if existing is None:
+                wanted = checked_template(template)
+            elif foreign:
+                wanted = extended_template(existing.template, template.measurements)
+            elif if_not_exists:
+                return existing.template
+            else:
+                raise SchemaError(f"template {template.name} exists", hint="use IF NOT EXISTS")
+            if existing is not None and wanted is existing.template:
+                return wanted
+            ack = self._define_schema("template", foreign=foreign, **template_to_map(wanted))
+        ack.wait()
+        return wanted
+
+    def extend_template(self, name: str, measurements: Sequence[Measurement]) -> Template:
+        """Adds measurements (ALTER ... ADD). Raises SchemaError when one exists with another type."""
+        with self._store.append_lock:
+            table = self._store.catalog.table(name)
+            wanted = extended_template(table.template, measurements)
+            if wanted is table.template:
+                return wanted
+            ack = self._define_schema("template", foreign=table.foreign, **template_to_map(wanted))
+        ack.wait()
+        return wanted
+
+    def set_template(self, template: str, path: str) -> None:
+        """Data below ``path`` may create devices of the template. Raises NotFoundError."""
+        where = canonical_path(path)
+        with self._store.append_lock:
+            table = self._store.catalog.table(template)
+            if where in table.set_paths:
+                return
+            ack = self._define_schema("set", name=table.name, path=where)
+        ack.wait()
+
+    def create_rollup(self, table: str, name: str, every_ns: int) -> Template:
+        """The rollup table ``<table>_<name>`` with windows of ``every_ns``; an existing one of the
+        same window is returned, and extended when its source has new measurements."""
+        check_element(name, "rollup name")
+        with self._store.append_lock:
+            source = self._store.catalog.table(table)
+            if source.replaces_rows:
+                raise SchemaError(f"{source.name} is a rollup", hint="roll up its source")
+            wanted = rollup_template(source.template, name, every_ns)
+            existing = self._store.catalog.templates.get(wanted.name)
+            if existing is not None:
+                same = (existing.template.rollup_of, existing.template.every_ns)
+                if same != (source.name, every_ns):
+                    raise SchemaError(f"{wanted.name} exists and is another table")
+                return self.extend_template(wanted.name, wanted.measurements)
+        return self.create_template(wanted, if_not_exists=True)
+
+    def device_ids(
+        self,
+        template: str,
+        paths: Sequence[str],
+        tags: Mapping[str, Sequence[Any]] | None = None,
+        *,
+        create: bool = False,
+        foreign: bool = False,
+    ) -> DeviceIds:
+        """uint32[n]. Unknown devices are created, or NotFoundError names the first. Tags of devices
+        that exist stay as they are. Raises SchemaError for a device of another template."""
+        catalog = self._store.catalog
+        family = catalog.family(template)
+        kept = [canonical_path(path) for path in paths]
+        ids = catalog.devices.lookup(kept)
+        if (ids == NO_DEVICE).any():
+            if not create:
+                missing = kept[int(np.argmax(ids == NO_DEVICE))]
+                raise NotFoundError(
+                    f"there is no device {missing}", field=missing, hint="create it first"
+                )
+            checked = checked_tags(catalog.templates.get(template), tags, len(kept))
+            self._create_devices(family, kept, checked, foreign)
+            ids = catalog.devices.lookup(kept)
+        if not catalog.devices.all_in_family(ids, family):
+            self._refuse_other_family(family, ids)
+        return ids
+
+    def _create_devices(
+        self, family: str, paths: list[str], tags: Mapping[str, Sequence[Any]], foreign: bool
+    ) -> None:
+        store = self._store
+        with store.append_lock:
+            first_row: dict[str, int] = {}
+            for row, path in enumerate(paths):
+                if store.catalog.devices.id_of(path) is None:
+                    first_row.setdefault(path, row)
+            for database in store.catalog.missing_databases(list(first_row)):
+                self._define_schema("database", **database.to_map())
+            new = list(first_row.items())
+            for start in range(0, len(new), DEVICES_PER_RECORD):
+                some = new[start : start + DEVICES_PER_RECORD]
+                header = store.catalog.device_record(
+                    family,
+                    [path for path, _ in some],
+                    {name: [values[row] for _, row in some] for name, values in tags.items()},
+                    foreign,
+                )
+                store.append(RecordKind.DEV, header, (), None)
+                store.catalog.apply_devices(header)
+
+    def _refuse_other_family(self, family: str, ids: DeviceIds) -> None:
+        devices = self._store.catalog.devices
+        for device in ids.tolist():
+            if device >= len(devices):
+                raise NotFoundError(f"there is no device with id {device}")
+            if devices.family_name(device).casefold() != family.casefold():
+                raise SchemaError(
+                    f"device {devices.path(device)} belongs to template "
+                    f"{devices.family_name(device)}, not {family}",
+                    field=devices.path(device),
+                    hint="use another device path",
+                )
+
+    def devices_for_write(self, table: Table, devices: Any, rows: int) -> DeviceIds:
+        """uint32[rows] from a path, a list of paths or ids. Paths that may be created by data alone
+        are; NotFoundError says what to do about others."""
+        catalog = self._store.catalog
+        if isinstance(devices, str):
+            found = catalog.devices.id_of(devices)
+            if found is None or catalog.devices.family_name(found) != table.family:
+                found = int(self._ids_of_paths(table, [devices])[0])
+            return np.full(rows, found, np.uint32)
+        if isinstance(devices, np.ndarray) and devices.dtype.kind in "iu":
+            ids = np.array(devices, np.uint32)
+            if ids.ndim == 0:
+                ids = np.full(rows, ids, np.uint32)
+            if not catalog.devices.all_in_family(ids, table.family):
+                self._refuse_other_family(table.family, np.unique(ids))
+        elif isinstance(devices, int | np.integer):
+            return self.devices_for_write(table, np.full(rows, devices, np.uint32), rows)
+        else:
+            ids = self._ids_of_paths(table, [str(path) for path in devices])
+        if ids.shape != (rows,):
+            raise SchemaError(
+                f"{len(ids)} devices for {rows} rows", field="devices", hint="give one per row"
+            )
+        return ids
+
+    def _ids_of_paths(self, table: Table, paths: Sequence[str]) -> DeviceIds:
+        catalog = self._store.catalog
+        ids = catalog.devices.lookup(paths)
+        unknown = ids == NO_DEVICE
+        if unknown.any():
+            for row in np.flatnonzero(unknown).tolist():
+                path = canonical_path(paths[row])
+                if catalog.devices.id_of(path) is None and not table.may_create(path):
+                    raise NotFoundError(
+                        f"there is no device {path}, and template {table.name} is not set above it",
+                        field=path,
+                        hint=f"SET SCHEMA TEMPLATE {table.name} TO a path above it, or create it "
+                        f"with USING {table.name} TAGS (...)",
+                    )
+        return self.device_ids(table.name, paths, create=True)
+
+    def _define_schema(self, op: str, **fields: Any) -> Ack:
+        header = self._store.catalog.schema_record(op, **fields)
+        ack = self._store.append(RecordKind.SCH, header, (), None)
+        self._store.catalog.apply_schema(header)
+        return ack

@@ -1,0 +1,307 @@
+"""The head: rows that are in the log and not yet in a part.
+
+1. A table's head is a list of *chunks* in order of arrival. Only the last one grows.
+2. A large batch becomes a chunk of its own, without a copy. Small ones are copied into growing
+   arrays, which are sealed at CHUNK_ROWS.
+3. Rows are only ever appended. A reader takes the arrays and a length; growing makes new arrays, so
+   what it took keeps its values. Appending and taking a view are serialised by the store's lock.
+4. A sealed chunk knows its ranges of device and time, and sorts itself by device once, when first
+   asked for single devices: a query for one device never sorts or copies the whole head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.merge import Index, stable_device_order
+from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, Rows, VersionedRows
+
+CHUNK_ROWS = 1 << 16
+"""Rows of a chunk that grows: sorting one by device takes a fraction of a millisecond."""
+LARGE_BATCH_ROWS = 1 << 13
+"""From here on a batch is cheaper as a chunk of its own than copied."""
+_FIRST_CAPACITY = 256
+_FEW_DEVICES = 16
+"""So many are looked up one by one; for more, the range that spans them is filtered."""
+_OBJECT_BYTES = 64
+"""What a short string costs beside its pointer."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows in order of arrival: the arrays may be longer than ``length``."""
+
+    sequence: int
+    device: DeviceIds
+    time: npt.NDArray[np.int64]
+    origin: npt.NDArray[np.uint16]
+    lsn: npt.NDArray[np.uint64]
+    columns: dict[int, Column]
+    length: int
+    sealed: bool = False
+    by_device: tuple[Index, DeviceIds] | None = None
+    ranges: tuple[int, int, int, int] | None = None
+
+    def rows(self, index: AnyArray | slice, measurement_ids: list[int] | None) -> VersionedRows:
+        """The rows at ``index``, with these measurements (None: all)."""
+        keys = self.columns if measurement_ids is None else measurement_ids
+        return VersionedRows(
+            self.device[index],
+            self.time[index],
+            self.origin[index],
+            self.lsn[index],
+            {k: self.columns[k].take(index) for k in keys if k in self.columns},
+        )
+
+    def all_rows(self) -> VersionedRows:
+        return self.rows(slice(0, self.length), None)
+
+    def bounds(self) -> tuple[int, int, int, int]:
+        """(least device, greatest device, least time, greatest time)."""
+        if self.ranges is not None:
+            return self.ranges
+        device, time = self.device[: self.length], self.time[: self.length]
+        found = int(device.min()), int(device.max()), int(time.min()), int(time.max())
+        if self.sealed:
+            self.ranges = found
+        return found
+
+    def select(
+        self,
+        devices: DeviceIds | None,
+        start_ns: int,
+        end_ns: int,
+        measurement_ids: list[int] | None = None,
+    ) -> VersionedRows | None:
+        """Rows of ``devices`` (sorted; None: all) in [start, end), in no order; None if none."""
+        if self.length == 0:
+            return None
+        device_min, device_max, time_min, time_max = self.bounds()
+        if time_min >= end_ns or time_max < start_ns:
+            return None
+        index: Index | None = None
+        if devices is not None:
+            low, high = np.searchsorted(devices, [device_min, device_max + 1])
+            if low == high:
+                return None
+            index = self._rows_of_devices(devices[low:high])
+        if time_min < start_ns or time_max >= end_ns:
+            time = self.time[: self.length] if index is None else self.time[index]
+            inside = (time >= start_ns) & (time < end_ns)
+            index = np.flatnonzero(inside) if index is None else index[inside]
+        if index is None:
+            return self.rows(slice(0, self.length), measurement_ids)
+        return self.rows(index, measurement_ids) if len(index) else None
+
+    def _rows_of_devices(self, devices: DeviceIds) -> Index:
+        """Row numbers of ``devices`` (sorted, not empty)."""
+        device = self.device[: self.length]
+        if not self.sealed:
+            if len(devices) == 1:
+                return np.flatnonzero(device == devices[0])
+            return np.flatnonzero(is_member(device, devices))
+        if self.by_device is None:
+            order = stable_device_order(device)
+            self.by_device = (order, device[order])
+        order, ordered = self.by_device
+        if len(devices) <= _FEW_DEVICES:
+            starts = np.searchsorted(ordered, devices, side="left")
+            ends = np.searchsorted(ordered, devices, side="right")
+            pieces = [order[a:b] for a, b in zip(starts, ends, strict=True)]
+            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        start = np.searchsorted(ordered, devices[0], side="left")
+        end = np.searchsorted(ordered, devices[-1], side="right")
+        if len(devices) == int(devices[-1]) - int(devices[0]) + 1:
+            return order[start:end]
+        return order[start:end][is_member(ordered[start:end], devices)]
+
+
+def is_member(device: DeviceIds, devices: DeviceIds) -> BoolMask:
+    """True where a device is one of ``devices`` (sorted)."""
+    if len(devices) == 0:
+        return np.zeros(len(device), np.bool_)
+    if len(devices) == 1:
+        mask: BoolMask = device == devices[0]
+        return mask
+    place = np.minimum(np.searchsorted(devices, device), len(devices) - 1)
+    mask = devices[place] == device
+    return mask
+
+
+@dataclass(slots=True)
+class TableHead:
+    """The head of one table."""
+
+    table: str
+    first_sequence: int = 0
+    chunks: list[Chunk] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+    late: list[tuple[DeviceIds, npt.NDArray[np.int64]]] = field(default_factory=list)
+    """Keys of the rows that were not newer than all before of their device."""
+
+    def append(self, rows: Rows, origin: int, lsn: int | npt.NDArray[np.uint64]) -> None:
+        """Adds rows. The arrays must not be changed afterwards."""
+        count = len(rows)
+        if count >= LARGE_BATCH_ROWS:
+            self._append_large(rows, origin, lsn)
+        else:
+            self._append_small(rows, origin, lsn)
+        self.rows += count
+
+    def view(self) -> list[Chunk]:
+        """The chunks at this instant, as values that appending does not change."""
+        if not self.chunks or self.chunks[-1].sealed:
+            return list(self.chunks)
+        return [*self.chunks[:-1], _frozen(self.chunks[-1])]
+
+    def seal(self) -> None:
+        """Nothing more is appended."""
+        if self.chunks:
+            self.chunks[-1].sealed = True
+
+    @property
+    def next_sequence(self) -> int:
+        return self.first_sequence + len(self.chunks)
+
+    def _append_large(self, rows: Rows, origin: int, lsn: int | npt.NDArray[np.uint64]) -> None:
+        self.seal()
+        count = len(rows)
+        chunk = Chunk(
+            self.next_sequence,
+            rows.device,
+            rows.time,
+            np.full(count, origin, np.uint16),
+            np.full(count, lsn, np.uint64) if isinstance(lsn, int) else lsn,
+            dict(rows.columns),
+            count,
+            sealed=True,
+        )
+        self.chunks.append(chunk)
+        self.bytes += _row_bytes(chunk) * count
+
+    def _append_small(self, rows: Rows, origin: int, lsn: int | npt.NDArray[np.uint64]) -> None:
+        count = len(rows)
+        chunk = self.chunks[-1] if self.chunks else None
+        if chunk is None or chunk.sealed or chunk.length + count > CHUNK_ROWS:
+            self.seal()
+            chunk = _new_chunk(self.next_sequence, max(count, _FIRST_CAPACITY))
+            self.chunks.append(chunk)
+        start, end = chunk.length, chunk.length + count
+        if end > len(chunk.device):
+            _grow(chunk, max(end, min(2 * len(chunk.device), CHUNK_ROWS)))
+        chunk.device[start:end] = rows.device
+        chunk.time[start:end] = rows.time
+        chunk.origin[start:end] = origin
+        chunk.lsn[start:end] = lsn
+        for key, column in rows.columns.items():
+            _put_column(chunk, key, column, start, end)
+        for key, own in chunk.columns.items():
+            if key not in rows.columns:
+                _valid_of(own, start)[start:end] = False
+        chunk.length = end
+        self.bytes += _row_bytes(chunk) * count
+
+
+def _frozen(chunk: Chunk) -> Chunk:
+    """The same arrays under their own length and column map."""
+    columns = {k: Column(c.values, c.valid) for k, c in chunk.columns.items()}
+    return Chunk(
+        chunk.sequence, chunk.device, chunk.time, chunk.origin, chunk.lsn, columns, chunk.length
+    )
+
+
+def _new_chunk(sequence: int, capacity: int) -> Chunk:
+    return Chunk(
+        sequence,
+        np.empty(capacity, np.uint32),
+        np.empty(capacity, np.int64),
+        np.empty(capacity, np.uint16),
+        np.empty(capacity, np.uint64),
+        {},
+        0,
+    )
+
+
+def _put_column(chunk: Chunk, key: int, column: Column, start: int, end: int) -> None:
+    own = chunk.columns.get(key)
+    if own is None:
+        own = Column(np.zeros(len(chunk.device), column.values.dtype))
+        if start:
+            own.valid = np.zeros(len(chunk.device), np.bool_)
+        chunk.columns[key] = own
+    own.values[start:end] = column.values
+    if column.valid is not None:
+        _valid_of(own, start)[start:end] = column.valid
+    elif own.valid is not None:
+        own.valid[start:end] = True
+
+
+def _valid_of(column: Column, rows: int) -> BoolMask:
+    """The validity of a growing column, made when the first null comes."""
+    if column.valid is None:
+        column.valid = np.zeros(len(column.values), np.bool_)
+        column.valid[:rows] = True
+    return column.valid
+
+
+def _grow(chunk: Chunk, capacity: int) -> None:
+    chunk.device = _resized(chunk.device, capacity)
+    chunk.time = _resized(chunk.time, capacity)
+    chunk.origin = _resized(chunk.origin, capacity)
+    chunk.lsn = _resized(chunk.lsn, capacity)
+    for column in chunk.columns.values():
+        column.values = _resized(column.values, capacity)
+        if column.valid is not None:
+            column.valid = _resized(column.valid, capacity)
+
+
+def _resized(array: Any, capacity: int) -> Any:
+    grown = np.zeros(capacity, array.dtype)
+    grown[: len(array)] = array
+    return grown
+
+
+def _row_bytes(chunk: Chunk) -> int:
+    """Bytes of one row of this chunk."""
+    total = 22  # device, time, origin, LSN
+    for column in chunk.columns.values():
+        total += column.values.itemsize + (column.valid is not None)
+        if column.values.dtype == object:
+            total += _OBJECT_BYTES
+    return total
+
+
+class Head:
+    """All tables' heads between two flushes."""
+
+    def __init__(self, sequences: dict[str, int] | None = None) -> None:
+        self._sequences = sequences or {}
+        self.tables: dict[str, TableHead] = {}
+
+    def table(self, name: str) -> TableHead:
+        """The head of a table, made when it is new."""
+        found = self.tables.get(name)
+        if found is None:
+            found = self.tables[name] = TableHead(name, self._sequences.get(name, 0))
+        return found
+
+    def successor(self) -> Head:
+        """An empty head whose chunks go on counting where this one ends; this one is sealed."""
+        sequences = dict(self._sequences)
+        for name, table in self.tables.items():
+            table.seal()
+            sequences[name] = table.next_sequence
+        return Head(sequences)
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(table.bytes for table in self.tables.values())

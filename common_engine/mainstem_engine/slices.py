@@ -1,0 +1,189 @@
+"""Digests of time slices: two sums per slice that differ whenever the rows differ.
+
+For every stored value that is not null
+
+    k = device key + time * A + (measurement id + 1) * B        (all modulo 2**64)
+    d1 += mix1(mix1(k1) ^ canonical value)
+    d2 += mix2(mix2(k2) ^ canonical value)
+
+where k1 and k2 start from two halves of blake2b-128(device path). A sum does not depend on order, and
+the digest of an hour is the sum of its minutes. Nothing but path, permanent measurement id, time in
+ns and value enters, so renaming a measurement or widening its type changes nothing.
+
+Canonical values are 64 bits: integers, booleans and timestamps as they are (sign-extended), FLOAT and
+DOUBLE as the bits of the float64 of the same value with the sign of zero and the payload of NaN kept,
+TEXT and BLOB as the first 64 bits of blake2b of their bytes.
+
+mix1 and mix2 are the finalisers of SplitMix64 (Steele, Lea, Flood 2014, variant 13 of Stafford) and of
+MurmurHash3 (Appleby): bijections of 64 bits that shuffle every input bit into every output bit. With two
+independent 64-bit sums, two different slices agree with a chance of about 2**-128.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.catalog.devices import Devices
+from mainstem_engine.model import AnyArray, Column, VersionedRows
+from mainstem_engine.scan import Selection, iterate_rows
+from mainstem_engine.store import TableView
+
+U64 = npt.NDArray[np.uint64]
+
+TIME_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""A above: 2**64 divided by the golden ratio, odd."""
+MEASUREMENT_FACTOR = np.uint64(0xC2B2AE3D27D4EB4F)
+"""B above: an odd constant without relation to A (second prime of XXH64)."""
+_SPLITMIX = (30, 0xBF58476D1CE4E5B9, 27, 0x94D049BB133111EB, 31)
+_MURMUR = (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 33)
+_TEXT_KEY = b"mainstem digest"
+_EXPONENT_ALL_ONES = np.uint64(0x7FF0000000000000)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceDigests:
+    """One entry per slice that holds rows, ascending: ``start`` int64 ns, ``count`` int64 rows,
+    ``d1`` and ``d2`` uint64."""
+
+    start: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+    d1: U64
+    d2: U64
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def slice_digests(
+    view: TableView,
+    devices: Devices,
+    selection: Selection,
+    slice_ns: int,
+    measurement_ids: Mapping[int, int],
+) -> SliceDigests:
+    """Digests by scanning. ``measurement_ids``: id in the digest by stored id; others are left out."""
+    keys = DeviceKeys(devices)
+    totals: dict[int, list[int]] = {}
+    for rows in iterate_rows(view, selection):
+        starts, count, d1, d2 = _digest_rows(rows, keys, slice_ns, measurement_ids)
+        for start, *sums in zip(
+            starts.tolist(), count.tolist(), d1.tolist(), d2.tolist(), strict=True
+        ):
+            total = totals.setdefault(start, [0, 0, 0])
+            for position, value in enumerate(sums):
+                total[position] = (total[position] + value) & 0xFFFFFFFFFFFFFFFF
+    ordered = sorted(totals)
+    return SliceDigests(
+        np.array(ordered, np.int64),
+        np.array([totals[s][0] for s in ordered], np.int64),
+        np.array([totals[s][1] for s in ordered], np.uint64),
+        np.array([totals[s][2] for s in ordered], np.uint64),
+    )
+
+
+class DeviceKeys:
+    """The two hashes of a device's path, computed when first needed."""
+
+    def __init__(self, devices: Devices) -> None:
+        self._devices = devices
+        self._known: dict[int, tuple[int, int]] = {}
+
+    def of(self, device: npt.NDArray[np.uint32]) -> tuple[U64, U64]:
+        """(k1, k2) uint64[n] of sorted devices."""
+        first = np.append(True, device[1:] != device[:-1])
+        runs = np.cumsum(first) - 1
+        pairs = np.array([self._key(int(d)) for d in device[first]], np.uint64)
+        return pairs[runs, 0], pairs[runs, 1]
+
+    def _key(self, device: int) -> tuple[int, int]:
+        found = self._known.get(device)
+        if found is None:
+            path = self._devices.path(device).encode()
+            digest = hashlib.blake2b(path, digest_size=16, key=_TEXT_KEY).digest()
+            found = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+            self._known[device] = found
+        return found
+
+
+def _digest_rows(
+    rows: VersionedRows, keys: DeviceKeys, slice_ns: int, measurement_ids: Mapping[int, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], U64, U64]:
+    """(slice start, rows, d1, d2) of merged rows, one entry per slice."""
+    key1, key2 = keys.of(rows.device)
+    moment = rows.time.view(np.uint64) * TIME_FACTOR
+    key1, key2 = key1 + moment, key2 + moment
+    sum1 = np.zeros(len(rows), np.uint64)
+    sum2 = np.zeros(len(rows), np.uint64)
+    for stored_id, digest_id in measurement_ids.items():
+        column = rows.columns.get(stored_id)
+        if column is not None:
+            offset = np.uint64(((digest_id + 1) * int(MEASUREMENT_FACTOR)) & 0xFFFFFFFFFFFFFFFF)
+            bits = canonical_bits(column)
+            one = mix(mix(key1 + offset, _SPLITMIX) ^ bits, _SPLITMIX)
+            two = mix(mix(key2 + offset, _MURMUR) ^ bits, _MURMUR)
+            if column.valid is not None:
+                one[~column.valid] = 0
+                two[~column.valid] = 0
+            sum1 += one
+            sum2 += two
+    start = rows.time - rows.time % slice_ns
+    order = np.argsort(start, kind="stable")
+    start, sum1, sum2 = start[order], sum1[order], sum2[order]
+    firsts = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
+    count = np.diff(np.append(firsts, len(start)))
+    return (
+        start[firsts],
+        count.astype(np.int64),
+        np.add.reduceat(sum1, firsts),
+        np.add.reduceat(sum2, firsts),
+    )
+
+
+def mix(values: U64, constants: tuple[int, int, int, int, int]) -> U64:
+    """Three xor-shifts with two multiplications between them."""
+    shift1, factor1, shift2, factor2, shift3 = constants
+    out: U64 = values ^ (values >> np.uint64(shift1))
+    out *= np.uint64(factor1)
+    out ^= out >> np.uint64(shift2)
+    out *= np.uint64(factor2)
+    out ^= out >> np.uint64(shift3)
+    return out
+
+
+def canonical_bits(column: Column) -> U64:
+    """uint64[n], see above; unspecified where the column is null."""
+    values = column.values
+    if values.dtype == object:
+        return np.array([_text_bits(value) for value in values], np.uint64)
+    if values.dtype == np.float32:
+        return _widened_bits(values)
+    if values.dtype.kind == "f":
+        return values.view(np.uint64)
+    if values.dtype.kind == "u" or values.dtype == np.bool_:
+        return values.astype(np.uint64)
+    return values.astype(np.int64).view(np.uint64)
+
+
+def _widened_bits(values: AnyArray) -> U64:
+    """float64 bits of float32 values. Hardware would quiet a signalling NaN: done by hand here."""
+    bits: U64 = values.astype(np.float64).view(np.uint64)
+    nan = np.isnan(values)
+    if nan.any():
+        raw = values.view(np.uint32)[nan].astype(np.uint64)
+        sign = (raw >> np.uint64(31)) << np.uint64(63)
+        mantissa = (raw & np.uint64(0x7FFFFF)) << np.uint64(29)
+        bits[nan] = sign | _EXPONENT_ALL_ONES | mantissa
+    return bits
+
+
+def _text_bits(value: Any) -> int:
+    if value is None:
+        return 0
+    data = value.encode() if isinstance(value, str) else value
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=_TEXT_KEY).digest(), "little")
