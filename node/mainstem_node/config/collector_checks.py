@@ -22,7 +22,7 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
     for number, collector in enumerate(node.collectors):
         inside = f"{where}.collectors[{number}]"
         if not collector.subscriptions:
-            report.problem(f"{inside}.subscriptions", "there is none", "add a topic")
+            report.empty(f"{inside}.subscriptions", "add a topic")
         if collector.password is not None and collector.username is None:
             report.problem(f"{inside}.password", "there is no `username`", "add it")
         if collector.in_flight < 1 or collector.in_flight > 65535:

@@ -13,7 +13,7 @@ def check_rollups(report: Report, where: str, node: NodeConfig) -> None:
         inside = f"{where}.rollups[{number}]"
         report.known_template(f"{inside}.template", rollup.template)
         if not rollup.every:
-            report.problem(f"{inside}.every", "there is none", "write [1m]")
+            report.empty(f"{inside}.every", "write [1m]")
         for index, every in enumerate(rollup.every):
             place = f"{inside}.every[{index}]"
             if every < SECOND_NS:

@@ -48,6 +48,12 @@ class Report:
             )
         self.builder.problems.append(ConfigProblem(at[0], at[1], where, problem, remedy))
 
+    def empty(self, where: str, remedy: str) -> None:
+        """Notes a list or mapping without entries, unless its entries were the problem."""
+        below = (f"{where}.", f"{where}[")
+        if not any(problem.field.startswith(below) for problem in self.builder.problems):
+            self.problem(where, "there is none", remedy)
+
     def known_template(self, where: str, name: str) -> TemplateConfig | None:
         if name not in self.parts.template_names:
             self.problem(

@@ -10,7 +10,7 @@ from mainstem_node.errors import UnitError
 
 def check_template(report: Report, where: str, template: TemplateConfig) -> None:
     if not template.measurements:
-        report.problem(f"{where}.measurements", "there is none", "name at least one measurement")
+        report.empty(f"{where}.measurements", "name at least one measurement")
     names: dict[str, str] = {"time": "the time column", "device": "the device column"}
     columns = [("tags", name) for name in template.tags]
     columns += [("measurements", name) for name in template.measurements]

@@ -1,0 +1,129 @@
+"""How a process lives: event loop, signals, and the deadline of its end.
+
+1. The event loop is uvloop where it is installed, else asyncio's own.
+2. SIGTERM and SIGINT ask for an orderly stop, which may take ``DRAIN_S_MAX``; what is not done by
+   then is cancelled. A second signal ends the process at once.
+3. This is the only file that knows about signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Protocol
+
+from mainstem_node.logs import fields
+
+log = logging.getLogger("mainstem.lifecycle")
+
+DRAIN_S_MAX = 10.0
+"""What service managers grant at least before they kill; nothing acknowledged depends on it."""
+EXIT_STOPPED = 0
+EXIT_UNCLEAN = 1
+EXIT_SECOND_SIGNAL = 130
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Service(Protocol):
+    """What can be run: starts, fails or not, and stops."""
+
+    async def start(self) -> None:
+        """Returns when the service works; raises when it cannot."""
+
+    async def stop(self) -> None:
+        """Returns when everything is put away. Called too after a start that failed."""
+
+    async def wait_failed(self) -> None:
+        """Returns when the service cannot go on; may never return."""
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's loop where it is installed, else asyncio's."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def run_service(make: Callable[[], Service], *, drain_s: float = DRAIN_S_MAX) -> int:
+    """Runs a service until a signal arrives or it fails; returns the exit code.
+
+    Errors of the start are raised after what had started was stopped.
+    """
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_serve(make, drain_s))
+
+
+async def _serve(make: Callable[[], Service], drain_s: float) -> int:
+    stop = asyncio.Event()
+    with signals_set(stop):
+        service = make()
+        try:
+            failed = await _start_and_wait(service, stop)
+        finally:
+            clean = await _within(service.stop(), drain_s)
+    return EXIT_STOPPED if clean and not failed else EXIT_UNCLEAN
+
+
+async def _start_and_wait(service: Service, stop: asyncio.Event) -> bool:
+    """True when the service failed, False when it was asked to stop."""
+    starting = asyncio.ensure_future(service.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    watching: asyncio.Future[None] | None = None
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            return False
+        starting.result()
+        watching = asyncio.ensure_future(service.wait_failed())
+        await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return watching.done() and not stopping.done()
+    finally:
+        for task in (starting, stopping, watching):
+            if task is not None and not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+
+async def _within(work: Awaitable[None], seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.error("the stop took too long and was cut off", extra=fields(seconds=seconds))
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def signals_set(stop: asyncio.Event) -> Iterator[None]:
+    """Inside, SIGTERM and SIGINT set ``stop``; a second one ends the process."""
+    loop = asyncio.get_running_loop()
+
+    def handle(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("second signal: ending at once", extra=fields(signal=number.name))
+            os._exit(EXIT_SECOND_SIGNAL)
+        log.info("stopping", extra=fields(signal=number.name))
+        stop.set()
+
+    handled: list[signal.Signals] = []
+    for number in _SIGNALS:
+        # Windows has no such handlers, and a loop outside the main thread cannot set them.
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            loop.add_signal_handler(number, handle, number)
+            handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
