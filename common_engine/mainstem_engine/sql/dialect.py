@@ -1,0 +1,327 @@
+"""The dialect: sqlglot's DuckDB grammar with both peers' statements on top.
+
+1. A statement is recognised by its first word. Definitions and INSERT have a grammar of their own;
+   SELECT is DuckDB's, so that everything DuckDB can do works.
+2. FROM takes device paths and patterns (``root.plant_a.**``): a table node carries the name as
+   written in its ``NAME`` meta entry. Backquotes quote names as double quotes do.
+3. ``1h`` is an interval, ``2026-10-03T06:00:00Z`` may stand without quotes, and ``?`` is numbered
+   in the order of the text.
+4. A clause that is not supported is refused by name with what to use instead, never parsed as
+   something else (such as an alias).
+
+``parse`` is the only way in. Its errors name line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any, cast
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.parsers.duckdb import DuckDBParser
+from sqlglot.tokens import Token, TokenType
+
+from mainstem_engine.errors import SqlLimitError, SqlSyntaxError, SqlUnsupportedError
+from mainstem_engine.sql.definition_grammar import REFUSED, DefinitionGrammar
+from mainstem_engine.sql.statements import Explain, Name, Query, Statement
+from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
+
+STATEMENT_CHARS_MAX = 16 << 20
+"""A script longer than this is an import. Tokens take about fifty times the text's memory."""
+TREE_NODES_MAX = 100_000
+"""Bounds time and memory of planning; a person's statement has some hundred nodes."""
+
+NAME = "mainstem_name"
+"""Meta entry of a table node: its ``Name``."""
+TEXT = "mainstem_text"
+"""Meta entry of a projection: its text as written, for the heading."""
+DURATION_NS = "mainstem_ns"
+"""Meta entry of an interval literal such as ``1d``: its fixed length."""
+LAST = "mainstem_last"
+"""Meta entry of a SELECT: True for ``SELECT LAST a, b FROM ...``."""
+
+_WINDOW_HINT = "group by date_trunc('minute', time) or time_bucket(INTERVAL '1 minute', time)"
+_FILL_HINT = "fill gaps in the program that reads the result"
+_CLAUSES = {
+    "INTERVAL": ("(", _WINDOW_HINT),
+    "SESSION": ("(", "use lag(time) OVER (ORDER BY time)"),
+    "STATE_WINDOW": ("(", "use lag(state) OVER (ORDER BY time)"),
+    "EVENT_WINDOW": ("START", "use lag(state) OVER (ORDER BY time)"),
+    "COUNT_WINDOW": ("(", "use row_number() OVER (ORDER BY time)"),
+    "EXTERNAL_WINDOW": ("(", "use a join"),
+    "SLIDING": ("(", _WINDOW_HINT),
+    "FILL": ("(", _FILL_HINT),
+    "RANGE": ("(", _FILL_HINT),
+    "EVERY": ("(", _FILL_HINT),
+    "SLIMIT": ("", "use LIMIT"),
+    "SOFFSET": ("", "use OFFSET"),
+    "ALIGN": ("BY", "select `device` and order by time"),
+}
+"""Clauses of the peers after FROM that are refused: the token that follows, and the remedy."""
+_GROUP_WINDOWS = frozenset({"SESSION", "VARIATION", "CONDITION", "COUNT", "TAGS", "LEVEL"})
+_GROUP_RANGE = re.compile(r"\(\s*(?:\[|\([^()\[\]]*\])")
+"""``([0, 160), 20ms)`` and ``((0, 160], 20ms)``: a time range with its brackets."""
+
+
+class OwnStatement(exp.Expression):
+    """Carries a statement of our own grammar through sqlglot's parser."""
+
+    arg_types = {"statement": True}  # noqa: RUF012 -- sqlglot's own declaration
+
+
+def parse(sql: str) -> list[Statement]:
+    """The statements of a script, in order.
+
+    Raises SqlSyntaxError, SqlUnsupportedError, or SqlLimitError when the script is too large.
+    """
+    if len(sql) > STATEMENT_CHARS_MAX:
+        raise SqlLimitError(
+            f"the script has {len(sql)} characters, more than {STATEMENT_CHARS_MAX}",
+            hint="split it, or use `mainstem import`",
+        )
+    dialect = Mainstem()
+    try:
+        tokens = dialect.tokenize(sql)
+        parser = cast(MainstemParser, dialect.parser(max_nodes=TREE_NODES_MAX))
+        trees = parser.parse(tokens, sql)
+    except ParseError as error:
+        raise _syntax_error(error) from None
+    except TokenError as error:
+        raise SqlSyntaxError(str(error)) from None
+    except RecursionError:
+        raise SqlLimitError(
+            "the statement is nested too deeply", hint="split it with WITH clauses"
+        ) from None
+    statements = [_statement(tree) for tree in trees if tree is not None]
+    if not statements:
+        raise SqlSyntaxError("there is no statement", hint="write one, such as SHOW DATABASES")
+    return statements
+
+
+def _statement(tree: exp.Expr) -> Statement:
+    if isinstance(tree, OwnStatement):
+        return cast(Statement, tree.args["statement"])
+    while isinstance(tree, exp.Subquery) and tree.is_wrapper:
+        tree = tree.this
+    if isinstance(tree, exp.Query):
+        return Query(tree)
+    raise SqlUnsupportedError(
+        f"{tree.key.upper()} is not a statement", hint="start with SELECT, INSERT, CREATE or SHOW"
+    )
+
+
+def _syntax_error(error: ParseError) -> SqlSyntaxError:
+    first = error.errors[0] if error.errors else {}
+    where = f"line {first['line']}, column {first['col']}: " if first.get("line") else ""
+    near = f" near {first['highlight']!r}" if first.get("highlight") else ""
+    description = first.get("description") or str(error)
+    if "Maximum number of AST nodes" in description:
+        raise SqlLimitError("the statement is too large", hint="split it") from None
+    return SqlSyntaxError(f"{where}{description}{near}")
+
+
+class MainstemParser(DefinitionGrammar):
+    """Statements, and what SELECT has beyond DuckDB."""
+
+    PRIMARY_PARSERS = {  # noqa: RUF012 -- sqlglot's own declaration
+        **DuckDBParser.PRIMARY_PARSERS,
+        TokenType.NUMBER: lambda self, token: self.parse_number(token),
+    }
+    PLACEHOLDER_PARSERS = {  # noqa: RUF012
+        **DuckDBParser.PLACEHOLDER_PARSERS,
+        TokenType.PLACEHOLDER: lambda self: self.parse_placeholder(),
+    }
+
+    def parse(self, raw_tokens: list[Token], sql: str) -> list[exp.Expr | None]:
+        """As sqlglot's, and numbers the placeholders of the whole script."""
+        placeholders = [t.start for t in raw_tokens if t.token_type == TokenType.PLACEHOLDER]
+        self._placeholders = {start: index for index, start in enumerate(placeholders)}
+        return super().parse(raw_tokens, sql)
+
+    def placeholder_index(self, token: Token) -> int:
+        return self._placeholders[token.start]
+
+    def parse_placeholder(self) -> exp.Placeholder:
+        """``?`` as a placeholder named by its number, from 1 as DuckDB counts."""
+        return exp.Placeholder(this=str(self.placeholder_index(self._prev) + 1))
+
+    # Statements
+
+    def _parse_statement(self) -> exp.Expr | None:
+        token = self._curr
+        if not token or token.token_type in self.TEXT_MATCH_EXCLUDED_TOKENS:
+            return super()._parse_statement()
+        word = token.text.upper()
+        statement = self._own_statement(word)
+        if statement is not None:
+            return OwnStatement(statement=statement)
+        if word in REFUSED:
+            raise SqlUnsupportedError(f"{word} is not supported", hint=REFUSED[word])
+        if word not in ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "("):
+            self.raise_error(f"Expected a statement, found {token.text!r}")
+        return super()._parse_statement()
+
+    def _own_statement(self, word: str) -> Any:
+        parsers = {
+            "CREATE": self.parse_create,
+            "SET": self.parse_set,
+            "INSERT": self.parse_insert,
+            "USE": self.parse_use,
+            "SHOW": self.parse_show,
+            "DESCRIBE": self.parse_describe,
+            "DESC": self.parse_describe,
+            "EXPLAIN": self._explain,
+        }
+        parser = parsers.get(word)
+        if parser is None:
+            return None
+        self._advance()
+        return parser()
+
+    def _explain(self) -> Explain:
+        if self._match_text_seq("ANALYZE"):
+            raise SqlUnsupportedError(
+                "EXPLAIN ANALYZE is not supported", hint="EXPLAIN shows what would be read"
+            )
+        tree = self._parse_statement()
+        statement = _statement(tree) if tree is not None else None
+        if not isinstance(statement, Query):
+            raise SqlUnsupportedError("EXPLAIN of this statement", hint="EXPLAIN SELECT ...")
+        return Explain(statement)
+
+    # Values
+
+    def parse_number(self, token: Token) -> exp.Expr:
+        """A number, ``1h``, or a time of day that stands without quotes."""
+        match = TIME_PATTERN.match(self.sql, token.start)
+        if match is not None and match.group(4) is not None:
+            self.skip_to(match.end())
+            return exp.Literal.string(match.group())
+        unit = self._curr.text.lower() if self._curr and self._is_connected() else ""
+        if token.text.isdecimal() and (unit in UNIT_NS or unit in MONTH_UNITS):
+            self._advance()
+            return _interval(int(token.text), unit)
+        return self.expression(exp.Literal(this=token.text, is_string=False), token)
+
+    def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
+        # LAST s1, s2 FROM: the list follows directly, where LAST(s1) has parentheses.
+        self._is_last = self._match_text_seq("LAST", advance=False) and (
+            self._next.token_type in (TokenType.STAR, TokenType.VAR, TokenType.IDENTIFIER)
+        )
+        is_last = self._is_last
+        if is_last:
+            self._advance()
+        projections = self._parse_csv(self._parse_projection)
+        if is_last and projections:
+            projections[0].meta[LAST] = True
+        return projections, None
+
+    def _parse_projection(self) -> exp.Expr | None:
+        start = self._curr
+        node = self._parse_expression()
+        if node is not None and start:
+            node.meta[TEXT] = self._find_sql(start, self._prev)
+        return node
+
+    # FROM
+
+    def _parse_table_parts(
+        self,
+        schema: bool = False,
+        is_db_reference: bool = False,
+        wildcard: bool = False,
+        fast: bool = False,
+    ) -> exp.Table | exp.Dot | None:
+        scanned = None if schema or is_db_reference else self.scan_name()
+        if scanned is None or self._is_call(scanned[1]):
+            return super()._parse_table_parts(schema, is_db_reference, wildcard, fast)
+        name, end = scanned
+        if name.wildcards and 0 in name.wildcards:
+            self.expected("a table")
+        token = self._curr
+        self.skip_to(end)
+        table = exp.Table(this=exp.to_identifier(str(name), quoted=True))
+        table.meta[NAME] = name
+        table.update_positions(token)
+        return table
+
+    def _is_call(self, end: int) -> bool:
+        rest = self.sql[end:].lstrip()
+        return rest.startswith("(")
+
+    def _parse_table_alias(
+        self, alias_tokens: Collection[TokenType] | None = None
+    ) -> exp.TableAlias | None:
+        if self._refused_clause() is not None:
+            return None
+        return super()._parse_table_alias(alias_tokens)
+
+    def _refused_clause(self) -> str | None:
+        """The clause of a peer at the current token, which is not supported, or None."""
+        token = self._curr
+        if not token or token.token_type in self.TEXT_MATCH_EXCLUDED_TOKENS:
+            return None
+        word = token.text.upper()
+        follows = _CLAUSES.get(word, (None, ""))[0]
+        if follows is None or (follows and self._next.text.upper() != follows):
+            return None
+        return word
+
+    def _parse_query_modifiers(self, this: Any) -> Any:
+        this = super()._parse_query_modifiers(this)
+        if isinstance(this, exp.Select) and self._match(TokenType.PARTITION_BY):
+            if this.args.get("group"):
+                self.raise_error("Expected PARTITION BY or GROUP BY, found both")
+            # Without a window, PARTITION BY groups as GROUP BY does.
+            keys = self._parse_csv(self._parse_disjunction)
+            this.set("group", exp.Group(expressions=keys))
+            this = super()._parse_query_modifiers(this)
+        clause = self._refused_clause() if this is not None else None
+        if clause is not None:
+            raise SqlUnsupportedError(f"{clause} is not supported", hint=_CLAUSES[clause][1])
+        return this
+
+    def _parse_group(self, skip_group_by_token: bool = False) -> exp.Group | None:
+        if self._match(TokenType.GROUP_BY, advance=False):
+            word = self._next.text.upper()
+            if _GROUP_RANGE.match(self.sql, self._next.start):
+                raise SqlUnsupportedError(
+                    "GROUP BY with a time range is not supported", hint=_WINDOW_HINT
+                )
+            after = self._tokens[self._index + 2 : self._index + 3]
+            if word in _GROUP_WINDOWS and after and after[0].text in ("(", "="):
+                raise SqlUnsupportedError(
+                    f"GROUP BY {word} is not supported", hint="use window functions, or the columns"
+                )
+        return super()._parse_group(skip_group_by_token)
+
+
+def _interval(amount: int, unit: str) -> exp.Expr:
+    """The interval of ``1h`` or ``1mo``. Fixed units stay fixed where clocks are changed."""
+    if unit in MONTH_UNITS:
+        return exp.Interval(this=exp.Literal.string(str(amount)), unit=exp.var("MONTH"))
+    length_ns = amount * UNIT_NS[unit]
+    if length_ns % 1_000 == 0:
+        node = exp.Interval(
+            this=exp.Literal.string(str(length_ns // 1_000)), unit=exp.var("MICROSECOND")
+        )
+    else:
+        raise SqlUnsupportedError(
+            f"an interval of {amount}{unit} is not supported", hint="use whole microseconds"
+        )
+    node.meta[DURATION_NS] = length_ns
+    return node
+
+
+class Mainstem(DuckDB):
+    """Registers with sqlglot under the name ``mainstem``."""
+
+    class Tokenizer(DuckDB.Tokenizer):
+        IDENTIFIERS = ['"', "`"]  # noqa: RUF012 -- sqlglot's own declaration
+        # sqlglot takes the rest of these statements as one string; here every word is looked at.
+        COMMANDS: Any = frozenset()
+
+    Parser = MainstemParser

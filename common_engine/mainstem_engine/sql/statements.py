@@ -1,0 +1,160 @@
+"""What a statement asks for, as plain values: the seam between the grammar and the session.
+
+1. The grammar makes these and knows no catalog; the session carries them out and knows no tokens.
+2. Names are kept as written. What they mean (database, template, device) is decided at execution.
+3. Literals are Python values. What depends on the request (the clock, parameters, the time zone)
+   stays symbolic: ``Now``, ``Parameter`` and text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mainstem_engine.model import Template
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A dotted name as written: ``d1001``, ``power.d1001``, ``root.plant_a.**``.
+
+    ``wildcards`` holds the positions of elements that were a bare ``*`` or ``**``.
+    """
+
+    elements: tuple[str, ...]
+    wildcards: frozenset[int] = frozenset()
+
+    @property
+    def is_pattern(self) -> bool:
+        return bool(self.wildcards)
+
+    def __str__(self) -> str:
+        return ".".join(self.elements)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time of the request plus ``offset_ns``."""
+
+    offset_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """The ``?`` placeholder number ``index``, from 0 in the order of the text."""
+
+    index: int
+
+
+Scalar = None | bool | int | float | str | bytes
+Literal = Scalar | Now | Parameter
+"""A value in VALUES or TAGS."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDatabase:
+    """``keep_ns`` None keeps for ever; ``duration_ns`` and ``precision`` None take the default."""
+
+    name: Name
+    if_not_exists: bool = False
+    keep_ns: int | None = None
+    duration_ns: int | None = None
+    precision: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UseDatabase:
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTemplate:
+    """Both CREATE STABLE and CREATE SCHEMA TEMPLATE. Ids in ``template`` are not yet given."""
+
+    template: Template
+    if_not_exists: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetTemplate:
+    template: str
+    path: Name
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDefinition:
+    """``name USING template [(tag, ...)] TAGS (value, ...)``. ``tag_names`` None: as declared."""
+
+    name: Name
+    template: str
+    tag_names: tuple[str, ...] | None
+    tag_values: tuple[Literal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDevices:
+    devices: tuple[DeviceDefinition, ...]
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InsertTarget:
+    """The rows of one table in INSERT. ``columns`` None: time and measurements as declared."""
+
+    name: Name
+    using: DeviceDefinition | None
+    columns: tuple[str, ...] | None
+    rows: tuple[tuple[Literal, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    targets: tuple[InsertTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TABLES or TAGS; ``of`` narrows it."""
+
+    what: str
+    of: Name | None = None
+    like: str | None = None
+    limit: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT (or VALUES, set operation, WITH): a syntax tree for the planner."""
+
+    tree: exp.Query
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    query: Query
+
+
+Statement = (
+    CreateDatabase
+    | UseDatabase
+    | CreateTemplate
+    | SetTemplate
+    | CreateDevices
+    | Insert
+    | Show
+    | Describe
+    | Query
+    | Explain
+)
