@@ -17,13 +17,14 @@ which is sent as an absent value.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shifts
 
 Floats = npt.NDArray[np.float64]
-Readings = dict[str, npt.NDArray[np.generic]]
+Readings = dict[str, npt.NDArray[Any]]
 
 COUNT = 8
 STEAM_T_PER_H = 12.0

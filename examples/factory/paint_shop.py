@@ -14,13 +14,14 @@ Pure functions over arrays, one element per zone or booth.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shifts
 
 Floats = npt.NDArray[np.float64]
-Readings = dict[str, npt.NDArray[np.generic]]
+Readings = dict[str, npt.NDArray[Any]]
 
 OVENS, ZONES, BOOTHS = 2, 6, 8
 OVEN_ZONES = OVENS * ZONES

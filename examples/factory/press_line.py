@@ -14,6 +14,7 @@ presses' American sensors give it; the edge converts it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ import shifts
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-Readings = dict[str, npt.NDArray[np.generic]]
+Readings = dict[str, npt.NDArray[Any]]
 
 LINES, PRESSES = 4, 6
 COUNT = LINES * PRESSES

@@ -1,3 +1,3 @@
-"""The example factory on one machine: broker, six nodes, sixty devices, and links that can be cut."""
+"""The example factory on one machine: broker, nodes, devices, and links that can be cut."""
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from mainstem_node.replay.times import (
     zone_named,
 )
 
-
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
