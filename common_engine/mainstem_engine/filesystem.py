@@ -167,9 +167,9 @@ class FileLock:
     def announce(self, url: str | None) -> None:
         """Write who holds the lock, so that LockedError can name this process."""
         data = json.dumps({"pid": os.getpid(), "url": url}).encode()
-        os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         os.write(self._fd, data)
+        os.ftruncate(self._fd, len(data))  # last, so that a reader never finds the file empty
 
     def close(self) -> None:
         """Release. May be called twice."""
@@ -275,10 +275,13 @@ class Filesystem:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644)
         try:
             _lock_exclusive(fd)
-        except OSError as exc:
+        except (BlockingIOError, PermissionError) as exc:
             pid, owner_url = _lock_owner(fd)
             os.close(fd)
             raise LockedError(path, pid, owner_url) from exc
+        except OSError:  # such as a network file system without locks: nobody owns it
+            os.close(fd)
+            raise
         lock = FileLock(path, fd)
         lock.announce(url)
         return lock

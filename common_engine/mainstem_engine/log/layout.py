@@ -27,6 +27,7 @@ import struct
 from dataclasses import dataclass
 
 import google_crc32c
+import numpy as np
 
 MAGIC = b"MSTMLOG\n"
 VERSION = 1
@@ -114,9 +115,11 @@ def record_salt(node_uuid: bytes, first_lsn: int) -> int:
 
 
 def pack_record_header(
-    salt: int, lsn: int, kind: int, unsynced: int, chain: bytes, payload: bytes
+    salt: int, lsn: int, kind: int, unsynced: int, chain: bytes, payload: bytes | memoryview
 ) -> bytes:
     """The 40 bytes before a payload."""
     head = RECORD_HEADER.pack(len(payload), 0, lsn, kind, 0, 0, unsynced, chain)
-    crc = google_crc32c.extend(google_crc32c.extend(salt, head[CHECKED_FROM:]), payload)
+    # The C function takes no memoryview; an array over one is accepted.
+    data = payload if isinstance(payload, bytes) else np.frombuffer(payload, np.uint8)
+    crc = google_crc32c.extend(google_crc32c.extend(salt, head[CHECKED_FROM:]), data)
     return _LENGTH_AND_CRC.pack(len(payload), crc) + head[CHECKED_FROM:]

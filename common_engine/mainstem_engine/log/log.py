@@ -122,9 +122,10 @@ class Log:
         """Start the committer thread; records appended before wait for it.
 
         ``on_commit([(record, token), ...])`` runs on that thread in LSN order, after the sync in
-        mode ``always`` and after the write in the others. If it raises, the log fails.
+        mode ``always`` and after the write in the others. If it raises, the log fails. It must not
+        wait for the log, nor for a lock that somebody holds while calling append().
         ``on_failure(error, tokens)`` runs once if the log fails, with the tokens of every record
-        that was appended and will not be committed.
+        that was appended and was not reported as committed.
         """
         self._writer.start(on_commit, on_failure)
 

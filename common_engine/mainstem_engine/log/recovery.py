@@ -233,7 +233,7 @@ class _Recovery:
         new = Segment(path, first, first - 1, record_salt(self._uuid, first), chain)
         pieces: list[Buffer] = [SegmentHeader(first, chain, self._uuid).pack()]
         for record in records:
-            payload = bytes(record.payload)
+            payload = record.payload
             header = pack_record_header(
                 new.salt, record.lsn, record.kind, record.lsn - first, record.chain, payload
             )

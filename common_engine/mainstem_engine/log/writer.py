@@ -1,9 +1,10 @@
 """Group commit: many appenders, one committer thread, one sync for all that waits.
 
-1. ``append`` joins the buffers (the one copy), gives out the next LSN and queues the record. It
-   blocks while the queue holds more bytes than its bound.
-2. The committer takes everything queued, up to COMMIT_BYTES_MAX, chains and checksums it, writes it
-   with one call, and syncs it if the durability says so.
+1. ``append`` joins the buffers (the one copy), gives out the next LSN, extends the chain and queues
+   the record. It blocks while the queue holds more bytes than its bound. Hashing there, not on the
+   committer, lets it overlap with writing; large payloads are hashed without the interpreter lock.
+2. The committer takes what is queued, up to COMMIT_BYTES_MAX and COMMIT_RECORDS_MAX, checksums it,
+   writes it with one call, and syncs it if the durability says so.
 3. It calls ``on_commit`` with the batch, in LSN order, and only then counts it as committed.
 4. A failed write or sync ends the log: nothing queued or in the batch is ever reported as
    committed, every later call raises LogFailedError, and nothing is tried again. The committer
@@ -39,6 +40,7 @@ from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.options import Durability
 
 COMMIT_BYTES_MAX = 8 << 20
+COMMIT_RECORDS_MAX = 4096
 """One commit at most: bounds how long the first record of a batch waits for the last."""
 
 OS_SYNC_NS = 1_000_000_000
@@ -60,6 +62,7 @@ class _Pending:
     lsn: int
     kind: RecordKind | None
     payload: bytes
+    chain: bytes
     token: object
 
 
@@ -90,12 +93,14 @@ class LogWriter:
         self._segments_lock = segments_lock
         self._segment = segments[-1]
         self._file = fs.open_append(self._segment.path)
-        self._chain = chain
+        self._chain = chain  # of the last record appended
+        self._written_chain = chain
         # Where a failure cuts: the last point that a sync confirmed.
         self._synced_chain = chain
         self._synced_bytes = self._segment.bytes
         self._sync_failed = False
 
+        self._order = threading.Lock()  # LSN and chain go in step; held while hashing
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # the committer waits for records
         self._progress = threading.Condition(self._lock)  # everybody else waits for it
@@ -130,18 +135,23 @@ class LogWriter:
                 hint="write fewer rows per call",
             )
         size = len(payload) + RECORD_HEADER_BYTES
-        with self._lock:
-            # An empty queue takes any record, or one larger than the bound would wait forever.
-            while self._queue_bytes and self._queue_bytes + size > self._queue_bytes_max:
+        with self._order:
+            with self._lock:
+                # An empty queue takes any record, or one larger than the bound would wait forever.
+                while self._queue_bytes and self._queue_bytes + size > self._queue_bytes_max:
+                    self._check()
+                    self._progress.wait()
                 self._check()
-                self._progress.wait()
-            self._check()
-            lsn = self.appended_lsn + 1
-            self.appended_lsn = lsn
-            self._queue_bytes += size
-            if not self._queue:
-                self._work.notify()
-            self._queue.append(_Pending(lsn, kind, payload, token))
+                lsn = self.appended_lsn + 1
+            chain = next_chain(self._chain, kind, lsn, payload)
+            with self._lock:
+                self._check()
+                self.appended_lsn = lsn
+                self._chain = chain
+                self._queue_bytes += size
+                if not self._queue:
+                    self._work.notify()
+                self._queue.append(_Pending(lsn, kind, payload, chain, token))
         return lsn
 
     def barrier(self) -> int:
@@ -157,7 +167,7 @@ class LogWriter:
             self._check()
             self._rotations += 1
             number = self._rotations
-            self._queue.append(_Pending(self.appended_lsn, None, b"", None))
+            self._queue.append(_Pending(self.appended_lsn, None, b"", b"", None))
             self._work.notify()
             self._wait(lambda: self._rotations_done >= number)
 
@@ -243,7 +253,7 @@ class LogWriter:
                 self._work.wait(timeout_s)
             batch: list[_Pending] = []
             size = 0
-            while self._queue and size < COMMIT_BYTES_MAX:
+            while self._queue and size < COMMIT_BYTES_MAX and len(batch) < COMMIT_RECORDS_MAX:
                 if self._queue[0].kind is None and batch:
                     break
                 batch.append(self._queue.popleft())
@@ -259,7 +269,7 @@ class LogWriter:
             segment = self._segment
         entries, pieces, size = self._encode(batch)
         self._file.write(pieces)
-        self._chain = entries[-1][0].chain
+        self._written_chain = batch[-1].chain
         self.written_lsn = batch[-1].lsn
         self.written_bytes += size
         segment.last_lsn = self.written_lsn
@@ -278,15 +288,14 @@ class LogWriter:
         self, batch: list[_Pending]
     ) -> tuple[list[tuple[Record, object]], list[Buffer], int]:
         """Records for on_commit, pieces to write, and how many bytes those are."""
-        segment, chain, fsynced = self._segment, self._chain, self.fsynced_lsn
+        segment, fsynced = self._segment, self.fsynced_lsn
         salt, offset = segment.salt, segment.bytes
         entries: list[tuple[Record, object]] = []
         pieces: list[Buffer] = []
         small: list[bytes] = []
         for pending in batch:
-            lsn, kind, payload = pending.lsn, pending.kind, pending.payload
+            lsn, kind, payload, chain = pending.lsn, pending.kind, pending.payload, pending.chain
             assert kind is not None
-            chain = next_chain(chain, kind, lsn, payload)
             segment.note(lsn, offset)
             small.append(pack_record_header(salt, lsn, kind, lsn - 1 - fsynced, chain, payload))
             if len(payload) < SMALL_BYTES:
@@ -312,7 +321,7 @@ class LogWriter:
                 self._sync_failed = True
                 raise
             self.syncs += 1
-            self._synced_chain, self._synced_bytes = self._chain, self._segment.bytes
+            self._synced_chain, self._synced_bytes = self._written_chain, self._segment.bytes
             self.fsynced_lsn = self.written_lsn
         self._sync_due_ns = 0
 
@@ -338,7 +347,7 @@ class LogWriter:
             return
         self._sync()
         first = self.written_lsn + 1
-        new = self._create_segment(first, self._chain)
+        new = self._create_segment(first, self._written_chain)
         self._file.close()
         self._file = self._fs.open_append(new.path)
         self._segment, self._synced_bytes = new, new.bytes

@@ -69,8 +69,11 @@ class PartMeta:
     @classmethod
     def unpack(cls, values: list[Any]) -> PartMeta:
         """The inverse of pack(); further values of later versions are ignored."""
+        (name, table, start, rows, size, time_min, time_max, device_min, device_max) = values[:9]
         lsn = {origin: (low, high) for origin, low, high in values[9]}
-        return cls(*values[:9], lsn)
+        return cls(
+            name, table, start, rows, size, time_min, time_max, device_min, device_max, lsn
+        )  # fmt: skip
 
 
 class PartList:
