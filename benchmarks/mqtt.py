@@ -98,7 +98,11 @@ class PahoConsumer:
         subscribed = threading.Event()
         client = self._client()
         client.on_subscribe = lambda *_: subscribed.set()
-        client.on_connect = lambda *_: client.subscribe("bench/+", qos=1)
+
+        def connected(*_: Any) -> None:
+            client.subscribe("bench/+", qos=1)
+
+        client.on_connect = connected
         client.connect("127.0.0.1", self._port)
         client.loop_start()
         if not subscribed.wait(10):

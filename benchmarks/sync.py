@@ -1,4 +1,4 @@
-"""Edge to platform to group: how fast a backlog drains, and how soon a published row can be queried.
+"""Edge to platform to group: how fast a backlog drains, how soon a row can be queried.
 
 Drain:
 1. Three real processes; the edge's link to the platform is cut, and the edge is filled over HTTP.
@@ -117,8 +117,8 @@ def measure_drain(
         )
     report.add(
         "edge, write over HTTP", rows * VALUES / (time.perf_counter() - started), "points/s",
-        f"{rows:,} rows of {VALUES} values in Arrow streams of {ROWS_PER_WRITE:,} rows, until durable,"
-        " making them included",
+        f"{rows:,} rows of {VALUES} values in Arrow streams of {ROWS_PER_WRITE:,} rows, until"
+        " durable, making them included",
     )  # fmt: skip
     seen: list[tuple[float, int]] = []
 
@@ -137,7 +137,8 @@ def measure_drain(
         raise SystemExit(f"benchmark: the group holds {held}, not {rows} rows")
     report.add(
         "edge to group, drain", rows * VALUES / (done - began), "points/s",
-        f"{rows:,} rows of {VALUES} values, from the last look that saw none to the first that saw all",
+        f"{rows:,} rows of {VALUES} values, from the last look that saw none to the first that saw"
+        " all",
         "500,000 points/s",
     )  # fmt: skip
     report.add(
@@ -202,8 +203,8 @@ def measure_latency(
     prober.join()
     latencies = np.array([prober.seen[number] - sent[number] for number in judged]) * 1000
     how = (
-        f"{len(latencies):,} single-row messages at {rate:g}/s, publish() to the first SQL answer that"
-        f" has the row; {prober.queries:,} queries one after the other"
+        f"{len(latencies):,} single-row messages at {rate:g}/s, publish() to the first SQL answer"
+        f" that has the row; {prober.queries:,} queries one after the other"
     )
     for share, goal in ((50, None), (99, "1,000 ms")):
         value = float(np.percentile(latencies, share))
