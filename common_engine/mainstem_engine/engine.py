@@ -7,6 +7,7 @@ measurements are not case-sensitive.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,15 +23,16 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, to_column, to_times_ns
 from mainstem_engine.consumers import Ack, LogConsumer
 from mainstem_engine.definitions import Definitions
-from mainstem_engine.errors import NotFoundError, SchemaError
+from mainstem_engine.errors import EngineError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, FileLock, Filesystem
+from mainstem_engine.housekeeping import Housekeeping
 from mainstem_engine.identity import ensure_identity
 from mainstem_engine.last_values import LastRows, last_rows
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.merge import merge_call
 from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows, VersionedRows
-from mainstem_engine.options import MIB, Durability, EngineOptions
+from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
 from mainstem_engine.scan import Selection, iterate_rows, read_rows
 from mainstem_engine.slices import SliceDigests, slice_digests
@@ -38,6 +40,8 @@ from mainstem_engine.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 LOCK_NAME = "LOCK"
 
@@ -49,6 +53,7 @@ class Engine:
         self._store = store
         self._lock = lock
         self._definitions = Definitions(store)
+        self._housekeeping = Housekeeping(store, lambda: None)
         self.create_database = self._definitions.create_database
         self.create_template = self._definitions.create_template
         self.extend_template = self._definitions.extend_template
@@ -77,28 +82,30 @@ class Engine:
         lock = fs.lock(directory / LOCK_NAME, url=owner_url)
         try:
             uuid = ensure_identity(fs, directory)
-            log = Log.open(
-                directory / "log",
-                fs=fs,
-                node_uuid=uuid,
-                durability=Durability.parse(options.durability),
-                segment_bytes_max=options.log_segment_bytes,
-                queue_bytes_max=min(64 * MIB, options.memory_limit_bytes // 4),
-            )
-            own = Origin(uuid, options.node_name)
-            store = Store(directory, options, fs, log, own, consumers)
+            store = Store(directory, options, fs, Origin(uuid, options.node_name), consumers)
             store.start()
         except BaseException:
             lock.close()
             raise
         engine = cls(store, lock)
-        engine.append(RecordKind.BOOT, {"id": os.urandom(16)})
+        engine.append(RecordKind.BOOT, {"id": os.urandom(16), "at": options.clock()})
+        engine._housekeeping.start()
         return engine
 
     def close(self) -> None:
-        """Commits what was accepted and releases the directory. May be called twice."""
-        self._store.close()
-        self._lock.close()
+        """Commits and flushes what was accepted and releases the directory. May be called twice.
+
+        A flush that fails is logged: the rows are in the log, and the next start replays them.
+        """
+        self._housekeeping.stop()
+        try:
+            if self._store.behind > 1:  # beyond the BOOT record of this start
+                self._housekeeping.flush()
+        except (OSError, EngineError) as error:
+            logger.error("the last flush of %s failed: %s", self._store.path, error)
+        finally:
+            self._store.close()
+            self._lock.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -226,6 +233,8 @@ class Engine:
         decoded: object = None,
     ) -> Ack:
         """Logs a record of a consumer; ``decoded`` spares it decoding its own record when live."""
+        if buffers:
+            self._store.admit()
         return self._store.append(kind, header, buffers, decoded)
 
     # Reading
@@ -361,10 +370,12 @@ class Engine:
         self._store.holds[name] = function
 
     def flush(self) -> None:
-        """Moves the head into parts and releases the log that no hold needs."""
+        """Moves what was accepted before into parts, and releases the log that no hold needs."""
+        self._housekeeping.flush()
 
     def compact(self) -> None:
-        """Merges the parts of each partition."""
+        """Merges the parts of each partition into one, as far as memory allows."""
+        self._housekeeping.compact()
 
     def sql(
         self,

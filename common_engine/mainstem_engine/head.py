@@ -282,13 +282,27 @@ class Head:
     def __init__(self, sequences: dict[str, int] | None = None) -> None:
         self._sequences = sequences or {}
         self.tables: dict[str, TableHead] = {}
+        self.rows = 0
+        self.bytes = 0
 
-    def table(self, name: str) -> TableHead:
-        """The head of a table, made when it is new."""
-        found = self.tables.get(name)
-        if found is None:
-            found = self.tables[name] = TableHead(name, self._sequences.get(name, 0))
-        return found
+    def append(
+        self,
+        name: str,
+        rows: Rows,
+        origin: int,
+        lsn: int | npt.NDArray[np.uint64],
+        late: BoolMask | None,
+    ) -> None:
+        """Adds rows of a table; ``late`` marks those that were not newer than all before them."""
+        table = self.tables.get(name)
+        if table is None:
+            table = self.tables[name] = TableHead(name, self._sequences.get(name, 0))
+        before = table.bytes
+        table.append(rows, origin, lsn)
+        if late is not None:
+            table.late.append((rows.device[late], rows.time[late]))
+        self.rows += len(rows)
+        self.bytes += table.bytes - before
 
     def successor(self) -> Head:
         """An empty head whose chunks go on counting where this one ends; this one is sealed."""
@@ -297,11 +311,3 @@ class Head:
             table.seal()
             sequences[name] = table.next_sequence
         return Head(sequences)
-
-    @property
-    def rows(self) -> int:
-        return sum(table.rows for table in self.tables.values())
-
-    @property
-    def bytes(self) -> int:
-        return sum(table.bytes for table in self.tables.values())

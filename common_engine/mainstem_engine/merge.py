@@ -153,7 +153,7 @@ def merge_versions(
 ) -> VersionedRows:
     """One row per (device, time), sorted by it. ``rows`` in any order."""
     rows = version_sorted(rows, epochs)
-    starts = _run_starts(rows.device, rows.time)
+    starts = run_starts(rows.device, rows.time)
     return _collapse(rows, starts, whole_rows)
 
 
@@ -184,7 +184,7 @@ def merge_call(rows: Rows) -> Rows:
     if is_strictly_sorted(rows.device, rows.time):
         return rows
     ordered = rows.take(key_order(rows.device, rows.time))
-    starts = _run_starts(ordered.device, ordered.time)
+    starts = run_starts(ordered.device, ordered.time)
     if len(starts) == len(ordered):
         return ordered
     versioned = VersionedRows(
@@ -198,7 +198,33 @@ def merge_call(rows: Rows) -> Rows:
     return Rows(merged.device, merged.time, merged.columns)
 
 
-def _run_starts(device: DeviceIds, time: TimesNs) -> Index:
+def match_keys(
+    device: DeviceIds, time: TimesNs, wanted_device: DeviceIds, wanted_time: TimesNs
+) -> Index:
+    """intp[n]: where each wanted (device, time) stands among distinct keys, -1 where it does not.
+
+    ``device`` and ``time`` are sorted and distinct; the wanted ones may be in any order and repeat.
+    """
+    count = len(device)
+    tag = np.zeros(count + len(wanted_device), np.uint8)
+    tag[count:] = 1
+    both_device = np.concatenate([device, wanted_device])
+    both_time = np.concatenate([time, wanted_time])
+    order = key_order(both_device, both_time, tag)
+    # Keys come before wanted ones of the same value: the last key passed is the only candidate.
+    rank = np.cumsum(tag[order] == 0) - 1
+    place = np.empty(len(order), np.intp)
+    place[order] = rank
+    candidate = place[count:]
+    known = np.maximum(candidate, 0)
+    if count == 0:
+        return np.full(len(wanted_device), -1, np.intp)
+    equal = (device[known] == wanted_device) & (time[known] == wanted_time) & (candidate >= 0)
+    return np.where(equal, candidate, -1)
+
+
+def run_starts(device: DeviceIds, time: TimesNs) -> Index:
+    """First row of every run of equal (device, time)."""
     first = np.ones(len(time), np.bool_)
     first[1:] = (device[1:] != device[:-1]) | (time[1:] != time[:-1])
     return np.flatnonzero(first)

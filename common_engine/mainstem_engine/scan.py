@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.head import is_member
+from mainstem_engine.inventory import blocks_of, read_part
 from mainstem_engine.merge import concat_rows, empty_rows, merge_versions
 from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
 from mainstem_engine.store import TableView
@@ -87,9 +88,9 @@ def _read(
     keys = None if selection.measurement_ids is None else list(selection.measurement_ids)
     batches: list[VersionedRows] = []
     for part in view.parts:
-        blocks = part.prune(devices, start_ns, end_ns)
-        if len(blocks):
-            batches.append(part.read(blocks, keys))
+        stored = read_part(part, devices, start_ns, end_ns, keys)
+        if stored is not None:
+            batches.append(stored)
     for chunk in view.chunks:
         rows = chunk.select(devices, start_ns, end_ns, keys)
         if rows is not None:
@@ -165,9 +166,11 @@ def _weights(
     devices: list[npt.NDArray[np.int64]] = []
     rows: list[npt.NDArray[np.int64]] = []
     for part in view.parts:
-        blocks = part.prune(selection.devices, selection.start_ns, selection.end_ns)
-        devices.append(part.block_device_min[blocks].astype(np.int64))
-        rows.append(part.block_rows[blocks].astype(np.int64))
+        hit = blocks_of(part, selection.devices, selection.start_ns, selection.end_ns)
+        if hit is not None:
+            index, blocks = hit[0].blocks, hit[1]
+            devices.append(index.device_min[blocks].astype(np.int64))
+            rows.append(index.rows[blocks].astype(np.int64))
     for chunk in view.chunks:
         if chunk.length:
             found, counts = np.unique(chunk.device[: chunk.length], return_counts=True)
@@ -192,9 +195,11 @@ def _time_cuts(view: TableView, selection: Selection, device: int, step_rows: in
     times: list[npt.NDArray[np.int64]] = []
     rows: list[npt.NDArray[np.int64]] = []
     for part in view.parts:
-        blocks = part.prune(wanted, selection.start_ns, selection.end_ns)
-        times.append(part.block_time_min[blocks])
-        rows.append(part.block_rows[blocks].astype(np.int64))
+        hit = blocks_of(part, wanted, selection.start_ns, selection.end_ns)
+        if hit is not None:
+            index, blocks = hit[0].blocks, hit[1]
+            times.append(index.time_min_ns[blocks])
+            rows.append(index.rows[blocks].astype(np.int64))
     for chunk in view.chunks:
         found = chunk.select(wanted, selection.start_ns, selection.end_ns, [])
         if found is not None:

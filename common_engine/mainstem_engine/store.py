@@ -5,10 +5,10 @@
    the log never names what it has not defined.
 2. The log's committer thread makes the record durable and hands it back in LSN order. ``_apply``
    puts its rows into the head, counts them, tells the consumers, and completes the Ack.
-3. A start reads the newest checkpoint and applies every later record of the log in the same way.
-   State = checkpoint at F + records above F.
-4. ``freeze`` (see flush.py) waits, under the append lock, until everything appended is applied; what
-   it copies is therefore the state at exactly that LSN.
+3. A start reads the checkpoint that the part list names and applies every later record of the log
+   in the same way: state = checkpoint at F + records above F.
+4. ``freeze`` waits, under the append lock, until everything appended is applied. What it copies is
+   therefore the state at exactly that LSN.
 
 Locks, always taken in this order: append lock (writers, definitions, freeze), state lock (head,
 accounts, parts in use; held for microseconds).
@@ -18,32 +18,50 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.accounting import StoreAccounting, StoreCounts
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.templates import Table
+from mainstem_engine.checkpoint import read_checkpoint
 from mainstem_engine.consumers import Ack, AppliedRows, Completion, LogConsumer
-from mainstem_engine.errors import ClosedError, EngineError, LogFailedError, SchemaError
+from mainstem_engine.errors import (
+    ClosedError,
+    CorruptionError,
+    EngineError,
+    LogFailedError,
+    OverloadedError,
+)
 from mainstem_engine.filesystem import Buffer, Filesystem
+from mainstem_engine.flush import (
+    ACCOUNTS_SECTION,
+    CATALOG_SECTION,
+    ORIGINS_SECTION,
+    FrozenState,
+    consumer_sections,
+)
 from mainstem_engine.head import Chunk, Head
+from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
-from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows
-from mainstem_engine.options import EngineOptions
+from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows, TimesNs
+from mainstem_engine.options import MIB, Durability, EngineOptions
+from mainstem_engine.origins import Origins
 from mainstem_engine.points import Points, decode_points, encode_points
 
 logger = logging.getLogger(__name__)
 
-ORIGINS_MAX = 1 << 16
-"""Indexes of origins are uint16 in every stored row."""
+LOG_QUEUE_BYTES_MAX = 64 * MIB
+"""What may wait for the committer; several commits of the largest size."""
+ADMISSION_S_MAX = 30.0
+"""A writer waits so long for memory. A flush of a full head takes a few seconds on a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +72,8 @@ class TableView:
     whole_rows: bool
     devices: DeviceIds
     chunks: Sequence[Chunk]
-    parts: Sequence[Any]
+    parts: Sequence[AnyPart]
     epochs: npt.NDArray[np.uint32]
-
-
-class Origins:
-    """Where rows come from, by index; 0 is this node."""
-
-    def __init__(self, own: Origin) -> None:
-        self.all: list[Origin] = [own]
-        self._index: dict[Origin, int] = {own: SELF_ORIGIN}
-        self.epochs: npt.NDArray[np.uint32] = np.array([own.epoch], np.uint32)
-
-    def index(self, origin: Origin) -> int:
-        """Its index, a new one in order of the log when it is new. Raises SchemaError when full."""
-        found = self._index.get(origin)
-        if found is None:
-            if len(self.all) >= ORIGINS_MAX:
-                raise SchemaError(f"more than {ORIGINS_MAX} origins")
-            found = len(self.all)
-            self.all.append(origin)
-            self._index[origin] = found
-            self.epochs = np.array([o.epoch for o in self.all], np.uint32)
-        return found
-
-    def find(self, origin: Origin) -> int | None:
-        """Its index, None when no row of it was ever stored."""
-        return self._index.get(origin)
-
-    def snapshot(self) -> bytes:
-        packed: bytes = msgpack.packb([[o.node_uuid, o.node, o.epoch] for o in self.all])
-        return packed
-
-    @classmethod
-    def restore(cls, data: bytes, own: Origin) -> Origins:
-        origins = cls(own)
-        for uuid, node, epoch in msgpack.unpackb(data)[1:]:
-            origins.index(Origin(uuid, node, epoch))
-        return origins
 
 
 class Store:
@@ -102,27 +84,59 @@ class Store:
         path: Path,
         options: EngineOptions,
         fs: Filesystem,
-        log: Log,
         own: Origin,
         consumers: Sequence[LogConsumer],
     ) -> None:
         self.path = path
         self.options = options
-        self.log = log
+        self.fs = fs
+        self.consumers = tuple(consumers)
         self.catalog = Catalog()
         self.origins = Origins(own)
         self.accounting = StoreAccounting()
-        self.consumers = tuple(consumers)
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()
-        self.applied_lsn = 0
-        self.settled: Callable[[int], int] = _everything_settled
         self.holds: dict[str, Callable[[], int]] = {}
-        self._fs = fs
+        self.settled: Callable[[int], int] = _everything_settled
+        self.on_full: Callable[[], None] = _nothing_to_do
+        self.inventory = Inventory.open(fs, path)
+        self.checkpoint_lsn = self._restore()
+        self.log = Log.open(
+            path / "log",
+            fs=fs,
+            node_uuid=own.node_uuid,
+            durability=Durability.parse(options.durability),
+            segment_bytes_max=options.log_segment_bytes,
+            queue_bytes_max=min(LOG_QUEUE_BYTES_MAX, options.memory_limit_bytes // 4),
+            trusted_lsn=self.checkpoint_lsn,
+        )
+        self.applied_lsn = self.checkpoint_lsn
+        self.replayed_records = 0
+        self.throttled = 0
         self._head = Head()
+        self._frozen: Head | None = None
+        self._room = threading.Condition(self.state_lock)
         self._completion = Completion()
+        self._committer = 0
         self._closed = False
         self._failure: EngineError | None = None
+        self.flush_bytes = min(options.flush_bytes, options.memory_limit_bytes // 4)
+        self._head_bytes_max = options.memory_limit_bytes // 2
+
+    def _restore(self) -> int:
+        """Takes over the checkpoint that goes with the parts; returns its LSN."""
+        name = self.inventory.checkpoint
+        if name is None:
+            return 0
+        lsn, sections = read_checkpoint(self.fs, self.inventory.checkpoints, name)
+        self.catalog = Catalog.restore(sections[CATALOG_SECTION])
+        self.origins = Origins.restore(sections[ORIGINS_SECTION], self.origins.all[SELF_ORIGIN])
+        self.accounting = StoreAccounting.restore(sections[ACCOUNTS_SECTION])
+        snapshots = consumer_sections(sections)
+        for consumer in self.consumers:
+            if consumer.name in snapshots:
+                consumer.restore(snapshots[consumer.name])
+        return lsn
 
     # Writing
 
@@ -130,6 +144,7 @@ class Store:
         """Logs rows of this node: sorted, without duplicates, ids and types of the table."""
         types = {m.id: m.type for m in table.template.measurements}
         payload = encode_points(header, rows, types)
+        self.admit()
         return self._append(RecordKind.PTS, payload, Points(table.name, header, rows))
 
     def append(
@@ -149,6 +164,45 @@ class Store:
             ack.lsn = self.log.append(kind, payload, ack)
         return ack
 
+    def admit(self) -> None:
+        """Waits while the heads hold half of the memory limit. Raises OverloadedError.
+
+        Never called with the append lock held: the flush that makes room needs it.
+        """
+        if self.head_bytes() <= self._head_bytes_max:
+            return
+        self.throttled += 1
+        deadline = time.monotonic() + ADMISSION_S_MAX
+        while self.head_bytes() > self._head_bytes_max:
+            self.check_open()
+            self.on_full()
+            with self._room:
+                if self.head_bytes() > self._head_bytes_max:
+                    self._room.wait(1.0)
+            if time.monotonic() > deadline:
+                raise OverloadedError(
+                    "rows arrive faster than they can be flushed", retry_after_s=5.0
+                )
+
+    def head_bytes(self) -> int:
+        """What the rows that are in no part take in memory."""
+        frozen = self._frozen
+        return self._head.bytes + (0 if frozen is None else frozen.bytes)
+
+    def head_rows(self) -> int:
+        """Rows that are in no part."""
+        frozen = self._frozen
+        return self._head.rows + (0 if frozen is None else frozen.rows)
+
+    @property
+    def behind(self) -> int:
+        """Records that a restart would replay."""
+        return self.applied_lsn - self.checkpoint_lsn
+
+    def on_committer_thread(self) -> bool:
+        """True inside what the log calls."""
+        return threading.get_ident() == self._committer
+
     def check_open(self) -> None:
         """Raises ClosedError, or LogFailedError when the log has failed."""
         if self._closed:
@@ -159,31 +213,40 @@ class Store:
     # Applying
 
     def start(self) -> None:
-        """Replays the log and begins to accept writes."""
-        for record in self.log.read(self.applied_lsn + 1):
-            self._apply(record, None)
+        """Replays the log above the checkpoint and begins to accept writes."""
+        if self.log.appended_lsn < self.checkpoint_lsn:
+            raise CorruptionError(
+                self.path / "log",
+                0,
+                f"the log ends at LSN {self.log.appended_lsn}, the parts at {self.checkpoint_lsn}",
+            )
+        for record in self.log.read(self.checkpoint_lsn + 1):
+            self._apply(record, None, live=False)
             self.applied_lsn = record.lsn
+            self.replayed_records += 1
         self.applied_lsn = self.log.appended_lsn
         self.log.start(self._on_commit, self._on_failure)
 
     def _on_commit(self, batch: Sequence[tuple[Record, object]]) -> None:
+        self._committer = threading.get_ident()
         acks: list[Ack] = []
         for record, token in batch:
-            ack = token if isinstance(token, Ack) else None
-            self._apply(record, None if ack is None else ack.decoded, live=True)
-            if ack is not None:
-                ack.lsn = record.lsn
-                acks.append(ack)
+            if isinstance(token, Ack):
+                token.lsn = record.lsn
+                acks.append(token)
+                self._apply(record, token.decoded, live=True)
         self.applied_lsn = batch[-1][0].lsn
         self._completion.complete(acks)
+        if self._head.bytes >= self.flush_bytes:
+            self.on_full()
 
     def _on_failure(self, error: LogFailedError, tokens: Sequence[object]) -> None:
         self._failure = error
         logger.error("the log of %s failed: %s", self.path, error)
         self._completion.complete([t for t in tokens if isinstance(t, Ack)], error)
 
-    def _apply(self, record: Record, decoded: object, *, live: bool = False) -> None:
-        """One record. Definitions made while live are in the catalog already."""
+    def _apply(self, record: Record, decoded: object, *, live: bool) -> None:
+        """One record. Live definitions are in the catalog since they were appended."""
         if record.kind == RecordKind.PTS:
             points = decoded if isinstance(decoded, Points) else decode_points(record.payload)
             self._add_rows(points.table, SELF_ORIGIN, points.rows, record.lsn, record.lsn)
@@ -192,11 +255,9 @@ class Store:
             self.catalog.apply_schema(decode_payload(record.payload)[0])
         elif record.kind == RecordKind.DEV and not live:
             self.catalog.apply_devices(decode_payload(record.payload)[0])
-        sink: _Sink | None = None
         for consumer in self.consumers:
             if record.kind in consumer.kinds:
-                sink = sink or _Sink(self, record.lsn)
-                consumer.apply(record, decoded, sink)
+                consumer.apply(record, decoded, _Sink(self, record.lsn))
 
     def _add_rows(
         self, table: str, origin: int, rows: Rows, lsn: int | Lsns, local_lsn: int
@@ -204,11 +265,8 @@ class Store:
         if not len(rows):
             return
         with self.state_lock:
-            head = self._head.table(table)
             late = self.accounting.account(table).note(rows.device, rows.time)
-            if late is not None:
-                head.late.append((rows.device[late], rows.time[late]))
-            head.append(rows, origin, lsn)
+            self._head.append(table, rows, origin, lsn, late)
         if self.consumers:
             batch = AppliedRows(table, origin, rows.device, rows.time, lsn, local_lsn)
             for consumer in self.consumers:
@@ -227,30 +285,97 @@ class Store:
     def view(self, table: Table) -> TableView:
         """A snapshot of the table as it is now."""
         with self.state_lock:
-            head = self._head.tables.get(table.name)
-            return TableView(
-                table.name,
-                table.replaces_rows,
-                self.catalog.devices.of_family(table.family),
-                [] if head is None else head.view(),
-                (),
-                self.origins.epochs,
-            )
+            return self._view(table)
+
+    def view_with_newest(self, table: Table, devices: DeviceIds) -> tuple[TableView, TimesNs]:
+        """A snapshot, and the newest time of each device in it (accounting.NEVER_NS: no row)."""
+        with self.state_lock:
+            newest = self.accounting.account(table.name).newest_of(devices)
+            return self._view(table), newest
+
+    def _view(self, table: Table) -> TableView:
+        chunks: list[Chunk] = []
+        for head in (self._frozen, self._head):
+            rows = None if head is None else head.tables.get(table.name)
+            if rows is not None:
+                chunks += rows.view()
+        return TableView(
+            table.name,
+            table.replaces_rows,
+            self.catalog.devices.of_family(table.family),
+            chunks,
+            self.inventory.of_table(table.name),
+            self.origins.epochs,
+        )
 
     def counts(self) -> dict[str, StoreCounts]:
         """The accounts of all tables at one instant."""
         with self.state_lock:
             return self.accounting.counts()
 
+    # Flushing
+
+    def freeze(self) -> FrozenState | None:
+        """Sets the head aside and copies the state at the LSN of now; None if nothing is new."""
+        with self.append_lock:
+            self.check_open()
+            lsn = self.log.barrier()
+            if lsn == self.checkpoint_lsn:
+                return None
+            self.log.rotate()
+            with self.state_lock:
+                self._frozen, self._head = self._head, self._head.successor()
+                accounts = self.accounting.snapshot()
+            return FrozenState(
+                lsn,
+                self._frozen,
+                self.catalog.snapshot(),
+                self.origins.snapshot(),
+                accounts,
+                {consumer.name: consumer.snapshot() for consumer in self.consumers},
+            )
+
+    def publish_flush(
+        self,
+        frozen: FrozenState,
+        parts: Sequence[AnyPart],
+        resolutions: Mapping[str, tuple[int, int]],
+    ) -> None:
+        """Shows the parts in place of the frozen head. They must be durable in the part list."""
+        with self.state_lock:
+            self.inventory.publish(parts, ())
+            self._frozen = None
+            for table, (live, overwritten) in resolutions.items():
+                self.accounting.account(table).resolve(live, overwritten)
+            self.checkpoint_lsn = frozen.lsn
+            self._room.notify_all()
+
+    def publish_compaction(self, part: AnyPart, replaced: Sequence[str]) -> None:
+        """Shows one part in place of others. It must be durable in the part list."""
+        with self.state_lock:
+            self.inventory.publish([part], replaced)
+
+    def release_log(self) -> None:
+        """Lets go of log segments that neither a restart nor a hold needs."""
+        through = self.checkpoint_lsn
+        for name, hold in list(self.holds.items()):
+            try:
+                through = min(through, hold())
+            except Exception:
+                # What a hold cannot say, it may still need.
+                logger.exception("hold %s failed: no log is released", name)
+                return
+        if through >= self.log.first_lsn:
+            self.log.release(through)
+
     # Life
 
     def close(self) -> None:
-        """Commits what is queued and lets go of the directory. May be called twice."""
+        """Commits what is queued and lets go of the files. May be called twice."""
         with self.append_lock:
-            if self._closed:
-                return
             self._closed = True
         self.log.close()
+        self.inventory.close()
 
 
 class _Sink:
@@ -267,6 +392,10 @@ class _Sink:
 
 
 def _everything_settled(origin: int) -> int:
-    """Without sync nothing can arrive late from another node."""
+    """Without sync, nothing can arrive late from another node."""
     del origin
     return (1 << 63) - 1
+
+
+def _nothing_to_do() -> None:
+    """Until housekeeping is there."""

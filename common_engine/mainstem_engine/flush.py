@@ -1,0 +1,230 @@
+"""Flush: the head becomes parts, and the log may be forgotten up to there.
+
+1. *Freeze* (store.py, under the append lock): at one LSN F the head is set aside, a new log segment
+   is begun, and catalog, origins, accounts and consumers are copied.
+2. *Write*, without a lock: each table's rows are sorted, late rows are compared with older parts,
+   settled fragments are merged, and one part per database and partition is written; then the
+   checkpoint of F.
+3. *Commit*: one record of the part list names the new parts and the checkpoint. A crash before it
+   leaves files that the next start removes, and the log, which brings the same rows again.
+4. *Publish* (store.py, under the state lock): readers see the parts instead of the frozen head.
+
+A flush that fails leaves the frozen head readable, and is tried again with the same F.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.accounting import resolved_snapshot
+from mainstem_engine.catalog.catalog import Catalog, encode_snapshot
+from mainstem_engine.checkpoint import write_checkpoint
+from mainstem_engine.filesystem import Filesystem
+from mainstem_engine.head import Head, TableHead
+from mainstem_engine.inventory import AnyPart, Inventory, blocks_of
+from mainstem_engine.merge import (
+    concat_rows,
+    key_order,
+    match_keys,
+    merge_settled,
+    part_sorted,
+    run_starts,
+)
+from mainstem_engine.model import DeviceIds, TimesNs, VersionedRows
+from mainstem_engine.part.manifest import PartMeta
+from mainstem_engine.part.writer import write_part
+
+PARTITIONS_MAX = 512
+"""Parts of one table and database in one flush. Data spread over more partitions shares files:
+partitions decide only what retention can drop as a whole, never what a query finds."""
+LOOKUP_ROWS = 1 << 18
+"""Keys of older parts that are compared at a time, which bounds the memory of a late backfill."""
+
+CATALOG_SECTION = "catalog"
+ORIGINS_SECTION = "origins"
+ACCOUNTS_SECTION = "accounts"
+CONSUMER_SECTION = "consumer:"
+
+
+@dataclass(slots=True)
+class FrozenState:
+    """Everything that a flush at LSN ``lsn`` writes."""
+
+    lsn: int
+    head: Head
+    catalog: dict[str, Any]
+    origins: bytes
+    accounts: dict[str, Any]
+    consumers: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class FlushResult:
+    """Ready to commit. ``resolutions``: per table the late rows found (live, overwritten)."""
+
+    parts: list[PartMeta]
+    checkpoint: str
+    resolutions: dict[str, tuple[int, int]]
+
+
+class Flusher:
+    """Writes frozen states of one store."""
+
+    def __init__(
+        self, fs: Filesystem, inventory: Inventory, catalog: Catalog, *, block_rows: int
+    ) -> None:
+        self._fs = fs
+        self._inventory = inventory
+        self._catalog = catalog
+        self._block_rows = block_rows
+
+    def write(self, frozen: FrozenState, settled: Callable[[int], int]) -> FlushResult:
+        """Steps 2: parts and checkpoint. Raises OSError; nothing counts until it is committed."""
+        metas: list[PartMeta] = []
+        resolutions: dict[str, tuple[int, int]] = {}
+        for name, head in frozen.head.tables.items():
+            table = self._catalog.table(name)
+            rows = part_sorted(concat_rows([chunk.all_rows() for chunk in head.chunks]))
+            if not len(rows):
+                continue
+            resolutions[name] = resolve_late(rows, head, self._inventory.of_table(name))
+            rows = merge_settled(rows, settled, whole_rows=table.replaces_rows)
+            measurements = {m.id: m for m in table.template.measurements}
+            for start_ns, part_rows in self.partitions(rows):
+                metas.append(
+                    write_part(
+                        self._fs,
+                        self._inventory.directory,
+                        self._inventory.next_name(),
+                        table=name,
+                        partition_start_ns=start_ns,
+                        rows=part_rows,
+                        measurements=measurements,
+                        block_rows=self._block_rows,
+                    )
+                )
+        sections = {
+            CATALOG_SECTION: encode_snapshot(frozen.catalog),
+            ORIGINS_SECTION: frozen.origins,
+            ACCOUNTS_SECTION: resolved_snapshot(frozen.accounts, resolutions),
+            **{f"{CONSUMER_SECTION}{k}": data for k, data in frozen.consumers.items()},
+        }
+        checkpoint = write_checkpoint(self._fs, self._inventory.checkpoints, frozen.lsn, sections)
+        return FlushResult(metas, checkpoint, resolutions)
+
+    def partitions(self, rows: VersionedRows) -> Sequence[tuple[int, VersionedRows]]:
+        """(start of the partition in ns, its rows) per database and partition, order kept."""
+        databases = self._catalog.devices.database_indexes(rows.device)
+        found: list[tuple[int, VersionedRows]] = []
+        for database in np.unique(databases).tolist():
+            duration_ns = self._catalog.databases.at(database).duration_ns
+            mine = databases == database
+            own = rows if mine.all() else rows.take(mine)
+            found.extend(split_partitions(own, duration_ns))
+        return found
+
+
+def split_partitions(rows: VersionedRows, duration_ns: int) -> Sequence[tuple[int, VersionedRows]]:
+    """(start in ns, rows) per partition, in order of time; each keeps the order of its rows."""
+    oldest, newest = int(rows.time.min()), int(rows.time.max())
+    while newest // duration_ns - oldest // duration_ns >= PARTITIONS_MAX:
+        duration_ns *= 2
+    first = oldest // duration_ns
+    if newest // duration_ns == first:
+        return [(first * duration_ns, rows)]
+    number = (rows.time // duration_ns - first).astype(np.uint16)
+    order = np.argsort(number, kind="stable")
+    edges = np.flatnonzero(np.diff(number[order])) + 1
+    return [
+        ((first + int(number[index[0]])) * duration_ns, rows.take(index))
+        for index in np.split(order, edges)
+    ]
+
+
+def resolve_late(rows: VersionedRows, head: TableHead, parts: Sequence[AnyPart]) -> tuple[int, int]:
+    """(live, overwritten) of the late rows of a head; ``rows`` are all of its rows, sorted.
+
+    Of each key one row counts as live: the one that was so at once if there is one, else one of the
+    late rows unless an older part has the key.
+    """
+    if not head.late:
+        return 0, 0
+    device = np.concatenate([late[0] for late in head.late])
+    time = np.concatenate([late[1] for late in head.late])
+    order = key_order(device, time)
+    device, time = device[order], time[order]
+    starts = run_starts(device, time)
+    late_rows = np.diff(np.append(starts, len(device)))
+    key_device, key_time = device[starts], time[starts]
+    all_starts = run_starts(rows.device, rows.time)
+    all_rows = np.diff(np.append(all_starts, len(rows)))
+    among = match_keys(rows.device[all_starts], rows.time[all_starts], key_device, key_time)
+    counted = all_rows[among] > late_rows
+    open_keys = ~counted
+    older = keys_in_parts(key_device[open_keys], key_time[open_keys], parts)
+    live = int(np.count_nonzero(open_keys)) - int(np.count_nonzero(older))
+    return live, len(device) - live
+
+
+def keys_in_parts(
+    device: DeviceIds, time: TimesNs, parts: Sequence[AnyPart]
+) -> npt.NDArray[np.bool_]:
+    """Which of the keys (sorted, distinct) have a row in one of the parts.
+
+    Only blocks whose device and time range holds one of the keys are read, and of them only the
+    columns of the key.
+    """
+    found = np.zeros(len(device), np.bool_)
+    if not len(device):
+        return found
+    devices = np.unique(device)
+    start_ns, end_ns = int(time.min()), int(time.max()) + 1
+    for part in parts:
+        hit = blocks_of(part, devices, start_ns, end_ns)
+        if hit is None:
+            continue
+        whole, blocks = hit
+        index = whole.blocks
+        low = np.searchsorted(device, index.device_min[blocks], side="left")
+        high = np.searchsorted(device, index.device_max[blocks], side="right")
+        wanted = [
+            int(block)
+            for block, a, b in zip(blocks, low, high, strict=True)
+            if _any_between(time[a:b], index.time_min_ns[block], index.time_max_ns[block])
+        ]
+        for group in _block_groups(wanted, index.rows):
+            stored = whole.read(group, ())
+            place = match_keys(device, time, stored.device, stored.time)
+            found[place[place >= 0]] = True
+    return found
+
+
+def _any_between(times: TimesNs, low: int, high: int) -> bool:
+    return bool(((times >= low) & (times <= high)).any())
+
+
+def _block_groups(blocks: Sequence[int], rows: npt.NDArray[np.uint32]) -> Sequence[list[int]]:
+    """Blocks in groups of about LOOKUP_ROWS rows."""
+    groups: list[list[int]] = []
+    size = LOOKUP_ROWS
+    for block in blocks:
+        if size >= LOOKUP_ROWS:
+            groups.append([])
+            size = 0
+        groups[-1].append(block)
+        size += int(rows[block])
+    return groups
+
+
+def consumer_sections(sections: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The consumers' snapshots of a checkpoint by consumer name."""
+    return {
+        key.removeprefix(CONSUMER_SECTION): data
+        for key, data in sections.items()
+        if key.startswith(CONSUMER_SECTION)
+    }

@@ -1,0 +1,193 @@
+"""Housekeeping: when the head is flushed, parts are compacted, and the log is released.
+
+1. One at a time: flush and compaction hold the *maintenance lock*, taken before every other lock.
+2. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions.
+3. A flush that failed keeps its frozen state and is tried again before anything else is frozen.
+4. A compaction that failed is counted, and its parts are left alone until the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mainstem_engine.background import Background
+from mainstem_engine.compaction import (
+    GROWTH_MAX,
+    PARTS_MIN,
+    Compaction,
+    plan_compactions,
+    write_compaction,
+)
+from mainstem_engine.errors import EngineError
+from mainstem_engine.flush import Flusher, FrozenState
+from mainstem_engine.store import Store
+
+logger = logging.getLogger(__name__)
+
+RECORDS_BEHIND_MAX = 10_000
+"""Records without rows (manifests, received ranges) make a checkpoint due too: this many replay in
+well under a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class HousekeepingStatistics:
+    """Counts since the start. ``last_error`` is None when the latest flush and compaction worked."""
+
+    flushes: int = 0
+    flush_failures: int = 0
+    compactions: int = 0
+    compaction_failures: int = 0
+    last_flush_ns: int = 0
+    last_error: str | None = None
+
+
+class Housekeeping:
+    """Flushes and compacts one store, on its own thread or when called."""
+
+    def __init__(self, store: Store, before_publish: Callable[[], None]) -> None:
+        self._store = store
+        self._before_publish = before_publish
+        self._lock = threading.Lock()
+        self._flusher = Flusher(
+            store.fs, store.inventory, store.catalog, block_rows=store.options.block_rows
+        )
+        self._pending: FrozenState | None = None
+        self._avoid: set[str] = set()
+        self._last_flush_s = time.monotonic()
+        self._flushes = 0
+        self._flush_failures = 0
+        self._compactions = 0
+        self._compaction_failures = 0
+        self._last_flush_ns = 0
+        self._flush_error: str | None = None
+        self._compaction_error: str | None = None
+        self._background: Background | None = None
+        if store.options.background:
+            self._background = Background(self.work, "engine-housekeeping")
+            store.on_full = self._background.wake
+        else:
+            # Nobody else would make room for a writer that waits for memory.
+            store.on_full = self._flush_inline
+
+    def start(self) -> None:
+        """Starts the thread, if the options ask for one."""
+        if self._background is not None:
+            self._background.start()
+
+    def stop(self) -> None:
+        """Waits for the work under way."""
+        if self._background is not None:
+            self._background.stop()
+
+    def work(self) -> None:
+        """What is due now."""
+        if self._flush_due():
+            self.flush()
+            self.compact_due()
+        self._store.release_log()
+
+    def _flush_due(self) -> bool:
+        store = self._store
+        if self._pending is not None:
+            return True
+        if store.head_bytes() >= store.flush_bytes:
+            return True
+        behind = store.applied_lsn - store.checkpoint_lsn
+        every_ns = store.options.flush_every_ns
+        timer = every_ns and time.monotonic() - self._last_flush_s >= every_ns / 1e9
+        return bool((timer and store.head_rows()) or behind > RECORDS_BEHIND_MAX)
+
+    def _flush_inline(self) -> None:
+        """For a writer that waits for memory; not on the committer thread, which flush waits for."""
+        if not self._store.on_committer_thread():
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything accepted before the call is in parts afterwards. Raises OSError, EngineError."""
+        with self._lock:
+            if self._pending is not None:
+                self._flush(self._pending)
+            frozen = self._store.freeze()
+            if frozen is not None:
+                self._flush(frozen)
+            self._last_flush_s = time.monotonic()
+            self._store.release_log()
+
+    def _flush(self, frozen: FrozenState) -> None:
+        self._pending = frozen
+        started = time.perf_counter_ns()
+        inventory = self._store.inventory
+        try:
+            self._before_publish()
+            result = self._flusher.write(frozen, self._store.settled)
+            parts = inventory.open_parts(result.parts)
+            inventory.record(result.parts, (), result.checkpoint)
+        except (OSError, EngineError, MemoryError) as error:
+            self._flush_failures += 1
+            self._flush_error = f"flush: {error}"
+            raise
+        self._store.publish_flush(frozen, parts, result.resolutions)
+        self._pending = None
+        inventory.unlink(())
+        self._flushes += 1
+        self._flush_error = None
+        self._last_flush_ns = time.perf_counter_ns() - started
+
+    def compact(self) -> None:
+        """Merges the parts of every partition into one, as far as memory allows."""
+        self._compact(2, float("inf"))
+
+    def compact_due(self) -> None:
+        """Merges parts where there are many."""
+        self._compact(PARTS_MIN, GROWTH_MAX)
+
+    def _compact(self, parts_min: int, growth_max: float) -> None:
+        store = self._store
+        with self._lock:
+            parts = [p for p in store.inventory.all() if p.meta.name not in self._avoid]
+            plans = plan_compactions(
+                parts,
+                store.catalog.devices.database_index,
+                parts_min=parts_min,
+                memory_bytes=store.options.memory_limit_bytes // 2,
+                growth_max=growth_max,
+            )
+            for plan in plans:
+                store.check_open()
+                try:
+                    self._execute(plan)
+                except (OSError, EngineError, MemoryError) as error:
+                    logger.error("compaction of %s failed: %s", plan.table, error)
+                    self._compaction_failures += 1
+                    self._compaction_error = f"compaction of {plan.table}: {error}"
+                    self._avoid.update(plan.names)
+
+    def _execute(self, plan: Compaction) -> None:
+        store = self._store
+        meta = write_compaction(
+            plan,
+            fs=store.fs,
+            inventory=store.inventory,
+            table=store.catalog.table(plan.table),
+            settled=store.settled,
+            block_rows=store.options.block_rows,
+        )
+        (part,) = store.inventory.open_parts([meta])
+        store.inventory.record([meta], plan.names)
+        store.publish_compaction(part, plan.names)
+        store.inventory.unlink(plan.names)
+        self._compactions += 1
+
+    def statistics(self) -> HousekeepingStatistics:
+        return HousekeepingStatistics(
+            self._flushes,
+            self._flush_failures,
+            self._compactions,
+            self._compaction_failures,
+            self._last_flush_ns,
+            self._flush_error or self._compaction_error,
+        )

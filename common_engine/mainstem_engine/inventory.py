@@ -1,0 +1,177 @@
+"""The parts in use: open readers of everything that the part list names.
+
+1. A change is durable in the part list before it is published, and published in one step under the
+   store's state lock, so that a reader sees the parts before or after it, never between.
+2. A reader keeps the parts it took. Their files may be unlinked meanwhile; the mapping goes with the
+   last reader.
+3. A part that cannot be opened stays listed and stands for its rows: a query that would need it
+   raises CorruptionError. An answer without those rows would be wrong without saying so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, remove_checkpoints
+from mainstem_engine.errors import CorruptionError
+from mainstem_engine.filesystem import Filesystem
+from mainstem_engine.model import DeviceIds, VersionedRows
+from mainstem_engine.part.layout import PART_SUFFIX
+from mainstem_engine.part.manifest import PartList, PartMeta, remove_unlisted
+from mainstem_engine.part.reader import BlockNumbers, Part
+
+logger = logging.getLogger(__name__)
+
+PART_LIST_NAME = "part-list"
+PARTS_DIRECTORY = "parts"
+CHECKPOINT_DIRECTORY = "checkpoint"
+
+
+class BrokenPart:
+    """In place of a part that cannot be read."""
+
+    def __init__(self, meta: PartMeta, error: Exception) -> None:
+        self.meta = meta
+        self.error = error
+
+    def overlaps(self, devices: DeviceIds | None, start_ns: int, end_ns: int) -> bool:
+        """True when it could hold a row of ``devices`` (sorted) in [start, end)."""
+        meta = self.meta
+        if meta.time_max_ns < start_ns or meta.time_min_ns >= end_ns:
+            return False
+        if devices is None:
+            return True
+        low, high = devices.searchsorted([meta.device_min, meta.device_max + 1])
+        return bool(low < high)
+
+
+AnyPart = Part | BrokenPart
+
+
+def blocks_of(
+    part: AnyPart, devices: DeviceIds | None, start_ns: int, end_ns: int
+) -> tuple[Part, BlockNumbers] | None:
+    """The part and its blocks that may hold such rows, None when it holds none.
+
+    Raises CorruptionError when that cannot be known because the part is broken.
+    """
+    if isinstance(part, BrokenPart):
+        if part.overlaps(devices, start_ns, end_ns):
+            name = f"{part.meta.name}{PART_SUFFIX}"
+            raise CorruptionError(
+                name, 0, f"rows of this query lie in a part that is damaged ({part.error})"
+            ) from part.error
+        return None
+    meta = part.meta
+    if meta.time_max_ns < start_ns or meta.time_min_ns >= end_ns:
+        return None
+    blocks = part.prune(devices, start_ns, end_ns)
+    return (part, blocks) if len(blocks) else None
+
+
+def read_part(
+    part: AnyPart,
+    devices: DeviceIds | None,
+    start_ns: int,
+    end_ns: int,
+    measurement_ids: Sequence[int] | None,
+) -> VersionedRows | None:
+    """Rows of the blocks that may hold such rows, with others that share a block; None if none."""
+    found = blocks_of(part, devices, start_ns, end_ns)
+    if found is None:
+        return None
+    whole, blocks = found
+    return whole.read(blocks, whole.types if measurement_ids is None else measurement_ids)
+
+
+class Inventory:
+    """The part list and a reader for each part. One writer at a time (the maintenance lock)."""
+
+    def __init__(self, fs: Filesystem, root: Path, part_list: PartList) -> None:
+        self._fs = fs
+        self._root = root
+        self._list = part_list
+        self._parts: dict[str, tuple[AnyPart, ...]] = {}
+        self._number = 0
+
+    @classmethod
+    def open(cls, fs: Filesystem, root: Path) -> Inventory:
+        """Reads the list of a data directory, removes what a crash left, opens every part."""
+        part_list = PartList.open(fs, root / PART_LIST_NAME)
+        self = cls(fs, root, part_list)
+        fs.make_directory(self.directory)
+        remove_unlisted(fs, self.directory, part_list.parts)
+        keep = [part_list.checkpoint] if part_list.checkpoint is not None else []
+        remove_checkpoints(fs, self.checkpoints, keep)
+        for name in part_list.parts:
+            self._number = max(self._number, int(name))
+        self.publish(self.open_parts(part_list.parts.values()), ())
+        return self
+
+    @property
+    def directory(self) -> Path:
+        """Where the part files are."""
+        return self._root / PARTS_DIRECTORY
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoint files are."""
+        return self._root / CHECKPOINT_DIRECTORY
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint that goes with the parts."""
+        return self._list.checkpoint
+
+    def of_table(self, table: str) -> tuple[AnyPart, ...]:
+        """The parts of a table, oldest first."""
+        return self._parts.get(table, ())
+
+    def all(self) -> list[AnyPart]:
+        return [part for parts in self._parts.values() for part in parts]
+
+    def next_name(self) -> str:
+        """A name that no part has."""
+        self._number += 1
+        return f"{self._number:012d}"
+
+    def open_parts(self, metas: Iterable[PartMeta]) -> list[AnyPart]:
+        """Readers of these parts; a stand-in for one that is damaged."""
+        opened: list[AnyPart] = []
+        for meta in metas:
+            try:
+                opened.append(Part.open(self._fs, self.directory, meta))
+            except (CorruptionError, OSError) as error:
+                logger.error("part %s of table %s is damaged: %s", meta.name, meta.table, error)
+                opened.append(BrokenPart(meta, error))
+        return opened
+
+    def record(
+        self, add: Iterable[PartMeta], remove: Iterable[str], checkpoint: str | None = None
+    ) -> None:
+        """Makes a change durable: the commit point of a flush or compaction."""
+        self._list.commit(add=add, remove=remove, checkpoint=checkpoint)
+
+    def publish(self, added: Iterable[AnyPart], removed: Iterable[str]) -> None:
+        """Shows a durable change to readers. Call it under the store's state lock."""
+        gone = set(removed)
+        for table, parts in self._parts.items():
+            if any(part.meta.name in gone for part in parts):
+                self._parts[table] = tuple(p for p in parts if p.meta.name not in gone)
+        for part in added:
+            self._parts[part.meta.table] = (*self._parts.get(part.meta.table, ()), part)
+
+    def unlink(self, removed: Iterable[str]) -> None:
+        """Removes the files of parts that the list no longer names, and older checkpoints."""
+        for name in removed:
+            self._fs.unlink(self.directory / f"{name}{PART_SUFFIX}")
+        current = self._list.checkpoint
+        for name in self._fs.list(self.checkpoints):
+            if name.endswith(CHECKPOINT_SUFFIX) and name != current:
+                self._fs.unlink(self.checkpoints / name)
+
+    def close(self) -> None:
+        """Closes the list; readers that hold a part keep it."""
+        self._list.close()
