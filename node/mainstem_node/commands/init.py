@@ -1,0 +1,71 @@
+"""``mainstem init``: a commented topology for one node, and the next three commands."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mainstem_node.commands.terminal import USAGE, fail, note, result
+
+
+class Tier(enum.StrEnum):
+    """What a node can be."""
+
+    EDGE = "edge"
+    PLATFORM = "platform"
+    GROUP = "group"
+
+
+ENROLMENT = {
+    # tier: (node id, its path, the parent's address) as they stand in configs/
+    Tier.EDGE: ("plant_a_press", "root.plant_a.press", "http://127.0.0.1:8410"),
+    Tier.PLATFORM: ("plant_a", "root.plant_a", "http://127.0.0.1:8400"),
+}
+
+
+def init(
+    tier: Annotated[Tier, typer.Argument(help="What the node is.")],
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.")] = Path(),
+) -> None:
+    """Write a commented configuration, and say what to type next."""
+    source = configs_directory() / f"{tier}.yaml"
+    target = directory / source.name
+    if target.exists():
+        fail(f"{target} exists already", "name another directory, or remove the file", USAGE)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        fail(f"{target}: {error.strerror}", "name a directory that you may write to", USAGE)
+    note(f"wrote {target}; look through it, then:")
+    for command in next_commands(tier, target):
+        result(f"  {command}")
+
+
+def next_commands(tier: Tier, target: Path) -> list[str]:
+    """The three commands that follow."""
+    if tier is Tier.GROUP:
+        return [
+            f"mainstem run -c {target}",
+            "mainstem node add plant_a --path root.plant_a",
+            "mainstem status --watch",
+        ]
+    node, path, parent = ENROLMENT[tier]
+    token = target.with_name("join.token")
+    return [
+        f"mainstem node add {node} --path {path} --url {parent} > {token}",
+        f"mainstem join -c {target} --token-file {token}",
+        f"mainstem run -c {target}",
+    ]
+
+
+def configs_directory() -> Path:
+    """``configs/``: beside this package in an installation, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for place in (package / "_examples" / "configs", package.parents[1] / "configs"):
+        if (place / "edge.yaml").is_file():
+            return place
+    fail("the example configurations are not part of this installation", "install the wheel again")
