@@ -2,8 +2,8 @@
 
 1. The broker listens on 127.0.0.1 only, keeps its messages in the directory given, and speaks
    MQTT 3.1.1 (it refuses version 5).
-2. What it acknowledged to a publisher survives a kill; with ``sync_always`` (the default) it survives
-   a power cut too, at the price of one fsync per message.
+2. What it acknowledged to a publisher survives a kill, and with ``sync_always`` (the default) a
+   power cut too, at the price of one fsync per message.
 3. One directory has one broker: one that was left behind by a killed process is ended first.
 4. It is ended by the process id of the process that was started, never by name.
 
