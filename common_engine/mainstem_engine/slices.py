@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +71,7 @@ def slice_digests(
     keys = DeviceKeys(devices)
     totals: dict[int, list[int]] = {}
     for rows in iterate_rows(view, selection):
-        starts, count, d1, d2 = _digest_rows(rows, keys, slice_ns, measurement_ids)
+        starts, count, d1, d2 = digest_rows(rows, keys, slice_ns, measurement_ids)
         for start, *sums in zip(
             starts.tolist(), count.tolist(), d1.tolist(), d2.tolist(), strict=True
         ):
@@ -87,10 +87,16 @@ def slice_digests(
     )
 
 
+class PathLookup(Protocol):
+    """Whoever knows the path of a device id: the catalog, or a record's own list."""
+
+    def path(self, device: int) -> str: ...
+
+
 class DeviceKeys:
     """The two hashes of a device's path, computed when first needed."""
 
-    def __init__(self, devices: Devices) -> None:
+    def __init__(self, devices: PathLookup) -> None:
         self._devices = devices
         self._known: dict[int, tuple[int, int]] = {}
 
@@ -111,7 +117,7 @@ class DeviceKeys:
         return found
 
 
-def _digest_rows(
+def digest_rows(
     rows: VersionedRows, keys: DeviceKeys, slice_ns: int, measurement_ids: Mapping[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], U64, U64]:
     """(slice start, rows, d1, d2) of merged rows, one entry per slice."""
