@@ -22,6 +22,7 @@ from mainstem_engine.log.layout import CHAIN_START, CHAIN_UNKNOWN
 from mainstem_engine.log.reader import LogDamage, Segment, iterate_records
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.log.recovery import LogRecovery, RecoveredLog, recover_log
+from mainstem_engine.log.segment import OpenSegment
 from mainstem_engine.log.writer import LogWriter
 from mainstem_engine.options import Durability
 
@@ -69,15 +70,20 @@ class Log:
         self._damages = {(d.path, d.offset, d.first_lsn): d for d in recovered.report.damages}
         self.recovery: LogRecovery = recovered.report
         """What open() found."""
-        self._writer = LogWriter(
+        self._open_segment = OpenSegment(
             fs,
             directory,
-            node_uuid=bytes.fromhex(node_uuid),
+            bytes.fromhex(node_uuid),
+            segments=self._segments,
+            segments_lock=self._segments_lock,
+            last_lsn=recovered.last_lsn,
+            chain=recovered.chain,
+        )
+        self._writer = LogWriter(
+            self._open_segment,
             durability=durability,
             segment_bytes_max=segment_bytes_max,
             queue_bytes_max=queue_bytes_max,
-            segments=self._segments,
-            segments_lock=self._segments_lock,
             last_lsn=recovered.last_lsn,
             chain=recovered.chain,
         )
@@ -182,7 +188,7 @@ class Log:
     @property
     def fsynced_lsn(self) -> int:
         """The last LSN that is on disk."""
-        return self._writer.fsynced_lsn
+        return self._open_segment.synced_lsn
 
     @property
     def first_lsn(self) -> int:
@@ -250,13 +256,13 @@ class Log:
             first_lsn=segments[0].first_lsn,
             appended_lsn=writer.appended_lsn,
             committed_lsn=writer.committed_lsn,
-            fsynced_lsn=writer.fsynced_lsn,
+            fsynced_lsn=self._open_segment.synced_lsn,
             segments=len(segments),
             bytes=sum(segment.bytes for segment in segments),
             queue_bytes=writer.queue_bytes,
             commits=writer.commits,
-            syncs=writer.syncs,
-            written_bytes=writer.written_bytes,
+            syncs=self._open_segment.syncs,
+            written_bytes=self._open_segment.written_bytes,
             damages=len(damages),
             lost_records=sum(damage.records for damage in damages),
             torn_bytes=self.recovery.torn_bytes,

@@ -235,7 +235,7 @@ def _skip_damage(
     on_damage: Callable[[LogDamage], None],
 ) -> tuple[int, int] | None:
     """(LSN, offset) of the next good record behind ``position``; None if there is none."""
-    rest = memoryview(file.read_at(position, file.size() - position))
+    rest = memoryview(file.read_at(position, max(0, file.size() - position)))
     found = find_record(rest, np.frombuffer(rest, np.uint8), 0, segment.salt, expected)
     if found is None:
         on_damage(LogDamage(segment.path, position, rest.nbytes, expected, last_lsn))

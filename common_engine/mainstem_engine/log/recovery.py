@@ -199,14 +199,12 @@ class _Recovery:
             return
         segments.append(new)
         old.last_lsn = scan.synced_lsn
-        if not any(
-            damage.path == old.path and damage.last_lsn >= first for damage in self._damages
-        ):
-            # Tidiness only: the new segment has voided these bytes. Damaged ones stay as evidence.
-            old.bytes = self._cut(old, first)
+        if not any(damage.path == old.path for damage in self._damages):
+            # Tidiness only: the new segment has voided these bytes. Damage stays as evidence.
+            self._cut(old, first)
 
-    def _cut(self, segment: Segment, lsn: int) -> int:
-        """Truncate a segment where record ``lsn`` starts, if it holds one. Returns the length."""
+    def _cut(self, segment: Segment, lsn: int) -> None:
+        """Truncate an undamaged segment where record ``lsn`` starts, or behind its last record."""
         position, offset = segment.offset_before(lsn)
         mapped = self._fs.map(segment.path)
         try:
@@ -214,9 +212,8 @@ class _Recovery:
             while position < lsn:
                 located = parse_record(mapped.view, data, offset, segment.salt, position)
                 if located is None:
-                    break
+                    return  # cannot be; then nothing is cut
                 position, offset = located.record.lsn + 1, located.end
-            del data, located
         finally:
             mapped.close()
         file = self._fs.open_append(segment.path)
@@ -225,7 +222,7 @@ class _Recovery:
             file.sync()
         finally:
             file.close()
-        return offset
+        segment.bytes = offset
 
     def _new_segment(self, first: int, chain: bytes, records: Sequence[Record]) -> Segment:
         """A durable segment that starts at ``first`` and holds ``records``."""
