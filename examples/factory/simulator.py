@@ -171,6 +171,12 @@ def run(arguments: argparse.Namespace, stopping: threading.Event) -> None:
     print(f"{ledger.total:,} rows of {sum(len(g.paths) for g in GROUPS)} devices acknowledged")
 
 
+def wait_for_end(stopping: threading.Event) -> None:
+    """Reads standard input until it ends."""
+    sys.stdin.read()
+    stopping.set()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sixty simulated devices that publish to MQTT.")
     parser.add_argument("--broker", default="mqtt://127.0.0.1:8490")
@@ -178,12 +184,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="default: until stopped")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ledger", type=Path, help="write what was acknowledged to this file")
+    parser.add_argument("--until-stdin-ends", action="store_true", help="stop with the parent")
     arguments = parser.parse_args()
     if not arguments.every > 0:
         parser.error("--every must be positive")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    if arguments.until_stdin_ends:
+        # The other end of the pipe closes when the process that started this one dies.
+        threading.Thread(target=wait_for_end, args=(stopping,), daemon=True).start()
     try:
         run(arguments, stopping)
     except BrokerError as error:

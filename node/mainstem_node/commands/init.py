@@ -65,7 +65,8 @@ def next_commands(tier: Tier, target: Path) -> list[str]:
 def configs_directory() -> Path:
     """``configs/``: beside this package in an installation, else in the checkout."""
     package = Path(__file__).resolve().parents[1]
-    for place in (package / "_examples" / "configs", package.parents[1] / "configs"):
-        if (place / "edge.yaml").is_file():
-            return place
-    fail("the example configurations are not part of this installation", "install the wheel again")
+    places = (package / "_examples" / "configs", package.parents[1] / "configs")
+    found = next((place for place in places if (place / "edge.yaml").is_file()), None)
+    if found is None:
+        fail("this installation has no example configurations", "install the wheel again")
+    return found
