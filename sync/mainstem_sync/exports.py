@@ -75,6 +75,18 @@ class ExportPolicy:
         """The paths below which rows of a sent table go up; None: all of them."""
         return self._prefixes[table.casefold()]
 
+    def all_prefixes(self) -> set[tuple[str, ...]]:
+        """Every distinct list of paths that limits a table."""
+        return {prefixes for prefixes in self._prefixes.values() if prefixes is not None}
+
+    @property
+    def fingerprint(self) -> list[list[str]]:
+        """Equal for equal rules; kept in checkpoints to notice a change."""
+        return sorted(
+            [rule.table.casefold(), "" if rule.under is None else rule.under]
+            for rule in self.exports
+        )
+
 
 def is_below(path: str, prefixes: Sequence[str]) -> bool:
     """True if ``path`` is one of ``prefixes`` or lies below one (whole path elements)."""

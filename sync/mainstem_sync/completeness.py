@@ -1,0 +1,217 @@
+"""How complete a table of one node is, as the contract's objects.
+
+1. A slice is *due* when its end, the table's lateness and two more slices have passed: until then
+   nobody expects its manifest to have arrived.
+2. ``complete_through`` is the end of the last slice below which every slice is proven, counted from
+   the first slice that the owner closed.
+3. A hole is a stretch of due slices that are not proven: stated and not equal, touched since, or
+   not closed. At most 100 are listed; the last one then reaches to the end of all.
+4. ``complete`` means: no hole among the due slices of the range that was asked for.
+
+Times given out are ms since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mainstem_sync.manifest import Ints
+from mainstem_sync.manifests import ClosedTable
+from mainstem_sync.watch import SliceState, TableWatch
+
+HOLES_MAX = 100
+NS_PER_MS = 1_000_000
+
+DUE_SLICES = 2
+"""Slices between end + lateness and the moment at which a missing manifest is held against it."""
+
+COMPLETE = "complete"
+INCOMPLETE = "incomplete"
+NOT_HELD = "not_held"
+UNKNOWN = "unknown"
+
+LISTED_MAX = 1000
+"""Slices that ``verify`` lists by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was asked for; None is open. Times in ns, end exclusive."""
+
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+    def slices(self, slice_ns: int, first: int, due: int) -> tuple[int, int]:
+        """[first, end) slice indexes to judge, of those from ``first`` to the newest due one."""
+        low = first if self.start_ns is None else max(first, self.start_ns // slice_ns)
+        high = due if self.end_ns is None else min(due, -(-self.end_ns // slice_ns))
+        return low, max(low, high)
+
+
+def due_slice(now_ns: int, lateness_ns: int, slice_ns: int) -> int:
+    """Index behind the newest due slice."""
+    return (now_ns - lateness_ns) // slice_ns - DUE_SLICES
+
+
+def judge_watch(
+    node: str, table: str, watch: TableWatch, window: Window, now_ns: int
+) -> dict[str, Any]:
+    """The object of a received table."""
+    if not watch.closed:
+        return completeness_object(node, table, UNKNOWN, now_ns)
+    size = watch.slice_ns
+    due = due_slice(now_ns, watch.lateness_ns, size)
+    first = next(iter(watch.closed))[0]
+    low, high = window.slices(size, first, due)
+    bad = watch.unproven(low, high)
+    gaps = list(watch.closed.gaps(low, high - 1))
+    slices, rows = watch.quarantined_slices(low, high)
+    result = completeness_object(
+        node, table, COMPLETE if not len(bad) and not gaps else INCOMPLETE, now_ns
+    )
+    through = watch.complete_through
+    result["complete_through"] = None if through is None else _ms(through * size)
+    result["holes"] = [[_ms(a * size), _ms(b * size)] for a, b in merged_runs(bad, gaps)]
+    result["lost"] = [
+        {"from": _ms(key * size), "to": _ms((key + 1) * size), "rows": count,
+         "reason": "quarantined"}
+        for key, count in zip(slices.tolist()[:HOLES_MAX], rows.tolist(), strict=False)
+    ]  # fmt: skip
+    result["quarantined"] = watch.quarantined + int(rows.sum())
+    result["missing_sources"] = list(watch.missing_sources)
+    result["collector_gaps"] = [[_ms(a), _ms(b)] for a, b in watch.collector_gaps]
+    return result
+
+
+def judge_own(
+    node: str,
+    table: str,
+    closed: ClosedTable | None,
+    lateness_ns: int,
+    window: Window,
+    now_ns: int,
+) -> dict[str, Any]:
+    """The object of this node's own table: all of it is here; what is open is not complete yet."""
+    if closed is None:
+        return completeness_object(node, table, UNKNOWN, now_ns)
+    size = closed.slice_ns
+    due = due_slice(now_ns, lateness_ns, size)
+    low, high = window.slices(size, closed.from_ns // size, due)
+    open_from = max(low, closed.through_ns // size)
+    complete = open_from >= high
+    result = completeness_object(node, table, COMPLETE if complete else INCOMPLETE, now_ns)
+    result["complete_through"] = _ms(closed.through_ns)
+    result["holes"] = [] if complete else [[_ms(open_from * size), _ms(high * size)]]
+    result["quarantined"] = closed.quarantined
+    result["missing_sources"] = list(closed.missing_sources)
+    result["collector_gaps"] = [[_ms(a), _ms(b)] for a, b in closed.collector_gaps]
+    return result
+
+
+def completeness_object(node: str, table: str, state: str, now_ns: int) -> dict[str, Any]:
+    """An object with every field of the contract."""
+    return {
+        "node": node,
+        "table": table,
+        "state": state,
+        "as_of": _ms(now_ns),
+        "complete_through": None,
+        "holes": [],
+        "lost": [],
+        "quarantined": 0,
+        "missing_sources": [],
+        "collector_gaps": [],
+        "held_at": None,
+        "clock_err_ms": None,
+    }
+
+
+def not_held(announced: dict[str, Any], child: str, now_ns: int) -> dict[str, Any]:
+    """The object of a table that a child announces and that is not received here."""
+    result = completeness_object(
+        str(announced.get("node")), str(announced.get("table")), NOT_HELD, now_ns
+    )
+    for name in ("as_of", "complete_through", "quarantined"):
+        value = announced.get(name)
+        result[name] = value if isinstance(value, int) else result[name]
+    held_at = announced.get("held_at")
+    result["held_at"] = held_at if isinstance(held_at, str) else child
+    return result
+
+
+def list_slices(
+    node: str,
+    table: str,
+    watch: TableWatch,
+    watermark: int,
+    window: Window,
+    now_ns: int,
+) -> tuple[int, list[dict[str, Any]]]:
+    """(slices judged, those not verified) as ``verify`` shows them."""
+    if not watch.closed:
+        return 0, []
+    size = watch.slice_ns
+    due = due_slice(now_ns, watch.lateness_ns, size)
+    low, high = window.slices(size, next(iter(watch.closed))[0], due)
+    found: list[dict[str, Any]] = []
+
+    def show(first: int, end: int, state: SliceState, count: int) -> None:
+        found.append(
+            {
+                "node": node,
+                "table": table,
+                "from": _ms(first * size),
+                "to": _ms(end * size),
+                "state": str(state),
+                "count": count,
+                "reason": REASONS[state],
+            }
+        )
+
+    for key in watch.unproven(low, high).tolist():
+        state, count = watch.state_of(key, watermark)
+        if state is not SliceState.OPEN:
+            show(key, key + 1, state, count)
+    for key, count in zip(*(a.tolist() for a in watch.quarantined_slices(low, high)), strict=True):
+        show(key, key + 1, SliceState.QUARANTINED, count)
+    for first, last in watch.closed.gaps(low, high - 1):
+        show(first, last + 1, SliceState.OPEN, 0)
+    return high - low, found
+
+
+REASONS: dict[SliceState, str] = {
+    SliceState.OPEN: "the owner has not closed it, or its manifest has not arrived",
+    SliceState.PENDING: "records of it are still to come, or it was not scanned yet",
+    SliceState.REVISED: "rows arrived after its last manifest",
+    SliceState.MISMATCH: "everything has arrived and the stored rows differ from the manifest",
+    SliceState.QUARANTINED: "equal when the rows put aside here are added",
+    SliceState.UNKNOWN: "no manifest has arrived",
+    SliceState.VERIFIED: "",
+}
+
+
+def merged_runs(keys: Ints, gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending [first, end) runs of slice indexes ``keys`` and of inclusive ``gaps``, neighbours
+    joined, at most HOLES_MAX."""
+    runs = [(first, last + 1) for first, last in gaps]
+    if len(keys):
+        breaks = np.flatnonzero(np.diff(keys) > 1) + 1
+        starts = keys[np.concatenate(([0], breaks))].tolist()
+        ends = keys[np.concatenate((breaks - 1, [len(keys) - 1]))].tolist()
+        runs += [(first, last + 1) for first, last in zip(starts, ends, strict=True)]
+    joined: list[tuple[int, int]] = []
+    for first, end in sorted(runs):
+        if joined and first <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((first, end))
+    if len(joined) > HOLES_MAX:
+        joined[HOLES_MAX - 1 :] = [(joined[HOLES_MAX - 1][0], joined[-1][1])]
+    return joined
+
+
+def _ms(time_ns: int) -> int:
+    return time_ns // NS_PER_MS

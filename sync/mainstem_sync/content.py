@@ -1,0 +1,226 @@
+"""What one record of the local log means for the parent: what is sent of it, what stays here.
+
+1. Own PTS and MAN records go up if the table is exported, SCH and DEV if the parent needs them for
+   an exported table. Foreign definitions (made for a child's data) stay.
+2. A received batch (RCV) goes up under its origin's header: its records by the same rules, all
+   other LSNs of its ranges as covered.
+3. Everything else is nothing: its LSN is only covered.
+
+The same function decides when rows are counted, when a batch is cut, and when rows are counted
+again, so that the counts agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine.filesystem import byte_view
+from mainstem_engine.log.records import Record, RecordKind, decode_payload
+from mainstem_engine.model import BoolMask, ColumnType
+from mainstem_engine.points import Points, decode_points, encode_points
+from mainstem_sync.exports import ExportPolicy
+from mainstem_sync.origins import OriginMaps
+from mainstem_sync.protocol import OriginKey, Queue
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.scope import DeviceScope
+
+MapsOf = Callable[[OriginKey], OriginMaps]
+
+CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One record to send. ``select``: rows that go up; None for all of them."""
+
+    lsn: int
+    kind: int
+    table: str
+    rows: int
+    payload: memoryview | bytes
+    select: BoolMask | None = None
+
+    def raw(self) -> bytes | memoryview:
+        """The payload as it is sent."""
+        if self.select is None:
+            return self.payload
+        points = decode_points(self.payload)
+        rows = points.rows.take(self.select)
+        types = {int(column[0]): ColumnType(column[1]) for column in points.header["cols"]}
+        header = {**points.header, "n": len(rows), "acc": len(rows), "mrg": 0}
+        return b"".join(map(byte_view, encode_points(header, rows, types)))
+
+
+@dataclass(slots=True)
+class Content:
+    """What one local record means for the parent.
+
+    ``origin`` and ``ranges``: of a relayed batch, None for an own record. ``sent`` and ``kept``:
+    stored rows by table. ``needed``: False if the parent needs nothing but the LSN.
+    """
+
+    lsn: int
+    origin: OriginKey | None = None
+    ranges: RangeSet | None = None
+    pieces: list[Piece] = field(default_factory=list)
+    sent: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+    control: bool = False
+    bytes: int = 0
+
+    @property
+    def needed(self) -> bool:
+        return self.ranges is not None or bool(self.pieces)
+
+    def add(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        self.bytes += len(piece.payload)
+
+    def count(self, table: str, sent: int, kept: int) -> None:
+        if sent:
+            self.sent[table] = self.sent.get(table, 0) + sent
+        if kept:
+            self.kept[table] = self.kept.get(table, 0) + kept
+
+
+class Classifier:
+    """Applies the export rules to records of the local log."""
+
+    def __init__(self, policy: ExportPolicy, scope: DeviceScope, maps_of: MapsOf) -> None:
+        self.policy = policy
+        self.scope = scope
+        self._maps_of = maps_of
+        self._own_tables: set[str] = set()
+
+    def content(self, record: Record, header: Mapping[str, Any] | None = None) -> Content:
+        """``header``: of the record, where the caller has it already."""
+        content = Content(record.lsn)
+        kind = record.kind
+        if kind == RecordKind.PTS:
+            self._points(content, record, header)
+        elif kind == RecordKind.RCV:
+            self._relayed(content, record)
+        elif kind in CONTROL_KINDS:
+            self._control(content, record)
+        return content
+
+    def _points(self, content: Content, record: Record, header: Mapping[str, Any] | None) -> None:
+        payload = byte_view(record.payload)
+        fields = header if header is not None else decode_payload(payload)[0]
+        table, rows = str(fields["t"]), int(fields["n"])
+        if not rows or not self.policy.sends(table):
+            content.count(table, 0, rows)
+            return
+        select = None
+        if self.policy.prefixes(table) is not None:
+            device = np.frombuffer(decode_payload(payload)[1][0], "<u4").astype(np.int64)
+            select = self.scope.mask(table, device)
+        self._send_rows(
+            content, Piece(record.lsn, int(record.kind), table, rows, payload), select, rows
+        )
+
+    def _send_rows(
+        self, content: Content, piece: Piece, select: BoolMask | None, stored: int
+    ) -> None:
+        """``stored`` of the piece's rows are stored here; they are what is counted."""
+        if select is None or select.all():
+            content.add(piece)
+            content.count(piece.table, stored, 0)
+            return
+        chosen = int(np.count_nonzero(select))
+        if chosen:
+            content.add(Piece(piece.lsn, piece.kind, piece.table, chosen, piece.payload, select))
+        sent = min(chosen, stored)
+        content.count(piece.table, sent, stored - sent)
+
+    def _control(self, content: Content, record: Record) -> None:
+        payload = byte_view(record.payload)
+        header, _ = decode_payload(payload)
+        if self._wanted(record.kind, header, None):
+            name = str(header.get("t") or header.get("name") or "")
+            content.add(Piece(record.lsn, int(record.kind), name, 0, payload))
+            content.control = True
+
+    def _wanted(self, kind: int, header: Mapping[str, Any], origin: OriginKey | None) -> bool:
+        """True if the parent needs a definition or manifest."""
+        if kind == RecordKind.MAN:
+            table = str(header["t"])
+            return self.policy.sends(table) and self._speaks_of_all(table, origin)
+        if kind == RecordKind.DEV:
+            own = origin is not None or not header.get("foreign")
+            return own and self.policy.sends_schema(str(header["t"]))
+        op = header.get("op")
+        if op == "database":
+            return bool(self.policy.exports)
+        if op != "template" or not self.policy.sends_schema(str(header["name"])):
+            return False
+        if origin is None:
+            name = str(header["name"]).casefold()
+            if not header.get("foreign"):
+                self._own_tables.add(name)
+            # A child may extend a template of this node: then it is this node's to announce.
+            return name in self._own_tables
+        return True
+
+    def _speaks_of_all(self, table: str, origin: OriginKey | None) -> bool:
+        if self.policy.prefixes(table) is None:
+            return True
+        if origin is None:
+            return self.scope.holds_all(table)
+        devices = self._maps_of(origin).devices
+        return self.scope.holds_all(table, devices[devices >= 0].tolist())
+
+    def _relayed(self, content: Content, record: Record) -> None:
+        header, buffers = decode_payload(byte_view(record.payload))
+        origin = OriginKey(header["node"], header["epoch"], header["name"])
+        content.origin, content.ranges = origin, RangeSet.from_wire(header["ranges"])
+        content.control = header["q"] == Queue.CONTROL
+        for lsn, kind, table, stored, offset, length, put_aside in header["recs"]:
+            payload = buffers[0][offset : offset + length]
+            if kind == RecordKind.PTS:
+                local = self._local_name(origin, table)
+                if not self.policy.sends(table):
+                    content.count(local, 0, stored)
+                    continue
+                piece = Piece(lsn, kind, table, _rows_of(payload, stored, put_aside), payload)
+                select = None
+                if self.policy.prefixes(table) is not None:
+                    select = self._relayed_mask(origin, table, payload)
+                counted = Content(lsn)
+                self._send_rows(counted, piece, select, stored)
+                for sent in counted.pieces:
+                    content.add(sent)
+                content.count(local, sum(counted.sent.values()), sum(counted.kept.values()))
+            elif self._wanted(kind, decode_payload(payload)[0], origin):
+                content.add(Piece(lsn, kind, table, 0, payload))
+
+    def _relayed_mask(self, origin: OriginKey, table: str, payload: memoryview) -> BoolMask | None:
+        device = np.frombuffer(decode_payload(payload)[1][0], "<u4")
+        return self.scope.mask(table, self._maps_of(origin).local_devices(device))
+
+    def _local_name(self, origin: OriginKey, table: str) -> str:
+        found = self._maps_of(origin).table(table)
+        return table if found is None else found.local
+
+    def snapshot(self) -> list[str]:
+        return sorted(self._own_tables)
+
+    def restore(self, own_tables: list[str]) -> None:
+        self._own_tables = set(own_tables)
+
+
+def _rows_of(payload: memoryview, stored: int, put_aside: int) -> int:
+    """Rows in a relayed record: those put aside for their type are still in it, those of denied
+    devices are not."""
+    if not put_aside:
+        return stored
+    return int(decode_payload(payload)[0]["n"])
+
+
+def points_header(decoded: object) -> Mapping[str, Any] | None:
+    """The header of an own PTS record that came decoded."""
+    return decoded.header if isinstance(decoded, Points) else None

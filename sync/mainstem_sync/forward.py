@@ -1,0 +1,248 @@
+"""What of this node's log the parent holds, and the forward sums of the accounting.
+
+All sets are of local LSNs.
+
+1. ``held``: the parent has everything that it should get of the record, or should get nothing.
+2. ``acked``: the parent's R of this node's own stream. An LSN is offered to it only when it is
+   held, so ``acked`` within ``held`` says everything that has to survive a restart, and its
+   watermark is what ``acked_lsn`` and the release of the log go by.
+3. Counters move only with these sets: a record that is applied adds its rows to ``pending`` (or
+   ``not_exported``), one that becomes held moves them to ``delivered``.
+4. At HELLO the parent's own R replaces ``acked``. What is held and not in it is counted again from
+   the log: it is no longer held until a batch or the parent's R of its origin shows that it is.
+   So a parent that lost data gets it again, and a crash here loses no count.
+5. A batch that the parent refuses for good is parked by an EVT record in this log.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mainstem_engine.log.log import Log
+from mainstem_sync.content import Classifier, Content
+from mainstem_sync.ranges import RangeSet
+
+PARK = "park"
+"""``op`` of the EVT record that parks records."""
+
+AGES_MAX = 2048
+"""Remembered moments of the log, to tell how old an LSN is; thinned to half when full."""
+
+AGE_STEP_NS = 50_000_000
+"""Moments closer than this are not worth remembering."""
+
+
+@dataclass(slots=True)
+class ForwardSums:
+    """Rows of one table, as the contract's ``forward``."""
+
+    not_exported: int = 0
+    delivered: int = 0
+    pending: int = 0
+    parked: int = 0
+    lost: int = 0
+
+
+class Forward:
+    """See the module. Guarded by ``lock``, the federation's; only ``resume``, which reads the log,
+    takes it itself, record by record."""
+
+    def __init__(self, classifier: Classifier, lock: threading.RLock) -> None:
+        self.classifier = classifier
+        self._lock = lock
+        self.held = RangeSet()
+        self.acked = RangeSet()
+        self.parked = RangeSet()
+        self.control = RangeSet()
+        self.applied_lsn = 0
+        self.tables: dict[str, ForwardSums] = {}
+        self.pending_bytes = 0
+        self.irrecoverable = 0
+        self._saved_watermark = 0
+        self._ages: list[tuple[int, int]] = []
+
+    # Following the log
+
+    def apply(self, content: Content, now_ns: int) -> None:
+        """A record was applied."""
+        self.applied_lsn = content.lsn
+        for table, rows in content.kept.items():
+            self.table(table).not_exported += rows
+        if content.needed:
+            self._owe(content)
+            self._remember(content.lsn, now_ns)
+        else:
+            self.held.add(content.lsn)
+
+    def park(self, header: Mapping[str, Any]) -> None:
+        """An EVT record that parks others was applied."""
+        lsns = RangeSet.from_wire(header["lsns"])
+        if self.held.contains_all(lsns):
+            return
+        self.parked.update(lsns)
+        self.held.update(lsns)
+        for first, last in lsns:
+            self.control.remove(first, last)
+        for table, rows in header["rows"].items():
+            sums = self.table(table)
+            sums.pending -= rows
+            sums.parked += rows
+        self.pending_bytes -= header["bytes"]
+
+    def _owe(self, content: Content) -> None:
+        for table, rows in content.sent.items():
+            self.table(table).pending += rows
+        self.pending_bytes += content.bytes
+        if content.control:
+            self.control.add(content.lsn)
+
+    # What the parent says
+
+    def deliver(self, contents: Iterable[Content]) -> None:
+        """The parent holds these. Those known to be held are skipped."""
+        for content in contents:
+            if content.lsn in self.held:
+                continue
+            self.held.add(content.lsn)
+            self.control.remove(content.lsn)
+            self.pending_bytes -= content.bytes
+            for table, rows in content.sent.items():
+                sums = self.table(table)
+                sums.pending -= rows
+                sums.delivered += rows
+
+    def acknowledge(self, own: RangeSet) -> None:
+        """The parent's R of the own stream grew by these."""
+        self.acked.update(own)
+
+    def resume(self, parent_has: RangeSet, log: Log) -> int:
+        """At HELLO: the parent's R of the own stream. Returns LSNs that it lost for good because
+        their log is released."""
+        with self._lock:
+            applied = self.applied_lsn
+            self.acked = parent_has.intersection(RangeSet([(1, applied)]))
+            doubtful = self.held.difference(self.acked).difference(self.parked)
+        first_lsn = log.first_lsn
+        for first, last in doubtful.within(first_lsn, applied):
+            for record in log.read(first, last):
+                content = self.classifier.content(record)
+                if content.needed:
+                    with self._lock:
+                        self._withdraw(content)
+        with self._lock:
+            self.irrecoverable = RangeSet(doubtful.within(1, first_lsn - 1)).count()
+            return self.irrecoverable
+
+    def _withdraw(self, content: Content) -> None:
+        self.held.remove(content.lsn)
+        self._owe(content)
+        for table, rows in content.sent.items():
+            self.table(table).delivered -= rows
+
+    def recount(self, log: Log, logged: Mapping[str, int]) -> None:
+        """After the export rules changed: what is still owed is judged by the new ones. Rows that
+        stayed here under the old rules stay. ``logged``: rows in the log by table. Before the
+        first write only."""
+        for sums in self.tables.values():
+            sums.pending = 0
+        self.pending_bytes = 0
+        self.control = RangeSet()
+        owed = RangeSet(self.held.gaps(max(1, log.first_lsn), self.applied_lsn))
+        for first, last in owed:
+            for record in log.read(first, last):
+                content = self.classifier.content(record)
+                if content.needed:
+                    self._owe(content)
+                else:
+                    self.held.add(content.lsn)
+        for table, rows in logged.items():
+            sums = self.table(table)
+            sums.not_exported = rows - sums.delivered - sums.pending - sums.parked - sums.lost
+
+    # What is owed
+
+    def owed(self, limit_lsn: int) -> RangeSet:
+        """Records up to ``limit_lsn`` that the parent does not hold."""
+        return RangeSet(self.held.gaps(1, min(limit_lsn, self.applied_lsn)))
+
+    def coverable(self, limit_lsn: int) -> RangeSet:
+        """Held LSNs that the parent has not been told of."""
+        limit = RangeSet([(1, min(limit_lsn, self.applied_lsn))])
+        return self.held.difference(self.acked).intersection(limit)
+
+    @property
+    def pending_rows(self) -> int:
+        return sum(sums.pending for sums in self.tables.values())
+
+    def oldest_pending_ms(self, now_ns: int) -> int:
+        """How long the oldest record that the parent lacks has been here; 0 if there is none."""
+        first = next(self.held.gaps(1, self.applied_lsn), None)
+        if first is None or not self._ages:
+            return 0
+        at = next((age for lsn, age in self._ages if lsn >= first[0]), self._ages[-1][1])
+        return max(0, (now_ns - at) // 1_000_000)
+
+    @property
+    def saved_watermark(self) -> int:
+        """What the log may be released through: as it stands in the last checkpoint."""
+        return self._saved_watermark
+
+    def table(self, name: str) -> ForwardSums:
+        found = self.tables.get(name)
+        if found is None:
+            found = self.tables[name] = ForwardSums()
+        return found
+
+    def _remember(self, lsn: int, now_ns: int) -> None:
+        if self._ages and now_ns - self._ages[-1][1] < AGE_STEP_NS:
+            return
+        self._ages.append((lsn, now_ns))
+        if len(self._ages) > AGES_MAX:
+            first = next(self.held.gaps(1, self.applied_lsn), (self.applied_lsn, 0))[0]
+            recent = [age for age in self._ages if age[0] >= first]
+            self._ages = recent if len(recent) <= AGES_MAX // 2 else recent[::2]
+
+    # Checkpoint
+
+    def snapshot(self) -> dict[str, Any]:
+        self._saved_watermark = self.acked.watermark
+        return {
+            "held": self.held.to_wire(),
+            "acked": self.acked.to_wire(),
+            "parked": self.parked.to_wire(),
+            "control": self.control.to_wire(),
+            "applied": self.applied_lsn,
+            "bytes": self.pending_bytes,
+            "ages": [list(age) for age in self._ages],
+            "tables": {
+                name: [s.not_exported, s.delivered, s.pending, s.parked, s.lost]
+                for name, s in self.tables.items()
+            },
+            "policy": self.classifier.policy.fingerprint,
+        }
+
+    def restore(self, data: Mapping[str, Any]) -> bool:
+        """The inverse of snapshot. Returns True if the export rules are other ones now."""
+        self.held, self.acked, self.parked, self.control = (
+            _ranges(data[name]) for name in ("held", "acked", "parked", "control")
+        )
+        self.applied_lsn = data["applied"]
+        self.pending_bytes = data["bytes"]
+        self._ages = [(lsn, at) for lsn, at in data["ages"]]
+        self.tables = {name: ForwardSums(*values) for name, values in data["tables"].items()}
+        self._saved_watermark = self.acked.watermark
+        return bool(data["policy"] != self.classifier.policy.fingerprint)
+
+    def adopt(self, applied_lsn: int, logged: Mapping[str, int]) -> None:
+        """A checkpoint of a node that had no parent: what it holds was never owed to one."""
+        self.applied_lsn = applied_lsn
+        self.held = RangeSet([(1, applied_lsn)])
+        for table, rows in logged.items():
+            self.table(table).not_exported = rows
+
+
+def _ranges(flat: list[int]) -> RangeSet:
+    return RangeSet(zip(flat[0::2], flat[1::2], strict=True))

@@ -1,0 +1,340 @@
+"""From a batch on the wire to an RCV record: what is new, where it belongs, what is put aside.
+
+1. Records whose LSN is in R (or on its way into it) are skipped, one by one.
+2. Templates and devices of the rest are made here first, as foreign ones, so that applying the
+   record needs nothing but the record.
+3. A device outside the child's paths, or that is of another template here, is denied: it is taken
+   out of the records that are kept and forwarded, and its rows are put aside. A measurement whose
+   type differs is put aside here and stays in the forwarded record.
+4. Nothing is changed before all of this has succeeded: a batch that needs a schema first leaves no
+   trace but definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.names import canonical_path, database_path
+from mainstem_engine.catalog.templates import template_from_map
+from mainstem_engine.engine import Engine
+from mainstem_engine.errors import CorruptionError, SchemaError
+from mainstem_engine.filesystem import Buffer, byte_view
+from mainstem_engine.log.records import RecordKind, decode_payload, encode_payload
+from mainstem_engine.model import ColumnType, DeviceIds, Template
+from mainstem_engine.points import decode_points, encode_points
+from mainstem_sync.errors import RejectedError, WireError
+from mainstem_sync.exports import is_below
+from mainstem_sync.manifest import Manifest
+from mainstem_sync.manifests import slice_length_ns
+from mainstem_sync.origins import (
+    CONFLICT,
+    DENIED,
+    DEVICE_ID_MAX,
+    DeviceMap,
+    MeasurementMap,
+    OriginMaps,
+    TableMap,
+)
+from mainstem_sync.parking import Parking
+from mainstem_sync.protocol import Batch, WireRecord
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.received import (
+    MappedPoints,
+    Received,
+    RowCollector,
+    UnknownSchemaError,
+    map_points,
+)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A batch ready to be logged. ``maps``: the origin's maps with what the batch adds."""
+
+    received: Received
+    buffers: list[Buffer]
+    maps: OriginMaps
+    parking: Parking
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is gathered while the records of a batch are looked at."""
+
+    maps: OriginMaps
+    collector: RowCollector = field(default_factory=RowCollector)
+    manifests: list[tuple[int, Manifest]] = field(default_factory=list)
+    records: list[list[Any]] = field(default_factory=list)
+    pieces: list[Buffer] = field(default_factory=list)
+    length: int = 0
+    schemas: list[list[Any]] = field(default_factory=list)
+    devices: list[list[Any]] = field(default_factory=list)
+    local: list[DeviceMap] = field(default_factory=list)
+    denied: list[list[Any]] = field(default_factory=list)
+    counts: dict[str, list[int]] = field(default_factory=dict)
+
+    def keep(
+        self, record: WireRecord, payload: Buffer, length: int, rows: int = 0, put_aside: int = 0
+    ) -> None:
+        self.records.append(
+            [record.lsn, record.kind, record.table, rows, self.length, length, put_aside]
+        )
+        self.pieces.append(payload)
+        self.length += length
+
+    def count(self, table: str, stored: int, duplicates: int, put_aside: int) -> None:
+        sums = self.counts.setdefault(table, [0, 0, 0])
+        for place, number in enumerate((stored, duplicates, put_aside)):
+            sums[place] += number
+
+
+def prepare(
+    batch: Batch,
+    raw: memoryview,
+    known: RangeSet,
+    maps: OriginMaps,
+    *,
+    via: str,
+    paths: Sequence[str] | None,
+    engine: Engine,
+    at_ms: int,
+) -> Prepared:
+    """Make the RCV record of a batch.
+
+    ``known``: LSNs to skip. Raises UnknownSchemaError (send the schema first), RejectedError or
+    CorruptionError (never to be taken).
+    """
+    changes = any(r.kind in (RecordKind.SCH, RecordKind.DEV) for r in batch.records)
+    draft = _Draft(maps.copy() if changes else maps)
+    parking = Parking(batch.origin.name, at_ms)
+    for record, payload in _records(batch, raw):
+        if record.lsn in known:
+            if record.kind == RecordKind.PTS:
+                draft.count(_local_name(record.table, draft.maps), 0, record.rows, 0)
+        elif record.kind == RecordKind.PTS:
+            _points(draft, record, payload, engine.catalog, parking)
+        elif record.kind == RecordKind.SCH:
+            _schema(draft, record, payload, paths, engine)
+        elif record.kind == RecordKind.DEV:
+            _devices(draft, record, payload, paths, engine)
+        elif record.kind == RecordKind.MAN:
+            draft.manifests.append((record.lsn, Manifest.decode(payload)))
+            draft.keep(record, payload, len(payload))
+    header = {
+        "node": batch.origin.uuid,
+        "name": batch.origin.name,
+        "epoch": batch.origin.epoch,
+        "via": via,
+        "q": str(batch.queue),
+        "ranges": batch.ranges.difference(known).to_wire(),
+        "recs": draft.records,
+        "counts": draft.counts,
+        "values": parking.values_by_table(),
+        "parked": parking.slices(),
+        "sch": draft.schemas,
+        "dev": draft.devices,
+        "denied": draft.denied,
+        "chain": None if batch.chain is None else batch.chain.to_wire(),
+    }
+    local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)
+    received = Received(header, draft.collector.groups(), draft.manifests)
+    return Prepared(received, [b"".join(map(byte_view, draft.pieces)), local], draft.maps, parking)
+
+
+def duplicate_rows(batch: Batch, maps: OriginMaps) -> list[tuple[str, int]]:
+    """Rows by local table of a batch that is known already."""
+    return [
+        (_local_name(record.table, maps), record.rows)
+        for record in batch.records
+        if record.kind == RecordKind.PTS
+    ]
+
+
+def _records(batch: Batch, raw: memoryview) -> Iterable[tuple[WireRecord, memoryview]]:
+    """Records with their payloads. Raises RejectedError where they do not lie in the batch."""
+    previous = 0
+    for record in batch.records:
+        end = record.offset + record.length
+        if record.lsn <= previous or end > len(raw) or record.lsn not in batch.ranges:
+            raise RejectedError(
+                f"record {record.lsn} of {batch.origin.name} does not lie in its batch"
+            )
+        previous = record.lsn
+        yield record, raw[record.offset : end]
+
+
+def _local_name(table: str, maps: OriginMaps) -> str:
+    found = maps.table(table)
+    return table if found is None else found.local
+
+
+def _points(
+    draft: _Draft, record: WireRecord, payload: memoryview, catalog: Catalog, parking: Parking
+) -> None:
+    points = decode_points(payload)
+    table = draft.maps.table(points.table)
+    if table is None:
+        raise UnknownSchemaError(f"table {points.table} is not known here")
+    if len(points.rows) != record.rows:
+        raise RejectedError(f"record {record.lsn} has {len(points.rows)} rows, not {record.rows}")
+    mapped = map_points(points, table, draft.maps)
+    if mapped.denied is not None:
+        payload = _without_denied(mapped)
+    if mapped.denied is not None or mapped.conflicts:
+        parking.put(record.lsn, mapped, table, draft.maps, catalog)
+    stored = len(mapped.rows)
+    put_aside = record.rows - stored
+    draft.count(table.local, stored, 0, put_aside)
+    draft.collector.add(table.local, record.lsn, mapped.rows)
+    draft.keep(record, payload, len(payload), stored, put_aside)
+
+
+def _without_denied(mapped: MappedPoints) -> memoryview:
+    """The record as it is kept and forwarded: without rows of denied devices."""
+    assert mapped.denied is not None
+    points = mapped.points
+    rows = points.rows.take(~mapped.denied)
+    types = {int(column[0]): ColumnType(column[1]) for column in points.header["cols"]}
+    header = {**points.header, "n": len(rows), "mrg": 0, "acc": len(rows)}
+    return memoryview(b"".join(map(byte_view, encode_points(header, rows, types))))
+
+
+def _schema(
+    draft: _Draft,
+    record: WireRecord,
+    payload: memoryview,
+    paths: Sequence[str] | None,
+    engine: Engine,
+) -> None:
+    header, _ = decode_payload(payload)
+    op = header.get("op")
+    if op == "database":
+        _define_database(header, paths, engine)
+    elif op == "template":
+        table = _define_table(template_from_map(header), engine)
+        draft.maps.put_table(table)
+        draft.schemas.append([record.lsn, table.to_plain()])
+    draft.keep(record, payload, len(payload))
+
+
+def _define_database(
+    header: Mapping[str, Any], paths: Sequence[str] | None, engine: Engine
+) -> None:
+    """A child's database gives its devices their precision here too; its retention is its own."""
+    name = database_path(str(header["name"]))
+    inside = paths is None or is_below(name, paths) or any(is_below(p, [name]) for p in paths)
+    if inside and engine.catalog.databases.get(name) is None:
+        engine.create_database(name, precision=str(header["precision"]), if_not_exists=True)
+
+
+def _define_table(theirs: Template, engine: Engine) -> TableMap:
+    """Make or extend the local template, and map each measurement to it, or to CONFLICT."""
+    existing = engine.catalog.templates.get(theirs.name)
+    compatible = []
+    for measurement in theirs.measurements:
+        known = None if existing is None else existing.measurement(measurement.name)
+        taken = existing is not None and existing.tag(measurement.name) is not None
+        if not taken and (known is None or known.type == measurement.type):
+            compatible.append(measurement)
+    usable = existing is None or (
+        existing.template.rollup_of == theirs.rollup_of
+        and existing.template.every_ns == theirs.every_ns
+    )
+    local = None if existing is None else existing.template
+    if usable and compatible:
+        wanted = Template(
+            theirs.name, tuple(compatible), theirs.tags, 1, theirs.time_name, theirs.rollup_of,
+            theirs.every_ns,
+        )  # fmt: skip
+        local = engine.create_template(wanted, foreign=True)
+    if local is None:
+        raise RejectedError(f"template {theirs.name} has no measurement that can be stored here")
+    accepted = {m.id for m in compatible} if usable else set()
+    measurements = {}
+    for measurement in theirs.measurements:
+        here = local.measurement(measurement.name) if measurement.id in accepted else None
+        target = CONFLICT if here is None else here.id
+        measurements[measurement.id] = MeasurementMap(
+            target, int(measurement.type), measurement.name
+        )
+    return TableMap(theirs.name, local.name, slice_length_ns(theirs.every_ns), measurements)
+
+
+def _devices(
+    draft: _Draft,
+    record: WireRecord,
+    payload: memoryview,
+    paths: Sequence[str] | None,
+    engine: Engine,
+) -> None:
+    header, _ = decode_payload(payload)
+    try:
+        family, ids = str(header["t"]), [int(i) for i in header["ids"]]
+        names = [str(path) for path in header["paths"]]
+        tags = {str(k): list(v) for k, v in header["tags"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise WireError(f"a record of devices that cannot be read ({exc!r})") from exc
+    same = all(len(values) == len(ids) for values in (names, *tags.values()))
+    if not same or (ids and not 0 <= min(ids) <= max(ids) <= DEVICE_ID_MAX):
+        raise WireError("a record of devices whose lists do not fit together")
+    allowed = [_may_hold(path, family, paths, engine.catalog) for path in names]
+    mine = [at for at, ok in enumerate(allowed) if ok]
+    local = np.full(len(ids), DENIED, np.int64)
+    if mine:
+        local[mine] = _define_devices(
+            family,
+            [names[at] for at in mine],
+            {k: [v[at] for at in mine] for k, v in tags.items()},
+            engine,
+        )
+    draft.maps.put_devices(ids, local)
+    draft.devices.append([record.lsn, ids, len(ids)])
+    draft.local.append(local)
+    if len(mine) < len(ids):
+        refused = [at for at, ok in enumerate(allowed) if not ok]
+        for at in refused:
+            draft.maps.denied[ids[at]] = names[at]
+            draft.denied.append([ids[at], names[at]])
+        kept = {
+            **header,
+            "ids": [ids[at] for at in mine],
+            "paths": [names[at] for at in mine],
+            "tags": {k: [v[at] for at in mine] for k, v in tags.items()},
+        }
+        payload = memoryview(b"".join(map(byte_view, encode_payload(kept))))
+    draft.keep(record, payload, len(payload))
+
+
+def _define_devices(
+    family: str, paths: list[str], tags: Mapping[str, list[Any]], engine: Engine
+) -> DeviceIds:
+    """Local ids. Tags that the local template lacks, or has with another type, are left out."""
+    table = engine.catalog.templates.get(family)
+    known = {k: v for k, v in tags.items() if table is not None and table.tag(k) is not None}
+    try:
+        return engine.device_ids(family, paths, known, create=True, foreign=True)
+    except SchemaError:
+        return engine.device_ids(family, paths, create=True, foreign=True)
+
+
+def _may_hold(path: str, family: str, paths: Sequence[str] | None, catalog: Catalog) -> bool:
+    """True if the path is one, the child may write to it, and it is no other template's here."""
+    try:
+        usable = canonical_path(path) == path
+    except SchemaError:
+        usable = False
+    if not usable or (paths is not None and not is_below(path, paths)):
+        return False
+    known = catalog.devices.id_of(path)
+    if known is None:
+        return True
+    return catalog.devices.family_name(known).casefold() == family.casefold()
+
+
+UNUSABLE = (RejectedError, WireError, CorruptionError, SchemaError)
+"""What makes a batch one that will never be taken."""

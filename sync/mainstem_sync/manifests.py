@@ -1,0 +1,374 @@
+"""What this node says about its own rows: closes slices and signs them with count and digest.
+
+1. Every record of own rows touches slices: the greatest LSN that touched each is kept.
+2. ``run`` closes each table up to frontier - lateness. Slices there that were touched after their
+   last manifest are scanned, and a MAN record states what is stored. Nothing is kept from arriving
+   rows: the digest is of what a query would read.
+3. What happens in the log (a MAN record) changes the state when it is applied, live and at replay.
+4. A closed slice that is touched again gets a new revision, at most once per second.
+
+A row that arrives while its slice is scanned may or may not be in the digest; the slice stays due
+and the next run states it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.consumers import AppliedRows
+from mainstem_engine.engine import Engine
+from mainstem_engine.log.records import RecordKind
+from mainstem_sync.manifest import SLICE_NS, SLICES_MAX, Ints, Manifest, Sums
+from mainstem_sync.slice_table import (
+    PENDING_TOUCHES_MAX,
+    SliceTable,
+    spans,
+    touched_slices,
+)
+
+DEBOUNCE_S = 1.0
+"""A busy slice is stated again at most this often: a replay touches a slice many times."""
+
+GAP_SLICES = 64
+"""Slices further apart are scanned by separate passes; nearer ones share one."""
+
+SCAN_SLICES_MAX = 20_000
+"""Slices of one pass, so that a pass over history has bounded memory."""
+
+KEPT_SLICES = 50_000
+"""Stated slices that are remembered per table (about 1.8 MB): five weeks of minutes. An older one
+that is touched again starts at revision 1; the LSN of its manifest makes it the newest."""
+
+ACK_TIMEOUT_S = 60.0
+"""A log that cannot commit for this long has failed or is about to say so."""
+
+_COLUMNS = {"lsn": np.uint64, "said": np.uint64, "rev": np.uint32}
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedTable:
+    """What was last said about an own table. Times in ns."""
+
+    from_ns: int
+    through_ns: int
+    slice_ns: int
+    missing_sources: tuple[str, ...] = ()
+    collector_gaps: tuple[tuple[int, int], ...] = ()
+    quarantined: int = 0
+
+
+@dataclass(slots=True)
+class _Book:
+    """Slices of one own table. ``closed``: slice indexes [first, end), None before the first."""
+
+    table: str
+    slice_ns: int
+    slices: SliceTable
+    closed: tuple[int, int] | None = None
+    latest: ClosedTable | None = None
+
+    def merge(self) -> None:
+        keys, lsns = self.slices.take_touches()
+        if len(keys):
+            at = self.slices.upsert(keys)
+            lsn = self.slices["lsn"]
+            lsn[at] = np.maximum(lsn[at], lsns)
+
+    def prune(self) -> None:
+        excess = len(self.slices) - KEPT_SLICES
+        if excess > 0:
+            stated = self.slices["lsn"] == self.slices["said"]
+            stated[excess:] = False
+            self.slices.remove(stated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one run will state about one table."""
+
+    table: str
+    slice_ns: int
+    lateness_ns: int
+    keys: Ints
+    lsn: Sums
+    rev: npt.NDArray[np.uint32]
+    old: tuple[int, int] | None
+    new: tuple[int, int]
+
+
+class Manifests:
+    """The owner's side. ``lock`` is the federation's state lock; ``slice_ns`` gives a table's slice
+    length, ``lateness_ns`` its lateness, ``totals`` its (late, quarantined) rows so far."""
+
+    def __init__(
+        self,
+        lock: threading.RLock,
+        *,
+        lateness_ns: Callable[[str], int],
+        slice_ns: Callable[[str], int],
+        totals: Callable[[str], tuple[int, int]],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._lock = lock
+        self._lateness_ns = lateness_ns
+        self._slice_ns = slice_ns
+        self._totals = totals
+        self._monotonic = monotonic
+        self._books: dict[str, _Book] = {}
+        self._stated: dict[str, dict[int, float]] = {}
+        self._running = threading.Lock()
+
+    # Following the log
+
+    def rows_applied(self, batch: AppliedRows) -> None:
+        """Own rows entered the head."""
+        with self._lock:
+            book = self._book(batch.table)
+            book.slices.note(touched_slices(batch.time, book.slice_ns), batch.local_lsn)
+            if book.slices.touches > PENDING_TOUCHES_MAX:
+                book.merge()
+
+    def apply(self, manifest: Manifest) -> None:
+        """An own MAN record is durable."""
+        with self._lock:
+            book = self._book(manifest.table)
+            book.merge()
+            at = book.slices.upsert(manifest.keys)
+            said, rev = book.slices["said"], book.slices["rev"]
+            said[at] = np.maximum(said[at], manifest.max_lsn)
+            rev[at] = np.maximum(rev[at], manifest.rev)
+            if manifest.closed_from_ns < manifest.closed_through_ns:
+                first = manifest.closed_from_ns // book.slice_ns
+                end = manifest.closed_through_ns // book.slice_ns
+                old = book.closed
+                book.closed = (
+                    (first, end) if old is None else (min(old[0], first), max(old[1], end))
+                )
+            if book.closed is not None:
+                book.latest = ClosedTable(
+                    book.closed[0] * book.slice_ns,
+                    book.closed[1] * book.slice_ns,
+                    book.slice_ns,
+                    manifest.missing_sources,
+                    manifest.collector_gaps,
+                    manifest.quarantined,
+                )
+
+    # Stating
+
+    def run(
+        self,
+        engine: Engine,
+        frontier_ns: int,
+        now_ns: int,
+        missing: Mapping[str, Sequence[str]],
+        gaps: Mapping[str, Sequence[tuple[int, int]]],
+    ) -> int:
+        """Close what the frontier allows; returns how many slices were stated. Blocks until the
+        records are durable and applied. One run at a time; a second caller gets 0."""
+        if not self._running.acquire(blocking=False):
+            return 0
+        try:
+            with self._lock:
+                plans = [plan for b in self._books.values() if (plan := self._plan(b, frontier_ns))]
+            acks = []
+            for plan in plans:
+                count, d1, d2 = _scan(engine, plan)
+                for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
+                    header, buffers = manifest.encode()
+                    acks.append(engine.append(RecordKind.MAN, header, buffers, decoded=manifest))
+            if acks:
+                acks[-1].wait(ACK_TIMEOUT_S)
+            return sum(len(plan.keys) for plan in plans)
+        finally:
+            self._running.release()
+
+    def _plan(self, book: _Book, frontier_ns: int) -> _Plan | None:
+        book.merge()
+        book.prune()
+        lateness_ns = self._lateness_ns(book.table)
+        end = (frontier_ns - lateness_ns) // book.slice_ns
+        slices = book.slices
+        due = (slices["lsn"] > slices["said"]) & (slices.keys < end)
+        due &= self._rested(book, due)
+        keys: Ints = slices.keys[due]
+        old = book.closed
+        if old is None and not len(keys):
+            return None
+        first = int(keys[0]) if old is None else min(old[0], int(keys[0]) if len(keys) else old[0])
+        new = (first, end if old is None else max(old[1], end))
+        if not len(keys) and new == old:
+            return None
+        return _Plan(
+            book.table, book.slice_ns, lateness_ns, keys, slices["lsn"][due],
+            slices["rev"][due] + np.uint32(1), old, new,
+        )  # fmt: skip
+
+    def _rested(self, book: _Book, due: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """False for slices stated less than DEBOUNCE_S ago; remembers those stated now."""
+        now = self._monotonic()
+        stated = {
+            key: at for key, at in self._stated.get(book.table, {}).items() if now - at < DEBOUNCE_S
+        }
+        rested = np.ones(len(due), np.bool_)
+        if stated:
+            recent = np.fromiter(stated, np.int64, count=len(stated))
+            rested = ~np.isin(book.slices.keys, recent)
+        stated.update(dict.fromkeys(book.slices.keys[due & rested].tolist(), now))
+        self._stated[book.table] = stated
+        return rested
+
+    def _state(
+        self,
+        plan: _Plan,
+        count: Ints,
+        d1: Sums,
+        d2: Sums,
+        now_ns: int,
+        missing: Mapping[str, Sequence[str]],
+        gaps: Mapping[str, Sequence[tuple[int, int]]],
+    ) -> list[Manifest]:
+        late, quarantined = self._totals(plan.table)
+        manifests = []
+        for first, end, begin, stop in _windows(plan):
+            piece = slice(begin, stop)
+            manifests.append(
+                Manifest(
+                    plan.table,
+                    plan.slice_ns,
+                    first * plan.slice_ns,
+                    end * plan.slice_ns,
+                    plan.lateness_ns,
+                    now_ns,
+                    plan.keys[piece] * plan.slice_ns,
+                    plan.rev[piece],
+                    count[piece],
+                    d1[piece],
+                    d2[piece],
+                    plan.lsn[piece],
+                    tuple(missing.get(plan.table, ())),
+                    tuple(gaps.get(plan.table, ())),
+                    late,
+                    quarantined,
+                )
+            )
+        return manifests
+
+    # Looking
+
+    def closed(self) -> dict[str, ClosedTable | None]:
+        """Per own table that has, or had, rows: what is closed; None before the first manifest."""
+        with self._lock:
+            return {book.table: book.latest for book in self._books.values()}
+
+    def snapshot(self) -> list[Any]:
+        """For the checkpoint; the caller holds the lock."""
+        for book in self._books.values():
+            book.merge()
+        return [
+            [
+                book.table,
+                book.slice_ns,
+                None if book.latest is None else dataclasses.astuple(book.latest),
+                book.slices.snapshot(),
+            ]
+            for book in self._books.values()
+        ]
+
+    def restore(self, data: list[Any]) -> None:
+        """The inverse of snapshot."""
+        for table, slice_ns, latest, slices in data:
+            book = _Book(table, slice_ns, SliceTable(_COLUMNS))
+            if latest is not None:
+                first, through, _, missing, gaps, quarantined = latest
+                book.closed = (first // slice_ns, through // slice_ns)
+                pairs = tuple((a, b) for a, b in gaps)
+                book.latest = ClosedTable(
+                    first, through, slice_ns, tuple(missing), pairs, quarantined
+                )
+            book.slices.restore(slices)
+            self._books[table] = book
+
+    def _book(self, table: str) -> _Book:
+        book = self._books.get(table)
+        if book is None:
+            book = _Book(table, self._slice_ns(table), SliceTable(_COLUMNS))
+            self._books[table] = book
+        return book
+
+
+def slice_length_ns(every_ns: int | None) -> int:
+    """Slice length of a table; ``every_ns`` of a rollup, None of others."""
+    return SLICE_NS if every_ns is None else max(SLICE_NS, every_ns)
+
+
+def _windows(plan: _Plan) -> list[tuple[int, int, int, int]]:
+    """(closed first, closed end, begin, stop): per record, the slices that it closes and the range
+    of ``plan.keys`` that it lists. Below the old interval, inside it, above it, in this order."""
+    first, end = plan.old if plan.old is not None else (plan.new[0], plan.new[0])
+    below, inside = np.searchsorted(plan.keys, [first, end]).tolist()
+    windows = _cut(plan.keys, 0, below, plan.new[0], first)
+    windows += [(first, first, b, s) for b, s in _pieces(below, inside)]
+    return windows + _cut(plan.keys, inside, len(plan.keys), end, plan.new[1])
+
+
+def _cut(
+    keys: Ints, begin: int, stop: int, first: int, end: int
+) -> list[tuple[int, int, int, int]]:
+    """Cut a newly closed interval so that each record lists at most SLICES_MAX slices."""
+    if first >= end:
+        return []
+    pieces = _pieces(begin, stop) or [(begin, begin)]
+    windows = []
+    for number, (low, high) in enumerate(pieces):
+        last = number == len(pieces) - 1
+        until = end if last else int(keys[high - 1]) + 1
+        windows.append((first, until, low, high))
+        first = until
+    return windows
+
+
+def _pieces(begin: int, stop: int) -> list[tuple[int, int]]:
+    return [(at, min(at + SLICES_MAX, stop)) for at in range(begin, stop, SLICES_MAX)]
+
+
+def _scan(engine: Engine, plan: _Plan) -> tuple[Ints, Sums, Sums]:
+    """Count and digest of every planned slice, zeros where nothing is stored."""
+    return scan_slices(engine, plan.table, 0, plan.keys, plan.slice_ns, None)
+
+
+def scan_slices(
+    engine: Engine,
+    table: str,
+    origin: int,
+    keys: Ints,
+    slice_ns: int,
+    measurement_ids: Mapping[int, int] | None,
+) -> tuple[Ints, Sums, Sums]:
+    """(count, d1, d2) of the slices ``keys`` (ascending), from the stored rows of one origin."""
+    count = np.zeros(len(keys), np.int64)
+    d1, d2 = np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64)
+    for begin, end in spans(keys, GAP_SLICES, SCAN_SLICES_MAX):
+        found = engine.slice_digests(
+            table,
+            origin,
+            int(keys[begin]) * slice_ns,
+            (int(keys[end - 1]) + 1) * slice_ns,
+            slice_ns,
+            measurement_ids,
+        )
+        wanted = keys[begin:end]
+        at = np.searchsorted(wanted, found.start // slice_ns)
+        inside = at < len(wanted)
+        at, keep = at[inside], inside.nonzero()[0]
+        match = wanted[at] == (found.start // slice_ns)[keep]
+        at, keep = at[match] + begin, keep[match]
+        count[at], d1[at], d2[at] = found.count[keep], found.d1[keep], found.d2[keep]
+    return count, d1, d2

@@ -1,0 +1,216 @@
+"""What a receiver knows of one origin: what arrived, and how the origin's ids map to local ones.
+
+1. ``received`` is R: the LSNs whose record is durable and applied here. ``logged`` runs ahead of it
+   by what was appended to the local log and is not applied yet; it decides what is a duplicate.
+2. The maps only grow. They are changed before the record that needs them is appended, and again by
+   that record at replay, to the same content.
+3. A child's device outside its paths, and a measurement whose type differs from the local one, are
+   mapped to DENIED and CONFLICT: their rows and values are put aside.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.consumers import Ack
+from mainstem_engine.model import Origin
+from mainstem_sync.protocol import ChainPoint, OriginKey
+from mainstem_sync.ranges import RANGES_MAX, RangeSet
+from mainstem_sync.watch import TableWatch
+
+UNMAPPED = -1
+"""A device id that no DEV record of the origin has named here."""
+
+DENIED = -2
+"""A device that the child may not write to."""
+
+CONFLICT = -1
+"""A measurement whose type differs from the local one of that name."""
+
+DEVICE_ID_MAX = 1 << 26
+"""A child may have 67 million devices: half a gigabyte of map. More is an attack or a mistake."""
+
+DeviceMap = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementMap:
+    """One measurement of an origin's table. ``local``: the id here, or CONFLICT."""
+
+    local: int
+    type: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableMap:
+    """One table of an origin. ``local``: the table's name here, as rows are stored under it."""
+
+    name: str
+    local: str
+    slice_ns: int
+    measurements: Mapping[int, MeasurementMap]
+
+    def to_plain(self) -> list[Any]:
+        columns = [[key, m.local, m.type, m.name] for key, m in self.measurements.items()]
+        return [self.name, self.local, self.slice_ns, columns]
+
+    @classmethod
+    def from_plain(cls, value: Sequence[Any]) -> TableMap:
+        name, local, slice_ns, columns = value
+        measurements = {key: MeasurementMap(*rest) for key, *rest in columns}
+        return cls(name, local, slice_ns, measurements)
+
+    @property
+    def foreign_ids(self) -> dict[int, int]:
+        """The owner's measurement id by the local one, for digests."""
+        return {m.local: key for key, m in self.measurements.items() if m.local != CONFLICT}
+
+
+@dataclass(slots=True)
+class OriginMaps:
+    """Tables by name (casefolded) and local device ids by the origin's."""
+
+    tables: dict[str, TableMap] = field(default_factory=dict)
+    devices: DeviceMap = field(default_factory=lambda: np.empty(0, np.int64))
+    denied: dict[int, str] = field(default_factory=dict)
+    """Paths of denied devices, to say what was put aside."""
+
+    def copy(self) -> OriginMaps:
+        return OriginMaps(dict(self.tables), self.devices.copy(), dict(self.denied))
+
+    def table(self, name: str) -> TableMap | None:
+        return self.tables.get(name.casefold())
+
+    def put_table(self, table: TableMap) -> None:
+        known = self.tables.get(table.name.casefold())
+        if known is not None:
+            # An older revision may come later: measurements are never taken away.
+            table = TableMap(
+                table.name,
+                table.local,
+                table.slice_ns,
+                {**known.measurements, **table.measurements},
+            )
+        self.tables[table.name.casefold()] = table
+
+    def put_devices(self, ids: Sequence[int] | npt.NDArray[Any], local: DeviceMap) -> None:
+        """``local``: int64[n], a local id or DENIED each."""
+        if not len(ids):
+            return
+        at = np.asarray(ids, np.int64)
+        top = int(at.max()) + 1
+        if top > len(self.devices):
+            grown = np.full(max(top, len(self.devices) * 2), UNMAPPED, np.int64)
+            grown[: len(self.devices)] = self.devices
+            self.devices = grown
+        self.devices[at] = local
+
+    def local_devices(self, ids: npt.NDArray[np.uint32]) -> DeviceMap:
+        """int64[n]: local id, DENIED or UNMAPPED for each of the origin's ids."""
+        if not len(self.devices):
+            return np.full(len(ids), UNMAPPED, np.int64)
+        inside = ids < len(self.devices)
+        found: DeviceMap = self.devices[np.where(inside, ids, 0)]
+        return np.where(inside, found, UNMAPPED)
+
+
+@dataclass(slots=True)
+class OriginState:
+    """One origin. ``via``: the child whose connection brings it. ``acked``: D last acknowledged."""
+
+    key: OriginKey
+    via: str
+    received: RangeSet = field(default_factory=RangeSet)
+    logged: RangeSet = field(default_factory=lambda: RangeSet(limit=RANGES_MAX))
+    chain: ChainPoint | None = None
+    acked: int = 0
+    maps: OriginMaps = field(default_factory=OriginMaps)
+    watches: dict[str, TableWatch] = field(default_factory=dict)
+    intake: threading.Lock = field(default_factory=threading.Lock)
+    """Serialises what is decided and appended for this origin; never taken by ``apply``."""
+    last_ack: Ack | None = None
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.key.uuid, self.key.name, self.key.epoch)
+
+    def watch(self, local_table: str, slice_ns: int) -> TableWatch:
+        """The watch of a table, made when it is new."""
+        found = self.watches.get(local_table)
+        if found is None:
+            found = self.watches[local_table] = TableWatch(slice_ns)
+        return found
+
+    def local_table(self, local: str) -> TableMap | None:
+        """The map of the table that is stored here as ``local``."""
+        return next((t for t in self.maps.tables.values() if t.local == local), None)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "key": self.key.to_wire(),
+            "via": self.via,
+            "received": self.received.to_wire(),
+            "chain": None if self.chain is None else self.chain.to_wire(),
+            "tables": [table.to_plain() for table in self.maps.tables.values()],
+            "devices": self.maps.devices.tobytes(),
+            "denied": list(self.maps.denied.items()),
+            "watches": [[name, watch.snapshot()] for name, watch in self.watches.items()],
+        }
+
+    @classmethod
+    def restore(cls, data: Mapping[str, Any]) -> OriginState:
+        received = RangeSet.from_wire(data["received"])
+        state = cls(OriginKey.from_wire(data["key"]), data["via"], received)
+        state.chain = None if data["chain"] is None else ChainPoint.from_wire(data["chain"])
+        for table in data["tables"]:
+            state.maps.put_table(TableMap.from_plain(table))
+        state.maps.devices = np.frombuffer(data["devices"], np.int64).copy()
+        state.maps.denied = {int(key): str(path) for key, path in data["denied"]}
+        state.watches = {name: TableWatch.restore(watch) for name, watch in data["watches"]}
+        return state
+
+
+class Origins:
+    """Every origin whose records arrive here, except this node itself. Guarded by the federation's
+    lock."""
+
+    def __init__(self) -> None:
+        self._all: dict[OriginKey, OriginState] = {}
+
+    def __iter__(self) -> Iterator[OriginState]:
+        return iter(list(self._all.values()))
+
+    def get(self, key: OriginKey) -> OriginState | None:
+        return self._all.get(key)
+
+    def open(self, key: OriginKey, via: str) -> OriginState:
+        """The state of an origin, made when it is new."""
+        found = self._all.get(key)
+        if found is None:
+            found = self._all[key] = OriginState(key, via)
+        return found
+
+    def behind(self, child: str) -> list[OriginState]:
+        """The origins that come over a child's connection."""
+        return [state for state in self._all.values() if state.via == child]
+
+    def replay_finished(self) -> None:
+        """Nothing is on its way to be applied any more: what is received is what is logged."""
+        for state in self._all.values():
+            state.logged = RangeSet(state.received, limit=RANGES_MAX)
+            state.acked = state.received.watermark
+
+    def snapshot(self) -> list[Any]:
+        return [state.snapshot() for state in self._all.values()]
+
+    def restore(self, data: Sequence[Mapping[str, Any]]) -> None:
+        for item in data:
+            state = OriginState.restore(item)
+            self._all[state.key] = state

@@ -1,0 +1,170 @@
+"""From the log to batches: reads what is owed and groups it by origin.
+
+1. Nothing beyond the last fsynced LSN is read, whatever the durability mode.
+2. One batch per origin and cut. A relayed batch goes up whole, so that it is held or not held.
+3. LSNs that need nothing (not exported, foreign, damaged) are not batched here: the sender covers
+   them when it next sends its own stream.
+4. A relayed batch that the parent has already (over another way, or before a crash here) is passed
+   over and reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mainstem_engine.errors import LogRangeError
+from mainstem_engine.log.log import Log
+from mainstem_sync.content import Classifier, Content
+from mainstem_sync.protocol import (
+    RECORDS_MAX,
+    ChainPoint,
+    OriginKey,
+    Queue,
+    WireRecord,
+    encode_batch,
+)
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.wire import RAW_BYTES_MAX
+
+ORIGINS_PER_CUT_MAX = 64
+"""Batches of one cut: a request may hold three cuts and stays below the bound on frames."""
+
+COVER_RANGES_MAX = 2000
+"""Covered ranges that one batch adds: keeps its header small; the rest follows in the next."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """A batch before it is encoded. ``own``: covered LSNs included, of this node's own stream."""
+
+    origin: OriginKey
+    queue: Queue
+    ranges: RangeSet = field(default_factory=RangeSet)
+    contents: list[Content] = field(default_factory=list)
+    raw_bytes: int = 0
+    records: int = 0
+    top: ChainPoint | None = None
+    digest: bytes = b""
+
+    def add(self, content: Content, chain: bytes) -> None:
+        """One record of the local log."""
+        if content.ranges is None:
+            self.ranges.add(content.lsn)
+            self.top = ChainPoint(content.lsn, chain)
+        else:
+            self.ranges.update(content.ranges)
+        self.contents.append(content)
+        self.raw_bytes += content.bytes
+        self.records += len(content.pieces)
+
+    @property
+    def lsns(self) -> RangeSet:
+        """Local LSNs of the contents."""
+        return RangeSet((content.lsn, content.lsn) for content in self.contents)
+
+    def encode(self) -> bytes:
+        """The BATCH frame; sets ``digest``."""
+        records, parts, offset = [], [], 0
+        pieces = sorted((p for c in self.contents for p in c.pieces), key=lambda piece: piece.lsn)
+        for piece in pieces:
+            raw = piece.raw()
+            records.append(
+                WireRecord(piece.lsn, piece.kind, piece.table, piece.rows, offset, len(raw))
+            )
+            parts.append(raw)
+            offset += len(raw)
+        top = self.top if self.top is not None and self.top.lsn == self.ranges.last else None
+        frame, self.digest = encode_batch(
+            self.origin, self.queue, self.ranges, records, b"".join(parts), top
+        )
+        return frame
+
+
+@dataclass(slots=True)
+class Cut:
+    """What one look at the log gave. ``held``: contents that the parent has already. ``nothing``:
+    LSNs that need nothing after all."""
+
+    drafts: dict[OriginKey, Draft] = field(default_factory=dict)
+    held: list[Content] = field(default_factory=list)
+    nothing: RangeSet = field(default_factory=RangeSet)
+    raw_bytes: int = 0
+
+
+class Outbox:
+    """Reads the local log for one sender."""
+
+    def __init__(self, log: Log, own: OriginKey, classifier: Classifier) -> None:
+        self._log = log
+        self._own = own
+        self._classifier = classifier
+
+    def cut(
+        self,
+        queue: Queue,
+        lsns: Iterable[tuple[int, int]],
+        bytes_max: int,
+        parent_has: Mapping[OriginKey, RangeSet],
+    ) -> Cut:
+        """Batches of the records in ``lsns`` (ascending), about ``bytes_max`` raw bytes, at least
+        one record."""
+        cut = Cut()
+        for first, last in lsns:
+            if cut.raw_bytes >= bytes_max:
+                break
+            expected = first
+            for record in self._log.read(first, last):
+                cut.nothing.add(expected, record.lsn - 1)
+                expected = record.lsn + 1
+                content = self._classifier.content(record)
+                if not content.needed:
+                    cut.nothing.add(content.lsn)
+                elif self._has(parent_has, content):
+                    cut.held.append(content)
+                elif not self._take(cut, queue, content, record.chain):
+                    return cut
+                if cut.raw_bytes >= bytes_max:
+                    break
+            else:
+                if self._log.first_lsn > first or expected > first:
+                    cut.nothing.add(expected, last)
+        return cut
+
+    def _has(self, parent_has: Mapping[OriginKey, RangeSet], content: Content) -> bool:
+        if content.ranges is None or content.origin is None:
+            return False
+        known = parent_has.get(content.origin)
+        return known is not None and known.contains_all(content.ranges)
+
+    def _take(self, cut: Cut, queue: Queue, content: Content, chain: bytes) -> bool:
+        """Add to the origin's draft; False if that would break a bound."""
+        origin = content.origin or self._own
+        draft = cut.drafts.get(origin)
+        if draft is None:
+            if len(cut.drafts) >= ORIGINS_PER_CUT_MAX:
+                return False
+            draft = cut.drafts[origin] = Draft(origin, queue)
+        elif (
+            draft.raw_bytes + content.bytes > RAW_BYTES_MAX
+            or draft.records + len(content.pieces) > RECORDS_MAX
+        ):
+            return False
+        draft.add(content, chain)
+        # An empty batch still costs its header.
+        cut.raw_bytes += content.bytes + 64
+        return True
+
+    def cover(self, drafts: Mapping[OriginKey, Draft], coverable: RangeSet, queue: Queue) -> Draft:
+        """This node's own batch with covered LSNs added; made if there is none."""
+        own = drafts.get(self._own) or Draft(self._own, queue)
+        for number, (first, last) in enumerate(coverable):
+            if number >= COVER_RANGES_MAX:
+                break
+            own.ranges.add(first, last)
+        top = own.ranges.last
+        if top and (own.top is None or own.top.lsn < top):
+            with contextlib.suppress(LogRangeError):
+                own.top = ChainPoint(top, self._log.chain_at(top))
+        return own

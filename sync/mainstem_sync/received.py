@@ -1,0 +1,207 @@
+"""The RCV record: one received batch of one origin, as it stands in the local log.
+
+It holds everything that applying it needs: the records as the origin wrote them, and how its ids
+map to local ones. So applying gives the same state live, at replay, and whatever the catalog has
+become.
+
+Header:
+  ``node name epoch via q``  origin, the child that brought it, the queue
+  ``ranges``   flat list: the LSNs that this record adds to R (contained and covered)
+  ``recs``     per record kept here ``[lsn, kind, table, rows, offset, length, quarantined]``;
+               ``rows`` are those that are stored, ``quarantined`` those put aside
+  ``counts``   local table to ``[from_children, duplicates, quarantined_here]`` rows
+  ``values``   local table to values put aside
+  ``parked``   per slice with anything put aside
+               ``[local table, slice_ns, slice, rows, d1, d2, values]``
+  ``sch``      ``[lsn, TableMap]``
+  ``dev``      ``[lsn, [ids], count]``; their local ids are in the second buffer
+  ``denied``   ``[id, path]`` of devices that the child may not write to
+  ``chain``    ``[lsn, chain]`` or nil
+Buffers: the records' payloads, one after another; local device ids int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.log.records import RecordKind
+from mainstem_engine.model import AnyArray, BoolMask, Column, Lsns, Rows
+from mainstem_engine.points import Points, decode_points
+from mainstem_sync.errors import SyncError
+from mainstem_sync.manifest import Manifest
+from mainstem_sync.origins import (
+    CONFLICT,
+    DENIED,
+    UNMAPPED,
+    MeasurementMap,
+    OriginMaps,
+    TableMap,
+)
+from mainstem_sync.protocol import OriginKey
+from mainstem_sync.ranges import RangeSet
+
+
+class UnknownSchemaError(SyncError, LookupError):
+    """A table, measurement or device that no record of the origin has named here yet."""
+
+    code = "NEED_SCHEMA"
+
+
+@dataclass(slots=True)
+class RowGroup:
+    """Rows of one table and one set of columns, of one or more records. ``lsn``: the origin's."""
+
+    table: str
+    rows: Rows
+    lsn: int | Lsns
+
+
+@dataclass(slots=True)
+class Received:
+    """A decoded RCV record, ready to be applied."""
+
+    header: Mapping[str, Any]
+    groups: list[RowGroup]
+    manifests: list[tuple[int, Manifest]]
+
+    @property
+    def origin(self) -> OriginKey:
+        return OriginKey(self.header["node"], self.header["epoch"], self.header["name"])
+
+    @property
+    def ranges(self) -> RangeSet:
+        return RangeSet.from_wire(self.header["ranges"])
+
+
+@dataclass(slots=True)
+class MappedPoints:
+    """Rows of one PTS record with local ids, and what was put aside.
+
+    ``rows``: those to store. ``denied``: mask over the origin's rows, None if there is none.
+    ``conflicts``: columns whose type differs here. ``refused``: every column of the record does, so
+    that no row of it is stored.
+    """
+
+    points: Points
+    rows: Rows
+    denied: BoolMask | None = None
+    conflicts: list[tuple[int, MeasurementMap, Column]] = field(default_factory=list)
+    refused: bool = False
+
+
+def map_points(points: Points, table: TableMap, maps: OriginMaps) -> MappedPoints:
+    """Translate ids. Raises UnknownSchemaError for what the maps do not know."""
+    rows = points.rows
+    local = maps.local_devices(rows.device)
+    if len(local) and int(local.min()) <= UNMAPPED and bool((local == UNMAPPED).any()):
+        raise UnknownSchemaError(f"rows of {points.table} name a device that is not known here")
+    columns: dict[int, Column] = {}
+    conflicts: list[tuple[int, MeasurementMap, Column]] = []
+    codes = {int(column[0]): int(column[1]) for column in points.header["cols"]}
+    for key, column in rows.columns.items():
+        measurement = table.measurements.get(key)
+        if measurement is None:
+            raise UnknownSchemaError(f"rows of {points.table} have an unknown measurement {key}")
+        if measurement.local == CONFLICT or codes[key] != measurement.type:
+            conflicts.append((key, measurement, column))
+        else:
+            columns[measurement.local] = column
+    refused = bool(conflicts) and not columns
+    device = local.astype(np.uint32)
+    mapped = MappedPoints(points, Rows(device, rows.time, columns), None, conflicts, refused)
+    denied: BoolMask = local == DENIED
+    if denied.any():
+        mapped.denied = denied
+        mapped.rows = mapped.rows.take(~denied)
+    if refused:
+        mapped.rows = mapped.rows.take(slice(0, 0))
+    return mapped
+
+
+class RowCollector:
+    """Gathers rows record by record and joins those of one table and one set of columns: the store
+    takes few large batches much faster than many small ones."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[tuple[str, tuple[int, ...]], list[tuple[int, Rows]]] = {}
+
+    def add(self, table: str, lsn: int, rows: Rows) -> None:
+        """Rows of one record. Order does not matter: versions decide."""
+        if len(rows):
+            key = (table, tuple(sorted(rows.columns)))
+            self._pieces.setdefault(key, []).append((lsn, rows))
+
+    def groups(self) -> list[RowGroup]:
+        return [
+            RowGroup(table, pieces[0][1], pieces[0][0])
+            if len(pieces) == 1
+            else RowGroup(table, _joined([rows for _, rows in pieces]), _lsns(pieces))
+            for (table, _), pieces in self._pieces.items()
+        ]
+
+
+def _lsns(pieces: Sequence[tuple[int, Rows]]) -> Lsns:
+    return np.repeat(
+        np.array([lsn for lsn, _ in pieces], np.uint64), [len(rows) for _, rows in pieces]
+    )
+
+
+def _joined(pieces: Sequence[Rows]) -> Rows:
+    columns = {}
+    for key in pieces[0].columns:
+        parts = [rows.columns[key] for rows in pieces]
+        values: AnyArray = np.concatenate([part.values for part in parts])
+        valid: BoolMask | None = None
+        if any(part.valid is not None for part in parts):
+            valid = np.concatenate(
+                [
+                    np.ones(len(part.values), np.bool_) if part.valid is None else part.valid
+                    for part in parts
+                ]
+            )
+        columns[key] = Column(values, valid)
+    return Rows(
+        np.concatenate([rows.device for rows in pieces]),
+        np.concatenate([rows.time for rows in pieces]),
+        columns,
+    )
+
+
+def decode_received(
+    header: Mapping[str, Any],
+    buffers: Sequence[memoryview],
+    maps_of: Callable[[OriginKey], OriginMaps],
+) -> Received:
+    """An RCV record read from the log. Brings the origin's maps up to it first."""
+    maps = maps_of(OriginKey(header["node"], header["epoch"], header["name"]))
+    apply_maps(header, buffers, maps)
+    collector = RowCollector()
+    manifests = []
+    for lsn, kind, table, _, offset, length, _ in header["recs"]:
+        payload = buffers[0][offset : offset + length]
+        if kind == RecordKind.PTS:
+            found = maps.table(table)
+            if found is None:
+                raise UnknownSchemaError(f"received rows of {table} without its schema")
+            collector.add(found.local, lsn, map_points(decode_points(payload), found, maps).rows)
+        elif kind == RecordKind.MAN:
+            manifests.append((lsn, Manifest.decode(payload)))
+    return Received(header, collector.groups(), manifests)
+
+
+def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: OriginMaps) -> None:
+    """Put the tables and devices that an RCV record brings into the maps."""
+    for _, table in header["sch"]:
+        maps.put_table(TableMap.from_plain(table))
+    local: npt.NDArray[np.int64] = np.frombuffer(buffers[1], "<i8")
+    position = 0
+    for _, ids, count in header["dev"]:
+        maps.put_devices(ids, local[position : position + count])
+        position += count
+    for key, path in header["denied"]:
+        maps.denied[key] = path
