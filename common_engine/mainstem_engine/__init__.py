@@ -20,7 +20,13 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.model import Column, ColumnType, Measurement, Origin, Rows, Tag, Template
 from mainstem_engine.options import Durability, EngineOptions
+from mainstem_engine.rollup import RollupDefinition, Rollups
 from mainstem_engine.slices import SliceDigests
+from mainstem_engine.statistics import (
+    DirectoryStatistics,
+    EngineStatistics,
+    directory_statistics,
+)
 
 __all__ = [
     # the engine
@@ -40,7 +46,12 @@ __all__ = [
     "LogConsumer",
     "AppliedRows",
     "RowSink",
+    "RollupDefinition",
+    "Rollups",
     # what it reports
+    "EngineStatistics",
+    "DirectoryStatistics",
+    "directory_statistics",
     "StoreCounts",
     "SliceDigests",
     # errors

@@ -1,6 +1,7 @@
 """Where every stored row went: the sums of the store, per table.
 
-``logged = live + unresolved + overwritten + deleted + expired + lost_local`` holds at every instant.
+``logged = live + unresolved + overwritten + deleted + expired + lost_local`` holds at every
+instant.
 
 1. A row that is newer than everything known of its device cannot share its (device, time) with any
    stored row: it is live at once.

@@ -1,8 +1,8 @@
 """Rows become Arrow batches. The only file of the engine's core that imports pyarrow, lazily.
 
-Columns: ``time`` int64 in the table's precision, ``device`` and TEXT tags as dictionaries of strings,
-measurements in their types. A TIMESTAMP measurement is int64 in the table's precision too: integers
-are exact and free of zones; the SQL layer decides how they are shown.
+Columns: ``time`` int64 in the table's precision, ``device`` and TEXT tags as dictionaries of
+strings, measurements in their types. A TIMESTAMP measurement is int64 in the table's precision
+too: integers are exact and free of zones; the SQL layer decides how they are shown.
 """
 
 from __future__ import annotations

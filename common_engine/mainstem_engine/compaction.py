@@ -2,19 +2,19 @@
 
 1. *Plan*, pure: parts are grouped by table, database and partition. A group is due when it has
    PARTS_MIN parts. Of a group the smallest are taken first, and a part joins only while it is not
-   much larger than all before it together, so that a large part is not rewritten for every small one.
+   much larger than all before it together, so that a large part is not rewritten for every small
+   one.
 2. What is read at once stays below half of the memory limit; larger inputs stay as they are.
-3. *Execute*: read, sort, merge settled fragments of one origin, write one part, commit (one record of
-   the part list adds it and removes the inputs), publish, unlink. A crash at any step leaves the
-   old parts or the new one.
+3. *Execute*: read, sort, merge settled fragments of one origin, write one part, commit (one record
+   of the part list adds it and removes the inputs), publish, unlink. A crash at any step leaves
+   the old parts or the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.inventory import AnyPart, Inventory
@@ -55,7 +55,7 @@ def plan_compactions(
     memory_bytes: int,
     growth_max: float,
 ) -> list[Compaction]:
-    """What to do, the group with the most parts first. ``parts_min``: parts that make a group due."""
+    """What to do, largest group first. ``parts_min``: parts that make a group due."""
     groups: dict[tuple[str, int, int], list[Part]] = {}
     for part in parts:
         if isinstance(part, Part):

@@ -1,10 +1,12 @@
 """The seams to those who follow the log: acknowledgements and consumers.
 
-1. A consumer sees every record of its kinds in LSN order, live and again at replay, and must come to
-   the same state both times: what it knows may depend on nothing but its snapshot and the records.
-2. Its snapshot is taken at the LSN of a flush and given back at the next start; replay goes on above.
-3. ``apply`` and ``rows_applied`` and every callback of an Ack run on the log's committer thread. They
-   must be quick, and must neither write to the engine nor wait for it.
+1. A consumer sees every record of its kinds in LSN order, live and again at replay, and must come
+   to the same state both times: what it knows may depend on nothing but its snapshot and the
+   records.
+2. Its snapshot is taken at the LSN of a flush and given back at the next start; replay goes on
+   above.
+3. ``apply`` and ``rows_applied`` and every callback of an Ack run on the log's committer thread.
+   They must be quick, and must neither write to the engine nor wait for it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 class Ack:
     """The promise that a record becomes durable and visible. ``lsn`` is its place in the log."""
 
-    __slots__ = ("decoded", "lsn", "_callbacks", "_condition", "_done", "_error")
+    __slots__ = ("_callbacks", "_condition", "_done", "_error", "decoded", "lsn")
 
     def __init__(self, condition: threading.Condition, decoded: object = None) -> None:
         self.lsn = 0

@@ -1,9 +1,9 @@
 """What may be defined: databases, templates, rollups, devices.
 
-Every definition is checked, logged with explicit ids and applied, under the append lock, so that two
-callers cannot define the same thing twice and no row can come before its device. Definitions of a
-database or template return when durable: they are rare and others build on them. Devices do not wait:
-the log holds them before any of their rows.
+Every definition is checked, logged with explicit ids and applied, under the append lock, so that
+two callers cannot define the same thing twice and no row can come before its device. Definitions
+of a database or template return when durable: they are rare and others build on them. Devices do
+not wait: the log holds them before any of their rows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mainstem_engine.aggregate import rollup_template
 from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
 from mainstem_engine.catalog.names import canonical_path, check_element
@@ -26,7 +27,6 @@ from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import NO_DEVICE, DeviceIds, Measurement, Template
-from mainstem_engine.rollup import rollup_template
 from mainstem_engine.store import Store
 
 DEVICES_PER_RECORD = 10_000
@@ -86,7 +86,7 @@ class Definitions:
         return wanted
 
     def extend_template(self, name: str, measurements: Sequence[Measurement]) -> Template:
-        """Adds measurements (ALTER ... ADD). Raises SchemaError when one exists with another type."""
+        """Adds measurements (ALTER ... ADD). SchemaError when one exists with another type."""
         with self._store.append_lock:
             table = self._store.catalog.table(name)
             wanted = extended_template(table.template, measurements)

@@ -1,8 +1,8 @@
 """The engine: arrays in, Arrow out. The public face of this package.
 
 An Engine owns one data directory. Its methods may be called from any thread. Times are integers in
-the precision of the table (``precision_ns``), devices are paths or uint32 ids, names of templates and
-measurements are not case-sensitive.
+the precision of the table (``precision_ns``), devices are paths or uint32 ids, names of templates
+and measurements are not case-sensitive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mainstem_engine.errors import EngineError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, FileLock, Filesystem
 from mainstem_engine.housekeeping import Housekeeping
 from mainstem_engine.identity import ensure_identity
-from mainstem_engine.last_values import LastRows, last_rows
+from mainstem_engine.last_values import LastRows, LastValues
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.merge import merge_call
@@ -36,6 +36,7 @@ from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
 from mainstem_engine.scan import Selection, iterate_rows, read_rows
 from mainstem_engine.slices import SliceDigests, slice_digests
+from mainstem_engine.statistics import EngineStatistics, engine_statistics
 from mainstem_engine.store import Store
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Engine:
         self._store = store
         self._lock = lock
         self._definitions = Definitions(store)
-        self._housekeeping = Housekeeping(store, lambda: None)
+        self._last_values = LastValues(store)
+        self._housekeeping = Housekeeping(store, self._last_values.absorb)
         self.create_database = self._definitions.create_database
         self.create_template = self._definitions.create_template
         self.extend_template = self._definitions.extend_template
@@ -106,6 +108,15 @@ class Engine:
         finally:
             self._store.close()
             self._lock.close()
+
+    def abandon(self) -> None:
+        """As close(), without the last flush: what a crash would leave, for the next start to replay.
+
+        For a caller that must be quick, or whose disk is failing.
+        """
+        self._housekeeping.stop()
+        self._store.close()
+        self._lock.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -184,10 +195,11 @@ class Engine:
     ) -> Ack:
         """Writes n rows as one log record; all become durable and visible together, or none.
 
-        ``devices``: a path, n paths, or uint32[n] ids. ``time``: int64[n] in the table's precision.
-        ``columns``: values by measurement name, see columns.py for what is accepted; measurements
-        left out are null. Rows of one (device, time) are merged, the later wins. Raises SchemaError,
-        NotFoundError, OutOfRangeError (nothing is stored), LogFailedError, OverloadedError.
+        ``devices``: a path, n paths, or uint32[n] ids. ``time``: int64[n] in the table's
+        precision. ``columns``: values by measurement name, see columns.py for what is accepted;
+        measurements left out are null. Rows of one (device, time) are merged, the later wins.
+        Raises SchemaError, NotFoundError, OutOfRangeError (nothing is stored), LogFailedError,
+        OverloadedError.
         """
         table = self._store.catalog.table(template)
         count = _length(time)
@@ -326,8 +338,7 @@ class Engine:
         wanted = self._select_devices(table, devices, None)
         if wanted is None:
             wanted = self._store.catalog.devices.of_family(table.family)
-        ids = tuple(m.id for m in table.template.measurements)
-        return last_rows(self._store.view(table), wanted, ids)
+        return self._last_values.last(table, wanted)
 
     def slice_digests(
         self,
@@ -353,6 +364,10 @@ class Engine:
     def store_accounting(self) -> dict[str, StoreCounts]:
         """Where every stored row went, per table, as of one instant."""
         return self._store.counts()
+
+    def statistics(self) -> EngineStatistics:
+        """The engine at this moment; cheap."""
+        return engine_statistics(self._store, self._housekeeping.statistics())
 
     # Housekeeping
 

@@ -128,8 +128,8 @@ def is_member(device: DeviceIds, devices: DeviceIds) -> BoolMask:
         mask: BoolMask = device == devices[0]
         return mask
     place = np.minimum(np.searchsorted(devices, device), len(devices) - 1)
-    mask = devices[place] == device
-    return mask
+    matches: BoolMask = devices[place] == device
+    return matches
 
 
 @dataclass(slots=True)

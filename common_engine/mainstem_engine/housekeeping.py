@@ -35,7 +35,7 @@ well under a second."""
 
 @dataclass(frozen=True, slots=True)
 class HousekeepingStatistics:
-    """Counts since the start. ``last_error`` is None when the latest flush and compaction worked."""
+    """Counts since the start. ``last_error``: None when the latest flush and compaction worked."""
 
     flushes: int = 0
     flush_failures: int = 0
@@ -102,12 +102,12 @@ class Housekeeping:
         return bool((timer and store.head_rows()) or behind > RECORDS_BEHIND_MAX)
 
     def _flush_inline(self) -> None:
-        """For a writer that waits for memory; not on the committer thread, which flush waits for."""
+        """For a writer that waits for memory; never on the committer thread: flush waits for it."""
         if not self._store.on_committer_thread():
             self.flush()
 
     def flush(self) -> None:
-        """Everything accepted before the call is in parts afterwards. Raises OSError, EngineError."""
+        """Moves what was accepted before the call into parts. Raises OSError, EngineError."""
         with self._lock:
             if self._pending is not None:
                 self._flush(self._pending)

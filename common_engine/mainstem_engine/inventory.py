@@ -2,8 +2,8 @@
 
 1. A change is durable in the part list before it is published, and published in one step under the
    store's state lock, so that a reader sees the parts before or after it, never between.
-2. A reader keeps the parts it took. Their files may be unlinked meanwhile; the mapping goes with the
-   last reader.
+2. A reader keeps the parts it took. Their files may be unlinked meanwhile; the mapping goes with
+   the last reader.
 3. A part that cannot be opened stays listed and stands for its rows: a query that would need it
    raises CorruptionError. An answer without those rows would be wrong without saying so.
 """

@@ -34,7 +34,7 @@ from mainstem_engine.model import (
 
 Index = npt.NDArray[np.intp]
 _RADIX_SPAN = 1 << 16
-"""numpy sorts 16-bit integers by radix, an order of magnitude faster than it compares 32-bit ones."""
+"""numpy sorts 16-bit integers by radix, ten times faster than it sorts wider ones."""
 
 
 def concat_rows(batches: Sequence[VersionedRows]) -> VersionedRows:

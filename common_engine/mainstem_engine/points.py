@@ -12,6 +12,7 @@ byte for a BOOLEAN. ``kind`` 1 (TEXT, BLOB): codes uint32[n], offsets uint32[k +
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -145,7 +146,7 @@ def _decode_variable(buffers: Sequence[memoryview], kind: ColumnType, count: int
         raise ValueError("offsets of a dictionary")
     if (np.diff(offsets) < 0).any():
         raise ValueError("offsets of a dictionary go back")
-    pieces: list[Any] = [data[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    pieces: list[Any] = [data[a:b] for a, b in itertools.pairwise(offsets)]
     if kind == ColumnType.TEXT:
         pieces = [piece.decode() for piece in pieces]
     if not pieces:

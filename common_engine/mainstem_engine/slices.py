@@ -6,17 +6,17 @@ For every stored value that is not null
     d1 += mix1(mix1(k1) ^ canonical value)
     d2 += mix2(mix2(k2) ^ canonical value)
 
-where k1 and k2 start from two halves of blake2b-128(device path). A sum does not depend on order, and
-the digest of an hour is the sum of its minutes. Nothing but path, permanent measurement id, time in
-ns and value enters, so renaming a measurement or widening its type changes nothing.
+where k1 and k2 start from two halves of blake2b-128(device path). A sum does not depend on order,
+and the digest of an hour is the sum of its minutes. Nothing but path, permanent measurement id,
+time in ns and value enters, so renaming a measurement or widening its type changes nothing.
 
-Canonical values are 64 bits: integers, booleans and timestamps as they are (sign-extended), FLOAT and
-DOUBLE as the bits of the float64 of the same value with the sign of zero and the payload of NaN kept,
-TEXT and BLOB as the first 64 bits of blake2b of their bytes.
+Canonical values are 64 bits: integers, booleans and timestamps as they are (sign-extended), FLOAT
+and DOUBLE as the bits of the float64 of the same value with the sign of zero and the payload of
+NaN kept, TEXT and BLOB as the first 64 bits of blake2b of their bytes.
 
-mix1 and mix2 are the finalisers of SplitMix64 (Steele, Lea, Flood 2014, variant 13 of Stafford) and of
-MurmurHash3 (Appleby): bijections of 64 bits that shuffle every input bit into every output bit. With two
-independent 64-bit sums, two different slices agree with a chance of about 2**-128.
+mix1 and mix2 are the finalisers of SplitMix64 (Steele, Lea, Flood 2014, variant 13 of Stafford)
+and of MurmurHash3 (Appleby): bijections of 64 bits that shuffle every input bit into every output
+bit. With two independent 64-bit sums, two different slices agree with a chance of about 2**-128.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def slice_digests(
     slice_ns: int,
     measurement_ids: Mapping[int, int],
 ) -> SliceDigests:
-    """Digests by scanning. ``measurement_ids``: id in the digest by stored id; others are left out."""
+    """Digests by scanning. ``measurement_ids``: id in the digest by stored id; no others count."""
     keys = DeviceKeys(devices)
     totals: dict[int, list[int]] = {}
     for rows in iterate_rows(view, selection):

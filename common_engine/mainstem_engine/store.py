@@ -194,6 +194,16 @@ class Store:
         frozen = self._frozen
         return self._head.rows + (0 if frozen is None else frozen.rows)
 
+    def head_sizes(self) -> dict[str, tuple[int, int]]:
+        """(rows, bytes) by table that are in no part."""
+        sizes: dict[str, tuple[int, int]] = {}
+        with self.state_lock:
+            for head in (self._frozen, self._head):
+                for name, table in ({} if head is None else head.tables).items():
+                    rows, size = sizes.get(name, (0, 0))
+                    sizes[name] = (rows + table.rows, size + table.bytes)
+        return sizes
+
     @property
     def behind(self) -> int:
         """Records that a restart would replay."""

@@ -28,7 +28,7 @@ Codes = npt.NDArray[np.uint32]
 class TagColumn:
     """Values of one tag for the devices of one family, by the device's position in it."""
 
-    __slots__ = ("codes", "name", "values", "_index")
+    __slots__ = ("_index", "codes", "name", "values")
 
     def __init__(self, name: str) -> None:
         self.name = name

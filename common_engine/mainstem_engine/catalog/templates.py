@@ -24,7 +24,7 @@ COLUMNS_MAX = 4096
 class Table:
     """A template with its lookups. ``foreign``: made for a child's data, not this node's own."""
 
-    __slots__ = ("family", "foreign", "set_paths", "template", "_by_id", "_by_name", "_tags")
+    __slots__ = ("_by_id", "_by_name", "_tags", "family", "foreign", "set_paths", "template")
 
     def __init__(self, template: Template, foreign: bool, set_paths: tuple[str, ...] = ()) -> None:
         self.template = template

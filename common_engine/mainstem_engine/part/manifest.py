@@ -109,6 +109,13 @@ class PartList:
         self._rewrite_if_worth(end)
         return self
 
+    @classmethod
+    def read(cls, fs: Filesystem, path: Path) -> PartList:
+        """The list as it lies on disk, changing nothing; commit() is refused. CorruptionError."""
+        self = cls(fs, path)
+        self._replay(fs.read(path))
+        return self
+
     def commit(
         self,
         *,
