@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
@@ -53,17 +54,26 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def run_service(make: Callable[[], Service], *, drain_s: float = DRAIN_S_MAX) -> int:
+def run_service(
+    make: Callable[[], Service],
+    *,
+    drain_s: float = DRAIN_S_MAX,
+    until_stdin_ends: bool = False,
+) -> int:
     """Runs a service until a signal arrives or it fails; returns the exit code.
 
-    Errors of the start are raised after what had started was stopped.
+    ``until_stdin_ends``: the end of standard input counts as a signal. It comes when the process
+    that holds the other end dies, however it dies. Errors of the start are raised after what had
+    started was stopped.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_serve(make, drain_s))
+        return runner.run(_serve(make, drain_s, until_stdin_ends))
 
 
-async def _serve(make: Callable[[], Service], drain_s: float) -> int:
+async def _serve(make: Callable[[], Service], drain_s: float, until_stdin_ends: bool) -> int:
     stop = asyncio.Event()
+    if until_stdin_ends:
+        _watch_stdin(stop)
     with signals_set(stop):
         service = make()
         try:
@@ -92,6 +102,20 @@ async def _start_and_wait(service: Service, stop: asyncio.Event) -> bool:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+
+
+def _watch_stdin(stop: asyncio.Event) -> None:
+    """Sets ``stop`` when standard input ends. A thread, because every system can read in one."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while sys.stdin.buffer.read(4096):
+                pass
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()
 
 
 async def _within(work: Awaitable[None], seconds: float) -> bool:

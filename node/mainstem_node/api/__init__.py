@@ -1,1 +1,36 @@
-"""HTTP resources, one file each."""
+"""The HTTP routes of every tier, one file per resource."""
+
+from __future__ import annotations
+
+from mainstem_node.api import (
+    console,
+    devices,
+    health,
+    live,
+    nodes,
+    openapi,
+    quarantine,
+    series,
+    sql,
+    status,
+    templates,
+    tokens,
+    write,
+)
+from mainstem_node.api.route import Route
+
+ROUTES: tuple[Route, ...] = (
+    *health.ROUTES,
+    *sql.ROUTES,
+    *write.ROUTES,
+    *series.ROUTES,
+    *live.ROUTES,
+    *status.ROUTES,
+    *templates.ROUTES,
+    *devices.ROUTES,
+    *nodes.ROUTES,
+    *tokens.ROUTES,
+    *quarantine.ROUTES,
+    *openapi.ROUTES,
+    *console.ROUTES,
+)

@@ -1,0 +1,51 @@
+"""The status of this node and of the tree below it, and verification of slices."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from mainstem_node.api.route import JSON, Route, json_response, read_json
+from mainstem_node.api.times import query_time_ns
+from mainstem_node.auth import ADMIN, READ, Principal
+from mainstem_node.errors import BadRequestError
+from mainstem_node.runtime import Runtime
+
+
+async def status(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+    return json_response(await runtime.io_workers.run(runtime.status))
+
+
+async def completeness(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+    tables = [t for t in request.query.get("tables", "").split(",") if t] or None
+    start_ns = query_time_ns(request, "from")
+    end_ns = query_time_ns(request, "to")
+    found = await runtime.io_workers.run(runtime.federation.completeness, tables, start_ns, end_ns)
+    return json_response({"completeness": found})
+
+
+async def verify(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+    start_ns = query_time_ns(request, "from")
+    end_ns = query_time_ns(request, "to")
+    return json_response(await runtime.io_workers.run(runtime.federation.verify, start_ns, end_ns))
+
+
+async def intake(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+    body = await read_json(request)
+    if body != {"action": "stop"}:
+        raise BadRequestError(
+            "the only action is stop", field="action", hint='send {"action": "stop"}'
+        )
+    await runtime.stop_intake()
+    return json_response({"intake": "stopped"})
+
+
+ROUTES = (
+    Route("GET", "/api/v1/status", status, READ, "This node, and its children."),
+    Route("GET", "/api/v1/federation", status, READ, "The tree below this node."),
+    Route("GET", "/api/v1/completeness", completeness, READ, "How complete the tables are."),
+    Route("GET", "/api/v1/verify", verify, READ, "Slices that are due, verified or not."),
+    Route(
+        "POST", "/api/v1/intake", intake, ADMIN,
+        "Stop the collectors once their queues are empty; they start again with the node.", (JSON,),
+    ),
+)  # fmt: skip

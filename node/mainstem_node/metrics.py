@@ -1,0 +1,161 @@
+"""Prometheus metrics of one node.
+
+Counters and histograms of requests and of the event loop are kept here; everything else is read
+from the status object and the statistics at the moment of the scrape, so that ``/metrics`` and
+``/api/v1/status`` never disagree. Every label has few values: routes, not paths; never a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+Snapshot = Mapping[str, Any]
+"""``status`` (the status object), ``jobs``, ``workers`` and ``store`` (name -> number)."""
+
+_REQUEST_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
+_LAG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
+_STATES = ("live", "lagging", "stale", "offline", "quarantined")
+
+
+class NodeMetrics:
+    """The metrics of one node, in a registry of their own. A tier may register more in it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "mainstem_http_requests",
+            "HTTP requests answered.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "mainstem_http_request_seconds",
+            "Time to answer a request.",
+            ("route",),
+            buckets=_REQUEST_SECONDS,
+            registry=self.registry,
+        )
+        self._lag = Histogram(
+            "mainstem_event_loop_lag_seconds",
+            "How long something held up the event loop.",
+            buckets=_LAG_SECONDS,
+            registry=self.registry,
+        )
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One answered request; ``route`` is the pattern, such as ``/api/v1/nodes/{id}``."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def observe_lag(self, seconds: float) -> None:
+        """The loop was held up this long."""
+        self._lag.observe(seconds)
+
+    def follow(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Read everything else from ``snapshot()`` at every scrape."""
+        self.registry.register(_SnapshotCollector(snapshot))
+
+    def render(self) -> bytes:
+        """The text format. Calls the snapshot; may take milliseconds: use a thread."""
+        return generate_latest(self.registry)
+
+
+class _SnapshotCollector(Collector):
+    """Turns a snapshot into metric families."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # the names depend on the snapshot; nothing is computed at registration
+
+    def collect(self) -> Iterable[Metric]:
+        snapshot = self._snapshot()
+        status = snapshot["status"]
+        yield from _delivery(status)
+        yield _accounting(status)
+        yield _completeness(status)
+        yield from _numbers(status)
+        for name, value in sorted(snapshot.get("store", {}).items()):
+            yield GaugeMetricFamily(f"mainstem_store_{name}", "Statistics of the store.", value)
+        workers = GaugeMetricFamily("mainstem_workers_busy", "Calls in a pool.", labels=["pool"])
+        for name, busy in snapshot.get("workers", {}).items():
+            workers.add_metric([name], busy)
+        yield workers
+        failures = CounterMetricFamily("mainstem_job_failures", "Failed runs.", labels=["job"])
+        for name, count in snapshot.get("jobs", {}).items():
+            failures.add_metric([name], count)
+        yield failures
+
+
+def _delivery(status: Snapshot) -> Iterable[Metric]:
+    delivery = status.get("delivery") or {}
+    for key, unit in (
+        ("pending_rows", "rows"),
+        ("pending_bytes", "bytes"),
+        ("oldest_pending_ms", "milliseconds"),
+        ("acked_lsn", "log sequence number"),
+        ("head_lsn", "log sequence number"),
+    ):
+        if delivery.get(key) is not None:
+            yield GaugeMetricFamily(
+                f"mainstem_delivery_{key}", f"Delivery to the parent, {unit}.", delivery[key]
+            )
+    state = GaugeMetricFamily(
+        "mainstem_state", "1 for the state a node is in.", labels=["node", "state"]
+    )
+    lag = GaugeMetricFamily("mainstem_lag_ms", "Age of the last contact.", labels=["node"])
+    for item in (status, *status.get("children", ())):
+        for name in _STATES:
+            state.add_metric([item["node"], name], 1.0 if item.get("state") == name else 0.0)
+        if item.get("lag_ms") is not None:
+            lag.add_metric([item["node"]], item["lag_ms"])
+    yield state
+    yield lag
+
+
+def _accounting(status: Snapshot) -> Metric:
+    rows = GaugeMetricFamily(
+        "mainstem_accounting_rows",
+        "Rows by table, sum and term, as in the accounting of the status.",
+        labels=["table", "sum", "term"],
+    )
+    for table, sums in status.get("accounting", {}).items():
+        for section, terms in sums.items():
+            if not isinstance(terms, Mapping):
+                continue
+            for term, count in terms.items():
+                if isinstance(count, int | float):
+                    rows.add_metric([table, section, term], count)
+    return rows
+
+
+def _completeness(status: Snapshot) -> Metric:
+    through = GaugeMetricFamily(
+        "mainstem_complete_through_seconds",
+        "Event time up to which a table of a node is complete, seconds since the epoch.",
+        labels=["node", "table"],
+    )
+    for item in status.get("completeness", ()):
+        if item.get("complete_through") is not None:
+            through.add_metric([item["node"], item["table"]], item["complete_through"] / 1000)
+    return through
+
+
+def _numbers(status: Snapshot) -> Iterable[Metric]:
+    drops = CounterMetricFamily("mainstem_drops", "What was not stored.", labels=["reason"])
+    for reason, count in status.get("drops", {}).items():
+        drops.add_metric([reason], count)
+    yield drops
+    used = (status.get("buffer") or {}).get("used_bytes")
+    if used is not None:
+        yield GaugeMetricFamily("mainstem_buffer_used_bytes", "Bytes on disk.", used)
+    failed = 1.0 if status.get("last_fsync_error") else 0.0
+    yield GaugeMetricFamily("mainstem_log_failed", "1 after a failed write or sync.", failed)

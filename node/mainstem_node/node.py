@@ -1,0 +1,428 @@
+"""What every tier is: engine, federation, server and jobs, started in order and stopped in reverse.
+
+Start:
+ 1. Credentials: the data directory, API tokens, the children's registry, the link token.
+ 2. Engine and federation: the log is replayed; what the configuration declares is created.
+ 3. Server: from now on the node answers.
+ 4. Uplink: deliver to the parent.
+ 5. Jobs: rollups, manifests and verification once a second; the watchdog over the event loop.
+ 6. Intake of the tier: collectors.
+Stop: the other way round. Nothing is acknowledged before it is durable, so a stop that is cut off
+costs nothing but the time of a replay.
+
+A tier derives from ``Node`` and overrides the methods under "For tiers".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from mainstem_engine.consumers import LogConsumer
+from mainstem_engine.engine import Engine
+from mainstem_engine.options import EngineOptions
+from mainstem_engine.rollup import Rollups
+from mainstem_node.api import ROUTES
+from mainstem_node.api.route import Route
+from mainstem_node.auth import (
+    LINK,
+    Authenticator,
+    TokenStore,
+    ensure_admin_token,
+    prepare_data_dir,
+    require_link_token,
+)
+from mainstem_node.config.checks import not_yet_acted_upon
+from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_node.config.units import duration_name
+from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
+from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
+from mainstem_node.jobs import Jobs, watch_loop
+from mainstem_node.lifecycle import run_service
+from mainstem_node.live import LiveHub
+from mainstem_node.logs import configure_logs, fields
+from mainstem_node.metrics import NodeMetrics
+from mainstem_node.ownership import Ownership
+from mainstem_node.registry import NodeRegistry
+from mainstem_node.runtime import Runtime
+from mainstem_node.server import Server, build_application, client_context
+from mainstem_node.statements import Statements
+from mainstem_node.status import StatusReporter
+from mainstem_node.workers import Workers
+from mainstem_node.writing import Writer
+from mainstem_sync import Child, Export, Federation
+from mainstem_sync.http_client import Uplink
+from mainstem_sync.http_server import sync_routes
+
+log = logging.getLogger("mainstem.node")
+
+MAINTENANCE_PERIOD_S = 1.0
+"""How often rollups, manifests and verification look for work."""
+STOP_UPLINK_S_MAX = 1.0
+"""Of the ten seconds of a stop: the last batches may still be acknowledged."""
+
+
+class Node:
+    """One running node. See the module for the order of things."""
+
+    def __init__(
+        self, topology: Topology, node_config: NodeConfig, *, base_dir: Path | None = None
+    ) -> None:
+        self.topology = topology
+        self.config = node_config
+        self.base_dir = base_dir or topology.base_dir
+        self.metrics = NodeMetrics()
+        self.ownership = Ownership(node_config.id, node_config.paths)
+        self._stack = contextlib.AsyncExitStack()
+        self._intake_running = False
+        self._failed = asyncio.Event()
+        self._ready = False
+
+    # For tiers
+
+    async def start_intake(self) -> None:
+        """Start what brings data in. Everything else runs already."""
+
+    async def stop_intake(self) -> None:
+        """Stop it once what was taken is stored. May be called twice."""
+
+    def frontier_ns(self) -> int:
+        """Event time that every source has passed: windows and slices before it may close."""
+        return self.clock_ns()
+
+    def consumers(self) -> Sequence[LogConsumer]:
+        """Further followers of the log, given to the engine before it opens."""
+        return ()
+
+    def routes(self) -> Sequence[Route]:
+        """Further HTTP routes."""
+        return ()
+
+    def status_fields(self) -> Mapping[str, Any]:
+        """Further fields of the status object."""
+        return {}
+
+    def not_ready(self) -> list[str]:
+        """Why the tier is not ready; empty when it is."""
+        return []
+
+    def missing_sources(self) -> Mapping[str, Sequence[str]]:
+        """Per table the devices that are expected and silent."""
+        return {}
+
+    def collector_gaps(self) -> Mapping[str, Sequence[tuple[int, int]]]:
+        """Per table [from, to) ns in which a collector was not connected."""
+        return {}
+
+    # Life
+
+    def clock_ns(self) -> int:
+        """The wall clock."""
+        return time.time_ns()
+
+    async def start(self) -> None:
+        """Returns when the node is ready. Raises with a remedy when it cannot be."""
+        started = time.monotonic()
+        self._credentials()
+        await self._open_engine()
+        await self._start_server()
+        self._start_uplink()
+        self._start_jobs()
+        self._stack.push_async_callback(self._stop_intake)
+        self._intake_running = True
+        await self.start_intake()
+        self._ready = True
+        self._announce(time.monotonic() - started)
+
+    async def stop(self) -> None:
+        """Stops everything that was started, in reverse. May be called after a failed start."""
+        self._ready = False
+        await self._stack.aclose()
+        log.info("stopped", extra=fields(node=self.config.id))
+
+    async def wait_failed(self) -> None:
+        """Returns when the node cannot go on. A failed log is not such a case: reads go on."""
+        await self._failed.wait()
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        return self._server.port
+
+    # Steps of the start
+
+    def _credentials(self) -> None:
+        config = self.config
+        prepare_data_dir(config.data_dir)
+        tokens = TokenStore(config.data_dir)
+        self.registry = NodeRegistry(config.data_dir)
+        made = ensure_admin_token(config.data_dir, tokens)
+        if made is not None:
+            log.info("made the admin token", extra=fields(node=config.id, file=str(made)))
+        if not tokens.has_admin:
+            raise CredentialError(f"{config.id} has no admin token", hint="remove tokens.json")
+        self.authenticator = Authenticator(tokens, self.registry, loopback_open=config.auth_open)
+        if config.parent is not None:
+            require_link_token(self.topology, config.id)
+        for other in self.topology.nodes:
+            if other.id != config.id:
+                self.ownership.learn(other.id, other.paths)
+        for entry in self.registry.list():
+            self.ownership.learn(entry.id, entry.paths)
+
+    async def _open_engine(self) -> None:
+        config = self.config
+        self.rollups = Rollups(rollup_definitions(config))
+        self.federation = Federation(
+            node=config.id,
+            paths=config.paths,
+            exports=[
+                Export(
+                    rule.template,
+                    rule.mode,
+                    None if rule.every is None else duration_name(rule.every),
+                    rule.under,
+                )
+                for rule in config.export
+            ],
+            parent=config.parent is not None,
+            data_dir=config.data_dir,
+            table_lateness_ns=table_lateness_ns(config),
+            clock_ns=self.clock_ns,
+        )
+        self._stack.callback(self.federation.close)
+        options = EngineOptions(
+            durability=config.storage.durability,
+            memory_limit_bytes=config.storage.memory_limit,
+            flush_every_ns=config.storage.flush_every,
+            flush_bytes=config.storage.flush_bytes,
+            node_name=config.id,
+            clock=self.clock_ns,
+        )
+        consumers = (*self.federation.consumers, self.rollups, *self.consumers())
+        self.engine = await asyncio.to_thread(
+            Engine.open, config.data_dir, options, consumers=consumers, owner_url=config.url
+        )
+        self._stack.push_async_callback(asyncio.to_thread, self.engine.close)
+        await asyncio.to_thread(self._bind_engine)
+
+    def _bind_engine(self) -> None:
+        self.federation.bind(self.engine)
+        self.rollups.bind(self.engine)
+        declare(self.engine, self.topology, self.config)
+
+    async def _start_server(self) -> None:
+        config = self.config
+        self._io_workers = self._workers("io", threads=4, waiting_max=64)
+        self._write_workers = self._workers("write", threads=8, waiting_max=32)
+        self._sql_workers = self._workers("sql", threads=4, waiting_max=32)
+        self._maintenance = self._workers("maintenance", threads=1, waiting_max=1)
+        self._reporter = StatusReporter(
+            config, self.engine, self.federation, more=self.status_fields, clock_ns=self.clock_ns
+        )
+        self.federation.status = self._reporter.build
+        statements = Statements(self.engine)
+        self._stack.push_async_callback(asyncio.to_thread, statements.close)
+        live = LiveHub(self._reporter.build, self.engine.last_rows, self._io_workers)
+        self.runtime = Runtime(
+            topology=self.topology,
+            config=config,
+            engine=self.engine,
+            federation=self.federation,
+            authenticator=self.authenticator,
+            ownership=self.ownership,
+            metrics=self.metrics,
+            statements=statements,
+            writer=Writer(
+                self.engine,
+                self.federation,
+                self.ownership,
+                node=config.id,
+                new_devices_per_minute=config.intake.max_new_devices_per_minute,
+                clock_ns=self.clock_ns,
+            ),
+            live=live,
+            status=self._reporter.build,
+            not_ready=self._not_ready,
+            stop_intake=self._stop_intake,
+            io_workers=self._io_workers,
+            write_workers=self._write_workers,
+            sql_workers=self._sql_workers,
+            clock_ns=self.clock_ns,
+        )
+        application = build_application(
+            self.runtime,
+            (*ROUTES, *self.routes()),
+            sync_routes(self.federation.receiver, self._authenticate_child),
+        )
+        self._server = Server(application, config.listen, config.tls)
+        self._stack.push_async_callback(self._server.stop)
+        await self._server.start()
+        self._stack.push_async_callback(live.close)  # open streams would hold up the server
+
+    def _workers(self, name: str, *, threads: int, waiting_max: int) -> Workers:
+        workers = Workers(name, threads=threads, waiting_max=waiting_max)
+        self._stack.callback(workers.close)
+        return workers
+
+    async def _authenticate_child(self, request: web.Request) -> Child:
+        """The child of a request of the federation protocol; always by its link token."""
+        header = request.headers.get("Authorization", "")
+        caller = self.authenticator.principal(header, request.remote, None)
+        if caller is None or caller.role != LINK:
+            raise UnauthorizedError(
+                "no link credential of this node",
+                hint="enrol at the parent: mainstem node add ID --path PATH",
+            )
+        return Child(caller.name, caller.paths or None)
+
+    def _start_uplink(self) -> None:
+        parent = self.config.parent
+        if parent is None or self.federation.sender is None:
+            return
+        context = None
+        if any(url.startswith("https:") for url in parent.url):
+            context = client_context(parent.ca, parent.cert, parent.key)
+        uplink = Uplink(
+            self.federation.sender,
+            parent.url,
+            lambda: require_link_token(self.topology, self.config.id),
+            rng=random.Random(),
+            ssl=context,
+        )
+        task = asyncio.get_running_loop().create_task(uplink.run(), name="uplink")
+
+        async def stop() -> None:
+            with contextlib.suppress(Exception):
+                await uplink.drain(STOP_UPLINK_S_MAX)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._stack.push_async_callback(stop)
+
+    def _start_jobs(self) -> None:
+        self.jobs = Jobs()
+        self._stack.push_async_callback(self.jobs.stop)
+        self.metrics.follow(self._snapshot)
+        self.jobs.add("maintenance", MAINTENANCE_PERIOD_S, self._maintain)
+        watchdog = asyncio.get_running_loop().create_task(
+            watch_loop(self.metrics.observe_lag), name="watchdog"
+        )
+        self._stack.callback(watchdog.cancel)
+
+    async def _maintain(self) -> None:
+        await self._maintenance.run(self._maintain_now)
+
+    def _maintain_now(self) -> None:
+        """Rollups first: their rows are part of what the manifests state."""
+        now_ns = self.clock_ns()
+        frontier_ns = self.frontier_ns()
+        self.rollups.run(frontier_ns, now_ns)
+        self.federation.run_manifests(
+            frontier_ns,
+            now_ns,
+            missing_sources=self.missing_sources(),
+            collector_gaps=self.collector_gaps(),
+        )
+        self.federation.run_verification(now_ns)
+
+    async def _stop_intake(self) -> None:
+        if not self._intake_running:
+            return
+        self._intake_running = False
+        await self.stop_intake()
+
+    # What others ask
+
+    def _not_ready(self) -> list[str]:
+        reasons = [] if self._ready else ["the node is starting or stopping"]
+        error = self._reporter.log_error()
+        if error is not None:
+            reasons.append(f"the log failed: {error}")
+        return reasons + self.not_ready()
+
+    def _snapshot(self) -> Mapping[str, Any]:
+        statistics = self.engine.statistics()
+        pools = (self._io_workers, self._write_workers, self._sql_workers, self._maintenance)
+        return {
+            "status": self._reporter.build(),
+            "store": {
+                name: value
+                for name, value in asdict(statistics).items()
+                if isinstance(value, int | float)
+            },
+            "workers": {pool.name: pool.statistics().busy for pool in pools},
+            "jobs": {job.name: job.failures for job in self.jobs.statistics()},
+        }
+
+    def _announce(self, seconds: float) -> None:
+        config = self.config
+        log.info(
+            "ready",
+            extra=fields(
+                node=config.id,
+                tier=config.tier,
+                listen=f"{config.listen.host}:{self.port}",
+                data_dir=str(config.data_dir),
+                durability=config.storage.durability,
+                seconds=round(seconds, 3),
+            ),
+        )
+        if config.auth_open:
+            log.warning(
+                "requests from this machine need no credential (auth: {loopback: open})",
+                extra=fields(node=config.id),
+            )
+        elif config.auth.loopback == "open":
+            log.warning(
+                "auth: {loopback: open} is ignored: the listener is not on loopback",
+                extra=fields(node=config.id),
+            )
+        if not config.listen.is_loopback and config.tls is None:
+            log.warning(
+                "LISTENING WITHOUT TLS on an address that others reach: tokens and data can be "
+                "read on the way; add tls: {cert, key}",
+                extra=fields(node=config.id, listen=str(config.listen)),
+            )
+        number = [node.id for node in self.topology.nodes].index(config.id)
+        idle = not_yet_acted_upon(self.topology.written, number)
+        if idle:
+            log.warning(
+                "these keys are checked but have no effect in this version",
+                extra=fields(node=config.id, keys=idle),
+            )
+
+
+def tier_class(tier: str) -> type[Node]:
+    """The class that an installed package registers for a tier. Raises TierError."""
+    found = {entry.name: entry for entry in entry_points(group="mainstem.tiers")}
+    if tier not in found:
+        raise TierError(
+            f"no installed package provides the tier {tier!r}",
+            hint=f"installed are {', '.join(sorted(found)) or 'none'}",
+        )
+    loaded: type[Node] = found[tier].load()
+    return loaded
+
+
+def run_node(topology: Topology, node_id: str, *, until_stdin_ends: bool = False) -> int:
+    """Runs one node in this process until SIGTERM or SIGINT; returns the exit code.
+
+    ``until_stdin_ends``: stop too when standard input ends (a supervisor holds its other end).
+    Raises MainstemError when the node cannot start.
+    """
+    config = topology.node(node_id)
+    configure_logs(config.logs.level, config.logs.format)
+    make = tier_class(config.tier)
+    return run_service(lambda: make(topology, config), until_stdin_ends=until_stdin_ends)

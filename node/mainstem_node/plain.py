@@ -1,0 +1,23 @@
+"""Values as JSON can carry them, without loss: what answers and events have in common.
+
+NaN and infinities are the texts "NaN", "Infinity" and "-Infinity"; integers are exact; bytes are
+base64.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+
+def plain_value(value: Any) -> Any:
+    """A Python value that JSON can carry."""
+    if isinstance(value, float):
+        if value != value:
+            return "NaN"
+        if value in (float("inf"), float("-inf")):
+            return "Infinity" if value > 0 else "-Infinity"
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode("ascii")
+    return value

@@ -1,0 +1,119 @@
+"""The status object of a node, exactly as the contract names it.
+
+One function makes it for everybody: the HTTP route, the events, the metrics, and the heartbeats to
+the parent. It never raises for a part that fails: status is read when things go wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mainstem_node.config.schema import NodeConfig
+
+if TYPE_CHECKING:
+    from mainstem_engine.engine import Engine
+    from mainstem_sync import Federation
+
+LAGGING_MS = 10_000
+"""Data that waits longer than this for the parent is worth a look; the link may still be up."""
+RATE_WINDOW_S = 600.0
+"""Bytes written per day are projected from the last ten minutes."""
+_DAY_S = 86_400
+_NS_PER_MS = 1_000_000
+
+
+class WriteRate:
+    """Bytes written per day, projected from a sliding window of totals."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        # One entry a second at most: bounded by the window.
+        self._totals: deque[tuple[float, int]] = deque()
+
+    def per_day(self, total_bytes: int) -> int:
+        """Takes the total so far; returns the projection, 0 in the first second."""
+        with self._lock:
+            now = self._monotonic()
+            if not self._totals or now - self._totals[-1][0] >= 1.0:
+                self._totals.append((now, total_bytes))
+            while now - self._totals[0][0] > RATE_WINDOW_S:
+                self._totals.popleft()
+            started, first = self._totals[0]
+            elapsed = now - started
+            return int((total_bytes - first) / elapsed * _DAY_S) if elapsed >= 1.0 else 0
+
+
+class StatusReporter:
+    """Makes the status object. Thread-safe."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        engine: Engine,
+        federation: Federation,
+        *,
+        more: Callable[[], Mapping[str, Any]],
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._federation = federation
+        self._more = more
+        self._clock_ns = clock_ns
+        self._rate = WriteRate()
+
+    def build(self) -> dict[str, Any]:
+        """The status object; all times are ms since the epoch."""
+        delivery = self._federation.delivery()
+        link = self._federation.link()
+        error = self.log_error()
+        status: dict[str, Any] = {
+            "node": self._config.id,
+            "tier": self._config.tier,
+            "path": self._config.paths[0] if self._config.paths else "root",
+            "state": _state(delivery, link, error),
+            "now": self._clock_ns() // _NS_PER_MS,
+            "lag_ms": 0 if link is None else link.get("lag_ms"),
+            "delivery": delivery,
+            "completeness": self._federation.completeness(),
+            "accounting": self._federation.accounting(),
+            "clock_offset_ms": None if link is None else link.get("clock_offset_ms"),
+            "config_rev": 0,
+            "buffer": self._buffer(),
+            "durability": self._config.storage.durability,
+            "last_fsync_error": error,
+            "drops": self._federation.drops(),
+            "children": self._federation.children(),
+            "link": link,
+        }
+        status.update(self._more())
+        return status
+
+    def log_error(self) -> str | None:
+        """Why the log failed, or None. A failed log takes nothing more until the node restarts."""
+        return self._engine.log.statistics().error
+
+    def _buffer(self) -> dict[str, Any]:
+        statistics = self._engine.statistics()
+        return {
+            "used_bytes": statistics.log.bytes + statistics.part_bytes,
+            "limit_bytes": self._config.disk.limit,
+            "written_bytes_per_day": self._rate.per_day(statistics.log.written_bytes),
+        }
+
+
+def _state(
+    delivery: Mapping[str, Any] | None, link: Mapping[str, Any] | None, error: str | None
+) -> str:
+    """live | lagging | stale | offline, as this node sees itself."""
+    if error is not None:
+        return "stale"
+    if link is not None and link.get("state") not in ("live", "connected"):
+        return "offline"
+    oldest_ms = (delivery or {}).get("oldest_pending_ms") or 0
+    return "lagging" if oldest_ms > LAGGING_MS else "live"

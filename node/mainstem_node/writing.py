@@ -1,0 +1,230 @@
+"""Rows that clients send, into the engine: check, put aside, write, wait until durable.
+
+1. Everything is checked before anything is stored: templates, ownership, and with ``strict`` every
+   value.
+2. What cannot be stored is durable in the quarantine before the rows are.
+3. One log record per template; the call returns when all of them are durable.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mainstem_engine.catalog.names import canonical_path
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.errors import OverloadedError
+from mainstem_engine.model import NO_DEVICE, Column, DeviceIds, Rows, TimesNs
+from mainstem_node.errors import BadRequestError
+from mainstem_node.ownership import Ownership
+from mainstem_node.plain import plain_value
+from mainstem_node.rows import Batch, Reject, RowGroup, make_batch
+from mainstem_sync.quarantine import QuarantineItem
+
+if TYPE_CHECKING:
+    from mainstem_engine.consumers import Ack
+    from mainstem_engine.engine import Engine
+    from mainstem_sync import Federation
+
+LISTED_MAX = 100
+"""Put-aside values that the answer lists; all of them are in the quarantine."""
+DURABLE_TIMEOUT_S = 30.0
+"""A disk that needs longer for one fsync is not one that a client should wait for."""
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """``accepted`` rows, ``quarantined`` values and rows (all, and the first listed)."""
+
+    accepted: int
+    quarantined: int
+    listed: list[dict[str, Any]]
+    warnings: list[str]
+    lsn: int
+
+    def answer(self) -> dict[str, Any]:
+        return {
+            "accepted": self.accepted,
+            "quarantined": self.quarantined,
+            "rejected": self.listed,
+            "warnings": self.warnings,
+            "lsn": self.lsn,
+        }
+
+
+class NewDevices:
+    """At most so many new devices a minute, so that a faulty client cannot fill the catalog."""
+
+    def __init__(self, per_minute: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._minute_from = float("-inf")
+        self._made = 0
+
+    def take(self, count: int) -> None:
+        """Room for ``count`` more. OverloadedError says when there is room again."""
+        with self._lock:
+            now = self._monotonic()
+            if now - self._minute_from >= 60:
+                self._minute_from, self._made = now, 0
+            if self._made + count > self._per_minute:
+                raise OverloadedError(
+                    f"more than {self._per_minute} new devices a minute"
+                    " (intake.max_new_devices_per_minute)",
+                    retry_after_s=60 - (now - self._minute_from),
+                )
+            self._made += count
+
+
+class Writer:
+    """Writes of one node. Its methods block; use them from a worker thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        federation: Federation,
+        ownership: Ownership,
+        *,
+        node: str,
+        new_devices_per_minute: int,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._engine = engine
+        self._federation = federation
+        self._ownership = ownership
+        self._node = node
+        self._new_devices = NewDevices(new_devices_per_minute)
+        self._clock_ns = clock_ns
+
+    def write_groups(self, groups: Sequence[RowGroup], *, strict: bool) -> WriteResult:
+        """Rows as mappings. Raises NotFoundError, ForbiddenError (NOT_OWNER), BadRequestError."""
+        by_table: dict[str, list[RowGroup]] = {}
+        for group in groups:
+            table = self._engine.catalog.table(group.template)
+            path = canonical_path(group.device)
+            self._ownership.require_own([path])
+            by_table.setdefault(table.name, []).append(
+                RowGroup(table.name, path, group.tags, group.rows)
+            )
+        batches = [
+            make_batch(self._engine.catalog.table(name), some, self._engine.precision_ns(name))
+            for name, some in by_table.items()
+        ]
+        return self._write(batches, strict=strict)
+
+    def write_columns(
+        self,
+        table: Table,
+        devices: list[str],
+        time_ns: TimesNs,
+        columns: dict[int, Column],
+        tags: dict[str, Mapping[str, Any]],
+        rejects: list[Reject],
+        *,
+        strict: bool,
+    ) -> WriteResult:
+        """Rows as typed columns by measurement id; ``devices`` [n] are canonical paths."""
+        self._ownership.require_own(dict.fromkeys(devices))
+        batch = Batch(table, devices, time_ns, columns, tags, len(devices), rejects)
+        return self._write([batch], strict=strict)
+
+    def _write(self, batches: Sequence[Batch], *, strict: bool) -> WriteResult:
+        rejects = [reject for batch in batches for reject in batch.rejects]
+        if strict and rejects:
+            raise BadRequestError(
+                f"{len(rejects)} values cannot be stored, and nothing was",
+                code="BAD_VALUES",
+                hint="correct them, or leave out strict=1 to put them aside",
+                detail={"rejected": _listed(rejects)},
+            )
+        for batch in batches:
+            if batch.rejects:
+                self._federation.quarantine.add(self._items(batch))
+        warnings: list[str] = []
+        acks = [self._write_batch(batch, warnings) for batch in batches]
+        for ack in acks:
+            if ack is not None:
+                ack.wait(DURABLE_TIMEOUT_S)
+        return WriteResult(
+            sum(len(batch.devices) for batch in batches),
+            len(rejects),
+            _listed(rejects),
+            warnings,
+            max((ack.lsn for ack in acks if ack is not None), default=0),
+        )
+
+    def _write_batch(self, batch: Batch, warnings: list[str]) -> Ack | None:
+        counts = {
+            "received": batch.received,
+            "filtered": 0,
+            "quarantined": batch.rows_rejected,
+            "refused": 0,
+            "values_quarantined": sum(1 for r in batch.rejects if r.measurement),
+        }
+        ids = self._devices(batch, warnings)
+        return self._engine.write_rows(
+            batch.table, Rows(ids, batch.time_ns, batch.columns), intake=counts
+        )
+
+    def _devices(self, batch: Batch, warnings: list[str]) -> DeviceIds:
+        """uint32[n]; devices that do not exist are made, with the tags that were sent."""
+        devices = self._engine.catalog.devices
+        paths = list(dict.fromkeys(batch.devices))
+        known = devices.lookup(paths) if paths else np.empty(0, np.uint32)
+        new = [path for path, id_ in zip(paths, known, strict=True) if id_ == NO_DEVICE]
+        if new:
+            self._new_devices.take(len(new))
+            names = dict.fromkeys(name for path in new for name in batch.tags.get(path, {}))
+            tags = {name: [batch.tags.get(p, {}).get(name) for p in new] for name in names}
+            self._engine.device_ids(batch.table.name, new, tags, create=True)
+        for path, id_ in zip(paths, known, strict=True):
+            if id_ != NO_DEVICE and path in batch.tags:
+                warnings += self._changed_tags(path, int(id_), batch.tags[path])
+        ids = self._engine.device_ids(batch.table.name, paths)
+        index = {path: position for position, path in enumerate(paths)}
+        found: DeviceIds = ids[[index[path] for path in batch.devices]]
+        return found
+
+    def _changed_tags(self, path: str, device: int, sent: Mapping[str, Any]) -> list[str]:
+        kept = {name.casefold(): v for name, v in self._engine.catalog.devices.tags(device).items()}
+        return [
+            f"{path}: tag {name} stays {kept[name.casefold()]!r}, not {value!r}"
+            for name, value in sent.items()
+            if value is not None and kept.get(name.casefold(), value) != value
+        ]
+
+    def _items(self, batch: Batch) -> list[QuarantineItem]:
+        at_ms = self._clock_ns() // _NS_PER_MS
+        return [
+            QuarantineItem(
+                node=self._node,
+                table=batch.table.name,
+                device=reject.device,
+                time_ms=None if reject.time_ns is None else reject.time_ns // _NS_PER_MS,
+                measurement=reject.measurement,
+                reason=reject.reason,
+                value=reject.value,
+                at_ms=at_ms,
+            )
+            for reject in batch.rejects
+        ]
+
+
+def _listed(rejects: Sequence[Reject]) -> list[dict[str, Any]]:
+    return [
+        {
+            "device": reject.device,
+            "time": None if reject.time_ns is None else reject.time_ns // _NS_PER_MS,
+            "measurement": reject.measurement or None,
+            "reason": reject.reason,
+            "value": plain_value(reject.value),
+        }
+        for reject in rejects[:LISTED_MAX]
+    ]
