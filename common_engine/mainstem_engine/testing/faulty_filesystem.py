@@ -24,8 +24,15 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 
 from mainstem_engine.filesystem import SECTOR_BYTES, AppendFile, Buffer, Filesystem, byte_view
+
+TEARS = 48
+"""A write is torn at about this many places."""
+
+MIXTURES = 3
+"""Random choices of one variant per file, for each prefix of the names."""
 
 Disk = dict[str, bytes]
 """Contents of all files, by path relative to the root."""
@@ -56,6 +63,7 @@ class FaultyFilesystem(Filesystem):
     """See the module. Thread-safe. Directories are made at once and survive every crash."""
 
     def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.journal: list[Operation] = []
         self._faults: list[_Fault] = []
@@ -240,9 +248,14 @@ class _Inode:
             yield "last lost", before
         if last.kind != "write" or not last.data:
             return
-        for cut in sorted({1, len(last.data) // 2, len(last.data) - 1}):
+        for cut in sorted({1, len(last.data) - 1, *_cuts(len(before), len(last.data))}):
             if 0 < cut < len(last.data):
                 yield f"torn at {cut}", before + last.data[:cut]
+                if (len(before) + cut) % SECTOR_BYTES == 0:  # sectors are written whole
+                    yield (
+                        f"zeros from {cut}",
+                        before + last.data[:cut] + bytes(len(last.data) - cut),
+                    )
         yield "zeros", before + bytes(len(last.data))
         whole = before + last.data
         # The first sector of the last write is missing while later ones are there.
@@ -264,20 +277,30 @@ class _Names:
         del self.history[:-1]
 
 
-def crash_states(journal: Sequence[Operation], start: Mapping[str, bytes]) -> Iterator[CrashState]:
+def _cuts(start: int, length: int) -> Iterator[int]:
+    """Lengths to which a write of ``length`` bytes at ``start`` is cut: spread, and at sectors."""
+    yield from range(0, length, max(1, length // TEARS))
+    first = SECTOR_BYTES - start % SECTOR_BYTES
+    yield from range(first, length, SECTOR_BYTES * max(1, length // TEARS // SECTOR_BYTES))
+
+
+def crash_states(
+    journal: Sequence[Operation], start: Mapping[str, bytes], *, seed: int = 0
+) -> Iterator[CrashState]:
     """Every distinct disk that a crash during ``journal`` may leave.
 
     ``start``: the durable files before it. After each operation: every prefix of the names that
     are not durable, with the contents of all files kept, or all lost, or one file's last write
-    torn.
+    torn, or a few mixtures drawn with ``seed``.
     """
+    random = Random(seed)
     inodes = [_Inode(content) for content in start.values()]
     names = _Names([{name: number for number, name in enumerate(start)}])
     seen: set[frozenset[tuple[str, bytes]]] = set()
     for count in range(len(journal) + 1):
         if count:
             _apply(journal[count - 1], inodes, names)
-        for label, disk in _disks(inodes, names):
+        for label, disk in _disks(inodes, names, random):
             key = frozenset(disk.items())
             if key not in seen:
                 seen.add(key)
@@ -309,7 +332,7 @@ def _apply(operation: Operation, inodes: list[_Inode], names: _Names) -> None:
     names.change(current)
 
 
-def _disks(inodes: list[_Inode], names: _Names) -> Iterator[tuple[str, Disk]]:
+def _disks(inodes: list[_Inode], names: _Names, random: Random) -> Iterator[tuple[str, Disk]]:
     for step, table in enumerate(names.history):
         prefix = f"names {step + 1} of {len(names.history)}"
         yield f"{prefix}, kept", {name: inodes[i].whole() for name, i in table.items()}
@@ -319,3 +342,9 @@ def _disks(inodes: list[_Inode], names: _Names) -> Iterator[tuple[str, Disk]]:
                 disk = {other: inodes[i].whole() for other, i in table.items()}
                 disk[name] = content
                 yield f"{prefix}, {name} {label}", disk
+        for mixture in range(MIXTURES):
+            chosen = {
+                name: random.choice([content for _, content in inodes[number].variants()])
+                for name, number in table.items()
+            }
+            yield f"{prefix}, mixture {mixture}", chosen

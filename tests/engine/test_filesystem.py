@@ -1,0 +1,183 @@
+"""Writing everything, replacing atomically, mapping, and a lock that no kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mainstem_engine import filesystem
+from mainstem_engine.errors import LockedError
+from mainstem_engine.filesystem import Buffer, Filesystem, byte_view, has_blank_sector
+
+fs = Filesystem()
+
+
+def test_write_many_and_odd_buffers(tmp_path: Path) -> None:
+    pieces: list[Buffer] = [
+        b"ab",
+        bytearray(b"cd"),
+        memoryview(b"ef"),
+        np.arange(3, dtype=np.uint16),
+        b"",
+    ]
+    pieces += [np.zeros((0, 3)), *[bytes([n % 256]) for n in range(3000)]]
+    file = fs.create(tmp_path / "f")
+    expected = b"".join(bytes(byte_view(piece)) for piece in pieces)
+    assert file.write(pieces) == len(expected) == file.size()
+    file.sync()
+    file.close()
+    file.close()
+    assert fs.read(tmp_path / "f") == expected
+    assert fs.size(tmp_path / "f") == len(expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no writev")
+def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(fd: int, views: list[memoryview]) -> int:
+        return os.write(fd, b"".join(views)[:3])
+
+    monkeypatch.setattr(filesystem, "_writev", short)
+    file = fs.create(tmp_path / "f")
+    file.write([b"0123", b"456789"])
+    file.close()
+    assert fs.read(tmp_path / "f") == b"0123456789"
+
+
+def test_large_groups_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystem, "_WRITE_BYTES_MAX", 10)
+    file = fs.create(tmp_path / "f")
+    data = bytes(range(57))
+    assert file.write([data[:25], data[25:27], data[27:]]) == 57
+    file.close()
+    assert fs.read(tmp_path / "f") == data
+
+
+def test_append_truncate_and_read_at(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        fs.open_append(tmp_path / "f")
+    fs.create(tmp_path / "f").close()
+    with pytest.raises(FileExistsError):
+        fs.create(tmp_path / "f")
+    file = fs.open_append(tmp_path / "f")
+    file.write([b"0123456789"])
+    file.truncate(6)
+    file.write([b"xy"])
+    file.close()
+    with fs.open_read(tmp_path / "f") as reader:
+        assert reader.size() == 8
+        assert reader.read_at(4, 100) == b"45xy"
+        assert reader.read_at(2, 3) == b"234"
+        assert reader.read_at(50, 3) == b""
+
+
+def test_replace(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.with_name("f.tmp").write_bytes(b"left by a crash")
+    assert fs.replace(path, [b"one"]) == 3
+    assert fs.replace(path, [b"t", b"wo"], mode=0o600) == 3
+    assert fs.list(tmp_path) == ["f"]
+    assert path.read_bytes() == b"two"
+    if sys.platform != "win32":
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_directories(tmp_path: Path) -> None:
+    assert fs.list(tmp_path / "none") == []
+    fs.make_directory(tmp_path / "a" / "b")
+    fs.make_directory(tmp_path / "a" / "b")
+    (tmp_path / "a" / "x.tmp").touch()
+    (tmp_path / "a" / "y").touch()
+    assert fs.remove_temporary(tmp_path / "a") == 1
+    assert fs.list(tmp_path / "a") == ["b", "y"]
+    fs.unlink(tmp_path / "a" / "y")
+    fs.unlink(tmp_path / "a" / "y")
+    assert fs.list(tmp_path / "a") == ["b"]
+
+
+def test_arrays_outlive_their_mapping_and_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(np.arange(1000).tobytes())
+    mapped = fs.map(path)
+    array = np.frombuffer(mapped.view, np.int64)
+    fs.unlink(path)
+    mapped.close()
+    mapped.close()
+    assert array.sum() == 499500
+
+
+def test_an_empty_file_maps_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    mapped = fs.map(tmp_path / "f")
+    assert mapped.view.nbytes == 0
+    mapped.close()
+
+
+@pytest.mark.parametrize(
+    ("zeros", "blank"),
+    [
+        ((0, 0), False),
+        ((512, 1024), True),
+        ((600, 1030), False),
+        ((110, 512), False),
+        ((100, 512), True),  # the piece of the first sector that lies inside
+        ((1024, 1100), True),  # the piece of the last one
+    ],
+)
+def test_blank_sectors(zeros: tuple[int, int], blank: bool) -> None:
+    data = bytearray(b"\x01" * 1100)
+    data[slice(*zeros)] = bytes(zeros[1] - zeros[0])
+    assert has_blank_sector(memoryview(bytes(data)), 100, len(data)) is blank
+
+
+def test_lock_names_its_owner(tmp_path: Path) -> None:
+    lock = fs.lock(tmp_path / "LOCK", url="http://127.0.0.1:1")
+    assert json.loads((tmp_path / "LOCK").read_bytes())["pid"] == os.getpid()
+    with pytest.raises(LockedError) as caught:
+        fs.lock(tmp_path / "LOCK")
+    assert (caught.value.pid, caught.value.url) == (os.getpid(), "http://127.0.0.1:1")
+    lock.announce(None)
+    with pytest.raises(LockedError) as caught:
+        fs.lock(tmp_path / "LOCK")
+    assert caught.value.url is None
+    lock.close()
+    lock.close()
+    fs.lock(tmp_path / "LOCK").close()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": "x", "url": 5}', b"\xff\xfe"])
+def test_lock_survives_any_content(tmp_path: Path, content: bytes) -> None:
+    lock = fs.lock(tmp_path / "LOCK")
+    (tmp_path / "LOCK").write_bytes(content)
+    with pytest.raises(LockedError) as caught:
+        fs.lock(tmp_path / "LOCK")
+    assert (caught.value.pid, caught.value.url) == (None, None)
+    lock.close()
+
+
+@pytest.mark.crash
+def test_a_killed_owner_leaves_no_lock(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from mainstem_engine.filesystem import Filesystem\n"
+        "lock = Filesystem().lock(pathlib.Path(sys.argv[1]), url='http://there')\n"
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "LOCK")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline().strip() == b"locked"
+        with pytest.raises(LockedError) as caught:
+            fs.lock(tmp_path / "LOCK")
+        assert (caught.value.pid, caught.value.url) == (owner.pid, "http://there")
+        owner.kill()
+    fs.lock(tmp_path / "LOCK").close()
