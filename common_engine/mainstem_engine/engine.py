@@ -31,7 +31,7 @@ from mainstem_engine.last_values import LastRows, LastValues
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.merge import merge_call
-from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows, VersionedRows
+from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows, TimesNs, VersionedRows
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
 from mainstem_engine.scan import Selection, iterate_rows, read_rows
@@ -339,6 +339,11 @@ class Engine:
         if wanted is None:
             wanted = self._store.catalog.devices.of_family(table.family)
         return self._last_values.last(table, wanted)
+
+    def newest_times(self, template: str, devices: DeviceIds) -> TimesNs:
+        """int64[n] ns: the time of each device's newest row; accounting.NEVER_NS without rows."""
+        name = self._store.catalog.table(template).name
+        return self._store.newest_times(name, np.asarray(devices, np.uint32))
 
     def slice_digests(
         self,

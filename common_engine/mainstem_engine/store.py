@@ -318,6 +318,11 @@ class Store:
             self.origins.epochs,
         )
 
+    def newest_times(self, table: str, devices: DeviceIds) -> TimesNs:
+        """Time of the newest row of each device, NEVER_NS where there is none."""
+        with self.state_lock:
+            return self.accounting.account(table).newest_of(devices)
+
     def counts(self) -> dict[str, StoreCounts]:
         """The accounts of all tables at one instant."""
         with self.state_lock:
