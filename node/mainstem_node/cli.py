@@ -11,9 +11,17 @@ import sys
 
 import typer
 
+from mainstem_node.commands import config, db, demo, node, quarantine, token
 from mainstem_node.commands.bench import bench
+from mainstem_node.commands.init import init
+from mainstem_node.commands.join import join
 from mainstem_node.commands.publish import publish
+from mainstem_node.commands.run import run
+from mainstem_node.commands.sql import sql
+from mainstem_node.commands.status import status
 from mainstem_node.commands.terminal import FAILED, USAGE
+from mainstem_node.commands.up import up
+from mainstem_node.commands.verify import verify
 
 app = typer.Typer(
     name="mainstem",
@@ -24,26 +32,48 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# In the order of the manual: try it, run it, enrol, ask.
+app.add_typer(demo.app, name="demo")
 app.command()(publish)
+app.command()(init)
+app.add_typer(config.app, name="config")
+app.command()(run)
+app.command()(up)
+app.add_typer(node.app, name="node")
+app.command()(join)
+app.add_typer(token.app, name="token")
+app.command()(sql)
+app.command()(status)
+app.command()(verify)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(db.app, name="db")
 app.command()(bench)
 
 USAGE_CODES = frozenset({"CONFIG", "CREDENTIAL", "UNIT", "TIER", "LOCKED", "CSV"})
 """Errors by which the user, not the system, has to change something before the next try."""
 
+INTERRUPTED = 130
+"""What a shell expects of a program that ended by Ctrl-C."""
+
 
 def main() -> None:
     """The entry point of the ``mainstem`` script."""
-    from mainstem_engine.errors import MainstemError
-
     try:
         app()
-    except MainstemError as error:
-        typer.echo(f"mainstem: {error}", err=True)
-        sys.exit(USAGE if error.code in USAGE_CODES else FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away (`mainstem ... | head`): nothing to report to.
         sys.stderr.close()
         sys.exit(FAILED)
+    except Exception as error:
+        # The engine's errors are imported only when there is one: help must not wait for it.
+        from mainstem_engine.errors import MainstemError
+
+        if not isinstance(error, MainstemError):
+            raise
+        typer.echo(f"mainstem: {error}", err=True)
+        sys.exit(USAGE if error.code in USAGE_CODES else FAILED)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mainstem_sync import accounting
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -94,6 +92,9 @@ def logged_rows(status: Status) -> int:
 
 def broken_sums(status: Status) -> list[str]:
     """Every accounting sum of the tree that does not hold, each with its node."""
+    # Here, because commands that only print sizes and times need not load the protocol.
+    from mainstem_sync import accounting
+
     return [
         f"{each.get('node')}: {problem}"
         for each, _ in walk(status)

@@ -1,4 +1,4 @@
-"""The options that several commands share, and the connection they describe."""
+"""The options that several commands share, and the client that they describe."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ ConfigFile = Annotated[
 ]
 
 
-def connection(url: str, token_file: Path | None) -> Client:
-    """A client for the node at ``url``. Raises CredentialError for an unreadable token file."""
+def client_for(url: str, token_file: Path | None) -> Client:
+    """A client for the node at ``url``. Raises CredentialError, BadRequestError."""
     from mainstem_node.client import connect
+
+    return connect(url, None if token_file is None else read_credential(token_file))
+
+
+def read_credential(path: Path) -> str:
+    """The one line of a token file. Raises CredentialError."""
     from mainstem_node.errors import CredentialError
 
-    token = None
-    if token_file is not None:
-        try:
-            token = token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise CredentialError(
-                f"the token file {token_file}: {error.strerror}",
-                hint="give --token-file, or set MAINSTEM_TOKEN_FILE",
-            ) from None
-        if not token:
-            raise CredentialError(
-                f"the token file {token_file} is empty", hint="ask for a new token"
-            )
-    return connect(url, token=token)
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialError(
+            f"token file {path} cannot be read ({getattr(error, 'strerror', None) or error})",
+            hint="check --token-file or MAINSTEM_TOKEN_FILE",
+        ) from None
+    if not token or any(character.isspace() for character in token):
+        raise CredentialError(f"token file {path} holds no token", hint="it is one line")
+    return token

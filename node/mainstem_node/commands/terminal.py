@@ -6,6 +6,7 @@ rich is imported only by what draws, so that ``--help`` and ``--json`` stay fast
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -70,3 +71,10 @@ def shown(cell: object) -> str:
     if isinstance(cell, float):
         return f"{cell:,.6g}"
     return str(cell)
+
+
+def moment(time_ms: int | None) -> str:
+    """A time for people, in UTC."""
+    if time_ms is None:
+        return ""
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,107 @@
+"""``mainstem status``: the tree below a node, and whether the sums hold."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mainstem_node.commands.arguments import DEFAULT_URL, Json, TokenFile, Url, client_for
+from mainstem_node.commands.terminal import FAILED, WIDE, note, result_json
+
+if TYPE_CHECKING:
+    from mainstem_node.client import Client
+
+WATCH_S = 1.0
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show state, lag, pending rows and completeness; ends with 1 when a sum does not hold."""
+    from mainstem_node.overview import broken_sums
+
+    client = client_for(url, token_file)
+    if watch and not as_json:
+        follow(client)
+        return
+    found = client.federation()
+    problems = broken_sums(found)
+    if as_json:
+        result_json({**found, "problems": problems})
+    else:
+        show(found)
+    for problem in problems:
+        note(f"a sum does not hold: {problem}")
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+def show(found: dict[str, Any]) -> None:
+    """The tree, and every table that is not complete."""
+    from rich.console import Console
+
+    from mainstem_node.overview import flatten, tree_table
+
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    console.print(tree_table(flatten(found), found["now"]))
+    for line in incomplete(found):
+        console.print(line, markup=False)
+
+
+def incomplete(found: dict[str, Any]) -> list[str]:
+    """One line for each table with holes or losses."""
+    from mainstem_node.overview import through
+
+    lines = []
+    for entry in found["completeness"]:
+        if entry["holes"] or entry["lost"]:
+            spans = ", ".join(
+                f"{through(a, found['now'])} to {through(b, found['now'])}"
+                for a, b in entry["holes"][:3]
+            )
+            more = f" and {len(entry['holes']) - 3} more" if len(entry["holes"]) > 3 else ""
+            lost = sum(each["rows"] for each in entry["lost"])
+            lines.append(
+                f"{entry['table']} of {entry['node']}: "
+                + (f"not proven {spans}{more}" if entry["holes"] else "")
+                + (f" {lost:,} rows set aside" if lost else "")
+            )
+    return lines
+
+
+def follow(client: Client) -> None:
+    """Draws the tree anew every second; rows/s from one look to the next."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from mainstem_node.errors import UnavailableError
+    from mainstem_node.overview import broken_sums, flatten, logged_rows, tree_table, walk
+
+    before: dict[str, int] = {}
+    last = time.monotonic()
+    with Live(auto_refresh=False) as live:
+        while True:
+            try:
+                found = client.federation()
+            except UnavailableError as error:
+                live.update(Text(str(error), style="red"), refresh=True)
+                time.sleep(WATCH_S)
+                continue
+            now = time.monotonic()
+            counts = {str(each["node"]): logged_rows(each) for each, _ in walk(found)}
+            rates = {
+                name: max(0.0, (count - before.get(name, count)) / (now - last))
+                for name, count in counts.items()
+            }
+            before, last = counts, now
+            problems = [Text(f"a sum does not hold: {p}", style="red") for p in broken_sums(found)]
+            table = tree_table(flatten(found), found["now"], rates)
+            live.update(Group(table, *problems), refresh=True)
+            time.sleep(WATCH_S)

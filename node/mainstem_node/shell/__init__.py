@@ -1,0 +1,3 @@
+"""SQL from a terminal: where statements go, how answers look, and the interactive shell."""
+
+from __future__ import annotations
