@@ -21,7 +21,6 @@ def run(
 ) -> None:
     """Run one node in the foreground until Ctrl-C or SIGTERM."""
     from mainstem_node.config import load_topology
-    from mainstem_node.node import run_node
 
     topology = load_topology(config, directory)
     names = [each.id for each in topology.nodes]
@@ -30,4 +29,7 @@ def run(
     chosen = node or names[0]
     if chosen not in names:
         fail(f"{config} has no node {chosen!r}", f"it has {', '.join(names)}", USAGE)
+    # The whole node is imported only when there is one to run.
+    from mainstem_node.node import run_node
+
     raise typer.Exit(run_node(topology, chosen, until_stdin_ends=until_stdin_ends))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mainstem_node.client import Answer, Client
+from mainstem_node.plain import plain_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +97,17 @@ class EmbeddedSource(Source):
         return str(self._directory)
 
     def ask(self, statement: str, *, readable_times: bool) -> Answer:
-        raise NotImplementedError
+        started = time.perf_counter()
+        found = self._run(statement)
+        rows = found.rows("rfc3339" if readable_times else "integer")
+        return Answer(
+            found.columns,
+            [[plain_value(value) for value in row] for row in rows],
+            found.rows_affected,
+            (time.perf_counter() - started) * 1000,
+            found.warnings,
+            found.completeness,
+        )
 
     def arrow(self, statement: str) -> pa.Table:
         found: Any = self._run(statement).arrow()

@@ -1,0 +1,247 @@
+"""Commands that ask a node, against a node that answers from a script."""
+
+from __future__ import annotations
+
+import copy
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mainstem_node import cli
+
+NOW = 1_792_540_860_000
+
+
+class Script:
+    """Answers by (method, path without query); keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.asked: list[tuple[str, str, Any, str | None]] = []
+        self.url = ""
+
+
+@pytest.fixture
+def node() -> Iterator[Script]:
+    script = Script()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            size = int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(size)) if size else None
+            script.asked.append((self.command, self.path, body, self.headers.get("Authorization")))
+            status, content = script.answers.get(
+                (self.command, self.path.partition("?")[0]),
+                (404, {"error": {"code": "NOT_FOUND", "message": "nothing there", "hint": "look"}}),
+            )
+            data = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_DELETE = answer
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    script.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield script
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def invoke(node: Script, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        cli.app, list(arguments), env={"MAINSTEM_URL": node.url, "MAINSTEM_TOKEN_FILE": None}
+    )
+
+
+SUMS = {"intake": {"received": 2, "accepted": 2, "filtered": 0, "quarantined": 0, "refused": 0}}
+STATUS = {
+    "node": "group", "tier": "group", "path": "root", "state": "live", "now": NOW, "lag_ms": 0,
+    "delivery": None, "accounting": {}, "clock_offset_ms": None, "config_rev": 0,
+    "completeness": [
+        {"node": "edge", "table": "t", "state": "incomplete", "complete_through": NOW - 60_000,
+         "holes": [[NOW - 50_000, NOW - 40_000]], "lost": []},
+    ],
+    "children": [
+        {"node": "edge", "tier": "edge", "state": "lagging", "lag_ms": 12_000,
+         "delivery": {"acked_lsn": 5, "applied_lsn": 5, "head_lsn": 9, "pending_rows": 42,
+                      "pending_bytes": 4200, "oldest_pending_ms": 11_000},
+         "accounting": {"t": SUMS}, "completeness": [], "children": []},
+    ],
+}  # fmt: skip
+
+
+def test_status_shows_the_tree(node: Script) -> None:
+    node.answers["GET", "/api/v1/federation"] = 200, STATUS
+    answer = invoke(node, "status")
+    assert answer.exit_code == 0, answer.stderr
+    assert "  edge" in answer.stdout
+    assert "lagging" in answer.stdout
+    assert "42" in answer.stdout
+    assert "t of edge: not proven" in answer.stdout
+
+
+def test_status_names_the_sum_that_does_not_hold(node: Script) -> None:
+    broken: Any = copy.deepcopy(STATUS)
+    broken["children"][0]["accounting"]["t"]["intake"]["received"] = 3
+    node.answers["GET", "/api/v1/federation"] = 200, broken
+    answer = invoke(node, "status", "--json")
+    assert answer.exit_code == 1
+    assert "edge: t: intake: received 3" in answer.stderr
+    assert json.loads(answer.stdout)["problems"]
+
+
+def test_an_error_of_the_node_is_passed_on(node: Script) -> None:
+    from mainstem_node.errors import MissingError
+
+    answer = invoke(node, "status")
+    assert isinstance(answer.exception, MissingError)
+    assert str(answer.exception) == "nothing there; look"
+
+
+def test_the_token_is_sent(node: Script, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("secret-of-many-characters\n")
+    node.answers["GET", "/api/v1/federation"] = 200, STATUS
+    assert invoke(node, "status", "--token-file", str(file)).exit_code == 0
+    assert node.asked[0][3] == "Bearer secret-of-many-characters"
+
+
+def test_node_add_prints_the_token_alone(node: Script) -> None:
+    node.answers["POST", "/api/v1/nodes"] = (
+        201, {"id": "e", "join_token": "msj_x", "expires": NOW, "paths": ["root.e"]},
+    )  # fmt: skip
+    answer = invoke(node, "node", "add", "e", "--path", "root.e", "--path", "root.f")
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout == "msj_x\n"
+    assert "mainstem join" in answer.stderr
+    assert node.asked[0][2] == {"id": "e", "paths": ["root.e", "root.f"]}
+
+
+def test_node_list_and_revoke(node: Script) -> None:
+    entry = {"id": "e", "state": "enrolled", "paths": ["root.e"], "uuid": "ab", "created": NOW}
+    node.answers["GET", "/api/v1/nodes"] = 200, {"nodes": [entry]}
+    node.answers["DELETE", "/api/v1/nodes/e"] = 200, entry
+    assert "enrolled" in invoke(node, "node", "list").stdout
+    assert json.loads(invoke(node, "node", "list", "--json").stdout) == {"nodes": [entry]}
+    assert invoke(node, "node", "revoke", "e").stdout == "e is revoked\n"
+
+
+def test_tokens(node: Script) -> None:
+    entry = {"id": "12", "name": "ann", "role": "read", "created": NOW, "expires": None}
+    node.answers["POST", "/api/v1/tokens"] = 201, {**entry, "token": "mst_x"}
+    node.answers["GET", "/api/v1/tokens"] = 200, {"tokens": [entry]}
+    node.answers["DELETE", "/api/v1/tokens/12"] = 200, entry
+    made = invoke(node, "token", "create", "ann", "--expires", "90d")
+    assert made.stdout == "mst_x\n"
+    assert node.asked[0][2] == {"name": "ann", "role": "read", "expires": "90d"}
+    assert "never" in invoke(node, "token", "list").stdout
+    assert "12 (ann) is revoked" in invoke(node, "token", "revoke", "12").stdout
+
+
+def test_quarantine(node: Script) -> None:
+    item = {"id": "1", "node": "e", "table": "t", "device": "root.e.d", "time": NOW,
+            "measurement": "m", "reason": "range", "value": "x" * 200, "at": NOW}  # fmt: skip
+    node.answers["GET", "/api/v1/quarantine"] = 200, {"items": [item], "bytes": 1234}
+    answer = invoke(node, "quarantine", "list", "--limit", "5", "--node", "e")
+    assert "range" in answer.stdout
+    assert "..." in answer.stdout
+    assert node.asked[0][1] == "/api/v1/quarantine?limit=5&node=e"
+    assert json.loads(invoke(node, "quarantine", "list", "--json").stdout)["bytes"] == 1234
+
+
+def test_verify(node: Script) -> None:
+    whole = {"from": 0, "to": NOW, "judged": 3, "verified": 3, "slices": []}
+    node.answers["GET", "/api/v1/verify"] = 200, whole
+    assert invoke(node, "verify").stdout == "3 of 3 due slices are verified\n"
+    piece = {"node": "e", "table": "t", "from": 0, "to": 60_000, "state": "PENDING", "count": 4,
+             "reason": "records are to come"}  # fmt: skip
+    node.answers["GET", "/api/v1/verify"] = 200, {**whole, "verified": 2, "slices": [piece]}
+    answer = invoke(node, "verify", "--from", "0", "--wait", "0.01")
+    assert answer.exit_code == 1
+    assert "PENDING" in answer.stdout
+
+
+ANSWER = {
+    "columns": [{"name": "time", "type": "TIMESTAMP", "unit": "ms", "zone": "UTC"},
+                {"name": "v", "type": "DOUBLE", "unit": "degC", "zone": None}],
+    "rows": [[NOW, 0.1], [NOW + 1, None], [NOW + 2, "NaN"]],
+    "row_count": 3, "elapsed_ms": 1.5, "rows_affected": None, "warnings": ["look"],
+    "completeness": [{"node": "e", "table": "t", "state": "incomplete", "holes": [[1, 2]]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("output_format", "expected"),
+    [
+        ("csv", f"time,v\n{NOW},0.1\n{NOW + 1},\n{NOW + 2},NaN\n"),
+        ("table", "v [degC]"),
+        ("json", '"row_count": 3'),
+    ],
+)
+def test_sql_formats(node: Script, output_format: str, expected: str) -> None:
+    node.answers["POST", "/api/v1/sql"] = 200, ANSWER
+    answer = invoke(node, "sql", "--format", output_format, "--database", "root.x", "SELECT 1")
+    assert answer.exit_code == 0, answer.stderr
+    assert expected in answer.stdout
+    assert "warning: look" in answer.stderr
+    assert "t of e: incomplete, 1 hole" in answer.stderr
+    body = node.asked[0][2]
+    assert body["database"] == "root.x"
+    assert body["time_format"] == ("rfc3339" if output_format == "table" else "integer")
+
+
+def test_sql_reads_a_statement_from_standard_input(node: Script) -> None:
+    node.answers["POST", "/api/v1/sql"] = 200, {**ANSWER, "columns": [], "rows": [],
+                                               "rows_affected": 2}  # fmt: skip
+    answer = CliRunner().invoke(
+        cli.app, ["sql"], input="INSERT ...", env={"MAINSTEM_URL": node.url}
+    )
+    assert answer.stdout == "2 rows written\n"
+    assert node.asked[0][2]["sql"] == "INSERT ..."
+
+
+def test_sql_writes_a_file(node: Script, tmp_path: Path) -> None:
+    node.answers["POST", "/api/v1/sql"] = 200, ANSWER
+    file = tmp_path / "out.csv"
+    answer = invoke(node, "sql", "--format", "csv", "--output", str(file), "SELECT 1")
+    assert answer.stdout == ""
+    assert file.read_text().startswith("time,v\n")
+
+
+def test_join_puts_the_credential_where_the_topology_wants_it(node: Script, tmp_path: Path) -> None:
+    node.answers["POST", "/api/v1/nodes/join"] = (
+        200, {"id": "e", "paths": ["root.e"], "token": "msl_" + "x" * 40, "parent": "g",
+              "federation": "f"},
+    )  # fmt: skip
+    file = tmp_path / "edge.yaml"
+    file.write_text(
+        "nodes:\n  - {id: e, tier: edge, listen: 127.0.0.1:1, data_dir: data, paths: [root.e],"
+        f" parent: {{node: g, url: '{node.url}', token_file: secrets/e}}}}\n"
+    )
+    token = tmp_path / "join.token"
+    token.write_text("msj_abc\n")
+    answer = invoke(node, "join", "-c", str(file), "--token-file", str(token))
+    assert answer.exit_code == 0, (answer.stderr, answer.exception)
+    assert answer.stdout == "e is enrolled at g for root.e\n"
+    credential = tmp_path / "secrets" / "e"
+    assert credential.read_text().strip() == "msl_" + "x" * 40
+    assert credential.stat().st_mode & 0o077 == 0
+    sent = node.asked[0][2]
+    identity = json.loads((tmp_path / "data" / "identity.json").read_text())
+    assert sent == {"token": "msj_abc", "uuid": identity["node_uuid"]}
