@@ -54,7 +54,7 @@ def node() -> Iterator[Script]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     script.url = f"http://127.0.0.1:{server.server_address[1]}"
     yield script
