@@ -6,7 +6,7 @@ Both peers' spellings lead to the same statement: CREATE STABLE ... TAGS and CRE
 
 from __future__ import annotations
 
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from mainstem_engine.errors import SqlSyntaxError, SqlUnsupportedError
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
@@ -48,14 +48,14 @@ _SHOW_HINTS = {
 }
 
 REFUSED = {
-    "ALTER": "create a new template; columns cannot be added by SQL yet",
-    "DELETE": "rows cannot be deleted by SQL yet; KEEP of the database bounds their age",
-    "DROP": "nothing can be dropped by SQL yet",
+    "ALTER": "create a new template; columns cannot be added by SQL",
+    "DELETE": "rows cannot be deleted by SQL; KEEP of the database bounds their age",
+    "DROP": "nothing can be dropped by SQL",
     "UNSET": "a template stays where it is set",
     "DEACTIVATE": "a device keeps its template",
     "UPDATE": "INSERT the same time again: rows merge per measurement",
     "MERGE": "INSERT the same time again: rows merge per measurement",
-    "TRUNCATE": "rows cannot be deleted by SQL yet",
+    "TRUNCATE": "rows cannot be deleted by SQL",
     "COPY": "SQL cannot touch files; use `mainstem export` or `mainstem import`",
     "EXPORT": "SQL cannot touch files; use `mainstem export`",
     "IMPORT": "SQL cannot touch files; use `mainstem import`",

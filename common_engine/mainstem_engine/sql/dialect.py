@@ -22,11 +22,11 @@ from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.duckdb import DuckDBParser
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from mainstem_engine.errors import SqlLimitError, SqlSyntaxError, SqlUnsupportedError
 from mainstem_engine.sql.definition_grammar import REFUSED, DefinitionGrammar
-from mainstem_engine.sql.statements import Explain, Name, Query, Statement
+from mainstem_engine.sql.statements import Explain, Query, Statement
 from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
 
 STATEMENT_CHARS_MAX = 16 << 20
@@ -41,7 +41,7 @@ TEXT = "mainstem_text"
 DURATION_NS = "mainstem_ns"
 """Meta entry of an interval literal such as ``1d``: its fixed length."""
 LAST = "mainstem_last"
-"""Meta entry of a SELECT: True for ``SELECT LAST a, b FROM ...``."""
+"""Meta entry of the first projection of ``SELECT LAST a, b FROM ...``."""
 
 _WINDOW_HINT = "group by date_trunc('minute', time) or time_bucket(INTERVAL '1 minute', time)"
 _FILL_HINT = "fill gaps in the program that reads the result"
@@ -85,7 +85,7 @@ def parse(sql: str) -> list[Statement]:
     dialect = Mainstem()
     try:
         tokens = dialect.tokenize(sql)
-        parser = cast(MainstemParser, dialect.parser(max_nodes=TREE_NODES_MAX))
+        parser = cast("MainstemParser", dialect.parser(max_nodes=TREE_NODES_MAX))
         trees = parser.parse(tokens, sql)
     except ParseError as error:
         raise _syntax_error(error) from None
@@ -103,7 +103,7 @@ def parse(sql: str) -> list[Statement]:
 
 def _statement(tree: exp.Expr) -> Statement:
     if isinstance(tree, OwnStatement):
-        return cast(Statement, tree.args["statement"])
+        return cast("Statement", tree.args["statement"])
     while isinstance(tree, exp.Subquery) and tree.is_wrapper:
         tree = tree.this
     if isinstance(tree, exp.Query):
@@ -208,10 +208,9 @@ class MainstemParser(DefinitionGrammar):
 
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
         # LAST s1, s2 FROM: the list follows directly, where LAST(s1) has parentheses.
-        self._is_last = self._match_text_seq("LAST", advance=False) and (
+        is_last = self._match_text_seq("LAST", advance=False) and (
             self._next.token_type in (TokenType.STAR, TokenType.VAR, TokenType.IDENTIFIER)
         )
-        is_last = self._is_last
         if is_last:
             self._advance()
         projections = self._parse_csv(self._parse_projection)
@@ -235,13 +234,12 @@ class MainstemParser(DefinitionGrammar):
         wildcard: bool = False,
         fast: bool = False,
     ) -> exp.Table | exp.Dot | None:
-        scanned = None if schema or is_db_reference else self.scan_name()
+        token = self._curr
+        may_name = token and token.token_type in self.ID_VAR_TOKENS | {TokenType.IDENTIFIER}
+        scanned = self.scan_name() if may_name and not schema and not is_db_reference else None
         if scanned is None or self._is_call(scanned[1]):
             return super()._parse_table_parts(schema, is_db_reference, wildcard, fast)
         name, end = scanned
-        if name.wildcards and 0 in name.wildcards:
-            self.expected("a table")
-        token = self._curr
         self.skip_to(end)
         table = exp.Table(this=exp.to_identifier(str(name), quoted=True))
         table.meta[NAME] = name
@@ -249,8 +247,7 @@ class MainstemParser(DefinitionGrammar):
         return table
 
     def _is_call(self, end: int) -> bool:
-        rest = self.sql[end:].lstrip()
-        return rest.startswith("(")
+        return re.compile(r"\s*\(").match(self.sql, end) is not None
 
     def _parse_table_alias(
         self, alias_tokens: Collection[TokenType] | None = None
@@ -321,7 +318,19 @@ class Mainstem(DuckDB):
 
     class Tokenizer(DuckDB.Tokenizer):
         IDENTIFIERS = ['"', "`"]  # noqa: RUF012 -- sqlglot's own declaration
+        # Names of types mean the same in CAST as in CREATE; DuckDB's INT8 would have eight bytes.
+        KEYWORDS = {  # noqa: RUF012
+            **DuckDB.Tokenizer.KEYWORDS,
+            "INT8": TokenType.TINYINT,
+            "INT16": TokenType.SMALLINT,
+            "INT32": TokenType.INT,
+            "INT64": TokenType.BIGINT,
+            "UINT8": TokenType.UTINYINT,
+            "UINT16": TokenType.USMALLINT,
+            "UINT32": TokenType.UINT,
+            "UINT64": TokenType.UBIGINT,
+        }
         # sqlglot takes the rest of these statements as one string; here every word is looked at.
-        COMMANDS: Any = frozenset()
+        COMMANDS = set()  # noqa: RUF012
 
     Parser = MainstemParser

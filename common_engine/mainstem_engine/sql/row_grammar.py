@@ -12,7 +12,7 @@ import re
 from typing import NoReturn
 
 from sqlglot.parsers.duckdb import DuckDBParser
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.sql.statements import (
@@ -181,10 +181,10 @@ class RowGrammar(DuckDBParser):
         token = self._curr
         if token and token.token_type == TokenType.NUMBER:
             return self._number(token, sign)
-        if token and token.text.upper() in _SPECIAL_FLOATS:
-            self._advance()
-            return sign * _SPECIAL_FLOATS[token.text.upper()]
-        self.expected("a number")
+        if not token or token.text.upper() not in _SPECIAL_FLOATS:
+            self.expected("a number")
+        self._advance()
+        return sign * _SPECIAL_FLOATS[token.text.upper()]
 
     def _time_or_number(self, token: Token, sign: int) -> Literal:
         # A time may stand without quotes, as in IoTDB: 2023-02-01T11:47:00.000+08:00

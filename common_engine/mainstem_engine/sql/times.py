@@ -56,7 +56,7 @@ TIME_PATTERN = re.compile(
 
 
 def parse_duration_ns(text: str, *, bare_unit: str | None = None) -> int:
-    """Nanoseconds of ``90s`` or ``15m``; a bare number is in ``bare_unit``. Raises SqlSyntaxError."""
+    """Nanoseconds of ``90s``; a bare number is in ``bare_unit``. Raises SqlSyntaxError."""
     match = _DURATION.fullmatch(text)
     unit = (match.group(2).lower() or bare_unit) if match is not None else None
     if match is None or unit is None or unit not in UNIT_NS:

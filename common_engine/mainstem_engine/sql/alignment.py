@@ -1,0 +1,177 @@
+"""The shape of a SELECT from a path: time comes first, several devices stand side by side.
+
+1. From one device: ``time`` is put before the items, unless one of them is the time, a ``*`` or an
+   aggregate, or the query groups.
+2. From a pattern: one row per time with a column ``<path>.<item>`` per device and item; aggregates
+   give one row. A query that asks for ``device``, ``tbname`` or a tag, or that groups, keeps one
+   row per device and time: it is standard SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlglot import exp
+
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.errors import SqlLimitError
+from mainstem_engine.sql.relations import DEVICE, TIME, Member, Relation
+
+COLUMNS_MAX = 1_000
+"""Columns of a result with devices side by side; nobody reads more, and planning would slow."""
+
+_NAMED_AGGREGATES = frozenset(
+    {"arg_max_null", "arg_min_null", "product", "fsum", "favg", "mad", "entropy", "histogram"}
+)
+"""Aggregates that sqlglot does not know as such."""
+
+
+def shape_path_query(
+    select: exp.Select, relation: Relation, catalog: Catalog, warnings: list[str]
+) -> None:
+    """Shapes the only SELECT of a statement, which reads one path. Raises SqlLimitError."""
+    is_grouped = bool(select.args.get("group") or select.args.get("distinct"))
+    has_aggregates = any(_is_aggregate(node) for node in _item_nodes(select))
+    if relation.name.is_pattern and not is_grouped and not _names_devices(select, relation):
+        if any(isinstance(node, exp.Window | exp.Query) for node in _item_nodes(select)):
+            warnings.append("window functions are not aligned by time; `device` tells rows apart")
+            select.expressions.insert(0, _column(DEVICE))
+        else:
+            _align(select, relation, catalog, has_aggregates=has_aggregates)
+            return
+    if not is_grouped and not has_aggregates and not _shows_time(select, relation):
+        select.set("expressions", [_column(TIME), *select.expressions])
+
+
+def _item_nodes(select: exp.Select) -> Iterator[exp.Expr]:
+    for projection in select.expressions:
+        yield from projection.walk()
+
+
+def _is_aggregate(node: exp.Expr) -> bool:
+    is_known = isinstance(node, exp.AggFunc) or (
+        isinstance(node, exp.Anonymous) and node.name.lower() in _NAMED_AGGREGATES
+    )
+    if not is_known:
+        return False
+    parent = node.parent
+    while isinstance(parent, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):
+        parent = parent.parent
+    return not isinstance(parent, exp.Window)
+
+
+def _shows_time(select: exp.Select, relation: Relation) -> bool:
+    for projection in select.expressions:
+        node = projection.unalias()
+        if isinstance(node, exp.Star | exp.Columns) or isinstance(node.this, exp.Star):
+            return True
+        if isinstance(node, exp.Column):
+            column = relation.columns.get(node.name.casefold())
+            if column is not None and TIME in (column.name, column.source):
+                return True
+    return False
+
+
+def _names_devices(select: exp.Select, relation: Relation) -> bool:
+    """True when an item is of the device: ``device``, ``tbname`` or a tag."""
+    for node in _item_nodes(select):
+        column = (
+            relation.columns.get(node.name.casefold()) if isinstance(node, exp.Column) else None
+        )
+        if column is not None and column.kind in ("DEVICE", "TBNAME", "TAG"):
+            return True
+    return False
+
+
+# Several devices
+
+
+def _align(
+    select: exp.Select, relation: Relation, catalog: Catalog, *, has_aggregates: bool
+) -> None:
+    devices = [
+        (path, member)
+        for member in relation.members
+        if member.devices is not None
+        for path in catalog.devices.paths(member.devices.tolist())
+    ]
+    devices.sort(key=lambda pair: pair[0])
+    items = _items(select, relation)
+    columns: list[exp.Expr] = []
+    for path, member in devices:
+        for item in items:
+            if not _has_columns(item, relation, member):
+                continue
+            name = exp.to_identifier(f"{path}.{item.alias_or_name}", quoted=True)
+            columns.append(
+                exp.alias_(_of_device(item.unalias().copy(), path, has_aggregates), name)
+            )
+            if len(columns) > COLUMNS_MAX:
+                raise SqlLimitError(
+                    f"{len(devices)} devices side by side make more than {COLUMNS_MAX} columns",
+                    hint="select `device` too, or select from the template",
+                )
+    if has_aggregates:
+        select.set("expressions", columns)
+        return
+    select.set("expressions", [_column(TIME), *columns])
+    select.set("group", exp.Group(expressions=[_column(TIME)]))
+    if select.args.get("order") is None:
+        ordered = exp.Ordered(this=_column(TIME), nulls_first=False)
+        select.set("order", exp.Order(expressions=[ordered]))
+
+
+def _items(select: exp.Select, relation: Relation) -> list[exp.Expr]:
+    """What is shown of each device: ``*`` is every measurement; the time is shown once."""
+    items: list[exp.Expr] = []
+    for projection in select.expressions:
+        if isinstance(projection, exp.Star):
+            left_out = {c.name.casefold() for c in projection.args.get("except_") or ()}
+            items += [
+                _column(column.name)
+                for key, column in relation.columns.items()
+                if column.kind == "MEASUREMENT" and key not in left_out
+            ]
+            continue
+        node = projection.unalias()
+        column = (
+            relation.columns.get(node.name.casefold()) if isinstance(node, exp.Column) else None
+        )
+        if column is None or TIME not in (column.name, column.source):
+            items.append(projection)
+    return items
+
+
+def _has_columns(item: exp.Expr, relation: Relation, member: Member) -> bool:
+    names: Sequence[str] = [column.name.casefold() for column in item.find_all(exp.Column)]
+    return all(name in member.columns or name not in relation.columns for name in names)
+
+
+def _of_device(item: exp.Expr, path: str, has_aggregates: bool) -> exp.Expr:
+    """The item over the rows of one device only."""
+    if not has_aggregates:
+        return _filter(exp.AnyValue(this=item), path)
+    holder = exp.paren(item, copy=False)
+    for node in list(holder.find_all(exp.AggFunc, exp.Anonymous)):
+        if not _is_aggregate(node):
+            continue
+        parent = node.parent
+        if isinstance(parent, exp.Filter):
+            where = parent.expression
+            where.set("this", exp.and_(where.this, _is_device(path)))
+        else:
+            node.replace(_filter(node.copy(), path))
+    found: exp.Expr = holder.this
+    return found
+
+
+def _filter(node: exp.Expr, path: str) -> exp.Expr:
+    return exp.Filter(this=node, expression=exp.Where(this=_is_device(path)))
+
+
+def _is_device(path: str) -> exp.Expr:
+    return exp.EQ(this=_column(DEVICE), expression=exp.Literal.string(path))
+
+
+def _column(name: str) -> exp.Column:
+    return exp.column(exp.to_identifier(name, quoted=True))

@@ -1,0 +1,163 @@
+"""Where a plan runs: in this process, or in a pool of worker processes.
+
+InProcessExecutor is for one's own program: a statement that exhausts memory takes it along.
+WorkerExecutor is for a node, whose statements come from others:
+
+1. At most ``pool_size`` workers, started at the first statement, each running one at a time.
+2. A statement waits for a worker, but at most ``queue_size`` do; more are refused at once.
+3. One thread streams the scans to the worker while the caller reads the result, so that neither
+   side can block the other and nothing is held whole here but the result, which is bounded.
+4. A statement that outlives its time is ended with its worker; the next one starts a new worker.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mainstem_engine.errors import ClosedError, OverloadedError, SqlTimeoutError
+from mainstem_engine.sql.sandbox import Program, Sandbox, SqlLimits
+from mainstem_engine.sql.worker_process import OpenInput, WorkerProcess, timed_out
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Executor(Protocol):
+    """Runs programs; any thread may call it."""
+
+    @property
+    def limits(self) -> SqlLimits: ...
+
+    def execute(self, program: Program, open_input: OpenInput) -> pa.Table:
+        """The whole result. Raises SqlError and its kinds, OverloadedError, ClosedError, and what
+        reading the inputs raises."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class InProcessExecutor:
+    """Runs programs in this process."""
+
+    def __init__(self, limits: SqlLimits | None = None) -> None:
+        self.limits = limits or SqlLimits()
+        self._sandbox = Sandbox(self.limits)
+
+    def execute(self, program: Program, open_input: OpenInput) -> pa.Table:
+        import pyarrow as pa
+
+        timers: list[threading.Timer] = []
+
+        def on_start(interrupt: Callable[[], None]) -> None:
+            timer = threading.Timer(program.limits.timeout_s, interrupt)
+            timer.daemon = True
+            timers.append(timer)
+            timer.start()
+
+        try:
+            steps = list(self._sandbox.run(program, open_input, on_start))
+        except SqlTimeoutError:
+            raise timed_out(program) from None
+        finally:
+            for timer in timers:
+                timer.cancel()
+        return pa.Table.from_batches(steps[1:], steps[0])
+
+    def close(self) -> None:
+        self._sandbox.close()
+
+
+class WorkerExecutor:
+    """Runs programs in worker processes."""
+
+    def __init__(
+        self, limits: SqlLimits | None = None, *, pool_size: int = 2, queue_size: int = 32
+    ) -> None:
+        self.limits = limits or SqlLimits()
+        self._pool_size = pool_size
+        self._queue_size = queue_size
+        self._changed = threading.Condition()
+        self._idle: list[WorkerProcess] = []
+        self._busy: set[WorkerProcess] = set()
+        self._starting = 0
+        self._waiting = 0
+        self._closed = False
+        self._directory: Path | None = None
+
+    def execute(self, program: Program, open_input: OpenInput) -> pa.Table:
+        deadline = time.monotonic() + program.limits.timeout_s
+        worker = self._acquire(program, deadline)
+        try:
+            return worker.run(program, open_input, deadline)
+        finally:
+            self._release(worker)
+
+    def _acquire(self, program: Program, deadline: float) -> WorkerProcess:
+        with self._changed:
+            if self._is_full() and self._waiting >= self._queue_size:
+                raise OverloadedError(f"{self._waiting} statements are waiting for a worker")
+            self._waiting += 1
+            try:
+                while self._is_full() and not self._closed:
+                    if not self._changed.wait(deadline - time.monotonic()):
+                        raise OverloadedError("no worker became free in the statement's time")
+            finally:
+                self._waiting -= 1
+            if self._closed:
+                raise ClosedError("the executor is closed")
+            if self._idle:
+                worker = self._idle.pop()
+                self._busy.add(worker)
+                return worker
+            self._starting += 1
+        return self._start()
+
+    def _is_full(self) -> bool:
+        return not self._idle and len(self._busy) + self._starting >= self._pool_size
+
+    def _start(self) -> WorkerProcess:
+        worker: WorkerProcess | None = None
+        try:
+            worker = WorkerProcess(self._working_directory(), self.limits)
+            return worker
+        finally:
+            with self._changed:
+                self._starting -= 1
+                if worker is not None:
+                    self._busy.add(worker)
+                else:
+                    self._changed.notify()
+
+    def _working_directory(self) -> Path:
+        with self._changed:
+            if self._directory is None:
+                self._directory = Path(tempfile.mkdtemp(prefix="mainstem-sql-"))
+            return self._directory
+
+    def _release(self, worker: WorkerProcess) -> None:
+        with self._changed:
+            self._busy.discard(worker)
+            is_kept = worker.is_usable and not self._closed
+            if is_kept:
+                self._idle.append(worker)
+            self._changed.notify()
+        if not is_kept:
+            worker.stop()
+
+    def close(self) -> None:
+        """Ends every worker; statements that run fail."""
+        with self._changed:
+            self._closed = True
+            workers = [*self._idle, *self._busy]
+            self._idle.clear()
+            self._changed.notify_all()
+        for worker in workers:
+            worker.stop()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)

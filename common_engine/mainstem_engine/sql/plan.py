@@ -1,0 +1,86 @@
+"""A plan: what a statement scans, what runs over the scans, and how its result is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.model import DeviceIds
+from mainstem_engine.sql.times import format_time
+
+
+@dataclass(frozen=True, slots=True)
+class TableInput:
+    """One scan that the statement reads. ``devices`` None: all; times in ns, end exclusive."""
+
+    name: str
+    table: str
+    devices: DeviceIds | None
+    start_ns: int
+    end_ns: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A statement ready to run. ``units`` by casefolded name of the result's column.
+
+    ``is_single_pass``: the one input is read once, so that it may be streamed.
+    """
+
+    sql: str
+    params: tuple[Any, ...]
+    inputs: tuple[TableInput, ...]
+    is_single_pass: bool
+    precision_ns: int
+    zone: dt.tzinfo
+    time_zone: str
+    units: dict[str, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """Names of the templates and rollups that are read."""
+        return frozenset(source.table for source in self.inputs)
+
+    @property
+    def range_ns(self) -> tuple[int | None, int | None]:
+        """The range of time that the scans cover together, None where it is open."""
+        starts = [source.start_ns for source in self.inputs]
+        ends = [source.end_ns for source in self.inputs]
+        start, end = min(starts, default=TIME_MIN_NS), max(ends, default=TIME_MAX_NS + 1)
+        return (
+            None if start <= TIME_MIN_NS else start,
+            None if end > TIME_MAX_NS else end,
+        )
+
+    def explain(self) -> list[str]:
+        """What would be read and run, line by line."""
+        lines = []
+        for source in self.inputs:
+            devices = "all" if source.devices is None else str(len(source.devices))
+            lines.append(f"scan {source.table} as {source.name}")
+            lines.append(f"  devices: {devices}")
+            lines.append(f"  time: {self._bound(source.start_ns)} to {self._bound(source.end_ns)}")
+            lines.append(f"  columns: {', '.join(source.columns)}")
+        lines.append(f"run {self.sql}")
+        return lines
+
+    def _bound(self, value_ns: int) -> str:
+        if TIME_MIN_NS < value_ns <= TIME_MAX_NS:
+            return format_time(value_ns, self.zone, 1)
+        return "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a statement depends on beside its text."""
+
+    database: str
+    time_zone: str
+    zone: dt.tzinfo
+    now_ns: int
+    params: Sequence[Any] = ()

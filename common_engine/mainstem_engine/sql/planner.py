@@ -1,0 +1,280 @@
+"""From a SELECT to a plan: what to scan, and what the executing database runs over the scans.
+
+1. The tree is checked (guard), and every table reference becomes a relation (relations). Names of
+   common table expressions come first.
+2. A path that is queried by itself gets its shape: time first, one row per time for several devices
+   (alignment). Functions of the peers are put into words that DuckDB has.
+3. The columns that a relation must deliver are those whose name stands anywhere in the statement,
+   all of them where a ``*`` or a whole row is used. A superset is never wrong.
+4. WHERE narrows the scans (pushdown); the filter itself stays.
+5. Constants that are compared with times become timestamps (time_expressions).
+6. Table nodes are replaced by sub-queries over generated relation names, and the tree is written as
+   DuckDB SQL. Text of the user never reaches DuckDB but through sqlglot's generator, and values of
+   parameters never but as parameters.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlglot import exp
+
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.errors import SqlError, SqlLimitError
+from mainstem_engine.sql.alignment import shape_path_query
+from mainstem_engine.sql.dialect import LAST, NAME
+from mainstem_engine.sql.guard import check_query
+from mainstem_engine.sql.last_query import last_query
+from mainstem_engine.sql.peer_functions import rewrite_peer_functions
+from mainstem_engine.sql.plan import Plan, Request, TableInput
+from mainstem_engine.sql.projection import (
+    choose_columns,
+    column_units,
+    rename_time_of_stars,
+    set_headings,
+)
+from mainstem_engine.sql.pushdown import PushDown
+from mainstem_engine.sql.relations import TIME, Member, Relation, find_relation
+from mainstem_engine.sql.scopes import Scopes, find_cte
+from mainstem_engine.sql.statements import Name
+from mainstem_engine.sql.time_expressions import Clock, TimeExpressions, datetime_ns
+from mainstem_engine.sql.times import NS_PER_MS, engine_zone, format_time
+
+RELATIONS_MAX = 64
+"""Tables that one statement may name. Each is scanned on its own."""
+
+
+class Planner:
+    """Plans statements over one catalog. ``narrows`` False reads everything (for tests)."""
+
+    def __init__(self, catalog: Catalog, *, narrows: bool = True) -> None:
+        self._catalog = catalog
+        self._narrows = narrows
+
+    def plan(self, tree: exp.Query, request: Request) -> Plan:
+        """Takes over ``tree``. Raises SqlError, SchemaError or NotFoundError."""
+        try:
+            return self._plan(tree, request)
+        except RecursionError:
+            raise SqlLimitError(
+                "the statement is nested too deeply", hint="split it with WITH clauses"
+            ) from None
+
+    def _plan(self, tree: exp.Query, request: Request) -> Plan:
+        check_query(tree)
+        tree = self._expand_last(tree, request)
+        nodes = self._tables(tree)
+        by_itself = _is_by_itself(tree, nodes)
+        relations = self._relations(nodes, request, by_itself=by_itself)
+        by_node = {id(node): relation for node, relation in zip(nodes, relations, strict=True)}
+        precision_ns = self._precision_ns(relations)
+        scopes = Scopes(by_node)
+        clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
+        times = TimeExpressions(scopes, clock)
+        set_headings(tree)
+        for select in tree.find_all(exp.Select):
+            sources = list(scopes.sources(select))
+            if len(sources) == 1 and sources[0].relation is not None:
+                rewrite_peer_functions(select)
+        warnings: list[str] = []
+        if self._narrows:
+            PushDown(self._catalog, scopes, times).narrow(tree)
+        if by_itself and relations and relations[0].is_path and isinstance(tree, exp.Select):
+            shape_path_query(tree, relations[0], self._catalog, warnings)
+        rename_time_of_stars(tree, scopes)
+        choose_columns(tree, scopes, relations)
+        units = column_units(tree, scopes)
+        times.rewrite(tree)
+        inputs = _Inputs()
+        for node, relation in zip(nodes, relations, strict=True):
+            inputs.replace(node, relation)
+        params = _renumber_parameters(tree, request, times)
+        selects = sum(1 for _ in tree.find_all(exp.Select)) - inputs.selects
+        return Plan(
+            sql=tree.sql(dialect="duckdb"),
+            params=params,
+            inputs=tuple(inputs.all),
+            is_single_pass=len(inputs.all) == 1 and len(relations) == 1 and selects == 1,
+            precision_ns=precision_ns,
+            zone=request.zone,
+            time_zone=engine_zone(request.time_zone),
+            units=units,
+            warnings=tuple(warnings),
+        )
+
+    def _expand_last(self, tree: exp.Query, request: Request) -> exp.Query:
+        """``SELECT LAST a, b FROM path`` becomes a query of its own."""
+        if not isinstance(tree, exp.Select) or not tree.expressions:
+            return tree
+        if not tree.expressions[0].meta.get(LAST):
+            return tree
+        node = tree.args["from_"].this if tree.args.get("from_") else None
+        if not isinstance(node, exp.Table) or tree.args.get("joins"):
+            raise SqlError("SELECT LAST reads one table", hint="SELECT LAST a, b FROM path")
+        relation = find_relation(
+            self._catalog, _name(node), request.database, node.name, by_itself=True
+        )
+        return last_query(tree, relation)
+
+    def _tables(self, tree: exp.Expr) -> list[exp.Table]:
+        """Every node that names a table of ours."""
+        found = [
+            node
+            for node in tree.find_all(exp.Table)
+            if isinstance(node.this, exp.Identifier) and not self._is_cte(node)
+        ]
+        if len(found) > RELATIONS_MAX:
+            raise SqlLimitError(
+                f"the statement names {len(found)} tables, more than {RELATIONS_MAX}",
+                hint="use a template or a pattern such as root.plant_a.**",
+            )
+        return found
+
+    def _is_cte(self, node: exp.Table) -> bool:
+        return len(_name(node).elements) == 1 and find_cte(node) is not None
+
+    def _relations(
+        self, nodes: list[exp.Table], request: Request, *, by_itself: bool
+    ) -> list[Relation]:
+        relations = []
+        for number, node in enumerate(nodes):
+            name = _name(node)
+            alias = node.alias or (f"t{number}" if name.is_pattern else name.elements[-1])
+            relation = find_relation(
+                self._catalog, name, request.database, alias, by_itself=by_itself
+            )
+            relation.is_sampled = node.args.get("sample") is not None
+            relations.append(relation)
+        return relations
+
+    def _precision_ns(self, relations: Iterable[Relation]) -> int:
+        """The finest of all tables: one statement has one precision."""
+        found = [self._member_precision(m) for r in relations for m in r.members]
+        return min(found, default=NS_PER_MS)
+
+    def _member_precision(self, member: Member) -> int:
+        if member.devices is None or len(member.devices) == 0:
+            return self._catalog.precision_ns(member.table.name)
+        databases = self._catalog.devices.database_indexes(member.devices)
+        return min(self._catalog.databases.at(int(i)).precision_ns for i in set(databases.tolist()))
+
+
+class _Inputs:
+    """The scans of a statement; equal ones are shared."""
+
+    def __init__(self) -> None:
+        self.all: list[TableInput] = []
+        self.selects = 0
+        self._by_key: dict[tuple[object, ...], TableInput] = {}
+
+    def replace(self, node: exp.Table, relation: Relation) -> None:
+        """Puts a sub-query over the scans of a relation in the place of a table node."""
+        parts = [self._select(relation, member) for member in relation.members]
+        query: exp.Query = parts[0]
+        for part in parts[1:]:
+            query = exp.Union(this=query, expression=part, distinct=False, by_name=True)
+        alias = node.args.get("alias")
+        if alias is None:
+            alias = exp.TableAlias(this=exp.to_identifier(relation.alias, quoted=True))
+        node.replace(
+            exp.Subquery(
+                this=query,
+                alias=alias.copy(),
+                sample=_copy(node.args.get("sample")),
+                joins=[_copy(join) for join in node.args.get("joins") or ()] or None,
+            )
+        )
+
+    def _select(self, relation: Relation, member: Member) -> exp.Select:
+        self.selects += 1
+        columns = [
+            member.columns[name.casefold()]
+            for name in relation.wanted
+            if name.casefold() in member.columns
+        ] or [member.columns[TIME]]
+        names = dict.fromkeys(name for column in columns for name in column.inputs())
+        source = self._input(relation, member, tuple(names))
+        table = exp.Table(this=exp.to_identifier(source.name, quoted=True))
+        projections = [
+            exp.alias_(column.expression(), exp.to_identifier(column.name, quoted=True))
+            for column in columns
+        ]
+        return exp.Select(expressions=projections, from_=exp.From(this=table))
+
+    def _input(self, relation: Relation, member: Member, columns: tuple[str, ...]) -> TableInput:
+        start = TIME_MIN_NS if relation.start_ns is None else max(relation.start_ns, TIME_MIN_NS)
+        end = TIME_MAX_NS + 1 if relation.end_ns is None else min(relation.end_ns, TIME_MAX_NS + 1)
+        devices = None if member.devices is None else member.devices.tobytes()
+        key = (member.table.name, devices, start, end, columns)
+        found = self._by_key.get(key)
+        if found is None:
+            name = f"mainstem_{len(self.all)}"
+            found = TableInput(name, member.table.name, member.devices, start, end, columns)
+            self._by_key[key] = found
+            self.all.append(found)
+        return found
+
+
+def _copy(node: Any) -> Any:
+    return node.copy() if isinstance(node, exp.Expr) else None
+
+
+def _name(node: exp.Table) -> Name:
+    """The name as written; one that sqlglot made itself has a single element."""
+    found = node.meta.get(NAME)
+    return found if isinstance(found, Name) else Name((node.name,))
+
+
+def _is_by_itself(tree: exp.Expr, nodes: Sequence[exp.Table]) -> bool:
+    """True for a SELECT of one table without JOIN, WITH or sub-query."""
+    return (
+        isinstance(tree, exp.Select)
+        and len(nodes) == 1
+        and nodes[0].parent is tree.args.get("from_")
+        and not tree.args.get("joins")
+        and not nodes[0].args.get("joins")
+        and tree.args.get("with_") is None
+        and sum(1 for _ in tree.find_all(exp.Query)) == 1
+    )
+
+
+# Parameters
+
+
+def _renumber_parameters(
+    tree: exp.Expr, request: Request, times: TimeExpressions
+) -> tuple[Any, ...]:
+    """Numbers the placeholders that are left from 1 and returns their values."""
+    values: list[Any] = []
+    numbers: dict[str, int] = {}
+    for node in list(tree.find_all(exp.Placeholder)):
+        value = _plain_value(times.parameter(node), request.zone)
+        if isinstance(value, exp.Expr):
+            node.replace(value)
+            continue
+        if node.name not in numbers:
+            values.append(value)
+            numbers[node.name] = len(values)
+        node.set("this", str(numbers[node.name]))
+    return tuple(values)
+
+
+def _plain_value(value: Any, zone: dt.tzinfo) -> Any:
+    """A parameter as it can cross to another process, or an expression for a datetime."""
+    if hasattr(value, "item") and not isinstance(value, bytes):
+        value = value.item()
+    if isinstance(value, dt.datetime):
+        moment = datetime_ns(value, zone) // 1000 * 1000
+        text = format_time(moment, dt.UTC, 1_000).replace("Z", "+00:00")
+        return exp.cast(exp.Literal.string(text), exp.DType.TIMESTAMPTZ)
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
+        raise SqlError(f"parameter {value} does not fit 64 bits", hint="pass it as text")
+    if value is not None and not isinstance(value, bool | int | float | str | bytes):
+        raise SqlError(
+            f"a parameter of type {type(value).__name__} is not supported",
+            hint="pass None, bool, int, float, str, bytes or datetime",
+        )
+    return value

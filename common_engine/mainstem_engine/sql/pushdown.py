@@ -1,0 +1,245 @@
+"""Push-down: what a WHERE clause lets a scan leave out.
+
+Only conjuncts of WHERE are used, and only such that are never true for a row with nulls in their
+place. The filter stays in the executed statement, so a row that is left out here would have been
+filtered there:
+
+1. Dropping a row of a table that fails a conjunct on that table's columns cannot change an inner
+   join. In an outer join it can make a row of the other side unmatched, whose nulls then fail the
+   same conjunct.
+2. The right side of an ASOF join is never narrowed: dropping the nearest row would make another one
+   the nearest. With POSITIONAL joins and samples nothing is narrowed.
+3. A column of USING belongs to all tables of the join: rows that fail it only ever meet such rows.
+
+Understood are comparisons of time with constants, and =, IN and LIKE of device, tbname and tags
+with text or integers of the declared type. Everything else is left to the filter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sqlglot import exp
+
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.names import split_path
+from mainstem_engine.model import DeviceIds
+from mainstem_engine.sql.relations import TIME, Member, Relation, RelationColumn
+from mainstem_engine.sql.scopes import Scopes, TableSource
+from mainstem_engine.sql.time_expressions import TimeExpressions
+
+_FLIPPED: dict[type[exp.Expr], type[exp.Expr]] = {
+    exp.LT: exp.GT,
+    exp.LTE: exp.GTE,
+    exp.GT: exp.LT,
+    exp.GTE: exp.LTE,
+    exp.EQ: exp.EQ,
+}
+VALUES_MAX = 10_000
+"""A longer IN list is left to the filter."""
+
+
+class PushDown:
+    """Narrows the relations of one statement."""
+
+    def __init__(self, catalog: Catalog, scopes: Scopes, times: TimeExpressions) -> None:
+        self._catalog = catalog
+        self._scopes = scopes
+        self._times = times
+
+    def narrow(self, tree: exp.Expr) -> None:
+        """Sets time bounds and devices of every relation in the tree."""
+        for select in tree.find_all(exp.Select):
+            where = select.args.get("where")
+            if where is None or not self._may_narrow(select):
+                continue
+            for conjunct in _conjuncts(where.this):
+                self._use(conjunct, select)
+
+    def _may_narrow(self, select: exp.Select) -> bool:
+        if select.args.get("sample"):
+            return False
+        joins = select.args.get("joins") or ()
+        return not any((join.method or "").upper() == "POSITIONAL" for join in joins)
+
+    def _targets(
+        self, column: exp.Column, select: exp.Select
+    ) -> Iterator[tuple[Relation, RelationColumn]]:
+        """The relations that a conjunct on ``column`` may narrow."""
+        sources = list(self._scopes.sources(select))
+        name = column.name.casefold()
+        if column.table:
+            found = [s for s in sources if s.alias.casefold() == column.table.casefold()]
+        else:
+            found = [s for s in sources if _offers(self._scopes, s, name)]
+        if len(found) > 1 and not self._is_using(select, name):
+            return
+        for source in found:
+            if source.relation is None or source.column_names or _is_whole(source):
+                continue
+            offered = source.relation.columns.get(name)
+            if offered is not None:
+                yield source.relation, offered
+
+    def _is_using(self, select: exp.Select, name: str) -> bool:
+        joins = select.args.get("joins") or ()
+        return bool(joins) and all(
+            any(key.name.casefold() == name for key in join.args.get("using") or ())
+            and (join.method or "").upper() != "ASOF"
+            for join in joins
+        )
+
+    def _use(self, conjunct: exp.Expr, select: exp.Select) -> None:
+        if isinstance(conjunct, exp.Between):
+            if conjunct.args.get("symmetric"):
+                return
+            self._compare(exp.GTE, conjunct.this, conjunct.args["low"], select)
+            self._compare(exp.LTE, conjunct.this, conjunct.args["high"], select)
+        elif isinstance(conjunct, exp.In):
+            self._in(conjunct, select)
+        elif isinstance(conjunct, exp.Like):
+            self._like(conjunct, select)
+        elif type(conjunct) in _FLIPPED:
+            kind = type(conjunct)
+            self._compare(kind, conjunct.this, conjunct.expression, select)
+            self._compare(_FLIPPED[kind], conjunct.expression, conjunct.this, select)
+
+    # Times
+
+    def _compare(
+        self, kind: type[exp.Expr], column: exp.Expr, value: exp.Expr, select: exp.Select
+    ) -> None:
+        if not isinstance(column, exp.Column):
+            return
+        for relation, offered in self._targets(column, select):
+            if _is_row_time(offered):
+                self._bound(relation, kind, self._times.constant_ns_or_none(value))
+            elif kind is exp.EQ:
+                self._equal(relation, offered, [value])
+
+    def _bound(self, relation: Relation, kind: type[exp.Expr], value_ns: int | None) -> None:
+        if value_ns is None:
+            return
+        if kind in (exp.GTE, exp.GT, exp.EQ):
+            start = value_ns + (kind is exp.GT)
+            relation.start_ns = max(
+                start, start if relation.start_ns is None else relation.start_ns
+            )
+        if kind in (exp.LTE, exp.LT, exp.EQ):
+            end = value_ns + (kind is not exp.LT)
+            relation.end_ns = min(end, end if relation.end_ns is None else relation.end_ns)
+
+    # Devices
+
+    def _in(self, conjunct: exp.In, select: exp.Select) -> None:
+        values = conjunct.expressions
+        if not isinstance(conjunct.this, exp.Column) or not 0 < len(values) <= VALUES_MAX:
+            return
+        for relation, offered in self._targets(conjunct.this, select):
+            if not _is_row_time(offered):
+                self._equal(relation, offered, values)
+                continue
+            moments = [self._times.constant_ns_or_none(value) for value in values]
+            known = [moment for moment in moments if moment is not None]
+            if len(known) == len(moments):
+                self._bound(relation, exp.GTE, min(known))
+                self._bound(relation, exp.LTE, max(known))
+
+    def _equal(self, relation: Relation, offered: RelationColumn, nodes: list[exp.Expr]) -> None:
+        values = [self._plain(node) for node in nodes]
+        wanted: type = int if offered.type.is_integer else str
+        if offered.kind not in ("DEVICE", "TBNAME", "TAG") or not all(
+            type(value) is wanted for value in values
+        ):
+            return
+        if offered.kind == "TAG":
+            if not offered.type.is_integer and offered.type.name != "TEXT":
+                return
+            self._restrict(
+                relation,
+                lambda member: self._catalog.devices.matching(
+                    member.table.family, {offered.name: values}
+                ),
+            )
+        elif offered.kind == "DEVICE":
+            ids = self._catalog.devices.lookup(values)
+            self._restrict(relation, lambda _: np.unique(ids))
+        else:
+            self._restrict_paths(relation, lambda path: split_path(path)[-1] in values)
+
+    def _like(self, conjunct: exp.Like, select: exp.Select) -> None:
+        pattern = self._plain(conjunct.expression)
+        if not isinstance(conjunct.this, exp.Column) or not isinstance(pattern, str):
+            return
+        matcher = like_pattern(pattern)
+        for relation, offered in self._targets(conjunct.this, select):
+            if offered.kind == "DEVICE":
+                self._restrict_paths(relation, lambda path: matcher.fullmatch(path) is not None)
+
+    def _plain(self, node: exp.Expr) -> Any:
+        """The value of a literal or parameter: str or int; None for anything else."""
+        if isinstance(node, exp.Placeholder):
+            return self._times.parameter(node)
+        if isinstance(node, exp.Literal):
+            if node.is_string:
+                return node.this
+            return int(node.this) if node.this.isdecimal() else None
+        return None
+
+    def _restrict_paths(self, relation: Relation, accepts: Callable[[str], bool]) -> None:
+        def matching(member: Member) -> DeviceIds:
+            ids = self._member_devices(member)
+            paths = self._catalog.devices.paths(ids.tolist())
+            keep = np.fromiter((accepts(path) for path in paths), np.bool_, count=len(paths))
+            return ids[keep]
+
+        self._restrict(relation, matching)
+
+    def _restrict(self, relation: Relation, matching: Callable[[Member], DeviceIds]) -> None:
+        for member in relation.members:
+            devices = self._member_devices(member)
+            member.devices = np.intersect1d(devices, matching(member))
+
+    def _member_devices(self, member: Member) -> DeviceIds:
+        if member.devices is not None:
+            return member.devices
+        return self._catalog.devices.of_family(member.table.family)
+
+
+def like_pattern(pattern: str) -> re.Pattern[str]:
+    """SQL's LIKE without an escape character: ``%`` any text, ``_`` one character."""
+    translated = {"%": ".*", "_": "."}
+    return re.compile("".join(translated.get(c, re.escape(c)) for c in pattern), re.DOTALL)
+
+
+def _is_row_time(column: RelationColumn) -> bool:
+    """True for the time of the row itself, not for measurements of type TIMESTAMP."""
+    return column.kind == "TIME" or (column.kind == "ALIAS" and column.source == TIME)
+
+
+def _is_whole(source: TableSource) -> bool:
+    """True for tables whose rows must all be there: the right side of ASOF, samples."""
+    if source.relation is not None and source.relation.is_sampled:
+        return True
+    return source.join is not None and (source.join.method or "").upper() == "ASOF"
+
+
+def _offers(scopes: Scopes, source: TableSource, name: str) -> bool:
+    if source.relation is not None:
+        return name in source.relation.columns
+    return scopes.output(source, name) is not None
+
+
+def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, exp.And):
+            waiting += [node.this, node.expression]
+        elif isinstance(node, exp.Paren):
+            waiting.append(node.this)
+        else:
+            yield node

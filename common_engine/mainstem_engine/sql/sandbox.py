@@ -1,0 +1,254 @@
+"""The executing database: DuckDB in memory, closed off from everything but the rows it is given.
+
+1. No files, no network, no extensions, no Python variables; nothing is spilled to disk; memory and
+   threads are bounded; then the configuration is locked.
+2. The time zone is part of that configuration, so there is one database per zone, a few are kept.
+3. An input that is read once is streamed through; others are held as Arrow tables, within a bound.
+4. Errors of DuckDB become errors of ours. Their text is DuckDB's, without the generated SQL.
+
+Imports duckdb and pyarrow when it is first used: the rest of the engine runs without them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mainstem_engine.errors import (
+    EngineError,
+    SqlError,
+    SqlLimitError,
+    SqlTimeoutError,
+    SqlUnsupportedError,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MIB = 1 << 20
+ZONES_MAX = 4
+"""Databases that are kept open. One costs about 20 ms to make and a few MB to keep."""
+BATCH_ROWS = 16_384
+"""Rows of a batch of the result: large enough to be cheap, small enough to check bounds often."""
+_MESSAGE_CHARS_MAX = 500
+
+_SETTINGS = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+    "temp_directory": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SqlLimits:
+    """Bounds of one statement. Each answers with an error that names the remedy."""
+
+    timeout_s: float = 30.0
+    """Wall-clock time of the statement, waiting for a worker included."""
+
+    row_limit: int = 1_000_000
+    """Rows of the result."""
+
+    result_bytes_max: int = 256 * MIB
+    """Size of the result as Arrow."""
+
+    input_bytes_max: int = 512 * MIB
+    """Rows of tables that are read more than once (joins, sub-queries) and so must be held."""
+
+    memory_limit_bytes: int = 512 * MIB
+    """What DuckDB may allocate for sorting, grouping and joining."""
+
+    threads: int = 1
+    """Threads of DuckDB. One keeps a statement from starving what takes in data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the executing database runs: SQL over named inputs. Crosses to the worker as a map."""
+
+    sql: str
+    params: tuple[Any, ...]
+    time_zone: str
+    inputs: tuple[str, ...]
+    is_single_pass: bool
+    limits: SqlLimits
+
+    def to_map(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_map(cls, data: dict[str, Any]) -> Program:
+        return cls(
+            sql=data["sql"],
+            params=tuple(data["params"]),
+            time_zone=data["time_zone"],
+            inputs=tuple(data["inputs"]),
+            is_single_pass=data["is_single_pass"],
+            limits=SqlLimits(**data["limits"]),
+        )
+
+
+class Sandbox:
+    """Runs programs. Thread-safe: each program has a cursor of its own."""
+
+    def __init__(self, limits: SqlLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._databases: OrderedDict[str, Any] = OrderedDict()
+
+    def warm_up(self) -> None:
+        """Makes the database of UTC, so that the first statement does not wait for it."""
+        self._cursor("UTC").close()
+
+    def run(
+        self,
+        program: Program,
+        open_input: Callable[[str], pa.RecordBatchReader],
+        on_start: Callable[[Callable[[], None]], None] | None = None,
+    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+        """Yields the result's schema, then its batches.
+
+        ``on_start`` is given a function that interrupts the statement from another thread. Raises
+        SqlError and its kinds, and whatever ``open_input`` and its readers raise.
+        """
+        import duckdb
+
+        cursor = self._cursor(program.time_zone)
+        failure = _Failure()
+        try:
+            if on_start is not None:
+                on_start(cursor.interrupt)
+            for name in program.inputs:
+                reader = failure.watch(open_input(name))
+                if program.is_single_pass:
+                    cursor.register(name, reader)
+                else:
+                    cursor.register(name, _hold(reader, program.limits.input_bytes_max))
+            yield from self._result(cursor, program)
+        except duckdb.Error as error:
+            if failure.error is not None:
+                raise failure.error from None
+            raise translate_error(error) from None
+        finally:
+            cursor.close()
+
+    def _result(self, cursor: Any, program: Program) -> Iterator[pa.Schema | pa.RecordBatch]:
+        relation = cursor.sql(program.sql, params=list(program.params) or None)
+        reader = relation.to_arrow_reader(BATCH_ROWS)
+        yield reader.schema
+        rows = size = 0
+        for batch in reader:
+            rows += batch.num_rows
+            size += batch.nbytes
+            check_result(rows, size, program.limits)
+            yield batch
+
+    def _cursor(self, time_zone: str) -> Any:
+        with self._lock:
+            database = self._databases.get(time_zone)
+            if database is None:
+                database = self._databases[time_zone] = self._open(time_zone)
+                if len(self._databases) > ZONES_MAX:
+                    self._databases.popitem(last=False)[1].close()
+            self._databases.move_to_end(time_zone)
+            return database.cursor()
+
+    def _open(self, time_zone: str) -> Any:
+        import duckdb
+
+        config: dict[str, str | bool | int | float | list[str]] = {
+            **_SETTINGS,
+            "memory_limit": f"{self._limits.memory_limit_bytes}B",
+            "threads": str(self._limits.threads),
+        }
+        database = duckdb.connect(":memory:", config=config)
+        database.execute("SET TimeZone = $1", [time_zone]).fetchall()
+        database.execute("SET lock_configuration = true").fetchall()
+        return database
+
+    def close(self) -> None:
+        """Closes every database; statements that run are interrupted."""
+        with self._lock:
+            for database in self._databases.values():
+                database.close()
+            self._databases.clear()
+
+
+def check_result(rows: int, size: int, limits: SqlLimits) -> None:
+    """Raises SqlLimitError when a result has become too large."""
+    if rows > limits.row_limit:
+        raise SqlLimitError(
+            f"the result has more than {limits.row_limit} rows",
+            hint="add a LIMIT or aggregate, or raise the row limit of the request",
+        )
+    if size > limits.result_bytes_max:
+        raise SqlLimitError(
+            f"the result is larger than {limits.result_bytes_max // MIB} MiB",
+            hint="select fewer columns or rows, or export the table",
+        )
+
+
+class _Failure:
+    """Keeps the error of a reader, which DuckDB would only pass on as text."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def watch(self, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(reader.schema, self._batches(reader))
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except (EngineError, OSError, EOFError, RuntimeError) as error:
+            self.error = error
+            raise
+
+
+def _hold(reader: pa.RecordBatchReader, bytes_max: int) -> pa.Table:
+    import pyarrow as pa
+
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for batch in reader:
+        size += batch.nbytes
+        if size > bytes_max:
+            raise SqlLimitError(
+                f"a table of this statement needs more than {bytes_max // MIB} MiB",
+                hint="narrow it by time, device or tag inside the sub-query that reads it",
+            )
+        batches.append(batch)
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def translate_error(error: Exception) -> SqlError:
+    """Our error for one of DuckDB's."""
+    name = type(error).__name__
+    message = str(error).split("\n\nLINE ")[0].strip()[:_MESSAGE_CHARS_MAX]
+    first = message.split("\n")[0]
+    if name == "InterruptException":
+        return SqlTimeoutError(
+            "the statement was interrupted", hint="narrow it, or allow more time"
+        )
+    if name == "OutOfMemoryException":
+        return SqlLimitError(
+            f"the statement needs too much memory: {first}",
+            hint="narrow it by time or device, or aggregate in steps",
+        )
+    if name in ("PermissionException", "NotImplementedException", "NotSupportedError"):
+        return SqlUnsupportedError(first)
+    if name == "BinderException" and "TIMESTAMP" in first:
+        return SqlError(
+            first, hint="compare a time with an integer, a literal in quotes, or now() - 1h"
+        )
+    if name == "BinderException" and "not found in FROM clause" in first:
+        return SqlError(first, hint="DESCRIBE lists the columns of a table")
+    return SqlError(message if name in ("BinderException", "CatalogException") else first)

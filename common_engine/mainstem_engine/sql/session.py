@@ -1,0 +1,197 @@
+"""A session: statements in, results out. The way of a statement from text to answer.
+
+1. ``parse`` makes statements of the text (dialect).
+2. Definitions, INSERT and SHOW go to the engine and its catalog (insertion, listings).
+3. A query is planned (planner) and its plan runs in the executor, which reads the engine's scans
+   (inputs) and nothing else.
+
+A session may be used by several threads. Only its current database is shared between them: callers
+that serve several users pass ``database`` with every call, and USE then holds for that call only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mainstem_engine.catalog.databases import DEFAULT_DATABASE, DEFAULT_DURATION_NS
+from mainstem_engine.errors import NotFoundError
+from mainstem_engine.sql.dialect import parse
+from mainstem_engine.sql.executors import Executor, InProcessExecutor
+from mainstem_engine.sql.inputs import open_input
+from mainstem_engine.sql.insertion import Insertion
+from mainstem_engine.sql.listings import Listings
+from mainstem_engine.sql.plan import Plan, Request
+from mainstem_engine.sql.planner import Planner
+from mainstem_engine.sql.relations import database_name, device_path
+from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.sandbox import Program, SqlLimits
+from mainstem_engine.sql.statements import (
+    CreateDatabase,
+    CreateDevices,
+    CreateTemplate,
+    Describe,
+    Explain,
+    Insert,
+    Query,
+    SetTemplate,
+    Show,
+    Statement,
+    UseDatabase,
+)
+from mainstem_engine.sql.times import parse_zone
+
+if TYPE_CHECKING:
+    from mainstem_engine.engine import Engine
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of execute: its request, and its limits."""
+
+    request: Request
+    limits: SqlLimits
+
+
+class Session:
+    """Runs SQL on an engine. ``executor`` None: in this process."""
+
+    def __init__(self, engine: Engine, executor: Executor | None = None) -> None:
+        self._engine = engine
+        self._executor: Executor = executor or InProcessExecutor()
+        self.database = DEFAULT_DATABASE
+        """The database of calls that name none; USE changes it."""
+
+    def execute(
+        self,
+        sql: str,
+        params: Sequence[Any] | None = None,
+        *,
+        database: str | None = None,
+        time_zone: str = "UTC",
+        timeout_s: float | None = None,
+        row_limit: int | None = None,
+    ) -> Result:
+        """Runs a script and returns the result of its last statement.
+
+        ``params``: one value for each ``?``. ``time_zone``: for literals without a zone, and for
+        functions of days and hours. ``timeout_s`` and ``row_limit`` may lower the executor's
+        limits, not raise them. Raises SqlError and its kinds, SchemaError, NotFoundError,
+        OutOfRangeError, OverloadedError.
+        """
+        statements = parse(sql)
+        current = self.database if database is None else database_name(database)
+        request = Request(
+            database=current,
+            time_zone=time_zone,
+            zone=parse_zone(time_zone),
+            now_ns=self._engine.options.clock(),
+            params=tuple(params or ()),
+        )
+        call = _Call(request, _lowered(self._executor.limits, timeout_s, row_limit))
+        warnings: list[str] = []
+        result = Result.of_rows((), ())
+        for statement in statements:
+            result = self._run(statement, call)
+            warnings += result.warnings
+        if database is None:
+            self.database = call.request.database
+        result.warnings = warnings
+        result.time_zone = time_zone
+        return result
+
+    def close(self) -> None:
+        """Closes the executor."""
+        self._executor.close()
+
+    def _run(self, statement: Statement, call: _Call) -> Result:
+        request = call.request
+        if isinstance(statement, Query):
+            return self._query(self._plan(statement, request), call)
+        if isinstance(statement, Explain):
+            plan = self._plan(statement.query, request)
+            return Result.of_rows([("plan", "TEXT")], [[line] for line in plan.explain()])
+        if isinstance(statement, Insert):
+            insertion = Insertion(self._engine, request)
+            count = insertion.insert(statement)
+            return Result.of_rows((), (), rows_affected=count, warnings=insertion.warnings)
+        if isinstance(statement, Show | Describe):
+            listings = Listings(self._engine.catalog, request.database)
+            if isinstance(statement, Describe):
+                return listings.describe(statement)
+            return listings.show(statement, call.limits.row_limit)
+        if isinstance(statement, UseDatabase):
+            call.request = replace(request, database=self._known_database(statement))
+            return Result.of_rows((), ())
+        return Result.of_rows((), (), warnings=self._define(statement, request))
+
+    def _plan(self, query: Query, request: Request) -> Plan:
+        return Planner(self._engine.catalog).plan(query.tree, request)
+
+    def _query(self, plan: Plan, call: _Call) -> Result:
+        program = Program(
+            sql=plan.sql,
+            params=plan.params,
+            time_zone=plan.time_zone,
+            inputs=tuple(source.name for source in plan.inputs),
+            is_single_pass=plan.is_single_pass,
+            limits=call.limits,
+        )
+        by_name = {source.name: source for source in plan.inputs}
+        table = self._executor.execute(
+            program, lambda name: open_input(self._engine, by_name[name], plan.precision_ns)
+        )
+        return Result.of_table(
+            table,
+            tables=plan.tables,
+            range_ns=plan.range_ns,
+            precision_ns=plan.precision_ns,
+            units=plan.units,
+            warnings=list(plan.warnings),
+        )
+
+    def _known_database(self, statement: UseDatabase) -> str:
+        name = database_name(statement.name)
+        if name != DEFAULT_DATABASE and self._engine.catalog.databases.get(name) is None:
+            raise NotFoundError(
+                f"there is no database {name}",
+                field=name,
+                hint="CREATE DATABASE makes it, SHOW DATABASES lists them",
+            )
+        return name
+
+    def _define(
+        self,
+        statement: CreateDatabase | CreateTemplate | SetTemplate | CreateDevices,
+        request: Request,
+    ) -> list[str]:
+        """Carries out a definition; returns its warnings."""
+        engine = self._engine
+        if isinstance(statement, CreateDatabase):
+            engine.create_database(
+                database_name(statement.name),
+                keep_ns=statement.keep_ns,
+                duration_ns=statement.duration_ns or DEFAULT_DURATION_NS,
+                precision=statement.precision or "ms",
+                if_not_exists=statement.if_not_exists,
+                **statement.options,
+            )
+            return list(statement.warnings)
+        if isinstance(statement, CreateTemplate):
+            engine.create_template(statement.template, if_not_exists=statement.if_not_exists)
+            return list(statement.warnings)
+        if isinstance(statement, SetTemplate):
+            engine.set_template(statement.template, device_path(statement.path, request.database))
+            return []
+        insertion = Insertion(engine, request)
+        insertion.create_devices(statement)
+        return insertion.warnings
+
+
+def _lowered(limits: SqlLimits, timeout_s: float | None, row_limit: int | None) -> SqlLimits:
+    return replace(
+        limits,
+        timeout_s=limits.timeout_s if timeout_s is None else min(timeout_s, limits.timeout_s),
+        row_limit=limits.row_limit if row_limit is None else min(row_limit, limits.row_limit),
+    )
