@@ -149,10 +149,11 @@ def list_slices(
     watermark: int,
     window: Window,
     now_ns: int,
-) -> tuple[int, list[dict[str, Any]]]:
-    """(slices judged, those not verified) as ``verify`` shows them."""
+) -> tuple[int, int, list[dict[str, Any]]]:
+    """(slices judged, slices not verified, these as ``verify`` lists them). A stretch of slices
+    that are not closed is one entry."""
     if not watch.closed:
-        return 0, []
+        return 0, 0, []
     size = watch.slice_ns
     due = due_slice(now_ns, watch.lateness_ns, size)
     low, high = window.slices(size, next(iter(watch.closed))[0], due)
@@ -177,9 +178,11 @@ def list_slices(
             show(key, key + 1, state, count)
     for key, count in zip(*(a.tolist() for a in watch.quarantined_slices(low, high)), strict=True):
         show(key, key + 1, SliceState.QUARANTINED, count)
+    bad = len(found)
     for first, last in watch.closed.gaps(low, high - 1):
         show(first, last + 1, SliceState.OPEN, 0)
-    return high - low, found
+        bad += last + 1 - first
+    return high - low, bad, found
 
 
 REASONS: dict[SliceState, str] = {

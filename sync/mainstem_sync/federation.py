@@ -5,21 +5,52 @@ Use, in this order:
 1. ``Federation(...)``; give ``federation.consumers`` to ``Engine.open``; then ``bind(engine)``.
 2. Serve ``receiver`` (http_server) if the node has children, drive ``sender`` (http_client) if it
    has a parent.
-3. Call ``run_manifests`` and ``run_verification`` from a worker thread about once a second.
+3. Call ``run_manifests`` and ``run_verification`` from a worker thread about once a second, rollups
+   with the same frontier before them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mainstem_sync.exports import Export
+from mainstem_engine.consumers import LogConsumer
+from mainstem_engine.engine import Engine
+from mainstem_engine.model import SELF_ORIGIN
+from mainstem_sync.accounting import TableSums
+from mainstem_sync.children import Children, Delivery
+from mainstem_sync.completeness import (
+    Window,
+    judge_own,
+    judge_watch,
+    list_slices,
+    not_held,
+)
+from mainstem_sync.errors import SyncError
+from mainstem_sync.exports import Export, ExportPolicy
+from mainstem_sync.follower import Follower
+from mainstem_sync.forward import ForwardSums
+from mainstem_sync.manifests import scan_slices
+from mainstem_sync.origins import OriginState
+from mainstem_sync.protocol import OriginKey
+from mainstem_sync.quarantine import QuarantineStore
+from mainstem_sync.receiver import Receiver
+from mainstem_sync.sender import Sender
+from mainstem_sync.watch import TableWatch
 
 LATENESS_NS = 30 * 1_000_000_000
 """A slice closes this long after its end, unless the table says otherwise."""
+
+SNAPSHOT_ATTEMPTS = 400
+SNAPSHOT_PAUSE_S = 0.0005
+"""A snapshot of the sums falls between two records at the first or second try; a fifth of a second
+is far more than one record takes. After it, what does not hold is shown as it is."""
+
+SETTLED_ALWAYS = (1 << 63) - 1
 
 
 class Federation:
@@ -27,8 +58,8 @@ class Federation:
 
     ``paths``: what the node owns. ``exports``: what goes to the parent. ``parent``: False for a
     node without one (the group). ``data_dir``: the node's data directory (for the quarantine).
-    ``lateness_ns``: per node, ``table_lateness_ns`` per table. ``status``: the node's own status
-    object, sent with every heartbeat; may be set later (``federation.status = ...``).
+    ``lateness_ns``: per node, ``table_lateness_ns`` per table. ``status``: makes the node's own
+    status object, sent with every heartbeat; may be set later (``federation.status = ...``).
     ``clock_ns`` wall clock, ``monotonic`` seconds, ``rng`` for jitter and tokens.
     """
 
@@ -48,21 +79,95 @@ class Federation:
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.node = node
+        self.paths = tuple(paths)
+        self.policy = ExportPolicy(exports)
+        self.status = status
+        self.sender: Sender | None = None
+        """None without a parent, and before bind()."""
+        self._lateness_ns = lateness_ns
+        self._table_lateness_ns = {
+            table.casefold(): value for table, value in (table_lateness_ns or {}).items()
+        }
+        self._clock_ns = clock_ns
+        self._monotonic = monotonic
+        self._rng = rng or random.SystemRandom()
+        self._follower = Follower(
+            self.policy,
+            has_parent=parent,
+            lateness_ns=self.lateness_ns,
+            clock_ns=clock_ns,
+            monotonic=monotonic,
+        )
+        self._lock = self._follower.lock
+        self._children = Children(
+            monotonic=monotonic,
+            clock_ns=clock_ns,
+            token=lambda: f"{self._rng.getrandbits(128):032x}",
+        )
+        self.quarantine = QuarantineStore.open(
+            data_dir / "quarantine", bytes_max=quarantine_bytes_max
+        )
+        self.receiver = Receiver(
+            node=node,
+            origins=self._follower.origins,
+            accounts=self._follower.accounts,
+            children=self._children,
+            quarantine=self.quarantine,
+            lock=self._lock,
+            clock_ns=clock_ns,
+        )
+        self._bound: Engine | None = None
 
-    # consumers: tuple[LogConsumer, ...]       for Engine.open(..., consumers=federation.consumers)
-    # quarantine: QuarantineStore              collectors put their rejects here too
-    # receiver: Receiver                       .hello(child, body) / .batches(child, body)
-    # sender: Sender | None                    None without a parent; for http_client.Uplink
-    # status: Callable[[], Mapping] | None
+    @property
+    def consumers(self) -> tuple[LogConsumer, ...]:
+        """For Engine.open(..., consumers=federation.consumers)."""
+        return (self._follower,)
 
-    def bind(self, engine: Any) -> None:
-        """Connect to the opened engine. Appends a BOOT record. Call once, before anything else."""
-        raise NotImplementedError
+    def bind(self, engine: Engine) -> None:
+        """Connect to the opened engine. Call once, before anything is written."""
+        follower = self._follower
+        with self._lock:
+            follower.origins.replay_finished()
+        follower.scope.rebuild(engine.catalog.devices)
+        forward = follower.forward
+        if forward is not None:
+            if follower.rules_changed:
+                logged = {name: s.logged for name, s in follower.accounts.tables.items()}
+                forward.recount(engine.log, logged)
+            engine.add_hold("parent", lambda: forward.saved_watermark)
+            self.sender = Sender(
+                node=self.node,
+                engine=engine,
+                forward=forward,
+                relayed=self._relayed,
+                lock=self._lock,
+                status=self._own_status,
+                clock_ns=self._clock_ns,
+                monotonic=self._monotonic,
+                rng=self._rng,
+            )
+            follower.on_applied = self._applied
+        engine.settled = self._settled
+        self.receiver.bind(engine)
+        self._bound = engine
 
     def close(self) -> None:
-        """Release files. The engine is closed by its owner, after this."""
-        raise NotImplementedError
+        """Release files. The engine is closed by its owner, before or after this."""
+        self.quarantine.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The bound engine. SyncError before bind()."""
+        if self._bound is None:
+            raise SyncError("the federation has no engine yet", hint="call bind() first")
+        return self._bound
+
+    def lateness_ns(self, table: str) -> int:
+        """How long after its end a slice of an own table stays open."""
+        return self._table_lateness_ns.get(table.casefold(), self._lateness_ns)
+
+    # What is true
 
     def run_manifests(
         self,
@@ -72,16 +177,47 @@ class Federation:
         missing_sources: Mapping[str, Sequence[str]] | None = None,
         collector_gaps: Mapping[str, Sequence[tuple[int, int]]] | None = None,
     ) -> int:
-        """Close slices whose end + lateness is at or before the frontier; returns how many.
+        """Close slices whose end + lateness is at or before the frontier; returns how many were
+        stated. Blocks until that is durable.
 
         Run rollups with the same frontier first, so that their rows are part of the statement.
         ``missing_sources``: table to device paths; ``collector_gaps``: table to [from, to) ns.
         """
-        raise NotImplementedError
+        return self._follower.manifests.run(
+            self.engine,
+            frontier_ns,
+            self._clock_ns() if now_ns is None else now_ns,
+            missing_sources or {},
+            collector_gaps or {},
+        )
 
     def run_verification(self, now_ns: int | None = None) -> int:
         """Compare received manifests with the stored rows; returns how many slices were scanned."""
-        raise NotImplementedError
+        del now_ns  # equality needs no clock; what is due is judged when somebody asks
+        scanned = 0
+        for state in list(self._follower.origins):
+            with self._lock:
+                watches = list(state.watches.items())
+            for table, watch in watches:
+                scanned += self._verify(state, table, watch)
+        return scanned
+
+    def _verify(self, state: OriginState, table: str, watch: TableWatch) -> int:
+        with self._lock:
+            chosen = watch.candidates(state.received)
+            mapped = state.local_table(table)
+            watch.prune(state.received.watermark)
+        if not len(chosen.keys) or mapped is None:
+            return 0
+        index = self.engine.origin_index(state.origin)
+        if index is None:
+            index = UNSTORED_ORIGIN
+        count, d1, d2 = scan_slices(
+            self.engine, table, index, chosen.keys, watch.slice_ns, mapped.foreign_ids
+        )
+        with self._lock:
+            watch.judged(chosen, count, d1, d2)
+        return len(chosen.keys)
 
     def completeness(
         self,
@@ -89,35 +225,190 @@ class Federation:
         start_ns: int | None = None,
         end_ns: int | None = None,
     ) -> list[dict[str, Any]]:
-        """The contract's completeness objects (times in ms), one per origin node and table."""
-        raise NotImplementedError
+        """The contract's completeness objects (times in ms), one per origin node and table.
+
+        ``tables``: only these. ``start_ns``, ``end_ns``: judge only the slices of [start, end).
+        """
+        window = Window(start_ns, end_ns)
+        now_ns = self._clock_ns()
+        wanted = None if tables is None else {table.casefold() for table in tables}
+        found = []
+        with self._lock:
+            for table, closed in self._follower.manifests.closed().items():
+                found.append(
+                    judge_own(self.node, table, closed, self.lateness_ns(table), window, now_ns)
+                )
+            for state in self._follower.origins:
+                for table, watch in state.watches.items():
+                    found.append(judge_watch(state.key.name, table, watch, window, now_ns))
+        known = {(item["node"], str(item["table"]).casefold()) for item in found}
+        for child, status in self._children.statuses().items():
+            for item in status.get("completeness") or ():
+                key = (item.get("node"), str(item.get("table")).casefold())
+                if isinstance(item, dict) and key not in known:
+                    known.add(key)
+                    found.append(not_held(item, child, now_ns))
+        return [f for f in found if wanted is None or str(f["table"]).casefold() in wanted]
 
     def verify(self, start_ns: int | None = None, end_ns: int | None = None) -> dict[str, Any]:
-        """``{"from","to","judged","verified","slices":[...]}`` over the slices that are due."""
-        raise NotImplementedError
+        """``{"from","to","judged","verified","slices":[...]}`` over the received slices that are
+        due; ``slices`` lists those that are not verified. Times in ms."""
+        window = Window(start_ns, end_ns)
+        now_ns = self._clock_ns()
+        judged, bad, slices = 0, 0, []
+        with self._lock:
+            for state in self._follower.origins:
+                for table, watch in state.watches.items():
+                    due, unproven, listed = list_slices(
+                        state.key.name, table, watch, state.received.watermark, window, now_ns
+                    )
+                    judged, bad = judged + due, bad + unproven
+                    slices += listed
+        return {
+            "from": None if start_ns is None else start_ns // 1_000_000,
+            "to": (now_ns if end_ns is None else end_ns) // 1_000_000,
+            "judged": judged,
+            "verified": judged - bad,
+            "slices": slices,
+        }
 
     @property
     def holes(self) -> list[dict[str, Any]]:
-        """Every range of due slices that is not verified: node, table, from, to, state, count."""
-        raise NotImplementedError
+        """Every due slice, or stretch of them, that is not verified, as ``verify`` lists them."""
+        slices: list[dict[str, Any]] = self.verify()["slices"]
+        return slices
+
+    # How it stands
 
     def delivery(self) -> dict[str, Any] | None:
-        """``{"acked_lsn","applied_lsn","head_lsn","pending_rows","pending_bytes",
-        "oldest_pending_ms"}``; None without a parent."""
-        raise NotImplementedError
+        """What the parent acknowledged; None without a parent."""
+        forward = self._follower.forward
+        if forward is None:
+            return None
+        with self._lock:
+            acked = forward.acked.watermark
+            return {
+                "acked_lsn": acked,
+                "applied_lsn": acked,
+                "head_lsn": forward.applied_lsn,
+                "pending_rows": forward.pending_rows,
+                "pending_bytes": forward.pending_bytes,
+                "oldest_pending_ms": forward.oldest_pending_ms(self._clock_ns()),
+            }
 
     def link(self) -> dict[str, Any] | None:
-        """State of the uplink: ``{"state","error","lag_ms","last_contact_ms"}``; None without."""
-        raise NotImplementedError
+        """State of the uplink; None without a parent. ``lag_ms``: age of the oldest record that
+        the parent lacks. ``last_contact_ms``: since its last answer, None before the first."""
+        forward, sender = self._follower.forward, self.sender
+        if forward is None or sender is None:
+            return None
+        age = sender.contact_age_s()
+        with self._lock:
+            lag = forward.oldest_pending_ms(self._clock_ns())
+        return {
+            "state": str(sender.state),
+            "parent": sender.parent,
+            "error": sender.error,
+            "lag_ms": lag,
+            "last_contact_ms": None if age is None else int(age * 1000),
+        }
 
     def accounting(self) -> dict[str, Any]:
-        """Table to the contract's sums, as one snapshot. ``accounting.check`` judges it."""
-        raise NotImplementedError
+        """Table to the contract's sums, as one snapshot. ``accounting.check`` judges it.
+
+        The store counts a record's rows just before or after this package does. The sums are taken
+        again until both stand after the same record: logged rows only grow, so equal totals mean
+        the same prefix of the log.
+        """
+        for attempt in range(SNAPSHOT_ATTEMPTS):
+            with self._lock:
+                sums = {name: dataclasses.replace(s) for name, s in self._sums().items()}
+                forward = self._forward_sums()
+            store = {name: dataclasses.asdict(c) for name, c in self._store_counts().items()}
+            names = {*sums, *store}
+            logged = {name: sums[name].logged if name in sums else 0 for name in names}
+            if all(logged[name] == store.get(name, _NOTHING)["logged"] for name in names):
+                break
+            if attempt:
+                time.sleep(SNAPSHOT_PAUSE_S)
+        evicted = self.quarantine.evicted()
+        result: dict[str, Any] = {}
+        for name in sorted(names):
+            table = sums.get(name, TableSums()).to_sections()
+            if forward is not None:
+                values = dataclasses.asdict(forward.get(name, ForwardSums()))
+                table["forward"] = {"logged": logged[name], **values}
+            table["store"] = store.get(name, dict(_NOTHING))
+            table["quarantine_evicted"] = evicted.get(name, 0)
+            result[name] = table
+        return result
+
+    def _sums(self) -> dict[str, TableSums]:
+        return self._follower.accounts.tables
+
+    def _store_counts(self) -> Mapping[str, Any]:
+        return self.engine.store_accounting()
+
+    def _forward_sums(self) -> dict[str, ForwardSums] | None:
+        forward = self._follower.forward
+        if forward is None:
+            return None
+        return {name: dataclasses.replace(s) for name, s in forward.tables.items()}
 
     def children(self) -> list[dict[str, Any]]:
         """The children's status objects (theirs inside), with state and delivery as seen here."""
-        raise NotImplementedError
+        with self._lock:
+            deliveries = {
+                state.via: Delivery(state.received.watermark, state.acked)
+                for state in self._follower.origins
+                if state.key.name == state.via
+            }
+        return self._children.show(deliveries)
 
     def drops(self) -> dict[str, int]:
-        """What was not stored or delivered, by reason."""
-        raise NotImplementedError
+        """What was not stored or delivered, by reason. Since the start, but for what is durable."""
+        found = {f"received_{reason}": n for reason, n in self.receiver.drops.items()}
+        evicted = sum(self.quarantine.evicted().values())
+        found["quarantine_evicted"] = evicted
+        found["fenced_children"] = self._children.fenced
+        forward = self._follower.forward
+        if forward is not None:
+            with self._lock:
+                found["parked_records"] = forward.parked.count()
+                found["released_before_delivery"] = forward.irrecoverable
+        return {reason: n for reason, n in found.items() if n}
+
+    # Inside
+
+    def _settled(self, origin: int) -> int:
+        """D of an origin: below it nothing can still arrive. At the owner, what its parent has."""
+        with self._lock:
+            if origin == SELF_ORIGIN:
+                forward = self._follower.forward
+                return SETTLED_ALWAYS if forward is None else forward.acked.watermark
+            found = self.engine.origins[origin]
+            state = self._follower.origins.get(OriginKey(found.node_uuid, found.epoch, found.node))
+            return 0 if state is None else state.received.watermark
+
+    def _relayed(self) -> list[OriginKey]:
+        with self._lock:
+            return [state.key for state in self._follower.origins]
+
+    def _own_status(self) -> Mapping[str, Any]:
+        if self.status is not None:
+            return self.status()
+        return {"node": self.node, "delivery": self.delivery(), "children": self.children()}
+
+    def _applied(self) -> None:
+        sender = self.sender
+        if sender is not None and sender.on_work is not None:
+            sender.on_work()
+
+
+UNSTORED_ORIGIN = 0xFFFF
+"""An origin index that no row has: a scan for it finds nothing."""
+
+_NOTHING: Mapping[str, int] = {
+    "logged": 0, "live": 0, "unresolved": 0, "overwritten": 0, "deleted": 0, "expired": 0,
+    "lost_local": 0,
+}  # fmt: skip

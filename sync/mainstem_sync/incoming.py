@@ -22,7 +22,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.names import canonical_path, database_path
 from mainstem_engine.catalog.templates import template_from_map
 from mainstem_engine.engine import Engine
-from mainstem_engine.errors import CorruptionError, SchemaError
+from mainstem_engine.errors import CorruptionError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, byte_view
 from mainstem_engine.log.records import RecordKind, decode_payload, encode_payload
 from mainstem_engine.model import ColumnType, DeviceIds, Template
@@ -279,6 +279,10 @@ def _devices(
         tags = {str(k): list(v) for k, v in header["tags"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise WireError(f"a record of devices that cannot be read ({exc!r})") from exc
+    try:
+        engine.catalog.family(family)
+    except NotFoundError as exc:
+        raise UnknownSchemaError(f"devices of {family}, which is not known here") from exc
     same = all(len(values) == len(ids) for values in (names, *tags.values()))
     if not same or (ids and not 0 <= min(ids) <= max(ids) <= DEVICE_ID_MAX):
         raise WireError("a record of devices whose lists do not fit together")

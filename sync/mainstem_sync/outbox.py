@@ -116,7 +116,7 @@ class Outbox:
                 break
             expected = first
             for record in self._log.read(first, last):
-                cut.nothing.add(expected, record.lsn - 1)
+                self._skip(cut, expected, record.lsn - 1)
                 expected = record.lsn + 1
                 content = self._classifier.content(record)
                 if not content.needed:
@@ -128,9 +128,18 @@ class Outbox:
                 if cut.raw_bytes >= bytes_max:
                     break
             else:
-                if self._log.first_lsn > first or expected > first:
-                    cut.nothing.add(expected, last)
+                self._skip(cut, expected, last)
         return cut
+
+    def _skip(self, cut: Cut, first: int, last: int) -> None:
+        """LSNs that were asked for and did not come: nothing, if the log says why."""
+        if first > last:
+            return
+        cut.nothing.add(first, min(last, self._log.first_lsn - 1))
+        missing = RangeSet([(first, last)])
+        for damage in self._log.damages:
+            for low, high in missing.within(damage.first_lsn, damage.last_lsn):
+                cut.nothing.add(low, high)
 
     def _has(self, parent_has: Mapping[OriginKey, RangeSet], content: Content) -> bool:
         if content.ranges is None or content.origin is None:

@@ -1,14 +1,72 @@
-"""The flow in: limits, hash, lease, scope, schema, one log record, apply, acknowledge."""
+"""The flow in: limits, hash, lease, scope, schema, one log record, apply, acknowledge.
+
+1. A request is decoded within the bounds of wire.py. A batch with a wrong hash is answered and
+   skipped; the others go on.
+2. Per batch, under the origin's lock: records known already are skipped, the rest becomes one RCV
+   record (incoming.py). What is put aside is durable in the quarantine before that record.
+3. The record is appended. Only when it is durable and applied (its Ack), the batch is acknowledged.
+   A batch that is known already is acknowledged when everything of its origin is.
+4. HELLO compares what the child's log says of itself with what is held: a log that ends before, or
+   has another chain value, is a fork and is refused loudly.
+
+Nothing is kept between requests but leases, so a reply that is lost costs a duplicate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mainstem_engine.consumers import Ack
+from mainstem_engine.engine import Engine
+from mainstem_engine.errors import EngineError
+from mainstem_engine.log.records import RecordKind
+from mainstem_sync import wire
+from mainstem_sync.accounting import Accounts
+from mainstem_sync.children import Children
+from mainstem_sync.errors import (
+    FencedError,
+    ForkedError,
+    PeerError,
+    RangeLimitError,
+    RejectedError,
+    SyncError,
+    TooLargeError,
+    VersionError,
+    WireError,
+)
+from mainstem_sync.incoming import UNUSABLE, duplicate_rows, prepare
+from mainstem_sync.origins import OriginMaps, Origins, OriginState
+from mainstem_sync.protocol import (
+    VERSION,
+    AckCode,
+    Acknowledgement,
+    Batch,
+    Hello,
+    OriginKey,
+    Welcome,
+    decode_status,
+    encode_error,
+    request_lease,
+    single_frame,
+)
+from mainstem_sync.quarantine import QuarantineStore
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.received import UnknownSchemaError
+from mainstem_sync.wire import Frame, FrameType, decode_frames
+
+logger = logging.getLogger(__name__)
+
+DURABLE_TIMEOUT_S = 30.0
+"""A child gives up after as long; it then sends again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """An authenticated child. ``paths``: what it may write; None: everything."""
+    """An authenticated child. ``paths``: what it and those below it may write; None: everything."""
 
     name: str
     paths: Sequence[str] | None = None
@@ -22,13 +80,300 @@ class Reply:
     body: bytes
 
 
+@dataclass(slots=True)
+class _Answer:
+    batch: Batch
+    code: AckCode
+    message: str = ""
+    ack: Ack | None = None
+    state: OriginState | None = None
+
+
+@dataclass(slots=True)
+class Submission:
+    """A request whose batches are in the log, not yet all durable. ``reply`` when ``done``."""
+
+    lease: str = ""
+    answers: list[_Answer] = field(default_factory=list)
+    refusal: Reply | None = None
+
+    @property
+    def acks(self) -> list[Ack]:
+        """What has to be waited for."""
+        return [answer.ack for answer in self.answers if answer.ack is not None]
+
+    def add_done_callback(self, function: Callable[[], None]) -> None:
+        """Calls ``function()`` once every batch is durable or failed; maybe on another thread."""
+        acks = self.acks
+        left = [len(acks)]
+        lock = threading.Lock()
+
+        def one_more(_: Ack) -> None:
+            with lock:
+                left[0] -= 1
+                last = left[0] == 0
+            if last:
+                function()
+
+        if not acks:
+            function()
+        for ack in acks:
+            ack.add_done_callback(one_more)
+
+
 class Receiver:
-    """One per node. Thread-safe; blocks until durable."""
+    """One per node. Thread-safe; ``bind`` before the first call."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        origins: Origins,
+        accounts: Accounts,
+        children: Children,
+        quarantine: QuarantineStore,
+        lock: threading.RLock,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._node = node
+        self._origins = origins
+        self._accounts = accounts
+        self._children = children
+        self._quarantine = quarantine
+        self._lock = lock
+        self._clock_ns = clock_ns
+        self._bound: Engine | None = None
+        self.drops: dict[str, int] = {}
+        """Batches and requests that were refused, by reason. Since the start."""
+
+    def bind(self, engine: Engine) -> None:
+        """Begin to receive into this engine."""
+        self._bound = engine
+
+    @property
+    def _engine(self) -> Engine:
+        if self._bound is None:
+            raise SyncError("the receiver is not connected to an engine", hint="call bind() first")
+        return self._bound
+
+    # HELLO
 
     def hello(self, child: Child, body: bytes) -> Reply:
-        """Answer a HELLO: lease, R per origin, or the refusal."""
-        raise NotImplementedError
+        """Answer a HELLO: lease and R per origin, or the refusal."""
+        try:
+            frame = single_frame(body)
+            if frame.type is not FrameType.HELLO:
+                raise WireError("expected a HELLO")
+            return Reply(200, self._welcome(child, Hello.from_frame(frame)).encode())
+        except SyncError as exc:
+            return self._refuse(child, exc)
+
+    def _welcome(self, child: Child, hello: Hello) -> Welcome:
+        low, high = hello.versions
+        if not low <= VERSION <= high:
+            side = "the child" if high < VERSION else "this parent"
+            raise VersionError(
+                f"{child.name} speaks versions {low} to {high}, {self._node} speaks {VERSION}",
+                hint=f"upgrade {side}",
+            )
+        if hello.origin.name != child.name or hello.origin.uuid == self._engine.node_uuid:
+            raise RejectedError(
+                f"the credential of {child.name} was used by node {hello.origin.name}",
+                hint="give every node a credential and a data directory of its own",
+            )
+        with self._lock:
+            state = self._origins.get(hello.origin)
+            wanted = None if state is None else self._check_chain(state, hello)
+        if wanted is not None:
+            return self._welcome_with(hello, "", (), (wanted,))
+        lease = self._children.admit(child.name, hello.origin.uuid, hello.instance)
+        with self._lock:
+            own = self._origins.open(hello.origin, child.name)
+            asked = [s for key in hello.origins if (s := self._origins.get(key)) is not None]
+            known = {s.key: s for s in (own, *self._origins.behind(child.name), *asked)}
+            held = tuple((key, s.received.copy()) for key, s in known.items())
+            for s in known.values():
+                s.acked = max(s.acked, s.received.watermark)
+        return self._welcome_with(hello, lease, held, ())
+
+    def _welcome_with(
+        self,
+        hello: Hello,
+        lease: str,
+        held: tuple[tuple[OriginKey, RangeSet], ...],
+        need_chain: tuple[int, ...],
+    ) -> Welcome:
+        return Welcome(
+            self._node, self._engine.node_uuid, hello.nonce, lease, self._clock_ns(), held,
+            need_chain,
+        )  # fmt: skip
+
+    def _check_chain(self, state: OriginState, hello: Hello) -> int | None:
+        """ForkedError if the child's log is not the one that was received; an LSN whose chain value
+        must be seen first; or None."""
+        if hello.durable_lsn < state.received.last:
+            raise _forked(
+                hello, f"ends at {hello.durable_lsn}, and {state.received.last} was received"
+            )
+        point = state.chain
+        if point is None:
+            return None
+        for mine in hello.chain:
+            if mine.lsn == point.lsn:
+                if mine.chain != point.chain:
+                    raise _forked(hello, f"differs at {point.lsn}")
+                return None
+        # Of a released record nothing can be said: the parent was restored from an old backup.
+        return point.lsn if point.lsn >= hello.first_lsn - 1 else None
+
+    # Batches
 
     def batches(self, child: Child, body: bytes) -> Reply:
         """Take a request of batches; returns when all of them are durable and applied."""
-        raise NotImplementedError
+        submission = self.submit(child, body)
+        deadline = time.monotonic() + DURABLE_TIMEOUT_S
+        for ack in submission.acks:
+            try:
+                ack.wait(max(0.0, deadline - time.monotonic()))
+            except (EngineError, TimeoutError):
+                break  # the reply says which batches are not durable
+        return self.reply(submission)
+
+    def submit(self, child: Child, body: bytes) -> Submission:
+        """Decode, check and append; returns before the batches are durable."""
+        submission = Submission()
+        try:
+            frames = list(decode_frames(body))
+            if not frames:
+                raise WireError("an empty request")
+            submission.lease, _ = request_lease(frames[0])
+            uuid = self._children.check(child.name, submission.lease)
+            for frame in frames[1:]:
+                if frame.type is FrameType.BATCH:
+                    submission.answers.append(self._take(child, uuid, frame))
+                elif frame.type is FrameType.STATUS:
+                    self._children.said(child.name, decode_status(frame))
+        except SyncError as exc:
+            submission.refusal = self._refuse(child, exc)
+        except EngineError as exc:
+            logger.error("%s cannot store what %s sends: %s", self._node, child.name, exc)
+            submission.refusal = Reply(503, encode_error(PeerError(f"{exc}")))
+        return submission
+
+    def reply(self, submission: Submission) -> Reply:
+        """The signed acknowledgements; a batch that did not become durable has none."""
+        if submission.refusal is not None:
+            return submission.refusal
+        parts = []
+        with self._lock:
+            for answer in submission.answers:
+                watermark = 0
+                if answer.ack is not None:
+                    if not answer.ack.done() or answer.ack.exception() is not None:
+                        continue
+                    assert answer.state is not None
+                    watermark = answer.state.received.watermark
+                    answer.state.acked = max(answer.state.acked, watermark)
+                parts.append(
+                    Acknowledgement(
+                        answer.batch.hash, answer.code, watermark, answer.message
+                    ).encode()
+                )
+        return Reply(200, wire.sign(b"".join(parts), submission.lease.encode()))
+
+    def _take(self, child: Child, uuid: str, frame: Frame) -> _Answer:
+        batch = Batch.from_frame(frame)
+        if batch.decode_error is not None:
+            self._drop("bad_hash")
+            return _Answer(batch, AckCode.BAD_HASH, batch.decode_error.message)
+        try:
+            return self._log(child, uuid, batch)
+        except UnknownSchemaError as exc:
+            return _Answer(batch, AckCode.NEED_SCHEMA, exc.message)
+        except RangeLimitError as exc:
+            self._drop("too_many_holes")
+            return _Answer(batch, AckCode.LATER, exc.message)
+        except UNUSABLE as exc:
+            self._drop("rejected_batch")
+            logger.error("a batch of %s by %s is refused: %s", batch.origin.name, child.name, exc)
+            return _Answer(batch, AckCode.REJECTED, exc.message[:1000])
+
+    def _log(self, child: Child, uuid: str, batch: Batch) -> _Answer:
+        """One batch into the log."""
+        state = self._origin_of(child, uuid, batch)
+        raw = memoryview(wire.decompress(batch.codec, batch.raw_length, batch.payload))
+        with state.intake:
+            fresh = batch.ranges.difference(state.logged)
+            if not fresh:
+                with self._lock:
+                    self._accounts.duplicates(duplicate_rows(batch, state.maps))
+                return _Answer(batch, AckCode.OK, "duplicate", state.last_ack, state)
+            logged = state.logged.copy()
+            logged.update(fresh)
+            prepared = prepare(
+                batch,
+                raw,
+                state.logged,
+                state.maps,
+                via=child.name,
+                paths=child.paths,
+                engine=self._engine,
+                at_ms=self._clock_ns() // 1_000_000,
+            )
+            if prepared.parking.blocks:
+                self._quarantine.add_blocks(prepared.parking.blocks)
+            with self._lock:
+                state.maps = prepared.maps
+            ack = self._engine.append(
+                RecordKind.RCV,
+                prepared.received.header,
+                prepared.buffers,
+                decoded=prepared.received,
+            )
+            state.logged, state.last_ack = logged, ack
+        return _Answer(batch, AckCode.OK, "", ack, state)
+
+    def _origin_of(self, child: Child, uuid: str, batch: Batch) -> OriginState:
+        """The origin's state. RejectedError for an origin that this child may not bring."""
+        own = self._engine.node_uuid
+        if batch.origin.uuid == own:
+            raise RejectedError(f"{child.name} sends records of {self._node} itself")
+        if batch.origin.uuid == uuid and batch.origin.name != child.name:
+            raise RejectedError(f"{child.name} calls itself {batch.origin.name}")
+        with self._lock:
+            state = self._origins.open(batch.origin, child.name)
+        if state.via != child.name:
+            raise RejectedError(
+                f"records of {batch.origin.name} come over {state.via}, not {child.name}",
+                hint="a node has one parent",
+            )
+        return state
+
+    def _refuse(self, child: Child, error: SyncError) -> Reply:
+        status = error.status if isinstance(error, PeerError) else 400
+        if isinstance(error, TooLargeError):
+            status = 413
+        self._drop(error.code.lower())
+        level = logging.ERROR if isinstance(error, FencedError | ForkedError) else logging.WARNING
+        logger.log(level, "%s refuses a request of %s: %s", self._node, child.name, error)
+        return Reply(status, encode_error(error))
+
+    def _drop(self, reason: str) -> None:
+        with self._lock:
+            self.drops[reason] = self.drops.get(reason, 0) + 1
+
+    # Applying (called by the federation, under its lock)
+
+    def maps_of(self, key: OriginKey) -> OriginMaps:
+        """The maps of an origin, empty ones if it is new."""
+        state = self._origins.get(key)
+        return OriginMaps() if state is None else state.maps
+
+
+def _forked(hello: Hello, how: str) -> ForkedError:
+    name = hello.origin.name
+    return ForkedError(
+        f"the log of {name} {how}: it was restored from a backup or cloned",
+        hint=f"nothing was merged; give {name} an empty data directory under a new identity, "
+        "or bring back its newest one",
+    )

@@ -1,1 +1,1 @@
-"""In-memory twins of the network for testing the protocol without a socket."""
+"""For tests: a network in memory, nodes on real engines, a seeded simulation."""

@@ -1,0 +1,178 @@
+"""The children of a node: who is connected, what they last said of themselves, how they are seen.
+
+1. A lease is a random token, given at HELLO and named by every request. A newer HELLO takes it from
+   an older process of the same name, which is then fenced. Leases live in memory: after a restart
+   of the parent every child says HELLO again.
+2. A child is *stale* after two missed heartbeats and *offline* when nothing can still be under way;
+   else it is *lagging* or *live* by the age of what it has not delivered yet.
+3. What is shown of a child is its own status, with ``state`` and ``delivery`` as seen from here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mainstem_sync.errors import FencedError, LeaseError
+from mainstem_sync.protocol import OFFLINE_AFTER_S, STALE_AFTER_S, STATUS_BYTES_MAX
+from mainstem_sync.wire import pack_header
+
+LAGGING_AFTER_MS = 10_000
+"""A child that keeps up delivers within a second; ten tell a backlog from a hiccup."""
+
+LEASES_REMEMBERED = 16
+"""Leases given up per child, to tell a fenced process from one that missed a restart."""
+
+
+@dataclass(slots=True)
+class _Session:
+    lease: str = ""
+    instance: str = ""
+    uuid: str = ""
+    old: dict[str, str] = field(default_factory=dict)
+    contact: float | None = None
+    status: dict[str, Any] | None = None
+    status_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What this node has applied of a child's own stream, and acknowledged to it."""
+
+    applied_lsn: int
+    acked_lsn: int
+
+
+class Children:
+    """See the module. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float],
+        clock_ns: Callable[[], int],
+        token: Callable[[], str],
+    ) -> None:
+        self._monotonic = monotonic
+        self._clock_ns = clock_ns
+        self._token = token
+        self._lock = threading.Lock()
+        self._sessions: dict[str, _Session] = {}
+        self.fenced = 0
+        """How often one process took the lease of another."""
+
+    def admit(self, name: str, uuid: str, instance: str) -> str:
+        """A child said HELLO: its new lease. FencedError for a process that was fenced before."""
+        with self._lock:
+            session = self._sessions.setdefault(name, _Session())
+            if session.lease:
+                if instance != session.instance:
+                    if instance in session.old.values():
+                        raise _fenced(name)
+                    self.fenced += int(self._is_alive(session))
+                session.old[session.lease] = session.instance
+                while len(session.old) > LEASES_REMEMBERED:
+                    del session.old[next(iter(session.old))]
+            session.lease, session.instance, session.uuid = self._token(), instance, uuid
+            session.contact = self._monotonic()
+            return session.lease
+
+    def check(self, name: str, lease: str) -> str:
+        """The child's uuid if the lease is its newest. FencedError, or LeaseError (say HELLO)."""
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is not None and session.lease == lease:
+                session.contact = self._monotonic()
+                return session.uuid
+            if session is not None and session.old.get(lease, session.instance) != session.instance:
+                raise _fenced(name)
+            raise LeaseError(f"the lease of {name} is not known here", hint="say HELLO again")
+
+    def said(self, name: str, status: dict[str, Any]) -> None:
+        """A child sent its status."""
+        with self._lock:
+            session = self._sessions.setdefault(name, _Session())
+            session.status = status
+            session.status_at_ms = self._clock_ns() // 1_000_000
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """The last status of each child that sent one."""
+        with self._lock:
+            return {
+                name: session.status
+                for name, session in self._sessions.items()
+                if session.status is not None
+            }
+
+    def show(self, deliveries: Mapping[str, Delivery]) -> list[dict[str, Any]]:
+        """Every known child as the contract's status object. ``deliveries``: by child name; a child
+        that is only in it (known from the log, not seen since the start) is offline."""
+        with self._lock:
+            names = sorted({*self._sessions, *deliveries})
+            return [self._show(name, deliveries.get(name)) for name in names]
+
+    def _show(self, name: str, delivery: Delivery | None) -> dict[str, Any]:
+        session = self._sessions.get(name, _Session())
+        shown: dict[str, Any] = {"node": name, "children": []}
+        shown.update(session.status or {})
+        shown["node"] = name
+        reported = shown.get("delivery")
+        own = dict(reported) if isinstance(reported, dict) else {}
+        if delivery is not None:
+            own["applied_lsn"] = delivery.applied_lsn
+            own["acked_lsn"] = delivery.acked_lsn
+            own.setdefault("head_lsn", delivery.applied_lsn)
+        else:
+            own.setdefault("applied_lsn", 0)
+            own.setdefault("acked_lsn", 0)
+        shown["delivery"] = own
+        shown["state"] = self._state(session, shown)
+        age = None if session.contact is None else self._monotonic() - session.contact
+        shown["last_contact_ms"] = None if age is None else int(age * 1000)
+        shown["status_at"] = session.status_at_ms or None
+        return shown
+
+    def _state(self, session: _Session, shown: Mapping[str, Any]) -> str:
+        if session.contact is None:
+            return "offline"
+        age = self._monotonic() - session.contact
+        if age > OFFLINE_AFTER_S:
+            return "offline"
+        if age > STALE_AFTER_S:
+            return "stale"
+        lag = shown.get("lag_ms")
+        oldest = shown["delivery"].get("oldest_pending_ms")
+        worst = max(value for value in (lag, oldest, 0) if isinstance(value, int | float))
+        return "lagging" if worst > LAGGING_AFTER_MS else "live"
+
+    def _is_alive(self, session: _Session) -> bool:
+        contact = session.contact
+        return contact is not None and self._monotonic() - contact < STALE_AFTER_S
+
+
+def _fenced(name: str) -> FencedError:
+    return FencedError(
+        f"another process of {name} has taken over",
+        hint="stop this one, or give it an identity of its own",
+    )
+
+
+def bounded_status(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status that fits a frame. If it is too large, the accounting of the children goes first,
+    then their completeness, then their children; ``truncated`` says so."""
+    result = dict(status)
+    for field_name in ("", "accounting", "completeness", "children"):
+        if field_name:
+            result["children"] = [
+                {key: value for key, value in child.items() if key != field_name}
+                for child in result.get("children", ())
+            ]
+            result["truncated"] = True
+        if len(pack_header(result)) <= STATUS_BYTES_MAX:
+            return result
+    return {
+        key: result[key] for key in ("node", "tier", "path", "state", "now", "delivery")
+        if key in result
+    } | {"truncated": True, "children": []}  # fmt: skip

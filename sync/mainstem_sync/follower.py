@@ -1,0 +1,209 @@
+"""What this node knows of the federation, as a state machine over its own log.
+
+One consumer, one lock: everything that a record changes (counters, R, maps, watches, what is owed)
+changes in one step, so that whoever holds the lock sees the state after a whole record. Nothing
+here writes to the engine or waits for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from mainstem_engine.consumers import AppliedRows, RowSink
+from mainstem_engine.filesystem import byte_view
+from mainstem_engine.log.records import Record, RecordKind, decode_payload
+from mainstem_engine.model import SELF_ORIGIN
+from mainstem_sync.accounting import Accounts
+from mainstem_sync.content import Classifier, points_header
+from mainstem_sync.exports import ExportPolicy
+from mainstem_sync.forward import PARK, Forward
+from mainstem_sync.manifest import Manifest
+from mainstem_sync.manifests import Manifests, slice_length_ns
+from mainstem_sync.origins import OriginMaps, Origins, OriginState
+from mainstem_sync.protocol import ChainPoint, OriginKey
+from mainstem_sync.received import Received, decode_received
+from mainstem_sync.scope import DeviceScope
+
+SNAPSHOT_VERSION = 1
+
+
+class Follower:
+    """The federation's LogConsumer. ``lock`` guards all of its parts."""
+
+    name = "federation"
+    kinds = frozenset(RecordKind)
+
+    def __init__(
+        self,
+        policy: ExportPolicy,
+        *,
+        has_parent: bool,
+        lateness_ns: Callable[[str], int],
+        clock_ns: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.lock = threading.RLock()
+        self.origins = Origins()
+        self.accounts = Accounts()
+        self.scope = DeviceScope(policy)
+        self.forward: Forward | None = None
+        if has_parent:
+            classifier = Classifier(policy, self.scope, self.maps_of)
+            self.forward = Forward(classifier, self.lock)
+        self.manifests = Manifests(
+            self.lock,
+            lateness_ns=lateness_ns,
+            slice_ns=self.slice_ns,
+            totals=self._totals,
+            monotonic=monotonic,
+        )
+        self.on_applied: Callable[[], None] | None = None
+        """Called on the committer thread after every record, without the lock."""
+        self.rules_changed = False
+        self._clock_ns = clock_ns
+        self._every_ns: dict[str, int | None] = {}
+        self._applying: OriginState | None = None
+        self._applied_lsn = 0
+
+    # LogConsumer
+
+    def apply(self, record: Record, decoded: Any, sink: RowSink) -> None:
+        """One record of the local log."""
+        with self.lock:
+            header: Mapping[str, Any] | None = None
+            if record.kind == RecordKind.PTS:
+                header = points_header(decoded)
+                if header is not None:
+                    self.accounts.points(header)
+            elif record.kind == RecordKind.RCV:
+                self._received(record, decoded, sink)
+            elif record.kind == RecordKind.MAN:
+                known = isinstance(decoded, Manifest)
+                self.manifests.apply(decoded if known else Manifest.decode(record.payload))
+            elif record.kind in (RecordKind.SCH, RecordKind.DEV):
+                self._defined(record)
+            if self.forward is not None:
+                self._forwarded(self.forward, record, header)
+            self._applied_lsn = record.lsn
+        if self.on_applied is not None:
+            self.on_applied()
+
+    def rows_applied(self, batch: AppliedRows) -> None:
+        """Rows entered the head: their slices are touched."""
+        if batch.origin == SELF_ORIGIN:
+            self.manifests.rows_applied(batch)
+            return
+        with self.lock:
+            state = self._applying
+            if state is None:
+                return  # rows of another consumer: nothing is known of their origin's log
+            watch = state.watches.get(batch.table)
+            if watch is None:
+                table = state.local_table(batch.table)
+                size = slice_length_ns(None) if table is None else table.slice_ns
+                watch = state.watch(batch.table, size)
+            watch.rows_applied(batch.time, batch.lsn)
+
+    def snapshot(self) -> bytes:
+        """Everything, as of the last record applied."""
+        with self.lock:
+            packed: bytes = msgpack.packb(
+                {
+                    "version": SNAPSHOT_VERSION,
+                    "accounts": self.accounts.snapshot(),
+                    "origins": self.origins.snapshot(),
+                    "manifests": self.manifests.snapshot(),
+                    "every": self._every_ns,
+                    "forward": None if self.forward is None else self.forward.snapshot(),
+                    "own_tables": []
+                    if self.forward is None
+                    else self.forward.classifier.snapshot(),
+                    "applied": self._applied_lsn,
+                }
+            )
+        return packed
+
+    def restore(self, data: bytes) -> None:
+        """Back to a snapshot."""
+        fields = msgpack.unpackb(data, strict_map_key=False)
+        with self.lock:
+            self.accounts.restore(fields["accounts"])
+            self.origins.restore(fields["origins"])
+            self.manifests.restore(fields["manifests"])
+            self._every_ns = fields["every"]
+            self._applied_lsn = fields["applied"]
+            if self.forward is None:
+                return
+            self.forward.classifier.restore(fields["own_tables"])
+            if fields["forward"] is None:
+                logged = {name: s.logged for name, s in self.accounts.tables.items()}
+                self.forward.adopt(fields["applied"], logged)
+            else:
+                self.rules_changed = self.forward.restore(fields["forward"])
+
+    # Parts
+
+    def maps_of(self, key: OriginKey) -> OriginMaps:
+        """The maps of an origin, empty ones if it is not known."""
+        state = self.origins.get(key)
+        return OriginMaps() if state is None else state.maps
+
+    def slice_ns(self, table: str) -> int:
+        """Length of an own table's slices."""
+        return slice_length_ns(self._every_ns.get(table.casefold()))
+
+    def _received(self, record: Record, decoded: object, sink: RowSink) -> None:
+        if isinstance(decoded, Received):
+            received = decoded
+        else:
+            header, buffers = decode_payload(byte_view(record.payload))
+            key = OriginKey(header["node"], header["epoch"], header["name"])
+            self.origins.open(key, header["via"])
+            received = decode_received(header, buffers, self.maps_of)
+        header = dict(received.header)
+        state = self.origins.open(received.origin, header["via"])
+        state.received.update(received.ranges)
+        if header["chain"] is not None:
+            point = ChainPoint.from_wire(header["chain"])
+            if state.chain is None or point.lsn > state.chain.lsn:
+                state.chain = point
+        self.accounts.received(header["counts"], header["values"])
+        for table, slice_ns, key_, rows, d1, d2, values in header["parked"]:
+            state.watch(table, slice_ns).parked(
+                np.array([key_], np.int64), np.array([rows], np.int64), np.array([d1], np.uint64),
+                np.array([d2], np.uint64), np.array([values], np.int64),
+            )  # fmt: skip
+        self._applying = state
+        for group in received.groups:
+            sink.add(group.table, state.origin, group.rows, group.lsn)
+        self._applying = None
+        for lsn, manifest in received.manifests:
+            table = state.maps.table(manifest.table)
+            name = manifest.table if table is None else table.local
+            state.watch(name, manifest.slice_ns).manifest_applied(manifest, lsn)
+
+    def _defined(self, record: Record) -> None:
+        header, _ = decode_payload(byte_view(record.payload))
+        if record.kind == RecordKind.DEV:
+            self.scope.devices(header["ids"], header["paths"], foreign=bool(header["foreign"]))
+        elif header.get("op") == "template":
+            self._every_ns[str(header["name"]).casefold()] = header["every_ns"]
+
+    def _forwarded(
+        self, forward: Forward, record: Record, header: Mapping[str, Any] | None
+    ) -> None:
+        if record.kind == RecordKind.EVT:
+            event, _ = decode_payload(byte_view(record.payload))
+            if event.get("op") == PARK:
+                forward.park(event)
+        forward.apply(forward.classifier.content(record, header), self._clock_ns())
+
+    def _totals(self, table: str) -> tuple[int, int]:
+        """(late, quarantined) rows of an own table so far."""
+        sums = self.accounts.tables.get(table)
+        return (0, 0) if sums is None else (sums.late, sums.quarantined + sums.values_quarantined)

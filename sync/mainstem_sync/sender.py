@@ -1,0 +1,523 @@
+"""The flow up: what is owed, in which order, and what became of it. Sans-IO.
+
+1. HELLO: the parent gives a lease and its R per origin. What it holds is taken from there, never
+   from memory (forward.py).
+2. At most two requests are in flight. Each takes from three queues: control, live (the log from the
+   HELLO on), history (what was owed before); see scheduler.py.
+3. Only an acknowledgement that is signed with the lease and names the batch's hash counts. Anything
+   else is a failure: what was in flight is owed again, and HELLO follows after a jittered pause.
+4. A batch that needs a schema is sent again after the control queue. A batch that the parent
+   refuses is cut into single records; one that is still refused is parked, and the stream goes on.
+5. A status rides with a request at least every two seconds; it is the heartbeat.
+
+``next_request`` and the ``on_`` methods may block for milliseconds (log, zstd): call them from a
+worker thread. They may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mainstem_engine.engine import Engine
+from mainstem_engine.errors import LogRangeError, MainstemError
+from mainstem_engine.log.records import RecordKind
+from mainstem_sync.children import bounded_status
+from mainstem_sync.content import Content
+from mainstem_sync.errors import (
+    FencedError,
+    ForkedError,
+    LeaseError,
+    PeerError,
+    RejectedError,
+    SyncError,
+    WireError,
+)
+from mainstem_sync.forward import PARK, Forward
+from mainstem_sync.outbox import Draft, Outbox
+from mainstem_sync.protocol import (
+    BATCHES_PATH,
+    HELLO_PATH,
+    STATUS_EVERY_S,
+    AckCode,
+    Acknowledgement,
+    ChainPoint,
+    Hello,
+    OriginKey,
+    Queue,
+    Welcome,
+    encode_request,
+    encode_status,
+    single_frame,
+)
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.scheduler import Scheduler
+from mainstem_sync.wire import RAW_BYTES_MAX, FrameType, decode_frames, verify_signature
+
+logger = logging.getLogger(__name__)
+
+IN_FLIGHT_MAX = 2
+"""One is on the wire while the other is applied: more would only fill the parent's queue."""
+
+LIVE_EVERY_S = 0.1
+"""Live data is gathered this long; what comes after a pause goes at once, and so does a backlog."""
+
+RETRY_MIN_S = 0.2
+RETRY_MAX_S = 30.0
+"""Pauses between attempts, jittered by half: soon after a hiccup, gently after an outage."""
+
+SCHEMA_PAUSE_S = 0.2
+"""A definition that was overtaken by its rows arrives within a round trip or two."""
+
+SCHEMA_RETRIES_MAX = 200
+"""Forty seconds of asking: by then the definition is not on its way, and the batch is parked."""
+
+BAD_HASH_MAX = 3
+"""A batch that fails its hash so often is damaged here or by the same machine on the way."""
+
+POLL_S = 0.25
+"""How often an idle sender looks whether more of the log is on disk (interval durability)."""
+
+
+class LinkState(enum.StrEnum):
+    """What the uplink is doing."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    FENCED = "fenced"
+    FORKED = "forked"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A body to be posted. ``number`` is unique per sender."""
+
+    number: int
+    path: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Flight:
+    request: Request
+    sent_at: float
+    lease: str = ""
+    drafts: list[Draft] = field(default_factory=list)
+    raw_bytes: int = 0
+
+
+class Sender:
+    """One node's stream to its parent."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        engine: Engine,
+        forward: Forward,
+        relayed: Callable[[], list[OriginKey]],
+        lock: threading.RLock,
+        status: Callable[[], Mapping[str, Any] | None],
+        clock_ns: Callable[[], int],
+        monotonic: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._engine = engine
+        self._forward = forward
+        self._relayed = relayed
+        self._state_lock = lock
+        self._status = status
+        self._clock_ns = clock_ns
+        self._monotonic = monotonic
+        self._rng = rng
+        self._own = OriginKey(engine.node_uuid, 0, node)
+        self._outbox = Outbox(engine.log, self._own, forward.classifier)
+        self._scheduler = Scheduler()
+        self._instance = f"{rng.getrandbits(64):016x}"
+        self._lock = threading.RLock()
+        """Guards what follows. Taken before the federation's lock, never after it."""
+        self._state = LinkState.CONNECTING
+        self._error: str | None = None
+        self._lease = ""
+        self._nonce = ""
+        self._hello: Request | None = None
+        self._want_chain: tuple[int, ...] = ()
+        self._attempts = 0
+        self._retry_at = 0.0
+        self._flights: dict[int, _Flight] = {}
+        self._number = 0
+        self._tail_start = 0
+        self._parent_has: dict[OriginKey, RangeSet] = {}
+        self._status_at = float("-inf")
+        self._live_at = float("-inf")
+        self._pause_until = 0.0
+        self._trouble: dict[int, int] = {}
+        self._alone: set[int] = set()
+        self._last_contact: float | None = None
+        self.parent: str | None = None
+        self.on_work: Callable[[], None] | None = None
+        """Called, from any thread, when there is something new to send."""
+
+    # What to send
+
+    def next_request(self) -> Request | None:
+        """The next body to post, or None if nothing is due now (see ``wait_s``)."""
+        now = self._monotonic()
+        status = None
+        if self._state is LinkState.CONNECTED and now - self._status_at >= STATUS_EVERY_S:
+            # Outside every lock: making a status looks into all parts of the node.
+            status = self._status()
+        with self._lock:
+            if self._state is LinkState.FENCED:
+                return None
+            if self._state is not LinkState.CONNECTED:
+                return self._next_hello(now)
+            if len(self._flights) >= IN_FLIGHT_MAX:
+                return None
+            return self._next_batches(now, status)
+
+    def wait_s(self) -> float:
+        """Seconds after which ``next_request`` may have something without being notified."""
+        now = self._monotonic()
+        with self._lock:
+            if self._state is LinkState.FENCED:
+                return RETRY_MAX_S
+            if self._state is not LinkState.CONNECTED:
+                return max(0.0, self._retry_at - now) if self._hello is None else RETRY_MAX_S
+            if len(self._flights) >= IN_FLIGHT_MAX:
+                return RETRY_MAX_S
+            due = [self._status_at + STATUS_EVERY_S - now, POLL_S]
+            if self._live_at + LIVE_EVERY_S > now:
+                due.append(self._live_at + LIVE_EVERY_S - now)
+            if self._pause_until > now:
+                due.append(self._pause_until - now)
+            return max(0.0, min(due))
+
+    def _next_hello(self, now: float) -> Request | None:
+        if self._hello is not None or now < self._retry_at:
+            return None
+        log = self._engine.log
+        self._nonce = f"{self._rng.getrandbits(64):016x}"
+        hello = Hello(
+            self._own,
+            self._instance,
+            self._nonce,
+            log.first_lsn,
+            log.fsynced_lsn,
+            tuple(self._chain_points()),
+            tuple(self._relayed()),
+        )
+        self._number += 1
+        self._hello = Request(self._number, HELLO_PATH, hello.encode())
+        return self._hello
+
+    def _chain_points(self) -> list[ChainPoint]:
+        log = self._engine.log
+        points = []
+        with self._state_lock:
+            acked = self._forward.acked.last
+        for lsn in sorted({acked, log.fsynced_lsn, *self._want_chain}):
+            try:
+                points.append(ChainPoint(lsn, log.chain_at(lsn)))
+            except LogRangeError:
+                continue  # released or damaged: the parent decides without it
+        return points
+
+    def _next_batches(self, now: float, status: Mapping[str, Any] | None) -> Request | None:
+        limit = self._engine.log.fsynced_lsn
+        drafts: list[Draft] = []
+        if now >= self._pause_until:
+            drafts = self._cut(now, limit)
+        with self._state_lock:
+            coverable = self._forward.coverable(limit).difference(self._flying_own())
+        own = next((d for d in drafts if d.origin == self._own), None)
+        idle = not self._flights and now - self._live_at >= LIVE_EVERY_S
+        if coverable and (drafts or idle):
+            known = {} if own is None else {self._own: own}
+            covering = self._outbox.cover(known, coverable, Queue.LIVE)
+            if own is None:
+                drafts.append(covering)
+            self._live_at = now
+        if not drafts and status is None:
+            return None
+        return self._request(now, drafts, status)
+
+    def _request(
+        self, now: float, drafts: list[Draft], status: Mapping[str, Any] | None
+    ) -> Request:
+        self._number += 1
+        parts = [encode_request(self._lease, self._number, self._clock_ns())]
+        if status is not None:
+            parts.append(encode_status(bounded_status(status)))
+            self._status_at = now
+        parts += [draft.encode() for draft in drafts]
+        request = Request(self._number, BATCHES_PATH, b"".join(parts))
+        raw_bytes = sum(draft.raw_bytes for draft in drafts)
+        self._flights[request.number] = _Flight(request, now, self._lease, drafts, raw_bytes)
+        return request
+
+    def _cut(self, now: float, limit: int) -> list[Draft]:
+        """Drafts of one request, from the three queues."""
+        with self._state_lock:
+            owed = self._forward.owed(limit).difference(self._flying())
+            backlog = self._forward.pending_bytes >= self._scheduler.request_bytes
+            control = owed.intersection(self._forward.control)
+        drafts: list[Draft] = []
+        drafts += self._take(Queue.CONTROL, control, self._scheduler.request_bytes)
+        rest = owed.difference(control)
+        live = RangeSet(rest.within(self._tail_start + 1, limit))
+        history = RangeSet(rest.within(1, self._tail_start))
+        if not backlog and now - self._live_at < LIVE_EVERY_S:
+            live = RangeSet()
+        live_bytes, history_bytes = self._scheduler.shares(live=bool(live), history=bool(history))
+        if live:
+            self._live_at = now
+            drafts += self._take(Queue.LIVE, live, live_bytes)
+        if history:
+            drafts += self._take(Queue.HISTORY, history, history_bytes)
+        return drafts
+
+    def _take(self, queue: Queue, lsns: RangeSet, bytes_max: int) -> list[Draft]:
+        """Cut a queue; what the parent has or does not need is settled at once."""
+        if not lsns:
+            return []
+        if self._alone:
+            lsns = self._one_by_one(lsns)
+        cut = self._outbox.cut(queue, lsns, bytes_max, self._parent_has)
+        if cut.held or cut.nothing:
+            with self._state_lock:
+                self._forward.deliver(cut.held)
+                self._forward.held.update(cut.nothing)
+        drafts = []
+        for draft in cut.drafts.values():
+            if draft.raw_bytes > RAW_BYTES_MAX:
+                self._park(draft.contents, f"a record of {draft.raw_bytes} bytes is too large")
+            else:
+                drafts.append(draft)
+        return drafts
+
+    def _one_by_one(self, lsns: RangeSet) -> RangeSet:
+        """While a refused batch is looked into: only its next record, if it is owed."""
+        suspect = min((lsn for lsn in self._alone if lsn in lsns), default=None)
+        return lsns if suspect is None else RangeSet([(suspect, suspect)])
+
+    def _flying(self) -> RangeSet:
+        """Local LSNs whose content is in flight."""
+        flying = RangeSet()
+        for flight in self._flights.values():
+            for draft in flight.drafts:
+                flying.update(draft.lsns)
+        return flying
+
+    def _flying_own(self) -> RangeSet:
+        """LSNs of the own stream that are in flight, covered ones included."""
+        flying = RangeSet()
+        for flight in self._flights.values():
+            for draft in flight.drafts:
+                if draft.origin == self._own:
+                    flying.update(draft.ranges)
+        return flying
+
+    # What came back
+
+    def on_reply(self, request: Request, status: int, body: bytes) -> None:
+        """The parent answered (or somebody in its place)."""
+        try:
+            if request.path == HELLO_PATH:
+                self._welcomed(request, body)
+            else:
+                self._acknowledged(request, status, body)
+        except FencedError as exc:
+            self._stop(LinkState.FENCED, exc)
+        except ForkedError as exc:
+            self._stop(LinkState.FORKED, exc)
+        except LeaseError:
+            with self._lock:
+                self._disconnect(request, RETRY_MIN_S * self._rng.uniform(0.5, 1.0))
+        except RejectedError as exc:
+            self.on_failure(request, f"{exc}", refused=True)
+        except (SyncError, MainstemError) as exc:
+            self.on_failure(request, f"HTTP {status}: {exc}", refused=isinstance(exc, PeerError))
+
+    def on_failure(self, request: Request, why: str, *, refused: bool = False) -> None:
+        """No answer, or none that is ours. What was in flight is owed again."""
+        with self._lock:
+            if request.number not in self._flights and request is not self._hello:
+                return  # of an earlier connection
+            if not refused:
+                self._scheduler.failed()
+            self._error = why
+            self._attempts += 1
+            step = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(self._attempts - 1, 20))
+            self._disconnect(request, step * self._rng.uniform(0.5, 1.0))
+            logger.warning("the link to the parent failed: %s", why)
+
+    def _disconnect(self, request: Request, pause_s: float) -> None:
+        if request is self._hello:
+            self._hello = None
+        self._flights.pop(request.number, None)
+        if self._state is LinkState.CONNECTED:
+            self._state = LinkState.CONNECTING
+        self._retry_at = self._monotonic() + pause_s
+        self._notify()
+
+    def _stop(self, state: LinkState, error: SyncError) -> None:
+        with self._lock:
+            self._state = state
+            self._error = error.message
+            self._hello = None
+            self._flights.clear()
+            self._retry_at = self._monotonic() + RETRY_MAX_S
+            logger.error("the parent refuses this node: %s", error)
+
+    def _welcomed(self, request: Request, body: bytes) -> None:
+        frame = single_frame(body)
+        if frame.type is not FrameType.WELCOME:
+            raise WireError("the answer to HELLO is not a WELCOME")
+        welcome = Welcome.from_frame(frame)
+        with self._lock:
+            if request is not self._hello:
+                return
+            if welcome.nonce != self._nonce:
+                raise WireError("the answer belongs to another HELLO")
+            self._hello = None
+            if welcome.need_chain:
+                self._want_chain = welcome.need_chain
+                self._retry_at = 0.0
+                self._notify()
+                return
+            self._flights.clear()
+            self._parent_has = dict(welcome.held)
+            lost = self._forward.resume(
+                self._parent_has.get(self._own, RangeSet()), self._engine.log
+            )
+            if lost:
+                logger.error(
+                    "the parent lost %d records whose log is released here; they are declared", lost
+                )
+            self._lease = welcome.lease
+            self.parent = welcome.node
+            self._want_chain = ()
+            self._tail_start = self._engine.log.fsynced_lsn
+            self._state, self._error, self._attempts = LinkState.CONNECTED, None, 0
+            self._status_at = self._live_at = float("-inf")
+            self._last_contact = self._monotonic()
+            self._notify()
+
+    def _acknowledged(self, request: Request, status: int, body: bytes) -> None:
+        with self._lock:
+            flight = self._flights.get(request.number)
+            if flight is None or flight.lease != self._lease:
+                return
+        if not verify_signature(body, flight.lease.encode()):
+            single_frame(body)  # a refusal is raised from here
+            raise WireError("the answer is not signed by the parent")
+        answers: dict[bytes, Acknowledgement] = {}
+        for frame in decode_frames(body):
+            if frame.type is FrameType.ACK:
+                answer = Acknowledgement.from_frame(frame)
+                answers[answer.hash] = answer
+        with self._lock:
+            if self._flights.pop(request.number, None) is None:
+                return
+            self._last_contact = self._monotonic()
+            self._attempts, self._error = 0, None
+            self._scheduler.replied(self._last_contact - flight.sent_at, flight.raw_bytes)
+            for draft in flight.drafts:
+                self._judge(draft, answers.get(draft.digest))
+            self._notify()
+
+    def _judge(self, draft: Draft, answer: Acknowledgement | None) -> None:
+        """What became of one batch. Without an answer it is simply owed again."""
+        if answer is None:
+            return
+        if answer.code is AckCode.OK:
+            self._accepted(draft)
+        elif answer.code is AckCode.REJECTED:
+            self._refused(draft, answer.message)
+        elif answer.code is AckCode.NEED_SCHEMA:
+            self._pause_until = self._monotonic() + SCHEMA_PAUSE_S
+            self._count_trouble(draft, SCHEMA_RETRIES_MAX, answer.message)
+        elif answer.code is AckCode.BAD_HASH:
+            self._count_trouble(draft, BAD_HASH_MAX, answer.message)
+        else:
+            self._pause_until = self._monotonic() + SCHEMA_PAUSE_S
+
+    def _accepted(self, draft: Draft) -> None:
+        with self._state_lock:
+            self._forward.deliver(draft.contents)
+            if draft.origin == self._own:
+                self._forward.acknowledge(draft.ranges)
+        if self._trouble or self._alone:
+            for content in draft.contents:
+                self._trouble.pop(content.lsn, None)
+                self._alone.discard(content.lsn)
+
+    def _count_trouble(self, draft: Draft, limit: int, why: str) -> None:
+        if not draft.contents:
+            return
+        first = draft.contents[0].lsn
+        self._trouble[first] = self._trouble.get(first, 0) + 1
+        if self._trouble[first] >= limit:
+            self._refused(draft, why)
+
+    def _refused(self, draft: Draft, why: str) -> None:
+        """Find the record that the parent will not take; park it."""
+        if len(draft.contents) > 1:
+            self._alone.update(content.lsn for content in draft.contents)
+        elif draft.contents:
+            self._park(draft.contents, why)
+
+    def _park(self, contents: list[Content], why: str) -> None:
+        """Durable before anything else is sent: the counts must survive a crash."""
+        rows: dict[str, int] = {}
+        for content in contents:
+            for table, count in content.sent.items():
+                rows[table] = rows.get(table, 0) + count
+        lsns = RangeSet((content.lsn, content.lsn) for content in contents)
+        logger.error("the parent will not take %s: %s; parked", list(lsns), why)
+        ack = self._engine.append(
+            RecordKind.EVT,
+            {
+                "op": PARK,
+                "lsns": lsns.to_wire(),
+                "rows": rows,
+                "bytes": sum(content.bytes for content in contents),
+                "why": why,
+            },
+        )
+        ack.wait()
+        for content in contents:
+            self._trouble.pop(content.lsn, None)
+            self._alone.discard(content.lsn)
+
+    def _notify(self) -> None:
+        if self.on_work is not None:
+            self.on_work()
+
+    # How it stands
+
+    @property
+    def state(self) -> LinkState:
+        return self._state
+
+    @property
+    def error(self) -> str | None:
+        """Why the link is not working; None while it is."""
+        return self._error
+
+    def contact_age_s(self) -> float | None:
+        """Seconds since the parent last answered; None before the first time."""
+        contact = self._last_contact
+        return None if contact is None else self._monotonic() - contact
+
+    def is_drained(self) -> bool:
+        """True if the parent holds, and knows to hold, everything that is in the log now."""
+        with self._lock, self._state_lock:
+            limit = self._forward.applied_lsn
+            return self._forward.acked.watermark >= limit >= self._engine.log.committed_lsn
