@@ -2,6 +2,17 @@
 
 from mainstem_sync.exports import Export
 from mainstem_sync.federation import Federation
-from mainstem_sync.receiver import Child
+from mainstem_sync.quarantine import QuarantineBlock, QuarantineItem, QuarantineStore
+from mainstem_sync.receiver import Child, Receiver
+from mainstem_sync.sender import Sender
 
-__all__ = ["Child", "Export", "Federation"]
+__all__ = [
+    "Federation",
+    "Export",
+    "Child",
+    "Receiver",
+    "Sender",
+    "QuarantineStore",
+    "QuarantineItem",
+    "QuarantineBlock",
+]

@@ -1,34 +1,153 @@
-"""The uplink over HTTP: drives a Sender with aiohttp."""
+"""The uplink over HTTP: drives a Sender with aiohttp, for ever.
+
+1. The sender says what to post and when; this file only posts. Its work (log, zstd, hash) runs on
+   worker threads, never on the event loop.
+2. HELLO tries the parent's addresses in order; the first that answers at all is used until the
+   next HELLO.
+3. A request has 30 s for everything. With a heartbeat every two seconds a half-open connection is
+   noticed within that time. Redirects are not followed: a parent does not redirect.
+"""
 
 from __future__ import annotations
 
-import random
+import asyncio
+import contextlib
+import logging
+import ssl as ssl_module
 from collections.abc import Callable, Sequence
-from typing import Any
+
+import aiohttp
+
+from mainstem_sync.protocol import HELLO_PATH
+from mainstem_sync.sender import Request, Sender
+from mainstem_sync.wire import REQUEST_BYTES_MAX
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 30.0
+"""For a whole exchange; the sender keeps requests small enough for the link."""
+
+CONNECT_TIMEOUT_S = 10.0
+"""A host that drops packets must leave time for the next address."""
+
+DRAIN_POLL_S = 0.05
 
 
 class Uplink:
-    """Keeps one node connected to its parent, for ever.
+    """Keeps one node connected to its parent.
 
     ``urls``: base addresses of the parent, first reachable wins. ``token``: bearer token, or a
-    callable that reads it anew at every connect.
+    callable that reads it anew for every HELLO. ``ssl``: context for https addresses.
     """
 
     def __init__(
         self,
-        sender: Any,
+        sender: Sender,
         urls: Sequence[str],
         token: str | Callable[[], str],
         *,
-        rng: random.Random | None = None,
-        ssl: Any = None,
+        ssl: ssl_module.SSLContext | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._sender = sender
+        self._urls = [url.rstrip("/") for url in urls]
+        self._url = self._urls[0]
+        self._token = token
+        self._bearer = ""
+        self._ssl = ssl
+        self._wake = asyncio.Event()
+        self._sleeping = False
 
     async def run(self) -> None:
         """Until cancelled: HELLO, then batches; reconnects with jittered backoff."""
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        self._sender.on_work = lambda: self._notified(loop)
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        exchanges: set[asyncio.Task[None]] = set()
+        try:
+            async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+                while True:
+                    self._wake.clear()
+                    self._sleeping = True
+                    request = await asyncio.to_thread(self._sender.next_request)
+                    if request is None:
+                        await self._pause(self._sender.wait_s())
+                        continue
+                    exchange = asyncio.create_task(self._exchange(session, request))
+                    exchanges.add(exchange)
+                    exchange.add_done_callback(exchanges.discard)
+        finally:
+            self._sender.on_work = None
+            for exchange in list(exchanges):
+                exchange.cancel()
+            await asyncio.gather(*exchanges, return_exceptions=True)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until nothing is owed; False at the deadline."""
-        raise NotImplementedError
+        """Wait until the parent holds everything that is in the log; False at the deadline."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not self._sender.is_drained():
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
+            await asyncio.sleep(DRAIN_POLL_S)
+        return True
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    def _notified(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From any thread, for every record: wakes the loop once."""
+        if self._sleeping:
+            self._sleeping = False
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the node is stopping
+                loop.call_soon_threadsafe(self._wake.set)
+
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> None:
+        try:
+            if request.path == HELLO_PATH:
+                status, body = await self._hello(session, request)
+            else:
+                status, body = await self._post(session, self._url, request)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+            why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+            await asyncio.to_thread(self._sender.on_failure, request, f"{self._url}: {why}")
+        else:
+            await asyncio.to_thread(self._sender.on_reply, request, status, body)
+
+    async def _hello(self, session: aiohttp.ClientSession, request: Request) -> tuple[int, bytes]:
+        """HELLO at the first address that can be reached."""
+        self._bearer = await asyncio.to_thread(self._read_token)
+        last = len(self._urls) - 1
+        for number, url in enumerate(self._urls):
+            self._url = url
+            try:
+                return await self._post(session, url, request)
+            except (aiohttp.ClientConnectionError, TimeoutError) as exc:
+                if number == last:
+                    raise
+                logger.info("%s is not reachable (%s), trying the next address", url, exc)
+        raise ValueError("the parent has no address")
+
+    def _read_token(self) -> str:
+        return self._token.strip() if isinstance(self._token, str) else self._token().strip()
+
+    async def _post(
+        self, session: aiohttp.ClientSession, url: str, request: Request
+    ) -> tuple[int, bytes]:
+        headers = {
+            "Authorization": f"Bearer {self._bearer}",
+            "Content-Type": "application/octet-stream",
+        }
+        async with session.post(
+            url + request.path,
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            ssl=self._ssl if self._ssl is not None else True,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > REQUEST_BYTES_MAX:
+                    raise ValueError(f"an answer of more than {REQUEST_BYTES_MAX} bytes")
+            return response.status, bytes(body)
