@@ -5,8 +5,8 @@
    Segments that are older than ``trusted_lsn`` are left unread (a checkpoint covers them; damage in
    them is found by whoever reads them).
 3. Behind the last good record of the last segment there may be a torn write: dropped. It is damage
-   instead if every byte of the record is there and no sector of it is blank, for a torn write
-   always lacks something.
+   instead if every byte of the record is there (only its length may be wrong) and no sector of it
+   is blank, for a torn write always lacks something.
 4. A gap between good records that were never known to be durable, with a blank sector in it, is a
    torn write of one commit that reached the disk out of order: dropped from the gap on.
 5. What was not proven durable is written again, into a new segment that is synced. So nothing that
@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 
 from mainstem_engine.errors import CorruptionError
@@ -29,6 +30,9 @@ from mainstem_engine.filesystem import Buffer, Filesystem, has_blank_sector
 from mainstem_engine.log.layout import (
     CHAIN_START,
     CHAIN_UNKNOWN,
+    CHECKED_FROM,
+    RECORD_ALIGNMENT,
+    RECORD_HEADER,
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
@@ -253,12 +257,27 @@ def _is_torn(view: memoryview, damage: LogDamage, synced_lsn: int) -> bool:
 def _lost_tail(view: memoryview, segment: Segment, scan: SegmentScan) -> LogDamage | None:
     """The record behind the last good one, if all of it is there: damaged rather than torn."""
     tail = view[scan.end :]
-    if tail.nbytes == 0 or declared_bytes(tail) != tail.nbytes:
+    if not tail.nbytes:
+        return None
+    if declared_bytes(tail) != tail.nbytes and not _whole_but_for_length(tail, segment.salt):
         return None
     if has_blank_sector(view, scan.end, view.nbytes):
         return None
     lsn = scan.last_lsn + 1
     return LogDamage(segment.path, scan.end, tail.nbytes, lsn, lsn)
+
+
+def _whole_but_for_length(tail: memoryview, salt: int) -> bool:
+    """True if ``tail`` is a record with a right checksum and a wrong length."""
+    if tail.nbytes < RECORD_HEADER_BYTES:
+        return False
+    (_, crc, *_) = RECORD_HEADER.unpack_from(tail)
+    data = np.frombuffer(tail, np.uint8)
+    # The crc does not cover the length; the padding is not covered either, so each is tried.
+    return any(
+        google_crc32c.extend(salt, data[CHECKED_FROM : tail.nbytes - pad]) == crc
+        for pad in range(min(RECORD_ALIGNMENT, tail.nbytes - RECORD_HEADER_BYTES + 1))
+    )
 
 
 def _ignore(_: LogDamage) -> None:

@@ -58,7 +58,7 @@ DENSE_ROWS_MIN = 1000
 EXTREMES_USABLE = 1
 """Statistics flag: min and max are those of all values (there is one, and no NaN)."""
 SUM_USABLE = 2
-"""Statistics flag: the sum is that of all values (no NaN, no overflow)."""
+"""Statistics flag: the sum is that of all values (no NaN, no infinity, no overflow)."""
 
 _BLOCK_FIELDS: dict[str, str] = {
     "rows": "<u4",
@@ -189,12 +189,12 @@ def unpack_footer(path: Path, view: memoryview) -> PartFooter:
 def _footer_bytes(path: Path, view: memoryview) -> memoryview:
     if view.nbytes < HEAD.size + TRAILER.size:
         raise CorruptionError(path, 0, f"{view.nbytes} bytes are too few for a part")
-    magic, version, _ = HEAD.unpack_from(view)
+    magic, version, zeros = HEAD.unpack_from(view)
     offset = view.nbytes - TRAILER.size
     stored_bytes, raw_bytes, end_version, crc, end_magic = TRAILER.unpack_from(view, offset)
     if magic != MAGIC or end_magic != MAGIC:
         raise CorruptionError(path, 0 if magic != MAGIC else offset, "this is not a part")
-    if version != VERSION or end_version != VERSION:
+    if version != VERSION or end_version != VERSION or zeros:
         raise CorruptionError(path, 8, f"version {version} is not known")
     start = offset - stored_bytes
     if start < HEAD.size:

@@ -9,7 +9,9 @@
 4. A part file that the list does not name is what a crash left; ``remove_unlisted`` deletes it.
 
 Bytes: head ``magic 8 | version u32 | crc32c u32 of the 12 bytes before``, then records
-``length u32 | crc32c u32 | msgpack map {"add": [...], "remove": [...], "checkpoint": name/nil}``.
+``length u32 | inverted length u32 | crc32c u32 | msgpack map``, where the map is
+``{"add": [...], "remove": [...], "checkpoint": name or nil}``. The length is there twice so that a
+damaged one is not taken for a record that a torn write left incomplete.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ REWRITE_FACTOR = 8
 
 _HEAD = struct.Struct("<8sI")
 _HEAD_BYTES = _HEAD.size + 4
-_RECORD = struct.Struct("<II")
+_RECORD = struct.Struct("<III")
+_INVERT = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +166,15 @@ class PartList:
             body = position + _RECORD.size
             if body > len(data):
                 return position
-            length, crc = _RECORD.unpack_from(data, position)
+            length, inverted, crc = _RECORD.unpack_from(data, position)
             record = data[body : body + length]
-            if len(record) == length and google_crc32c.value(record) == crc and length:
+            if length == inverted ^ _INVERT and google_crc32c.value(record) == crc:
                 self._apply(record, position)
                 position = body + length
-            elif _is_torn(data, position, body + length):
-                return position
+            elif length == inverted ^ _INVERT and body + length > len(data):
+                return position  # torn: it lacks its end
+            elif has_blank_sector(memoryview(data), position, len(data)):
+                return position  # torn: a sector of it was never written
             else:
                 raise CorruptionError(self._path, position, "a record has a wrong checksum")
         return position
@@ -220,9 +225,4 @@ def _head() -> bytes:
 def _record(add: list[PartMeta], remove: list[str], checkpoint: str | None) -> bytes:
     change = {"add": [meta.pack() for meta in add], "remove": remove, "checkpoint": checkpoint}
     body: bytes = msgpack.packb(change)
-    return _RECORD.pack(len(body), google_crc32c.value(body)) + body
-
-
-def _is_torn(data: bytes, start: int, end: int) -> bool:
-    """True for a record that a write left unfinished: it lacks its end, or a sector is blank."""
-    return end > len(data) or has_blank_sector(memoryview(data), start, len(data))
+    return _RECORD.pack(len(body), len(body) ^ _INVERT, google_crc32c.value(body)) + body

@@ -251,17 +251,21 @@ def _statistics(column: Column, column_type: ColumnType, starts: Starts) -> Colu
             total[some] = np.add.reduceat(values, begin, dtype=dtypes[1])
             result["first"][some] = values[begin]
             result["last"][some] = values[begin + count[some] - 1]
-            flags[some] = _usable(result["min"][some], result["max"][some], count[some])
+            flags[some] = _usable(
+                result["min"][some], result["max"][some], total[some], count[some]
+            )
     return ColumnStatistics(
         result["min"], result["max"], total, result["first"], result["last"], flags
     )
 
 
-def _usable(low: AnyArray, high: AnyArray, count: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def _usable(
+    low: AnyArray, high: AnyArray, total: AnyArray, count: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint8]:
     """Which statistics of blocks with values can be trusted."""
     if low.dtype.kind == "f":
-        finite = ~np.isnan(low) & ~np.isnan(high)
-        return np.where(finite, EXTREMES_USABLE | SUM_USABLE, 0).astype(np.uint8)
+        extremes = np.where(np.isnan(low) | np.isnan(high), 0, EXTREMES_USABLE)
+        return np.asarray(extremes | np.where(np.isfinite(total), SUM_USABLE, 0), np.uint8)
     # count * greatest magnitude bounds every partial sum; float64 is exact enough for a bound.
     bound = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64))) * count
     limit = 2.0**64 if low.dtype.kind == "u" else 2.0**63

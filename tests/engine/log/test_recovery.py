@@ -140,7 +140,7 @@ def test_bit_flip_in_the_middle(
     assert again.statistics().lost_records == 0
 
 
-@pytest.mark.parametrize("place", [4, 8, 16, 20, 24, RECORD_HEADER_BYTES, RECORD - 1])
+@pytest.mark.parametrize("place", [0, 3, 4, 8, 16, 20, 24, RECORD_HEADER_BYTES, RECORD - 1])
 def test_bit_flip_in_the_last_record_is_damage_not_a_torn_write(
     killed: Callable[[int], bytes], open_log: OpenLog, directory: Path, place: int
 ) -> None:
