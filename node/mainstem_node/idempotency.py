@@ -84,9 +84,10 @@ class IdempotentAnswers:
 
     def _forget_old(self) -> None:
         now = self._monotonic()
-        for place, entry in list(self._entries.items()):
+        while self._entries:
+            place, entry = next(iter(self._entries.items()))
             old = now - entry.made_at > LIFE_S or len(self._entries) >= ANSWERS_MAX
-            if not old:
+            # One that still runs stays: what waits for threads is bounded elsewhere.
+            if not old or not entry.done:
                 break
-            if entry.done:
-                del self._entries[place]
+            del self._entries[place]

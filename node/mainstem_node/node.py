@@ -231,7 +231,7 @@ class Node:
             config, self.engine, self.federation, more=self.status_fields, clock_ns=self.clock_ns
         )
         self.federation.status = self._reporter.build
-        statements = Statements(self.engine)
+        statements = Statements(self.engine, self.federation, self.ownership)
         self._stack.push_async_callback(asyncio.to_thread, statements.close)
         live = LiveHub(self._reporter.build, self.engine.last_rows, self._io_workers)
         self.runtime = Runtime(

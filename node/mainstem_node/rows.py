@@ -244,7 +244,7 @@ def _over(first: Column, second: Column) -> Column:
         return second
     values = np.where(second.valid, second.values, first.values)
     valid = None if first.valid is None else first.valid | second.valid
-    return Column(values, valid)
+    return Column(values, None if valid is None or valid.all() else valid)
 
 
 def tolerant_column(

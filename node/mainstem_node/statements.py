@@ -1,37 +1,80 @@
-"""SQL statements of a node: run in worker threads, executed in a sandboxed child process.
+"""SQL statements of a node: planned here, executed in a sandboxed child process.
 
-1. Parsing and the choice of rows happen here; DuckDB runs in a child process with limits of memory
-   and time (mainstem_engine.sql.worker), which is started with the first statement.
-2. pyarrow, sqlglot and the child process are not loaded by a node that is never asked.
-3. Before a statement runs, completeness is taken, so that what it says holds for what is read.
+1. Parsing and the choice of rows happen in a worker thread of this process; DuckDB runs in a child
+   process with limits of memory and time, which is started with the first query.
+2. Completeness is taken before a query reads, so that what it says holds for what is read.
+3. INSERT and CREATE TABLE for a device of another node are refused, as every other write is.
+4. pyarrow, sqlglot and the child process are not loaded by a node that is never asked.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from mainstem_node.errors import ConflictError, ForbiddenError
+from mainstem_node.ownership import Ownership
 
 if TYPE_CHECKING:
-    from mainstem_engine.sql.result import Result
-    from mainstem_engine.sql.session import Session
-
+    from mainstem_engine.catalog.templates import Table
+    from mainstem_engine.consumers import Ack
     from mainstem_engine.engine import Engine
+    from mainstem_engine.model import DeviceIds, Rows
+    from mainstem_engine.sql.executors import WorkerExecutor
+    from mainstem_engine.sql.plan import Plan
+    from mainstem_engine.sql.result import Result
+    from mainstem_sync import Federation
 
 TIMEOUT_S_DEFAULT = 30.0
 TIMEOUT_S_MAX = 600.0
 ROWS_MAX = 1_000_000
 """Rows of one answer; more is an export, which is done in pieces."""
+PROCESSES_MAX = 2
+"""Child processes, each with one statement at a time."""
+DEFAULT_DATABASE = "root.main"
+
+COMPLETE_ENOUGH = frozenset({"complete", "retired"})
+"""States in which nothing more is expected for the range that was asked for."""
+
+
+class IncompleteError(ConflictError):
+    """The data of a query is not complete, and the request asked to fail then."""
+
+    code = "INCOMPLETE"
+
+    def __init__(self, completeness: Sequence[dict[str, Any]], tables: Iterable[str]) -> None:
+        listed = [f"{c['node']}: {c['table']} is {c['state']}" for c in completeness][:3]
+        super().__init__(
+            "; ".join(listed) or f"nothing is known of {', '.join(sorted(tables))}",
+            field="on_incomplete",
+            hint="wait, or ask with on_incomplete: return",
+            detail={"completeness": list(completeness)},
+        )
+
+
+def incomplete(
+    completeness: Sequence[dict[str, Any]], tables: Iterable[str]
+) -> list[dict[str, Any]] | None:
+    """The objects that keep an answer over ``tables`` from being complete; None when none does.
+
+    A table that nobody has stated anything about is not complete: an empty list says so.
+    """
+    open_ = [item for item in completeness if item["state"] not in COMPLETE_ENOUGH]
+    stated = {str(item["table"]).casefold() for item in completeness}
+    unknown = [table for table in tables if table.casefold() not in stated]
+    return open_ if open_ or unknown else None
 
 
 class Statements:
-    """The SQL of one node. Thread-safe."""
+    """The SQL of one node. Thread-safe; its methods block."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, federation: Federation, ownership: Ownership) -> None:
         self._engine = engine
+        self._federation = federation
+        self._guarded = cast("Engine", _OwnedEngine(engine, ownership))
         self._lock = threading.Lock()
-        self._session: Session | None = None
-        self._executor: Any = None
+        self._executor: WorkerExecutor | None = None
 
     def execute(
         self,
@@ -41,30 +84,89 @@ class Statements:
         database: str | None = None,
         time_zone: str = "UTC",
         timeout_s: float = TIMEOUT_S_DEFAULT,
+        must_be_complete: bool = False,
+        read_only: bool = False,
     ) -> Result:
-        """Runs one statement; blocks. Raises SqlError and what it stands for."""
-        return self._open().execute(
+        """Runs one statement. Raises SqlError and its kinds, and
+
+        IncompleteError when ``must_be_complete`` and a table is not, over the range that is read;
+        ForbiddenError when ``read_only`` and the statement is not.
+        """
+        from mainstem_engine.sql.session import Session
+
+        if read_only:
+            _require_reading(sql)
+
+        def before_query(plan: Plan) -> list[dict[str, Any]]:
+            if not plan.tables:
+                return []
+            found = self._federation.completeness(sorted(plan.tables), *plan.range_ns)
+            open_ = incomplete(found, plan.tables) if must_be_complete else None
+            if open_ is not None:
+                raise IncompleteError(open_, plan.tables)
+            return found
+
+        session = Session(self._guarded, self._worker(), before_query=before_query)
+        return session.execute(
             sql,
-            params=params,
-            database=database,
+            params,
+            database=database or DEFAULT_DATABASE,
             time_zone=time_zone,
             timeout_s=timeout_s,
             row_limit=ROWS_MAX,
         )
 
-    def _open(self) -> Session:
-        with self._lock:
-            if self._session is None:
-                from mainstem_engine.sql.session import Session
-                from mainstem_engine.sql.worker import WorkerExecutor
+    def _worker(self) -> WorkerExecutor:
+        from mainstem_engine.sql.executors import WorkerExecutor
+        from mainstem_engine.sql.sandbox import SqlLimits
 
-                self._executor = WorkerExecutor()
-                self._session = Session(self._engine, self._executor)
-            return self._session
+        with self._lock:
+            if self._executor is None:
+                limits = SqlLimits(timeout_s=TIMEOUT_S_MAX, row_limit=ROWS_MAX)
+                self._executor = WorkerExecutor(limits, pool_size=PROCESSES_MAX)
+            return self._executor
 
     def close(self) -> None:
         """Ends the child processes."""
         with self._lock:
-            executor, self._executor, self._session = self._executor, None, None
+            executor, self._executor = self._executor, None
         if executor is not None:
             executor.close()
+
+
+def _require_reading(sql: str) -> None:
+    from mainstem_engine.sql.dialect import parse
+    from mainstem_engine.sql.statements import Describe, Explain, Query, Show, UseDatabase
+
+    for statement in parse(sql):
+        if not isinstance(statement, Query | Show | Describe | Explain | UseDatabase):
+            raise ForbiddenError(
+                "a read credential runs SELECT, SHOW, DESCRIBE, EXPLAIN and USE only",
+                field="sql",
+                hint="use a credential with the role write",
+            )
+
+
+class _OwnedEngine:
+    """The engine as a session sees it: everything, but no device of another node is written."""
+
+    def __init__(self, engine: Engine, ownership: Ownership) -> None:
+        self._engine = engine
+        self._ownership = ownership
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def device_ids(
+        self, template: str, paths: Sequence[str], *more: Any, create: bool = False, **options: Any
+    ) -> DeviceIds:
+        if create:
+            self._ownership.require_own(dict.fromkeys(paths))
+        return self._engine.device_ids(template, paths, *more, create=create, **options)
+
+    def write_rows(self, table: Table, rows: Rows, **options: Any) -> Ack:
+        import numpy as np
+
+        present = np.unique(rows.device).tolist()
+        self._ownership.require_own(self._engine.catalog.devices.paths(present))
+        return self._engine.write_rows(table, rows, **options)

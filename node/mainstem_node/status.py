@@ -113,7 +113,7 @@ def _state(
     """live | lagging | stale | offline, as this node sees itself."""
     if error is not None:
         return "stale"
-    if link is not None and link.get("state") not in ("live", "connected"):
+    if link is not None and link["state"] != "connected":
         return "offline"
     oldest_ms = (delivery or {}).get("oldest_pending_ms") or 0
     return "lagging" if oldest_ms > LAGGING_MS else "live"
