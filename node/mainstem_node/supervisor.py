@@ -30,6 +30,9 @@ READY_TIMEOUT_S = 60.0
 READY_POLL_S = 0.1
 RESTART_S_MIN, RESTART_S_MAX = 0.5, 30.0
 SETTLED_S = 60.0
+STARTS_WAITED_FOR = 3
+"""A process that died so often before it was ready is not waited for any longer."""
+
 STOP_TIMEOUT_S = 15.0
 """A node drains for at most 10 s; after this it is killed, and its log recovers it."""
 
@@ -61,7 +64,9 @@ class _Child:
     watcher: asyncio.Task[None] | None = None
     stopping: bool = False
     starts: int = 0
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    is_ready: bool = False
+    judged: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is ready, or has died STARTS_WAITED_FOR times before it was."""
 
 
 def node_programs(topology: Topology, extra: Sequence[str] = ()) -> list[ChildProgram]:
@@ -106,6 +111,11 @@ class Supervisor:
         """How often a program was started."""
         return self._children[name].starts
 
+    @property
+    def unready(self) -> list[str]:
+        """Programs that have never been ready."""
+        return [name for name, child in self._children.items() if not child.is_ready]
+
     async def start(self) -> None:
         """Starts everything, rank by rank; returns when the last rank is ready or given up on."""
         ranked = sorted(self._children.values(), key=lambda child: child.program.rank)
@@ -122,12 +132,12 @@ class Supervisor:
 
     async def _start_one(self, child: _Child) -> None:
         child.watcher = asyncio.create_task(self._keep_running(child))
-        waiting = asyncio.create_task(child.ready.wait())
+        waiting = asyncio.create_task(child.judged.wait())
         await asyncio.wait(
             {waiting, child.watcher}, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
         )
-        if not child.ready.is_set():
-            waiting.cancel()
+        waiting.cancel()
+        if not child.is_ready:
             self._sink(OWN_NAME, f"{child.program.name} is not ready; going on without it")
 
     async def _stop_one(self, child: _Child) -> None:
@@ -160,6 +170,8 @@ class Supervisor:
                 self.misconfigured.add(child.program.name)
                 self._sink(OWN_NAME, f"{child.program.name} cannot run as it is configured")
                 return
+            if child.starts >= STARTS_WAITED_FOR:
+                child.judged.set()
             if time.monotonic() - started > SETTLED_S:
                 pause_s = RESTART_S_MIN
             how = f"with code {code}" if code >= 0 else f"by signal {-code}"
@@ -206,7 +218,8 @@ class Supervisor:
         # Another process: there is no event to wait for.
         while url is not None and not await answers(url, "/ready"):  # noqa: ASYNC110
             await asyncio.sleep(READY_POLL_S)
-        child.ready.set()
+        child.is_ready = True
+        child.judged.set()
 
 
 async def answers(url: str, path: str) -> bool:

@@ -82,8 +82,11 @@ async def test_a_process_that_dies_is_reported_and_started_again(
 ) -> None:
     monkeypatch.setattr(module, "RESTART_S_MIN", 0.01)
     lines = Lines()
-    supervisor = Supervisor([program("edge", "print('up'); raise SystemExit(3)")], lines.sink)
+    # A port that nobody listens on: it is never ready.
+    child = program("edge", "print('up'); raise SystemExit(3)", url="http://127.0.0.1:9")
+    supervisor = Supervisor([child], lines.sink)
     await supervisor.start()
+    assert supervisor.unready == ["edge"]
     await lines.wait(lambda seen: len(seen.of("up")) == 3)
     await supervisor.stop()
     assert supervisor.starts("edge") >= 3

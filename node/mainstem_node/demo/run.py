@@ -117,9 +117,9 @@ class Demo:
         await asyncio.to_thread(self._broker.start)
         await self._control.start()
         await self._supervisor.start()
-        if self._supervisor.misconfigured:
-            names = ", ".join(sorted(self._supervisor.misconfigured))
-            raise DemoError(f"cannot run: {names}", hint=f"see {self._logs.directory}")
+        if self._supervisor.unready:
+            names = ", ".join(self._supervisor.unready)
+            raise DemoError(f"not ready: {names}", hint=f"see {self._logs.directory}")
         await self._until(self._is_subscribed, SUBSCRIBE_S, "the edges are subscribed")
         self._phase = f"{self.url} shows the factory; Ctrl-C stops it"
         self._note(f"the factory runs: {self.url}")
