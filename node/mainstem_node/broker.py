@@ -31,9 +31,13 @@ PAYLOAD_BYTES_MAX = 8 << 20
 """Above the collector's own limit, so that an oversized message reaches its quarantine instead of
 breaking the publisher's connection."""
 
-IN_FLIGHT_MAX = 20_000
-"""Messages sent to one subscription and not yet acknowledged: what MQTT 3.1.1 leaves to the broker.
-Far above what an edge takes at once, so that the edge's own bounds decide."""
+IN_FLIGHT_MAX = 2000
+"""Messages sent to a subscriber and not yet acknowledged, which MQTT 3.1.1 leaves to the broker:
+one full batch of an edge."""
+
+PENDING_BYTES_MAX = 256 << 20
+"""What the broker holds for a reader that is slow, before it hangs up on it: more than a window of
+ordinary messages, less than would hurt a small machine."""
 
 START_TIMEOUT_S = 15.0
 """It starts in 50 ms; a large store on a busy machine takes seconds to be read."""
@@ -139,7 +143,8 @@ class EmbeddedBroker:
         sync = "always" if self._sync_always else "2m"
         store = str(self.directory.resolve() / "store").replace("\\", "\\\\").replace('"', '\\"')
         return (
-            f'server_name: "mainstem"\nlisten: "{HOST}:-1"\nmax_payload: {PAYLOAD_BYTES_MAX}\n'
+            f'server_name: "mainstem"\nlisten: "{HOST}:-1"\n'
+            f"max_payload: {PAYLOAD_BYTES_MAX}\nmax_pending: {PENDING_BYTES_MAX}\n"
             f'jetstream {{ store_dir: "{store}", sync_interval: {sync} }}\n'
             f'mqtt {{ listen: "{HOST}:{self.port or -1}", max_ack_pending: {IN_FLIGHT_MAX} }}\n'
         )
