@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -173,7 +174,9 @@ def run(arguments: argparse.Namespace, stopping: threading.Event) -> None:
 
 def wait_for_end(stopping: threading.Event) -> None:
     """Reads standard input until it ends."""
-    sys.stdin.read()
+    # Not through sys.stdin: a thread inside it would hold its lock at the program's end.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     stopping.set()
 
 

@@ -109,8 +109,10 @@ def _watch_stdin(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def read() -> None:
+        # The descriptor itself: a thread that sleeps inside sys.stdin holds its lock, and the
+        # interpreter cannot end then.
         with contextlib.suppress(OSError, ValueError):
-            while sys.stdin.buffer.read(4096):
+            while os.read(sys.stdin.fileno(), 4096):
                 pass
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(stop.set)

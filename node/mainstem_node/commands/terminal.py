@@ -49,7 +49,9 @@ def result_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     cells = [["" if cell is None else cell for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(titles):
-        numbers = cells and all(isinstance(row[index], int | float) for row in cells)
+        numbers = cells and all(
+            isinstance(row[index], int | float) or row[index] == "" for row in cells
+        )
         table.add_column(title, justify="right" if numbers else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(shown(cell)) for cell in row))
