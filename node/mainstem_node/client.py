@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 30.0
 """For everything but statements, which wait for their own time-out and a little more."""
+STOP_TIMEOUT_S = 120.0
+"""Collectors stop when their brokers have nothing left for them."""
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -310,7 +312,11 @@ class Client:
 
     def stop_intake(self) -> dict[str, Any]:
         """Stops the collectors once their queues are empty, until the node is started again."""
-        return self._send("POST", "/api/v1/intake", {"action": "stop"})
+        data = self._transport.request(
+            "POST", "/api/v1/intake", {"action": "stop"}, timeout_s=STOP_TIMEOUT_S
+        )
+        found: dict[str, Any] = json.loads(data)
+        return found
 
     def is_ready(self) -> bool:
         """False while the node starts, stops, cannot write, or cannot be reached."""

@@ -42,6 +42,7 @@ from mainstem_node.auth import (
     prepare_data_dir,
     require_link_token,
 )
+from mainstem_node.binding import bound_receiver
 from mainstem_node.config.checks import not_yet_acted_upon
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
@@ -263,7 +264,7 @@ class Node:
         application = build_application(
             self.runtime,
             (*ROUTES, *self.routes()),
-            sync_routes(self.federation.receiver, self._authenticate_child),
+            sync_routes(bound_receiver(self.federation.receiver, self.registry), self._child),
         )
         self._server = Server(application, config.listen, config.tls)
         self._stack.push_async_callback(self._server.stop)
@@ -275,7 +276,7 @@ class Node:
         self._stack.callback(workers.close)
         return workers
 
-    async def _authenticate_child(self, request: web.Request) -> Child:
+    async def _child(self, request: web.Request) -> Child:
         """The child of a request of the federation protocol; always by its link token."""
         header = request.headers.get("Authorization", "")
         caller = self.authenticator.principal(header, request.remote, None)

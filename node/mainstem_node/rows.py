@@ -5,7 +5,7 @@
 2. Groups of one template become one batch, hence one log record.
 3. Each column is converted as a whole. Only when that fails is it halved until the values at fault
    are found: those become null and are listed with the reason; the rest of their rows stays.
-4. A row without a usable time, or without any value, is put aside as a whole.
+4. A row without a usable time, or without any value that can be stored, is put aside as a whole.
 """
 
 from __future__ import annotations
@@ -320,9 +320,11 @@ def _with_values(
     some = np.zeros(len(good), np.bool_)
     for column in columns.values():
         some |= True if column.valid is None else column.valid
+    # A row whose values were all put aside is named by them.
     rejects += [
         Reject(devices[row], int(time_ns[row]), "", NO_VALUES, dict(rows[row]))
         for row in np.flatnonzero(good & ~some).tolist()
+        if not rows[row]
     ]
     kept: AnyArray = good & some
     return kept

@@ -109,7 +109,8 @@ def test_times_may_be_texts_with_a_zone() -> None:
 def test_a_row_without_values_is_put_aside() -> None:
     made = batch({"time": 1}, {"time": 2, "flow": "x"}, {"time": 3, "flow": 1.0})
     assert made.time_ns.tolist() == [3 * MS]
-    assert sorted(reasons(made)) == [("", "no_values"), ("", "no_values"), ("flow", "wrong_type")]
+    assert sorted(reasons(made)) == [("", "no_values"), ("flow", "wrong_type")]
+    assert (made.received, made.rows_rejected) == (3, 2)
 
 
 def test_json_s_names_of_floats_and_base64_are_understood() -> None:
