@@ -214,16 +214,29 @@ class Filesystem:
         ``mode``: the file's rights; 0o600 for secrets.
         """
         temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-        self.unlink(temporary)
-        file = self.create(temporary, mode=mode)
-        try:
+        with self.create_temporary(temporary, mode=mode) as file:
             written = file.write(buffers)
             file.sync()
-        finally:
-            file.close()
         self.rename(temporary, path)
         self.sync_directory(path.parent)
         return written
+
+    @contextlib.contextmanager
+    def create_temporary(self, path: Path, *, mode: int = 0o644) -> Iterator[AppendFile]:
+        """A new file that is closed at the end, and removed if the body fails.
+
+        It gives a full disk its space back; what a crash leaves, remove_temporary() deletes.
+        """
+        self.unlink(path)
+        file = self.create(path, mode=mode)
+        try:
+            yield file
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):
+                self.unlink(path)
+            raise
+        file.close()
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename over ``target``. Durable only after sync_directory()."""

@@ -14,6 +14,7 @@ import pytest
 from mainstem_engine import filesystem
 from mainstem_engine.errors import LockedError
 from mainstem_engine.filesystem import Buffer, Filesystem, byte_view, has_blank_sector
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
 fs = Filesystem()
 
@@ -85,6 +86,19 @@ def test_replace(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     if sys.platform != "win32":
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_failed_replacement_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    fs.replace(path, [b"one"])
+    for kind in ("create", "write", "sync", "rename"):
+        faulty = FaultyFilesystem(tmp_path)
+        faulty.fail(kind, partial_bytes=1)
+        with pytest.raises(OSError, match="injected"):
+            faulty.replace(path, [b"two"])
+        assert path.read_bytes() == b"one"
+        if kind != "rename":
+            assert fs.list(tmp_path) == ["f"]  # the space is given back at once
 
 
 def test_directories(tmp_path: Path) -> None:

@@ -62,28 +62,27 @@ class SegmentHeader:
     first_lsn: int
     chain_before: bytes
     node_uuid: bytes
+    version: int = VERSION
 
     def pack(self) -> bytes:
         """The 64 bytes at the start of the file."""
         body = SEGMENT_HEADER.pack(
-            MAGIC, VERSION, SEGMENT_HEADER_BYTES, 0, self.first_lsn, self.chain_before,
+            MAGIC, self.version, SEGMENT_HEADER_BYTES, 0, self.first_lsn, self.chain_before,
             self.node_uuid, 0,
         )  # fmt: skip
         return body + struct.pack("<I", google_crc32c.value(body))
 
     @classmethod
     def unpack(cls, data: bytes) -> SegmentHeader | None:
-        """The header, or None if the bytes are not one."""
+        """The header, of any version, or None if the bytes are not one."""
         if len(data) < SEGMENT_HEADER_BYTES:
             return None
         body = bytes(data[: SEGMENT_HEADER.size])
         (crc,) = struct.unpack_from("<I", data, SEGMENT_HEADER.size)
         magic, version, size, _, first_lsn, chain, uuid, _ = SEGMENT_HEADER.unpack(body)
-        if magic != MAGIC or version != VERSION or size != SEGMENT_HEADER_BYTES:
+        if magic != MAGIC or size != SEGMENT_HEADER_BYTES or google_crc32c.value(body) != crc:
             return None
-        if google_crc32c.value(body) != crc:
-            return None
-        return cls(first_lsn, chain, uuid)
+        return cls(first_lsn, chain, uuid, version)
 
 
 def segment_name(first_lsn: int) -> str:

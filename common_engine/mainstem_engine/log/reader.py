@@ -112,7 +112,7 @@ def parse_record(
         return None
     if google_crc32c.extend(salt, data[offset + CHECKED_FROM : end]) != crc:
         return None
-    record = Record(lsn, _KINDS.get(kind, RecordKind.UNKNOWN), view[start:end], chain)
+    record = Record(lsn, _KINDS.get(kind) or RecordKind(kind), view[start:end], chain)
     return Located(record, offset, padded(end), unsynced)
 
 
@@ -196,7 +196,8 @@ def iterate_records(
     Payloads are views into immutable buffers of about READ_BYTES.
     """
     expected, position = segment.offset_before(first_lsn)
-    wanted = READ_BYTES
+    # One record lies within INDEX_BYTES of where the index points, or is itself large.
+    wanted = READ_BYTES if last_lsn > first_lsn else 2 * INDEX_BYTES
     while expected <= last_lsn:
         view = memoryview(file.read_at(position, wanted))
         data = np.frombuffer(view, np.uint8)

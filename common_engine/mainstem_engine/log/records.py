@@ -21,6 +21,9 @@ from mainstem_engine.filesystem import Buffer, byte_view
 ALIGNMENT = 8
 """Widest value in a buffer; numpy looks at aligned data in place."""
 
+KIND_MAX = 255
+"""A kind is one byte on disk."""
+
 _LENGTH = struct.Struct("<I")
 _PADS = tuple(bytes(n) for n in range(ALIGNMENT))
 
@@ -29,6 +32,7 @@ class RecordKind(enum.IntEnum):
     """Kinds of records. The numbers are on disk and on the wire: append only."""
 
     UNKNOWN = 0
+    """Never written. A number of a later version is a member of its own, named KIND_<number>."""
     PTS = 1
     """Rows of one table."""
     DEL = 2
@@ -49,6 +53,16 @@ class RecordKind(enum.IntEnum):
     BOOT = 13
     """A process started; holds a random id."""
     COVER = 14
+
+    @classmethod
+    def _missing_(cls, value: object) -> RecordKind | None:
+        """A number of a later version keeps its value: copying its record changes nothing."""
+        if not isinstance(value, int) or not 0 <= value <= KIND_MAX:
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = f"KIND_{value}"
+        member._value_ = value
+        return member
 
 
 @dataclass(frozen=True, slots=True)

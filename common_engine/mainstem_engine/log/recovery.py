@@ -35,6 +35,7 @@ from mainstem_engine.log.layout import (
     RECORD_HEADER,
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
+    VERSION,
     SegmentHeader,
     pack_record_header,
     padded,
@@ -124,6 +125,8 @@ class _Recovery:
             header = SegmentHeader.unpack(file.read_at(0, SEGMENT_HEADER_BYTES))
             size = file.size()
         ok = header is not None and header.first_lsn == first
+        if header is not None and header.version != VERSION:
+            raise CorruptionError(path, 8, f"version {header.version} of the log is not known")
         if header is not None and header.node_uuid != self._uuid:
             raise CorruptionError(path, 0, "this segment belongs to the log of another node")
         if not ok:
@@ -287,5 +290,8 @@ def _ignore(_: LogDamage) -> None:
 def recover_log(
     fs: Filesystem, directory: Path, node_uuid: bytes, trusted_lsn: int = 0
 ) -> RecoveredLog:
-    """Open the log in ``directory`` (made if missing). CorruptionError: it is another node's."""
+    """Open the log in ``directory`` (made if missing).
+
+    CorruptionError: it belongs to another node, or to a later version of the program.
+    """
     return _Recovery(fs, directory, node_uuid).run(trusted_lsn)

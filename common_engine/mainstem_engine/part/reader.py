@@ -94,13 +94,20 @@ class Part:
         Every block that holds such a row is among them.
         """
         blocks = self._footer.blocks
-        hit = (blocks.time_max_ns >= start_ns) & (blocks.time_min_ns < end_ns)
+        begin, end = 0, len(blocks)
         if devices is not None:
+            if not len(devices):
+                return np.zeros(0, np.intp)
+            # Blocks are in the order of devices: most are ruled out by two binary searches.
+            begin = int(blocks.device_max.searchsorted(devices[0], "left"))
+            end = int(blocks.device_min.searchsorted(devices[-1], "right"))
+        some = slice(begin, end)
+        hit = (blocks.time_max_ns[some] >= start_ns) & (blocks.time_min_ns[some] < end_ns)
+        if devices is not None and len(devices) > 1:
             # A block is hit if some device lies between its ends: if their ranks differ.
-            low = np.searchsorted(devices, blocks.device_min, "left")
-            high = np.searchsorted(devices, blocks.device_max, "right")
-            hit &= low < high
-        return np.flatnonzero(hit)
+            low = devices.searchsorted(blocks.device_min[some], "left")
+            hit &= low < devices.searchsorted(blocks.device_max[some], "right")
+        return hit.nonzero()[0] + begin
 
     def read(
         self, blocks: Sequence[int] | BlockNumbers, measurement_ids: Collection[int]

@@ -83,9 +83,7 @@ def write_part(
     blocks = _block_index(rows, starts)
     path = directory / f"{name}{PART_SUFFIX}"
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    fs.unlink(temporary)
-    file = fs.create(temporary)
-    try:
+    with fs.create_temporary(temporary) as file:
         body = _BodyWriter(file, list(types))
         body.write([HEAD.pack(MAGIC, VERSION, 0)])
         for number, start in enumerate(starts.tolist()):
@@ -100,8 +98,6 @@ def write_part(
         body.write([footer.pack()])
         body.flush()
         file.sync()
-    finally:
-        file.close()
     fs.rename(temporary, path)
     fs.sync_directory(directory)
     return PartMeta(

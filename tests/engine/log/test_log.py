@@ -12,11 +12,12 @@ import pytest
 from mainstem_engine.errors import ClosedError, CorruptionError, LogRangeError, OutOfRangeError
 from mainstem_engine.filesystem import AppendFile, Filesystem
 from mainstem_engine.log import writer
-from mainstem_engine.log.layout import next_chain
+from mainstem_engine.log.layout import SegmentHeader, next_chain, segment_name
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.log.segment import SMALL_BYTES
 from mainstem_engine.options import Durability
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 from mainstem_engine.testing.recorder import NODE_UUID, CommitRecorder, fill
 
 OpenLog = Callable[..., Log]
@@ -314,8 +315,9 @@ def test_release(open_log: OpenLog, directory: Path) -> None:
     assert (again.first_lsn, again.appended_lsn) == (41, 41)
 
 
-def test_reading_while_appending_and_releasing(open_log: OpenLog) -> None:
-    log = open_log(sink=CommitRecorder(), segment_bytes_max=2000)
+def test_reading_while_appending_and_releasing(open_log: OpenLog, tmp_path: Path) -> None:
+    fs = FaultyFilesystem(tmp_path)  # does not wait for the disk
+    log = open_log(fs, sink=CommitRecorder(), segment_bytes_max=2000)
     stop = threading.Event()
     problems: list[str] = []
 
@@ -364,6 +366,35 @@ def test_log_of_another_node(open_log: OpenLog, directory: Path) -> None:
             directory, fs=Filesystem(), node_uuid="f" * 32, durability=Durability.parse("always")
         )
     assert NODE_UUID != "f" * 32
+
+
+def test_log_of_a_later_version(open_log: OpenLog, directory: Path) -> None:
+    log = open_log(sink=CommitRecorder())
+    fill(log, 1)
+    log.close()
+    header = SegmentHeader(1, bytes(16), bytes.fromhex(NODE_UUID), version=2).pack()
+    path = directory / segment_name(1)
+    path.write_bytes(header + path.read_bytes()[len(header) :])
+    before = path.read_bytes()
+    with pytest.raises(CorruptionError, match="version 2"):
+        open_log()
+    assert path.read_bytes() == before
+
+
+def test_kinds_of_a_later_version_are_kept(open_log: OpenLog, directory: Path) -> None:
+    log = open_log(sink=CommitRecorder())
+    log.append(RecordKind(200), [b"new"])
+    log.barrier()
+    data = (directory / segment_name(1)).read_bytes()
+    log.close()
+    for path in directory.iterdir():
+        path.unlink()
+    (directory / segment_name(1)).write_bytes(data)
+    again = open_log()
+    assert again.recovery.carried_records == 1  # copied into another segment
+    (record,) = again.read(1)
+    assert (int(record.kind), record.kind.name, bytes(record.payload)) == (200, "KIND_200", b"new")
+    assert record.chain == next_chain(bytes(16), 200, 1, b"new")
 
 
 def test_trusted_segments_are_not_read_at_open(open_log: OpenLog, directory: Path) -> None:
