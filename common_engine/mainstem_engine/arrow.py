@@ -38,11 +38,11 @@ class ArrowLayout:
             self._columns: list[str | Tag | Measurement] = [TIME, DEVICE]
             self._columns += [*template.tags, *template.measurements]
         else:
-            self._columns = [TIME, DEVICE]
+            chosen: dict[str, str | Tag | Measurement] = {TIME: TIME, DEVICE: DEVICE}
             for name in columns:
                 found = self._resolve(name)
-                if found not in self._columns:
-                    self._columns.append(found)
+                chosen.setdefault(found if isinstance(found, str) else found.name, found)
+            self._columns = list(chosen.values())
 
     @property
     def measurement_ids(self) -> tuple[int, ...]:

@@ -42,6 +42,9 @@ from mainstem_engine.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mainstem_engine.sql.result import Result
+    from mainstem_engine.sql.session import Session
+
 logger = logging.getLogger(__name__)
 
 LOCK_NAME = "LOCK"
@@ -54,6 +57,7 @@ class Engine:
         self._store = store
         self._lock = lock
         self._definitions = Definitions(store)
+        self._session: Session | None = None
         self._last_values = LastValues(store)
         self._housekeeping = Housekeeping(store, self._last_values.absorb)
         self.create_database = self._definitions.create_database
@@ -99,6 +103,8 @@ class Engine:
 
         A flush that fails is logged: the rows are in the log, and the next start replays them.
         """
+        if self._session is not None:
+            self._session.close()
         self._housekeeping.stop()
         try:
             if self._store.behind > 1:  # beyond the BOOT record of this start
@@ -311,7 +317,8 @@ class Engine:
         found = self._last(table, devices)
         none = np.zeros(len(found.time), np.uint16)
         rows = VersionedRows(found.device, found.time, none, none.astype(np.uint64), found.columns)
-        return pa.Table.from_batches([layout.batch(layout.schema(), rows)])
+        schema = layout.schema()
+        return pa.Table.from_batches([layout.batch(schema, rows)])
 
     def last_rows(
         self, template: str, devices: str | Sequence[str] | DeviceIds | None = None
@@ -404,11 +411,13 @@ class Engine:
         *,
         database: str | None = None,
         **options: Any,
-    ) -> Any:
+    ) -> Result:
         """Runs one SQL statement in this process; see mainstem_engine.sql.session.Session."""
-        from mainstem_engine.sql.session import Session
+        if self._session is None:
+            from mainstem_engine.sql.session import Session
 
-        return Session(self).execute(statement, params=params, database=database, **options)
+            self._session = Session(self)
+        return self._session.execute(statement, params=params, database=database, **options)
 
     # Inside
 

@@ -96,8 +96,8 @@ class _Cells:
         pairs: tuple[tuple[AnyArray, AnyArray], ...] = (
             (time, self.time[slots]),
             (epoch, self.epoch[slots]),
-            (lsn, self.lsn[slots]),
             (origin, self.origin[slots]),
+            (lsn, self.lsn[slots]),
         )
         for new, old in pairs:
             newer |= equal & (new > old)

@@ -2,8 +2,9 @@
 
 A *fragment* is a stored row: some values of one (device, time), and the version that wrote them.
 
-1. Fragments are ordered by (device, time, epoch, LSN, origin). The last three are the version; the
-   origin only breaks a tie that ownership of devices rules out.
+1. Fragments are ordered by (device, time, epoch, origin, LSN). Every (device, time) has one owner,
+   so that only epoch and LSN ever decide; should two origins write it all the same, the fragments
+   of one stay together in this order, and merging them early changes no later answer.
 2. Of all fragments of a (device, time), each measurement takes its newest value that is not null.
    A null never erases. The row carries the greatest version.
 3. Rows of rollup tables replace each other whole: the greatest version wins, nulls included.
@@ -138,7 +139,7 @@ def version_sorted(rows: VersionedRows, epochs: npt.NDArray[np.uint32]) -> Versi
     if is_strictly_sorted(rows.device, rows.time):
         return rows
     epoch = epochs[rows.origin] if len(epochs) > 1 else np.zeros(len(rows), np.uint32)
-    return rows.take(key_order(rows.device, rows.time, epoch, rows.lsn, rows.origin))
+    return rows.take(key_order(rows.device, rows.time, epoch, rows.origin, rows.lsn))
 
 
 def part_sorted(rows: VersionedRows) -> VersionedRows:

@@ -157,19 +157,3 @@ def _decode_variable(buffers: Sequence[memoryview], kind: ColumnType, count: int
     table[:] = pieces
     values: AnyArray = table[codes]
     return values
-
-
-def rows_bytes(rows: Rows) -> int:
-    """What these rows cost in memory, in bytes; a string counts with its object."""
-    total = rows.device.nbytes + rows.time.nbytes
-    for column in rows.columns.values():
-        total += column.values.nbytes
-        if column.values.dtype == object:
-            total += _OBJECT_BYTES * len(column.values)
-        if column.valid is not None:
-            total += column.valid.nbytes
-    return total
-
-
-_OBJECT_BYTES = 64
-"""A short str or bytes object of CPython with its header."""

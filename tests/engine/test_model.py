@@ -1,4 +1,4 @@
-"""The engine against a store of dictionaries, under random writes, flushes, restarts and crashes."""
+"""The engine against a store of dictionaries: random writes, flushes, restarts and crashes."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class EngineAndModel(RuleBasedStateMachine):
             kept = {n: values[n] for n in names if values[n] is not None}
             merged.setdefault((path, time), {}).update(kept)
         for (path, time), values in merged.items():
-            self.model.table("t").add(path, time * MS, (0, ack.lsn, 0), values)
+            self.model.table("t").add(path, time * MS, (0, 0, ack.lsn), values)
 
     @rule(path=st.sampled_from(PATHS), time=times, count=st.integers(0, 9), value=st.integers(0, 3))
     def derive(self, path: str, time: int, count: int, value: int) -> None:
@@ -144,7 +144,7 @@ class EngineAndModel(RuleBasedStateMachine):
         ack = self.engine.write("t_1m", path, [time], columns, derived=True)
         ack.wait(10)
         values = {name: cell[0] for name, cell in columns.items()}
-        self.model.table("t_1m").add(path, time * MS, (0, ack.lsn, 0), values)
+        self.model.table("t_1m").add(path, time * MS, (0, 0, ack.lsn), values)
 
     @rule(
         child=st.integers(0, len(CHILDREN) - 1),
@@ -170,7 +170,7 @@ class EngineAndModel(RuleBasedStateMachine):
         index = self.engine.origin_index(CHILDREN[child])
         assert index is not None
         for path, time, value in batch:
-            version = (CHILDREN[child].epoch, lsn, index)
+            version = (CHILDREN[child].epoch, index, lsn)
             self.model.table("t").add(path, time * MS, version, {"a": value})
 
     @rule()

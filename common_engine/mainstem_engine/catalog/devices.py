@@ -69,11 +69,12 @@ class TagColumn:
 class Family:
     """The devices of one template and its rollups: ids in order of creation, and their tags."""
 
-    __slots__ = ("ids", "index", "name", "tags")
+    __slots__ = ("databases", "ids", "index", "name", "tags")
 
     def __init__(self, name: str, index: int) -> None:
         self.name = name
         self.index = index
+        self.databases: set[int] = set()
         self.ids = Vector(np.uint32)
         self.tags: dict[str, TagColumn] = {}
 
@@ -135,13 +136,17 @@ class Devices:
         return found
 
     def family_databases(self, name: str) -> list[int]:
-        """Indexes of the databases that hold devices of the family, ascending."""
-        return [int(i) for i in np.unique(self._database_of.view()[self.of_family(name)])]
+        """Indexes of the databases that hold devices of the family."""
+        family = self._family_by_name(name)
+        return [] if family is None else list(family.databases)
 
     def assign_databases(self, index_of_path: Callable[[str], int]) -> None:
         """Recomputes each device's database, after a database was added."""
         indexes = [index_of_path(path) for path in self._paths]
         self._database_of = Vector(np.uint16, np.array(indexes, np.uint16))
+        for family in self._families:
+            held = self._database_of.view()[family.ids.view()]
+            family.databases = {int(index) for index in np.unique(held)}
 
     def _family_by_name(self, name: str) -> Family | None:
         index = self._family_index.get(name.casefold())
@@ -183,6 +188,7 @@ class Devices:
             self._family_of.append(member.index)
             self._position_of.append(position)
             self._database_of.append(databases[row])
+            member.databases.add(databases[row])
             self._foreign.append(int(foreign))
             member.ids.append(device)
             self._paths.append(path)
@@ -255,7 +261,6 @@ class Devices:
         family_of = np.frombuffer(data["family"], np.uint16)
         self._family_of = Vector(np.uint16, family_of)
         self._foreign = Vector(np.uint8, np.frombuffer(data["foreign"], np.uint8))
-        self.assign_databases(index_of_path)
         positions = np.zeros(len(self._paths), np.uint32)
         for name, columns in data["families"]:
             family = self._family(name)
@@ -268,3 +273,4 @@ class Devices:
                     column.code(value)
                 column.codes = Vector(np.uint32, np.frombuffer(codes, np.uint32))
         self._position_of = Vector(np.uint32, positions)
+        self.assign_databases(index_of_path)

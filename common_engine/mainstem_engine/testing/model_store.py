@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Version = tuple[int, int, int]
-"""(epoch, LSN, index of the origin)."""
+"""(epoch, index of the origin, LSN)."""
 Values = Mapping[str, Any]
 
 
@@ -31,7 +31,7 @@ class ModelTable:
     def row(self, device: str, time_ns: int, origin: int | None = None) -> dict[str, Any]:
         """The merged row: per measurement the newest value that is not null."""
         fragments = sorted(
-            (f for f in self.fragments[device, time_ns] if origin is None or f[0][2] == origin),
+            (f for f in self.fragments[device, time_ns] if origin is None or f[0][1] == origin),
             key=lambda fragment: fragment[0],
         )
         if self.whole_rows:
@@ -46,7 +46,7 @@ class ModelTable:
         return {
             key: self.row(*key, origin)
             for key, fragments in self.fragments.items()
-            if origin is None or any(version[2] == origin for version, _ in fragments)
+            if origin is None or any(version[1] == origin for version, _ in fragments)
         }
 
     def last(self, device: str) -> tuple[int, dict[str, tuple[int, Any]]] | None:
