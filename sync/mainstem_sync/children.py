@@ -63,14 +63,22 @@ class Children:
         self.fenced = 0
         """How often one process took the lease of another."""
 
+    def is_newest(self, name: str, instance: str) -> bool:
+        """True for the process that holds the child's lease. FencedError for one before it."""
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is None or instance == session.instance:
+                return session is not None
+            if instance in session.old.values():
+                raise _fenced(name)
+            return False
+
     def admit(self, name: str, uuid: str, instance: str) -> str:
-        """A child said HELLO: its new lease. FencedError for a process that was fenced before."""
+        """A child said HELLO: its new lease. Ask ``is_newest`` before."""
         with self._lock:
             session = self._sessions.setdefault(name, _Session())
             if session.lease:
                 if instance != session.instance:
-                    if instance in session.old.values():
-                        raise _fenced(name)
                     self.fenced += int(self._is_alive(session))
                 session.old[session.lease] = session.instance
                 while len(session.old) > LEASES_REMEMBERED:

@@ -310,6 +310,7 @@ class Federation:
             "parent": sender.parent,
             "error": sender.error,
             "lag_ms": lag,
+            "clock_offset_ms": sender.clock_offset_ms,
             "last_contact_ms": None if age is None else int(age * 1000),
         }
 

@@ -190,6 +190,10 @@ class Forward:
         """What the log may be released through: as it stands in the last checkpoint."""
         return self._saved_watermark
 
+    def _releasable(self) -> int:
+        """Below it nothing has to be read again: it is acknowledged, and counted as such."""
+        return min(self.acked.watermark, self.held.watermark)
+
     def table(self, name: str) -> ForwardSums:
         found = self.tables.get(name)
         if found is None:
@@ -208,7 +212,7 @@ class Forward:
     # Checkpoint
 
     def snapshot(self) -> dict[str, Any]:
-        self._saved_watermark = self.acked.watermark
+        self._saved_watermark = self._releasable()
         return {
             "held": self.held.to_wire(),
             "acked": self.acked.to_wire(),
@@ -233,7 +237,7 @@ class Forward:
         self.pending_bytes = data["bytes"]
         self._ages = [(lsn, at) for lsn, at in data["ages"]]
         self.tables = {name: ForwardSums(*values) for name, values in data["tables"].items()}
-        self._saved_watermark = self.acked.watermark
+        self._saved_watermark = self._releasable()
         return bool(data["policy"] != self.classifier.policy.fingerprint)
 
     def adopt(self, applied_lsn: int, logged: Mapping[str, int]) -> None:

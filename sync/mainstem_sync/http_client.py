@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
 
@@ -32,12 +33,16 @@ CONNECT_TIMEOUT_S = 10.0
 
 DRAIN_POLL_S = 0.05
 
+START_JITTER_S = 0.1
+"""Nodes of one machine or site that start together do not say HELLO in the same instant."""
+
 
 class Uplink:
     """Keeps one node connected to its parent.
 
     ``urls``: base addresses of the parent, first reachable wins. ``token``: bearer token, or a
-    callable that reads it anew for every HELLO. ``ssl``: context for https addresses.
+    callable that reads it anew for every HELLO. ``rng``: jitter of the first HELLO (the sender has
+    its own for what follows). ``ssl``: context for https addresses.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Uplink:
         urls: Sequence[str],
         token: str | Callable[[], str],
         *,
+        rng: random.Random | None = None,
         ssl: ssl_module.SSLContext | None = None,
     ) -> None:
         self._sender = sender
@@ -53,6 +59,7 @@ class Uplink:
         self._url = self._urls[0]
         self._token = token
         self._bearer = ""
+        self._rng = rng or random.Random()
         self._ssl = ssl
         self._wake = asyncio.Event()
         self._sleeping = False
@@ -64,6 +71,7 @@ class Uplink:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
         exchanges: set[asyncio.Task[None]] = set()
         try:
+            await asyncio.sleep(self._rng.uniform(0.0, START_JITTER_S))
             async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
                 while True:
                     self._wake.clear()

@@ -4,8 +4,8 @@
 2. One batch per origin and cut. A relayed batch goes up whole, so that it is held or not held.
 3. LSNs that need nothing (not exported, foreign, damaged) are not batched here: the sender covers
    them when it next sends its own stream.
-4. A relayed batch that the parent has already (over another way, or before a crash here) is passed
-   over and reported.
+4. What the parent has already (it said so at HELLO: the acknowledgement was lost, or a crash here
+   forgot it) is passed over and reported.
 """
 
 from __future__ import annotations
@@ -142,10 +142,12 @@ class Outbox:
                 cut.nothing.add(low, high)
 
     def _has(self, parent_has: Mapping[OriginKey, RangeSet], content: Content) -> bool:
-        if content.ranges is None or content.origin is None:
+        known = parent_has.get(content.origin or self._own)
+        if known is None:
             return False
-        known = parent_has.get(content.origin)
-        return known is not None and known.contains_all(content.ranges)
+        if content.ranges is None:
+            return content.lsn in known
+        return known.contains_all(content.ranges)
 
     def _take(self, cut: Cut, queue: Queue, content: Content, chain: bytes) -> bool:
         """Add to the origin's draft; False if that would break a bound."""

@@ -181,8 +181,12 @@ class Receiver:
                 f"the credential of {child.name} was used by node {hello.origin.name}",
                 hint="give every node a credential and a data directory of its own",
             )
+        running = self._children.is_newest(child.name, hello.instance)
         with self._lock:
             state = self._origins.get(hello.origin)
+            if running and state is not None and hello.durable_lsn < state.received.last:
+                # A process does not lose what it sent: this HELLO was under way for long.
+                raise PeerError(f"a HELLO of {child.name} arrived too late")
             wanted = None if state is None else self._check_chain(state, hello)
         if wanted is not None:
             return self._welcome_with(hello, "", (), (wanted,))

@@ -146,6 +146,7 @@ class Sender:
         self._lease = ""
         self._nonce = ""
         self._hello: Request | None = None
+        self._hello_ns = 0
         self._want_chain: tuple[int, ...] = ()
         self._attempts = 0
         self._retry_at = 0.0
@@ -160,6 +161,8 @@ class Sender:
         self._alone: set[int] = set()
         self._last_contact: float | None = None
         self.parent: str | None = None
+        self.clock_offset_ms: int | None = None
+        """The parent's clock minus this one, as of the last HELLO, to half its round trip."""
         self.on_work: Callable[[], None] | None = None
         """Called, from any thread, when there is something new to send."""
 
@@ -214,6 +217,7 @@ class Sender:
         )
         self._number += 1
         self._hello = Request(self._number, HELLO_PATH, hello.encode())
+        self._hello_ns = self._clock_ns()
         return self._hello
 
     def _chain_points(self) -> list[ChainPoint]:
@@ -327,6 +331,8 @@ class Sender:
 
     def on_reply(self, request: Request, status: int, body: bytes) -> None:
         """The parent answered (or somebody in its place)."""
+        if not self._expects(request):
+            return  # late, of an earlier connection: whatever it says is not about this one
         try:
             if request.path == HELLO_PATH:
                 self._welcomed(request, body)
@@ -344,11 +350,15 @@ class Sender:
         except (SyncError, MainstemError) as exc:
             self.on_failure(request, f"HTTP {status}: {exc}", refused=isinstance(exc, PeerError))
 
+    def _expects(self, request: Request) -> bool:
+        with self._lock:
+            return request.number in self._flights or request is self._hello
+
     def on_failure(self, request: Request, why: str, *, refused: bool = False) -> None:
         """No answer, or none that is ours. What was in flight is owed again."""
         with self._lock:
-            if request.number not in self._flights and request is not self._hello:
-                return  # of an earlier connection
+            if not self._expects(request):
+                return
             if not refused:
                 self._scheduler.failed()
             self._error = why
@@ -386,6 +396,7 @@ class Sender:
             if welcome.nonce != self._nonce:
                 raise WireError("the answer belongs to another HELLO")
             self._hello = None
+            middle_ns = (self._hello_ns + self._clock_ns()) // 2
             if welcome.need_chain:
                 self._want_chain = welcome.need_chain
                 self._retry_at = 0.0
@@ -402,6 +413,7 @@ class Sender:
                 )
             self._lease = welcome.lease
             self.parent = welcome.node
+            self.clock_offset_ms = (welcome.time_ns - middle_ns) // 1_000_000
             self._want_chain = ()
             self._tail_start = self._engine.log.fsynced_lsn
             self._state, self._error, self._attempts = LinkState.CONNECTED, None, 0
