@@ -50,7 +50,7 @@ class Pattern:
             return piece
         if isinstance(piece, int):
             return levels[piece] if piece < len(levels) else None
-        return _text(row.get(piece[0]))
+        return text_of(row.get(piece[0]))
 
 
 class PathPattern(Pattern):
@@ -149,7 +149,7 @@ def _pieces(text: str) -> list[Piece]:
     return pieces
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """A payload's value as text: whole numbers without a fraction, true and false in lower case."""
     if value is None or isinstance(value, dict | list):
         return None

@@ -12,7 +12,6 @@ A value that is put aside is null in its row; the row goes on with the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -103,11 +102,8 @@ class Prepared:
     rejects: list[ValueReject] = field(default_factory=list)
 
 
-def prepare(
-    decoded: Decoded, rules: TemplateRules, times: TimeReader, not_values: Mapping[str, Any]
-) -> Prepared:
-    """Types, scales and checks all values. ``not_values``: names in ``decoded.columns`` that are
-    times, the device or placeholders."""
+def prepare(decoded: Decoded, rules: TemplateRules, times: TimeReader) -> Prepared:
+    """Types, scales and checks all values. ``times`` reads those of TIMESTAMP measurements."""
     count = len(decoded)
     columns: dict[int, Column] = {}
     rejects: list[ValueReject] = []
@@ -126,9 +122,7 @@ def prepare(
         columns[rule.id] = column
         some |= True if column.valid is None else column.valid
     rejects += [
-        ValueReject(row, name, UNKNOWN_MEASUREMENT, value)
-        for row, name, value in decoded.extras
-        if name not in not_values
+        ValueReject(row, name, UNKNOWN_MEASUREMENT, value) for row, name, value in decoded.extras
     ]
     return Prepared(columns, some, rejects)
 
@@ -176,9 +170,3 @@ def _without(column: Column, bad: BoolMask) -> tuple[Column, list[int]]:
         return column, []
     valid = ~bad if column.valid is None else column.valid & ~bad
     return Column(column.values, valid), [int(row) for row in np.flatnonzero(bad)]
-
-
-def row_map(decoded: Decoded, row: int, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """A row as it came, for the quarantine."""
-    found = decoded.row(row)
-    return found if names is None else {name: found[name] for name in names if name in found}

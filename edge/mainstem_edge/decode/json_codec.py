@@ -4,17 +4,22 @@ An object of measurements; an array of them; ``{"ts": .., "values": {..}}``, who
 spread; ``[{"name", "value", "timestamp"}]``, whose elements of one time become one row. Other
 nested objects are joined with a dot: ``{"motor": {"rpm": 5}}`` is ``motor.rpm``.
 
-1. Each payload is parsed by msgspec. What it refuses is tried once more with the standard library,
-   which reads the ``NaN`` that many programs write, and numbers beyond a double as infinite: such a
-   value is then put aside as the wrong type, and its row stays.
-2. Rows of all payloads are gathered, then turned into columns in one pass per known name.
+1. A payload whose objects have none but known names is parsed straight into slots, half the work
+   of dictionaries. It is what equal machines send.
+2. Any other payload is parsed into dictionaries; names are looked up, joined and sorted out.
+3. What msgspec refuses is tried once more with the standard library, which reads the ``NaN`` that
+   many programs write, and numbers beyond a double as infinite: such a value is then put aside as
+   the wrong type, and its row stays.
+
+Rows become columns in chunks: small enough to be still in the processor's cache.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,6 +29,7 @@ from mainstem_edge.errors import PayloadError
 
 NESTING_MAX = 16
 """Deeper objects are taken as a value (of the wrong type): no machine's telemetry nests so deep."""
+CHUNK_ROWS = 256
 
 _SPREAD = "values"
 _SAMPLE_NAME = "name"
@@ -31,80 +37,178 @@ _SAMPLE_VALUE = "value"
 _BOM = b"\xef\xbb\xbf"
 
 Row = dict[str, Any]
-
-_parse = msgspec.json.Decoder().decode
+Columns = dict[str, list[Any]]
 
 
 class JsonCodec:
     """Reads JSON for one subscription. ``time_fields``: what names the time of a sample."""
 
     def __init__(self, known: KnownNames, time_fields: Sequence[str] = ()) -> None:
+        self._slots = _Slots(sorted(known.exact))
+        self._shapes = _Shapes(known, time_fields)
+
+    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+        """All rows of these messages, in order."""
+        return _Decoding(self._slots, self._shapes).run(payloads)
+
+
+class _Decoding:
+    """One call of decode: collects rows in slots, or rows as dictionaries, and the columns."""
+
+    def __init__(self, slots: _Slots, shapes: _Shapes) -> None:
+        self._slots = slots
+        self._shapes = shapes
+        self._decoded = Decoded([], {})
+        self._done = 0
+        self._slotted: list[Any] = []
+        self._mapped: list[Row] = []
+        self._mapped_source: list[int] = []
+
+    def run(self, payloads: Sequence[bytes]) -> Decoded:
+        parse, slotted, source = self._slots.parse, self._slotted, self._decoded.source
+        for message, payload in enumerate(payloads):
+            try:
+                found = parse(payload)
+            except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+                self._other(message, payload)
+                continue
+            if self._mapped:
+                self._flush_mapped()
+            if type(found) is list:
+                slotted.extend(found)
+                source.extend([message] * len(found))
+            else:
+                slotted.append(found)
+                source.append(message)
+            if len(slotted) >= CHUNK_ROWS:
+                self._flush_slotted()
+        self._flush_slotted()
+        self._flush_mapped()
+        columns = self._decoded.columns
+        for name in [n for n, values in columns.items() if _is_empty(values)]:
+            del columns[name]
+        return self._decoded
+
+    def _other(self, message: int, payload: bytes) -> None:
+        """A payload that is no object of known names alone, nor an array of such."""
+        try:
+            value = _parse_any(payload)
+        except PayloadError as error:
+            self._decoded.failures.append(Failure(message, error.message))
+            return
+        if type(value) is not list and type(value) is not dict:
+            problem = "neither an object nor an array of objects"
+            self._decoded.failures.append(Failure(message, problem))
+            return
+        self._flush_slotted()
+        for element in value if type(value) is list else (value,):
+            if type(element) is dict:
+                self._mapped.append(element)
+                self._mapped_source.append(message)
+            else:
+                problem = "an element that is not an object"
+                self._decoded.failures.append(Failure(message, problem, element))
+        if len(self._mapped) >= CHUNK_ROWS:
+            self._flush_mapped()
+
+    def _flush_slotted(self) -> None:
+        if self._slotted:
+            self._append(self._slots.columns(self._slotted), len(self._slotted))
+            self._slotted.clear()
+
+    def _flush_mapped(self) -> None:
+        if not self._mapped:
+            return
+        rows, source = self._shapes.shape(self._mapped, self._mapped_source)
+        columns, extras = self._shapes.columns(rows)
+        self._decoded.source.extend(source)
+        self._decoded.extras += [(self._done + row, name, value) for row, name, value in extras]
+        self._append(columns, len(rows))
+        self._mapped, self._mapped_source = [], []
+
+    def _append(self, columns: Columns, count: int) -> None:
+        """Columns of the next rows; a name that one side lacks is None there."""
+        total = self._decoded.columns
+        for name, values in columns.items():
+            present = total.get(name)
+            if present is None:
+                total[name] = [None] * self._done + values
+            else:
+                present.extend(values)
+        self._done += count
+        for values in total.values():
+            if len(values) < self._done:
+                values.extend([None] * (self._done - len(values)))
+
+
+class _Slots:
+    """Objects of known names as msgspec structs; any other name is refused."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        fields = [f"f{position}" for position in range(len(names))]
+        row = msgspec.defstruct(
+            "Row",
+            [(field, object, None) for field in fields],
+            rename=dict(zip(fields, names, strict=True)),
+            forbid_unknown_fields=True,
+            gc=False,  # holds plain values: no cycle can lead through it
+        )
+        self.parse: Callable[[bytes], Any] = msgspec.json.Decoder(row | list[row]).decode  # type: ignore[valid-type]
+        self._values = attrgetter(*fields)
+
+    def columns(self, rows: Sequence[Any]) -> Columns:
+        """Every name to the values of these rows, None where absent."""
+        if len(self._names) == 1:
+            return {self._names[0]: list(map(self._values, rows))}
+        transposed = zip(*map(self._values, rows), strict=True)
+        return dict(zip(self._names, map(list, transposed), strict=True))
+
+
+class _Shapes:
+    """What the other shapes of payloads become."""
+
+    def __init__(self, known: KnownNames, time_fields: Sequence[str]) -> None:
         self._known = known
         self._key_of_sample = (DEVICE_KEY, *time_fields)
         self._spreads = _SPREAD not in known
         self._pivots = _SAMPLE_NAME not in known
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """All rows of these messages, in order."""
-        rows: list[Row] = []
-        source: list[int] = []
-        failures: list[Failure] = []
-        for message, payload in enumerate(payloads):
-            try:
-                value = _parse(payload)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                try:
-                    value = _parse_leniently(payload)
-                except PayloadError as error:
-                    failures.append(Failure(message, error.message))
-                    continue
-            if type(value) is dict:
-                rows.append(value)
-                source.append(message)
-            elif type(value) is list:
-                self._array(message, value, rows, source, failures)
-            else:
-                failures.append(Failure(message, "neither an object nor an array of objects"))
-        rows, source = self._shape(rows, source)
-        return self._columns(rows, source, failures)
-
-    def _array(
-        self,
-        message: int,
-        elements: list[Any],
-        rows: list[Row],
-        source: list[int],
-        failures: list[Failure],
-    ) -> None:
-        if set(map(type, elements)) <= {dict}:
-            rows.extend(elements)
-            source.extend([message] * len(elements))
-            return
-        for element in elements:
-            if type(element) is dict:
-                rows.append(element)
-                source.append(message)
-            else:
-                failures.append(Failure(message, "an element that is not an object", element))
-
-    def _shape(self, rows: list[Row], source: list[int]) -> tuple[list[Row], list[int]]:
+    def shape(self, rows: list[Row], source: list[int]) -> tuple[list[Row], list[int]]:
         """Samples become rows, ``values`` are spread, nested objects joined."""
-        names = dict.fromkeys(chain.from_iterable(rows))
-        if self._pivots and _SAMPLE_NAME in names and _SAMPLE_VALUE in names:
+        if self._pivots and any(_SAMPLE_NAME in row and _SAMPLE_VALUE in row for row in rows):
             rows, source = self._pivot(rows, source)
-            names = dict.fromkeys(chain.from_iterable(rows))
-        if all(name in self._known.exact for name in names):
-            return rows, source
-        exact = self._known.exact
-        return [
-            row if exact.issuperset(row) or not _has_map(row) else self._flat(row) for row in rows
-        ], source
+        return [self._flat(row) if _has_map(row) else row for row in rows], source
+
+    def columns(self, rows: list[Row]) -> tuple[Columns, list[tuple[int, str, Any]]]:
+        """(columns of known names, (row, name, value) of the others)."""
+        columns: Columns = {}
+        unknown: set[str] = set()
+        for name in dict.fromkeys(chain.from_iterable(rows)):
+            known = self._known.get(name)
+            if known is None:
+                unknown.add(name)
+                continue
+            values = [row.get(name) for row in rows]
+            earlier = columns.get(known)
+            if earlier is not None:  # two spellings of one name: the first that has a value
+                values = [b if a is None else a for a, b in zip(earlier, values, strict=True)]
+            columns[known] = values
+        extras: list[tuple[int, str, Any]] = []
+        if unknown:
+            for index, row in enumerate(rows):
+                extras += [
+                    (index, name, value)
+                    for name, value in row.items()
+                    if name in unknown and value is not None
+                ]
+        return columns, extras
 
     def _pivot(self, rows: list[Row], source: list[int]) -> tuple[list[Row], list[int]]:
         """Samples of one message with the same time and device are one row."""
         shaped: list[Row] = []
         shaped_source: list[int] = []
-        open_rows: dict[tuple[Any, ...], Row] = {}
+        open_rows: dict[tuple[str, ...], Row] = {}
         last = -1
         for row, message in zip(rows, source, strict=True):
             if message != last:
@@ -138,32 +242,9 @@ class JsonCodec:
                 _join(flat, name, value, NESTING_MAX)
         return flat
 
-    def _columns(self, rows: list[Row], source: list[int], failures: list[Failure]) -> Decoded:
-        columns: dict[str, list[Any]] = {}
-        unknown: set[str] = set()
-        for name in dict.fromkeys(chain.from_iterable(rows)):
-            known = self._known.get(name)
-            if known is None:
-                unknown.add(name)
-                continue
-            values = [row.get(name) for row in rows]
-            earlier = columns.get(known)
-            if earlier is None:
-                columns[known] = values
-            else:  # two spellings of one name: the first that has a value stands
-                columns[known] = [
-                    b if a is None else a for a, b in zip(earlier, values, strict=True)
-                ]
-        extras: list[tuple[int, str, Any]] = []
-        if unknown:
-            for index, row in enumerate(rows):
-                if not unknown.isdisjoint(row):
-                    extras += [
-                        (index, name, value)
-                        for name, value in row.items()
-                        if name in unknown and value is not None
-                    ]
-        return Decoded(source, columns, extras, failures)
+
+def _is_empty(values: list[Any]) -> bool:
+    return not values or (values[0] is None and values.count(None) == len(values))
 
 
 def _has_map(row: Row) -> bool:
@@ -178,9 +259,15 @@ def _join(flat: Row, name: str, value: Any, depth: int) -> None:
         flat[name] = value
 
 
-def _parse_leniently(payload: bytes) -> Any:
-    """What msgspec refused, once more. Raises PayloadError."""
-    text = payload.removeprefix(_BOM)
+_parse_plain = msgspec.json.Decoder().decode
+
+
+def _parse_any(payload: bytes) -> Any:
+    """Any JSON, and once more leniently what msgspec refuses. Raises PayloadError."""
+    try:
+        return _parse_plain(payload)
+    except (ValueError, RecursionError):
+        text = payload.removeprefix(_BOM)
     if b"\\ud" in text.lower():
         raise PayloadError("half of a surrogate pair, or JSON that is malformed")
     try:

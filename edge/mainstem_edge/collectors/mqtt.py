@@ -1,0 +1,226 @@
+"""The MQTT collector: a persistent session at a broker, kept up for ever.
+
+1. Protocol ``auto`` begins with MQTT 5. A broker that refuses the version (or hangs up on it) is
+   asked again with 3.1.1 at once; what worked last is tried first.
+2. QoS 1, a fixed client id and a persistent session: the broker keeps messages while this edge is
+   away. QoS 2 is asked for as 1: rows are deduplicated here anyway, and the second handshake
+   would only tell the broker twice.
+3. Acknowledgements go out when the intake says that a message is durable. At most ``in_flight``
+   messages are unacknowledged: version 5 tells the broker (Receive Maximum), with 3.1.1 the
+   broker's own limit holds. Behind a full queue nothing is read.
+4. After a lost connection it tries again with growing, jittered pauses, for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from mainstem_edge.collectors.interface import CollectorState, Message
+from mainstem_edge.collectors.message_queue import MessageQueue
+from mainstem_edge.collectors.mqtt_connection import ConnectionEnd, MqttConnection, MqttSettings
+from mainstem_edge.subscription import Subscription
+
+log = logging.getLogger("mainstem.collector.mqtt")
+
+BACKOFF_S_MIN = 0.2
+"""A broker that restarts is back within a second."""
+BACKOFF_S_MAX = 30.0
+"""A broker that is away for long is still found within half a minute of its return."""
+
+RATE_WINDOW_S = 5.0
+NS_PER_MS = 1_000_000
+
+AUTO, V5, V311 = "auto", "5", "3.1.1"
+_VERSIONS = {V5: MQTTProtocolVersion.MQTTv5, V311: MQTTProtocolVersion.MQTTv311}
+
+
+class MqttCollector:
+    """One broker. ``queue`` is where its messages wait for the intake.
+
+    ``rng`` for the jitter, ``clock_ns`` stamps arrivals.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: MqttSettings,
+        subscriptions: Sequence[Subscription],
+        queue: MessageQueue,
+        *,
+        protocol: str = AUTO,
+        rng: random.Random | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.name = name
+        self.queue = queue
+        self.subscriptions = tuple(subscriptions)
+        self._settings = settings
+        self._protocol = protocol
+        self._version = V311 if protocol == V311 else V5
+        self._rng = rng or random.Random()
+        self._clock_ns = clock_ns
+        self._thread: threading.Thread | None = None
+        self._connection: MqttConnection | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._paused = False
+        self._state = "stopped"
+        self._error = ""
+        self._subscribed_ns: int | None = None
+        self._last_arrival_ns: int | None = None
+        self._last_message_ns: int | None = None
+        self._connects = self._disconnects = self._sessions_lost = 0
+        self._messages = self._bytes = self._redelivered = 0
+        self._window_started, self._window_count, self._rate = time.monotonic(), 0, 0.0
+        queue.on_room = self._wake
+
+    def start(self) -> None:
+        """Begins to connect, and goes on for ever until stopped."""
+        self._thread = threading.Thread(target=self._run, name=f"mqtt-{self.name}", daemon=True)
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Reads nothing more from the broker; acknowledgements still go out."""
+        self._paused = True
+        self._wake()
+
+    def stop(self, timeout_s: float) -> None:
+        """Sends waiting acknowledgements and disconnects; the broker keeps the session."""
+        self._stop.set()
+        with self._lock:
+            connection = self._connection
+        if connection is not None:
+            connection.stop()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                log.warning("collector %s did not end within %g s", self.name, timeout_s)
+
+    def state(self) -> CollectorState:
+        """For the frontier."""
+        return CollectorState(self._connection, self._subscribed_ns, self._last_arrival_ns)
+
+    def status(self) -> dict[str, Any]:
+        """Health for people: state, counts, the last error."""
+        queue = self.queue.statistics()
+        last = self._last_message_ns
+        return {
+            "name": self.name,
+            "type": "mqtt",
+            "broker": f"{self._settings.host}:{self._settings.port}",
+            "state": self._state,
+            "protocol": self._version if self._connects else None,
+            "subscriptions": [subscription.filter for subscription in self.subscriptions],
+            "messages": self._messages,
+            "bytes": self._bytes,
+            "redelivered": self._redelivered,
+            "messages_per_s": round(self._current_rate(), 1),
+            "last_message_ms": None if last is None else last // NS_PER_MS,
+            "connects": self._connects,
+            "disconnects": self._disconnects,
+            "sessions_lost": self._sessions_lost,
+            "last_error": self._error or None,
+            "queue": {"messages": queue.messages, "bytes": queue.bytes, "full": queue.full},
+        }
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while not self._stop.wait(pause_s):
+            self._state = "connecting"
+            version = self._version
+            connection = MqttConnection(
+                self._settings,
+                _VERSIONS[version],
+                on_messages=self._on_messages,
+                on_subscribed=self._on_subscribed,
+                hold=self._holds,
+                clock_ns=self._clock_ns,
+            )
+            with self._lock:
+                self._connection = connection
+                if self._stop.is_set():
+                    connection.stop()
+            end = connection.run()
+            self._subscribed_ns = None
+            self._last_arrival_ns = None
+            if self._stop.is_set():
+                break
+            pause_s = self._after(end, pause_s)
+        self._state = "stopped"
+
+    def _after(self, end: ConnectionEnd, pause_s: float) -> float:
+        """Takes note of a connection's end; returns how long to wait."""
+        other = V311 if self._version == V5 else V5
+        if end.refused_version and self._protocol == AUTO:
+            log.info(
+                "collector %s: no MQTT %s at the broker, trying %s", self.name, self._version, other
+            )
+            self._version = other
+            if other == V311:
+                return 0.0
+        if end.problem != self._error or end.subscribed:
+            log.warning("collector %s: %s", self.name, end.problem)
+        self._disconnects += 1
+        self._error = end.problem
+        self._state = "waiting"
+        grown = BACKOFF_S_MIN if end.subscribed else max(BACKOFF_S_MIN, 2 * pause_s)
+        return min(grown, BACKOFF_S_MAX) * self._rng.uniform(0.75, 1.25)
+
+    def _on_subscribed(self, session_present: bool) -> None:
+        if self._connects and not session_present:
+            self._sessions_lost += 1
+            log.warning(
+                "collector %s: the broker no longer had the session; what was published meanwhile "
+                "may be missing", self.name,
+            )  # fmt: skip
+        self._connects += 1
+        self._error = ""
+        self._subscribed_ns = self._clock_ns()
+        self._state = "connected"
+        log.info("collector %s: subscribed with MQTT %s", self.name, self._version)
+
+    def _on_messages(self, messages: list[Message]) -> None:
+        self._messages += len(messages)
+        self._bytes += sum(len(message.payload) for message in messages)
+        self._redelivered += sum(message.redelivered for message in messages)
+        self._last_arrival_ns = self._last_message_ns = messages[-1].arrived_ns
+        self._count_rate(len(messages))
+        self.queue.put(messages)
+
+    def _holds(self) -> bool:
+        return self._paused or self.queue.is_full()
+
+    def _wake(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
+    def _count_rate(self, messages: int) -> None:
+        self._window_count += messages
+        now = time.monotonic()
+        elapsed = now - self._window_started
+        if elapsed >= RATE_WINDOW_S:
+            self._rate = self._window_count / elapsed
+            self._window_started, self._window_count = now, 0
+
+    def _current_rate(self) -> float:
+        """Messages a second of the last full window, or since, when that is longer ago."""
+        elapsed = time.monotonic() - self._window_started
+        return self._rate if elapsed < 2 * RATE_WINDOW_S else self._window_count / elapsed
+
+
+def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    """TLS towards a broker: its certificate is always verified. Raises OSError for a bad file."""
+    context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    if cert is not None:
+        context.load_cert_chain(cert, key)
+    return context

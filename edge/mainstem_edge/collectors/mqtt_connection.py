@@ -1,0 +1,341 @@
+"""One connection to an MQTT broker, from CONNECT to its end.
+
+1. One paho client serves one connection. A message keeps a reference to the connection that
+   brought it, so a packet identifier can never be acknowledged on a later connection, where it
+   may stand for another message.
+2. All of paho runs in the thread that calls ``run``; other threads only leave acknowledgements in a
+   queue and wake it. It reads many packets per wake-up, which costs half of paho's own loop.
+3. The session outlives the connection (clean start off; version 5: SESSION_EXPIRY_S). Messages
+   that were not acknowledged come again on the next one.
+4. While the reader is told to hold, nothing is read: the broker's window fills and it keeps the
+   rest. Acknowledgements and keep-alives still go out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from mainstem_edge.collectors.interface import Message
+
+log = logging.getLogger("mainstem.collector.mqtt")
+
+SESSION_EXPIRY_S = 7 * 86_400
+"""How long a version 5 broker keeps messages for an edge that is away: a week of repair."""
+
+CONNECT_TIMEOUT_S = 5.0
+"""For the TCP and TLS handshakes; a broker in the same plant answers in milliseconds."""
+
+ANSWER_TIMEOUT_S = 10.0
+"""For CONNACK and SUBACK: a broker that accepts and stays silent is not there."""
+
+READS_PER_WAKE = 256
+"""Packets read before acknowledgements and keep-alives get their turn: about 10 ms."""
+
+_POLL_S = 0.5
+_REFUSED = 0x80
+_UNSUPPORTED_VERSION = 0x84
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """How to reach a broker. ``password`` stays out of every repr and message.
+
+    ``topics``: filters with the QoS asked for. ``in_flight``: Receive Maximum of version 5.
+    """
+
+    host: str
+    port: int
+    client_id: str
+    topics: tuple[tuple[str, int], ...]
+    keepalive_s: int
+    in_flight: int
+    username: str | None = None
+    password: str | None = None
+    tls: ssl.SSLContext | None = None
+
+    def __repr__(self) -> str:
+        return f"MqttSettings({self.host}:{self.port}, client_id={self.client_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnd:
+    """Why a connection ended. ``refused_version``: the broker does not speak the version (or hung
+    up before it answered CONNECT, as old brokers do). ``subscribed``: it had been in use."""
+
+    problem: str
+    refused_version: bool = False
+    subscribed: bool = False
+
+
+class MqttConnection:
+    """One connection; ``run`` returns when it has ended.
+
+    ``on_messages`` gets what one wake-up brought; ``hold`` says whether to read at all;
+    ``on_subscribed`` is called once the broker has granted the subscriptions, with whether it had
+    kept the session.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        version: MQTTProtocolVersion,
+        *,
+        on_messages: Callable[[list[Message]], None],
+        on_subscribed: Callable[[bool], None],
+        hold: Callable[[], bool],
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._settings = settings
+        self._version = version
+        self._on_messages = on_messages
+        self._on_subscribed = on_subscribed
+        self._hold = hold
+        self._clock_ns = clock_ns
+        self._arrived: list[Message] = []
+        self._acks: deque[Sequence[int]] = deque()
+        self._end: ConnectionEnd | None = None
+        self._stopping = False
+        self._opened = False
+        self._connected = False
+        self._subscribed = False
+        self._session_present = False
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._client = self._make_client()
+
+    def acknowledge(self, ids: Sequence[int]) -> None:
+        """Queues PUBACKs. Without effect once the connection has ended."""
+        if self._end is None:
+            self._acks.append(ids)
+            self.wake()
+
+    def stop(self) -> None:
+        """Sends what is queued, then DISCONNECT. The session stays at the broker."""
+        self._stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Makes ``run`` look at its queues and at ``hold`` now."""
+        with contextlib.suppress(OSError):  # full: it is awake already; closed: it has ended
+            self._wake_writer.send(b"\0")
+
+    def run(self) -> ConnectionEnd:
+        """Connects, subscribes and reads until the connection ends. Never raises OSError."""
+        try:
+            self._client.connect(
+                self._settings.host, self._settings.port, self._settings.keepalive_s,
+                **self._connect_options(),
+            )  # fmt: skip
+            self._opened = True
+            self._loop(time.monotonic() + ANSWER_TIMEOUT_S)
+        except (OSError, ValueError) as error:
+            self._ended(f"{type(error).__name__}: {error}")
+        finally:
+            self._flush_arrived()
+            self._close()
+        assert self._end is not None
+        return self._end
+
+    def _loop(self, answer_deadline: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_reader, selectors.EVENT_READ)
+            watched: tuple[Any, int] = (None, 0)
+            while self._end is None and (sock := self._client.socket()) is not None:
+                self._send_acks()
+                if self._stopping and not self._client.want_write():
+                    self._ended("stopped")
+                    self._client.disconnect()
+                    self._client.loop_write()
+                    break
+                holding = self._stopping or (self._subscribed and self._hold())
+                events = (0 if holding else selectors.EVENT_READ) | (
+                    selectors.EVENT_WRITE if self._client.want_write() else 0
+                )
+                watched = _watch(selector, watched, sock, events)
+                ready = self._wait(selector, sock, holding)
+                if ready & selectors.EVENT_READ:
+                    self._read()
+                if self._client.want_write():
+                    self._client.loop_write()
+                self._client.loop_misc()
+                if not self._subscribed and time.monotonic() > answer_deadline:
+                    self._ended("the broker does not answer")
+            if self._end is None:
+                self._ended("the connection was lost")
+
+    def _wait(self, selector: selectors.BaseSelector, sock: Any, holding: bool) -> int:
+        """The events of the broker's socket; also returns when woken."""
+        # Bytes that TLS has decrypted already are not seen by the selector.
+        pending = not holding and isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        ready = selectors.EVENT_READ if pending else 0
+        for key, events in selector.select(0 if pending else _POLL_S):
+            if key.fileobj is self._wake_reader:
+                with contextlib.suppress(OSError):
+                    self._wake_reader.recv(4096)
+            else:
+                ready |= events
+        return ready
+
+    def _read(self) -> None:
+        for _ in range(READS_PER_WAKE):
+            before = len(self._arrived)
+            if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                break
+            if len(self._arrived) == before:
+                break
+        self._flush_arrived()
+
+    def _flush_arrived(self) -> None:
+        if self._arrived:
+            messages, self._arrived = self._arrived, []
+            self._on_messages(messages)
+
+    def _send_acks(self) -> None:
+        acknowledge = self._client.ack
+        while self._acks:
+            for packet_id in self._acks.popleft():
+                acknowledge(packet_id, 1)
+        if self._client.want_write():
+            self._client.loop_write()
+
+    def _ended(self, problem: str, *, refused_version: bool = False) -> None:
+        if self._end is None:
+            hung_up = self._opened and not self._connected and not self._stopping
+            self._end = ConnectionEnd(problem, refused_version or hung_up, self._subscribed)
+
+    def _close(self) -> None:
+        """Lets go of everything. Acknowledgements from here on are dropped."""
+        if self._end is None:
+            self._ended("the connection was lost")
+        self._acks.clear()
+        sock = self._client.socket()
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.close()
+        self._wake_writer.close()
+        self._wake_reader.close()
+
+    # paho's callbacks; they run inside loop_read, in the thread of run()
+
+    def _make_client(self) -> paho.Client:
+        is_v5 = self._version == MQTTProtocolVersion.MQTTv5
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._settings.client_id,
+            clean_session=None if is_v5 else False,
+            protocol=self._version,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        if self._settings.username is not None:
+            client.username_pw_set(self._settings.username, self._settings.password)
+        if self._settings.tls is not None:
+            client.tls_set_context(self._settings.tls)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        # With this set, ack() from within run() only queues; loop_write sends many at once.
+        client.on_socket_register_write = _nothing
+        return client
+
+    def _connect_options(self) -> dict[str, Any]:
+        if self._version != MQTTProtocolVersion.MQTTv5:
+            return {}
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = self._settings.in_flight
+        return {"clean_start": False, "properties": properties}
+
+    def _on_connect(
+        self, client: paho.Client, _userdata: Any, flags: Any, reason: Any, _properties: Any
+    ) -> None:
+        self._connected = True
+        if reason.is_failure:
+            self._ended(
+                f"the broker refuses the connection: {reason}",
+                refused_version=int(reason.value) == _UNSUPPORTED_VERSION,
+            )
+            return
+        self._session_present = bool(flags.session_present)
+        if self._version == MQTTProtocolVersion.MQTTv5:
+            # Retained messages once per subscription, not again at every reconnect.
+            client.subscribe(
+                [
+                    (topic, SubscribeOptions(qos=qos, retainHandling=1))
+                    for topic, qos in self._settings.topics
+                ]
+            )
+        else:
+            client.subscribe(list(self._settings.topics))
+
+    def _on_subscribe(
+        self, _client: Any, _userdata: Any, _mid: int, reasons: Sequence[Any], _properties: Any
+    ) -> None:
+        refused = [
+            topic
+            for (topic, _), reason in zip(self._settings.topics, reasons, strict=False)
+            if int(reason.value) >= _REFUSED
+        ]
+        if refused:
+            # All or nothing: an edge that collects half of its topics looks healthy and is not.
+            self._ended(f"the broker refuses the subscription to {', '.join(refused)}")
+            return
+        self._subscribed = True
+        self._on_subscribed(self._session_present)
+
+    def _on_disconnect(
+        self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any
+    ) -> None:
+        self._ended(f"the connection was lost: {reason}")
+
+    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "\N{REPLACEMENT CHARACTER}"  # matches no subscription, so it is put aside
+        self._arrived.append(
+            Message(
+                topic,
+                bytes(message.payload),
+                self._clock_ns(),
+                message.dup,
+                message.mid if message.qos else 0,
+                self,
+            )
+        )
+
+
+def _watch(
+    selector: selectors.BaseSelector, watched: tuple[Any, int], sock: Any, events: int
+) -> tuple[Any, int]:
+    """Registers the broker's socket for ``events``; system calls only when something changed."""
+    before, before_events = watched
+    if before is sock and before_events == events:
+        return watched
+    if before is not None and before_events:
+        selector.unregister(before)
+    if events:
+        selector.register(sock, events)
+    return sock, events
+
+
+def _nothing(*_arguments: Any) -> None:
+    """A callback that paho needs to be there."""

@@ -1,0 +1,145 @@
+"""Devices as an edge's data names them: known ones by a look into a map, new ones made here.
+
+1. A name that data uses becomes an ``Entry`` once; later rows find its device id in it.
+2. A device that does not exist is created when the subscription allows it, at most so many a
+   minute for the whole node: a publisher that invents names must not fill the catalog.
+3. What cannot be resolved now gets a reason, and is tried again with the next row: the device may
+   be created meanwhile, or the minute be over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mainstem_edge.rejects import (
+    DEVICE_LIMIT,
+    NOT_OWNER,
+    OTHER_TEMPLATE,
+    REFUSED,
+    UNKNOWN_DEVICE,
+)
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.errors import EngineError
+from mainstem_engine.model import DeviceIds
+
+UNRESOLVED = -1
+MINUTE_S = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A device as data names it. ``id`` is UNRESOLVED until known; then ``reason`` is empty.
+
+    With a ``reason`` from the start the path could not be formed; ``path`` is then what there was.
+    """
+
+    path: str
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    id: int = UNRESOLVED
+    reason: str = ""
+    permanent: bool = False
+
+
+class DeviceMaker(Protocol):
+    """What is needed of the engine."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    device_ids: Callable[..., DeviceIds]
+
+
+class DeviceLimit:
+    """At most ``per_minute`` new devices in any minute's worth of time (a token bucket).
+
+    Shared by all collectors of a node; not thread-safe, callers hold the intake's lock.
+    """
+
+    def __init__(self, per_minute: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._monotonic = monotonic
+        self._left = float(per_minute)
+        self._at = monotonic()
+
+    def take(self) -> bool:
+        """True when one more device may be made now."""
+        now = self._monotonic()
+        refill = (now - self._at) * self._per_minute / MINUTE_S
+        self._left = min(float(self._per_minute), self._left + refill)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class DeviceBook:
+    """The devices of one template.
+
+    ``owner``: says which other node a path belongs to, None when it may be written here.
+    """
+
+    def __init__(
+        self,
+        engine: DeviceMaker,
+        template: str,
+        limit: DeviceLimit,
+        owner: Callable[[str], str | None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._template = template
+        self._limit = limit
+        self._owner = owner
+
+    def resolve(self, entries: Iterable[Entry], *, create: bool) -> None:
+        """Sets ``id`` of every entry that has none, or ``reason``."""
+        devices = self._engine.catalog.devices
+        missing: dict[str, list[Entry]] = {}
+        for entry in entries:
+            if entry.id != UNRESOLVED or entry.permanent:
+                continue
+            if entry.path in missing:  # two topics that name one device
+                missing[entry.path].append(entry)
+                continue
+            found = devices.id_of(entry.path)
+            if found is not None:
+                if devices.family_name(found).casefold() == self._template.casefold():
+                    entry.id, entry.reason = found, ""
+                else:
+                    entry.reason = OTHER_TEMPLATE
+            elif self._owner is not None and self._owner(entry.path) is not None:
+                entry.reason = NOT_OWNER
+            elif not create:
+                entry.reason = UNKNOWN_DEVICE
+            elif not self._limit.take():
+                entry.reason = DEVICE_LIMIT
+            else:
+                missing[entry.path] = [entry]
+        if missing:
+            self._create(list(missing.values()))
+
+    def _create(self, groups: Sequence[list[Entry]]) -> None:
+        try:
+            self._make(groups)
+        except EngineError:
+            # One path or tag that the catalog refuses must not stop the others.
+            for group in groups:
+                try:
+                    self._make([group])
+                except EngineError:
+                    for entry in group:
+                        entry.reason = REFUSED
+
+    def _make(self, groups: Sequence[list[Entry]]) -> None:
+        firsts = [group[0] for group in groups]
+        names = dict.fromkeys(name for entry in firsts for name in entry.tags)
+        tags = {name: [entry.tags.get(name) for entry in firsts] for name in names}
+        ids = self._engine.device_ids(
+            self._template, [entry.path for entry in firsts], tags=tags, create=True
+        )
+        for group, device in zip(groups, ids.tolist(), strict=True):
+            for entry in group:
+                entry.id, entry.reason = device, ""

@@ -1,0 +1,350 @@
+"""The intake: collect, decode, preprocess, store, acknowledge.
+
+One thread per collector:
+
+1. Take what its queue holds, at most BATCH_MESSAGES and BATCH_BYTES, and group it by subscription.
+2. Read each group into columns (subscription.py) and append them as one log record
+   (table_intake.py). The log commits while the next batch is decoded.
+3. When the record is durable, and only then, acknowledge its messages, on the connection that
+   brought them.
+
+A message that the source sends again although it went through here is recognised by its content
+and counted as filtered; it is acknowledged after the record that follows the first one, so never
+before the rows are durable. A defect that raises on a message costs that message (it is put
+aside), not the flow. When the log fails nothing more is acknowledged, and the source keeps the
+rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainstem_edge import rejects
+from mainstem_edge.collectors.interface import Collector, Message, Origin
+from mainstem_edge.rejects import Reject, payload_text
+from mainstem_edge.subscription import Subscription, filter_matches
+from mainstem_edge.table_intake import (
+    NS_PER_MS,
+    IntakeCounts,
+    Quarantine,
+    TableIntake,
+    quarantine_item,
+)
+from mainstem_engine.consumers import Ack
+from mainstem_engine.errors import ClosedError, LogFailedError, OverloadedError
+
+log = logging.getLogger("mainstem.intake")
+
+BATCH_MESSAGES = 2000
+"""Beyond this a batch gains nothing: its fixed cost is below a tenth."""
+BATCH_BYTES = 4 << 20
+"""Keeps a record of decoded rows in the range of megabytes."""
+TAKE_TIMEOUT_S = 0.5
+RECENT_MESSAGES_MIN = 20_000
+"""Contents remembered to recognise what comes again: more than can be in flight, about 3 MB."""
+TOPICS_MAX = 200_000
+"""Topics whose subscription is remembered; beyond it the map starts anew."""
+OPEN_BATCHES_MAX = 64
+"""Records appended and not yet durable, per collector: the log's own bound is in bytes, and small
+records would make a long queue of it."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A batch that is not yet durable: its oldest arrival, and records still to come."""
+
+    oldest_ns: int
+    records: int
+
+
+class Intake:
+    """The intake of one collector. ``tables``: by name of the template (casefolded)."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        tables: Mapping[str, TableIntake],
+        quarantine: Quarantine,
+        *,
+        node: str,
+        recent_max: int = RECENT_MESSAGES_MIN,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.collector = collector
+        self._tables = tables
+        self._quarantine = quarantine
+        self._node = node
+        self._recent = RecentContents(max(recent_max, RECENT_MESSAGES_MIN))
+        self._clock_ns = clock_ns
+        self._routes: dict[str, Subscription | None] = {}
+        self._changed = threading.Condition()
+        self._batches: dict[int, _Open] = {}
+        self._number = 0
+        self._stopping = threading.Event()
+        self._drained = False
+        self._failure: str = ""
+        self._newest_event_ns: int | None = None
+        self._event_origin: Origin | None = None
+        self._thread: threading.Thread | None = None
+
+    # Life
+
+    def start(self) -> None:
+        """Starts the thread."""
+        name = f"intake-{self.collector.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Ends when the queue is empty and everything is acknowledged; False when it took longer
+        than ``timeout_s``: what is left was not acknowledged, and the source keeps it."""
+        deadline = time.monotonic() + timeout_s
+        self._stopping.set()
+        self.collector.queue.close()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        with self._changed:
+            rest = max(0.0, deadline - time.monotonic())
+            done = self._changed.wait_for(lambda: not self._batches or self.failure != "", rest)
+        self._drained = done and not self.failure and not len(self.collector.queue)
+        return self._drained
+
+    @property
+    def is_drained(self) -> bool:
+        """True once it was stopped with nothing left to take: no row comes from here any more."""
+        return self._drained
+
+    @property
+    def failure(self) -> str:
+        """Why nothing is acknowledged any more; empty while all is well."""
+        return self._failure
+
+    def oldest_waiting_ns(self) -> int | None:
+        """Arrival of the oldest message that is not durable yet; None when nothing waits."""
+        with self._changed:
+            oldest = [batch.oldest_ns for batch in self._batches.values()]
+        waiting = self.collector.queue.oldest_arrival_ns()
+        if waiting is not None:
+            oldest.append(waiting)
+        return min(oldest, default=None)
+
+    def newest_event_ns(self, connection: Origin | None) -> int | None:
+        """Newest time in the rows that this connection brought; None before its first row."""
+        return self._newest_event_ns if self._event_origin is connection else None
+
+    # The thread
+
+    def _run(self) -> None:
+        queue = self.collector.queue
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: len(self._batches) < OPEN_BATCHES_MAX or self._failure != "",
+                    TAKE_TIMEOUT_S,
+                )
+                blocked = len(self._batches) >= OPEN_BATCHES_MAX
+            if self._failure:
+                return
+            if blocked:
+                continue
+            messages = queue.take(BATCH_MESSAGES, BATCH_BYTES, TAKE_TIMEOUT_S)
+            if messages:
+                try:
+                    self.process(messages)
+                except (LogFailedError, ClosedError, OverloadedError, OSError) as error:
+                    self._fail(error)
+                    return
+            elif self._stopping.is_set():
+                return
+
+    def process(self, messages: Sequence[Message]) -> None:
+        """One batch: everything in it is stored or put aside, and acknowledged when durable.
+
+        Raises LogFailedError, ClosedError or OSError (the quarantine's disk) when it cannot be.
+        """
+        groups = self._grouped(messages)
+        with self._changed:
+            self._number += 1
+            number = self._number
+            self._batches[number] = _Open(messages[0].arrived_ns, len(groups))
+        for (subscription, repeated), group in groups.items():
+            if subscription is None:
+                self._put_aside_unknown(group)
+                self._settled(number, group)
+                continue
+            ack = self._stored(subscription, group, repeated)
+            if ack is None:
+                self._settled(number, group)
+            else:
+                self._when_durable(ack, number, group)
+
+    def _grouped(
+        self, messages: Sequence[Message]
+    ) -> dict[tuple[Subscription | None, bool], list[Message]]:
+        """Messages by (subscription, sent before and seen), in order of arrival in each group."""
+        groups: dict[tuple[Subscription | None, bool], list[Message]] = {}
+        recent, routes = self._recent, self._routes
+        for message in messages:
+            topic = message.topic
+            seen = recent.note(hash((topic, message.payload)))
+            repeated = seen and message.redelivered
+            subscription = routes[topic] if topic in routes else self._route(topic)
+            groups.setdefault((subscription, repeated), []).append(message)
+        return groups
+
+    def _route(self, topic: str) -> Subscription | None:
+        """The first subscription whose filter matches; None when none does."""
+        found = next(
+            (s for s in self.collector.subscriptions if filter_matches(s.filter, topic)), None
+        )
+        if len(self._routes) >= TOPICS_MAX:
+            self._routes.clear()
+        self._routes[topic] = found
+        return found
+
+    def _stored(
+        self, subscription: Subscription, group: Sequence[Message], repeated: bool
+    ) -> Ack | None:
+        table = self._tables[subscription.rules.template.casefold()]
+        redelivered = sum(message.redelivered for message in group)
+        if repeated:
+            rows = subscription.count(group)
+            counts = IntakeCounts(received=rows, filtered=rows, redelivered=redelivered)
+            reading = subscription.read([], 0)
+            return table.store(reading, counts, create=False)
+        try:
+            reading = subscription.read(group, self._clock_ns())
+        except Exception:
+            log.exception("a message of %s could not be read", subscription.filter)
+            return self._one_by_one(subscription, group)
+        self._note_event(group[-1].origin, reading.newest_ns)
+        counts = IntakeCounts(redelivered=redelivered)
+        return table.store(reading, counts, create=subscription.create)
+
+    def _one_by_one(self, subscription: Subscription, group: Sequence[Message]) -> Ack | None:
+        """After a defect: each message for itself; the one that raises again is put aside.
+
+        Returns the last Ack: records become durable in order, so it covers the earlier ones.
+        """
+        table = self._tables[subscription.rules.template.casefold()]
+        last: Ack | None = None
+        for message in group:
+            counts = IntakeCounts(redelivered=int(message.redelivered))
+            try:
+                reading = subscription.read([message], self._clock_ns())
+            except Exception as error:
+                reading = subscription.read([], 0)
+                text = f"{type(error).__name__}: {error}: {payload_text(message.payload)}"
+                reading.failures.append(Reject(rejects.MALFORMED, text, time_ns=message.arrived_ns))
+            last = table.store(reading, counts, create=subscription.create) or last
+        return last
+
+    def _put_aside_unknown(self, group: Sequence[Message]) -> None:
+        """Messages that no subscription asks for: the session still holds an earlier one."""
+        at_ms = self._clock_ns() // NS_PER_MS
+        self._quarantine.add(
+            quarantine_item(
+                Reject(
+                    rejects.UNKNOWN_TOPIC,
+                    f"{message.topic}: {payload_text(message.payload)}",
+                    time_ns=message.arrived_ns,
+                ),
+                self._node,
+                "",
+                at_ms,
+            )
+            for message in group
+        )
+
+    def _note_event(self, origin: Origin, newest_ns: int | None) -> None:
+        """A new connection may begin with what the broker held: it starts anew."""
+        if origin is not self._event_origin:
+            self._event_origin = origin
+            self._newest_event_ns = None
+        if newest_ns is not None:
+            self._newest_event_ns = max(newest_ns, self._newest_event_ns or newest_ns)
+
+    # Acknowledging
+
+    def _when_durable(self, ack: Ack, number: int, group: Sequence[Message]) -> None:
+        ids = _ids_by_origin(group)
+
+        def durable(done: Ack) -> None:
+            """On the committer thread: quick, and never to the engine."""
+            error = done.exception()
+            if error is not None:
+                self._fail(error)
+                return
+            for origin, packet_ids in ids.items():
+                origin.acknowledge(packet_ids)
+            self._close_record(number)
+
+        ack.add_done_callback(durable)
+
+    def _settled(self, number: int, group: Sequence[Message]) -> None:
+        """Messages without a record."""
+        for origin, packet_ids in _ids_by_origin(group).items():
+            origin.acknowledge(packet_ids)
+        self._close_record(number)
+
+    def _close_record(self, number: int) -> None:
+        with self._changed:
+            batch = self._batches[number]
+            batch.records -= 1
+            if batch.records == 0:
+                del self._batches[number]
+                self._changed.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            if not self._failure:
+                self._failure = f"{type(error).__name__}: {error}"
+                log.error(
+                    "intake %s has stopped, nothing more is acknowledged: %s",
+                    self.collector.name, error,
+                )  # fmt: skip
+            self._changed.notify_all()
+        self.collector.pause()
+
+    def status(self) -> dict[str, Any]:
+        """The collector's health with what waits here."""
+        with self._changed:
+            batches = len(self._batches)
+        status = self.collector.status()
+        if self._failure:
+            status["state"] = "failed"
+            status["last_error"] = self._failure
+        return {**status, "batches_open": batches}
+
+
+class RecentContents:
+    """The hashes of the last messages: at least ``count`` of them, at most twice as many."""
+
+    __slots__ = ("_before", "_count", "_now")
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._now: set[int] = set()
+        self._before: set[int] = set()
+
+    def note(self, content: int) -> bool:
+        """Remembers a message; True when it was known."""
+        known = content in self._now or content in self._before
+        self._now.add(content)
+        if len(self._now) >= self._count:
+            self._before, self._now = self._now, set()
+        return known
+
+
+def _ids_by_origin(group: Sequence[Message]) -> dict[Origin, list[int]]:
+    """Identifiers to acknowledge, by connection."""
+    ids: dict[Origin, list[int]] = {}
+    for message in group:
+        if message.id:
+            ids.setdefault(message.origin, []).append(message.id)
+    return ids

@@ -1,0 +1,174 @@
+"""The edge: a node with collectors.
+
+Stopping, in this order: the collectors read nothing more; what was taken is stored and, once
+durable, acknowledged; the connections end. The brokers keep the sessions and whatever is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mainstem_edge.assembly import Assembly
+from mainstem_edge.frontier import CollectorView, Frontier, Gap
+from mainstem_edge.intake import Intake
+from mainstem_node.node import Node
+
+IDLE_S = 1.0
+"""A broker sends what it holds without pauses: a second of nothing means that it holds nothing."""
+PATIENCE_S = 30.0
+"""How long a stop that was asked for (not a signal) waits for the brokers' queues to be empty."""
+DRAIN_S = 4.0
+"""For what was taken already. A node has ten seconds in all to stop."""
+DISCONNECT_S = 1.5
+LATENESS_NS = 30 * 1_000_000_000
+"""How far behind now a live row may be, where no rollup says otherwise."""
+MISSING_MAX = 100
+"""Missing devices named per table: more are a line or a broker that is down."""
+NS_PER_MS = 1_000_000
+_POLL_S = 0.05
+
+
+class EdgeNode(Node):
+    """A node that collects."""
+
+    _intakes: Sequence[Intake] = ()
+    _stopped_ns: int | None = None
+
+    async def start_intake(self) -> None:
+        """Starts a collector and an intake per broker. The brokers need not be there."""
+        lateness_ns = max((r.lateness for r in self.config.rollups), default=LATENESS_NS)
+        self._frontier = Frontier(lateness_ns)
+        self._frontier_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._intakes = await asyncio.to_thread(self._assemble)
+        for intake in self._intakes:
+            intake.start()
+            intake.collector.start()
+
+    def _assemble(self) -> list[Intake]:
+        return Assembly(
+            self.topology,
+            self.config,
+            self.engine,
+            self.federation.quarantine,
+            owner=self._other_owner,
+            stopping=self._stopping.is_set,
+            clock_ns=self.clock_ns,
+        ).intakes()
+
+    def _other_owner(self, path: str) -> str | None:
+        owner = self.ownership.owner(path)
+        return None if owner == self.config.id else owner
+
+    async def stop_intake(self) -> None:
+        """Stops the collectors. While the node goes on, first waits for the brokers to be empty."""
+        if self._intakes:
+            await asyncio.to_thread(self._stop_collectors, PATIENCE_S if self._ready else 0.0)
+
+    def _stop_collectors(self, patience_s: float) -> None:
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline and not all(map(self._is_idle, self._intakes)):
+            time.sleep(_POLL_S)
+        for intake in self._intakes:
+            intake.collector.pause()
+        self._stopping.set()
+        deadline = time.monotonic() + DRAIN_S
+        for intake in self._intakes:
+            intake.drain(max(0.0, deadline - time.monotonic()))
+        for intake in self._intakes:
+            intake.collector.stop(DISCONNECT_S)
+
+    def _is_idle(self, intake: Intake) -> bool:
+        """Nothing waits here, and the broker has sent nothing for a while."""
+        state = intake.collector.state()
+        if intake.failure:
+            return True
+        if state.connected_ns is None or intake.oldest_waiting_ns() is not None:
+            return False
+        quiet_since = max(state.connected_ns, state.last_arrival_ns or 0)
+        return self.clock_ns() - quiet_since >= IDLE_S * 1e9
+
+    # What the base asks for
+
+    def frontier_ns(self) -> int:
+        """The event time that every collector has passed; now once they are stopped for good."""
+        if not self._intakes:
+            return self.clock_ns()
+        now_ns = self.clock_ns()
+        with self._frontier_lock:
+            return self._frontier.advance(now_ns, self._views())
+
+    def _views(self) -> dict[str, CollectorView]:
+        """Every collector as the frontier sees it. One that was stopped with nothing left to
+        take is out of it: no row can come from there any more."""
+        views: dict[str, CollectorView] = {}
+        for intake in self._intakes:
+            if intake.is_drained:
+                continue
+            state = intake.collector.state()
+            views[intake.collector.name] = CollectorView(
+                state.connected_ns,
+                state.last_arrival_ns,
+                intake.newest_event_ns(state.connection),
+                intake.oldest_waiting_ns(),
+            )
+        return views
+
+    def status_fields(self) -> Mapping[str, Any]:
+        """``collectors``: health of each; ``frontier``: ms, null while it is not known."""
+        frontier_ns = self.frontier_ns() if self._intakes else None
+        return {
+            "collectors": [intake.status() for intake in self._intakes],
+            "frontier": frontier_ns // NS_PER_MS if frontier_ns else None,
+        }
+
+    def not_ready(self) -> list[str]:
+        """Intakes that have failed. A broker that is away does not make the node unready."""
+        return [
+            f"collector {intake.collector.name}: {intake.failure}"
+            for intake in self._intakes
+            if intake.failure
+        ]
+
+    def collector_gaps(self) -> Mapping[str, Sequence[tuple[int, int]]]:
+        """Per table [from, to) ns in which a collector that feeds it had not caught up."""
+        if not self._intakes:
+            return {}
+        with self._frontier_lock:
+            gaps = self._frontier.gaps(self.clock_ns())
+        found: dict[str, list[tuple[int, int]]] = {}
+        for intake in self._intakes:
+            own = [_span(gap) for gap in gaps if gap.collector == intake.collector.name]
+            for table in {s.rules.template for s in intake.collector.subscriptions}:
+                if own:
+                    found.setdefault(table, []).extend(own)
+        return found
+
+    def missing_sources(self) -> Mapping[str, Sequence[str]]:
+        """Per template with ``expect_every``: devices whose newest row is older than that."""
+        found: dict[str, list[str]] = {}
+        frontier_ns = self.frontier_ns()
+        devices = self.engine.catalog.devices
+        for name, template in self.topology.templates.items():
+            table = self.engine.catalog.templates.get(name)
+            if template.expect_every is None or table is None:
+                continue
+            ids = devices.of_family(table.family)
+            newest = self.engine.newest_times(name, ids)
+            silent = np.flatnonzero(newest < frontier_ns - template.expect_every)
+            own = (int(ids[row]) for row in silent if not devices.is_foreign(int(ids[row])))
+            paths = [devices.path(device) for device in itertools.islice(own, MISSING_MAX)]
+            if paths:
+                found[table.name] = paths
+        return found
+
+
+def _span(gap: Gap) -> tuple[int, int]:
+    return gap.start_ns, gap.end_ns

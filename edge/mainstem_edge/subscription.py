@@ -1,0 +1,276 @@
+"""One subscription: what the messages of a topic filter become.
+
+``read`` is pure but for the clock and a cache of device names: messages in, a Reading out. A
+Reading has every row of the messages, typed and checked, the entry of its device, and what was put
+aside. Nothing is stored and no device is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_edge import rejects
+from mainstem_edge.collectors.interface import Message
+from mainstem_edge.decode.interface import DEVICE_KEY, Codec, Decoded, KnownNames
+from mainstem_edge.device_book import Entry
+from mainstem_edge.errors import PathFormError
+from mainstem_edge.patterns import PathPattern, Pattern, names_whole_path, text_of, whole_path
+from mainstem_edge.payload_time import TimeReader
+from mainstem_edge.preprocess import Prepared, TemplateRules, prepare
+from mainstem_edge.rejects import Reject, payload_text
+from mainstem_edge.values import number_of
+from mainstem_engine.model import AnyArray, BoolMask, ColumnType, TimesNs
+
+ENTRIES_MAX = 200_000
+"""Device names kept per subscription, about 60 MB; beyond it the cache starts anew."""
+
+Index = npt.NDArray[np.intp]
+MakeCodec = Callable[[KnownNames, Sequence[str]], Codec]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockBounds:
+    """Times before ``past_ns`` or more than ``future_ns`` ahead of now are put aside."""
+
+    past_ns: int
+    future_ns: int
+
+
+@dataclass(slots=True)
+class Reading:
+    """n rows of some messages of one subscription.
+
+    ``devices`` and ``device_of``: the entry of row i is ``devices[device_of[i]]``. ``good``
+    bool[n]: rows that may be stored. ``row_rejects``: rows put aside, by row. ``failures``:
+    messages or elements put aside, each counted as one row. ``newest_ns``: newest time of a good
+    row, None when there is none.
+    """
+
+    decoded: Decoded
+    devices: list[Entry]
+    device_of: Index
+    time_ns: TimesNs
+    prepared: Prepared
+    good: BoolMask
+    row_rejects: dict[int, Reject] = field(default_factory=dict)
+    failures: list[Reject] = field(default_factory=list)
+
+    @property
+    def received(self) -> int:
+        """Rows as the source sent them; what could not be read counts as one."""
+        return len(self.decoded) + len(self.failures)
+
+    @property
+    def newest_ns(self) -> int | None:
+        return int(self.time_ns[self.good].max()) if self.good.any() else None
+
+    def entry(self, row: int) -> Entry:
+        """The device of a row, as data names it."""
+        return self.devices[int(self.device_of[row])]
+
+    def rows_of(self, wanted: Callable[[Entry], bool]) -> BoolMask:
+        """bool[n]: rows of the devices that are wanted."""
+        mask = np.fromiter(map(wanted, self.devices), np.bool_, count=len(self.devices))
+        found: BoolMask = mask[self.device_of]
+        return found
+
+    def put_aside(self, row: int, reason: str) -> None:
+        """Takes a row out, with the reason."""
+        self.good[row] = False
+        entry = self.entry(row)
+        self.row_rejects[row] = Reject(
+            reason, self.decoded.row(row), entry.path, int(self.time_ns[row])
+        )
+
+
+class Subscription:
+    """A topic filter and its meaning.
+
+    ``device`` None: the payload must name a whole path. ``tag_types`` of the template.
+    ``message_bytes_max``: a longer payload is put aside unread. Used by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        filter: str,  # noqa: A002 - the word of the MQTT specification
+        rules: TemplateRules,
+        make_codec: MakeCodec,
+        *,
+        device: PathPattern | None,
+        tags: Mapping[str, Pattern] | None = None,
+        tag_types: Mapping[str, ColumnType] | None = None,
+        times: TimeReader,
+        clock: ClockBounds,
+        create: bool = True,
+        message_bytes_max: int = 1 << 20,
+    ) -> None:
+        self.filter = filter
+        self.rules = rules
+        self.create = create
+        self._device = device
+        self._tags = dict(tags or {})
+        self._tag_types = {name.casefold(): kind for name, kind in (tag_types or {}).items()}
+        self._times = times
+        self._clock = clock
+        self._message_bytes_max = message_bytes_max
+        patterns: list[Pattern] = [*self._tags.values(), *([] if device is None else [device])]
+        self._payload_names = tuple(
+            dict.fromkeys(name for pattern in patterns for name in pattern.payload_names)
+        )
+        known = KnownNames((*rules.source_names, DEVICE_KEY, *times.fields, *self._payload_names))
+        self._codec = make_codec(known, times.fields)
+        self._entries: dict[tuple[str | None, ...], Entry] = {}
+
+    def read(self, messages: Sequence[Message], now_ns: int) -> Reading:
+        """Decodes, types and checks all rows of these messages."""
+        failures: list[Reject] = []
+        readable = [m for m in messages if len(m.payload) <= self._message_bytes_max]
+        if len(readable) < len(messages):
+            failures += [
+                Reject(rejects.TOO_LARGE, payload_text(m.payload), time_ns=m.arrived_ns)
+                for m in messages
+                if len(m.payload) > self._message_bytes_max
+            ]
+        decoded = self._codec.decode([message.payload for message in readable])
+        for failure in decoded.failures:
+            message = readable[failure.message]
+            shown = payload_text(message.payload) if failure.value is None else failure.value
+            failures.append(Reject(rejects.MALFORMED, shown, time_ns=message.arrived_ns))
+        source = np.array(decoded.source, np.intp)
+        arrived = np.array([message.arrived_ns for message in readable], np.int64)
+        times = self._times.read(decoded.columns, arrived[source])
+        devices, device_of = self._devices_of(readable, decoded, source)
+        reading = Reading(
+            decoded,
+            devices,
+            device_of,
+            times.ns,
+            prepare(decoded, self.rules, self._times),
+            np.ones(len(decoded), np.bool_),
+            {},
+            failures,
+        )
+        for row, (reason, _) in times.refused.items():
+            reading.put_aside(row, reason)
+            self._forget_time(reading, row)
+        self._check_clock(reading, now_ns)
+        self._check_rows(reading)
+        return reading
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Rows of messages that are not stored again."""
+        readable = [m.payload for m in messages if len(m.payload) <= self._message_bytes_max]
+        decoded = self._codec.decode(readable)
+        return len(decoded) + len(decoded.failures) + len(messages) - len(readable)
+
+    def _check_clock(self, reading: Reading, now_ns: int) -> None:
+        past = reading.time_ns < self._clock.past_ns
+        future = reading.time_ns > now_ns + self._clock.future_ns
+        for mask, reason in ((past, rejects.TIME_PAST), (future, rejects.TIME_FUTURE)):
+            for row in _rows(mask & reading.good):
+                reading.put_aside(row, reason)
+
+    def _check_rows(self, reading: Reading) -> None:
+        """Puts aside rows without a device or a value."""
+        impossible = reading.rows_of(_is_permanent) & reading.good
+        for row in _rows(impossible):
+            reading.put_aside(row, reading.entry(row).reason)
+        without = reading.good & ~reading.prepared.has_value
+        if without.any():
+            with_rejects = {reject.row for reject in reading.prepared.rejects}
+            for row in _rows(without):
+                reading.put_aside(row, rejects.NO_VALUES)
+                if row in with_rejects:  # its values are put aside one by one already
+                    del reading.row_rejects[row]
+
+    def _forget_time(self, reading: Reading, row: int) -> None:
+        old = reading.row_rejects[row]
+        reading.row_rejects[row] = Reject(old.reason, old.value, old.device, None)
+
+    # Devices
+
+    def _devices_of(
+        self, messages: Sequence[Message], decoded: Decoded, source: Index
+    ) -> tuple[list[Entry], Index]:
+        """(entries, which one each row has)."""
+        columns = [decoded.columns.get(name) for name in self._payload_names]
+        named = decoded.columns.get(DEVICE_KEY)
+        if named is None and not self._payload_names:
+            return [self._entry(message.topic, None, ()) for message in messages], source
+        entries: dict[Entry, int] = {}
+        device_of = np.empty(len(decoded), np.intp)
+        for row, message in enumerate(decoded.source):
+            device = None if named is None else named[row]
+            given = tuple([None if c is None else text_of(c[row]) for c in columns])
+            whole = device if names_whole_path(device) else None
+            entry = self._entry(messages[message].topic, whole, given)
+            device_of[row] = entries.setdefault(entry, len(entries))
+        return list(entries), device_of
+
+    def _entry(self, topic: str, whole: str | None, given: tuple[str | None, ...]) -> Entry:
+        key = (topic, whole, *given)
+        found = self._entries.get(key)
+        if found is None:
+            if len(self._entries) >= ENTRIES_MAX:
+                self._entries.clear()
+            found = self._entries[key] = self._form(topic, whole, given)
+        return found
+
+    def _form(self, topic: str, whole: str | None, given: tuple[str | None, ...]) -> Entry:
+        levels = topic.split("/")
+        row = dict(zip(self._payload_names, given, strict=True))
+        try:
+            if whole is not None:
+                path = whole_path(whole)
+            elif self._device is not None:
+                path = self._device.path(levels, row)
+            else:
+                raise PathFormError("neither the subscription nor the payload names a device")
+        except PathFormError:
+            shown = topic if whole is None else str(whole)
+            return Entry(shown[:1024], reason=rejects.BAD_PATH, permanent=True)
+        tags = {
+            name: self._tag(name, pattern.value(levels, row))
+            for name, pattern in self._tags.items()
+        }
+        return Entry(path, tags)
+
+    def _tag(self, name: str, text: str | None) -> Any:
+        """The text as the tag's type; None when it does not fit."""
+        kind = self._tag_types.get(name.casefold(), ColumnType.TEXT)
+        if text is None or kind == ColumnType.TEXT:
+            return text
+        if kind == ColumnType.BOOLEAN:
+            return {"true": True, "false": False}.get(text.casefold())
+        value = number_of(text)
+        fits = int if kind.is_integer else int | float
+        return value if isinstance(value, fits) else None
+
+
+def _is_permanent(entry: Entry) -> bool:
+    return entry.permanent
+
+
+def _rows(mask: AnyArray) -> list[int]:
+    return [int(row) for row in np.flatnonzero(mask)]
+
+
+def filter_matches(topic_filter: str, topic: str) -> bool:
+    """True when an MQTT topic filter matches a topic. Topics that begin with ``$`` are not matched
+    by a filter that begins with a wildcard. A shared subscription's prefix is not looked at."""
+    if topic_filter.startswith("$share/"):
+        topic_filter = topic_filter.split("/", 2)[-1]
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if topic.startswith("$") and wanted[0] in ("+", "#"):
+        return False
+    for position, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if position >= len(levels) or level not in ("+", levels[position]):
+            return False
+    return len(levels) == len(wanted)

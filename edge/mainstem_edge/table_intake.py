@@ -1,0 +1,259 @@
+"""From readings to log records: the stateful half of the intake, one per template.
+
+1. Devices of good rows are resolved, or made. Rows are brought to the precision of their database.
+2. The device memory drops exact repeats and unchanged values, and counts late rows.
+3. What was put aside is made durable in the quarantine *before* the record is appended, so the
+   acknowledgement that follows the record covers both. An entry is the same entry when its
+   message comes again.
+4. One record carries the rows and their share of the accounting. Without rows it carries only the
+   counts: nothing that was received goes uncounted.
+
+Several collectors may feed one template: ``store`` is serialised, so that memory, log and counts
+have one order.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceMaker, Entry
+from mainstem_edge.device_memory import DeviceMemory
+from mainstem_edge.rejects import REFUSED, Reject
+from mainstem_edge.subscription import Reading
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.consumers import Ack
+from mainstem_engine.errors import ClosedError, EngineError, LogFailedError, OverloadedError
+from mainstem_engine.model import AnyArray, Column, DeviceIds, Rows, TimesNs
+from mainstem_sync.quarantine import QuarantineItem
+
+log = logging.getLogger("mainstem.intake")
+
+NS_PER_MS = 1_000_000
+
+
+class Writer(DeviceMaker, Protocol):
+    """What is needed of the engine to store."""
+
+    def write_rows(
+        self, table: Table, rows: Rows, *, intake: Mapping[str, int] | None = None
+    ) -> Ack: ...
+
+
+class Quarantine(Protocol):
+    """Where rejects are kept; ``add`` returns when they are durable."""
+
+    def add(self, items: Iterable[QuarantineItem]) -> list[str]: ...
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    """The share of one record in the accounting; rows but for ``values_quarantined``, and messages
+    for ``redelivered``. Accepted rows are those of the record."""
+
+    received: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+    values_quarantined: int = 0
+    late: int = 0
+    redelivered: int = 0
+
+    def to_header(self) -> dict[str, int]:
+        """As the record's header carries them. Nothing is ever refused: a message that cannot be
+        stored now is not acknowledged, and comes again."""
+        return {
+            "received": self.received,
+            "filtered": self.filtered,
+            "quarantined": self.quarantined,
+            "refused": 0,
+            "values_quarantined": self.values_quarantined,
+            "late": self.late,
+            "redelivered": self.redelivered,
+        }
+
+
+class TableIntake:
+    """Stores the readings of one template.
+
+    ``stopping``: asked while the engine is overloaded; True gives up (OverloadedError).
+    """
+
+    def __init__(
+        self,
+        engine: Writer,
+        quarantine: Quarantine,
+        memory: DeviceMemory,
+        book: DeviceBook,
+        *,
+        node: str,
+        template: str,
+        clock_ns: Callable[[], int] = time.time_ns,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.template = template
+        self._engine = engine
+        self._quarantine = quarantine
+        self._memory = memory
+        self._book = book
+        self._node = node
+        self._clock_ns = clock_ns
+        self._stopping = stopping
+        self._lock = threading.Lock()
+
+    def store(self, reading: Reading, counts: IntakeCounts, *, create: bool) -> Ack | None:
+        """Appends the good rows of a reading; returns the Ack of the record, None when there was
+        nothing to say. ``counts`` comes with what is known already (rows that came again).
+
+        Raises LogFailedError, ClosedError, and OverloadedError while stopping.
+        """
+        with self._lock:
+            self._resolve(reading, create)
+            rows = self._judged(reading, counts)
+            counts.received += reading.received
+            put_aside = self._rejects(reading, counts)
+            if put_aside:
+                self._put_aside(put_aside)
+            if not len(rows) and not counts.received and not counts.redelivered:
+                return None
+            return self._write(rows, counts)
+
+    def _resolve(self, reading: Reading, create: bool) -> None:
+        """Finds or makes the devices of good rows; rows without one are put aside."""
+        new = reading.rows_of(_is_unresolved) & reading.good
+        if not new.any():
+            return
+        entries = [reading.devices[at] for at in np.unique(reading.device_of[new])]
+        self._book.resolve(entries, create=create)
+        for row in np.flatnonzero(reading.rows_of(_is_unresolved) & reading.good):
+            reading.put_aside(int(row), reading.entry(int(row)).reason)
+
+    def _judged(self, reading: Reading, counts: IntakeCounts) -> Rows:
+        """The rows to store, in order of arrival."""
+        rows = np.flatnonzero(reading.good)
+        known = np.array([max(entry.id, 0) for entry in reading.devices], np.uint32)
+        ids: DeviceIds = known[reading.device_of[rows]]
+        whole = len(rows) == len(reading.good)
+        columns = reading.prepared.columns
+        if not whole:
+            columns = {key: column.take(rows) for key, column in columns.items()}
+        times = reading.time_ns if whole else reading.time_ns[rows]
+        times = self._to_precision(ids, times)
+        judgement = self._memory.judge(ids, times, columns)
+        kept = int(np.count_nonzero(judgement.keep))
+        counts.filtered += len(rows) - kept
+        counts.late += int(np.count_nonzero(judgement.late & judgement.keep))
+        found = Rows(ids, times, {key: _tidy(c) for key, c in judgement.columns.items()})
+        return found if kept == len(rows) else found.take(judgement.keep)
+
+    def _to_precision(self, devices: DeviceIds, times: TimesNs) -> TimesNs:
+        """Times cut to the precision of each device's database."""
+        if not len(devices):
+            return times
+        catalog = self._engine.catalog
+        units = np.array([database.precision_ns for database in catalog.databases], np.int64)
+        unit = units[catalog.devices.database_indexes(devices)]
+        cut: TimesNs = times - times % unit
+        return cut
+
+    def _rejects(self, reading: Reading, counts: IntakeCounts) -> list[Reject]:
+        """Everything to put aside: messages, rows, and values of rows that are stored."""
+        counts.quarantined += (
+            len(reading.failures) + len(reading.decoded) - int(np.count_nonzero(reading.good))
+        )
+        found = [*reading.failures, *reading.row_rejects.values()]
+        for value in reading.prepared.rejects:
+            if value.row in reading.row_rejects:
+                continue  # the row was put aside as a whole
+            entry = reading.entry(value.row)
+            time_ns = int(reading.time_ns[value.row])
+            found.append(Reject(value.reason, value.value, entry.path, time_ns, value.measurement))
+            counts.values_quarantined += 1
+        return found
+
+    def _put_aside(self, found: Sequence[Reject]) -> None:
+        at_ms = self._clock_ns() // NS_PER_MS
+        self._quarantine.add(
+            quarantine_item(reject, self._node, self.template, at_ms) for reject in found
+        )
+
+    def _write(self, rows: Rows, counts: IntakeCounts) -> Ack:
+        table = self._engine.catalog.table(self.template)
+        while True:
+            try:
+                return self._engine.write_rows(table, rows, intake=counts.to_header())
+            except (LogFailedError, ClosedError):
+                raise
+            except OverloadedError as error:
+                if self._stopping():
+                    raise
+                time.sleep(min(error.retry_after_s, 0.05))
+            except EngineError as error:
+                if not len(rows):
+                    raise
+                # Rows that were checked and still do not fit: a defect, which must neither stop
+                # the source nor lose what it sent.
+                log.exception("the engine refused rows of %s", self.template)
+                self._put_aside(_refused_rows(rows, table, self._engine, str(error)))
+                counts.quarantined += len(rows)
+                rows = rows.take(slice(0, 0))
+
+
+def _is_unresolved(entry: Entry) -> bool:
+    return entry.id == UNRESOLVED
+
+
+def quarantine_item(reject: Reject, node: str, table: str, at_ms: int) -> QuarantineItem:
+    """A reject as the quarantine keeps it."""
+    return QuarantineItem(
+        node=node,
+        table=table,
+        device=reject.device,
+        time_ms=None if reject.time_ns is None else reject.time_ns // NS_PER_MS,
+        measurement=reject.measurement,
+        reason=reject.reason,
+        value=_plain(reject.value),
+        at_ms=at_ms,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Maps and lists as JSON text; numbers that JSON does not have as text."""
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _tidy(column: Column) -> Column:
+    """Without a validity mask when every value is valid."""
+    if column.valid is not None and column.valid.all():
+        return Column(column.values)
+    return column
+
+
+def _refused_rows(rows: Rows, table: Table, engine: Writer, problem: str) -> list[Reject]:
+    """One reject per row, with its values by name."""
+    names = {m.id: m.name for m in table.template.measurements}
+    found = []
+    for row in range(len(rows)):
+        values: dict[str, Any] = {"problem": problem}
+        for key, column in rows.columns.items():
+            if column.valid is None or column.valid[row]:
+                values[names.get(key, str(key))] = _item(column.values, row)
+        path = engine.catalog.devices.path(int(rows.device[row]))
+        found.append(Reject(REFUSED, values, path, int(rows.time[row])))
+    return found
+
+
+def _item(values: AnyArray, row: int) -> Any:
+    value = values[row]
+    return value.item() if isinstance(value, np.generic) else value
