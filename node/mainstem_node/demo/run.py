@@ -121,7 +121,7 @@ class Demo:
             names = ", ".join(self._supervisor.unready)
             raise DemoError(f"not ready: {names}", hint=f"see {self._logs.directory}")
         await self._until(self._is_subscribed, SUBSCRIBE_S, "the edges are subscribed")
-        self._phase = f"{self.url} shows the factory; Ctrl-C stops it"
+        self._phase = f"{self.url} shows the factory"
         self._note(f"the factory runs: {self.url}")
         if browser:
             await asyncio.to_thread(webbrowser.open, self.url)

@@ -77,7 +77,9 @@ def table_text(answer: Answer, width: int | None) -> str:
         numbers = bool(values) and all(
             isinstance(v, int | float) and not isinstance(v, bool) for v in values
         )
-        title = column["name"] + (f" [{column['unit']}]" if column.get("unit") else "")
+        # The unit of a time is that of integers; a table shows times as text.
+        unit = None if column["type"] == "TIMESTAMP" else column.get("unit")
+        title = column["name"] + (f" [{unit}]" if unit else "")
         table.add_column(Text(title), justify="right" if numbers else "left", overflow="fold")
     for row in shown:
         cells = [Text("null", style="dim") if v is None else Text(str(plain(v))) for v in row]
