@@ -56,7 +56,7 @@ from mainstem_sync.protocol import (
 from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.received import UnknownSchemaError
-from mainstem_sync.wire import Frame, FrameType, decode_frames
+from mainstem_sync.wire import FrameType, decode_frames
 
 logger = logging.getLogger(__name__)
 
@@ -252,9 +252,15 @@ class Receiver:
                 raise WireError("an empty request")
             submission.lease, _ = request_lease(frames[0])
             uuid = self._children.check(child.name, submission.lease)
+            raw_left = wire.REQUEST_RAW_BYTES_MAX
             for frame in frames[1:]:
                 if frame.type is FrameType.BATCH:
-                    submission.answers.append(self._take(child, uuid, frame))
+                    batch = Batch.from_frame(frame)
+                    raw_left -= batch.raw_length
+                    if raw_left < 0:
+                        limit = wire.REQUEST_RAW_BYTES_MAX
+                        raise TooLargeError("a request", limit - raw_left, limit)
+                    submission.answers.append(self._take(child, uuid, batch))
                 elif frame.type is FrameType.STATUS:
                     self._children.said(child.name, decode_status(frame))
         except SyncError as exc:
@@ -285,8 +291,7 @@ class Receiver:
                 )
         return Reply(200, wire.sign(b"".join(parts), submission.lease.encode()))
 
-    def _take(self, child: Child, uuid: str, frame: Frame) -> _Answer:
-        batch = Batch.from_frame(frame)
+    def _take(self, child: Child, uuid: str, batch: Batch) -> _Answer:
         if batch.decode_error is not None:
             self._drop("bad_hash")
             return _Answer(batch, AckCode.BAD_HASH, batch.decode_error.message)

@@ -4,8 +4,8 @@ Frame:  magic "MSF1" | type u8 | flags u8 | reserved u16 | header length u32 | p
         crc32c u32 of header and payload | header (msgpack map) | payload
 
 1. Every declared length is compared with its bound before anything is allocated or decoded.
-2. A payload is compressed only inside a batch; its raw length is declared, bounded, and bounded
-   again as a ratio, so that a small request cannot become a large one.
+2. A payload is compressed only inside a batch; its raw length is declared, and bounded per batch,
+   per request and as a ratio, before the decoder is called.
 3. ``sign`` closes a reply with a keyed hash over all of it: whoever does not know the lease (such
    as a captive portal) cannot make an acknowledgement.
 
@@ -47,8 +47,12 @@ HEADER_BYTES_MAX = 2 << 20
 FRAMES_MAX = 256
 """A request has a few frames per origin; more is not from us."""
 
-RATIO_MAX = 1024
-"""Constant columns compress about 700:1; a bomb needs far more."""
+REQUEST_RAW_BYTES_MAX = 32 << 20
+"""All batches of one request, decompressed: senders aim at 4 MiB."""
+
+RATIO_MAX = 50_000
+"""A run of equal bytes is one zstd block of 128 KiB in about 3 bytes, and a machine that stands
+still sends such runs: only what no encoder can reach is refused. The sizes above bound the rest."""
 
 RATIO_FREE_BYTES = 64 << 10
 """Below this the ratio says nothing and the size harms nobody."""
