@@ -24,7 +24,7 @@ def rows(devices: list[int], times: list[int], **columns: list[Any]) -> Rows:
     return found
 
 
-def content(chunks: list[Chunk]) -> list[tuple[int, int, int, Any, Any]]:
+def content(chunks: list[Chunk]) -> list[tuple[Any, ...]]:
     every = concat_rows([chunk.all_rows() for chunk in chunks])
     found = []
     for i in range(len(every)):

@@ -140,7 +140,11 @@ class EngineAndModel(RuleBasedStateMachine):
     @rule(path=st.sampled_from(PATHS), time=times, count=st.integers(0, 9), value=st.integers(0, 3))
     def derive(self, path: str, time: int, count: int, value: int) -> None:
         low = value if value else None
-        columns = {"a_count": [count], "a_min": [low], "c_last": [None if count % 2 else "q"]}
+        columns: dict[str, list[Any]] = {
+            "a_count": [count],
+            "a_min": [low],
+            "c_last": [None if count % 2 else "q"],
+        }
         ack = self.engine.write("t_1m", path, [time], columns, derived=True)
         ack.wait(10)
         values = {name: cell[0] for name, cell in columns.items()}
@@ -164,7 +168,7 @@ class EngineAndModel(RuleBasedStateMachine):
         valid = np.array([value is not None for _, _, value in batch], np.bool_)
         moments = np.array([time * MS for _, time, _ in batch], np.int64)
         header = {"child": child, "lsn": lsn}
-        buffers = [devices, moments, values, valid]
+        buffers: list[Any] = [devices, moments, values, valid]
         self.engine.append(RecordKind.RCV, header, buffers).wait(10)
         self.received[child].add(lsn)
         index = self.engine.origin_index(CHILDREN[child])

@@ -53,7 +53,7 @@ def test_rows_come_back(data: st.DataObject, template: Any, count: int) -> None:
 
 def payload(**changes: Any) -> bytes:
     header = {"t": "t", "n": 2, "cols": [[0, 12, False, 1]], **changes.pop("header", {})}
-    buffers = [
+    buffers: list[Any] = [
         np.zeros(2, np.uint32),
         np.zeros(2, np.int64),
         np.zeros(2, np.uint32),

@@ -1,0 +1,144 @@
+"""Compaction: the plan, and what it keeps."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mainstem_engine import ColumnType, Engine, Measurement, Template
+from mainstem_engine.compaction import PARTS_MIN, plan_compactions
+from mainstem_engine.inventory import BrokenPart
+from mainstem_engine.part.manifest import PartMeta
+from mainstem_engine.part.reader import Part
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
+
+T = Template("t", (Measurement(0, "x", ColumnType.INT64),))
+
+
+class FakePart(Part):
+    """Only what the planner looks at."""
+
+    def __init__(self, meta: PartMeta) -> None:
+        self.meta = meta
+
+    @property
+    def types(self) -> dict[int, ColumnType]:
+        return {0: ColumnType.INT64}
+
+
+def part(number: int, rows: int, *, table: str = "t", start: int = 0, device: int = 0) -> FakePart:
+    return FakePart(PartMeta(f"{number:012d}", table, start, rows, 9, 0, 9, device, device))
+
+
+def plan(parts: Any, **settings: Any) -> list[tuple[str, int, list[int]]]:
+    chosen = {"parts_min": 3, "memory_bytes": 1 << 30, "growth_max": 4.0, **settings}
+    plans = plan_compactions(parts, lambda device: device // 10, **chosen)
+    return [(p.table, p.partition_start_ns, [int(name) for name in p.names]) for p in plans]
+
+
+def test_parts_of_one_table_database_and_partition_go_together() -> None:
+    parts = [part(i, 10) for i in range(1, 5)]
+    parts += [part(i, 10, table="u") for i in range(5, 7)]
+    parts += [part(i, 10, start=77) for i in range(7, 10)]
+    parts += [part(i, 10, device=15) for i in range(10, 13)]
+    assert plan(parts) == [
+        ("t", 0, [1, 2, 3, 4]),
+        ("t", 77, [7, 8, 9]),
+        ("t", 0, [10, 11, 12]),
+    ]
+    assert plan(parts, parts_min=5) == []
+
+
+def test_a_large_part_waits_until_the_small_ones_have_grown() -> None:
+    assert plan([part(1, 1000), part(2, 10), part(3, 10), part(4, 10)]) == [("t", 0, [2, 3, 4])]
+    assert plan([part(1, 100), part(2, 10), part(3, 10), part(4, 10)]) == [("t", 0, [1, 2, 3, 4])]
+    assert plan([part(1, 1), part(2, 10), part(3, 100)]) == []
+
+
+def test_memory_bounds_what_is_read() -> None:
+    parts = [part(i, 100) for i in range(1, 9)]
+    assert plan(parts, memory_bytes=4 * 100 * 31) == [("t", 0, [1, 2, 3, 4])]
+    assert plan(parts, memory_bytes=100) == []
+
+
+def test_broken_parts_stay() -> None:
+    broken: Any = BrokenPart(part(9, 10).meta, OSError("x"))
+    assert plan([broken, part(1, 10), part(2, 10)]) == []
+
+
+def content(engine: Engine) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = engine.scan("t").read_all().to_pylist()
+    return found
+
+
+def filled(engine: Engine, flushes: int) -> None:
+    engine.create_template(T)
+    for i in range(flushes):
+        engine.write("t", "root.a.d", [i, 1000 - i], {"x": [i, i]}).wait()
+        engine.flush()
+
+
+def test_one_part_remains_and_the_files_go(open_engine: Any, tmp_path: Path) -> None:
+    engine: Engine = open_engine()
+    filled(engine, 5)
+    before = content(engine)
+    engine.compact()
+    assert content(engine) == before
+    files = [p.name for p in (tmp_path / "data" / "parts").iterdir()]
+    assert len(files) == engine.statistics().parts == 1
+    assert engine.statistics().housekeeping.compactions == 1
+    engine.compact()
+    assert engine.statistics().housekeeping.compactions == 1
+
+
+def test_many_parts_are_compacted_when_due(open_engine: Any) -> None:
+    engine: Engine = open_engine()
+    filled(engine, PARTS_MIN - 1)
+    engine._housekeeping.compact_due()
+    assert engine.statistics().parts == PARTS_MIN - 1
+    engine.write("t", "root.a.d", [5000], {"x": [1]}).wait()
+    engine.flush()
+    engine._housekeeping.compact_due()
+    assert engine.statistics().parts == 1
+
+
+@pytest.mark.parametrize(("kind", "where"), [("write", ".part"), ("rename", ".part")])
+def test_a_failed_compaction_is_counted_and_changes_nothing(
+    open_engine: Any, tmp_path: Path, kind: str, where: str
+) -> None:
+    fs = FaultyFilesystem(tmp_path / "data")
+    engine: Engine = open_engine(fs=fs)
+    filled(engine, 3)
+    before = content(engine)
+    fs.fail(kind, path_part=where, error=errno.ENOSPC)
+    engine.compact()
+    statistics = engine.statistics().housekeeping
+    assert statistics.compaction_failures == 1
+    assert statistics.last_error is not None
+    assert "compaction of t" in statistics.last_error
+    assert content(engine) == before
+    engine.compact()
+    assert engine.statistics().parts == 3, "parts that failed are left alone until the next start"
+    engine.close()
+    again: Engine = open_engine()
+    again.compact()
+    assert content(again) == before
+    assert again.statistics().parts == 1
+
+
+def test_a_column_added_later_is_null_in_older_rows(open_engine: Any) -> None:
+    engine: Engine = open_engine()
+    filled(engine, 1)
+    engine.extend_template("t", [Measurement(0, "y", ColumnType.TEXT)])
+    engine.write("t", "root.a.d", np.array([5]), {"y": ["new"]}).wait()
+    engine.flush()
+    engine.compact()
+    assert [(r["time"], r["x"], r["y"]) for r in content(engine)] == [
+        (0, 0, None),
+        (5, None, "new"),
+        (1000, 0, None),
+    ]
