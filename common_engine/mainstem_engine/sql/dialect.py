@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection
 from typing import Any, cast
@@ -29,9 +30,9 @@ from mainstem_engine.sql.definition_grammar import REFUSED, DefinitionGrammar
 from mainstem_engine.sql.statements import Explain, Query, Statement
 from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
 
-STATEMENT_CHARS_MAX = 16 << 20
+STATEMENT_CHARS_MAX = 4 << 20
 """A script longer than this is an import. Tokens take about fifty times the text's memory."""
-TREE_NODES_MAX = 100_000
+TREE_NODES_MAX = 20_000
 """Bounds time and memory of planning; a person's statement has some hundred nodes."""
 
 NAME = "mainstem_name"
@@ -85,7 +86,7 @@ def parse(sql: str) -> list[Statement]:
     dialect = Mainstem()
     try:
         tokens = dialect.tokenize(sql)
-        parser = cast("MainstemParser", dialect.parser(max_nodes=TREE_NODES_MAX))
+        parser = cast("MainstemParser", dialect.parser())
         trees = parser.parse(tokens, sql)
     except ParseError as error:
         raise _syntax_error(error) from None
@@ -107,6 +108,8 @@ def _statement(tree: exp.Expr) -> Statement:
     while isinstance(tree, exp.Subquery) and tree.is_wrapper:
         tree = tree.this
     if isinstance(tree, exp.Query):
+        if next(itertools.islice(tree.walk(), TREE_NODES_MAX, None), None) is not None:
+            raise SqlLimitError("the statement is too large", hint="split it")
         return Query(tree)
     raise SqlUnsupportedError(
         f"{tree.key.upper()} is not a statement", hint="start with SELECT, INSERT, CREATE or SHOW"
@@ -118,8 +121,6 @@ def _syntax_error(error: ParseError) -> SqlSyntaxError:
     where = f"line {first['line']}, column {first['col']}: " if first.get("line") else ""
     near = f" near {first['highlight']!r}" if first.get("highlight") else ""
     description = first.get("description") or str(error)
-    if "Maximum number of AST nodes" in description:
-        raise SqlLimitError("the statement is too large", hint="split it") from None
     return SqlSyntaxError(f"{where}{description}{near}")
 
 
@@ -237,6 +238,8 @@ class MainstemParser(DefinitionGrammar):
         token = self._curr
         may_name = token and token.token_type in self.ID_VAR_TOKENS | {TokenType.IDENTIFIER}
         scanned = self.scan_name() if may_name and not schema and not is_db_reference else None
+        if scanned is None and may_name and self._next.token_type == TokenType.DOT:
+            self.expected("a path such as root.a.b")
         if scanned is None or self._is_call(scanned[1]):
             return super()._parse_table_parts(schema, is_db_reference, wildcard, fast)
         name, end = scanned

@@ -245,8 +245,7 @@ class Insertion:
             assert measurement is not None
             value = self._plain(literal)
             if measurement.type == ColumnType.TIMESTAMP and value is not None:
-                table_ns = self._engine.precision_ns(batch.table.name)
-                value = self._time_ns(name, literal, precision_ns) // table_ns
+                value = self._time_ns(name, literal, precision_ns)
             elif measurement.type.is_float and isinstance(value, str):
                 value = float(value) if value.strip().lower() in _FLOAT_WORDS else value
             column = batch.columns.setdefault(name, [])
@@ -260,16 +259,15 @@ class Insertion:
         return self._catalog.databases.at(index).precision_ns
 
     def _typed(self, batch: _Batch) -> Rows:
-        """Columns of the declared types. Raises SchemaError or OutOfRangeError for a bad value."""
+        """Columns of the declared types, times in ns. Raises SchemaError or OutOfRangeError."""
         count = len(batch.times_ns)
         times = to_times_ns(np.array(batch.times_ns, object), 1) if count else _no_times()
         rows = Rows(np.empty(count, np.uint32), times)
-        table_ns = self._engine.precision_ns(batch.table.name)
         for name, values in batch.columns.items():
             measurement = batch.table.measurement(name)
             assert measurement is not None
             values.extend([None] * (count - len(values)))
-            rows.columns[measurement.id] = to_column(measurement, values, count, table_ns)
+            rows.columns[measurement.id] = to_column(measurement, values, count, 1)
         return rows
 
     # Values

@@ -151,6 +151,8 @@ class RowGrammar(DuckDBParser):
             return Parameter(self.placeholder_index(token))
         if kind in (TokenType.DASH, TokenType.PLUS):
             return self._signed(-1 if kind == TokenType.DASH else 1)
+        if kind == TokenType.DOT:
+            return self._fraction(1)
         return self._word_value(token)
 
     def placeholder_index(self, token: Token) -> int:
@@ -181,6 +183,8 @@ class RowGrammar(DuckDBParser):
         token = self._curr
         if token and token.token_type == TokenType.NUMBER:
             return self._number(token, sign)
+        if self._match(TokenType.DOT):
+            return self._fraction(sign)
         if not token or token.text.upper() not in _SPECIAL_FLOATS:
             self.expected("a number")
         self._advance()
@@ -203,6 +207,13 @@ class RowGrammar(DuckDBParser):
         if math.isinf(value):
             self.raise_error(f"{text} is out of range", token)
         return value
+
+    def _fraction(self, sign: int) -> float:
+        """After the dot of ``.5``."""
+        token = self.match_type(TokenType.NUMBER) if self._is_connected() else None
+        if token is None:
+            self.expected("digits")
+        return sign * float(f"0.{token.text}")
 
     def _now(self) -> Now:
         """``now``, ``now()``, each with any number of ``+ 1h`` or ``- 1h``."""

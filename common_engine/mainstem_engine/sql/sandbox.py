@@ -168,7 +168,7 @@ class Sandbox:
             "threads": str(self._limits.threads),
         }
         database = duckdb.connect(":memory:", config=config)
-        database.execute("SET TimeZone = $1", [time_zone]).fetchall()
+        database.execute("SET GLOBAL TimeZone = $1", [time_zone]).fetchall()
         database.execute("SET lock_configuration = true").fetchall()
         return database
 

@@ -11,7 +11,7 @@ that serve several users pass ``database`` with every call, and USE then holds f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +55,21 @@ class _Call:
 
 
 class Session:
-    """Runs SQL on an engine. ``executor`` None: in this process."""
+    """Runs SQL on an engine. ``executor`` None: in this process.
 
-    def __init__(self, engine: Engine, executor: Executor | None = None) -> None:
+    ``before_query`` is asked, before a query reads anything, what is known of the completeness of
+    the plan's tables; its answer becomes the result's ``completeness``.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        executor: Executor | None = None,
+        *,
+        before_query: Callable[[Plan], list[dict[str, Any]]] | None = None,
+    ) -> None:
         self._engine = engine
+        self._before_query = before_query
         self._executor: Executor = executor or InProcessExecutor()
         self.database = DEFAULT_DATABASE
         """The database of calls that name none; USE changes it."""
@@ -139,6 +150,7 @@ class Session:
             limits=call.limits,
         )
         by_name = {source.name: source for source in plan.inputs}
+        completeness = [] if self._before_query is None else self._before_query(plan)
         table = self._executor.execute(
             program, lambda name: open_input(self._engine, by_name[name], plan.precision_ns)
         )
@@ -149,6 +161,7 @@ class Session:
             precision_ns=plan.precision_ns,
             units=plan.units,
             warnings=list(plan.warnings),
+            completeness=completeness,
         )
 
     def _known_database(self, statement: UseDatabase) -> str:

@@ -219,10 +219,6 @@ class TimeExpressions:
 
     # Writing them for the executing database
 
-    @property
-    def _type(self) -> str:
-        return "TIMESTAMPTZ_NS" if self._clock.precision_ns == 1 else "TIMESTAMPTZ"
-
     def rewrite(self, tree: exp.Expr) -> None:
         """Replaces constants that are compared with times, and every ``now``."""
         for node in list(tree.find_all(*COMPARISONS)):
@@ -258,12 +254,12 @@ class TimeExpressions:
                 times = [_replace_cast(time) for time in times]
 
     def _compared(self, times: list[exp.Expr], value_ns: int) -> exp.Expr:
-        if value_ns % NS_PER_US and self._clock.precision_ns != 1:
-            # Finer than the column: compared as nanoseconds, which every time fits.
-            for index, time in enumerate(times):
-                times[index] = _replace_cast(time)
-            return self._literal(value_ns, "TIMESTAMPTZ_NS")
-        return self._literal(value_ns, self._type)
+        if self._clock.precision_ns != 1 and value_ns % NS_PER_US == 0:
+            return self._literal(value_ns, "TIMESTAMPTZ")
+        # The constant or the table is finer than microseconds: every time fits nanoseconds.
+        for index, time in enumerate(times):
+            times[index] = _replace_cast(time)
+        return self._literal(value_ns, "TIMESTAMPTZ_NS")
 
     def _literal(self, value_ns: int, type_name: str) -> exp.Expr:
         if TIME_MIN_NS <= value_ns <= TIME_MAX_NS:

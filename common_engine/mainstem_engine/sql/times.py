@@ -151,9 +151,13 @@ def _since_epoch(moment: dt.datetime) -> int:
 def format_time(value_ns: int, zone: dt.tzinfo, precision_ns: int) -> str:
     """RFC 3339 with the digits of the precision: ``2026-10-03T06:00:00.000Z``."""
     seconds, rest = divmod(value_ns, NS_PER_S)
-    moment = (_EPOCH + dt.timedelta(seconds=seconds)).astimezone(zone)
-    digits = _DIGITS[precision_ns]
+    utc = _EPOCH + dt.timedelta(seconds=seconds)
+    moment = utc.astimezone(zone)
     offset = moment.utcoffset() or dt.timedelta(0)
+    if offset % dt.timedelta(minutes=1):
+        # Local mean times before standard time have seconds, which RFC 3339 cannot say.
+        moment, offset = utc, dt.timedelta(0)
+    digits = _DIGITS[precision_ns]
     text = moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}"[: digits + 1]
     if not offset:
         return f"{text}Z"
