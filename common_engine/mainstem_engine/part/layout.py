@@ -49,6 +49,9 @@ SYSTEM_COLUMNS = {
 }
 """Every block has these; measurement ids are not negative."""
 
+BLOCK_ROWS_MIN = 8
+"""Below this a block's entry in the footer is larger than its rows."""
+
 BLOCK_ROWS_MAX = 1 << 20
 """Bound for what a damaged row count may make a reader allocate."""
 
@@ -123,6 +126,10 @@ class ColumnStatistics:
     first: npt.NDArray[Any]
     last: npt.NDArray[Any]
     flags: npt.NDArray[np.uint8]
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """All fields, in the order in which they are stored."""
+        return self.minimum, self.maximum, self.first, self.last, self.total, self.flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +225,8 @@ def _check_footer(path: Path, view: memoryview, footer: PartFooter) -> None:
         raise CorruptionError(path, offset, "the footer lacks a column that every part has")
     if any(len(index.bytes) != count for index in footer.columns.values()):
         raise CorruptionError(path, offset, "the footer has columns of different lengths")
+    if any(len(part) != count for s in footer.statistics.values() for part in s.arrays()):
+        raise CorruptionError(path, offset, "the footer has statistics of different lengths")
     if count and int(footer.blocks.rows.max()) > BLOCK_ROWS_MAX:
         raise CorruptionError(path, offset, "the footer declares a block that is too large")
     used = HEAD.size
@@ -242,10 +251,7 @@ def _unpack_arrays(packed: dict[str, bytes], fields: dict[str, str]) -> dict[str
 
 def _pack_statistics(footer: PartFooter, key: int) -> list[bytes]:
     statistics = footer.statistics.get(key)
-    if statistics is None:
-        return []
-    values = (statistics.minimum, statistics.maximum, statistics.first, statistics.last)
-    return [*(v.tobytes() for v in values), statistics.total.tobytes(), statistics.flags.tobytes()]
+    return [] if statistics is None else [array.tobytes() for array in statistics.arrays()]
 
 
 def _unpack_statistics(packed: list[bytes], column_type: ColumnType) -> ColumnStatistics:

@@ -30,6 +30,7 @@ from mainstem_engine.model import (
 )
 from mainstem_engine.part.layout import (
     BLOCK_ROWS_MAX,
+    BLOCK_ROWS_MIN,
     DENSE_ROWS_MIN,
     DEVICE_COLUMN,
     EXTREMES_USABLE,
@@ -49,6 +50,9 @@ from mainstem_engine.part.layout import (
     statistics_dtypes,
 )
 from mainstem_engine.part.manifest import PartMeta
+
+BLOCK_BYTES = 32 << 20
+"""TEXT and BLOB of a block stay near this size, an eighth of what one column may have."""
 
 WRITE_BYTES = 1 << 20
 """Encoded columns are gathered to this size before they are written."""
@@ -77,9 +81,9 @@ def write_part(
     """
     if not len(rows):
         raise ValueError("a part needs at least one row")
-    starts = block_starts(rows.device, min(max(block_rows, 8), BLOCK_ROWS_MAX))
     columns = {key: rows.columns[key] for key in sorted(rows.columns)}
     types = {**SYSTEM_COLUMNS, **{key: measurements[key].type for key in columns}}
+    starts = block_starts(rows.device, _rows_that_fit(columns, types, len(rows), block_rows))
     blocks = _block_index(rows, starts)
     path = directory / f"{name}{PART_SUFFIX}"
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
@@ -112,6 +116,18 @@ def write_part(
         device_max=int(rows.device[-1]),
         lsn=_lsn_ranges(rows),
     )
+
+
+def _rows_that_fit(
+    columns: Mapping[int, Column], types: Mapping[int, ColumnType], count: int, block_rows: int
+) -> int:
+    """``block_rows`` within its bounds, and fewer if TEXT or BLOB values are large."""
+    for key, column in columns.items():
+        if types[key].is_variable:
+            values = column.values if column.valid is None else column.values[column.valid]
+            size = sum(map(len, values.tolist()))
+            block_rows = min(block_rows, BLOCK_BYTES * count // max(size, 1))
+    return min(max(block_rows, BLOCK_ROWS_MIN), BLOCK_ROWS_MAX)
 
 
 def block_starts(device: npt.NDArray[np.uint32], block_rows: int) -> Starts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from mainstem_engine.errors import ClosedError, CorruptionError
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import AnyArray, Column, ColumnType, Measurement, VersionedRows
 from mainstem_engine.part import reader, writer
-from mainstem_engine.part.layout import EXTREMES_USABLE, SUM_USABLE
+from mainstem_engine.part.layout import (
+    EXTREMES_USABLE,
+    SUM_USABLE,
+    TIME_COLUMN,
+    ColumnIndex,
+    PartFooter,
+)
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.reader import Part
 from mainstem_engine.part.writer import block_starts, write_part
@@ -382,6 +389,78 @@ def test_lying_counts_with_a_right_checksum(
     meta = replace(meta, rows=rows_declared)
     with pytest.raises(CorruptionError):
         read_all(tmp_path, meta)
+
+
+FOOTER_LIES: dict[str, tuple[Callable[[PartFooter], PartFooter], str]] = {
+    "no time column": (
+        lambda f: replace(f, columns={k: c for k, c in f.columns.items() if k != TIME_COLUMN}),
+        "lacks a column",
+    ),
+    "columns of different lengths": (
+        lambda f: replace(f, columns={**f.columns, 11: columns_of(2)}),
+        "different lengths",
+    ),
+    "statistics of different lengths": (
+        lambda f: replace(f, statistics={11: replace(f.statistics[11], flags=np.zeros(2, "u1"))}),
+        "statistics of different lengths",
+    ),
+    "a block that is too large": (
+        lambda f: replace(f, blocks=replace(f.blocks, rows=np.array([1 << 21], np.uint32))),
+        "too large",
+    ),
+    "arrays of different lengths": (
+        lambda f: replace(f, blocks=replace(f.blocks, rows=np.zeros(2, np.uint32))),
+        "not understood",
+    ),
+    "more bytes than there are": (
+        lambda f: replace(
+            f, columns={**f.columns, TIME_COLUMN: replace(columns_of(1), bytes=np.array([1 << 31]))}
+        ),
+        "are declared",
+    ),
+    "a type of a later version": (
+        lambda f: replace(f, types={**f.types, 11: 99}),  # type: ignore[dict-item]
+        "not understood",
+    ),
+    "statistics of text": (
+        lambda f: replace(f, types={**f.types, 11: ColumnType.TEXT}),
+        "not understood",
+    ),
+}
+
+
+def columns_of(count: int) -> ColumnIndex:
+    zeros = np.zeros(count, np.uint32)
+    return ColumnIndex(zeros, zeros, zeros, zeros, zeros.astype(np.uint8), zeros.astype(np.uint8))
+
+
+@pytest.mark.parametrize("lie", FOOTER_LIES)
+def test_footers_that_lie(tmp_path: Path, lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, message = FOOTER_LIES[lie]
+    honest = PartFooter.pack
+    monkeypatch.setattr(PartFooter, "pack", lambda footer: honest(change(footer)))
+    rows = random_rows(np.random.default_rng(3), [12], [ColumnType.DOUBLE], 0)
+    meta = write(tmp_path, rows)
+    with pytest.raises(CorruptionError, match=message):
+        Part.open(fs, tmp_path, meta)
+
+
+def test_a_part_of_a_later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "VERSION", 2)
+    meta = write(tmp_path, random_rows(np.random.default_rng(3), [12], [], 0))
+    with pytest.raises(CorruptionError, match="version 2"):
+        Part.open(fs, tmp_path, meta)
+
+
+def test_large_values_make_smaller_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "BLOCK_BYTES", 10_000)
+    rows = random_rows(np.random.default_rng(3), [200], [], 0)
+    blobs = np.array([bytes([n]) * 1000 for n in range(200)], object)
+    rows.columns[int(ColumnType.BLOB)] = Column(blobs, np.arange(200) % 2 == 0)
+    part = Part.open(fs, tmp_path, write(tmp_path, rows))
+    assert part.blocks.rows.tolist() == [20] * 10  # half of the values are null
+    assert_same(part.read(range(10), [int(ColumnType.BLOB)]), rows)
+    part.close()
 
 
 def test_bitmap_that_does_not_fit() -> None:
