@@ -184,7 +184,9 @@ class _Shapes:
         """(columns of known names, (row, name, value) of the others)."""
         columns: Columns = {}
         unknown: set[str] = set()
-        for name in dict.fromkeys(chain.from_iterable(rows)):
+        names = dict.fromkeys(chain.from_iterable(rows))
+        # Exact spellings first: they go before those that differ by case.
+        for name in sorted(names, key=lambda name: name not in self._known.exact):
             known = self._known.get(name)
             if known is None:
                 unknown.add(name)
@@ -268,9 +270,10 @@ def _parse_any(payload: bytes) -> Any:
         return _parse_plain(payload)
     except (ValueError, RecursionError):
         text = payload.removeprefix(_BOM)
-    if b"\\ud" in text.lower():
-        raise PayloadError("half of a surrogate pair, or JSON that is malformed")
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if b"\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise PayloadError(f"not JSON: {error}") from None
+    return value

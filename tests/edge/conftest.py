@@ -1,0 +1,77 @@
+"""Fixtures for tests of the edge: an engine on a temporary directory, a quarantine, intakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mainstem_edge.device_book import DeviceBook, DeviceLimit
+from mainstem_edge.device_memory import DeviceMemory
+from mainstem_edge.intake import Intake
+from mainstem_edge.preprocess import TemplateRules
+from mainstem_edge.subscription import Subscription
+from mainstem_edge.table_intake import TableIntake
+from mainstem_edge.testing.gated_filesystem import GatedFilesystem
+from mainstem_edge.testing.parts import NOW_NS, TEMPLATE, FakeCollector, rules, subscription
+from mainstem_engine.engine import Engine
+from mainstem_sync.quarantine import QuarantineStore
+
+
+@pytest.fixture
+def fs() -> GatedFilesystem:
+    return GatedFilesystem()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, fs: GatedFilesystem) -> Iterator[Engine]:
+    """An engine with the template ``press``."""
+    with Engine.open(tmp_path / "data", fs=fs) as opened:
+        opened.create_template(TEMPLATE)
+        yield opened
+
+
+@pytest.fixture
+def quarantine(tmp_path: Path) -> Iterator[QuarantineStore]:
+    store = QuarantineStore.open(tmp_path / "quarantine")
+    yield store
+    store.close()
+
+
+MakeIntake = Callable[..., Intake]
+
+
+@pytest.fixture
+def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
+    """An intake with a fake collector, not started; call ``process`` or ``start``."""
+
+    def make(
+        *subscriptions: Subscription,
+        template: TemplateRules | None = None,
+        devices_per_minute: int = 1000,
+        owner: Callable[[str], str | None] | None = None,
+    ) -> Intake:
+        found = template or rules()
+        table = TableIntake(
+            engine,
+            quarantine,
+            DeviceMemory(
+                found.deadbands,
+                found.heartbeat_ns,
+                lambda devices: engine.newest_times("press", devices),
+            ),
+            DeviceBook(engine, "press", DeviceLimit(devices_per_minute), owner),
+            node="edge",
+            template="press",
+            clock_ns=lambda: NOW_NS,
+        )
+        return Intake(
+            FakeCollector(*(subscriptions or (subscription(template=found),))),
+            {"press": table},
+            quarantine,
+            node="edge",
+            clock_ns=lambda: NOW_NS,
+        )
+
+    return make
