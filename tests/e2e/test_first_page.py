@@ -83,7 +83,11 @@ def text(browser: webdriver.Chrome, name: str) -> str:
 
 
 def rows(browser: webdriver.Chrome, name: str) -> list[str]:
-    return [each.text for each in browser.find_elements(By.CSS_SELECTOR, f"[data-testid={name}]")]
+    """The rows as one snapshot: the page replaces them while a test looks."""
+    script = "return [...document.querySelectorAll(arguments[0])].map((row) => row.innerText)"
+    found = browser.execute_script(script, f"[data-testid={name}]")  # type: ignore[no-untyped-call]
+    assert isinstance(found, list)
+    return found
 
 
 def wait_until(condition: Any, what: str) -> None:
