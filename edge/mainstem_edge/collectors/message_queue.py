@@ -111,7 +111,7 @@ class MessageQueue:
             and not self._closed
         ):
             rest = until - self._monotonic()
-            if rest <= 0 or rest > LINGER_S:
+            if rest <= 0:
                 return
             self._condition.wait(rest)
 

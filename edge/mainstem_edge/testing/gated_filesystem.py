@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from mainstem_engine.filesystem import AppendFile, Filesystem
@@ -21,24 +22,29 @@ class GatedFilesystem(Filesystem):
         self.waiting = threading.Event()
 
     def create(self, path: Path, *, mode: int = 0o644) -> AppendFile:
-        return _GatedFile.around(super().create(path, mode=mode), self)
+        return self._gated(super().create(path, mode=mode))
 
     def open_append(self, path: Path) -> AppendFile:
-        return _GatedFile.around(super().open_append(path), self)
+        return self._gated(super().open_append(path))
+
+    def _gated(self, file: AppendFile) -> AppendFile:
+        sync = file.sync
+
+        def wait_and_sync() -> None:
+            if not self.gate.is_set():
+                self.waiting.set()
+                assert self.gate.wait(GATE_TIMEOUT_S), "the gate stayed closed"
+            sync()
+
+        return _GatedFile(file, wait_and_sync)
 
 
 class _GatedFile(AppendFile):
-    fs: GatedFilesystem
+    """A file whose sync is another function."""
 
-    @classmethod
-    def around(cls, file: AppendFile, fs: GatedFilesystem) -> AppendFile:
-        file.__class__ = cls
-        assert isinstance(file, cls)
-        file.fs = fs
-        return file
+    def __init__(self, file: AppendFile, sync: Callable[[], None]) -> None:
+        super().__init__(file.path, file._fd)  # noqa: SLF001 - the same open file, wrapped
+        self._sync = sync
 
     def sync(self) -> None:
-        if not self.fs.gate.is_set():
-            self.fs.waiting.set()
-            assert self.fs.gate.wait(GATE_TIMEOUT_S), "the gate stayed closed"
-        super().sync()
+        self._sync()

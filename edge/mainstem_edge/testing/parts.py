@@ -145,7 +145,7 @@ def message(
 
 
 def stored(engine: Engine, device: str | None = None) -> list[dict[str, Any]]:
-    """Stored rows, times in ms, nulls left out."""
+    """Stored rows, times in the table's precision, nulls left out."""
     table = engine.scan("press", devices=device).read_all()
     return [
         {name: value for name, value in row.items() if value is not None}
