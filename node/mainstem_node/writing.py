@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,19 +105,27 @@ class Writer:
 
     def write_groups(self, groups: Sequence[RowGroup], *, strict: bool) -> WriteResult:
         """Rows as mappings. Raises NotFoundError, ForbiddenError (NOT_OWNER), BadRequestError."""
-        by_table: dict[str, list[RowGroup]] = {}
+        by_table: dict[tuple[str, int], list[RowGroup]] = {}
         for group in groups:
             table = self._engine.catalog.table(group.template)
             path = canonical_path(group.device)
             self._ownership.require_own([path])
-            by_table.setdefault(table.name, []).append(
+            by_table.setdefault((table.name, self.precision_ns([path])), []).append(
                 RowGroup(table.name, path, group.tags, group.rows)
             )
         batches = [
-            make_batch(self._engine.catalog.table(name), some, self._engine.precision_ns(name))
-            for name, some in by_table.items()
+            make_batch(self._engine.catalog.table(name), some, precision_ns)
+            for (name, precision_ns), some in by_table.items()
         ]
         return self._write(batches, strict=strict)
+
+    def precision_ns(self, devices: Iterable[str]) -> int:
+        """Nanoseconds per unit of integer times: the finest of the devices' databases, which need
+        not have been made yet."""
+        databases = self._engine.catalog.databases
+        indexes = {databases.index_of_path(path) for path in devices}
+        found = [databases.at(index).precision_ns for index in indexes if index is not None]
+        return min(found, default=_NS_PER_MS)
 
     def write_columns(
         self,

@@ -79,9 +79,7 @@ def decode_msgpack(body: bytes) -> Any:
 def _write_arrow(runtime: Runtime, template: str, body: bytes, strict: bool) -> WriteResult:
     import pyarrow as pa
 
-    engine = runtime.engine
-    table = engine.catalog.table(template)
-    precision_ns = engine.precision_ns(table.name)
+    table = runtime.engine.catalog.table(template)
     data = read_table(body)
     names = [str(name) for name in data.column_names]
     for needed in ("device", "time"):
@@ -96,6 +94,7 @@ def _write_arrow(runtime: Runtime, template: str, body: bytes, strict: bool) -> 
     # Each path is checked once, however many rows it has.
     canonical = {path: canonical_path(path) for path in paths.unique().to_pylist()}
     devices = [canonical[path] for path in paths.to_pylist()]
+    precision_ns = runtime.writer.precision_ns(canonical.values())
     if pa.types.is_timestamp(stamps.type) and stamps.type.tz is None:
         raise BadRequestError("time has no zone", field="time", hint="use integers, or a zone")
     if pa.types.is_timestamp(stamps.type):
