@@ -189,7 +189,7 @@ def _widened_bits(values: AnyArray) -> U64:
 
 
 def _text_bits(value: Any) -> int:
-    if value is None:
-        return 0
+    if not isinstance(value, str | bytes):
+        return 0  # the place of a null holds anything
     data = value.encode() if isinstance(value, str) else value
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=_TEXT_KEY).digest(), "little")
