@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import bisect
 import struct
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -31,7 +33,7 @@ from mainstem_engine.log.layout import (
 )
 from mainstem_engine.log.records import Record, RecordKind
 
-INDEX_BYTES = 64 << 10
+INDEX_BYTES = 16 << 10
 """One index entry per this many bytes: a seek parses at most this much before its record."""
 
 READ_BYTES = 1 << 20
@@ -71,8 +73,8 @@ class Segment:
     salt: int
     chain_before: bytes
     bytes: int = SEGMENT_HEADER_BYTES
-    index_lsn: list[int] = field(default_factory=list)
-    index_offset: list[int] = field(default_factory=list)
+    index_lsn: array[int] = field(default_factory=lambda: array("Q"))
+    index_offset: array[int] = field(default_factory=lambda: array("Q"))
 
     def note(self, lsn: int, offset: int) -> None:
         """Remember where a record starts, once per INDEX_BYTES."""
@@ -89,14 +91,25 @@ class Segment:
         return self.index_lsn[position], self.index_offset[position]
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """An accepted record and where it lies in the buffer that was parsed."""
+class Located(NamedTuple):
+    """An accepted record of the buffer that was parsed. A tuple: millions are made at a start.
 
-    record: Record
-    offset: int
-    end: int
+    It starts at ``offset``; its payload is from ``start`` to ``stop``, its padding ends at ``end``.
+    """
+
+    lsn: int
+    kind: int
     unsynced: int
+    chain: bytes
+    offset: int
+    start: int
+    stop: int
+    end: int
+
+    def record(self, view: memoryview) -> Record:
+        """The record, with a payload that looks into ``view``."""
+        kind = _KINDS.get(self.kind) or RecordKind(self.kind)
+        return Record(self.lsn, kind, view[self.start : self.stop], self.chain)
 
 
 def parse_record(
@@ -107,13 +120,12 @@ def parse_record(
     if start > view.nbytes:
         return None
     length, crc, lsn, kind, _, _, unsynced, chain = RECORD_HEADER.unpack_from(view, offset)
-    end = start + length
-    if lsn < expected_lsn or length > PAYLOAD_BYTES_MAX or end > view.nbytes:
+    stop = start + length
+    if lsn < expected_lsn or length > PAYLOAD_BYTES_MAX or stop > view.nbytes:
         return None
-    if google_crc32c.extend(salt, data[offset + CHECKED_FROM : end]) != crc:
+    if google_crc32c.extend(salt, data[offset + CHECKED_FROM : stop]) != crc:
         return None
-    record = Record(lsn, _KINDS.get(kind) or RecordKind(kind), view[start:end], chain)
-    return Located(record, offset, padded(end), unsynced)
+    return Located(lsn, kind, unsynced, chain, offset, start, stop, padded(stop))
 
 
 def find_record(
@@ -169,7 +181,7 @@ def scan_segment(segment: Segment, view: memoryview, limit_lsn: int | None) -> S
             located = find_record(view, data, offset, segment.salt, expected)
             if located is None:
                 break
-        lsn = located.record.lsn
+        lsn = located.lsn
         if limit_lsn is not None and lsn >= limit_lsn:
             break
         if lsn > expected or located.offset > offset:
@@ -177,7 +189,7 @@ def scan_segment(segment: Segment, view: memoryview, limit_lsn: int | None) -> S
             damages.append(lost)
         segment.note(lsn, located.offset)
         synced = max(synced, lsn - 1 - located.unsynced)
-        expected, offset, chain = lsn + 1, located.end, located.record.chain
+        expected, offset, chain = lsn + 1, located.end, located.chain
         records += 1
     segment.last_lsn, segment.bytes = expected - 1, offset
     return SegmentScan(expected - 1, chain, offset, records, synced, tuple(damages))
@@ -206,11 +218,11 @@ def iterate_records(
             located = parse_record(view, data, offset, segment.salt, expected)
             if located is None:
                 break
-            lsn = located.record.lsn
+            lsn = located.lsn
             if lsn > expected:
                 on_damage(LogDamage(segment.path, position + offset, 0, expected, lsn - 1))
             if first_lsn <= lsn <= last_lsn:
-                yield located.record
+                yield located.record(view)
             expected, offset = lsn + 1, located.end
         else:
             return
@@ -241,7 +253,7 @@ def _skip_damage(
     if found is None:
         on_damage(LogDamage(segment.path, position, rest.nbytes, expected, last_lsn))
         return None
-    lsn = found.record.lsn
+    lsn = found.lsn
     on_damage(LogDamage(segment.path, position, found.offset, expected, lsn - 1))
     return lsn, position + found.offset
 

@@ -166,8 +166,7 @@ class _Recovery:
             lost = None
             if torn is not None:
                 # Read again up to the tear only; the index must not know what lies behind.
-                segment.index_lsn.clear()
-                segment.index_offset.clear()
+                del segment.index_lsn[:], segment.index_offset[:]
                 scan = scan_segment(segment, view[: torn.offset], None)
             else:
                 lost = _lost_tail(view, segment, scan)
@@ -220,7 +219,7 @@ class _Recovery:
                 located = parse_record(mapped.view, data, offset, segment.salt, position)
                 if located is None:
                     return  # cannot be; then nothing is cut
-                position, offset = located.record.lsn + 1, located.end
+                position, offset = located.lsn + 1, located.end
         finally:
             mapped.close()
         file = self._fs.open_append(segment.path)
