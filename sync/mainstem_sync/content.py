@@ -1,7 +1,8 @@
 """What one record of the local log means for the parent: what is sent of it, what stays here.
 
-1. Own PTS and MAN records go up if the table is exported, SCH and DEV if the parent needs them for
-   an exported table. Foreign definitions (made for a child's data) stay.
+1. Own PTS and MAN records go up if the table is exported. Own definitions (SCH, DEV) always do: a
+   parent that knows what exists can say what it does not hold, and a wider export needs no more
+   than rows. Foreign definitions (made for a child's data) stay: the child's own ones go up.
 2. A received batch (RCV) goes up under its origin's header: its records by the same rules, all
    other LSNs of its ranges as covered.
 3. Everything else is nothing: its LSN is only covered.
@@ -29,6 +30,9 @@ from mainstem_sync.ranges import RangeSet
 from mainstem_sync.scope import DeviceScope
 
 MapsOf = Callable[[OriginKey], OriginMaps]
+
+ANNOUNCED = "announced"
+"""Key of a definition that is logged again for the parent (announce.py)."""
 
 CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN})
 
@@ -150,21 +154,17 @@ class Classifier:
         if kind == RecordKind.MAN:
             table = str(header["t"])
             return self.policy.sends(table) and self._speaks_of_all(table, origin)
+        if origin is not None or header.get(ANNOUNCED):
+            return True
         if kind == RecordKind.DEV:
-            own = origin is not None or not header.get("foreign")
-            return own and self.policy.sends_schema(str(header["t"]))
-        op = header.get("op")
-        if op == "database":
-            return bool(self.policy.exports)
-        if op != "template" or not self.policy.sends_schema(str(header["name"])):
-            return False
-        if origin is None:
+            return not header.get("foreign")
+        if header.get("op") == "template":
             name = str(header["name"]).casefold()
             if not header.get("foreign"):
                 self._own_tables.add(name)
             # A child may extend a template of this node: then it is this node's to announce.
             return name in self._own_tables
-        return True
+        return header.get("op") == "database"
 
     def _speaks_of_all(self, table: str, origin: OriginKey | None) -> bool:
         if self.policy.prefixes(table) is None:

@@ -60,16 +60,10 @@ class ExportPolicy:
                 self._prefixes[key] = None  # one rule for all devices makes the others superfluous
             else:
                 self._prefixes[key] = (*known, rule.under)
-        self._bases = frozenset(rule.template.casefold() for rule in self.exports)
 
     def sends(self, table: str) -> bool:
         """True if some rows of the table are sent."""
         return table.casefold() in self._prefixes
-
-    def sends_schema(self, table: str) -> bool:
-        """True if the parent needs template and devices: the table or a rollup of it is sent."""
-        key = table.casefold()
-        return key in self._prefixes or key in self._bases
 
     def prefixes(self, table: str) -> tuple[str, ...] | None:
         """The paths below which rows of a sent table go up; None: all of them."""

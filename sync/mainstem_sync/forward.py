@@ -57,6 +57,8 @@ class Forward:
         self.acked = RangeSet()
         self.parked = RangeSet()
         self.control = RangeSet()
+        self.kept = RangeSet()
+        """Held under earlier export rules: never judged by the present ones."""
         self.applied_lsn = 0
         self.tables: dict[str, ForwardSums] = {}
         self.pending_bytes = 0
@@ -124,7 +126,8 @@ class Forward:
         with self._lock:
             applied = self.applied_lsn
             self.acked = parent_has.intersection(RangeSet([(1, applied)]))
-            doubtful = self.held.difference(self.acked).difference(self.parked)
+            doubtful = self.held.difference(self.acked)
+            doubtful = doubtful.difference(self.parked).difference(self.kept)
         first_lsn = log.first_lsn
         for first, last in doubtful.within(first_lsn, applied):
             for record in log.read(first, last):
@@ -150,6 +153,7 @@ class Forward:
             sums.pending = 0
         self.pending_bytes = 0
         self.control = RangeSet()
+        self.kept = self.held.copy()
         owed = RangeSet(self.held.gaps(max(1, log.first_lsn), self.applied_lsn))
         for first, last in owed:
             for record in log.read(first, last):
@@ -218,6 +222,7 @@ class Forward:
             "acked": self.acked.to_wire(),
             "parked": self.parked.to_wire(),
             "control": self.control.to_wire(),
+            "kept": self.kept.difference(self.acked).to_wire(),
             "applied": self.applied_lsn,
             "bytes": self.pending_bytes,
             "ages": [list(age) for age in self._ages],
@@ -230,8 +235,8 @@ class Forward:
 
     def restore(self, data: Mapping[str, Any]) -> bool:
         """The inverse of snapshot. Returns True if the export rules are other ones now."""
-        self.held, self.acked, self.parked, self.control = (
-            _ranges(data[name]) for name in ("held", "acked", "parked", "control")
+        self.held, self.acked, self.parked, self.control, self.kept = (
+            _ranges(data[name]) for name in ("held", "acked", "parked", "control", "kept")
         )
         self.applied_lsn = data["applied"]
         self.pending_bytes = data["bytes"]
@@ -241,9 +246,10 @@ class Forward:
         return bool(data["policy"] != self.classifier.policy.fingerprint)
 
     def adopt(self, applied_lsn: int, logged: Mapping[str, int]) -> None:
-        """A checkpoint of a node that had no parent: what it holds was never owed to one."""
+        """A checkpoint of a node that had no parent: its rows were never owed to one."""
         self.applied_lsn = applied_lsn
         self.held = RangeSet([(1, applied_lsn)])
+        self.kept = self.held.copy()
         for table, rows in logged.items():
             self.table(table).not_exported = rows
 

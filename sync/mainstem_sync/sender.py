@@ -27,6 +27,7 @@ from typing import Any
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import LogRangeError, MainstemError
 from mainstem_engine.log.records import RecordKind
+from mainstem_sync.announce import announce
 from mainstem_sync.children import bounded_status
 from mainstem_sync.content import Content
 from mainstem_sync.errors import (
@@ -76,6 +77,9 @@ SCHEMA_PAUSE_S = 0.2
 
 SCHEMA_RETRIES_MAX = 200
 """Forty seconds of asking: by then the definition is not on its way, and the batch is parked."""
+
+ANNOUNCE_AFTER = 4
+"""A definition still missing after so many tries is not on its way: it is said again."""
 
 BAD_HASH_MAX = 3
 """A batch that fails its hash so often is damaged here or by the same machine on the way."""
@@ -454,7 +458,9 @@ class Sender:
             self._refused(draft, answer.message)
         elif answer.code is AckCode.NEED_SCHEMA:
             self._pause_until = self._monotonic() + SCHEMA_PAUSE_S
-            self._count_trouble(draft, SCHEMA_RETRIES_MAX, answer.message)
+            times = self._count_trouble(draft, SCHEMA_RETRIES_MAX, answer.message)
+            if times % ANNOUNCE_AFTER == 0 and draft.origin == self._own:
+                announce(self._engine, draft.contents)
         elif answer.code is AckCode.BAD_HASH:
             self._count_trouble(draft, BAD_HASH_MAX, answer.message)
         else:
@@ -470,13 +476,16 @@ class Sender:
                 self._trouble.pop(content.lsn, None)
                 self._alone.discard(content.lsn)
 
-    def _count_trouble(self, draft: Draft, limit: int, why: str) -> None:
+    def _count_trouble(self, draft: Draft, limit: int, why: str) -> int:
+        """How often the batch that starts with this record has failed; at the limit it is taken
+        apart."""
         if not draft.contents:
-            return
+            return 0
         first = draft.contents[0].lsn
-        self._trouble[first] = self._trouble.get(first, 0) + 1
-        if self._trouble[first] >= limit:
+        times = self._trouble[first] = self._trouble.get(first, 0) + 1
+        if times >= limit:
             self._refused(draft, why)
+        return times
 
     def _refused(self, draft: Draft, why: str) -> None:
         """Find the record that the parent will not take; park it."""

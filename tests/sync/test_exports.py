@@ -15,8 +15,6 @@ def test_rules_name_whole_tables() -> None:
     assert policy.sends("meters")
     assert policy.sends("PRESS_1m")
     assert not policy.sends("press")
-    assert policy.sends_schema("press")
-    assert not policy.sends_schema("other")
     assert policy.prefixes("meters") is None
     assert policy.all_prefixes() == set()
     assert policy.fingerprint == ExportPolicy(reversed(policy.exports)).fingerprint

@@ -1,0 +1,71 @@
+"""Definitions said again: what the parent needs to read rows and has never been told.
+
+Normally every definition goes up once, from its own log record. It is missing at the parent when
+that record is out of reach: released before there was a parent, or lost with the parent's disk; or
+when rows of this node are about a child's devices (a rollup made here). Then the definitions are
+logged again, marked, and travel like any record. The local catalog knows them already and does not
+change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.templates import Table, template_to_map
+from mainstem_engine.consumers import Ack
+from mainstem_engine.engine import Engine
+from mainstem_engine.log.records import RecordKind, decode_payload
+from mainstem_sync.content import ANNOUNCED, Content
+
+DEVICES_PER_RECORD = 10_000
+"""As in the engine: a record of this many stays below a few MB."""
+
+
+def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
+    """Log the tables and devices that own rows in ``contents`` are about. Does not wait."""
+    catalog = engine.catalog
+    devices: dict[str, list[npt.NDArray[np.uint32]]] = {}
+    for content in contents:
+        for piece in content.pieces:
+            if piece.kind == RecordKind.PTS and content.ranges is None:
+                _, buffers = decode_payload(piece.payload)
+                devices.setdefault(piece.table, []).append(np.frombuffer(buffers[0], np.uint32))
+    ack = None
+    families = set()
+    for name, ids in devices.items():
+        table = catalog.table(name)
+        source = catalog.templates.get(table.family)
+        for known in (source, table):
+            if known is not None and known.name not in families:
+                families.add(known.name)
+                ack = _announce_table(engine, known)
+        wanted = np.unique(np.concatenate(ids))
+        for start in range(0, len(wanted), DEVICES_PER_RECORD):
+            some = wanted[start : start + DEVICES_PER_RECORD].tolist()
+            ack = _announce_devices(engine, catalog, table, some)
+    return ack
+
+
+def _announce_table(engine: Engine, table: Table) -> Ack:
+    fields = template_to_map(table.template)
+    header = {"op": "template", "foreign": table.foreign, **fields, ANNOUNCED: True}
+    return engine.append(RecordKind.SCH, header)
+
+
+def _announce_devices(engine: Engine, catalog: Catalog, table: Table, ids: list[int]) -> Ack:
+    devices = catalog.devices
+    tags = [devices.tags(device) for device in ids]
+    names = sorted({name for values in tags for name in values})
+    header = {
+        "t": table.family,
+        "ids": ids,
+        "paths": devices.paths(ids),
+        "tags": {name: [values.get(name) for values in tags] for name in names},
+        "foreign": all(devices.is_foreign(device) for device in ids),
+        ANNOUNCED: True,
+    }
+    return engine.append(RecordKind.DEV, header)
