@@ -37,6 +37,8 @@ TREE_NODES_MAX = 20_000
 
 NAME = "mainstem_name"
 """Meta entry of a table node: its ``Name``."""
+RELATION = "mainstem_relation"
+"""Meta entry of a table node: the number of its relation, which copies of the node keep."""
 TEXT = "mainstem_text"
 """Meta entry of a projection: its text as written, for the heading."""
 DURATION_NS = "mainstem_ns"

@@ -25,7 +25,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import SqlError, SqlLimitError
 from mainstem_engine.sql.alignment import shape_path_query
-from mainstem_engine.sql.dialect import LAST, NAME
+from mainstem_engine.sql.dialect import LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.last_query import last_query
 from mainstem_engine.sql.peer_functions import rewrite_peer_functions
@@ -69,9 +69,8 @@ class Planner:
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
         relations = self._relations(nodes, request, by_itself=by_itself)
-        by_node = {id(node): relation for node, relation in zip(nodes, relations, strict=True)}
         precision_ns = self._precision_ns(relations)
-        scopes = Scopes(by_node)
+        scopes = Scopes(relations)
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
         times = TimeExpressions(scopes, clock)
         set_headings(tree)
@@ -89,8 +88,10 @@ class Planner:
         units = column_units(tree, scopes)
         times.rewrite(tree)
         inputs = _Inputs()
-        for node, relation in zip(nodes, relations, strict=True):
-            inputs.replace(node, relation)
+        for node in list(tree.find_all(exp.Table)):
+            found = scopes.relation(node)
+            if found is not None:
+                inputs.replace(node, found)
         params = _renumber_parameters(tree, request, times)
         selects = sum(1 for _ in tree.find_all(exp.Select)) - inputs.selects
         return Plan(
@@ -147,6 +148,7 @@ class Planner:
                 self._catalog, name, request.database, alias, by_itself=by_itself
             )
             relation.is_sampled = node.args.get("sample") is not None
+            node.meta[RELATION] = number
             relations.append(relation)
         return relations
 

@@ -126,7 +126,7 @@ def _drop_members(relation: Relation) -> None:
 
 def _hide_columns(select: exp.Select, scopes: Scopes) -> None:
     """Keeps columns that are wanted by name, but are no part of ``*``, out of the stars."""
-    sources = list(scopes.sources(select))
+    sources = [source for source in scopes.sources(select) if not _is_filter(source)]
     hidden: dict[str, list[str]] = {}
     for source in sources:
         if source.relation is not None and source.column_names:
@@ -155,7 +155,7 @@ def _hiding_star(
     """A bare ``*`` without the hidden columns of each table."""
     joins_by_name = any(s.join is not None and s.join.args.get("using") for s in sources)
     if len(sources) == 1 or joins_by_name:
-        _exclude(star, [name for names in hidden.values() for name in names])
+        _exclude(star, list(dict.fromkeys(name for names in hidden.values() for name in names)))
         return [star]
     # Table by table, so that a column of the same name in another table stays.
     parts: list[exp.Expr] = []
@@ -164,6 +164,11 @@ def _hiding_star(
         _exclude(part, hidden.get(source.alias.casefold(), []))
         parts.append(exp.Column(this=part, table=exp.to_identifier(source.alias, quoted=True)))
     return parts
+
+
+def _is_filter(source: TableSource) -> bool:
+    """True for the right side of SEMI and ANTI joins, which adds no columns."""
+    return source.join is not None and (source.join.kind or "").upper() in ("SEMI", "ANTI")
 
 
 def _exclude(star: exp.Expr, names: Sequence[str]) -> None:

@@ -38,6 +38,7 @@ _FLIPPED: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.GTE: exp.LTE,
     exp.EQ: exp.EQ,
 }
+_OPERANDS = frozenset({"this", "expression", "expressions", "low", "high"})
 VALUES_MAX = 10_000
 """A longer IN list is left to the filter."""
 
@@ -93,9 +94,10 @@ class PushDown:
         )
 
     def _use(self, conjunct: exp.Expr, select: exp.Select) -> None:
+        # Any other argument, such as NOT LIKE's "negate", changes what the node means.
+        if {key for key, value in conjunct.args.items() if value} - _OPERANDS:
+            return
         if isinstance(conjunct, exp.Between):
-            if conjunct.args.get("symmetric"):
-                return
             self._compare(exp.GTE, conjunct.this, conjunct.args["low"], select)
             self._compare(exp.LTE, conjunct.this, conjunct.args["high"], select)
         elif isinstance(conjunct, exp.In):

@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
+from mainstem_engine.sql.dialect import RELATION
 from mainstem_engine.sql.relations import Relation, RelationColumn
 
 DEPTH_MAX = 32
@@ -32,10 +33,15 @@ class TableSource:
 
 
 class Scopes:
-    """Resolution in one statement. ``relations`` by the id of their table node."""
+    """Resolution in one statement. Table nodes carry the number of their relation."""
 
-    def __init__(self, relations: Mapping[int, Relation]) -> None:
+    def __init__(self, relations: Sequence[Relation]) -> None:
         self._relations = relations
+
+    def relation(self, table: exp.Table) -> Relation | None:
+        """The relation that a table node stands for, None for others."""
+        number = table.meta.get(RELATION)
+        return None if number is None else self._relations[number]
 
     def sources(self, select: exp.Select) -> Iterator[TableSource]:
         """The tables of a SELECT, in order."""
@@ -49,7 +55,7 @@ class Scopes:
         alias = node.args.get("alias")
         names = tuple(c.name for c in alias.columns) if isinstance(alias, exp.TableAlias) else ()
         if isinstance(node, exp.Table):
-            relation = self._relations.get(id(node))
+            relation = self.relation(node)
             cte = None if relation is not None else find_cte(node)
             if cte is not None and not names:
                 names = tuple(column.name for column in cte.args["alias"].columns)

@@ -27,31 +27,22 @@ def executor() -> Iterator[InProcessExecutor]:
     executor.close()
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def open_engine(path: Path) -> Engine:
     options = EngineOptions(background=False, durability="os", clock=lambda: NOW_MS * 1_000_000)
-    with Engine.open(tmp_path / "data", options) as engine:
-        yield engine
+    return Engine.open(path, options)
 
 
-@pytest.fixture
-def session(engine: Engine, executor: InProcessExecutor) -> Session:
-    return Session(engine, executor)
-
-
-@pytest.fixture
-def run(session: Session) -> Run:
+def runner(session: Session) -> Run:
     """Runs a script; positional arguments are its parameters."""
 
-    def run_one(sql: str, *params: Any, **options: Any) -> Result:
+    def run(sql: str, *params: Any, **options: Any) -> Result:
         return session.execute(sql, params, **options)
 
-    return run_one
+    return run
 
 
-@pytest.fixture
-def plant(run: Run) -> Run:
-    """``run`` on a database with the tables of the contract's examples."""
+def make_plant(run: Run) -> None:
+    """The tables of the contract's examples."""
     run(
         """
         CREATE DATABASE root.beijing;
@@ -65,4 +56,39 @@ def plant(run: Run) -> Run:
             d1002 USING meters TAGS ('south', 3) VALUES (1000, 12.25, 221) (3000, NULL, 222)
         """
     )
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An empty engine of the test's own."""
+    with open_engine(tmp_path / "data") as engine:
+        yield engine
+
+
+@pytest.fixture
+def run(engine: Engine, executor: InProcessExecutor) -> Run:
+    """Runs SQL on ``engine``."""
+    return runner(Session(engine, executor))
+
+
+@pytest.fixture
+def own_plant(run: Run) -> Run:
+    """Runs SQL on a plant of the test's own, for tests that change it."""
+    make_plant(run)
     return run
+
+
+@pytest.fixture(scope="session")
+def plant_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A plant that all tests share and none changes."""
+    with open_engine(tmp_path_factory.mktemp("plant")) as engine:
+        executor = InProcessExecutor()
+        make_plant(runner(Session(engine, executor)))
+        executor.close()
+        yield engine
+
+
+@pytest.fixture
+def plant(plant_engine: Engine, executor: InProcessExecutor) -> Run:
+    """Runs SQL on the shared plant."""
+    return runner(Session(plant_engine, executor))

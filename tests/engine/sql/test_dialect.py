@@ -60,7 +60,8 @@ SEED_TEMPLATE = """create schema template car_template(
         .replace("S1", "s1")
         .replace("S2", "s2"),
         """CREATE DEVICE TEMPLATE car_template ALIGNED (
-            s1 INT32 encoding=GORILLA compressor=SNAPPY, s2 FLOAT ENCODING RLE COMPRESSOR snappy)""",
+            s1 INT32 encoding=GORILLA compressor=SNAPPY, s2 FLOAT ENCODING RLE
+            COMPRESSOR snappy)""",
     ],
 )
 def test_every_spelling_of_a_schema_template(sql: str) -> None:
@@ -78,8 +79,8 @@ def test_every_spelling_of_a_schema_template(sql: str) -> None:
 
 def test_a_stable_names_its_time_and_its_tags() -> None:
     statement = one(
-        "CREATE STABLE IF NOT EXISTS power.meters (ts TIMESTAMP, a FLOAT ENCODE 'delta-d' LEVEL 'h',"
-        " `odd name` INT UNSIGNED, c VARCHAR(64)) TAGS (location BINARY(64), groupid INT)"
+        "CREATE STABLE IF NOT EXISTS power.meters (ts TIMESTAMP,"
+        " a FLOAT ENCODE 'delta-d' LEVEL 'h', `odd name` INT UNSIGNED, c VARCHAR(64)) TAGS (location BINARY(64), groupid INT)"
     )
     assert isinstance(statement, CreateTemplate)
     template = statement.template
@@ -281,7 +282,7 @@ def test_a_syntax_error_names_its_place() -> None:
 def test_what_is_too_large_or_too_deep_is_refused() -> None:
     with pytest.raises(SqlLimitError):
         parse("SELECT 1" + " " * STATEMENT_CHARS_MAX)
-    with pytest.raises(SqlError, match="deep|large"):
+    with pytest.raises(SqlError, match=r"deep|large"):
         parse("SELECT " + "(" * 2_000 + "1" + ")" * 2_000)
     with pytest.raises(SqlLimitError, match="too large"):
         parse("SELECT " + ", ".join("a" for _ in range(12_000)))

@@ -78,11 +78,13 @@ def test_a_star_beside_a_hidden_column_stays_as_declared(plant: Run) -> None:
     assert len(names(both)) == 7
 
 
-def test_a_template_in_a_database(plant: Run) -> None:
-    plant("CREATE DATABASE power; INSERT INTO power.d1 USING meters TAGS ('x', 1) VALUES (5, 1, 2)")
-    assert plant("SELECT voltage FROM power.meters").rows() == [[2]]
-    assert plant("SELECT count(*) FROM meters").rows() == [[5]]
-    assert plant("SELECT voltage FROM power.d1").rows() == [[5, 2]]
+def test_a_template_in_a_database(own_plant: Run) -> None:
+    own_plant(
+        "CREATE DATABASE power; INSERT INTO power.d1 USING meters TAGS ('x', 1) VALUES (5, 1, 2)"
+    )
+    assert own_plant("SELECT voltage FROM power.meters").rows() == [[2]]
+    assert own_plant("SELECT count(*) FROM meters").rows() == [[5]]
+    assert own_plant("SELECT voltage FROM power.d1").rows() == [[5, 2]]
 
 
 # Paths
@@ -130,10 +132,10 @@ def test_elements_of_a_path_are_case_sensitive(plant: Run) -> None:
         plant("SELECT s1 FROM root.beijing.D1")
 
 
-def test_odd_elements_stand_in_backquotes(plant: Run) -> None:
-    plant("INSERT INTO root.beijing.`a.b c`(time, s1) VALUES (1, 5)")
-    assert plant("SELECT s1 FROM root.beijing.`a.b c`").rows() == [[1, 5]]
-    rows = plant("SELECT tbname, device FROM car WHERE tbname = 'a.b c'").rows()
+def test_odd_elements_stand_in_backquotes(own_plant: Run) -> None:
+    own_plant("INSERT INTO root.beijing.`a.b c`(time, s1) VALUES (1, 5)")
+    assert own_plant("SELECT s1 FROM root.beijing.`a.b c`").rows() == [[1, 5]]
+    rows = own_plant("SELECT tbname, device FROM car WHERE tbname = 'a.b c'").rows()
     assert rows == [["a.b c", "root.beijing.`a.b c`"]]
 
 
@@ -182,11 +184,11 @@ def test_a_pattern_over_several_templates(plant: Run) -> None:
     assert narrow.tables == {"car"}
 
 
-def test_a_pattern_with_too_many_columns_is_refused(plant: Run) -> None:
+def test_a_pattern_with_too_many_columns_is_refused(own_plant: Run) -> None:
     rows = ", ".join(f"('w{i}', 1, 1)" for i in range(1001))
-    plant(f"INSERT INTO meters(tbname, ts, voltage) VALUES {rows}")
+    own_plant(f"INSERT INTO meters(tbname, ts, voltage) VALUES {rows}")
     with pytest.raises(SqlLimitError, match="device"):
-        plant("SELECT voltage FROM root.main.**")
+        own_plant("SELECT voltage FROM root.main.**")
 
 
 def test_window_functions_over_a_pattern_keep_rows_apart(plant: Run) -> None:
@@ -221,18 +223,18 @@ def test_select_last_lists_series(plant: Run) -> None:
 # Rollups
 
 
-def test_a_rollup_is_a_table_with_a_computed_mean(plant: Run, engine: Engine) -> None:
+def test_a_rollup_is_a_table_with_a_computed_mean(own_plant: Run, engine: Engine) -> None:
     rollup = engine.create_rollup("car", "1m", 60 * 10**9)
     ids = engine.device_ids("car", ["root.beijing.d1"])
     columns = {"s1_count": [2], "s1_sum": [5.0], "s1_min": [2], "s1_last_time": [1500]}
     engine.write(rollup.name, ids, [0], columns).wait()
-    result = plant("SELECT * FROM car_1m")
+    result = own_plant("SELECT * FROM car_1m")
     assert names(result)[:2] == ["time", "device"]
     row = dict(zip(names(result), result.rows()[0], strict=True))
     assert (row["s1_mean"], row["s1_min"], row["s1_last_time"]) == (2.5, 2, 1500)
     assert row["s2_mean"] is None
     assert result.tables == {"car_1m"}
-    assert plant("SELECT s1_mean FROM car_1m WHERE s1_last_time > 1000").rows() == [[2.5]]
+    assert own_plant("SELECT s1_mean FROM car_1m WHERE s1_last_time > 1000").rows() == [[2.5]]
 
 
 # Times
@@ -286,8 +288,8 @@ def test_times_through_sub_queries_and_aggregates(plant: Run) -> None:
     assert rows == [[SOUTH, 3000]]
     rows = plant("SELECT device, max(ts) FROM meters GROUP BY device HAVING max(ts) < 2500").rows()
     assert rows == [[NORTH, 2000]]
-    rows = plant("SELECT max(ts) - min(ts) AS span, CASE WHEN max(ts) > 5 THEN 1 END FROM meters")
-    assert rows.rows() == [[2000, 1]]
+    spans = plant("SELECT max(ts) - min(ts) AS span, CASE WHEN max(ts) > 5 THEN 1 END FROM meters")
+    assert spans.rows() == [[2000, 1]]
 
 
 def test_now_is_the_clock_of_the_engine(plant: Run) -> None:
@@ -341,7 +343,7 @@ def test_functions_of_nanoseconds_work_in_microseconds(nanos: Run) -> None:
     assert joined.rows() == [[0]]
 
 
-def test_a_statement_over_two_precisions_has_the_finer_one(plant: Run, nanos: Run) -> None:
+def test_a_statement_over_two_precisions_has_the_finer_one(own_plant: Run, nanos: Run) -> None:
     result = nanos("SELECT m.ts, f.ts FROM meters m JOIN f ON m.ts < f.ts ORDER BY ALL LIMIT 1")
     assert result.rows() == [[1_000_000_000, 1792540800000000001]]
 
@@ -370,7 +372,7 @@ def test_a_statement_over_two_precisions_has_the_finer_one(plant: Run, nanos: Ru
         ("WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 4)"
          " SELECT sum(i) FROM r", [[10]]),
         ("WITH meters AS (SELECT 1 AS x) SELECT * FROM meters", [[1]]),
-        ("WITH meters AS (SELECT voltage FROM meters WHERE ts = 3000) SELECT * FROM meters", [[222]]),
+        ("WITH meters AS (SELECT voltage FROM meters WHERE ts = 3000) FROM meters", [[222]]),
         ("FROM meters SELECT count(DISTINCT device)", [[2]]),
         ("SELECT i FROM range(3) r(i) WHERE i > 1", [[2]]),
         ("SELECT CAST(200 AS INT16) // 3", [[66]]),
