@@ -34,10 +34,9 @@ DEVICES_PER_RECORD = 10_000
 
 
 class Definitions:
-    """Defines things in one store."""
+    """The defining half of an Engine."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    _store: Store
 
     def create_database(
         self,
@@ -187,7 +186,7 @@ class Definitions:
                     hint="use another device path",
                 )
 
-    def devices_for_write(self, table: Table, devices: Any, rows: int) -> DeviceIds:
+    def _devices_for_write(self, table: Table, devices: Any, rows: int) -> DeviceIds:
         """uint32[rows] from a path, a list of paths or ids. Paths that may be created by data alone
         are; NotFoundError says what to do about others."""
         catalog = self._store.catalog
@@ -203,7 +202,7 @@ class Definitions:
             if not catalog.devices.all_in_family(ids, table.family):
                 self._refuse_other_family(table.family, np.unique(ids))
         elif isinstance(devices, int | np.integer):
-            return self.devices_for_write(table, np.full(rows, devices, np.uint32), rows)
+            return self._devices_for_write(table, np.full(rows, devices, np.uint32), rows)
         else:
             ids = self._ids_of_paths(table, [str(path) for path in devices])
         if ids.shape != (rows,):

@@ -90,8 +90,6 @@ class Flusher:
         for name, head in frozen.head.tables.items():
             table = self._catalog.table(name)
             rows = part_sorted(concat_rows([chunk.all_rows() for chunk in head.chunks]))
-            if not len(rows):
-                continue
             resolutions[name] = resolve_late(rows, head, self._inventory.of_table(name))
             rows = merge_settled(rows, settled, whole_rows=table.replaces_rows)
             measurements = {m.id: m for m in table.template.measurements}

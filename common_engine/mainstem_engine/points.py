@@ -55,6 +55,33 @@ def points_header(
     }
 
 
+def split_points(
+    header: Mapping[str, Any], rows: Rows, pieces: int
+) -> list[tuple[dict[str, Any], Rows]]:
+    """``rows`` as at most ``pieces`` records of about equal length, each with its own header.
+
+    The counts of all headers add up to those of ``header``, and every record's are consistent in
+    themselves: what was merged, filtered or put aside is counted with the first.
+    """
+    bounds = [len(rows) * number // pieces for number in range(pieces + 1)]
+    spans = [(a, b) for a, b in itertools.pairwise(bounds) if b > a]
+    found = []
+    later = 0 if header["der"] else len(rows) - spans[0][1]
+    for number, (start, end) in enumerate(spans):
+        count = end - start
+        accepted = 0 if header["der"] else count
+        fields = {**header, "n": count, "acc": accepted, "mrg": 0}
+        counts = header.get("in")
+        if number == 0:
+            fields |= {"acc": header["acc"] - later, "mrg": header["mrg"]}
+        if counts is not None:
+            fields["in"] = dict(counts) if number == 0 else dict.fromkeys(counts, 0)
+            if "received" in counts:
+                fields["in"]["received"] = accepted if number else counts["received"] - later
+        found.append((fields, rows.take(slice(start, end))))
+    return found
+
+
 def encode_points(
     header: Mapping[str, Any], rows: Rows, types: Mapping[int, ColumnType]
 ) -> list[Buffer]:

@@ -39,7 +39,7 @@ from mainstem_engine.errors import (
     LogFailedError,
     OverloadedError,
 )
-from mainstem_engine.filesystem import Buffer, Filesystem
+from mainstem_engine.filesystem import Buffer, Filesystem, byte_view
 from mainstem_engine.flush import (
     ACCOUNTS_SECTION,
     CATALOG_SECTION,
@@ -54,9 +54,13 @@ from mainstem_engine.log.records import Record, RecordKind, decode_payload, enco
 from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows, TimesNs
 from mainstem_engine.options import MIB, Durability, EngineOptions
 from mainstem_engine.origins import Origins
-from mainstem_engine.points import Points, decode_points, encode_points
+from mainstem_engine.points import Points, decode_points, encode_points, split_points
 
 logger = logging.getLogger(__name__)
+
+RECORD_BYTES_MAX = 2 * MIB
+"""A record travels to the parent whole, inside a batch: small against the batch's own bound, and so
+small that live rows need not wait behind one."""
 
 LOG_QUEUE_BYTES_MAX = 64 * MIB
 """What may wait for the committer; several commits of the largest size."""
@@ -141,9 +145,17 @@ class Store:
     # Writing
 
     def append_points(self, header: Mapping[str, Any], rows: Rows, table: Table) -> Ack:
-        """Logs rows of this node: sorted, without duplicates, ids and types of the table."""
+        """Logs rows of this node: sorted, without duplicates, ids and types of the table.
+
+        More than RECORD_BYTES_MAX become several records. The Ack is that of the last one: the
+        log makes records durable in order.
+        """
         types = {m.id: m.type for m in table.template.measurements}
         payload = encode_points(header, rows, types)
+        size = sum(byte_view(buffer).nbytes for buffer in payload)
+        if size > RECORD_BYTES_MAX and len(rows) > 1:
+            pieces = split_points(header, rows, -(-size // RECORD_BYTES_MAX))
+            return [self.append_points(some, piece, table) for some, piece in pieces][-1]
         self.admit()
         return self._append(RecordKind.PTS, payload, Points(table.name, header, rows))
 

@@ -13,7 +13,7 @@ from mainstem_engine.columns import to_column
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.log.records import encode_payload
 from mainstem_engine.model import Column, Rows
-from mainstem_engine.points import decode_points, encode_points, points_header
+from mainstem_engine.points import decode_points, encode_points, points_header, split_points
 from mainstem_engine.testing.strategies import templates, values
 
 
@@ -89,3 +89,28 @@ def test_payloads_of_others_are_checked(changes: dict[str, Any]) -> None:
     assert decode_points(payload()).rows.columns[0].values.tolist() == ["x", "x"]
     with pytest.raises(CorruptionError):
         decode_points(payload(**changes))
+
+
+@given(st.integers(1, 50), st.integers(1, 12), st.integers(0, 5), st.booleans())
+def test_pieces_add_up_and_each_is_consistent(
+    count: int, pieces: int, merged: int, derived: bool
+) -> None:
+    rows = Rows(np.arange(count, dtype=np.uint32), np.arange(count, dtype=np.int64))
+    accepted = 0 if derived else count + merged
+    header = {**points_header("t", 1, count, accepted=accepted, derived=derived), "asof": 7}
+    header["mrg"] = 0 if derived else merged
+    intake = {"received": accepted + 3, "filtered": 2, "quarantined": 1, "refused": 0, "late": 4}
+    split = split_points({**header, "in": intake}, rows, pieces)
+    assert 1 <= len(split) <= pieces
+    assert np.concatenate([piece.time for _, piece in split]).tolist() == rows.time.tolist()
+    for name in ("n", "acc", "mrg"):
+        assert sum(fields[name] for fields, _ in split) == header[name]
+    for name, value in intake.items():
+        assert sum(fields["in"][name] for fields, _ in split) == value
+    for fields, piece in split:
+        assert fields["n"] == len(piece)
+        assert fields["asof"] == 7
+        if not derived:
+            assert fields["acc"] - fields["mrg"] == fields["n"]
+        put_aside = fields["in"]["filtered"] + fields["in"]["quarantined"]
+        assert fields["in"]["received"] == fields["acc"] + put_aside

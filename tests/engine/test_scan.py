@@ -135,7 +135,8 @@ def test_tag_filters(open_engine: Any, meters: Template) -> None:
         engine.write("meters", f"root.a.d{i}", [i], {"voltage": [i]}).wait()
 
     def found(**arguments: Any) -> list[int]:
-        return engine.scan("meters", **arguments).read_all()["voltage"].to_pylist()
+        values: list[int] = engine.scan("meters", **arguments).read_all()["voltage"].to_pylist()
+        return values
 
     assert found(tags={"location": "x"}) == [1, 3]
     assert found(tags={"location": ["x", "y"], "group": 1}) == [1, 2]

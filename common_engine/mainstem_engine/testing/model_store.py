@@ -1,7 +1,7 @@
 """A store of dictionaries that does what the engine must do, as plainly as it can be said.
 
-Fragments are kept for ever, each with its version; every answer is computed from all of them. Devices
-are paths, measurements are names, times are ns.
+Fragments are kept for ever, each with its version; every answer is computed from all of them.
+Devices are paths, measurements are names, times are ns.
 """
 
 from __future__ import annotations

@@ -242,7 +242,13 @@ def test_tag_values_are_checked() -> None:
         ),
         foreign=False,
     )
-    good: dict[str, list[Any]] = {"S": ["x"], "i": [np.int32(3)], "f": [2], "b": [True], "blob": [b"x"]}
+    good: dict[str, list[Any]] = {
+        "S": ["x"],
+        "i": [np.int32(3)],
+        "f": [2],
+        "b": [True],
+        "blob": [b"x"],
+    }
     assert checked_tags(table, good, 1) == {
         "s": ["x"],
         "i": [3],

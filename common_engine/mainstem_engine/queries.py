@@ -1,0 +1,179 @@
+"""What may be asked of an engine: scans, newest values, digests.
+
+Every answer is of one instant: a view of head and parts is taken first, and what happens afterwards
+does not change it. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mainstem_engine.arrow import ArrowLayout
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.errors import NotFoundError
+from mainstem_engine.last_values import LastRows, LastValues
+from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
+from mainstem_engine.scan import Selection, iterate_rows, read_rows
+from mainstem_engine.slices import SliceDigests, slice_digests
+from mainstem_engine.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Queries:
+    """The reading half of an Engine."""
+
+    _store: Store
+    _last_values: LastValues
+
+    def scan(
+        self,
+        template: str,
+        devices: str | Sequence[str] | DeviceIds | None = None,
+        tags: Mapping[str, Any] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Rows sorted by device id and time, read step by step as the reader is read.
+
+        ``devices`` that do not exist have no rows. ``tags``: value, or list of accepted values, by
+        tag. [``start``, ``end``) in the table's precision. ``columns``: names of measurements and
+        tags, after ``time`` and ``device``, which are always there; None: all, as declared.
+        Raises NotFoundError for an unknown template, column or tag.
+        """
+        table = self._store.catalog.table(template)
+        precision_ns = self._store.catalog.precision_ns(template)
+        layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, columns)
+        selection = Selection(
+            self._select_devices(table, devices, tags),
+            _bound_ns(start, precision_ns, TIME_MIN_NS),
+            _bound_ns(end, precision_ns, TIME_MAX_NS + 1),
+            layout.measurement_ids,
+        )
+        view = self._store.view(table)
+        return layout.reader(iterate_rows(view, selection))
+
+    def scan_rows(
+        self,
+        table: str,
+        *,
+        devices: DeviceIds | None = None,
+        origin: int | None = None,
+        start_ns: int = TIME_MIN_NS,
+        end_ns: int = TIME_MAX_NS + 1,
+        measurement_ids: Sequence[int] | None = None,
+    ) -> Rows:
+        """Merged rows sorted by device id and time, all at once; times in ns, end exclusive."""
+        found = self._store.catalog.table(table)
+        ids = None if measurement_ids is None else tuple(measurement_ids)
+        wanted = None if devices is None else np.unique(np.asarray(devices, np.uint32))
+        view = self._store.view(found)
+        rows = read_rows(view, Selection(wanted, start_ns, end_ns, ids, origin))
+        return Rows(rows.device, rows.time, rows.columns)
+
+    def last(
+        self, template: str, devices: str | Sequence[str] | DeviceIds | None = None
+    ) -> pa.Table:
+        """One row per device that has rows: ``time`` of its newest row, ``device``, and per
+        measurement the newest value that is not null."""
+        import pyarrow as pa
+
+        table = self._store.catalog.table(template)
+        names = [m.name for m in table.template.measurements]
+        precision_ns = self._store.catalog.precision_ns(template)
+        layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, names)
+        found = self._last(table, devices)
+        none = np.zeros(len(found.time), np.uint16)
+        rows = VersionedRows(found.device, found.time, none, none.astype(np.uint64), found.columns)
+        schema = layout.schema()
+        return pa.Table.from_batches([layout.batch(schema, rows)])
+
+    def last_rows(
+        self, template: str, devices: str | Sequence[str] | DeviceIds | None = None
+    ) -> list[dict[str, Any]]:
+        """As last(), as plain Python values; measurements that are null are left out."""
+        table = self._store.catalog.table(template)
+        precision_ns = self._store.catalog.precision_ns(template)
+        found = self._last(table, devices)
+        rows: list[dict[str, Any]] = []
+        for row, device in enumerate(found.device.tolist()):
+            values: dict[str, Any] = {
+                "time": int(found.time[row]) // precision_ns,
+                "device": self._store.catalog.devices.path(device),
+            }
+            for m in table.template.measurements:
+                column = found.columns.get(m.id)
+                if column is not None and (column.valid is None or column.valid[row]):
+                    value = column.values[row]
+                    values[m.name] = value.item() if isinstance(value, np.generic) else value
+            rows.append(values)
+        return rows
+
+    def _last(self, table: Table, devices: str | Sequence[str] | DeviceIds | None) -> LastRows:
+        wanted = self._select_devices(table, devices, None)
+        if wanted is None:
+            wanted = self._store.catalog.devices.of_family(table.family)
+        return self._last_values.last(table, wanted)
+
+    def newest_times(self, template: str, devices: DeviceIds) -> TimesNs:
+        """int64[n] ns: the time of each device's newest row; accounting.NEVER_NS without rows."""
+        name = self._store.catalog.table(template).name
+        return self._store.newest_times(name, np.asarray(devices, np.uint32))
+
+    def slice_digests(
+        self,
+        table: str,
+        origin: int,
+        start_ns: int,
+        end_ns: int,
+        slice_ns: int,
+        measurement_ids: Mapping[int, int] | None = None,
+    ) -> SliceDigests:
+        """Digests of the slices of [start, end) that hold rows of ``origin``, by scanning.
+
+        ``measurement_ids``: the owner's id by local id; None when they are the same.
+        """
+        found = self._store.catalog.table(table)
+        ids = measurement_ids
+        if ids is None:
+            ids = {m.id: m.id for m in found.template.measurements}
+        selection = Selection(None, start_ns, end_ns, tuple(ids), origin)
+        devices = self._store.catalog.devices
+        return slice_digests(self._store.view(found), devices, selection, slice_ns, ids)
+
+    def _select_devices(
+        self,
+        table: Table,
+        devices: str | Sequence[str] | DeviceIds | None,
+        tags: Mapping[str, Any] | None,
+    ) -> DeviceIds | None:
+        """Ascending uint32, None for all devices of the table."""
+        catalog = self._store.catalog
+        chosen: DeviceIds | None = None
+        if devices is not None:
+            if isinstance(devices, np.ndarray) and devices.dtype.kind in "iu":
+                chosen = np.unique(np.atleast_1d(devices)).astype(np.uint32)
+            else:
+                paths = [devices] if isinstance(devices, str) else [str(p) for p in devices]
+                chosen = np.unique(catalog.devices.lookup(paths))
+            chosen = np.intersect1d(chosen, catalog.devices.of_family(table.family))
+        if tags:
+            for name in tags:
+                if table.tag(name) is None:
+                    raise NotFoundError(f"template {table.name} has no tag {name!r}", field=name)
+            matching = catalog.devices.matching(table.family, tags)
+            chosen = matching if chosen is None else np.intersect1d(chosen, matching)
+        return chosen
+
+
+def _bound_ns(value: int | None, precision_ns: int, default: int) -> int:
+    """A bound of a range in ns; beyond what a time can be, the extreme."""
+    if value is None:
+        return default
+    return min(max(int(value) * precision_ns, TIME_MIN_NS), TIME_MAX_NS + 1)

@@ -1,0 +1,103 @@
+"""The thread that flushes and compacts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mainstem_engine import ColumnType, Engine, Measurement, Template
+from mainstem_engine import background as background_module
+from mainstem_engine import housekeeping as housekeeping_module
+from mainstem_engine.background import Background
+from mainstem_engine.log.records import RecordKind
+
+T = Template("t", (Measurement(0, "x", ColumnType.INT64),))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        threading.Event().wait(0.005)
+
+
+def test_a_full_head_is_flushed_by_itself(open_engine: Any) -> None:
+    engine: Engine = open_engine(background=True, flush_bytes=10_000)
+    engine.create_template(T)
+    times = np.arange(1000)
+    engine.write("t", "root.a.d", times, {"x": times}).wait()
+    wait_until(lambda: engine.statistics().parts == 1)
+    wait_until(lambda: engine.statistics().head_rows == 0)
+
+
+def test_rows_are_flushed_after_a_while(open_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_module, "TICK_S", 0.01)
+    engine: Engine = open_engine(background=True, flush_every_ns=1_000_000)
+    engine.create_template(T)
+    engine.write("t", "root.a.d", [1], {"x": [1]}).wait()
+    wait_until(lambda: engine.statistics().parts == 1)
+
+
+def test_what_is_due(open_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping_module, "RECORDS_BEHIND_MAX", 5)
+    engine: Engine = open_engine(flush_every_ns=0)
+    engine.create_template(T)
+    housekeeping = engine._housekeeping
+    housekeeping.work()
+    assert engine.statistics().housekeeping.flushes == 0
+    for _ in range(6):
+        engine.append(RecordKind.MAN, {}).wait()
+    housekeeping.work()
+    assert engine.statistics().housekeeping.flushes == 1
+    engine.write("t", "root.a.d", [1], {"x": [1]}).wait()
+    housekeeping.work()
+    assert engine.statistics().housekeeping.flushes == 1
+
+
+def test_a_failed_last_flush_loses_nothing(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine: Engine = open_engine()
+    engine.create_template(T)
+    engine.write("t", "root.a.d", [1], {"x": [1]}).wait()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mainstem_engine.flush.write_part", full)
+        engine.close()
+    assert "the last flush" in caplog.text
+    again: Engine = open_engine()
+    assert again.scan("t").read_all().num_rows == 1
+
+
+def test_failures_are_logged_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(background_module, "TICK_S", 0.001)
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise OSError("the disk is full")
+
+    background = Background(work, "test")
+    background.start()
+    wait_until(lambda: len(calls) > 3)
+    background.stop()
+    background.stop()
+    assert len(caplog.records) == 2
+    count = len(calls)
+    background.wake()
+    assert len(calls) == count
+
+
+def test_stopping_what_never_ran() -> None:
+    Background(lambda: None, "test").stop()

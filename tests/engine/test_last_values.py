@@ -1,0 +1,155 @@
+"""Newest values: loading, taking over, forgetting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mainstem_engine import ColumnType, Engine, Measurement, Template
+from mainstem_engine import last_values as last_values_module
+from mainstem_engine.accounting import NEVER_NS
+from mainstem_engine.part.reader import Part
+
+T = Template(
+    "t",
+    (
+        Measurement(0, "a", ColumnType.INT64),
+        Measurement(0, "b", ColumnType.DOUBLE),
+        Measurement(0, "s", ColumnType.TEXT),
+    ),
+)
+
+
+def last(engine: Engine, table: str = "t", devices: Any = None) -> dict[str, dict[str, Any]]:
+    rows = engine.last_rows(table, devices)
+    return {row.pop("device"): row for row in rows}
+
+
+@pytest.fixture
+def engine(open_engine: Any) -> Engine:
+    found: Engine = open_engine(block_rows=16)
+    found.create_template(T)
+    return found
+
+
+def test_each_measurement_has_its_own_newest_row(engine: Engine) -> None:
+    engine.write("t", "root.a.d", [1, 2, 3], {"a": [1, None, None], "s": [None, "x", None]}).wait()
+    assert last(engine) == {"root.a.d": {"time": 3, "a": 1, "s": "x"}}
+    table = engine.last("t")
+    assert table.column_names == ["time", "device", "a", "b", "s"]
+    assert table.to_pylist() == [{"time": 3, "device": "root.a.d", "a": 1, "b": None, "s": "x"}]
+
+
+def test_only_devices_with_rows_and_only_those_asked_for(engine: Engine) -> None:
+    assert last(engine) == {}
+    engine.device_ids("t", ["root.a.none"], create=True)
+    for i in range(3):
+        engine.write("t", f"root.a.d{i}", [i], {"a": [i]}).wait()
+    assert list(last(engine)) == ["root.a.d0", "root.a.d1", "root.a.d2"]
+    assert list(last(engine, devices=["root.a.d1", "root.a.none", "root.a.what"])) == ["root.a.d1"]
+    assert engine.last("t", "root.a.d2")["a"].to_pylist() == [2]
+
+
+def test_late_and_repeated_rows_after_it_was_asked(engine: Engine) -> None:
+    engine.write("t", "root.a.d", [10], {"a": [1], "b": [1.5]}).wait()
+    assert last(engine)["root.a.d"] == {"time": 10, "a": 1, "b": 1.5}
+    engine.write("t", "root.a.d", [5], {"a": [0], "s": ["late"]}).wait()
+    assert last(engine)["root.a.d"] == {"time": 10, "a": 1, "b": 1.5, "s": "late"}
+    engine.write("t", "root.a.d", [10], {"a": [2]}).wait()
+    assert last(engine)["root.a.d"] == {"time": 10, "a": 2, "b": 1.5, "s": "late"}
+    engine.flush()
+    engine.write("t", "root.a.d", [11], {"b": [2.5]}).wait()
+    assert last(engine)["root.a.d"] == {"time": 11, "a": 2, "b": 2.5, "s": "late"}
+
+
+def test_rows_nobody_asked_about_before_a_flush(engine: Engine) -> None:
+    engine.write("t", "root.a.d", [1], {"a": [1]}).wait()
+    last(engine)
+    engine.write("t", "root.a.d", [2], {"a": [2]}).wait()
+    engine.flush()
+    engine.write("t", "root.a.d", [3], {"b": [3.0]}).wait()
+    assert last(engine) == {"root.a.d": {"time": 3, "a": 2, "b": 3.0}}
+
+
+def test_a_cold_start_reads_few_blocks(
+    engine: Engine, open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = np.arange(6400)
+    engine.write("t", "root.a.d", times, {"a": times, "b": times / 2}).wait()
+    engine.close()
+    again: Engine = open_engine()
+    read: list[int] = []
+    original = Part.read
+
+    def counted(self: Part, blocks: Any, ids: Any) -> Any:
+        read.extend(int(block) for block in blocks)
+        return original(self, blocks, ids)
+
+    monkeypatch.setattr(Part, "read", counted)
+    assert last(again) == {"root.a.d": {"time": 6399, "a": 6399, "b": 3199.5}}
+    assert len(read) <= last_values_module.BLOCKS_AT_ONCE
+    assert last(again)["root.a.d"]["time"] == 6399
+    assert len(read) <= last_values_module.BLOCKS_AT_ONCE
+
+
+def test_more_devices_than_are_kept(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [f"root.a.d{i}" for i in range(10)]
+    for i, path in enumerate(paths):
+        engine.write("t", path, [i], {"a": [i], "s": [str(i)]}).wait()
+        if i == 5:
+            engine.flush()
+    whole = last(engine)
+    monkeypatch.setattr(last_values_module, "CELLS_MAX", 9)
+    assert last(engine) == whole
+    for path in paths:
+        assert last(engine, devices=[path]) == {path: whole[path]}
+        assert len(engine._last_values._tables["t"].devices) <= 3
+    assert engine.last("t").num_rows == 10
+
+
+def test_a_measurement_added_later(engine: Engine) -> None:
+    engine.write("t", "root.a.d", [1], {"a": [1]}).wait()
+    assert last(engine) == {"root.a.d": {"time": 1, "a": 1}}
+    engine.extend_template("t", [Measurement(0, "z", ColumnType.BOOLEAN)])
+    engine.write("t", "root.a.d", [2], {"z": [True]}).wait()
+    assert last(engine) == {"root.a.d": {"time": 2, "a": 1, "z": True}}
+
+
+def test_a_rollup_row_that_blanks_a_value(engine: Engine) -> None:
+    engine.create_rollup("t", "1m", 60_000_000_000)
+    engine.device_ids("t", ["root.a.d"], create=True)
+
+    def derive(time: int, **cells: Any) -> None:
+        columns = {name: [value] for name, value in cells.items()}
+        engine.write("t_1m", "root.a.d", [time], columns, derived=True).wait()
+
+    derive(0, a_count=1, a_min=4)
+    derive(60_000, a_count=1, a_min=5)
+    assert last(engine, "t_1m")["root.a.d"] == {"time": 60_000, "a_count": 1, "a_min": 5}
+    engine.flush()
+    derive(60_000, a_count=0)
+    assert last(engine, "t_1m")["root.a.d"] == {"time": 60_000, "a_count": 0, "a_min": 4}
+    derive(0, a_count=0)
+    assert last(engine, "t_1m")["root.a.d"] == {"time": 60_000, "a_count": 0}
+
+
+def test_newest_times(engine: Engine) -> None:
+    engine.write("t", "root.a.d", [7], {}).wait()
+    ids = engine.device_ids("t", ["root.a.d", "root.a.e"], create=True)
+    assert engine.newest_times("T", ids).tolist() == [7_000_000, NEVER_NS]
+
+
+def test_half_loaded_is_not_loaded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.write("t", "root.a.d", [1], {"a": [1]}).wait()
+    engine.flush()
+
+    def broken(self: Part, blocks: Any, ids: Any) -> Any:
+        raise OSError("unreadable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Part, "read", broken)
+        with pytest.raises(OSError, match="unreadable"):
+            last(engine)
+    assert last(engine) == {"root.a.d": {"time": 1, "a": 1}}
