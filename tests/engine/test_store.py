@@ -324,3 +324,23 @@ def test_foreign_rows_with_an_lsn_each(open_engine: Any) -> None:
     counts = engine.store_accounting()["t"]
     assert (counts.live, counts.overwritten, counts.unresolved) == (2, 1, 0)
     assert engine.scan_rows("t").columns[0].values.tolist() == [10, 30]
+
+
+def test_a_large_write_becomes_records_that_a_parent_can_take(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "RECORD_BYTES_MAX", 4000)
+    journal = Journal()
+    engine: Engine = open_engine(consumers=[journal])
+    engine.create_template(T)
+    count = 1000
+    before = engine.applied_lsn
+    ack = engine.write("t", "root.a.d", list(range(count)), {"x": list(range(count))})
+    ack.wait()
+    assert ack.lsn == engine.applied_lsn
+    written = [lsn for lsn, kind in journal.records if kind == "PTS"]
+    assert len(written) > 5
+    assert all(len(r.payload) <= 4000 for r in engine.log.read(before + 1) if r.lsn in written)
+    found = engine.scan("t").read_all().column("x").to_pylist()
+    assert found == list(range(count))
+    assert engine.store_accounting()["t"].logged == count
