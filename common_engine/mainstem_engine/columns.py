@@ -272,8 +272,9 @@ def _refuse(measurement: Measurement, values: AnyArray, bad: BoolMask) -> None:
 
 
 def _out_of_range(measurement: Measurement, value: Any) -> OutOfRangeError:
+    shown = value.item() if isinstance(value, np.generic) else value
     return OutOfRangeError(
-        f"{measurement.name} is {measurement.type.name} and cannot hold {value!r}",
+        f"{measurement.name} is {measurement.type.name} and cannot hold {shown!r}",
         field=measurement.name,
         hint="check the unit, or declare a wider type",
     )
