@@ -18,8 +18,8 @@ from mainstem_node.credentials import read_token
 from mainstem_node.node import Node
 
 StartNode = Callable[..., Awaitable[Node]]
-OPEN = {"/", "/app.js", "/style.css", "/health", "/ready", "/ping", "/api/v1/openapi.json",
-        "/api/v1/nodes/join"}  # fmt: skip
+OPEN = {"/", "/app.js", "/style.css", "/icon.svg", "/health", "/ready", "/ping",
+        "/api/v1/openapi.json", "/api/v1/nodes/join"}  # fmt: skip
 
 
 def bodies(route: Route) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The page at ``/``: three files without a build step, open to everybody; they hold no data."""
+"""The page at ``/``: a few files without a build step, open to everybody; they hold no data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _FILES = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
 
 @cache
 def _content(name: str) -> tuple[bytes, str]:
-    """(the file, its ETag); read once, the three are small."""
+    """(the file, its ETag); read once, they are small."""
     data = (_STATIC / name).read_bytes()
     return data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
 

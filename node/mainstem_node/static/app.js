@@ -161,10 +161,14 @@ function flatten(node, depth = 0, found = []) {
   return found;
 }
 
-// What the top node has verified about an origin; else what the origin's own parent has.
-function completenessOf(name, top, own) {
-  const here = (top.completeness || []).filter((item) => item.node === name);
-  return here.length ? here : (own.completeness || []).filter((item) => item.node === name);
+// What the top node has verified about an origin, else what the origin says itself; of a node
+// without rows of its own, what is known of the nodes below it.
+function completenessOf(node, top) {
+  const here = (top.completeness || []).filter((item) => item.node === node.node);
+  if (here.length) return here;
+  const own = (node.completeness || []).filter((item) => item.node === node.node);
+  if (own.length) return own;
+  return (node.children || []).flatMap((child) => completenessOf(child, top));
 }
 
 function summary(items) {
@@ -187,7 +191,7 @@ function showTree(top) {
     });
     name.append(indent, element("span", node.node), element("span", node.tier, { class: "badge" }));
     const delivery = node.delivery || {};
-    const complete = summary(completenessOf(node.node, top, node));
+    const complete = summary(completenessOf(node, top));
     row.append(
       name,
       cell("State", pill(node.state)),
