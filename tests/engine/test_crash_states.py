@@ -22,7 +22,8 @@ from mainstem_engine.options import Durability
 from mainstem_engine.part.manifest import PartList, PartMeta, remove_unlisted
 from mainstem_engine.part.reader import Part
 from mainstem_engine.part.writer import write_part
-from mainstem_engine.testing.faulty_filesystem import CrashState, FaultyFilesystem, crash_states
+from mainstem_engine.testing.crash_states import CrashState, crash_states
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 from mainstem_engine.testing.recorder import NODE_UUID, payload_for
 
 

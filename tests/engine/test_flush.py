@@ -17,7 +17,8 @@ from mainstem_engine.flush import split_partitions
 from mainstem_engine.merge import concat_rows
 from mainstem_engine.model import VersionedRows
 from mainstem_engine.part.reader import Part
-from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem, crash_states
+from mainstem_engine.testing.crash_states import crash_states
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
 DAY_MS = 86_400_000
 T = Template("t", (Measurement(0, "x", ColumnType.INT64), Measurement(0, "s", ColumnType.TEXT)))
