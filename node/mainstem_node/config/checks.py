@@ -140,21 +140,22 @@ def _link(report: Report, where: str, node: NodeConfig) -> None:
 
 
 def not_yet_acted_upon(written: Iterable[str], number: int) -> list[str]:
-    """The keys of node ``number`` that are checked but have no effect in this version."""
+    """The keys of node ``number``, and of templates, that are checked but have no effect so far."""
     prefix = f"nodes[{number}]."
     found = []
     for key in written:
-        if key.startswith(prefix) and not key.endswith("]"):
-            tail = re.sub(r"\[\d+\]", "", key.removeprefix(prefix))
-            if tail in INACTIVE_KEYS or re.fullmatch(r"databases\..+\.keep", tail):
-                found.append(key.removeprefix(prefix))
+        tail = re.sub(r"\[\d+\]", "", key.removeprefix(prefix))
+        own = key.startswith(prefix) and not key.endswith("]")
+        if (own and _INACTIVE.fullmatch(tail)) or _INACTIVE_IN_TEMPLATES.fullmatch(key):
+            found.append(key.removeprefix(prefix))
     return found
 
 
-INACTIVE_KEYS = frozenset(
-    {
-        "hold", "disk.limit", "disk.when_full", "link.limit", "link.windows", "rollups.keep",
-        "intake.auto_template",
-    }
-)  # fmt: skip
+_INACTIVE = re.compile(
+    r"hold|disk\.limit|disk\.when_full|link\.limit|link\.windows|rollups\.keep"
+    r"|intake\.auto_template|databases\..+\.keep"
+)
 """Retention, disk pressure and link budgets are declared here so that a file need not change."""
+_INACTIVE_IN_TEMPLATES = re.compile(
+    r"templates\.[^.]+\.(keep|measurements\.[^.]+\.(kind|rollover))"
+)

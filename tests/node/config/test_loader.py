@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -209,10 +210,32 @@ def test_check_of_a_good_file_is_empty(tmp_path: Path) -> None:
 
 def test_keys_without_effect_are_named(tmp_path: Path) -> None:
     topology = load_topology(write(tmp_path, WHOLE))
-    assert not_yet_acted_upon(topology.written, 0) == []
-    found = not_yet_acted_upon(topology.written, 2)
-    assert {"hold", "disk.limit", "link.limit", "databases.root.plant_a.keep"} <= set(found)
-    assert "storage.flush_every" not in found
+    of_templates = {
+        "templates.press_machine.keep",
+        "templates.press_machine.measurements.count.kind",
+        "templates.press_machine.measurements.count.rollover",
+    }
+    assert set(not_yet_acted_upon(topology.written, 0)) == of_templates
+    assert set(not_yet_acted_upon(topology.written, 2)) == of_templates | {
+        "databases.root.plant_a.keep", "disk.limit", "disk.when_full", "hold",
+        "intake.auto_template", "link.limit", "link.windows", "rollups[0].keep",
+    }  # fmt: skip
+
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_good(path: Path) -> None:
+    assert check(path, env={}) == []
+
+
+def test_the_whole_example_shows_every_key() -> None:
+    text = (CONFIGS / "topology.yaml").read_text("utf-8")
+    schema = config_schema()
+    structs = [schema, *schema["$defs"].values()]
+    keys = {key for struct in structs for key in struct["properties"]}
+    assert {key for key in keys if not re.search(rf"\b{key}:", text)} == set()
 
 
 def test_the_json_schema_knows_every_key_and_refuses_others() -> None:
