@@ -6,6 +6,8 @@
 2. A child is *stale* after two missed heartbeats and *offline* when nothing can still be under way;
    else it is *lagging* or *live* by the age of what it has not delivered yet.
 3. What is shown of a child is its own status, with ``state`` and ``delivery`` as seen from here.
+4. A child that is not heard from ages: its lag grows, and nothing below it is shown in a better
+   state than its own, because nothing of it is known either.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ LAGGING_AFTER_MS = 10_000
 
 LEASES_REMEMBERED = 16
 """Leases given up per child, to tell a fenced process from one that missed a restart."""
+
+
+UNHEARD = ("stale", "offline")
+"""States of a child that this node knows nothing new of."""
 
 
 @dataclass(slots=True)
@@ -138,6 +144,8 @@ class Children:
         shown["delivery"] = own
         shown["state"] = self._state(session, shown)
         age = None if session.contact is None else self._monotonic() - session.contact
+        if shown["state"] in UNHEARD:
+            _grow_old(shown, shown["state"], 0 if age is None else int(age * 1000))
         shown["last_contact_ms"] = None if age is None else int(age * 1000)
         shown["status_at"] = session.status_at_ms or None
         return shown
@@ -165,6 +173,20 @@ def _fenced(name: str) -> FencedError:
         f"another process of {name} has taken over",
         hint="stop this one, or give it an identity of its own",
     )
+
+
+def _grow_old(shown: dict[str, Any], state: str, silent_ms: int) -> None:
+    """What an unheard child said, as old as it is: it and all below are ``state`` at best."""
+    lag = shown.get("lag_ms")
+    if isinstance(lag, int | float):
+        shown["lag_ms"] = lag + silent_ms
+    if shown.get("state") != "offline":
+        shown["state"] = state
+    children = shown.get("children")
+    if isinstance(children, list):
+        shown["children"] = [dict(child) for child in children if isinstance(child, dict)]
+        for child in shown["children"]:
+            _grow_old(child, state, silent_ms)
 
 
 def bounded_status(status: Mapping[str, Any]) -> dict[str, Any]:

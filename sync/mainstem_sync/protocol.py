@@ -411,7 +411,10 @@ def _peer_error(frame: Frame) -> PeerError:
     header = frame.header
     kind = _PEER_ERRORS.get(str(header.get("code")), PeerError)
     hint = header.get("hint")
-    return kind(str(header.get("message"))[:4096], hint=None if hint is None else str(hint)[:4096])
+    text = str(header.get("message"))[:4096]
+    error = kind(text, hint=None if hint is None else str(hint)[:4096])
+    error.code = str(header.get("code"))[:64]
+    return error
 
 
 def _integer(value: object, what: str, limit: int = LSN_MAX) -> int:

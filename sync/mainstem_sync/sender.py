@@ -420,7 +420,9 @@ class Sender:
             self.clock_offset_ms = (welcome.time_ns - middle_ns) // 1_000_000
             self._want_chain = ()
             self._tail_start = self._engine.log.fsynced_lsn
-            self._state, self._error, self._attempts = LinkState.CONNECTED, None, 0
+            # The pauses go on growing until a batch is acknowledged: a parent that greets and
+            # then fails is not greeted five times a second.
+            self._state = LinkState.CONNECTED
             self._status_at = self._live_at = float("-inf")
             self._last_contact = self._monotonic()
             self._notify()

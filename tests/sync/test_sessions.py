@@ -1,0 +1,425 @@
+"""HELLO, leases, forks, and what a parent refuses for good."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pytest
+
+from mainstem_sync import Child, Receiver, Sender
+from mainstem_sync.errors import (
+    FencedError,
+    ForkedError,
+    LeaseError,
+    RejectedError,
+    SyncError,
+    VersionError,
+    WireError,
+)
+from mainstem_sync.protocol import (
+    AckCode,
+    Acknowledgement,
+    Batch,
+    Hello,
+    OriginKey,
+    Queue,
+    Welcome,
+    WireRecord,
+    encode_batch,
+    encode_request,
+    single_frame,
+)
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.receiver import Reply
+from mainstem_sync.sender import LinkState
+from mainstem_sync.testing.nodes import TestNode
+from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.wire import FrameType, decode_frames, encode_frame
+
+CHILD = Child("edge", ["root.p.e"])
+
+
+def connected(node: TestNode) -> Sender:
+    sender = node.federation.sender
+    assert sender is not None
+    assert sender.state is LinkState.CONNECTED
+    return sender
+
+
+def raised(reply: Reply) -> SyncError:
+    with pytest.raises(SyncError) as caught:
+        single_frame(reply.body)
+    assert reply.status >= 400
+    return caught.value
+
+
+def hello_of(name: str = "edge", **changes: object) -> Hello:
+    fields: dict[str, object] = {
+        "origin": OriginKey("e" * 32, 0, name), "instance": "i", "nonce": "n", "first_lsn": 1,
+        "durable_lsn": 0, **changes,
+    }  # fmt: skip
+    return Hello(**fields)  # type: ignore[arg-type]
+
+
+def test_hello_is_refused_with_the_reason(tiers: Tiers) -> None:
+    receiver = tiers.plant.federation.receiver
+    newer = raised(receiver.hello(CHILD, hello_of(versions=(5, 9)).encode()))
+    assert isinstance(newer, VersionError)
+    assert "this parent" in str(newer.hint)
+    older = raised(receiver.hello(CHILD, hello_of(versions=(0, 0)).encode()))
+    assert "the child" in str(older.hint)
+    other = raised(receiver.hello(CHILD, hello_of("somebody").encode()))
+    assert isinstance(other, RejectedError)
+    assert raised(receiver.hello(CHILD, b"GET / HTTP/1.1")).code == WireError.code
+    assert raised(receiver.hello(CHILD, encode_request("l", 1, 1))).code == WireError.code
+
+
+def test_batches_without_a_lease_are_sent_back_to_hello(tiers: Tiers) -> None:
+    receiver = tiers.plant.federation.receiver
+    reply = receiver.batches(CHILD, encode_request("unknown", 1, 1))
+    assert reply.status == 409
+    assert isinstance(raised(reply), LeaseError)
+    assert raised(receiver.batches(CHILD, b"")).code == WireError.code
+
+
+def test_the_older_of_two_processes_is_fenced(tiers: Tiers) -> None:
+    tiers.write()
+    tiers.run(1)
+    first = connected(tiers.edge)
+    # A clone of the disk comes up under the same name.
+    clone_dir = tiers.base / "clone"
+    shutil.copytree(tiers.edge.directory, clone_dir)
+    clone = TestNode(
+        "edge", tiers.base / "c", tiers.clock, exports=tiers.edge_exports, parent=True, seed=99
+    )
+    clone.stop()
+    clone.directory = clone_dir
+    clone.start()
+    link = clone.link_to(tiers.plant, paths=["root.p.e"])
+    assert link.step()
+    assert connected(clone).state is LinkState.CONNECTED
+    tiers.clock.advance(3)
+    tiers.up.step()
+    assert first.state is LinkState.FENCED
+    assert "another process" in str(first.error)
+    assert tiers.plant.federation.drops()["fenced_children"] == 1
+    tiers.clock.advance(100)
+    assert first.next_request() is None, "it stays fenced until somebody looks"
+    assert first.wait_s() > 1
+    clone.stop()
+
+
+def test_a_fenced_process_cannot_say_hello_again(tiers: Tiers) -> None:
+    receiver = tiers.plant.federation.receiver
+    old, new = hello_of(instance="old"), hello_of(instance="new")
+    for hello in (old, new):
+        assert receiver.hello(CHILD, hello.encode()).status == 200
+    assert isinstance(raised(receiver.hello(CHILD, old.encode())), FencedError)
+    assert receiver.hello(CHILD, new.encode()).status == 200
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_restored_backup_is_a_fork_and_nothing_is_merged(tiers: Tiers, rewritten: bool) -> None:
+    tiers.write(rows=3)
+    tiers.run(1)
+    backup = tiers.base / "backup"
+    shutil.copytree(tiers.edge.directory, backup)
+    tiers.write(rows=3, start_s=10)
+    tiers.run(2)
+    tiers.edge.stop()
+    tiers.edge.directory = backup
+    tiers.edge.start()
+    if rewritten:
+        for n in range(9):
+            tiers.write(rows=1, start_s=100 + n, value=9.0)
+    tiers.clock.advance(40)
+    tiers.run(1)
+    sender = tiers.edge.federation.sender
+    assert sender is not None
+    assert sender.state is LinkState.FORKED
+    assert "restored from a backup" in str(sender.error)
+    assert tiers.plant.federation.drops()["received_forked"] >= 1
+    assert {row[2] for row in tiers.values(tiers.plant)} == {1.0}
+    link = tiers.edge.federation.link()
+    assert link is not None
+    assert link["state"] == "forked"
+    # It asks again from time to time: somebody may have brought the right data back.
+    tiers.clock.advance(31)
+    request = sender.next_request()
+    assert request is not None
+    frame = single_frame(request.body)
+    assert frame.type is FrameType.HELLO
+    with pytest.raises(ForkedError):
+        single_frame(tiers.plant.federation.receiver.hello(CHILD, request.body).body)
+
+
+def test_a_hello_that_was_under_way_for_long_is_no_fork(tiers: Tiers) -> None:
+    sender = tiers.edge.federation.sender
+    assert sender is not None
+    early = sender.next_request()
+    assert early is not None
+    reply = tiers.plant.federation.receiver.hello(CHILD, early.body)
+    sender.on_reply(early, reply.status, reply.body)
+    tiers.write()
+    tiers.run(1)
+    late = raised(tiers.plant.federation.receiver.hello(CHILD, early.body))
+    assert not isinstance(late, ForkedError)
+    sender.on_reply(early, 409, b"whatever")
+    assert sender.state is LinkState.CONNECTED
+
+
+def test_a_restarted_parent_is_greeted_again(tiers: Tiers) -> None:
+    tiers.write()
+    tiers.run(1)
+    tiers.plant.restart()
+    tiers.write(start_s=20)
+    tiers.clock.advance(3)
+    tiers.run(2)
+    assert connected(tiers.edge).error is None
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+class Refusing:
+    """A receiver that rejects every batch with records of some LSNs."""
+
+    def __init__(self, receiver: Receiver, poison: set[int], code: AckCode) -> None:
+        self._take = receiver._take
+        self.poison = poison
+        self.code = code
+
+    def __call__(self, child: Child, uuid: str, batch: Batch) -> object:
+        if self.poison & {record.lsn for record in batch.records}:
+            from mainstem_sync.receiver import _Answer
+
+            return _Answer(batch, self.code, "poison")
+        return self._take(child, uuid, batch)
+
+
+@pytest.mark.parametrize("code", [AckCode.REJECTED, AckCode.BAD_HASH])
+def test_a_poison_record_is_parked_and_the_rest_goes_on(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch, code: AckCode
+) -> None:
+    tiers.run(1)
+    tiers.up.cut()
+    lsns = [tiers.write(start_s=n * 10, rows=n + 1) for n in range(6)]
+    tiers.run(1)
+    tiers.up.restore()
+    tiers.clock.advance(40)
+    receiver = tiers.plant.federation.receiver
+    monkeypatch.setattr(receiver, "_take", Refusing(receiver, {lsns[3]}, code))
+    tiers.run(20)
+    sums = tiers.forward(tiers.edge)
+    assert (sums["parked"], sums["delivered"], sums["pending"]) == (4, 17, 0)
+    assert len(tiers.values(tiers.plant)) == 17
+    assert tiers.edge.federation.drops() == {"parked_records": 1}
+    assert connected(tiers.edge).is_drained()
+    tiers.edge.restart()
+    tiers.clock.advance(40)
+    tiers.run(2)
+    assert tiers.forward(tiers.edge) == sums
+    tiers.edge.engine.flush()
+    tiers.edge.restart()
+    tiers.check()
+    assert tiers.forward(tiers.edge)["parked"] == 4
+
+
+def test_a_definition_that_never_comes_does_not_block_for_ever(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mainstem_sync import sender as sender_module
+
+    monkeypatch.setattr(sender_module, "SCHEMA_RETRIES_MAX", 6)
+    tiers.run(1)
+    lsn = tiers.write(rows=2)
+    receiver = tiers.plant.federation.receiver
+    monkeypatch.setattr(receiver, "_take", Refusing(receiver, {lsn}, AckCode.NEED_SCHEMA))
+    tiers.write(rows=3, start_s=50)
+    tiers.run(10)
+    sums = tiers.forward(tiers.edge)
+    assert (sums["parked"], sums["delivered"]) == (2, 3)
+
+
+def test_a_parent_over_its_bound_is_asked_later(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiers.run(1)
+    lsn = tiers.write(rows=2)
+    receiver = tiers.plant.federation.receiver
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver, "_take", Refusing(receiver, {lsn}, AckCode.LATER))
+        tiers.run(2)
+        assert tiers.forward(tiers.edge)["pending"] == 2
+    tiers.run(2)
+    assert tiers.forward(tiers.edge)["delivered"] == 2
+
+
+def request_with(tiers: Tiers, *frames: bytes, uuid: str = "e" * 32) -> list[Acknowledgement]:
+    """Post hand-made batches as the edge, after a HELLO."""
+    receiver = tiers.plant.federation.receiver
+    hello = hello_of(origin=OriginKey(uuid, 0, "edge"), instance=str(random.random()))
+    welcome = Welcome.from_frame(single_frame(receiver.hello(CHILD, hello.encode()).body))
+    reply = receiver.batches(CHILD, encode_request(welcome.lease, 1, 0) + b"".join(frames))
+    assert reply.status == 200, reply.body
+    return [
+        Acknowledgement.from_frame(frame)
+        for frame in decode_frames(reply.body)
+        if frame.type is FrameType.ACK
+    ]
+
+
+def batch_of(
+    records: list[WireRecord], raw: bytes, ranges: RangeSet, name: str = "edge", uuid: str = "e"
+) -> bytes:
+    origin = OriginKey(uuid * 32, 0, name)
+    return encode_batch(origin, Queue.LIVE, ranges, records, raw, None)[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "raw"),
+    [
+        (WireRecord(1, 1, "t", 1, 0, 99), b"short"),
+        (WireRecord(5, 1, "t", 1, 0, 4), b"beyond its ranges"),
+        (WireRecord(1, 1, "t", 1, 0, 4), b"\xff\xff\xff\xff"),
+        (WireRecord(1, 3, "t", 0, 0, 8), b"\x00" * 8),
+        (WireRecord(1, 4, "t", 0, 0, 8), b"\x00" * 8),
+        (WireRecord(1, 8, "t", 0, 0, 8), b"\x00" * 8),
+    ],
+)
+def test_a_batch_that_cannot_be_read_is_rejected(
+    tiers: Tiers, record: WireRecord, raw: bytes
+) -> None:
+    good = batch_of([], b"", RangeSet([(2, 2)]))
+    answers = request_with(tiers, batch_of([record], raw, RangeSet([(1, 1)])), good)
+    assert [answer.code for answer in answers] == [AckCode.REJECTED, AckCode.OK]
+    assert tiers.plant.federation.drops()["received_rejected_batch"] == 1
+
+
+def test_kinds_that_say_nothing_here_only_pass(tiers: Tiers) -> None:
+    record = WireRecord(1, 12, "", 0, 0, 3)
+    (answer,) = request_with(tiers, batch_of([record], b"abc", RangeSet([(1, 1)])))
+    assert (answer.code, answer.watermark) == (AckCode.OK, 1)
+
+
+def test_origins_may_not_be_borrowed(tiers: Tiers) -> None:
+    tiers.run(1)
+    own = tiers.plant.engine.node_uuid
+    mine = encode_batch(OriginKey(own, 0, "plant"), Queue.LIVE, RangeSet([(1, 1)]), [], b"", None)
+    renamed = batch_of([], b"", RangeSet([(1, 1)]), name="other")
+    behind_group = batch_of([], b"", RangeSet([(1, 1)]), name="third", uuid="d")
+    answers = request_with(tiers, mine[0], renamed, behind_group)
+    assert [a.code for a in answers] == [AckCode.REJECTED, AckCode.REJECTED, AckCode.OK]
+    # Another child may not bring the origin that came over the first.
+    receiver = tiers.plant.federation.receiver
+    other = Child("edge2", None)
+    hello = hello_of("edge2", origin=OriginKey("c" * 32, 0, "edge2"))
+    welcome = Welcome.from_frame(single_frame(receiver.hello(other, hello.encode()).body))
+    reply = receiver.batches(other, encode_request(welcome.lease, 1, 0) + behind_group)
+    (answer,) = (
+        Acknowledgement.from_frame(f) for f in decode_frames(reply.body) if f.type is FrameType.ACK
+    )
+    assert answer.code is AckCode.REJECTED
+
+
+def test_too_many_holes_are_put_off(tiers: Tiers) -> None:
+    holes = RangeSet((n * 2, n * 2) for n in range(1, 10_001))
+    answers = request_with(
+        tiers, batch_of([], b"", holes), batch_of([], b"", RangeSet([(90_001, 90_001)]))
+    )
+    assert [answer.code for answer in answers] == [AckCode.OK, AckCode.LATER]
+
+
+def test_a_request_may_not_unfold_without_bound(tiers: Tiers) -> None:
+    receiver = tiers.plant.federation.receiver
+    hello = hello_of(instance="big")
+    welcome = Welcome.from_frame(single_frame(receiver.hello(CHILD, hello.encode()).body))
+    big = batch_of([], bytes(8 << 20), RangeSet([(1, 1)]))
+    reply = receiver.batches(CHILD, encode_request(welcome.lease, 1, 0) + big * 5)
+    assert reply.status == 413
+    assert raised(reply).code == "TOO_LARGE"
+
+
+def test_a_changed_hash_is_answered_and_the_rest_is_taken(tiers: Tiers) -> None:
+    good = batch_of([], b"", RangeSet([(2, 2)]))
+    frame = next(iter(decode_frames(batch_of([], b"", RangeSet([(1, 1)])))))
+    forged = encode_frame(FrameType.BATCH, frame.header_bytes, bytes(16))
+    answers = request_with(tiers, forged, good)
+    assert [answer.code for answer in answers] == [AckCode.BAD_HASH, AckCode.OK]
+
+
+def test_a_dead_link_is_tried_again_with_growing_jittered_pauses(tiers: Tiers) -> None:
+    tiers.up.cut()
+    sender = tiers.edge.federation.sender
+    assert sender is not None
+    waits = []
+    for _ in range(12):
+        request = sender.next_request()
+        assert request is not None
+        sender.on_failure(request, "unreachable")
+        waits.append(sender.wait_s())
+        assert sender.next_request() is None
+        tiers.clock.advance(waits[-1] + 0.001)
+    assert 0.1 <= waits[0] <= 0.2
+    assert all(15 <= wait <= 30 for wait in waits[-3:])
+    assert len(set(waits)) == len(waits)
+    assert sender.error == "unreachable"
+
+
+def test_a_thin_link_gets_smaller_requests(tiers: Tiers) -> None:
+    tiers.run(1)
+    sender = connected(tiers.edge)
+    start = sender._scheduler.request_bytes
+    for n in range(400):
+        tiers.write(start_s=n * 100, rows=100)
+    tiers.clock.advance(1)
+    request = sender.next_request()
+    assert request is not None
+    tiers.clock.advance(10)
+    reply = tiers.plant.federation.receiver.batches(CHILD, request.body)
+    sender.on_reply(request, reply.status, reply.body)
+    assert sender._scheduler.request_bytes == start // 2
+    tiers.run(4, check=False)
+    assert sender._scheduler.request_bytes >= start
+
+
+def test_two_requests_at_most_are_in_flight(tiers: Tiers) -> None:
+    tiers.run(1)
+    sender = connected(tiers.edge)
+    ids = tiers.edge.engine.device_ids("meters", ["root.p.e.d1"], create=True)
+    for n in range(2000):
+        tiers.edge.engine.write("meters", ids, [n], {"note": ["x" * 600]})
+    tiers.edge.engine.log.barrier()
+    tiers.clock.advance(1)
+    first, second, third = (sender.next_request() for _ in range(3))
+    assert first is not None
+    assert second is not None
+    assert third is None
+    receiver = tiers.plant.federation.receiver
+    for request in (second, first):  # they may be answered in any order
+        reply = receiver.batches(CHILD, request.body)
+        sender.on_reply(request, reply.status, reply.body)
+    tiers.run(8, check=False)
+    assert tiers.forward(tiers.edge)["delivered"] == 2000
+
+
+def test_a_log_that_fails_at_the_parent_acknowledges_nothing(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mainstem_engine.errors import LogFailedError
+
+    tiers.run(1)
+    tiers.write(rows=4)
+    with monkeypatch.context() as patch:
+
+        def failing(*_: object, **__: object) -> None:
+            raise LogFailedError("no space left on device")
+
+        patch.setattr(tiers.plant.engine, "append", failing)
+        tiers.run(2)
+        assert tiers.forward(tiers.edge)["delivered"] == 0
+        link = tiers.edge.federation.link()
+        assert link is not None
+        assert "no space left" in link["error"]
+    tiers.clock.advance(40)
+    tiers.run(2)
+    assert tiers.forward(tiers.edge)["delivered"] == 4
