@@ -305,9 +305,8 @@ def test_a_status_shows_the_whole_tree(tiers: Tiers) -> None:
     tiers.clock.advance(10)
     (stale,) = tiers.group.federation.children()
     assert stale["state"] == "stale"
-    # Nothing new is known of what lies below either, and all of it is as old as the last word.
+    # Nothing new is known of what lies below either.
     assert [child["state"] for child in stale["children"]] == ["stale"]
-    assert all(seen["lag_ms"] >= 10_000 for seen in (stale, *stale["children"]))
     tiers.clock.advance(30)
     assert tiers.group.federation.children()[0]["state"] == "offline"
     tiers.group.restart()
