@@ -46,9 +46,11 @@ def fs(tmp_path: Path) -> FaultyFilesystem:
     return FaultyFilesystem(tmp_path / "before")
 
 
-def each_crash(fs: FaultyFilesystem, tmp_path: Path) -> Iterator[tuple[CrashState, Path]]:
+def each_crash(
+    fs: FaultyFilesystem, tmp_path: Path, promises: Promises
+) -> Iterator[tuple[CrashState, Path]]:
     root = tmp_path / "after"
-    for state in crash_states(fs.journal, {}):
+    for state in crash_states(fs.journal, {}, promise=promises.at):
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
         state.write(root)
@@ -123,7 +125,7 @@ def test_log(fs: FaultyFilesystem, tmp_path: Path, name: str, mode: str) -> None
     log.close()
     note()
     states = 0
-    for state, root in each_crash(fs, tmp_path):
+    for state, root in each_crash(fs, tmp_path, synced):
         states += 1
         again = open_log(root)
         found = {record.lsn: bytes(record.payload) for record in again.read(1)}
@@ -184,7 +186,7 @@ def test_parts_checkpoints_and_their_list(fs: FaultyFilesystem, tmp_path: Path) 
         remove_checkpoints(fs, root / "checkpoint", [parts.checkpoint or ""])
     parts.close()
     states = 0
-    for state, after in each_crash(fs, tmp_path):
+    for state, after in each_crash(fs, tmp_path, done):
         states += 1
         plain = FaultyFilesystem(after)
         label = (state.operations, state.label)
@@ -220,7 +222,7 @@ def test_part_list_appends(fs: FaultyFilesystem, tmp_path: Path) -> None:
         parts.commit(add=[meta], remove=remove, checkpoint=f"c{number}")
         done.note(number)
     parts.close()
-    for state, root in each_crash(fs, tmp_path):
+    for state, root in each_crash(fs, tmp_path, done):
         again = PartList.open(FaultyFilesystem(root), root / "part-list")
         number = int((again.checkpoint or "c0")[1:])
         assert done.at(state.operations) <= number <= done.at(state.operations) + 1, state.label

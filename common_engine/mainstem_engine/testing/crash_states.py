@@ -13,7 +13,7 @@ The rules are those of Linux file systems with a metadata journal:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -48,23 +48,28 @@ class CrashState:
 
 
 def crash_states(
-    journal: Sequence[Operation], start: Mapping[str, bytes], *, seed: int = 0
+    journal: Sequence[Operation],
+    start: Mapping[str, bytes],
+    *,
+    promise: Callable[[int], object] = lambda operations: operations,
+    seed: int = 0,
 ) -> Iterator[CrashState]:
-    """Every distinct disk that a crash during ``journal`` may leave.
+    """Every disk that a crash during ``journal`` may leave.
 
     ``start``: the durable files before it. After each operation: every prefix of the names that
     are not durable, with the contents of all files kept, or all lost, or one file's last write
-    torn, or a few mixtures drawn with ``seed``.
+    torn, or a few mixtures drawn with ``seed``. ``promise(operations)``: what a test knows after so
+    many operations; the same disk is given again only if the promise is another.
     """
     random = Random(seed)
     inodes = [_Inode(content) for content in start.values()]
     names = _Names([{name: number for number, name in enumerate(start)}])
-    seen: set[frozenset[tuple[str, bytes]]] = set()
+    seen: set[tuple[object, frozenset[tuple[str, bytes]]]] = set()
     for count in range(len(journal) + 1):
         if count:
             _apply(journal[count - 1], inodes, names)
         for label, disk in _disks(inodes, names, random):
-            key = frozenset(disk.items())
+            key = (promise(count), frozenset(disk.items()))
             if key not in seen:
                 seen.add(key)
                 yield CrashState(count, label, disk)

@@ -1,0 +1,112 @@
+"""The faulty file system fails where it is told to, and its crash states are the right ones."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from mainstem_engine.testing.crash_states import crash_states
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
+
+
+@pytest.fixture
+def fs(tmp_path: Path) -> FaultyFilesystem:
+    return FaultyFilesystem(tmp_path / "root")
+
+
+def disks(fs: FaultyFilesystem, operations: int | None = None) -> list[dict[str, bytes]]:
+    """Every disk that a crash may leave (after so many operations)."""
+    journal = fs.journal if operations is None else fs.journal[:operations]
+    return [state.disk for state in crash_states(journal, {}) if state.operations == len(journal)]
+
+
+def test_the_nth_operation_of_a_kind_fails_once(fs: FaultyFilesystem) -> None:
+    fs.fail("write", skip=1, error=errno.ENOSPC, partial_bytes=2)
+    file = fs.create(fs.root / "f")
+    file.write([b"one"])
+    assert fs.pending_faults == 1
+    with pytest.raises(OSError, match="injected") as caught:
+        file.write([b"two"])
+    assert caught.value.errno == errno.ENOSPC
+    assert fs.pending_faults == 0
+    file.write([b"three"])
+    assert file.size() == 10
+    file.close()
+    assert fs.read(fs.root / "f") == b"onetwthree"
+    assert [op.data for op in fs.journal if op.kind == "write"] == [b"one", b"tw", b"three"]
+
+
+def test_faults_by_path_and_healing(fs: FaultyFilesystem) -> None:
+    fs.fail(path_part="bad", times=100)
+    fs.create(fs.root / "good").close()
+    for _ in range(3):
+        with pytest.raises(OSError, match="injected"):
+            fs.create(fs.root / "bad")
+    fs.heal()
+    fs.create(fs.root / "bad").close()
+
+
+def test_nothing_is_durable_without_a_sync(fs: FaultyFilesystem) -> None:
+    file = fs.create(fs.root / "f")
+    file.write([b"abcdef"])
+    assert {} in disks(fs)
+    assert {"f": b""} in disks(fs)
+    assert {"f": b"abcdef"} in disks(fs)
+    assert {"f": b"abc"} in disks(fs)
+    assert {"f": bytes(6)} in disks(fs)
+    file.sync()
+    fs.sync_directory(fs.root)
+    assert all(disk == {"f": b"abcdef"} for disk in disks(fs))
+    file.truncate(2)
+    file.close()
+    names = [state.disk for state in crash_states(fs.journal, {})]
+    assert {"f": b"ab"} in names
+    assert {"f": b"abcdef"} in names
+
+
+def test_names_become_durable_in_order(fs: FaultyFilesystem) -> None:
+    for name in "abc":
+        fs.create(fs.root / name).close()
+    fs.rename(fs.root / "c", fs.root / "a")
+    fs.unlink(fs.root / "b")
+    fs.unlink(fs.root / "b")
+    names = {"".join(sorted(state.disk)) for state in crash_states(fs.journal, {})}
+    assert names == {"", "a", "ab", "abc"}  # never "b" or "c" alone
+
+
+def test_start_is_durable(fs: FaultyFilesystem) -> None:
+    fs.create(fs.root / "new").close()
+    assert all(state.disk["old"] == b"x" for state in crash_states(fs.journal, {"old": b"x"}))
+
+
+def test_a_lost_sector_before_a_kept_one(fs: FaultyFilesystem) -> None:
+    file = fs.create(fs.root / "f")
+    fs.sync_directory(fs.root)
+    file.write([b"x" * 1500])
+    file.close()
+    assert {"f": bytes(512) + b"x" * 988} in disks(fs)
+    assert {"f": b"x" * 512 + bytes(988)} in disks(fs)
+
+
+def test_what_a_failed_sync_lost_no_later_sync_brings_back(fs: FaultyFilesystem) -> None:
+    file = fs.create(fs.root / "f")
+    fs.sync_directory(fs.root)
+    file.write([b"lost"])
+    fs.fail("sync")
+    with pytest.raises(OSError, match="injected"):
+        file.sync()
+    file.write([b"kept"])
+    file.sync()
+    file.close()
+    assert fs.read(fs.root / "f") == b"lostkept"  # as the running process sees it
+    assert all(disk == {"f": b"\0\0\0\0kept"} for disk in disks(fs))
+
+
+def test_states_can_be_written(fs: FaultyFilesystem, tmp_path: Path) -> None:
+    fs.make_directory(fs.root / "d")
+    fs.replace(fs.root / "d" / "f", [b"content"])
+    last = list(crash_states(fs.journal, {}))[-1]
+    last.write(tmp_path / "copy")
+    assert (tmp_path / "copy" / "d" / "f").read_bytes() == b"content"
