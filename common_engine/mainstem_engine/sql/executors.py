@@ -111,10 +111,12 @@ class WorkerExecutor:
                 self._waiting -= 1
             if self._closed:
                 raise ClosedError("the executor is closed")
-            if self._idle:
+            while self._idle:
                 worker = self._idle.pop()
-                self._busy.add(worker)
-                return worker
+                if worker.is_alive:
+                    self._busy.add(worker)
+                    return worker
+                worker.stop()
             self._starting += 1
         return self._start()
 

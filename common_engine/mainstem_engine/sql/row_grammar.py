@@ -240,7 +240,9 @@ class RowGrammar(DuckDBParser):
         if self._match(TokenType.L_PAREN, advance=False):
             tag_names = self.parse_words("a tag")
         self.require("TAGS")
-        return DeviceDefinition(name, template, tag_names, self.parse_values())
+        # A template may have no tags.
+        is_empty = self._match_pair(TokenType.L_PAREN, TokenType.R_PAREN)
+        return DeviceDefinition(name, template, tag_names, () if is_empty else self.parse_values())
 
     def parse_create_devices(self) -> CreateDevices:
         """After CREATE TABLE: one or several ``[IF NOT EXISTS] name USING ...``."""

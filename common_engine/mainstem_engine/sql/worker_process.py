@@ -74,6 +74,11 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """False when the process ended by itself, killed by the system for example."""
+        return self._process.poll() is None
+
     def _is_ready(self) -> bool:
         alarm = threading.Timer(START_TIMEOUT_S, self._process.kill)
         alarm.daemon = True

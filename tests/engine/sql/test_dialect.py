@@ -79,8 +79,9 @@ def test_every_spelling_of_a_schema_template(sql: str) -> None:
 
 def test_a_stable_names_its_time_and_its_tags() -> None:
     statement = one(
-        "CREATE STABLE IF NOT EXISTS power.meters (ts TIMESTAMP,"
-        " a FLOAT ENCODE 'delta-d' LEVEL 'h', `odd name` INT UNSIGNED, c VARCHAR(64)) TAGS (location BINARY(64), groupid INT)"
+        """CREATE STABLE IF NOT EXISTS power.meters (ts TIMESTAMP,
+            a FLOAT ENCODE 'delta-d' LEVEL 'h', `odd name` INT UNSIGNED, c VARCHAR(64))
+            TAGS (location BINARY(64), groupid INT)"""
     )
     assert isinstance(statement, CreateTemplate)
     template = statement.template

@@ -233,7 +233,7 @@ _SHAPES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_SHAPES, _predicates("a"), _predicates("b"), st.sampled_from(["UTC", "Europe/Berlin"]))
 def test_push_down_never_changes_the_answer(
     bench: Bench, shape: str, a: str, b: str, zone: str

@@ -1,0 +1,110 @@
+"""SHOW and DESCRIBE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mainstem_engine import Engine
+from mainstem_engine.errors import NotFoundError, SchemaError
+from mainstem_engine.sql.listings import duration_text
+from mainstem_engine.sql.result import Result
+
+Run = Callable[..., Result]
+
+
+def test_databases(run: Run) -> None:
+    run("CREATE DATABASE power WITH (keep='365d', duration='36h', precision='us', vnodes=1)")
+    result = run("SHOW DATABASES")
+    assert [c["name"] for c in result.columns] == [
+        "database",
+        "keep",
+        "duration",
+        "precision",
+        "options",
+    ]
+    assert result.rows() == [["root.power", "365d", "36h", "us", "vnodes=1"]]
+    with pytest.raises(SchemaError, match="IF NOT EXISTS"):
+        run("CREATE DATABASE power")
+    run("CREATE DATABASE IF NOT EXISTS power")
+
+
+def test_templates_and_stables(plant: Run) -> None:
+    rows = plant("SHOW TEMPLATES").rows()
+    assert [row[:5] for row in rows] == [
+        ["car", 2, 0, 2, "root.beijing"],
+        ["meters", 2, 2, 2, ""],
+    ]
+    assert plant("SHOW STABLES LIKE 'm%'").rows() == rows[1:]
+
+
+def test_devices(plant: Run) -> None:
+    every = plant("SHOW DEVICES").rows()
+    assert every[0] == ["root.beijing.d1", "car", "root.beijing"]
+    assert len(every) == 4
+    assert plant("SHOW DEVICES meters").rows() == every[2:]
+    assert plant("SHOW DEVICES FROM root.beijing").rows() == every[:2]
+    assert plant("SHOW DEVICES root.*.d2").rows() == every[1:2]
+    assert plant("SHOW DEVICES LIMIT 1 OFFSET 2").rows() == every[2:3]
+    assert plant("SHOW DEVICES LIKE '%d1'").rows() == every[:1]
+
+
+def test_a_long_list_is_cut_with_a_warning(plant: Run) -> None:
+    result = plant("SHOW DEVICES", row_limit=3)
+    assert result.row_count == 3
+    assert "4 rows" in result.warnings[0]
+
+
+def test_tables_are_those_of_the_current_database(plant: Run) -> None:
+    assert [row[0] for row in plant("SHOW TABLES").rows()] == ["d1001", "d1002"]
+    assert [row[0] for row in plant("SHOW TABLES", database="beijing").rows()] == ["d1", "d2"]
+    assert [row[0] for row in plant("SHOW TABLES FROM beijing").rows()] == ["d1", "d2"]
+
+
+def test_tags(plant: Run) -> None:
+    result = plant("SHOW TAGS FROM meters")
+    assert [c["name"] for c in result.columns] == ["device", "location", "groupid"]
+    assert result.rows() == [["root.main.d1001", "north", 2], ["root.main.d1002", "south", 3]]
+    assert plant("SHOW TAGS FROM d1002").rows() == result.rows()[1:]
+
+
+def test_describe(plant: Run, own_plant: Run, engine: Engine) -> None:
+    rows = plant("DESCRIBE meters").rows()
+    assert [row[:3] for row in rows] == [
+        ["ts", "TIMESTAMP", "TIME"],
+        ["device", "TEXT", "DEVICE"],
+        ["location", "TEXT", "TAG"],
+        ["groupid", "INT32", "TAG"],
+        ["current", "FLOAT", "MEASUREMENT"],
+        ["voltage", "INT32", "MEASUREMENT"],
+    ]
+    assert plant("DESC d1001").rows() == rows
+    assert plant("DESC root.beijing.d1").rows()[2] == [
+        "s1",
+        "INT32",
+        "MEASUREMENT",
+        "rpm",
+        "AUTO",
+        "AUTO",
+    ]
+    engine.create_rollup("car", "1m", 60 * 10**9)
+    kinds = {row[0]: row[2] for row in own_plant("DESCRIBE car_1m").rows()}
+    assert (kinds["s1_mean"], kinds["s1_count"]) == ("COMPUTED", "MEASUREMENT")
+    assert own_plant("SHOW TEMPLATES LIKE '%1m'").rows()[0][5:] == ["car", "1m"]
+    with pytest.raises(NotFoundError, match="SHOW TEMPLATES"):
+        plant("DESCRIBE nothing")
+
+
+def test_plain_rows_are_arrow_too(plant: Run) -> None:
+    table = plant("SHOW DEVICES").arrow()
+    assert table.column_names == ["device", "template", "database"]
+    assert table.num_rows == 4
+    assert plant("SHOW DEVICES root.main.none").arrow().num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("length_ns", "text"), [(864 * 10**11, "1d"), (90 * 10**9, "90s"), (5, "5ns"), (10**6, "1ms")]
+)
+def test_durations_are_shown_in_their_largest_unit(length_ns: int, text: str) -> None:
+    assert duration_text(length_ns) == text

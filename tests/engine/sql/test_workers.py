@@ -1,0 +1,236 @@
+"""Worker processes: the same answers, and whatever happens to them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from mainstem_engine import Engine
+from mainstem_engine.errors import (
+    ClosedError,
+    CorruptionError,
+    OverloadedError,
+    SqlError,
+    SqlLimitError,
+    SqlTimeoutError,
+)
+from mainstem_engine.sql.executors import WorkerExecutor
+from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
+from mainstem_engine.sql.session import Session
+
+from .conftest import runner
+
+Run = Callable[..., Result]
+
+ENDLESS = "SELECT count(*) FROM range(1000000000000)"
+DEADLINE_S = 20.0
+"""How long a test waits for what must happen."""
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[WorkerExecutor]:
+    executor = WorkerExecutor(SqlLimits(memory_limit_bytes=64 * MIB), pool_size=1, queue_size=1)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture
+def far(plant_engine: Engine, workers: WorkerExecutor) -> Run:
+    """Runs SQL on the shared plant in a worker."""
+    return runner(Session(plant_engine, workers))
+
+
+def program(sql: str, inputs: tuple[str, ...] = (), **limits: Any) -> Program:
+    return Program(sql, (), "UTC", inputs, len(inputs) == 1, SqlLimits(**limits))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("sql", "params"),
+    [
+        ("SELECT * FROM meters", ()),
+        ("SELECT a.ts, b.voltage FROM meters a JOIN meters b ON a.ts = b.ts ORDER BY ALL", ()),
+        ("SELECT s1, s2 FROM root.beijing.**", ()),
+        ("SELECT location, avg(voltage) FROM meters WHERE voltage > ? GROUP BY ALL", (220,)),
+        ("SELECT date_trunc('day', ts), ? FROM meters LIMIT 1", ("x",)),
+        ("SELECT * FROM meters WHERE voltage > 1000", ()),
+        ("SHOW DEVICES", ()),
+    ],
+)  # fmt: skip
+def test_a_worker_answers_as_this_process_does(
+    plant: Run, far: Run, sql: str, params: tuple[Any, ...]
+) -> None:
+    here, there = plant(sql, *params, time_zone="+08:00"), far(sql, *params, time_zone="+08:00")
+    assert there.rows() == here.rows()
+    assert there.columns == here.columns
+    assert there.tables == here.tables
+
+
+def test_errors_keep_their_kind_and_the_worker_goes_on(far: Run, workers: WorkerExecutor) -> None:
+    far("SELECT 1")
+    (worker,) = workers._idle
+    with pytest.raises(SqlError, match=r"nope.*DESCRIBE"):
+        far("SELECT nope FROM meters")
+    with pytest.raises(SqlLimitError, match="more than 2 rows"):
+        far("SELECT * FROM meters", row_limit=2)
+    with pytest.raises(SqlLimitError, match="memory"):
+        far("SELECT list(r) FROM range(100000000) t(r)")
+    assert far("SELECT count(*) FROM meters").rows() == [[4]]
+    assert workers._idle == [worker]
+
+
+def test_a_statement_that_takes_too_long_is_ended_with_its_worker(
+    far: Run, workers: WorkerExecutor
+) -> None:
+    far("SELECT 1")
+    (worker,) = workers._idle
+    with pytest.raises(SqlTimeoutError, match=r"0\.2 s"):
+        far(ENDLESS, timeout_s=0.2)
+    assert workers._idle == []
+    assert worker._process.poll() is not None
+    assert far("SELECT count(*) FROM meters").rows() == [[4]]
+
+
+def test_a_worker_that_died_is_replaced(far: Run, workers: WorkerExecutor) -> None:
+    far("SELECT 1")
+    (worker,) = workers._idle
+    worker._process.kill()
+    worker._process.wait()
+    assert far("SELECT count(*) FROM meters").rows() == [[4]]
+
+
+def test_a_worker_that_dies_fails_its_statement_only(far: Run, workers: WorkerExecutor) -> None:
+    far("SELECT 1")
+    (worker,) = workers._idle
+
+    def kill_when_busy() -> None:
+        wait_until(lambda: worker in workers._busy)
+        worker._process.kill()
+
+    thread = threading.Thread(target=kill_when_busy)
+    thread.start()
+    with pytest.raises(SqlLimitError, match="ended its worker"):
+        far(ENDLESS)
+    thread.join(DEADLINE_S)
+    assert far("SELECT count(*) FROM meters").rows() == [[4]]
+
+
+def test_reading_that_fails_is_reported_as_it_is(workers: WorkerExecutor) -> None:
+    schema = pa.schema([("x", pa.int64())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch([pa.array([1])], schema=schema)
+        raise CorruptionError("a part", 7, "a bad block")
+
+    def broken(name: str) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    with pytest.raises(CorruptionError, match="a bad block"):
+        workers.execute(program("SELECT sum(x) FROM t", ("t",)), broken)
+    assert workers.execute(program("SELECT 7 AS v"), broken).to_pylist() == [{"v": 7}]
+
+
+def test_inputs_are_streamed_and_left_when_enough_is_known(workers: WorkerExecutor) -> None:
+    schema = pa.schema([("x", pa.int64())])
+    read: list[int] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(100_000):
+            read.append(number)
+            yield pa.record_batch([pa.array(range(1000))], schema=schema)
+
+    def endless(name: str) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    table = workers.execute(program("SELECT x FROM t LIMIT 3", ("t",)), endless)
+    assert table.column("x").to_pylist() == [0, 1, 2]
+    assert len(read) < 10_000
+
+
+def test_inputs_that_must_be_held_have_a_bound(workers: WorkerExecutor) -> None:
+    schema = pa.schema([("x", pa.int64())])
+
+    def big(name: str) -> pa.RecordBatchReader:
+        batch = pa.record_batch([pa.array(range(100_000))], schema=schema)
+        return pa.RecordBatchReader.from_batches(schema, [batch] * 10)
+
+    bounded = program("SELECT count(*) FROM a, b WHERE a.x = b.x", ("a", "b"), input_bytes_max=MIB)
+    with pytest.raises(SqlLimitError, match="narrow it"):
+        workers.execute(bounded, big)
+
+
+def test_statements_wait_for_a_worker_but_not_without_bound(workers: WorkerExecutor) -> None:
+    outcomes: list[BaseException] = []
+
+    def endless() -> None:
+        try:
+            workers.execute(program(ENDLESS, timeout_s=1.0), lambda name: None)
+        except SqlError as error:
+            outcomes.append(error)
+        except OverloadedError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=endless) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: workers._waiting == 1 or len(outcomes) == 2)
+    with pytest.raises(OverloadedError, match="waiting"):
+        workers.execute(program("SELECT 1"), lambda name: None)
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    assert len(outcomes) == 2
+    assert any(isinstance(error, SqlTimeoutError) for error in outcomes)
+
+
+def test_a_worker_has_nothing_of_the_node(far: Run, workers: WorkerExecutor) -> None:
+    """No variable of its environment, an empty directory, no open file of the data directory."""
+    far("SELECT 1")
+    (worker,) = workers._idle
+    assert workers._directory is not None
+    assert list(workers._directory.iterdir()) == []
+    if not sys.platform.startswith("linux"):
+        return
+    with open(f"/proc/{worker.pid}/environ", "rb") as file:
+        names = {entry.partition(b"=")[0] for entry in file.read().split(b"\0") if entry}
+    assert names <= {b"PYTHONPATH"}
+    folder = f"/proc/{worker.pid}/fd"
+    targets = [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]
+    assert not [t for t in targets if t.startswith("/") and not t.startswith("/dev/")]
+
+
+def test_closing_ends_workers_and_refuses_statements() -> None:
+    executor = WorkerExecutor(pool_size=1)
+    executor.execute(program("SELECT 1"), lambda name: None)
+    (worker,) = executor._idle
+    directory = executor._directory
+    executor.close()
+    assert worker._process.returncode == 0
+    assert directory is not None
+    assert not directory.exists()
+    with pytest.raises(ClosedError):
+        executor.execute(program("SELECT 1"), lambda name: None)
+
+
+def test_the_engine_alone_imports_none_of_it() -> None:
+    """An idle edge is spared the memory of the parser, Arrow and the executing database."""
+    code = (
+        "import sys, mainstem_engine;"
+        "print(sorted({'sqlglot', 'pyarrow', 'duckdb', 'asyncio'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
