@@ -188,12 +188,13 @@ class Engine(Definitions, Queries):
         derived: bool = False,
         header: Mapping[str, Any] | None = None,
     ) -> Ack:
-        """Writes n rows as one log record; all become durable and visible together, or none.
+        """Writes n rows. Up to 2 MiB are one log record: durable and visible together, or not at
+        all. More become several records, one after the other; the Ack is that of the last.
 
-        Rows of more than 2 MiB become several records, one after the other; the Ack is the last's.
-        ``devices``: one path or id for all rows, n paths, or uint32[n] ids. ``time``: int64[n] in the table's
-        precision. ``columns``: values by measurement name, see columns.py for what is accepted;
-        measurements left out are null. Rows of one (device, time) are merged, the later wins.
+        ``devices``: one path or id for all rows, n paths, or uint32[n] ids. ``time``: int64[n] in
+        the table's precision. ``columns``: values by measurement name, see columns.py for what is
+        accepted; measurements left out are null. Rows of one (device, time) are merged, the later
+        wins.
         Raises SchemaError, NotFoundError, OutOfRangeError (nothing is stored), LogFailedError,
         OverloadedError.
         """

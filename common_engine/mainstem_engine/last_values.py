@@ -288,9 +288,33 @@ def _load(cells: _TableCells, devices: DeviceIds, view: TableView) -> None:
             position += 1
             keys = _wanted_columns(cells, devices, part, block)
             if keys:
-                group.append(part.read([block], keys))
-        for rows in group:
-            cells.join(_only(rows, devices), view)
+                group += _newest_of_block(part, block, keys)
+        if group:
+            cells.join(_only(concat_rows(group), devices), view)
+
+
+def _newest_of_block(part: Part, block: int, keys: Sequence[int]) -> list[VersionedRows]:
+    """Rows of a block that hold the newest values of its devices.
+
+    In a block of one device the newest value of a number without nulls is the last one, which the
+    statistics have: then only the columns of the version are decoded, and of them one row is kept.
+    """
+    index = part.blocks
+    known: dict[int, Column] = {}
+    if index.device_min[block] == index.device_max[block]:
+        for key in keys:
+            statistics = part.statistics(key)
+            if statistics is not None and not part.nulls(key)[block]:
+                known[key] = Column(statistics.last[block : block + 1])
+    rows = part.read([block], [key for key in keys if key not in known])
+    if not known:
+        return [rows]
+    if len(rows) > 1 and rows.time[-1] == rows.time[-2]:
+        # Fragments of one row: which is newest is for the merge rule to say.
+        return [part.read([block], keys)]
+    newest = rows.take(slice(len(rows) - 1, None))
+    newest.columns = known
+    return [rows, newest] if rows.columns else [newest]
 
 
 def _wanted_columns(

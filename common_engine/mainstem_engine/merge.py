@@ -17,7 +17,7 @@ sorted arrays, and the newest value of a group is a running maximum of row numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,30 @@ def empty_rows() -> VersionedRows:
         np.empty(0, np.uint16),
         np.empty(0, np.uint64),
     )
+
+
+def gather(rows: VersionedRows, index: Index) -> VersionedRows:
+    """The rows at ``index`` (row numbers, none negative), in that order.
+
+    As ``rows.take``, but several times faster: the row numbers are known to be in range.
+    """
+    return VersionedRows(
+        rows.device.take(index, mode="clip"),
+        rows.time.take(index, mode="clip"),
+        rows.origin.take(index, mode="clip"),
+        rows.lsn.take(index, mode="clip"),
+        _gather_columns(rows.columns, index),
+    )
+
+
+def _gather_columns(columns: Mapping[int, Column], index: Index) -> dict[int, Column]:
+    return {
+        key: Column(
+            column.values.take(index, mode="clip"),
+            None if column.valid is None else column.valid.take(index, mode="clip"),
+        )
+        for key, column in columns.items()
+    }
 
 
 def _concat_column(parts: Sequence[Column | None], sizes: Sequence[int]) -> Column:
@@ -139,14 +163,14 @@ def version_sorted(rows: VersionedRows, epochs: npt.NDArray[np.uint32]) -> Versi
     if is_strictly_sorted(rows.device, rows.time):
         return rows
     epoch = epochs[rows.origin] if len(epochs) > 1 else np.zeros(len(rows), np.uint32)
-    return rows.take(key_order(rows.device, rows.time, epoch, rows.origin, rows.lsn))
+    return gather(rows, key_order(rows.device, rows.time, epoch, rows.origin, rows.lsn))
 
 
 def part_sorted(rows: VersionedRows) -> VersionedRows:
     """Rows by (device, time, origin, LSN): the order in a part."""
     if is_strictly_sorted(rows.device, rows.time):
         return rows
-    return rows.take(key_order(rows.device, rows.time, rows.origin, rows.lsn))
+    return gather(rows, key_order(rows.device, rows.time, rows.origin, rows.lsn))
 
 
 def merge_versions(
@@ -184,7 +208,12 @@ def merge_call(rows: Rows) -> Rows:
     """Rows of one call, sorted by (device, time); of equal keys a later row's values win."""
     if is_strictly_sorted(rows.device, rows.time):
         return rows
-    ordered = rows.take(key_order(rows.device, rows.time))
+    order = key_order(rows.device, rows.time)
+    ordered = Rows(
+        rows.device.take(order, mode="clip"),
+        rows.time.take(order, mode="clip"),
+        _gather_columns(rows.columns, order),
+    )
     starts = run_starts(ordered.device, ordered.time)
     if len(starts) == len(ordered):
         return ordered

@@ -1,12 +1,11 @@
 """Digests of time slices: two sums per slice that differ whenever the rows differ.
 
-For every stored value that is not null
+For every stored value that is not null, in each of the two sums (all modulo 2**64)
 
-    k = device key + time * A + (measurement id + 1) * B        (all modulo 2**64)
-    d1 += mix1(mix1(k1) ^ canonical value)
-    d2 += mix2(mix2(k2) ^ canonical value)
+    k  = mix(device key + time * A)
+    d += mix((k + (measurement id + 1) * B) ^ canonical value)
 
-where k1 and k2 start from two halves of blake2b-128(device path). A sum does not depend on order,
+where the device keys are the halves of blake2b-128(device path). A sum does not depend on order,
 and the digest of an hour is the sum of its minutes. Nothing but path, permanent measurement id,
 time in ns and value enters, so renaming a measurement or widening its type changes nothing.
 
@@ -14,7 +13,7 @@ Canonical values are 64 bits: integers, booleans and timestamps as they are (sig
 and DOUBLE as the bits of the float64 of the same value with the sign of zero and the payload of
 NaN kept, TEXT and BLOB as the first 64 bits of blake2b of their bytes.
 
-mix1 and mix2 are the finalisers of SplitMix64 (Steele, Lea, Flood 2014, variant 13 of Stafford)
+The two mixes are the finalisers of SplitMix64 (Steele, Lea, Flood 2014, variant 13 of Stafford)
 and of MurmurHash3 (Appleby): bijections of 64 bits that shuffle every input bit into every output
 bit. With two independent 64-bit sums, two different slices agree with a chance of about 2**-128.
 """
@@ -43,6 +42,9 @@ MEASUREMENT_FACTOR = np.uint64(0xC2B2AE3D27D4EB4F)
 _SPLITMIX = (30, 0xBF58476D1CE4E5B9, 27, 0x94D049BB133111EB, 31)
 _MURMUR = (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 33)
 _TEXT_KEY = b"mainstem digest"
+_MASK = 0xFFFFFFFFFFFFFFFF
+PIECE_ROWS = 1 << 13
+"""Rows hashed at a time: a few arrays of this length stay in the second-level cache."""
 _EXPONENT_ALL_ONES = np.uint64(0x7FF0000000000000)
 
 
@@ -77,7 +79,7 @@ def slice_digests(
         ):
             total = totals.setdefault(start, [0, 0, 0])
             for position, value in enumerate(sums):
-                total[position] = (total[position] + value) & 0xFFFFFFFFFFFFFFFF
+                total[position] = (total[position] + value) & _MASK
     ordered = sorted(totals)
     return SliceDigests(
         np.array(ordered, np.int64),
@@ -121,23 +123,26 @@ def digest_rows(
     rows: VersionedRows, keys: DeviceKeys, slice_ns: int, measurement_ids: Mapping[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], U64, U64]:
     """(slice start, rows, d1, d2) of merged rows, one entry per slice."""
-    key1, key2 = keys.of(rows.device)
-    moment = rows.time.view(np.uint64) * TIME_FACTOR
-    key1, key2 = key1 + moment, key2 + moment
     sum1 = np.zeros(len(rows), np.uint64)
     sum2 = np.zeros(len(rows), np.uint64)
-    for stored_id, digest_id in measurement_ids.items():
-        column = rows.columns.get(stored_id)
-        if column is not None:
-            offset = np.uint64(((digest_id + 1) * int(MEASUREMENT_FACTOR)) & 0xFFFFFFFFFFFFFFFF)
-            bits = canonical_bits(column)
-            one = mix(mix(key1 + offset, _SPLITMIX) ^ bits, _SPLITMIX)
-            two = mix(mix(key2 + offset, _MURMUR) ^ bits, _MURMUR)
-            if column.valid is not None:
-                one[~column.valid] = 0
-                two[~column.valid] = 0
-            sum1 += one
-            sum2 += two
+    for first in range(0, len(rows), PIECE_ROWS):
+        piece = slice(first, min(first + PIECE_ROWS, len(rows)))
+        key1, key2 = keys.of(rows.device[piece])
+        moment = rows.time[piece].view(np.uint64) * TIME_FACTOR
+        key1, key2 = mix(key1 + moment, _SPLITMIX), mix(key2 + moment, _MURMUR)
+        for stored_id, digest_id in measurement_ids.items():
+            column = rows.columns.get(stored_id)
+            if column is not None:
+                offset = np.uint64((digest_id + 1) * int(MEASUREMENT_FACTOR) & _MASK)
+                some = column.take(piece)
+                bits = canonical_bits(some)
+                one = mix((key1 + offset) ^ bits, _SPLITMIX)
+                two = mix((key2 + offset) ^ bits, _MURMUR)
+                if some.valid is not None:
+                    one *= some.valid
+                    two *= some.valid
+                sum1[piece] += one
+                sum2[piece] += two
     start = rows.time - rows.time % slice_ns
     order = np.argsort(start, kind="stable")
     start, sum1, sum2 = start[order], sum1[order], sum2[order]
@@ -152,14 +157,17 @@ def digest_rows(
 
 
 def mix(values: U64, constants: tuple[int, int, int, int, int]) -> U64:
-    """Three xor-shifts with two multiplications between them."""
+    """Three xor-shifts with two multiplications between them, in place."""
     shift1, factor1, shift2, factor2, shift3 = constants
-    out: U64 = values ^ (values >> np.uint64(shift1))
-    out *= np.uint64(factor1)
-    out ^= out >> np.uint64(shift2)
-    out *= np.uint64(factor2)
-    out ^= out >> np.uint64(shift3)
-    return out
+    shifted = values >> np.uint64(shift1)
+    values ^= shifted
+    values *= np.uint64(factor1)
+    np.right_shift(values, np.uint64(shift2), out=shifted)
+    values ^= shifted
+    values *= np.uint64(factor2)
+    np.right_shift(values, np.uint64(shift3), out=shifted)
+    values ^= shifted
+    return values
 
 
 def canonical_bits(column: Column) -> U64:

@@ -56,15 +56,15 @@ def mix(value: int, s1: int, f1: int, s2: int, f2: int, s3: int) -> int:
 
 def by_hand(path: str, time_ns: int, measurement: int, bits: int) -> tuple[int, int]:
     """The definition, one value at a time."""
-    key = hashlib.blake2b(path.encode(), digest_size=16, key=b"mainstem digest").digest()
+    path_hash = hashlib.blake2b(path.encode(), digest_size=16, key=b"mainstem digest").digest()
     sums = []
     for half, constants in (
-        (key[:8], (30, 0xBF58476D1CE4E5B9, 27, 0x94D049BB133111EB, 31)),
-        (key[8:], (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 33)),
+        (path_hash[:8], (30, 0xBF58476D1CE4E5B9, 27, 0x94D049BB133111EB, 31)),
+        (path_hash[8:], (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 33)),
     ):
-        start = int.from_bytes(half, "little") + time_ns * 0x9E3779B97F4A7C15
-        start += (measurement + 1) * 0xC2B2AE3D27D4EB4F
-        sums.append(mix(mix(start & MASK, *constants) ^ bits, *constants))
+        moment = int.from_bytes(half, "little") + time_ns * 0x9E3779B97F4A7C15
+        key = mix(moment & MASK, *constants) + (measurement + 1) * 0xC2B2AE3D27D4EB4F
+        sums.append(mix(key & MASK ^ bits, *constants))
     return sums[0], sums[1]
 
 
