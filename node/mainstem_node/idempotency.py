@@ -7,6 +7,7 @@ accounting show it twice.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -20,6 +21,7 @@ LIFE_S = 3600.0
 """Longer than any client retries one request."""
 ANSWERS_MAX = 10_000
 KEY_CHARACTERS_MAX = 200
+LARGE_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -52,9 +54,9 @@ class IdempotentAnswers:
                 f"Idempotency-Key must have 1 to {KEY_CHARACTERS_MAX} characters",
                 field="Idempotency-Key",
             )
+        digest = await _digest(body)
         self._forget_old()
         place = (caller, key)
-        digest = hashlib.blake2b(body, digest_size=16).digest()
         known = self._entries.get(place)
         if known is not None:
             if known.digest != digest:
@@ -91,3 +93,12 @@ class IdempotentAnswers:
             if not old or not entry.done:
                 break
             del self._entries[place]
+
+
+async def _digest(body: bytes) -> bytes:
+    """A hash of the body; of a large one in a thread, since it takes tens of milliseconds."""
+
+    def digest() -> bytes:
+        return hashlib.blake2b(body, digest_size=16).digest()
+
+    return digest() if len(body) < LARGE_BYTES else await asyncio.to_thread(digest)

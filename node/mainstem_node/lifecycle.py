@@ -24,6 +24,9 @@ log = logging.getLogger("mainstem.lifecycle")
 
 DRAIN_S_MAX = 10.0
 """What service managers grant at least before they kill; nothing acknowledged depends on it."""
+GRACE_S = 2.0
+"""After a stop that was cut off: for the log line, and for threads that still end by themselves. A
+thread that hangs in a system call would otherwise keep the process alive for ever."""
 EXIT_STOPPED = 0
 EXIT_UNCLEAN = 1
 EXIT_SECOND_SIGNAL = 130
@@ -79,7 +82,12 @@ async def _serve(make: Callable[[], Service], drain_s: float, until_stdin_ends: 
         try:
             failed = await _start_and_wait(service, stop)
         finally:
+            last_resort = threading.Timer(drain_s + GRACE_S, os._exit, (EXIT_UNCLEAN,))
+            last_resort.daemon = True
+            last_resort.start()
             clean = await _within(service.stop(), drain_s)
+            if clean:
+                last_resort.cancel()
     return EXIT_STOPPED if clean and not failed else EXIT_UNCLEAN
 
 

@@ -32,6 +32,7 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.rollup import Rollups
+from mainstem_node.announce import announce
 from mainstem_node.api import ROUTES
 from mainstem_node.api.route import Route
 from mainstem_node.auth import (
@@ -43,7 +44,6 @@ from mainstem_node.auth import (
     require_link_token,
 )
 from mainstem_node.binding import bound_receiver
-from mainstem_node.config.checks import not_yet_acted_upon
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
@@ -67,6 +67,9 @@ from mainstem_sync.http_server import sync_routes
 
 log = logging.getLogger("mainstem.node")
 
+QUARANTINE_BYTES_DEFAULT = 200_000_000
+QUARANTINE_BYTES_MIN = 4 << 20
+"""What was refused must not fill the disk; below the minimum nobody could look at anything."""
 MAINTENANCE_PERIOD_S = 1.0
 """How often rollups, manifests and verification look for work."""
 STOP_UPLINK_S_MAX = 1.0
@@ -143,7 +146,7 @@ class Node:
         self._intake_running = True
         await self.start_intake()
         self._ready = True
-        self._announce(time.monotonic() - started)
+        announce(self.topology, self.config, port=self.port, seconds=time.monotonic() - started)
 
     async def stop(self) -> None:
         """Stops everything that was started, in reverse. May be called after a failed start."""
@@ -199,6 +202,7 @@ class Node:
             parent=config.parent is not None,
             data_dir=config.data_dir,
             table_lateness_ns=table_lateness_ns(config),
+            quarantine_bytes_max=quarantine_bytes_max(config),
             clock_ns=self.clock_ns,
         )
         self._stack.callback(self.federation.close)
@@ -273,7 +277,7 @@ class Node:
 
     def _workers(self, name: str, *, threads: int, waiting_max: int) -> Workers:
         workers = Workers(name, threads=threads, waiting_max=waiting_max)
-        self._stack.callback(workers.close)
+        self._stack.push_async_callback(workers.close)
         return workers
 
     async def _child(self, request: web.Request) -> Child:
@@ -367,42 +371,12 @@ class Node:
             "jobs": {job.name: job.failures for job in self.jobs.statistics()},
         }
 
-    def _announce(self, seconds: float) -> None:
-        config = self.config
-        log.info(
-            "ready",
-            extra=fields(
-                node=config.id,
-                tier=config.tier,
-                listen=f"{config.listen.host}:{self.port}",
-                data_dir=str(config.data_dir),
-                durability=config.storage.durability,
-                seconds=round(seconds, 3),
-            ),
-        )
-        if config.auth_open:
-            log.warning(
-                "requests from this machine need no credential (auth: {loopback: open})",
-                extra=fields(node=config.id),
-            )
-        elif config.auth.loopback == "open":
-            log.warning(
-                "auth: {loopback: open} is ignored: the listener is not on loopback",
-                extra=fields(node=config.id),
-            )
-        if not config.listen.is_loopback and config.tls is None:
-            log.warning(
-                "LISTENING WITHOUT TLS on an address that others reach: tokens and data can be "
-                "read on the way; add tls: {cert, key}",
-                extra=fields(node=config.id, listen=str(config.listen)),
-            )
-        number = [node.id for node in self.topology.nodes].index(config.id)
-        idle = not_yet_acted_upon(self.topology.written, number)
-        if idle:
-            log.warning(
-                "these keys are checked but have no effect in this version",
-                extra=fields(node=config.id, keys=idle),
-            )
+
+def quarantine_bytes_max(config: NodeConfig) -> int:
+    """A hundredth of the disk that the node may use, and never too little to be of use."""
+    if config.disk.limit is None:
+        return QUARANTINE_BYTES_DEFAULT
+    return max(QUARANTINE_BYTES_MIN, config.disk.limit // 100)
 
 
 def tier_class(tier: str) -> type[Node]:

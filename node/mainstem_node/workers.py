@@ -8,6 +8,7 @@ long statement never fills the memory with requests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from mainstem_engine.errors import OverloadedError
+
+CLOSE_S_MAX = 2.0
+"""Of the ten seconds of a stop. What still runs then finds the engine closed and fails."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +41,7 @@ class Workers:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"mainstem-{name}")
         self._busy_max = threads + waiting_max
         self._busy = 0
+        self._idle = asyncio.Event()
         self._finished = 0
         self._refused = 0
 
@@ -49,17 +54,18 @@ class Workers:
             self._refused += 1
             raise OverloadedError(f"too many requests wait for {self.name}")
         self._busy += 1
+        self._idle.clear()
         loop = asyncio.get_running_loop()
         try:
             future = loop.run_in_executor(self._executor, functools.partial(call, *args, **kwargs))
         except BaseException:
-            self._busy -= 1
+            self._left()
             raise
         future.add_done_callback(self._done)
         return await asyncio.shield(future)
 
     def _done(self, future: asyncio.Future[R]) -> None:
-        self._busy -= 1
+        self._left()
         self._finished += 1
         if not future.cancelled():
             future.exception()  # seen: the caller may be gone
@@ -67,6 +73,16 @@ class Workers:
     def statistics(self) -> WorkerStatistics:
         return WorkerStatistics(self._busy, self._finished, self._refused)
 
-    def close(self) -> None:
-        """No further calls; what runs is left to end."""
+    def _left(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._idle.set()
+
+    async def close(self) -> None:
+        """No further calls; what runs has CLOSE_S_MAX to end, then it is left alone."""
+        self._busy_max = 0
+        if self._busy:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    await self._idle.wait()
         self._executor.shutdown(wait=False, cancel_futures=True)

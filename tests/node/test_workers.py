@@ -25,7 +25,7 @@ async def test_a_full_pool_refuses_at_once() -> None:
     assert await asyncio.gather(*running) == [True, True]
     assert workers.statistics().refused == 1
     assert await workers.run(lambda: 7) == 7
-    workers.close()
+    await workers.close()
 
 
 async def test_a_cancelled_caller_keeps_its_place_until_the_call_ends() -> None:
@@ -48,7 +48,27 @@ async def test_a_cancelled_caller_keeps_its_place_until_the_call_ends() -> None:
         while workers.statistics().busy:  # noqa: ASYNC110 - the place is freed without an event
             await asyncio.sleep(0.001)
     assert await workers.run(lambda: 1) == 1
-    workers.close()
+    await workers.close()
+
+
+async def test_closing_waits_for_what_runs() -> None:
+    workers = Workers("test", threads=1, waiting_max=0)
+    gate, done = threading.Event(), []
+
+    def call() -> None:
+        gate.wait()
+        done.append(1)
+
+    running = asyncio.ensure_future(workers.run(call))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(workers.close())
+    await asyncio.sleep(0)
+    gate.set()
+    await closing
+    assert done == [1]
+    await running
+    with pytest.raises(OverloadedError):
+        await workers.run(call)
 
 
 async def test_a_call_s_error_reaches_its_caller() -> None:
@@ -59,7 +79,7 @@ async def test_a_call_s_error_reaches_its_caller() -> None:
 
     with pytest.raises(KeyError):
         await workers.run(fail)
-    workers.close()
+    await workers.close()
 
 
 async def test_a_job_that_fails_is_counted_and_goes_on() -> None:
