@@ -144,4 +144,17 @@ class Watch:
         from rich.text import Text
 
         now_ms = time.time_ns() // 1_000_000
-        return Group(Text(heading), "", tree_table(self.lines(), now_ms, self.rates()))
+        hints = Text(self.hints(), style="dim")
+        return Group(Text(heading), "", tree_table(self.lines(), now_ms, self.rates()), "", hints)
+
+    def hints(self) -> str:
+        """What to type in a second terminal."""
+        top = next(node for node in self.topology.nodes if node.parent is None)
+        place, url = self.factory.directory, top.url
+        cut = [name for name, relay in self.factory.relays.items() if relay.is_cut]
+        change = f"restore {cut[0]}" if cut else f"cut {next(iter(self.factory.relays))}"
+        return (
+            f"Ctrl-C stops everything. In a second terminal:\n"
+            f"  mainstem demo {change} --dir {place}\n"
+            f'  mainstem sql --url {url} "SELECT device, count(*) FROM press_machine GROUP BY device"'
+        )
