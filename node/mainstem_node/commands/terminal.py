@@ -57,7 +57,10 @@ def result_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_row(*(Text(shown(cell)) for cell in row))
     # Piped output is for programs and files: it is never folded to a terminal's width.
     width = None if sys.stdout.isatty() else WIDE
-    Console(width=width, soft_wrap=False, highlight=False).print(table)
+    console = Console(width=width, soft_wrap=False, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 WIDE = 400

@@ -154,7 +154,7 @@ class Watch:
         cut = [name for name, relay in self.factory.relays.items() if relay.is_cut]
         change = f"restore {cut[0]}" if cut else f"cut {next(iter(self.factory.relays))}"
         return (
-            f"Ctrl-C stops everything. In a second terminal:\n"
+            "Ctrl-C stops everything. In a second terminal:\n"
             f"  mainstem demo {change} --dir {place}\n"
-            f'  mainstem sql --url {url} "SELECT device, count(*) FROM press_machine GROUP BY device"'
+            f'  mainstem sql --url {url} "SELECT count(*), max(tonnage) FROM press_machine"'
         )
