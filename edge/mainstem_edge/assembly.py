@@ -101,7 +101,6 @@ class Assembly:
             self._tables,
             self._quarantine,
             node=self._node.id,
-            recent_max=2 * config.in_flight,
             clock_ns=self._clock_ns,
         )
 

@@ -49,7 +49,8 @@ class DeviceMaker(Protocol):
     @property
     def catalog(self) -> Catalog: ...
 
-    device_ids: Callable[..., DeviceIds]
+    @property
+    def device_ids(self) -> Callable[..., DeviceIds]: ...
 
 
 class DeviceLimit:

@@ -8,11 +8,10 @@ One thread per collector:
 3. When the record is durable, and only then, acknowledge its messages, on the connection that
    brought them.
 
-A message that the source sends again although it went through here is recognised by its content
-and counted as filtered; it is acknowledged after the record that follows the first one, so never
-before the rows are durable. A defect that raises on a message costs that message (it is put
-aside), not the flow. When the log fails nothing more is acknowledged, and the source keeps the
-rest.
+A message that comes again although it went through here (``repeated``) is counted as filtered; it
+is acknowledged after a record that follows the first one's, so never before its rows are durable.
+A defect that raises on a message costs that message (it is put aside), not the flow. When the log
+fails nothing more is acknowledged, and the source keeps the rest.
 """
 
 from __future__ import annotations
@@ -45,8 +44,6 @@ BATCH_MESSAGES = 2000
 BATCH_BYTES = 4 << 20
 """Keeps a record of decoded rows in the range of megabytes."""
 TAKE_TIMEOUT_S = 0.5
-RECENT_MESSAGES_MIN = 20_000
-"""Contents remembered to recognise what comes again: more than can be in flight, about 3 MB."""
 TOPICS_MAX = 200_000
 """Topics whose subscription is remembered; beyond it the map starts anew."""
 OPEN_BATCHES_MAX = 64
@@ -72,14 +69,12 @@ class Intake:
         quarantine: Quarantine,
         *,
         node: str,
-        recent_max: int = RECENT_MESSAGES_MIN,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.collector = collector
         self._tables = tables
         self._quarantine = quarantine
         self._node = node
-        self._recent = RecentContents(max(recent_max, RECENT_MESSAGES_MIN))
         self._clock_ns = clock_ns
         self._routes: dict[str, Subscription | None] = {}
         self._changed = threading.Condition()
@@ -186,15 +181,13 @@ class Intake:
     def _grouped(
         self, messages: Sequence[Message]
     ) -> dict[tuple[Subscription | None, bool], list[Message]]:
-        """Messages by (subscription, sent before and seen), in order of arrival in each group."""
+        """Messages by (subscription, repeated), in order of arrival in each group."""
         groups: dict[tuple[Subscription | None, bool], list[Message]] = {}
-        recent, routes = self._recent, self._routes
+        routes = self._routes
         for message in messages:
             topic = message.topic
-            seen = recent.note(hash((topic, message.payload)))
-            repeated = seen and message.redelivered
             subscription = routes[topic] if topic in routes else self._route(topic)
-            groups.setdefault((subscription, repeated), []).append(message)
+            groups.setdefault((subscription, message.repeated), []).append(message)
         return groups
 
     def _route(self, topic: str) -> Subscription | None:
@@ -320,25 +313,6 @@ class Intake:
             status["state"] = "failed"
             status["last_error"] = self._failure
         return {**status, "batches_open": batches}
-
-
-class RecentContents:
-    """The hashes of the last messages: at least ``count`` of them, at most twice as many."""
-
-    __slots__ = ("_before", "_count", "_now")
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._now: set[int] = set()
-        self._before: set[int] = set()
-
-    def note(self, content: int) -> bool:
-        """Remembers a message; True when it was known."""
-        known = content in self._now or content in self._before
-        self._now.add(content)
-        if len(self._now) >= self._count:
-            self._before, self._now = self._now, set()
-        return known
 
 
 def _ids_by_origin(group: Sequence[Message]) -> dict[Origin, list[int]]:

@@ -35,6 +35,11 @@ IN_FLIGHT_MAX = 2000
 """Messages sent to a subscriber and not yet acknowledged, which MQTT 3.1.1 leaves to the broker:
 one full batch of an edge."""
 
+REDELIVERY_S = 5
+"""The broker sends again what was not acknowledged for so long; after a reconnect it waits for that
+too. Short, so that a restarted edge soon has what the killed one had taken; longer than any sync of
+a disk that works."""
+
 PENDING_BYTES_MAX = 256 << 20
 """What the broker holds for a reader that is slow, before it hangs up on it: more than a window of
 ordinary messages, less than would hurt a small machine."""
@@ -56,14 +61,22 @@ class BrokerStartError(NodeError, OSError):
 class EmbeddedBroker:
     """nats-server with an MQTT listener, keeping its messages in ``directory``.
 
-    ``port`` 0 chooses a free port, and a later start takes the same one. Usable as a context
-    manager. Not thread-safe.
+    ``port`` 0 chooses a free port, and a later start takes the same one. ``redelivery_s``: see
+    REDELIVERY_S. Usable as a context manager. Not thread-safe.
     """
 
-    def __init__(self, directory: Path, *, port: int = 0, sync_always: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        sync_always: bool = True,
+        redelivery_s: int = REDELIVERY_S,
+    ) -> None:
         self.directory = directory
         self.port = port
         self._sync_always = sync_always
+        self._redelivery_s = redelivery_s
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -146,7 +159,8 @@ class EmbeddedBroker:
             f'server_name: "mainstem"\nlisten: "{HOST}:-1"\n'
             f"max_payload: {PAYLOAD_BYTES_MAX}\nmax_pending: {PENDING_BYTES_MAX}\n"
             f'jetstream {{ store_dir: "{store}", sync_interval: {sync} }}\n'
-            f'mqtt {{ listen: "{HOST}:{self.port or -1}", max_ack_pending: {IN_FLIGHT_MAX} }}\n'
+            f'mqtt {{ listen: "{HOST}:{self.port or -1}", ack_wait: {self._redelivery_s}s, '
+            f"max_ack_pending: {IN_FLIGHT_MAX} }}\n"
         )
 
     def _answers(self, log: Path) -> bool:

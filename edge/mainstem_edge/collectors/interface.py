@@ -29,13 +29,15 @@ class Message:
     """One message as it arrived.
 
     ``id`` is 0 for a message that wants no acknowledgement. ``redelivered``: the source says that
-    it sent this before. ``arrived_ns``: wall clock at arrival.
+    it sent this before. ``repeated``: this collector has handed it on before, and only the
+    acknowledgement is missing. ``arrived_ns``: wall clock at arrival.
     """
 
     topic: str
     payload: bytes
     arrived_ns: int
     redelivered: bool
+    repeated: bool
     id: int
     origin: Origin
 

@@ -8,7 +8,9 @@
 3. Acknowledgements go out when the intake says that a message is durable. At most ``in_flight``
    messages are unacknowledged: version 5 tells the broker (Receive Maximum), with 3.1.1 the
    broker's own limit holds. Behind a full queue nothing is read.
-4. After a lost connection it tries again with growing, jittered pauses, for ever.
+4. After a lost connection it tries again with growing, jittered pauses, for ever. What the lost one
+   had brought and could not acknowledge comes again: it is marked as repeated, by its content.
+   (Brokers that were killed do not always say that they send again.)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import random
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,8 @@ BACKOFF_S_MIN = 0.2
 BACKOFF_S_MAX = 30.0
 """A broker that is away for long is still found within half a minute of its return."""
 
+OWED_MAX = 2 * 65_535
+"""What two connections can leave unacknowledged."""
 RATE_WINDOW_S = 5.0
 NS_PER_MS = 1_000_000
 
@@ -71,6 +76,7 @@ class MqttCollector:
         self._thread: threading.Thread | None = None
         self._connection: MqttConnection | None = None
         self._lock = threading.Lock()
+        self._owed: Counter[int] = Counter()
         self._stop = threading.Event()
         self._paused = False
         self._state = "stopped"
@@ -79,7 +85,7 @@ class MqttCollector:
         self._last_arrival_ns: int | None = None
         self._last_message_ns: int | None = None
         self._connects = self._disconnects = self._sessions_lost = 0
-        self._messages = self._bytes = self._redelivered = 0
+        self._messages = self._bytes = self._redelivered = self._copies = 0
         self._window_started, self._window_count, self._rate = time.monotonic(), 0, 0.0
         queue.on_room = self._wake
 
@@ -123,6 +129,7 @@ class MqttCollector:
             "messages": self._messages,
             "bytes": self._bytes,
             "redelivered": self._redelivered,
+            "copies": self._copies,
             "messages_per_s": round(self._current_rate(), 1),
             "last_message_ms": None if last is None else last // NS_PER_MS,
             "connects": self._connects,
@@ -142,7 +149,9 @@ class MqttCollector:
                 _VERSIONS[version],
                 on_messages=self._on_messages,
                 on_subscribed=self._on_subscribed,
+                on_copy=self._on_copy,
                 hold=self._holds,
+                owed=self._owed,
                 clock_ns=self._clock_ns,
             )
             with self._lock:
@@ -150,12 +159,19 @@ class MqttCollector:
                 if self._stop.is_set():
                     connection.stop()
             end = connection.run()
+            self._owe(connection.unacknowledged())
             self._subscribed_ns = None
             self._last_arrival_ns = None
             if self._stop.is_set():
                 break
             pause_s = self._after(end, pause_s)
         self._state = "stopped"
+
+    def _owe(self, contents: Sequence[int]) -> None:
+        """The broker sends these again; they are known then by their content."""
+        if len(self._owed) + len(contents) > OWED_MAX:
+            self._owed.clear()  # several connections without what they owed: it is not coming
+        self._owed.update(contents)
 
     def _after(self, end: ConnectionEnd, pause_s: float) -> float:
         """Takes note of a connection's end; returns how long to wait."""
@@ -176,6 +192,8 @@ class MqttCollector:
         return min(grown, BACKOFF_S_MAX) * self._rng.uniform(0.75, 1.25)
 
     def _on_subscribed(self, session_present: bool) -> None:
+        if not session_present:
+            self._owed.clear()
         if self._connects and not session_present:
             self._sessions_lost += 1
             log.warning(
@@ -195,6 +213,9 @@ class MqttCollector:
         self._last_arrival_ns = self._last_message_ns = messages[-1].arrived_ns
         self._count_rate(len(messages))
         self.queue.put(messages)
+
+    def _on_copy(self) -> None:
+        self._copies += 1
 
     def _holds(self) -> bool:
         return self._paused or self.queue.is_full()

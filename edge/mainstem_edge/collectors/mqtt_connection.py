@@ -7,7 +7,10 @@
    queue and wake it. It reads many packets per wake-up, which costs half of paho's own loop.
 3. The session outlives the connection (clean start off; version 5: SESSION_EXPIRY_S). Messages
    that were not acknowledged come again on the next one.
-4. While the reader is told to hold, nothing is read: the broker's window fills and it keeps the
+4. Some brokers send a message again on the same connection when its acknowledgement takes long.
+   Such a copy is dropped, and never acknowledged for itself: its identifier was acknowledged, or
+   will be, for the first copy, and may soon stand for another message.
+5. While the reader is told to hold, nothing is read: the broker's window fills and it keeps the
    rest. Acknowledgements and keep-alives still go out.
 """
 
@@ -19,7 +22,7 @@ import selectors
 import socket
 import ssl
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +90,9 @@ class MqttConnection:
 
     ``on_messages`` gets what one wake-up brought; ``hold`` says whether to read at all;
     ``on_subscribed`` is called once the broker has granted the subscriptions, with whether it had
-    kept the session.
+    kept the session; ``on_copy`` for each message that was dropped as a copy. ``owed``: contents
+    that earlier connections brought and could not acknowledge, with their counts; a message of such
+    content is marked as repeated and taken off.
     """
 
     def __init__(
@@ -97,17 +102,22 @@ class MqttConnection:
         *,
         on_messages: Callable[[list[Message]], None],
         on_subscribed: Callable[[bool], None],
+        on_copy: Callable[[], None],
         hold: Callable[[], bool],
+        owed: Counter[int],
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._settings = settings
         self._version = version
         self._on_messages = on_messages
         self._on_subscribed = on_subscribed
+        self._on_copy = on_copy
+        self._owed = owed
         self._hold = hold
         self._clock_ns = clock_ns
         self._arrived: list[Message] = []
         self._acks: deque[Sequence[int]] = deque()
+        self._deliveries = Deliveries()
         self._end: ConnectionEnd | None = None
         self._stopping = False
         self._opened = False
@@ -198,7 +208,7 @@ class MqttConnection:
             if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 break
             if len(self._arrived) == before:
-                break
+                break  # nothing there, or something rare: the selector will say
         self._flush_arrived()
 
     def _flush_arrived(self) -> None:
@@ -210,6 +220,7 @@ class MqttConnection:
         acknowledge = self._client.ack
         while self._acks:
             for packet_id in self._acks.popleft():
+                self._deliveries.acknowledged(packet_id)
                 acknowledge(packet_id, 1)
         if self._client.want_write():
             self._client.loop_write()
@@ -311,16 +322,70 @@ class MqttConnection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "\N{REPLACEMENT CHARACTER}"  # matches no subscription, so it is put aside
+        packet_id = message.mid if message.qos else 0
+        repeated = False
+        if packet_id:
+            content = hash((topic, message.payload))
+            if self._deliveries.is_copy(packet_id, content, message.dup):
+                self._on_copy()
+                return
+            repeated = bool(self._owed) and self._is_owed(content)
         self._arrived.append(
             Message(
                 topic,
                 bytes(message.payload),
                 self._clock_ns(),
                 message.dup,
-                message.mid if message.qos else 0,
+                repeated,
+                packet_id,
                 self,
             )
         )
+
+    def _is_owed(self, content: int) -> bool:
+        """True for what an earlier connection brought already."""
+        if not self._owed[content]:
+            return False
+        self._owed[content] -= 1
+        if not self._owed[content]:
+            del self._owed[content]
+        return True
+
+    def unacknowledged(self) -> list[int]:
+        """After the end: contents that the broker will send again."""
+        return self._deliveries.unacknowledged()
+
+
+class Deliveries:
+    """What one connection has delivered, by packet identifier; bounded by the 65,535 there are.
+
+    Tells copies from messages: a redelivered message is a copy when the one that came last under
+    its identifier has the same content and is not acknowledged yet. When it is, the copy crossed
+    our acknowledgement on the way: that one is dropped too, but only once, for a second one would
+    be another message.
+    """
+
+    def __init__(self) -> None:
+        self._contents: dict[int, int] = {}
+        self._open: set[int] = set()
+
+    def is_copy(self, packet_id: int, content: int, redelivered: bool) -> bool:
+        """Notes a message; True when it must be dropped."""
+        if redelivered and self._contents.get(packet_id) == content:
+            if packet_id not in self._open:
+                del self._contents[packet_id]
+            return True
+        self._contents[packet_id] = content
+        self._open.add(packet_id)
+        return False
+
+    def acknowledged(self, packet_id: int) -> None:
+        """The message under this identifier is acknowledged."""
+        self._open.discard(packet_id)
+
+    def unacknowledged(self) -> list[int]:
+        """Contents that the broker has no acknowledgement for, and will send again."""
+        return [self._contents[packet_id] for packet_id in self._open]
 
 
 def _watch(

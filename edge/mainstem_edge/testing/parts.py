@@ -129,6 +129,7 @@ def message(
     *,
     origin: Origin | None = None,
     redelivered: bool = False,
+    repeated: bool = False,
     number: int | None = None,
     arrived_ns: int = NOW_NS,
 ) -> Message:
@@ -139,6 +140,7 @@ def message(
         data,
         arrived_ns,
         redelivered,
+        repeated,
         next(_numbers) if number is None else number,
         origin or FakeOrigin(),
     )
