@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import random
 import ssl as ssl_module
@@ -148,7 +149,7 @@ class Uplink:
         }
         async with session.post(
             url + request.path,
-            data=request.body,
+            data=io.BytesIO(request.body),  # bytes above 1 MiB would be written in one go
             headers=headers,
             allow_redirects=False,
             ssl=self._ssl if self._ssl is not None else True,

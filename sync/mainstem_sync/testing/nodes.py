@@ -1,20 +1,22 @@
 """Nodes for tests: a real engine on a directory, a federation, a clock that only moves by hand.
 
 ``crash`` is what kill -9 leaves: a copy of the files as they are on disk at that moment, opened
-again; the old process's memory is gone.
+again; the old process's memory is gone. Since a killed process loses nothing that it has written,
+the disk is not waited for unless a test asks for it (``real_disk``).
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import EngineOptions
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 from mainstem_sync.exports import Export
 from mainstem_sync.federation import Federation
 from mainstem_sync.receiver import Child, Receiver
@@ -58,11 +60,11 @@ class TestNode:
     seed: int = 0
     lateness_ns: int = 0
     durability: str = "always"
+    real_disk: bool = False
     opened: int = 0
     engine: Engine = field(init=False)
     federation: Federation = field(init=False)
     up: bool = field(default=False, init=False)
-    prepare: Callable[[Engine], None] | None = None
 
     def __post_init__(self) -> None:
         self.directory = self.base / f"{self.name}-0"
@@ -87,7 +89,12 @@ class TestNode:
         options = EngineOptions(
             durability=self.durability, background=False, clock=self.clock.wall, node_name=self.name
         )
-        self.engine = Engine.open(self.directory, options, consumers=self.federation.consumers)
+        self.engine = Engine.open(
+            self.directory,
+            options,
+            consumers=self.federation.consumers,
+            fs=None if self.real_disk else FaultyFilesystem(self.directory),
+        )
         self.federation.bind(self.engine)
         self.up = True
 

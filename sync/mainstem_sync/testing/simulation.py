@@ -167,7 +167,10 @@ class River:
         for node in self.nodes:
             held = contents(node.engine)
             assert held == self.expected, f"seed {self.seed}: {node.name}"
+        logged = self.edge.federation.accounting()["meters"]["log"]["logged"]
         for node in (self.plant, self.group):
+            received = node.federation.accounting()["meters"]["log"]["from_children"]
+            assert received == logged, f"seed {self.seed}: {node.name}: {received} of {logged}"
             assert node.federation.holes == [], f"seed {self.seed}: {node.name}"
             for item in node.federation.completeness():
                 assert item["state"] == "complete", f"seed {self.seed}: {node.name}: {item}"
