@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,8 +40,10 @@ async def supervise(topology: Topology) -> int:
     from mainstem_node.supervisor import Supervisor, node_programs
 
     width = max(len(node.id) for node in topology.nodes)
+    # People read text; what is redirected is read by programs.
+    style = ("--logs", "text") if sys.stderr.isatty() else ()
     supervisor = Supervisor(
-        node_programs(topology), lambda name, line: note(f"{name:<{width}} | {line}")
+        node_programs(topology, style), lambda name, line: note(f"{name:<{width}} | {line}")
     )
     stop = asyncio.Event()
     with signals_set(stop):

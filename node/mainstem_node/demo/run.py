@@ -81,7 +81,9 @@ class Demo:
         ensure_link_tokens(self._topology)
         self._logs = LogFiles(directory / "logs", note)
         self._broker = EmbeddedBroker(directory / "broker", port=self._factory.broker_port)
-        self._supervisor = Supervisor(node_programs(self._topology), self._logs.write)
+        self._supervisor = Supervisor(
+            node_programs(self._topology, ("--logs", "text")), self._logs.write
+        )
         self._control = LinkControl(self._factory)
         self._watch = Watch(self._topology, self._factory)
         self._ledger = directory / "devices.json"

@@ -152,3 +152,20 @@ def test_cells_are_shown_exactly_enough() -> None:
     ]
     assert moment(0) == "1970-01-01 00:00:00Z"
     assert moment(None) == ""
+
+
+def test_the_format_of_logs_is_chosen_where_the_topology_leaves_it_open(tmp_path: Path) -> None:
+    from mainstem_node.commands.run import with_log_format
+    from mainstem_node.config import load_topology
+
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "nodes:\n"
+        "  - {id: a, tier: group, listen: 127.0.0.1:1, data_dir: a}\n"
+        "  - {id: b, tier: group, listen: 127.0.0.1:2, data_dir: b, logs: {format: json}}\n"
+    )
+    topology = load_topology(file)
+    assert with_log_format(topology, "a", "text").node("a").logs.format == "text"
+    assert with_log_format(topology, "b", "text").node("b").logs.format == "json"
+    answer = CliRunner().invoke(cli.app, ["run", "-c", str(file), "--node", "a", "--logs", "xml"])
+    assert answer.exit_code == 2
