@@ -105,6 +105,8 @@ class EmbeddedBroker:
             self._process = subprocess.Popen(
                 [str(server_binary()), "-c", str(config)],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                # Ctrl-C goes to whoever started it, who stops the broker after its clients.
+                start_new_session=True,
             )  # fmt: skip
         (self.directory / "pid").write_text(str(self._process.pid), encoding="ascii")
         deadline = time.monotonic() + timeout_s
