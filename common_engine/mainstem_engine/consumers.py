@@ -5,8 +5,11 @@
    records.
 2. Its snapshot is taken at the LSN of a flush and given back at the next start; replay goes on
    above.
-3. ``apply`` and ``rows_applied`` and every callback of an Ack run on the log's committer thread.
-   They must be quick, and must neither write to the engine nor wait for it.
+3. ``apply``, ``rows_applied`` and every callback of an Ack run on the log's committer thread. They
+   must be quick, and must neither write to the engine nor wait for it.
+4. A lock that a consumer takes in ``apply``, ``rows_applied`` or ``snapshot`` must never be held
+   while something is written to the engine or defined in it: a flush stops writers and then waits
+   for the committer, which would wait for that lock.
 """
 
 from __future__ import annotations

@@ -97,10 +97,11 @@ class Catalog:
 
     def missing_databases(self, paths: Sequence[str]) -> list[Database]:
         """Databases to make before devices of these paths are added."""
-        names: dict[str, None] = {}
+        orphans: dict[str, str] = {}
         for path in paths:
             if self.databases.index_of_path(path) is None:
-                names.setdefault(default_database_name(path))
+                orphans.setdefault(path.rpartition(".")[0], path)
+        names = dict.fromkeys(default_database_name(path) for path in orphans.values())
         return [Database(name) for name in names]
 
     def schema_record(self, op: str, **fields: Any) -> dict[str, Any]:
@@ -217,8 +218,14 @@ def checked_tags(
                 hint=f"it has {', '.join(t.name for t in table.template.tags) or 'none'}",
             )
         kind = ColumnType.TEXT if tag is None else tag.type
-        checked[name if tag is None else tag.name] = [_tag_value(name, kind, v) for v in values]
+        checked[name if tag is None else tag.name] = _tag_values(name, kind, values)
     return checked
+
+
+def _tag_values(name: str, kind: ColumnType, values: Sequence[Any]) -> list[TagValue]:
+    if kind == ColumnType.TEXT and {type(value) for value in values} <= {str, type(None)}:
+        return list(values)
+    return [_tag_value(name, kind, value) for value in values]
 
 
 def _tag_value(name: str, kind: ColumnType, value: Any) -> TagValue:

@@ -7,7 +7,7 @@ that has no more than two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ DEFAULT_DATABASE = "root.main"
 DAY_NS = 86_400 * 1_000_000_000
 DEFAULT_DURATION_NS = 10 * DAY_NS
 """Length of a partition: files of ten days stay few, and a day's retention costs one of them."""
+PARENTS_MAX = 10_000
+"""Paths above devices whose database is remembered: lines and machines, far fewer than devices."""
 PRECISION_NS: Mapping[str, int] = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 
 
@@ -86,42 +88,53 @@ class Databases:
     """All databases by name. Index 0, 1, 2... in order of creation, for arrays of devices."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, Database] = {}
+        self._index: dict[str, int] = {}
         self._order: list[Database] = []
+        self._of_parent: dict[str, int | None] = {}
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Database]:
         return iter(list(self._order))
 
     def get(self, name: str) -> Database | None:
         """The database ``power`` or ``root.power``, or None."""
-        return self._by_name.get(name) or self._by_name.get(f"{ROOT}.{name}")
+        index = self._index.get(name, self._index.get(f"{ROOT}.{name}"))
+        return None if index is None else self._order[index]
 
     def at(self, index: int) -> Database:
+        """The database of that index."""
         return self._order[index]
 
     def put(self, database: Database) -> None:
         """Adds it, or replaces the settings of the one with that name. Idempotent."""
-        old = self._by_name.get(database.name)
-        if old is None:
+        index = self._index.get(database.name)
+        if index is None:
+            self._index[database.name] = len(self._order)
             self._order.append(database)
+            self._of_parent.clear()
         else:
-            self._order[self._order.index(old)] = database
-        self._by_name[database.name] = database
+            self._order[index] = database
 
     def index_of_path(self, path: str) -> int | None:
         """Index of the database with the longest prefix of ``path``, or None."""
-        prefix = path
-        while prefix:
-            found = self._by_name.get(prefix)
-            if found is not None:
-                return self._order.index(found)
-            prefix = prefix.rpartition(".")[0]
-        return self._order.index(default) if (default := self._fallback(path)) else None
+        found = self._index.get(path)
+        if found is not None:
+            return found
+        parent = path.rpartition(".")[0]
+        if parent not in self._of_parent:
+            if len(self._of_parent) >= PARENTS_MAX:
+                self._of_parent.clear()
+            self._of_parent[parent] = self._search(parent)
+        return self._of_parent[parent]
 
-    def _fallback(self, path: str) -> Database | None:
-        if path.count(".") > 1:
-            return None
-        return self._by_name.get(DEFAULT_DATABASE)
+    def _search(self, prefix: str) -> int | None:
+        if prefix == ROOT:
+            return self._index.get(DEFAULT_DATABASE)
+        while prefix:
+            found = self._index.get(prefix)
+            if found is not None:
+                return found
+            prefix = prefix.rpartition(".")[0]
+        return None

@@ -21,6 +21,8 @@ from mainstem_engine.model import NO_DEVICE, DeviceIds
 TagValue = str | int | float | bool | bytes | None
 NO_TAG = 0
 """Code of an absent tag value."""
+LOST_DEVICES = "root.lost"
+"""Where devices appear whose definition was damaged in the log."""
 
 Codes = npt.NDArray[np.uint32]
 
@@ -36,11 +38,11 @@ class TagColumn:
         self.values: list[TagValue] = [None]
         self._index: dict[tuple[type, TagValue], int] = {(type(None), None): NO_TAG}
 
-    def append(self, value: TagValue, position: int) -> None:
-        """Gives the device at ``position`` (not below any earlier one) its value."""
+    def extend(self, values: Iterable[TagValue], position: int) -> None:
+        """Gives the devices from ``position`` on (above all earlier ones) their values."""
         if len(self.codes) < position:
             self.codes.extend(np.full(position - len(self.codes), NO_TAG, np.uint32))
-        self.codes.append(self.code(value))
+        self.codes.extend(np.array([self.code(value) for value in values], np.uint32))
 
     def code(self, value: TagValue) -> int:
         """The code of a value, a new one when it is new."""
@@ -176,23 +178,44 @@ class Devices:
         foreign: bool,
         databases: Sequence[int],
     ) -> None:
-        """Adds devices under the ids that the log gives them; those already known are skipped."""
+        """Adds devices under the ids that the log gives them, ascending.
+
+        Those already known are skipped. Ids that a damaged record took are filled with devices of
+        no family, so that every later id keeps its meaning.
+        """
+        known = sum(device < len(self._paths) for device in ids)
+        if known == len(ids):
+            return
+        self._fill_gap(ids[known], databases[known])
         member = self._family(family)
-        columns = [(member.tag_column(name), values) for name, values in tags.items()]
-        for row, (device, path) in enumerate(zip(ids, paths, strict=True)):
-            if device < len(self._paths):
-                continue
-            position = len(member.ids)
-            for column, values in columns:
-                column.append(values[row], position)
-            self._family_of.append(member.index)
-            self._position_of.append(position)
-            self._database_of.append(databases[row])
-            member.databases.add(databases[row])
-            self._foreign.append(int(foreign))
-            member.ids.append(device)
-            self._paths.append(path)
-            self._ids[path] = device
+        for name, values in tags.items():
+            member.tag_column(name).extend(values[known:], len(member.ids))
+        self._append(member, ids[known:], paths[known:], databases[known:], foreign)
+
+    def _append(
+        self,
+        family: Family,
+        ids: Sequence[int],
+        paths: Sequence[str],
+        databases: Sequence[int],
+        foreign: bool,
+    ) -> None:
+        count = len(ids)
+        self._family_of.extend(np.full(count, family.index, np.uint16))
+        first = len(family.ids)
+        self._position_of.extend(np.arange(first, first + count, dtype=np.uint32))
+        self._database_of.extend(np.asarray(databases, np.uint16))
+        self._foreign.extend(np.full(count, foreign, np.uint8))
+        family.databases.update(databases)
+        family.ids.extend(np.asarray(ids, np.uint32))
+        self._paths.extend(paths)
+        self._ids.update(zip(paths, ids, strict=True))
+
+    def _fill_gap(self, device: int, database: int) -> None:
+        lost = range(len(self._paths), device)
+        if lost:
+            paths = [f"{LOST_DEVICES}.d{i}" for i in lost]
+            self._append(self._family(""), lost, paths, [database] * len(lost), False)
 
     def _family(self, name: str) -> Family:
         index = self._family_index.get(name.casefold())

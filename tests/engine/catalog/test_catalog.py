@@ -288,6 +288,37 @@ def test_replay_and_snapshot_give_the_same_catalog() -> None:
     assert restored.devices.matching("t", {"line": "x"}).tolist() == [0, 3]
 
 
+def test_a_lost_record_of_devices_moves_no_other() -> None:
+    catalog = Catalog()
+    define(catalog, checked_template(template("t", tags=(Tag("line"),))))
+    add_devices(catalog, "t", ["root.a.d0"], line=["x"])
+    header = {"t": "t", "ids": [3, 4], "paths": ["root.a.d3", "root.a.d4"], "foreign": False}
+    catalog.apply_devices({**header, "tags": {"line": ["y", None]}})
+    catalog.apply_devices({**header, "tags": {"line": ["y", None]}})
+    devices = catalog.devices
+    assert [devices.path(i) for i in range(5)] == [
+        "root.a.d0",
+        "root.lost.d1",
+        "root.lost.d2",
+        "root.a.d3",
+        "root.a.d4",
+    ]
+    assert devices.of_family("t").tolist() == [0, 3, 4]
+    assert devices.tags(3) == {"line": "y"}
+    assert devices.tags(1) == devices.tags(4) == {}
+    assert add_devices(catalog, "t", ["root.a.d5"], line=["z"])["ids"] == [5]
+
+
+def test_databases_of_many_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainstem_engine.catalog.databases.PARENTS_MAX", 2)
+    catalog = Catalog()
+    define(catalog, checked_template(template()))
+    paths = [f"root.p{i % 5}.d{i}" for i in range(20)]
+    add_devices(catalog, "t", paths)
+    for device, path in enumerate(paths):
+        assert catalog.database_of(device).name == path.rpartition(".")[0]
+
+
 def test_a_vector_keeps_what_was_seen() -> None:
     vector = Vector(np.uint32)
     vector.append(7)
