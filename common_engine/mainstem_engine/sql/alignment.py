@@ -5,6 +5,8 @@
 2. From a pattern: one row per time with a column ``<path>.<item>`` per device and item; aggregates
    give one row. A query that asks for ``device``, ``tbname`` or a tag, or that groups, keeps one
    row per device and time: it is standard SQL.
+3. ALIGN BY DEVICE shows the device and keeps one row per device and time, or one per device for
+   aggregates.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import SqlLimitError
+from mainstem_engine.sql.dialect import ALIGN
 from mainstem_engine.sql.relations import DEVICE, TIME, Member, Relation
 
 COLUMNS_MAX = 1_000
@@ -32,6 +35,9 @@ def shape_path_query(
     """Shapes the only SELECT of a statement, which reads one path. Raises SqlLimitError."""
     is_grouped = bool(select.args.get("group") or select.args.get("distinct"))
     has_aggregates = any(_is_aggregate(node) for node in _item_nodes(select))
+    if select.meta.get(ALIGN) == "DEVICE" and not is_grouped:
+        _show_device(select, relation, has_aggregates=has_aggregates)
+        return
     if relation.name.is_pattern and not is_grouped and not _names_devices(select, relation):
         if any(isinstance(node, exp.Window | exp.Query) for node in _item_nodes(select)):
             warnings.append("window functions are not aligned by time; `device` tells rows apart")
@@ -84,6 +90,13 @@ def _names_devices(select: exp.Select, relation: Relation) -> bool:
 
 
 # Several devices
+
+
+def _show_device(select: exp.Select, relation: Relation, *, has_aggregates: bool) -> None:
+    columns = [_column(DEVICE)] if has_aggregates else [_column(TIME), _column(DEVICE)]
+    select.set("expressions", [*columns, *_items(select, relation)])
+    if has_aggregates:
+        select.set("group", exp.Group(expressions=[_column(DEVICE)]))
 
 
 def _align(

@@ -41,6 +41,8 @@ RELATION = "mainstem_relation"
 """Meta entry of a table node: the number of its relation, which copies of the node keep."""
 TEXT = "mainstem_text"
 """Meta entry of a projection: its text as written, for the heading."""
+ALIGN = "mainstem_align"
+"""Meta entry of a SELECT with ``ALIGN BY``: DEVICE or TIME."""
 DURATION_NS = "mainstem_ns"
 """Meta entry of an interval literal such as ``1d``: its fixed length."""
 LAST = "mainstem_last"
@@ -61,9 +63,9 @@ _CLAUSES = {
     "EVERY": ("(", _FILL_HINT),
     "SLIMIT": ("", "use LIMIT"),
     "SOFFSET": ("", "use OFFSET"),
-    "ALIGN": ("BY", "select `device` and order by time"),
+    "ALIGN": ("BY", "select from one path or pattern"),
 }
-"""Clauses of the peers after FROM that are refused: the token that follows, and the remedy."""
+"""Clauses of the peers after FROM: the token that follows, and what to use where it is refused."""
 _GROUP_WINDOWS = frozenset({"SESSION", "VARIATION", "CONDITION", "COUNT", "TAGS", "LEVEL"})
 _GROUP_RANGE = re.compile(r"\(\s*(?:\[|\([^()\[\]]*\])")
 """``([0, 160), 20ms)`` and ``((0, 160], 20ms)``: a time range with its brackets."""
@@ -257,12 +259,12 @@ class MainstemParser(DefinitionGrammar):
     def _parse_table_alias(
         self, alias_tokens: Collection[TokenType] | None = None
     ) -> exp.TableAlias | None:
-        if self._refused_clause() is not None:
+        if self._peer_clause() is not None:
             return None
         return super()._parse_table_alias(alias_tokens)
 
-    def _refused_clause(self) -> str | None:
-        """The clause of a peer at the current token, which is not supported, or None."""
+    def _peer_clause(self) -> str | None:
+        """The clause of a peer at the current token, or None."""
         token = self._curr
         if not token or token.token_type in self.TEXT_MATCH_EXCLUDED_TOKENS:
             return None
@@ -281,7 +283,12 @@ class MainstemParser(DefinitionGrammar):
             keys = self._parse_csv(self._parse_disjunction)
             this.set("group", exp.Group(expressions=keys))
             this = super()._parse_query_modifiers(this)
-        clause = self._refused_clause() if this is not None else None
+        if isinstance(this, exp.Select) and self._match_text_seq("ALIGN", "BY"):
+            if not self._match_texts(("DEVICE", "TIME")):
+                self.expected("DEVICE or TIME")
+            this.meta[ALIGN] = self._prev.text.upper()
+            this = super()._parse_query_modifiers(this)
+        clause = self._peer_clause() if this is not None else None
         if clause is not None:
             raise SqlUnsupportedError(f"{clause} is not supported", hint=_CLAUSES[clause][1])
         return this

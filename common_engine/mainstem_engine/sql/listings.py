@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +79,12 @@ class Listings:
         if statement.like is not None:
             matcher = like_pattern(statement.like)
             rows = (row for row in rows if matcher.fullmatch(str(row[0])) is not None)
-        listed = list(rows)[statement.offset :]
         limit = row_limit if statement.limit is None else min(statement.limit, row_limit)
+        end = statement.offset + limit
+        listed = list(itertools.islice(rows, statement.offset, end + 1))
         result = Result.of_rows(columns, listed[:limit])
         if len(listed) > limit and statement.limit is None:
-            result.warnings.append(f"{len(listed)} rows; the first {limit} are shown: add LIMIT")
+            result.warnings.append(f"only the first {limit} rows are shown: use LIMIT and OFFSET")
         return result
 
     def describe(self, statement: Describe) -> Result:

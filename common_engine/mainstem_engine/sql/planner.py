@@ -23,9 +23,9 @@ from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
-from mainstem_engine.errors import SqlError, SqlLimitError
+from mainstem_engine.errors import SqlError, SqlLimitError, SqlUnsupportedError
 from mainstem_engine.sql.alignment import shape_path_query
-from mainstem_engine.sql.dialect import LAST, NAME, RELATION
+from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.last_query import last_query
 from mainstem_engine.sql.peer_functions import rewrite_peer_functions
@@ -83,6 +83,11 @@ class Planner:
             PushDown(self._catalog, scopes, times).narrow(tree)
         if by_itself and relations and relations[0].is_path and isinstance(tree, exp.Select):
             shape_path_query(tree, relations[0], self._catalog, warnings)
+        elif any(ALIGN in select.meta for select in tree.find_all(exp.Select)):
+            raise SqlUnsupportedError(
+                "ALIGN BY of several tables is not supported",
+                hint="select from one path or a pattern such as root.plant_a.**",
+            )
         rename_time_of_stars(tree, scopes)
         choose_columns(tree, scopes, relations)
         units = column_units(tree, scopes)

@@ -245,6 +245,8 @@ def translate_error(error: Exception) -> SqlError:
         )
     if name in ("PermissionException", "NotImplementedException", "NotSupportedError"):
         return SqlUnsupportedError(first)
+    if name == "CatalogException" and "Function with name" in first:
+        return SqlUnsupportedError(first, hint="use the functions that DuckDB has")
     if name == "BinderException" and "TIMESTAMP" in first:
         return SqlError(
             first, hint="compare a time with an integer, a literal in quotes, or now() - 1h"

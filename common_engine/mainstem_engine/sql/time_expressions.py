@@ -150,6 +150,7 @@ class TimeExpressions:
         return (
             isinstance(node, exp.Column)
             and not node.table
+            and isinstance(node.this, exp.Identifier)
             and not node.this.quoted
             and node.name.casefold() == "now"
             and self._scopes.origin(node, node.find_ancestor(exp.Select)) is None

@@ -229,7 +229,6 @@ def test_listings_and_the_rest() -> None:
         ("SELECT count(*) FROM m EVENT_WINDOW START WITH a > 1 END WITH a < 1", "EVENT_WINDOW"),
         ("SELECT count(*) FROM m COUNT_WINDOW(10)", "COUNT_WINDOW"),
         ("SELECT s1 FROM root.a.d1 FILL(PREVIOUS)", "FILL"),
-        ("SELECT * FROM a, b ALIGN BY DEVICE", "ALIGN"),
         ("SELECT a FROM m SLIMIT 2", "SLIMIT"),
         ("SELECT a FROM m GROUP BY SESSION(1s)", "SESSION"),
         ("SELECT a FROM root.** GROUP BY LEVEL = 1", "LEVEL"),

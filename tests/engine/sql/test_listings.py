@@ -53,7 +53,7 @@ def test_devices(plant: Run) -> None:
 def test_a_long_list_is_cut_with_a_warning(plant: Run) -> None:
     result = plant("SHOW DEVICES", row_limit=3)
     assert result.row_count == 3
-    assert "4 rows" in result.warnings[0]
+    assert "first 3 rows" in result.warnings[0]
 
 
 def test_tables_are_those_of_the_current_database(plant: Run) -> None:

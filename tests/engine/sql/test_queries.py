@@ -15,6 +15,7 @@ from mainstem_engine.errors import (
     SqlLimitError,
     SqlSyntaxError,
     SqlTimeoutError,
+    SqlUnsupportedError,
 )
 from mainstem_engine.sql.result import Result
 
@@ -173,6 +174,18 @@ def test_a_pattern_that_asks_for_the_device_keeps_rows(plant: Run) -> None:
     ]
     grouped = plant("SELECT device, count(s1) FROM root.beijing.** GROUP BY device ORDER BY 1")
     assert grouped.rows() == [["root.beijing.d1", 1], ["root.beijing.d2", 2]]
+
+
+def test_align_by_device_shows_the_device(plant: Run) -> None:
+    result = plant("SELECT s1, s2 FROM root.beijing.** WHERE time < 2000 ALIGN BY DEVICE")
+    assert names(result) == ["time", "device", "s1", "s2"]
+    assert result.rows() == [[1000, "root.beijing.d1", 1, 1.5], [1000, "root.beijing.d2", 10, None]]
+    counts = plant("SELECT count(s1) FROM root.beijing.** ALIGN BY DEVICE")
+    assert sorted(counts.rows()) == [["root.beijing.d1", 1], ["root.beijing.d2", 2]]
+    by_time = plant("SELECT s1 FROM root.beijing.** ALIGN BY TIME")
+    assert by_time.rows() == plant("SELECT s1 FROM root.beijing.**").rows()
+    with pytest.raises(SqlUnsupportedError, match="one path"):
+        plant("SELECT * FROM root.beijing.d1, root.beijing.d2 ALIGN BY TIME")
 
 
 def test_a_pattern_over_several_templates(plant: Run) -> None:
@@ -442,6 +455,18 @@ def test_a_statement_has_a_time_limit(plant: Run) -> None:
 def test_unknown_columns_name_the_remedy(plant: Run) -> None:
     with pytest.raises(SqlError, match=r"nope.*DESCRIBE"):
         plant("SELECT nope FROM meters")
+
+
+def test_unknown_functions_are_named(plant: Run) -> None:
+    with pytest.raises(SqlUnsupportedError, match="twa"):
+        plant("SELECT twa(voltage) FROM meters")
+
+
+def test_the_engine_runs_sql_by_itself(engine: Engine) -> None:
+    engine.sql("CREATE STABLE m (ts TIMESTAMP, a INT) TAGS (b INT); CREATE DATABASE power")
+    engine.sql("USE power; INSERT INTO d1 USING m TAGS (?) VALUES (?, ?)", [1, 2, 3])
+    assert engine.sql("SELECT * FROM d1").rows() == [[2, 3]]
+    assert engine.sql("SELECT * FROM m", database="root.main").arrow().num_rows == 1
 
 
 def test_a_script_answers_with_its_last_statement(plant: Run) -> None:
