@@ -6,6 +6,7 @@ directory: ports moved to the demo's base, and every link led through a relay.
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ PORT_BASE = 8400
 """The example is written for this base."""
 
 MQTT_OFFSET = 90
+PORT_OFFSETS = (0, 10, 11, 12, 20, 21, MQTT_OFFSET)
+"""Group, factory A with its two workshops, factory B with its one, broker."""
+
 PORTS_SPAN = 100
 """A demo uses ports of its base's hundred; relays take any free port."""
 
@@ -73,6 +77,7 @@ def prepare(directory: Path, port_base: int) -> DemoFactory:
     """Opens the relays and writes the demo's topology. Raises DemoError for unusable ports."""
     if not 1024 <= port_base <= 65535 - PORTS_SPAN:
         raise DemoError(f"port base {port_base} leaves no room", hint="use 1024 to 65435")
+    require_free_ports(port_base)
     source = example_directory() / TOPOLOGY_NAME
     document: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
     relays: dict[str, LinkRelay] = {}
@@ -97,6 +102,20 @@ def prepare(directory: Path, port_base: int) -> DemoFactory:
     for relay in relays.values():
         relay.start()
     return DemoFactory(directory, port_base, topology, relays, parents)
+
+
+def require_free_ports(port_base: int) -> None:
+    """Raises DemoError naming the first port of the demo that something else uses."""
+    for offset in PORT_OFFSETS:
+        port = port_base + offset
+        try:
+            # As the nodes' servers do: a port that only waits for its last connections is free.
+            socket.create_server((LOOPBACK, port)).close()
+        except OSError as error:
+            raise DemoError(
+                f"port {port} cannot be used ({error.strerror or error})",
+                hint="stop what uses it (another demo?), or choose another --port-base",
+            ) from None
 
 
 def moved(port: int | None, port_base: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -85,6 +86,14 @@ def test_the_example_stands_on_its_own() -> None:
     assert len(topology.nodes) == 6
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert {node["id"] for node in document["nodes"]} == {node.id for node in topology.nodes}
+
+
+def test_a_port_that_is_used_is_named(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 20120)),
+        pytest.raises(DemoError, match=r"port 20120 cannot be used .*--port-base"),
+    ):
+        prepare(tmp_path, 20100)
 
 
 def test_a_port_base_without_room_is_refused(tmp_path: Path) -> None:
