@@ -308,7 +308,8 @@ class Node:
         task = asyncio.get_running_loop().create_task(uplink.run(), name="uplink")
 
         async def stop() -> None:
-            with contextlib.suppress(Exception):
+            link = self.federation.link()
+            if link is not None and link["state"] == "connected":
                 await uplink.drain(STOP_UPLINK_S_MAX)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

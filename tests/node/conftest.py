@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ import aiohttp
 import pytest
 import yaml
 
+from mainstem_engine.sql.executors import WorkerExecutor
+from mainstem_engine.sql.sandbox import SqlLimits
 from mainstem_node.config import load_topology
 from mainstem_node.node import Node
+from mainstem_node.statements import ROWS_MAX, TIMEOUT_S_MAX, Statements
 
 TEMPLATES: dict[str, Any] = {
     "pump": {
@@ -25,15 +28,26 @@ TEMPLATES: dict[str, Any] = {
         },
     }
 }
-T0 = 1_792_540_800_000
+T0 = 1_700_000_040_000
 """A whole minute, in ms."""
 
 StartNode = Callable[..., Awaitable[Node]]
 
 
+@pytest.fixture(scope="session")
+def sql_processes() -> Iterator[WorkerExecutor]:
+    """The child processes that run queries, started once: each costs half a second."""
+    executor = WorkerExecutor(SqlLimits(timeout_s=TIMEOUT_S_MAX, row_limit=ROWS_MAX))
+    yield executor
+    executor.close()
+
+
 @pytest.fixture
-async def start_node(tmp_path: Path) -> AsyncIterator[StartNode]:
+async def start_node(
+    tmp_path: Path, sql_processes: WorkerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StartNode]:
     """Starts a node; options are keys of it. All are stopped at the end."""
+    monkeypatch.setattr(Statements, "_worker", lambda self: sql_processes)
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Node:

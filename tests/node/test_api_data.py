@@ -17,7 +17,7 @@ from mainstem_node.api import ROUTES
 from mainstem_node.api.series import min_max
 from mainstem_node.node import Node
 
-T0 = 1_792_540_800_000
+T0 = 1_700_000_040_000
 STATUS_KEYS = {
     "node", "tier", "path", "state", "now", "lag_ms", "delivery", "completeness", "accounting",
     "clock_offset_ms", "config_rev", "buffer", "durability", "last_fsync_error", "drops",

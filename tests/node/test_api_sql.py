@@ -16,7 +16,7 @@ from mainstem_node.api.sql import completeness_header
 from mainstem_node.node import Node
 from mainstem_node.statements import incomplete
 
-T0 = 1_792_540_800_000
+T0 = 1_700_000_040_000
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -49,13 +49,13 @@ async def test_the_json_answer_has_the_keys_of_the_contract(filled: aiohttp.Clie
 async def test_parameters_zones_and_time_formats(filled: aiohttp.ClientSession) -> None:
     status, body = await ask(
         filled,
-        "SELECT time FROM pump WHERE device = ? AND time < '2026-10-20 20:00:01'",
+        "SELECT time FROM pump WHERE device = ? AND time < '2023-11-14 17:14:01'",
         params=["root.plant.edge.p1"],
         time_zone="America/New_York",
         time_format="rfc3339",
     )
     assert status == 200, body
-    assert body["rows"] == [["2026-10-20T20:00:00.000-04:00"]]
+    assert body["rows"] == [["2023-11-14T17:14:00.000-05:00"]]
 
 
 async def test_numbers_that_json_lacks_are_texts(http: aiohttp.ClientSession) -> None:
@@ -151,26 +151,43 @@ async def test_an_insert_for_a_device_of_another_node_is_refused(node: Node) -> 
     assert node.engine.catalog.devices.id_of("root.plant.paint.p") is None
 
 
-async def test_fail_answers_409_with_the_object(filled: aiohttp.ClientSession) -> None:
+class Known:
+    """Stands in for what the federation knows: ``state`` of the table pump."""
+
+    def __init__(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state = "incomplete"
+        self.asked: list[Any] = []
+        monkeypatch.setattr(node.federation, "completeness", self.completeness)
+
+    def completeness(
+        self, tables: Any = None, start: Any = None, end: Any = None
+    ) -> list[dict[str, Any]]:
+        self.asked.append((tables, start, end))
+        return [{"node": "edge", "table": "pump", "state": self.state, "complete_through": None}]
+
+
+@pytest.fixture
+def known(node: Node, monkeypatch: pytest.MonkeyPatch) -> Known:
+    return Known(node, monkeypatch)
+
+
+async def test_fail_answers_409_with_the_object(
+    filled: aiohttp.ClientSession, known: Known
+) -> None:
     status, body = await ask(filled, "SELECT count(*) FROM pump", on_incomplete="fail")
     assert status == 409
     assert body["error"]["code"] == "INCOMPLETE"
     assert body["completeness"][0]["table"] == "pump"
     status, _ = await ask(filled, "SELECT 1", on_incomplete="fail")
     assert status == 200
+    known.state = "complete"
+    status, _ = await ask(filled, "SELECT count(*) FROM pump", on_incomplete="fail")
+    assert status == 200
 
 
 async def test_wait_answers_when_the_data_is_complete(
-    node: Node, filled: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    filled: aiohttp.ClientSession, known: Known, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = ["incomplete"]
-    seen = []
-
-    def completeness(tables: Any, start: Any = None, end: Any = None) -> list[dict[str, Any]]:
-        seen.append((tables, start, end))
-        return [{"node": "edge", "table": "pump", "state": state[0], "complete_through": None}]
-
-    monkeypatch.setattr(node.federation, "completeness", completeness)
     monkeypatch.setattr("mainstem_node.api.sql.WAIT_POLL_S", 0.01)
     waiting = asyncio.ensure_future(
         ask(
@@ -180,17 +197,17 @@ async def test_wait_answers_when_the_data_is_complete(
         )
     )
     async with asyncio.timeout(30):
-        while len(seen) < 3:  # noqa: ASYNC110 - the server polls, so does the test
+        while sum(tables == ["pump"] for tables, _, _ in known.asked) < 3:  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.01)
     assert not waiting.done()
-    state[0] = "complete"
+    known.state = "complete"
     status, body = await waiting
     assert (status, body["rows"]) == (200, [[120]])
     assert body["completeness"][0]["state"] == "complete"
-    assert seen[0] == (["pump"], T0 * 1_000_000, (T0 + 60_000) * 1_000_000)
+    assert known.asked[-1] == (["pump"], T0 * 1_000_000, (T0 + 60_000) * 1_000_000)
 
 
-async def test_wait_ends_with_the_time_out(filled: aiohttp.ClientSession) -> None:
+async def test_wait_ends_with_the_time_out(filled: aiohttp.ClientSession, known: Known) -> None:
     status, body = await ask(
         filled, "SELECT count(*) FROM pump", on_incomplete="wait", timeout_ms=50
     )

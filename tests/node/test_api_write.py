@@ -15,7 +15,7 @@ from mainstem_engine.errors import LogFailedError, OverloadedError
 from mainstem_node.node import Node
 from mainstem_sync import accounting
 
-T0 = 1_792_540_800_000
+T0 = 1_700_000_040_000
 ARROW = "application/vnd.apache.arrow.stream"
 
 

@@ -22,7 +22,7 @@ from mainstem_node.node import Node, tier_class
 from mainstem_node.server import client_context
 
 StartNode = Callable[..., Awaitable[Node]]
-T0 = 1_792_540_800_000
+T0 = 1_700_000_040_000
 
 
 async def write(node: Node, *times: int) -> None:
