@@ -6,6 +6,7 @@ directory: ports moved to the demo's base, and every link led through a relay.
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ PORT_BASE = 8400
 """The example is written for this base."""
 
 MQTT_OFFSET = 90
-PORT_OFFSETS = (0, 10, 11, 12, 20, 21, MQTT_OFFSET)
-"""Group, factory A with its two workshops, factory B with its one, broker."""
+NODE_OFFSETS = (0, 10, 11, 12, 20, 21)
+"""Group, factory A with its two workshops, factory B with its one."""
 
 PORTS_SPAN = 100
 """A demo uses ports of its base's hundred; relays take any free port."""
@@ -105,15 +106,18 @@ def prepare(directory: Path, port_base: int) -> DemoFactory:
 
 
 def require_free_ports(port_base: int) -> None:
-    """Raises DemoError naming the first port of the demo that something else uses."""
-    for offset in PORT_OFFSETS:
+    """Raises DemoError naming the first port of a node that something else uses.
+
+    The broker looks after its own: one that a killed demo left behind is ended first.
+    """
+    for offset in NODE_OFFSETS:
         port = port_base + offset
         try:
             # As the nodes' servers do: a port that only waits for its last connections is free.
             socket.create_server((LOOPBACK, port)).close()
         except OSError as error:
             raise DemoError(
-                f"port {port} cannot be used ({error.strerror or error})",
+                f"port {port} cannot be used ({os.strerror(error.errno or 0)})",
                 hint="stop what uses it (another demo?), or choose another --port-base",
             ) from None
 
