@@ -28,6 +28,7 @@ class Mosquitto:
     """mosquitto in ``directory``: keeps what it acknowledged, has no queue limit.
 
     ``options``: further lines of its configuration; those of the listener come right after it.
+    ``in_flight_max`` 0: no limit of its own (and, in version 2.0, none that a client asks for).
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Mosquitto:
         *,
         options: Sequence[str] = ("allow_anonymous true",),
         scheme: str = "mqtt",
+        in_flight_max: int = 0,
     ) -> None:
         self._directory = directory
         self._options = tuple(options)
         self._scheme = scheme
+        self._in_flight_max = in_flight_max
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 
@@ -61,7 +64,7 @@ class Mosquitto:
             "autosave_on_changes true",
             "autosave_interval 1",
             "max_queued_messages 0",
-            "max_inflight_messages 0",
+            f"max_inflight_messages {self._in_flight_max}",
             "user root",
         )
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
