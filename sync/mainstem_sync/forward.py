@@ -48,7 +48,7 @@ class ForwardSums:
 
 class Forward:
     """See the module. Guarded by ``lock``, the federation's; only ``resume``, which reads the log,
-    takes it itself, record by record."""
+    takes it itself, record by record, and ``lose``, which is too rare to be kind."""
 
     def __init__(self, classifier: Classifier, lock: threading.RLock) -> None:
         self.classifier = classifier
@@ -165,6 +165,27 @@ class Forward:
         for table, rows in logged.items():
             sums = self.table(table)
             sums.not_exported = rows - sums.delivered - sums.pending - sums.parked - sums.lost
+
+    def lose(self, lsns: RangeSet, log: Log) -> None:
+        """These records are gone from the log before the parent had them. Their rows are what is
+        pending and cannot be found by reading all that is owed."""
+        with self._lock:
+            self.held.update(lsns)
+            for first, last in lsns:
+                self.control.remove(first, last)
+            applied = self.applied_lsn
+            left: dict[str, int] = {}
+            left_bytes = 0
+            for first, last in self.held.gaps(1, applied):
+                for record in log.read(first, last):
+                    content = self.classifier.content(record)
+                    left_bytes += content.bytes
+                    for table, rows in content.sent.items():
+                        left[table] = left.get(table, 0) + rows
+            self.pending_bytes = left_bytes
+            for table, sums in self.tables.items():
+                sums.lost += sums.pending - left.get(table, 0)
+                sums.pending = left.get(table, 0)
 
     # What is owed
 

@@ -34,6 +34,10 @@ CONNECT_TIMEOUT_S = 10.0
 
 DRAIN_POLL_S = 0.05
 
+FAULT_PAUSE_S = 5.0
+"""After an error that is not the link's (a log that failed, a fault of ours): it is in the log of
+the node, and trying on costs nothing."""
+
 START_JITTER_S = 0.1
 """Nodes of one machine or site that start together do not say HELLO in the same instant."""
 
@@ -77,9 +81,9 @@ class Uplink:
                 while True:
                     self._wake.clear()
                     self._sleeping = True
-                    request = await asyncio.to_thread(self._sender.next_request)
+                    request, wait_s = await asyncio.to_thread(self._next)
                     if request is None:
-                        await self._pause(self._sender.wait_s())
+                        await self._pause(wait_s)
                         continue
                     exchange = asyncio.create_task(self._exchange(session, request))
                     exchanges.add(exchange)
@@ -93,11 +97,20 @@ class Uplink:
     async def drain(self, timeout_s: float) -> bool:
         """Wait until the parent holds everything that is in the log; False at the deadline."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while not self._sender.is_drained():
+        while not await asyncio.to_thread(self._sender.is_drained):
             if asyncio.get_running_loop().time() >= deadline:
                 return False
             await asyncio.sleep(DRAIN_POLL_S)
         return True
+
+    def _next(self) -> tuple[Request | None, float]:
+        """What to post, or how long to wait. A fault in making it must not end the uplink."""
+        try:
+            request = self._sender.next_request()
+            return request, 0.0 if request is not None else self._sender.wait_s()
+        except Exception:
+            logger.exception("nothing can be sent to the parent now")
+            return None, FAULT_PAUSE_S
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -121,7 +134,15 @@ class Uplink:
             why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
             await asyncio.to_thread(self._sender.on_failure, request, f"{self._url}: {why}")
         else:
-            await asyncio.to_thread(self._sender.on_reply, request, status, body)
+            await asyncio.to_thread(self._answered, request, status, body)
+
+    def _answered(self, request: Request, status: int, body: bytes) -> None:
+        try:
+            self._sender.on_reply(request, status, body)
+        except Exception as exc:
+            # Without this the request would stay in flight for ever.
+            logger.exception("an answer of the parent cannot be taken in")
+            self._sender.on_failure(request, f"{type(exc).__name__}: {exc}")
 
     async def _hello(self, session: aiohttp.ClientSession, request: Request) -> tuple[int, bytes]:
         """HELLO at the first address that can be reached."""

@@ -51,7 +51,7 @@ def sync_routes(receiver: Receiver, authenticate: Authenticate) -> list[web.Rout
             submission = await asyncio.to_thread(receiver.submit, child, body)
             del body
             await _durable(submission)
-            return _response(receiver.reply(submission))
+            return _response(await asyncio.to_thread(receiver.reply, submission))
 
     return [web.post(HELLO_PATH, hello), web.post(BATCHES_PATH, batches)]
 

@@ -2,8 +2,9 @@
 
 1. Nothing beyond the last fsynced LSN is read, whatever the durability mode.
 2. One batch per origin and cut. A relayed batch goes up whole, so that it is held or not held.
-3. LSNs that need nothing (not exported, foreign, damaged) are not batched here: the sender covers
-   them when it next sends its own stream.
+3. LSNs that need nothing (not exported, foreign) are not batched here: the sender covers them when
+   it next sends its own stream. So it does with records that damage took from the log, once they
+   are counted as lost.
 4. What the parent has already (it said so at HELLO: the acknowledgement was lost, or a crash here
    forgot it) is passed over and reported.
 """
@@ -85,11 +86,12 @@ class Draft:
 @dataclass(slots=True)
 class Cut:
     """What one look at the log gave. ``held``: contents that the parent has already. ``nothing``:
-    LSNs that need nothing after all."""
+    LSNs that need nothing after all. ``lost``: LSNs that are no longer in the log."""
 
     drafts: dict[OriginKey, Draft] = field(default_factory=dict)
     held: list[Content] = field(default_factory=list)
     nothing: RangeSet = field(default_factory=RangeSet)
+    lost: RangeSet = field(default_factory=RangeSet)
     raw_bytes: int = 0
 
 
@@ -132,14 +134,14 @@ class Outbox:
         return cut
 
     def _skip(self, cut: Cut, first: int, last: int) -> None:
-        """LSNs that were asked for and did not come: nothing, if the log says why."""
+        """LSNs that were asked for and did not come: lost, if the log says why."""
         if first > last:
             return
-        cut.nothing.add(first, min(last, self._log.first_lsn - 1))
+        cut.lost.add(first, min(last, self._log.first_lsn - 1))
         missing = RangeSet([(first, last)])
         for damage in self._log.damages:
             for low, high in missing.within(damage.first_lsn, damage.last_lsn):
-                cut.nothing.add(low, high)
+                cut.lost.add(low, high)
 
     def _has(self, parent_has: Mapping[OriginKey, RangeSet], content: Content) -> bool:
         known = parent_has.get(content.origin or self._own)

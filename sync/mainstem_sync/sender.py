@@ -301,6 +301,9 @@ class Sender:
             with self._state_lock:
                 self._forward.deliver(cut.held)
                 self._forward.held.update(cut.nothing)
+        if cut.lost:
+            logger.error("the log lost %s before the parent had them", list(cut.lost))
+            self._forward.lose(cut.lost, self._engine.log)
         drafts = []
         for draft in cut.drafts.values():
             if draft.raw_bytes > RAW_BYTES_MAX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -313,3 +314,62 @@ def test_a_status_shows_the_whole_tree(tiers: Tiers) -> None:
     (forgotten,) = tiers.group.federation.children()
     assert forgotten["state"] == "offline"
     assert forgotten["delivery"]["applied_lsn"] == delivery["applied_lsn"]
+
+
+def test_damage_in_the_middle_of_the_log_is_declared_and_passed(tiers: Tiers) -> None:
+    tiers.run(1)
+    tiers.up.cut()
+    lsns = [tiers.write(start_s=n * 100, rows=n + 1) for n in range(5)]
+    tiers.edge.engine.flush()  # the rows are in parts; the log still owes them to the parent
+    tiers.write(start_s=900, rows=1)
+    tiers.edge.crash()
+    damage(tiers, lsns[2])
+    tiers.edge.start()
+    tiers.check()
+    tiers.up.restore()
+    tiers.clock.advance(40)
+    tiers.run(4)
+    sums = tiers.forward(tiers.edge)
+    assert (sums["lost"], sums["pending"], sums["delivered"]) == (3, 0, 13)
+    assert len(tiers.values(tiers.plant)) == 13
+    delivery = tiers.edge.federation.delivery()
+    assert delivery is not None
+    assert delivery["acked_lsn"] == delivery["head_lsn"]
+    assert delivery["pending_bytes"] == 0
+    tiers.close()
+    state = tiers.state(tiers.plant)
+    assert state["state"] == "incomplete", "the edge still has the rows, and says so"
+    assert [hole["state"] for hole in tiers.plant.federation.holes] == ["MISMATCH"]
+
+
+def damage(tiers: Tiers, lsn: int) -> None:
+    """Turn one bit of the payload of a record on the edge's disk."""
+    needle = struct.pack("<QB", lsn, 1)
+    for path in sorted((tiers.edge.directory / "log").glob("*.log")):
+        data = bytearray(path.read_bytes())
+        at = data.find(needle)
+        if at >= 0:
+            data[at + 60] ^= 1
+            path.write_bytes(data)
+            return
+    raise AssertionError(f"record {lsn} is not in the log")
+
+
+@pytest.mark.parametrize("durability", ["interval:50ms", "os"])
+def test_nothing_is_sent_that_a_power_cut_could_take_back(
+    make_tiers: MakeTiers, durability: str
+) -> None:
+    tiers = make_tiers()
+    tiers.edge.stop()
+    tiers.edge.durability = durability
+    tiers.edge.start()
+    for n in range(20):
+        tiers.write(start_s=n * 10)
+        tiers.run(0.3)
+        origins = list(tiers.plant.federation._follower.origins)
+        received = max((state.received.last for state in origins), default=0)
+        assert received <= tiers.edge.engine.durable_lsn
+    tiers.edge.engine.flush()  # a new segment begins when the old one is on disk
+    tiers.clock.advance(1)
+    tiers.run(2)
+    assert len(tiers.values(tiers.plant)) == 200
