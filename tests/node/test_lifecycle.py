@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from mainstem_node.lifecycle import run_service
 
 SERVICE = """
 import asyncio, sys
@@ -93,6 +98,77 @@ def test_an_error_of_the_start_is_raised_after_the_stop() -> None:
     assert out == "stopping\nstopped\n"
     assert "cannot start" in err
     assert process.returncode == 1
+
+
+class Recorded:
+    """A service inside this process that notes what happens to it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.fails = self.hangs = self.breaks = False
+        self.kill = 0
+
+    async def start(self) -> None:
+        self.seen.append("start")
+        if self.fails:
+            raise ValueError("cannot start")
+        if self.kill:
+            os.kill(os.getpid(), self.kill)
+
+    async def stop(self) -> None:
+        self.seen.append("stop")
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.seen.append("stopped")
+
+    async def wait_failed(self) -> None:
+        if not self.breaks:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_inside_one_process_too_a_signal_drains(number: signal.Signals) -> None:
+    service = Recorded()
+    service.kill = number
+    before = signal.getsignal(number)
+    assert run_service(lambda: service) == 0
+    assert service.seen == ["start", "stop", "stopped"]
+    assert signal.getsignal(number) is before
+
+
+def test_a_broken_service_is_stopped() -> None:
+    service = Recorded()
+    service.breaks = True
+    assert run_service(lambda: service) == 1
+    assert service.seen == ["start", "stop", "stopped"]
+
+
+def test_a_failed_start_is_stopped_and_raised() -> None:
+    service = Recorded()
+    service.fails = True
+    with pytest.raises(ValueError, match="cannot start"):
+        run_service(lambda: service)
+    assert service.seen == ["start", "stop", "stopped"]
+
+
+def test_a_hanging_stop_is_cut_off_and_the_process_would_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr("mainstem_node.lifecycle.GRACE_S", 0.0)
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
+    service = Recorded()
+    service.breaks = service.hangs = True
+    assert run_service(lambda: service, drain_s=0.01) == 1
+    assert service.seen == ["start", "stop"]
+    assert ended.wait(30)
+
+
+def test_standard_input_that_ends_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ignored")))
+    service = Recorded()
+    assert run_service(lambda: service, until_stdin_ends=True) == 0
+    assert service.seen[-1] == "stopped"
 
 
 def test_only_this_file_imports_signal() -> None:
