@@ -68,22 +68,6 @@ class Scopes:
         for inner in node.args.get("joins") or ():
             yield from self._sources_of(inner.this, inner)
 
-    def relation_column(
-        self, column: exp.Column, select: exp.Select
-    ) -> tuple[Relation, RelationColumn] | None:
-        """The column of a relation in this very SELECT that ``column`` names directly."""
-        name = column.name.casefold()
-        for source in self.sources(select):
-            if column.table and column.table.casefold() != source.alias.casefold():
-                continue
-            if source.relation is not None and not source.column_names:
-                found = source.relation.columns.get(name)
-                if found is not None:
-                    return source.relation, found
-            elif self.output(source, name) is not None:
-                return None
-        return None
-
     def comes_from_star(self, column: exp.Column, select: exp.Select) -> bool:
         """True when ``column`` is a column of a sub-query that only its ``*`` delivers."""
         name = column.name.casefold()

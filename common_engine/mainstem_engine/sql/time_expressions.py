@@ -64,15 +64,14 @@ _KEEPS_TIME = (
 """Expressions whose first argument decides whether they are a time, and that keep nanoseconds."""
 _MAKES_TIME = (exp.TimestampTrunc, exp.DateTrunc, exp.DateBin)
 """Functions that make a time of a time, of microseconds at best."""
-_TIMESTAMPS = frozenset(
-    {
-        exp.DType.TIMESTAMP,
-        exp.DType.TIMESTAMPTZ,
-        exp.DType.TIMESTAMPLTZ,
-        exp.DType.TIMESTAMPNTZ,
-        exp.DType.DATETIME,
-    }
-)
+_ZONED = frozenset({exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ})
+_MOMENTS = _ZONED | {
+    exp.DType.TIMESTAMP,
+    exp.DType.TIMESTAMPNTZ,
+    exp.DType.DATETIME,
+    exp.DType.DATE,
+}
+"""Types of literals such as TIMESTAMP '...'; without a zone they are read in the request's."""
 _INTERVAL_UNITS = {
     "MICROSECOND": "us",
     "MILLISECOND": "ms",
@@ -112,7 +111,7 @@ class TimeExpressions:
         if isinstance(node, exp.Column):
             return self._is_time_column(node, depth)
         if isinstance(node, exp.Cast):
-            return node.to.this in _TIMESTAMPS
+            return node.to.this in _ZONED
         if isinstance(node, exp.Add | exp.Sub):
             return self._is_shifted_time(node, depth)
         if isinstance(node, _MAKES_TIME):
@@ -171,13 +170,10 @@ class TimeExpressions:
             return parse_time_ns(node.this, self._clock.zone)
         if isinstance(node, exp.Placeholder):
             return self._parameter_ns(node)
-        if isinstance(node, exp.Cast) and (
-            node.to.this in _TIMESTAMPS or node.to.this == exp.DType.DATE
-        ):
-            text = node.this
-            if isinstance(text, exp.Literal) and text.is_string:
-                return parse_time_ns(text.this, self._clock.zone)
-            return None
+        if isinstance(node, exp.Cast):
+            is_text = isinstance(node.this, exp.Literal) and node.this.is_string
+            is_moment = is_text and node.to.this in _MOMENTS
+            return parse_time_ns(node.this.this, self._clock.zone) if is_moment else None
         if self._is_now(node):
             return self._clock.now_ns
         if isinstance(node, exp.Add | exp.Sub) and _is_interval(node.expression):
@@ -223,13 +219,13 @@ class TimeExpressions:
     def rewrite(self, tree: exp.Expr) -> None:
         """Replaces constants that are compared with times, and every ``now``."""
         for node in list(tree.find_all(*COMPARISONS)):
-            self._rewrite_operands(node, [node.this], [node.expression])
-            self._rewrite_operands(node, [node.expression], [node.this])
+            self._rewrite_operands([node.this], [node.expression])
+            self._rewrite_operands([node.expression], [node.this])
         for between in list(tree.find_all(exp.Between)):
             bounds = [between.args["low"], between.args["high"]]
-            self._rewrite_operands(between, [between.this], bounds)
+            self._rewrite_operands([between.this], bounds)
         for in_ in list(tree.find_all(exp.In)):
-            self._rewrite_operands(in_, [in_.this], in_.expressions)
+            self._rewrite_operands([in_.this], in_.expressions)
         if self._clock.precision_ns == 1:
             self._widen(tree)
         for now_node in list(tree.find_all(exp.CurrentTimestamp, exp.Anonymous, exp.Column)):
@@ -239,9 +235,7 @@ class TimeExpressions:
             now = self._literal(self._clock.now_ns, "TIMESTAMPTZ")
             today.replace(exp.cast(now, exp.DType.DATE))
 
-    def _rewrite_operands(
-        self, node: exp.Expr, times: list[exp.Expr], others: Sequence[exp.Expr]
-    ) -> None:
+    def _rewrite_operands(self, times: list[exp.Expr], others: Sequence[exp.Expr]) -> None:
         if not all(self.is_time(time) for time in times):
             return
         for other in others:

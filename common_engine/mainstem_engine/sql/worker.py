@@ -54,10 +54,10 @@ def main() -> int:
         except EOFError:
             return 0
         if kind == FrameKind.RUN:
-            _serve(Program.from_map(msgpack.unpackb(payload)), sandbox, source, sink)
+            serve(Program.from_map(msgpack.unpackb(payload)), sandbox, source, sink)
 
 
-def _serve(program: Program, sandbox: Sandbox, source: BinaryIO, sink: BinaryIO) -> None:
+def serve(program: Program, sandbox: Sandbox, source: BinaryIO, sink: BinaryIO) -> None:
     """Runs one program: answers with DATA and DONE or with ERROR, then reads up to CLOSE."""
     overtime = threading.Timer(program.limits.timeout_s + OVERTIME_S, os._exit, (3,))
     overtime.daemon = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -22,10 +23,18 @@ from mainstem_engine.errors import (
     SqlLimitError,
     SqlTimeoutError,
 )
-from mainstem_engine.sql.executors import WorkerExecutor
+from mainstem_engine.sql.executors import InProcessExecutor, WorkerExecutor
+from mainstem_engine.sql.frames import (
+    FrameKind,
+    FrameReader,
+    FrameWriter,
+    read_frame,
+    write_frame,
+)
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.session import Session
+from mainstem_engine.sql.worker import serve
 
 from .conftest import runner
 
@@ -224,6 +233,36 @@ def test_closing_ends_workers_and_refuses_statements() -> None:
     assert not directory.exists()
     with pytest.raises(ClosedError):
         executor.execute(program("SELECT 1"), lambda name: None)
+
+
+def test_the_workers_side_of_the_pipe(executor: InProcessExecutor) -> None:
+    """What the child process does, in this one: answers, errors, and reading on to CLOSE."""
+    schema = pa.schema([("x", pa.int64())])
+    source, sink = io.BytesIO(), io.BytesIO()
+    stream = FrameWriter(source)
+    with pa.ipc.new_stream(stream, schema) as writer:
+        writer.write_batch(pa.record_batch([pa.array([1, 2])], schema=schema))
+        stream.send()
+    stream.send()
+    write_frame(source, FrameKind.END)
+    write_frame(source, FrameKind.CLOSE)
+    write_frame(source, FrameKind.ABORT)
+    write_frame(source, FrameKind.CLOSE)
+    write_frame(source, FrameKind.CLOSE)
+    source.seek(0)
+    sandbox = executor._sandbox
+    serve(program("SELECT sum(x) AS s FROM t", ("t",)), sandbox, source, sink)
+    serve(program("SELECT sum(x) AS s FROM t", ("t",)), sandbox, source, sink)
+    serve(program("SELECT nope"), sandbox, source, sink)
+    sink.seek(0)
+    assert pa.ipc.open_stream(FrameReader(sink)).read_next_batch().to_pydict() == {"s": [3]}
+    sink.seek(0)
+    kinds = []
+    while sink.tell() < len(sink.getvalue()):
+        kinds.append(read_frame(sink)[0])
+    answers = [kind for kind in kinds if kind != FrameKind.DATA]
+    assert answers == [FrameKind.DONE, FrameKind.ERROR, FrameKind.ERROR]
+    assert source.read() == b""
 
 
 def test_the_engine_alone_imports_none_of_it() -> None:
