@@ -1,0 +1,172 @@
+"""The edge as a whole: from a broker to its tables, its status, and an orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mainstem_edge.node import EdgeNode
+from mainstem_node.broker import EmbeddedBroker
+from mainstem_node.config import load_topology
+from mainstem_node.node import tier_class
+from mainstem_node.replay import BrokerAddress, Publisher
+
+TIMEOUT_S = 20.0
+
+
+async def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Polls until it holds; fails with ``what`` at the deadline."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():  # noqa: ASYNC110 - what is watched runs in threads
+            await asyncio.sleep(0.02)
+
+
+async def connected(node: EdgeNode) -> None:
+    await eventually(
+        lambda: node.status_fields()["collectors"][0]["state"] == "connected", "connected"
+    )
+
+
+def edge(place: Path, broker: EmbeddedBroker, **options: Any) -> EdgeNode:
+    document = {
+        "templates": {
+            "pump": {
+                "expect_every": "10s",
+                "measurements": {"flow": {"type": "DOUBLE"}, "count": {"type": "INT64"}},
+            }
+        },
+        "nodes": [
+            {
+                "id": "edge", "tier": "edge", "listen": "127.0.0.1:0", "data_dir": "data",
+                "paths": ["root.plant"], "auth": {"loopback": "open"},
+                "collectors": [
+                    {
+                        "type": "mqtt", "url": broker.url,
+                        "subscriptions": [
+                            {"topic": "plant/+/t", "template": "pump",
+                             "device": "root.plant.{topic[1]}"}
+                        ],
+                    }
+                ],
+                "rollups": [{"template": "pump", "every": "1m", "lateness": "5s"}],
+                **options,
+            },
+            {"id": "other", "tier": "edge", "listen": "127.0.0.1:1", "data_dir": "other",
+             "paths": ["root.plant.theirs"]},
+        ],
+    }  # fmt: skip
+    path = place / "topology.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    topology = load_topology(path)
+    return EdgeNode(topology, topology.nodes[0])
+
+
+def publish(broker: EmbeddedBroker, count: int, name: str = "m1") -> None:
+    now_ms = time.time_ns() // 10**6
+    with Publisher(BrokerAddress.parse(broker.url)) as publisher:
+        for number in range(count):
+            row = {"ts": now_ms + number, "count": number}
+            publisher.publish(f"plant/{name}/t", json.dumps(row).encode())
+        publisher.drain()
+
+
+def rows(node: EdgeNode) -> int:
+    counts = node.engine.store_accounting().get("pump")
+    return 0 if counts is None else counts.logged
+
+
+async def test_from_the_broker_to_the_table_and_a_stop_that_loses_nothing(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
+        node = edge(tmp_path, broker)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        assert node.not_ready() == []
+        await connected(node)
+        await asyncio.to_thread(publish, broker, 100)
+        await eventually(lambda: rows(node) == 100, "stored")
+        status = node.status_fields()
+        (collector,) = status["collectors"]
+        assert (collector["state"], collector["protocol"]) == ("connected", "3.1.1")
+        assert collector["messages"] == 100
+        await eventually(lambda: node.frontier_ns() > 0, "the frontier is known")
+        assert node.status_fields()["frontier"] <= node.clock_ns() // 10**6
+        assert node.collector_gaps() == {}
+        assert node.missing_sources() == {}
+        # Stopped while the node goes on: waits for the broker's queue to be empty.
+        await node.stop_intake()
+        assert node.status_fields()["collectors"][0]["state"] == "stopped"
+        now = node.clock_ns()
+        assert node.frontier_ns() >= now
+        await asyncio.to_thread(publish, broker, 5)
+        await node.stop()
+        again = edge(tmp_path, broker)
+        stack.push_async_callback(again.stop)
+        await again.start()
+        await eventually(lambda: rows(again) == 105, "what came meanwhile is stored")
+        await again.stop()
+
+
+async def test_a_device_of_another_node_is_put_aside(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
+        node = edge(tmp_path, broker)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        await connected(node)
+        await asyncio.to_thread(publish, broker, 1, "theirs")
+        quarantine = node.federation.quarantine
+        await eventually(lambda: quarantine.statistics().items == 1, "put aside")
+        assert quarantine.items()[0]["reason"] == "not_owner"
+
+
+async def test_without_collectors_the_frontier_is_now(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        node = edge(tmp_path, EmbeddedBroker(tmp_path / "broker", port=1), collectors=[])
+        stack.push_async_callback(node.stop)
+        await node.start()
+        before = node.clock_ns()
+        assert node.frontier_ns() >= before
+        assert node.status_fields() == {"collectors": [], "frontier": None}
+        await node.stop_intake()
+
+
+async def test_a_silent_device_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
+        node = edge(tmp_path, broker)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        await connected(node)
+        await asyncio.to_thread(publish, broker, 1)
+        await eventually(lambda: rows(node) == 1, "stored")
+        later = node.clock_ns() + 60 * 10**9
+        monkeypatch.setattr(node, "frontier_ns", lambda: later)
+        assert node.missing_sources() == {"pump": ["root.plant.m1"]}
+
+
+async def test_a_failed_intake_makes_the_node_not_ready(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
+        node = edge(tmp_path, broker)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        await connected(node)
+        node.federation.quarantine.close()
+        with Publisher(BrokerAddress.parse(broker.url)) as publisher:
+            publisher.publish("plant/m1/t", b"{")
+        await eventually(lambda: bool(node.not_ready()), "failed")
+        assert "quarantine is closed" in node.not_ready()[0]
+        assert node.status_fields()["collectors"][0]["state"] == "failed"
+
+
+def test_the_edge_is_registered() -> None:
+    assert tier_class("edge") is EdgeNode
