@@ -4,7 +4,8 @@
    PARTS_MIN parts. Of a group the smallest are taken first, and a part joins only while it is not
    much larger than all before it together, so that a large part is not rewritten for every small
    one.
-2. What is read at once stays below half of the memory limit; larger inputs stay as they are.
+2. What is read at once stays below a quarter of the memory limit, for sorting copies it once more;
+   larger inputs stay as they are.
 3. *Execute*: read, sort, merge settled fragments of one origin, write one part, commit (one record
    of the part list adds it and removes the inputs), publish, unlink. A crash at any step leaves
    the old parts or the new one.

@@ -153,7 +153,7 @@ class Housekeeping:
                 parts,
                 store.catalog.devices.database_index,
                 parts_min=parts_min,
-                memory_bytes=store.options.memory_limit_bytes // 2,
+                memory_bytes=store.options.memory_limit_bytes // 4,
                 growth_max=growth_max,
             )
             for plan in plans:

@@ -111,7 +111,7 @@ class Store:
             node_uuid=own.node_uuid,
             durability=Durability.parse(options.durability),
             segment_bytes_max=options.log_segment_bytes,
-            queue_bytes_max=min(LOG_QUEUE_BYTES_MAX, options.memory_limit_bytes // 4),
+            queue_bytes_max=min(LOG_QUEUE_BYTES_MAX, options.memory_limit_bytes // 8),
             trusted_lsn=self.checkpoint_lsn,
         )
         self.applied_lsn = self.checkpoint_lsn
@@ -124,8 +124,10 @@ class Store:
         self._committer = 0
         self._closed = False
         self._failure: EngineError | None = None
-        self.flush_bytes = min(options.flush_bytes, options.memory_limit_bytes // 4)
-        self._head_bytes_max = options.memory_limit_bytes // 2
+        # Of the limit, heads may take 3/8 and the log's queue 1/8. A flush copies what it writes
+        # twice (joined, sorted): 2/8. The rest is for queries.
+        self.flush_bytes = min(options.flush_bytes, options.memory_limit_bytes // 8)
+        self._head_bytes_max = options.memory_limit_bytes * 3 // 8
 
     def _restore(self) -> int:
         """Takes over the checkpoint that goes with the parts; returns its LSN."""
@@ -177,7 +179,7 @@ class Store:
         return ack
 
     def admit(self) -> None:
-        """Waits while the heads hold half of the memory limit. Raises OverloadedError.
+        """Waits while the heads hold more than their share of memory. Raises OverloadedError.
 
         Never called with the append lock held: the flush that makes room needs it.
         """
