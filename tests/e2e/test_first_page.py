@@ -85,7 +85,7 @@ def text(browser: webdriver.Chrome, name: str) -> str:
 def rows(browser: webdriver.Chrome, name: str) -> list[str]:
     """The rows as one snapshot: the page replaces them while a test looks."""
     script = "return [...document.querySelectorAll(arguments[0])].map((row) => row.innerText)"
-    found = browser.execute_script(script, f"[data-testid={name}]")  # type: ignore[no-untyped-call]
+    found = browser.execute_script(script, f"[data-testid={name}]")
     assert isinstance(found, list)
     return found
 
@@ -106,7 +106,8 @@ def test_the_page_shows_nodes_and_values_and_runs_nothing_from_names(
     assert "12.5" in shown
     assert "kW" in shown
     assert browser.find_elements(By.CSS_SELECTOR, "#last img") == []
-    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    logged = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    severe = [entry for entry in logged if entry["level"] == "SEVERE"]
     assert [entry for entry in severe if "favicon" not in entry["message"]] == []
 
 
@@ -122,7 +123,7 @@ def test_it_fits_a_narrow_screen(browser: webdriver.Chrome, node: NodeProcess) -
     try:
         browser.get(node.url + "/")
         wait_until(lambda: len(rows(browser, "value-row")) == 3, "all devices are listed")
-        wide = browser.execute_script(  # type: ignore[no-untyped-call]
+        wide = browser.execute_script(
             "return document.documentElement.scrollWidth - window.innerWidth"
         )
         assert wide <= 0

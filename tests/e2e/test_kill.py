@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
-from mainstem_node.broker import EmbeddedBroker
+from paho.mqtt.enums import CallbackAPIVersion
 from river import NodeProcess, free_ports, wait_for, write_topology
 
+from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.relay import LinkRelay
 from mainstem_sync import accounting
 
@@ -122,7 +123,7 @@ class Publisher(threading.Thread):
 
     def run(self) -> None:
         client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, client_id="numbered", protocol=mqtt.MQTTv311
+            CallbackAPIVersion.VERSION2, client_id="numbered", protocol=mqtt.MQTTv311
         )
         client.max_inflight_messages_set(200)
         client.connect("127.0.0.1", self._port)
