@@ -156,19 +156,20 @@ class Writer:
             if batch.rejects:
                 self._federation.quarantine.add(self._items(batch))
         warnings: list[str] = []
-        acks = [self._write_batch(batch, warnings) for batch in batches]
+        # Devices first: what can be refused here is refused before any row is stored.
+        devices = [self._devices(batch, warnings) for batch in batches]
+        acks = [self._append(batch, ids) for batch, ids in zip(batches, devices, strict=True)]
         for ack in acks:
-            if ack is not None:
-                ack.wait(DURABLE_TIMEOUT_S)
+            ack.wait(DURABLE_TIMEOUT_S)
         return WriteResult(
             sum(len(batch.devices) for batch in batches),
             len(rejects),
             _listed(rejects),
             warnings,
-            max((ack.lsn for ack in acks if ack is not None), default=0),
+            max((ack.lsn for ack in acks), default=0),
         )
 
-    def _write_batch(self, batch: Batch, warnings: list[str]) -> Ack | None:
+    def _append(self, batch: Batch, ids: DeviceIds) -> Ack:
         counts = {
             "received": batch.received,
             "filtered": 0,
@@ -176,7 +177,6 @@ class Writer:
             "refused": 0,
             "values_quarantined": sum(1 for r in batch.rejects if r.measurement),
         }
-        ids = self._devices(batch, warnings)
         return self._engine.write_rows(
             batch.table, Rows(ids, batch.time_ns, batch.columns), intake=counts
         )
