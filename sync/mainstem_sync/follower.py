@@ -201,7 +201,13 @@ class Follower:
             event, _ = decode_payload(byte_view(record.payload))
             if event.get("op") == PARK:
                 forward.park(event)
-        forward.apply(forward.classifier.content(record, header), self._clock_ns())
+        now_ns = self._clock_ns()
+        if header is not None and not self.scope.used:
+            # What an edge does all day: no need to look into the record.
+            rows, size = int(header["n"]), memoryview(record.payload).nbytes
+            forward.points(record.lsn, header["t"], rows, size, now_ns)
+        else:
+            forward.apply(forward.classifier.content(record, header), now_ns)
 
     def _totals(self, table: str) -> tuple[int, int]:
         """(late, quarantined) rows of an own table so far."""

@@ -79,6 +79,18 @@ class Forward:
         else:
             self.held.add(content.lsn)
 
+    def points(self, lsn: int, table: str, rows: int, size: int, now_ns: int) -> None:
+        """As ``apply`` for an own PTS record of a table whose rows go up all or not at all."""
+        self.applied_lsn = lsn
+        sums = self.tables.get(table) or self.table(table)
+        if rows and self.classifier.policy.sends(table):
+            sums.pending += rows
+            self.pending_bytes += size
+            self._remember(lsn, now_ns)
+        else:
+            sums.not_exported += rows
+            self.held.add(lsn)
+
     def park(self, header: Mapping[str, Any]) -> None:
         """An EVT record that parks others was applied."""
         lsns = RangeSet.from_wire(header["lsns"])

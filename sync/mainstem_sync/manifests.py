@@ -131,7 +131,11 @@ class Manifests:
         """Own rows entered the head."""
         with self._lock:
             book = self._book(batch.table)
-            book.slices.note(touched_slices(batch.time, book.slice_ns), batch.local_lsn)
+            touched = touched_slices(batch.time, book.slice_ns)
+            if isinstance(touched, int):
+                book.slices.note_one(touched, batch.local_lsn)
+            else:
+                book.slices.note(touched, batch.local_lsn)
             if book.slices.touches > PENDING_TOUCHES_MAX:
                 book.merge()
 

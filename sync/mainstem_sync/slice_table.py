@@ -36,6 +36,7 @@ class SliceTable:
         }
         self._touched_keys: list[Keys] = []
         self._touched_lsns: list[Lsns] = []
+        self._single: dict[int, int] = {}
         self._touches = 0
 
     def __len__(self) -> int:
@@ -47,7 +48,12 @@ class SliceTable:
     @property
     def touches(self) -> int:
         """How many touches wait to be merged."""
-        return self._touches
+        return self._touches + len(self._single)
+
+    def note_one(self, key: int, lsn: int) -> None:
+        """As ``note`` for one slice: most records touch one, and most touch the same again."""
+        if lsn > self._single.get(key, 0):
+            self._single[key] = lsn
 
     def note(self, keys: Keys, lsns: int | Lsns) -> None:
         """Remember touches; ``lsns`` is one for all, or one per key. Cheap."""
@@ -61,6 +67,10 @@ class SliceTable:
 
     def take_touches(self) -> tuple[Keys, Lsns]:
         """The remembered touches as (unique ascending keys, greatest LSN of each); forgets them."""
+        if self._single:
+            keys = np.fromiter(self._single.keys(), np.int64, count=len(self._single))
+            self.note(keys, np.fromiter(self._single.values(), np.uint64, count=len(keys)))
+            self._single = {}
         if not self._touches:
             return np.empty(0, np.int64), np.empty(0, np.uint64)
         keys = np.concatenate(self._touched_keys)
@@ -126,15 +136,13 @@ def greatest_by_key(keys: Keys, lsns: Lsns) -> tuple[Keys, Lsns]:
     return keys[first], greatest
 
 
-def touched_slices(times: npt.NDArray[np.int64], slice_ns: int) -> Keys:
-    """Slice indexes of rows, duplicates between neighbours left out. Times are ns."""
-    if len(times) == 0:
-        return np.empty(0, np.int64)
+def touched_slices(times: npt.NDArray[np.int64], slice_ns: int) -> int | Keys:
+    """The one slice that all rows lie in, or the slices of all of them (unique, ascending).
+    ``times`` int64 ns, not empty."""
+    if len(times) == 1:
+        return int(times[0]) // slice_ns
     low, high = int(times.min()) // slice_ns, int(times.max()) // slice_ns
-    if low == high:
-        return np.array([low], np.int64)
-    keys: Keys = times // slice_ns
-    return np.unique(keys)
+    return low if low == high else np.unique(times // slice_ns)
 
 
 def spans(keys: Keys, gap: int, count_max: int) -> list[tuple[int, int]]:

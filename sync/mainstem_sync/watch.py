@@ -25,7 +25,12 @@ import numpy.typing as npt
 
 from mainstem_sync.manifest import Ints, Manifest, Sums
 from mainstem_sync.ranges import RangeSet
-from mainstem_sync.slice_table import PENDING_TOUCHES_MAX, SliceTable, greatest_by_key
+from mainstem_sync.slice_table import (
+    PENDING_TOUCHES_MAX,
+    SliceTable,
+    greatest_by_key,
+    touched_slices,
+)
 
 PROVEN_SLICES_KEPT = 50_000
 """Proven slices that keep their manifest (about 3 MB a table). Older ones become part of a run."""
@@ -94,12 +99,14 @@ class TableWatch:
 
     def rows_applied(self, times: npt.NDArray[np.int64], lsns: int | Sums) -> None:
         """Rows of this origin entered the head; ``lsns`` are the origin's."""
-        keys = times // self.slice_ns
         if isinstance(lsns, np.ndarray):
-            keys, lsns = greatest_by_key(keys, lsns)
+            self.slices.note(*greatest_by_key(times // self.slice_ns, lsns))
         else:
-            keys = np.unique(keys) if len(keys) > 1 and keys[0] != keys[-1] else keys[:1]
-        self.slices.note(keys, lsns)
+            touched = touched_slices(times, self.slice_ns)
+            if isinstance(touched, int):
+                self.slices.note_one(touched, lsns)
+            else:
+                self.slices.note(touched, lsns)
         if self.slices.touches > PENDING_TOUCHES_MAX:
             self.merge()
 

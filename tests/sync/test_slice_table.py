@@ -22,7 +22,10 @@ def test_touches_join_to_the_greatest_lsn(touches: list[tuple[list[int], int]], 
     table = SliceTable({"lsn": np.uint64, "rev": np.uint32})
     model: dict[int, int] = {}
     for step, (keys, lsn) in enumerate(touches):
-        table.note(np.array(keys, dtype=np.int64), lsn)
+        if len(keys) == 1:
+            table.note_one(keys[0], lsn)
+        else:
+            table.note(np.array(keys, dtype=np.int64), lsn)
         for key in keys:
             model[key] = max(model.get(key, 0), lsn)
         if step % 3 == 2:
@@ -48,9 +51,11 @@ def merge(table: SliceTable) -> None:
 
 
 def test_rows_touch_their_slices() -> None:
-    assert touched_slices(np.array([], dtype=np.int64), 60).tolist() == []
-    assert touched_slices(np.array([61, 119], dtype=np.int64), 60).tolist() == [1]
-    assert touched_slices(np.array([180, -1, 59, 61], dtype=np.int64), 60).tolist() == [-1, 0, 1, 3]
+    assert touched_slices(np.array([-1], dtype=np.int64), 60) == -1
+    assert touched_slices(np.array([61, 119], dtype=np.int64), 60) == 1
+    several = touched_slices(np.array([180, -1, 59, 61], dtype=np.int64), 60)
+    assert isinstance(several, np.ndarray)
+    assert several.tolist() == [-1, 0, 1, 3]
 
 
 def test_spans_cut_at_gaps_and_at_the_bound() -> None:
