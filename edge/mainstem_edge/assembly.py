@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt import MqttCollector, tls_context
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
+from mainstem_edge.decode.csv_codec import CsvCodec
 from mainstem_edge.decode.json_codec import JsonCodec
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
@@ -43,7 +44,7 @@ from mainstem_node.config.schema import (
 SECOND_NS = 1_000_000_000
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
-CODECS: Mapping[str, MakeCodec] = {"json": JsonCodec}
+CODECS: Mapping[str, MakeCodec] = {"json": JsonCodec, "csv": CsvCodec}
 """Codec by its name in the configuration."""
 
 

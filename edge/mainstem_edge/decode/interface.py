@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,6 +63,20 @@ class Decoded:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def add(self, source: Sequence[int], columns: Mapping[str, list[Any]]) -> None:
+        """Appends rows; a name that either side lacks is None there. Takes over the lists."""
+        before = len(self.source)
+        self.source.extend(source)
+        for name, values in columns.items():
+            present = self.columns.get(name)
+            if present is not None:
+                present.extend(values)
+            else:
+                self.columns[name] = [None] * before + values if before else values
+        for values in self.columns.values():
+            if len(values) < len(self.source):
+                values.extend([None] * (len(self.source) - len(values)))
 
     def row(self, index: int) -> dict[str, Any]:
         """One row as a map, for the quarantine."""

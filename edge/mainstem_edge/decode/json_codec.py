@@ -59,13 +59,13 @@ class _Decoding:
         self._slots = slots
         self._shapes = shapes
         self._decoded = Decoded([], {})
-        self._done = 0
         self._slotted: list[Any] = []
+        self._slotted_source: list[int] = []
         self._mapped: list[Row] = []
         self._mapped_source: list[int] = []
 
     def run(self, payloads: Sequence[bytes]) -> Decoded:
-        parse, slotted, source = self._slots.parse, self._slotted, self._decoded.source
+        parse, slotted, source = self._slots.parse, self._slotted, self._slotted_source
         for message, payload in enumerate(payloads):
             try:
                 found = parse(payload)
@@ -113,32 +113,19 @@ class _Decoding:
 
     def _flush_slotted(self) -> None:
         if self._slotted:
-            self._append(self._slots.columns(self._slotted), len(self._slotted))
+            self._decoded.add(self._slotted_source, self._slots.columns(self._slotted))
             self._slotted.clear()
+            self._slotted_source.clear()
 
     def _flush_mapped(self) -> None:
         if not self._mapped:
             return
         rows, source = self._shapes.shape(self._mapped, self._mapped_source)
         columns, extras = self._shapes.columns(rows)
-        self._decoded.source.extend(source)
-        self._decoded.extras += [(self._done + row, name, value) for row, name, value in extras]
-        self._append(columns, len(rows))
+        before = len(self._decoded)
+        self._decoded.extras += [(before + row, name, value) for row, name, value in extras]
+        self._decoded.add(source, columns)
         self._mapped, self._mapped_source = [], []
-
-    def _append(self, columns: Columns, count: int) -> None:
-        """Columns of the next rows; a name that one side lacks is None there."""
-        total = self._decoded.columns
-        for name, values in columns.items():
-            present = total.get(name)
-            if present is None:
-                total[name] = [None] * self._done + values
-            else:
-                present.extend(values)
-        self._done += count
-        for values in total.values():
-            if len(values) < self._done:
-                values.extend([None] * (self._done - len(values)))
 
 
 class _Slots:

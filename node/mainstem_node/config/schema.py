@@ -121,10 +121,11 @@ class SubscriptionConfig(Struct, frozen=True, kw_only=True):
     """One topic filter and what its messages become."""
 
     topic: Text
-    codec: Literal["json"] = "json"
+    codec: Literal["json", "csv"] = "json"
     template: Name
     device: Text
-    """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in."""
+    """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in. `{payload.NAME}`
+    alone: the payload has the whole path."""
     tags: dict[Name, Text] = {}
     time: PayloadTimeConfig = PayloadTimeConfig()
     auto_create: bool = True
