@@ -45,8 +45,8 @@ def _subscriptions(report: Report, where: str, collector: MqttCollectorConfig) -
                 f"{inside}.topic", f"{subscription.topic!r} is not a topic filter",
                 "+ stands for one whole level, # for all that follow",
             )  # fmt: skip
-        whole = _PLACEHOLDER.fullmatch(subscription.device)
-        if not subscription.device.startswith("root.") and whole is None:
+        whole = subscription.device.startswith("{payload.")
+        if not subscription.device.startswith("root.") and not whole:
             report.problem(
                 f"{inside}.device", "a device path begins with root", "write root. in front"
             )
