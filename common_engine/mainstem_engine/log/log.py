@@ -228,7 +228,7 @@ class Log:
             with file:
                 first = max(position, segment.first_lsn)
                 yield from iterate_records(file, segment, first, end, self._note_damage)
-            position = end + 1
+            position = max(position, end) + 1
 
     def chain_at(self, lsn: int) -> bytes:
         """The chain value (16 bytes) of record ``lsn``; of 0 and of first_lsn - 1 as well.

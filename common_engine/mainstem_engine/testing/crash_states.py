@@ -3,7 +3,7 @@
 The rules are those of Linux file systems with a metadata journal:
 
 1. Names (create, rename, unlink) become durable in order: some prefix of them survives, at least
-   up to the last ``sync_directory``.
+   those of a directory up to its last ``sync_directory``. No rename crosses directories.
 2. The content of a file is durable up to its last ``sync``. Writes since then may survive whole,
    not at all, up to any byte, or as a stretch of zeros that was never filled; files differ.
 3. A truncation that was not synced may or may not have happened.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from random import Random
 
 from mainstem_engine.filesystem import SECTOR_BYTES
@@ -63,7 +63,7 @@ def crash_states(
     """
     random = Random(seed)
     inodes = [_Inode(content) for content in start.values()]
-    names = _Names([{name: number for number, name in enumerate(start)}])
+    names = _Names({name: number for number, name in enumerate(start)})
     seen: set[tuple[object, frozenset[tuple[str, bytes]]]] = set()
     for count in range(len(journal) + 1):
         if count:
@@ -122,17 +122,40 @@ class _Inode:
             yield "hole", before + bytes(end - len(before)) + whole[end:]
 
 
-@dataclass(slots=True)
 class _Names:
-    """Which inode each name means, now and at each step since the last directory sync."""
+    """Which inode each name means: now, and after each prefix of the changes that may be lost."""
 
-    history: list[dict[str, int]]
+    def __init__(self, durable: dict[str, int]) -> None:
+        self._durable = durable
+        self._pending: list[tuple[str, dict[str, int | None]]] = []
 
-    def change(self, names: dict[str, int]) -> None:
-        self.history.append(names)
+    def change(self, directory: str, names: dict[str, int | None]) -> None:
+        """Names of one directory get another inode, or none, in one step."""
+        self._pending.append((directory, names))
 
-    def settle(self) -> None:
-        del self.history[:-1]
+    def settle(self, directory: str) -> None:
+        """What was changed in ``directory`` is durable; of the others nothing is known."""
+        for changed, names in self._pending:
+            if changed == directory:
+                _update(self._durable, names)
+        self._pending = [change for change in self._pending if change[0] != directory]
+
+    def tables(self) -> list[dict[str, int]]:
+        """The names after each prefix of the changes; the last is the present."""
+        table = dict(self._durable)
+        tables = [dict(table)]
+        for _, names in self._pending:
+            _update(table, names)
+            tables.append(dict(table))
+        return tables
+
+
+def _update(table: dict[str, int], names: dict[str, int | None]) -> None:
+    for name, inode in names.items():
+        if inode is None:
+            table.pop(name, None)
+        else:
+            table[name] = inode
 
 
 def _cuts(start: int, length: int) -> Iterator[int]:
@@ -143,33 +166,33 @@ def _cuts(start: int, length: int) -> Iterator[int]:
 
 
 def _apply(operation: Operation, inodes: list[_Inode], names: _Names) -> None:
-    current = dict(names.history[-1])
     kind, path = operation.kind, operation.path
+    if kind == "sync_directory":
+        names.settle(path)
+        return
+    directory = PurePosixPath(path).parent.as_posix()
     if kind == "create":
         inodes.append(_Inode())
-        current[path] = len(inodes) - 1
-    elif kind == "rename":
-        current[operation.target] = current.pop(path)
+        names.change(directory, {path: len(inodes) - 1})
+        return
+    number = names.tables()[-1][path]
+    if kind == "rename":
+        names.change(directory, {path: None, operation.target: number})
     elif kind == "unlink":
-        del current[path]
-    elif kind == "sync_directory":
-        names.settle()
-        return
+        names.change(directory, {path: None})
+    elif kind == "sync":
+        inodes[number].synced, inodes[number].pending = inodes[number].whole(), []
+    elif kind == "sync_failed":
+        pending = inodes[number].pending
+        inodes[number].pending = [replace(op, data=bytes(len(op.data))) for op in pending]
     else:
-        inode = inodes[current[path]]
-        if kind == "sync":
-            inode.synced, inode.pending = inode.whole(), []
-        elif kind == "sync_failed":
-            inode.pending = [replace(op, data=bytes(len(op.data))) for op in inode.pending]
-        else:
-            inode.pending.append(operation)
-        return
-    names.change(current)
+        inodes[number].pending.append(operation)
 
 
 def _disks(inodes: list[_Inode], names: _Names, random: Random) -> Iterator[tuple[str, Disk]]:
-    for step, table in enumerate(names.history):
-        prefix = f"names {step + 1} of {len(names.history)}"
+    tables = names.tables()
+    for step, table in enumerate(tables):
+        prefix = f"names {step + 1} of {len(tables)}"
         yield f"{prefix}, kept", {name: inodes[i].whole() for name, i in table.items()}
         yield f"{prefix}, lost", {name: inodes[i].synced for name, i in table.items()}
         for name, number in table.items():
