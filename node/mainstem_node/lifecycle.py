@@ -24,6 +24,9 @@ log = logging.getLogger("mainstem.lifecycle")
 
 DRAIN_S_MAX = 10.0
 """What service managers grant at least before they kill; nothing acknowledged depends on it."""
+SWITCH_INTERVAL_S = 0.001
+"""How soon a thread that computes lets the event loop go on. Python's default of 5 ms, times the
+threads that wait, is what an acknowledgement would be late by."""
 GRACE_S = 2.0
 """After a stop that was cut off: for the log line, and for threads that still end by themselves. A
 thread that hangs in a system call would otherwise keep the process alive for ever."""
@@ -69,6 +72,7 @@ def run_service(
     that holds the other end dies, however it dies. Errors of the start are raised after what had
     started was stopped.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_serve(make, drain_s, until_stdin_ends))
 

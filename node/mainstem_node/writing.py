@@ -35,6 +35,9 @@ LISTED_MAX = 100
 """Put-aside values that the answer lists; all of them are in the quarantine."""
 DURABLE_TIMEOUT_S = 30.0
 """A disk that needs longer for one fsync is not one that a client should wait for."""
+COMPUTING_MAX = 2
+"""Requests that turn rows into columns at a time: it is Python's work, and more threads of it would
+only take the interpreter from the event loop. Others wait for their fsync meanwhile."""
 _NS_PER_MS = 1_000_000
 
 
@@ -102,6 +105,7 @@ class Writer:
         self._node = node
         self._new_devices = NewDevices(new_devices_per_minute)
         self._clock_ns = clock_ns
+        self._computing = threading.BoundedSemaphore(COMPUTING_MAX)
 
     def write_groups(self, groups: Sequence[RowGroup], *, strict: bool) -> WriteResult:
         """Rows as mappings. Raises NotFoundError, ForbiddenError (NOT_OWNER), BadRequestError."""
@@ -113,10 +117,11 @@ class Writer:
             by_table.setdefault((table.name, self.precision_ns([path])), []).append(
                 RowGroup(table.name, path, group.tags, group.rows)
             )
-        batches = [
-            make_batch(self._engine.catalog.table(name), some, precision_ns)
-            for (name, precision_ns), some in by_table.items()
-        ]
+        with self._computing:
+            batches = [
+                make_batch(self._engine.catalog.table(name), some, precision_ns)
+                for (name, precision_ns), some in by_table.items()
+            ]
         return self._write(batches, strict=strict)
 
     def precision_ns(self, devices: Iterable[str]) -> int:
