@@ -4,7 +4,8 @@
 2. Meanwhile each tier is killed with -9 ten times, with slowed syncs, and links drop ten times.
 3. Every 250 ms each node that is up is asked for its status, the child before its parent: the
    accounting sums hold, and no parent has acknowledged more than it applied.
-4. Afterwards all three tiers hold every point that the broker acknowledged, once, with its value.
+4. Afterwards all three tiers hold every point that the broker acknowledged, once, with its value;
+   the minutes computed at the edge count every point, and the group says that all is complete.
 """
 
 from __future__ import annotations
@@ -223,6 +224,21 @@ def contents(node: NodeProcess) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, A
     return numbers, np.array([row[0] for row in wrong], dtype=np.int64)
 
 
+def is_settled(group: NodeProcess) -> bool:
+    """Minutes and raw rows are verified at the group, and the minutes count every point."""
+    counted = "SELECT sum(n_count), sum(n_sum) FROM counter_1m"
+    answer = group.request("/api/v1/sql", {"sql": counted})
+    [[count, total]] = answer["rows"]
+    status = group.status()
+    assert status is not None
+    states = {each["table"]: each["state"] for each in status["completeness"]}
+    return (
+        states == {"counter": "complete", "counter_1m": "complete"}
+        and count == POINTS
+        and total == POINTS * (POINTS - 1) // 2
+    )
+
+
 def test_nothing_is_lost_doubled_or_wrong_when_tiers_are_killed(place: Path) -> None:
     seed = int(os.environ.get("MAINSTEM_KILL_SEED", "20261122"))
     names = ("group", "plant", "edge", "plant_link", "edge_link", "mqtt")
@@ -260,6 +276,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_tiers_are_killed(place: Path) -> 
                 numbers, wrong = contents(nodes[name])
                 assert wrong.tolist() == [], f"{name}: wrong device, time or value"
                 assert np.array_equal(numbers, np.arange(POINTS)), f"{name}: lost or doubled"
+            wait_for(lambda: is_settled(nodes["group"]), DRAIN_TIMEOUT_S, "the group is complete")
             sampler.stopping.set()
             sampler.join()
             assert sampler.problems == []
