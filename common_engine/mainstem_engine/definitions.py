@@ -215,16 +215,17 @@ class Definitions:
         catalog = self._store.catalog
         ids = catalog.devices.lookup(paths)
         unknown = ids == NO_DEVICE
-        if unknown.any():
-            for row in np.flatnonzero(unknown).tolist():
-                path = canonical_path(paths[row])
-                if catalog.devices.id_of(path) is None and not table.may_create(path):
-                    raise NotFoundError(
-                        f"there is no device {path}, and template {table.name} is not set above it",
-                        field=path,
-                        hint=f"SET SCHEMA TEMPLATE {table.name} TO a path above it, or create it "
-                        f"with USING {table.name} TAGS (...)",
-                    )
+        if not unknown.any() and catalog.devices.all_in_family(ids, table.family):
+            return ids
+        for row in np.flatnonzero(unknown).tolist():
+            path = canonical_path(paths[row])
+            if catalog.devices.id_of(path) is None and not table.may_create(path):
+                raise NotFoundError(
+                    f"there is no device {path}, and template {table.name} is not set above it",
+                    field=path,
+                    hint=f"SET SCHEMA TEMPLATE {table.name} TO a path above it, or create it "
+                    f"with USING {table.name} TAGS (...)",
+                )
         return self.device_ids(table.name, paths, create=True)
 
     def _define_schema(self, op: str, **fields: Any) -> Ack:

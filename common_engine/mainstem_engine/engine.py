@@ -78,7 +78,11 @@ class Engine(Definitions, Queries):
         try:
             uuid = ensure_identity(fs, directory)
             store = Store(directory, options, fs, Origin(uuid, options.node_name), consumers)
-            store.start()
+            try:
+                store.start()
+            except BaseException:
+                store.close()
+                raise
         except BaseException:
             lock.close()
             raise
