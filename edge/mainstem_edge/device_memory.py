@@ -69,6 +69,10 @@ class DeviceMemory:
         self._bands = np.array([deadbands[key] for key in self._ids], np.float64)
         self._heartbeat_ns = heartbeat_ns
         self._newest_stored = newest
+        self.forget()
+
+    def forget(self) -> None:
+        """As after a restart: nothing is known of any device."""
         self._known = np.zeros(0, np.bool_)
         self._newest = np.zeros(0, np.int64)
         self._row_time = np.zeros(0, np.int64)

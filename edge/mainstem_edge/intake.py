@@ -49,6 +49,8 @@ TOPICS_MAX = 200_000
 OPEN_BATCHES_MAX = 64
 """Records appended and not yet durable, per collector: the log's own bound is in bytes, and small
 records would make a long queue of it."""
+FATAL = (LogFailedError, ClosedError, OverloadedError, OSError)
+"""The store cannot take anything now; the message is not at fault."""
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ class Intake:
             if messages:
                 try:
                     self.process(messages)
-                except (LogFailedError, ClosedError, OverloadedError, OSError) as error:
+                except Exception as error:
                     self._fail(error)
                     return
             elif self._stopping.is_set():
@@ -204,37 +206,48 @@ class Intake:
         self, subscription: Subscription, group: Sequence[Message], repeated: bool
     ) -> Ack | None:
         table = self._tables[subscription.rules.template.casefold()]
-        redelivered = sum(message.redelivered for message in group)
         if repeated:
             rows = subscription.count(group)
+            redelivered = sum(message.redelivered for message in group)
             counts = IntakeCounts(received=rows, filtered=rows, redelivered=redelivered)
             reading = subscription.read([], 0)
             return table.store(reading, counts, create=False)
         try:
-            reading = subscription.read(group, self._clock_ns())
+            return self._read_and_store(subscription, table, group)
+        except FATAL:
+            raise
         except Exception:
-            log.exception("a message of %s could not be read", subscription.filter)
-            return self._one_by_one(subscription, group)
+            log.exception("messages of %s could not be stored together", subscription.filter)
+            return self._one_by_one(subscription, table, group)
+
+    def _read_and_store(
+        self, subscription: Subscription, table: TableIntake, group: Sequence[Message]
+    ) -> Ack | None:
+        reading = subscription.read(group, self._clock_ns())
         self._note_event(group[-1].origin, reading.newest_ns)
-        counts = IntakeCounts(redelivered=redelivered)
+        counts = IntakeCounts(redelivered=sum(message.redelivered for message in group))
         return table.store(reading, counts, create=subscription.create)
 
-    def _one_by_one(self, subscription: Subscription, group: Sequence[Message]) -> Ack | None:
+    def _one_by_one(
+        self, subscription: Subscription, table: TableIntake, group: Sequence[Message]
+    ) -> Ack | None:
         """After a defect: each message for itself; the one that raises again is put aside.
 
         Returns the last Ack: records become durable in order, so it covers the earlier ones.
         """
-        table = self._tables[subscription.rules.template.casefold()]
         last: Ack | None = None
         for message in group:
-            counts = IntakeCounts(redelivered=int(message.redelivered))
             try:
-                reading = subscription.read([message], self._clock_ns())
+                ack = self._read_and_store(subscription, table, [message])
+            except FATAL:
+                raise
             except Exception as error:
                 reading = subscription.read([], 0)
                 text = f"{type(error).__name__}: {error}: {payload_text(message.payload)}"
                 reading.failures.append(Reject(rejects.MALFORMED, text, time_ns=message.arrived_ns))
-            last = table.store(reading, counts, create=subscription.create) or last
+                counts = IntakeCounts(redelivered=int(message.redelivered))
+                ack = table.store(reading, counts, create=False)
+            last = ack or last
         return last
 
     def _put_aside_unknown(self, group: Sequence[Message]) -> None:

@@ -1,10 +1,11 @@
 """From readings to log records: the stateful half of the intake, one per template.
 
-1. Devices of good rows are resolved, or made. Rows are brought to the precision of their database.
-2. The device memory drops exact repeats and unchanged values, and counts late rows.
-3. What was put aside is made durable in the quarantine *before* the record is appended, so the
+1. Devices of good rows are resolved, or made.
+2. What was put aside is made durable in the quarantine *before* the record is appended, so the
    acknowledgement that follows the record covers both. An entry is the same entry when its
-   message comes again.
+   message comes again. A quarantine that cannot be written (a full disk) is waited for.
+3. Rows are brought to the precision of their database. The device memory drops exact repeats and
+   unchanged values, and counts late rows.
 4. One record carries the rows and their share of the accounting. Without rows it carries only the
    counts: nothing that was received goes uncounted.
 
@@ -33,11 +34,16 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import ClosedError, EngineError, LogFailedError, OverloadedError
 from mainstem_engine.model import AnyArray, Column, DeviceIds, Rows, TimesNs
-from mainstem_sync.quarantine import QuarantineItem
+from mainstem_sync.quarantine import QuarantineBlock, QuarantineItem
 
 log = logging.getLogger("mainstem.intake")
 
 NS_PER_MS = 1_000_000
+DISK_RETRY_S = 1.0
+"""A full disk is not full for less than this."""
+BLOCK_VALUES_MIN = 64
+"""So many rejects of one measurement and reason in a batch are one entry: a device with a name too
+many must not cost an entry per value."""
 
 
 class Writer(DeviceMaker, Protocol):
@@ -49,9 +55,11 @@ class Writer(DeviceMaker, Protocol):
 
 
 class Quarantine(Protocol):
-    """Where rejects are kept; ``add`` returns when they are durable."""
+    """Where rejects are kept; both return when they are durable."""
 
     def add(self, items: Iterable[QuarantineItem]) -> list[str]: ...
+
+    def add_blocks(self, blocks: Iterable[QuarantineBlock]) -> list[str]: ...
 
 
 @dataclass(slots=True)
@@ -116,14 +124,18 @@ class TableIntake:
         """
         with self._lock:
             self._resolve(reading, create)
-            rows = self._judged(reading, counts)
+            self._put_aside(self._rejects(reading, counts))
             counts.received += reading.received
-            put_aside = self._rejects(reading, counts)
-            if put_aside:
-                self._put_aside(put_aside)
-            if not len(rows) and not counts.received and not counts.redelivered:
+            if not counts.received and not counts.redelivered:
                 return None
-            return self._write(rows, counts)
+            try:
+                return self._write(self._judged(reading, counts), counts)
+            except (EngineError, OSError):
+                raise
+            except Exception:
+                # Rows may be remembered that were not stored: they must not count as seen.
+                self._memory.forget()
+                raise
 
     def _resolve(self, reading: Reading, create: bool) -> None:
         """Finds or makes the devices of good rows; rows without one are put aside."""
@@ -179,10 +191,22 @@ class TableIntake:
         return found
 
     def _put_aside(self, found: Sequence[Reject]) -> None:
+        """Returns when all of it is durable. Raises OSError only while stopping."""
+        if not found:
+            return
         at_ms = self._clock_ns() // NS_PER_MS
-        self._quarantine.add(
-            quarantine_item(reject, self._node, self.template, at_ms) for reject in found
-        )
+        items, blocks = quarantine_entries(found, self._node, self.template, at_ms)
+        while True:
+            try:
+                self._quarantine.add(items)
+                self._quarantine.add_blocks(blocks)
+            except OSError as error:
+                if self._stopping():
+                    raise
+                log.error("the quarantine cannot be written, the intake waits: %s", error)
+                time.sleep(DISK_RETRY_S)
+            else:
+                return
 
     def _write(self, rows: Rows, counts: IntakeCounts) -> Ack:
         table = self._engine.catalog.table(self.template)
@@ -208,6 +232,34 @@ class TableIntake:
 
 def _is_unresolved(entry: Entry) -> bool:
     return entry.id == UNRESOLVED
+
+
+def quarantine_entries(
+    found: Sequence[Reject], node: str, table: str, at_ms: int
+) -> tuple[list[QuarantineItem], list[QuarantineBlock]]:
+    """Rejects as the quarantine keeps them: one by one, or by column where there are many."""
+    groups: dict[tuple[str, str], list[Reject]] = {}
+    for reject in found:
+        groups.setdefault((reject.measurement, reject.reason), []).append(reject)
+    items: list[QuarantineItem] = []
+    blocks: list[QuarantineBlock] = []
+    for (measurement, reason), group in groups.items():
+        if measurement and len(group) >= BLOCK_VALUES_MIN:
+            blocks.append(
+                QuarantineBlock(
+                    node=node,
+                    table=table,
+                    measurement=measurement,
+                    reason=reason,
+                    at_ms=at_ms,
+                    devices=[reject.device for reject in group],
+                    times_ms=[(reject.time_ns or 0) // NS_PER_MS for reject in group],
+                    values=[_plain(reject.value) for reject in group],
+                )
+            )
+        else:
+            items += [quarantine_item(reject, node, table, at_ms) for reject in group]
+    return items, blocks
 
 
 def quarantine_item(reject: Reject, node: str, table: str, at_ms: int) -> QuarantineItem:

@@ -279,6 +279,55 @@ def test_a_defect_costs_the_message_that_meets_it(
     check_sum(recorded_counts(engine))
 
 
+def test_a_defect_behind_the_memory_does_not_make_rows_look_repeated(
+    make_intake: MakeIntake, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = engine.write_rows, []
+
+    def write_rows(table: Any, rows: Any, **options: Any) -> Any:
+        calls.append(len(rows))
+        if len(calls) == 1:
+            raise KeyError("defect")
+        return plain(table, rows, **options)
+
+    monkeypatch.setattr(engine, "write_rows", write_rows)
+    process(make_intake(), engine, *({"ts": T0_MS + n, "count": n} for n in range(3)))
+    assert [row["count"] for row in stored(engine)] == [0, 1, 2]
+    assert recorded_counts(engine)["late"] == 0
+
+
+def test_many_values_of_one_kind_are_one_entry(
+    make_intake: MakeIntake, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    rows = [{"ts": T0_MS + n, "count": n, "humidity": n} for n in range(200)]
+    process(make_intake(), engine, rows)
+    statistics = quarantine.statistics()
+    assert (statistics.entries, statistics.items) == (1, 200)
+    assert recorded_counts(engine)["values_quarantined"] == 200
+    assert {item["value"] for item in quarantine.items()} == set(range(200))
+
+
+def test_a_full_disk_is_waited_for(
+    make_intake: MakeIntake,
+    engine: Engine,
+    quarantine: QuarantineStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mainstem_edge.table_intake.DISK_RETRY_S", 0.0)
+    plain, calls = quarantine.add, []
+
+    def add(items: Any) -> list[str]:
+        calls.append(1)
+        if len(calls) < 3:
+            raise OSError(28, "No space left on device")
+        return plain(items)
+
+    monkeypatch.setattr(quarantine, "add", add)
+    process(make_intake(), engine, b"{")
+    assert len(calls) == 3
+    assert quarantine.statistics().items == 1
+
+
 def test_rows_that_the_store_refuses_are_put_aside(
     make_intake: MakeIntake,
     engine: Engine,

@@ -60,6 +60,7 @@ class Decoded:
     extras: list[tuple[int, str, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     textual: bool = False
+    _extras_of: dict[int, dict[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -79,14 +80,17 @@ class Decoded:
                 values.extend([None] * (len(self.source) - len(values)))
 
     def row(self, index: int) -> dict[str, Any]:
-        """One row as a map, for the quarantine."""
+        """One row as a map, for the quarantine. Nothing may be added after the first call."""
         found = {
             name: values[index]
             for name, values in self.columns.items()
             if values[index] is not None
         }
-        found.update({name: value for row, name, value in self.extras if row == index})
-        return found
+        if self._extras_of is None:  # once: many rows may be asked for
+            self._extras_of = {}
+            for row, name, value in self.extras:
+                self._extras_of.setdefault(row, {})[name] = value
+        return {**found, **self._extras_of.get(index, {})}
 
 
 class Codec(Protocol):
