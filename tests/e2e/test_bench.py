@@ -1,0 +1,32 @@
+"""The benchmarks run and print what they promise; the figures of a quick run say nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.bench]
+
+FIGURES = {
+    "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
+    "sync": {"edge to group, drain", "publish to queryable at the group, p99"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_a_quick_run_prints_its_figures(name: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mainstem_node.cli", "bench", name, "--quick", "--json"],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    figures = {figure["name"]: figure for figure in document["figures"]}
+    assert set(figures) >= FIGURES[name]
+    assert all(figure["value"] > 0 and figure["how"] for figure in figures.values())
+    assert document["quick"]
+    assert document["machine"]["cores"]
+    assert document["versions"]["numpy"]
