@@ -8,6 +8,7 @@ stderr that names the remedy, never in a traceback.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -31,6 +32,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def print_version(wanted: bool) -> None:
+    """The version of the installed distribution, and the end."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("mainstem"))
+        raise typer.Exit
+
+
+@app.callback()
+def mainstem(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Edge-cloud federation for industrial time series."""
+
 
 # In the order of the manual: try it, run it, enrol, ask.
 app.add_typer(demo.app, name="demo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,9 @@ def status(
 
     client = client_for(url, token_file)
     if watch and not as_json:
-        follow(client)
+        # Ctrl-C is how a watch ends; it is not a failure.
+        with contextlib.suppress(KeyboardInterrupt):
+            follow(client)
         return
     found = client.federation()
     problems = broken_sums(found)

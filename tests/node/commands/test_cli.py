@@ -29,6 +29,12 @@ def test_help_lists_every_command() -> None:
     assert listed == COMMANDS
 
 
+def test_the_version_is_printed() -> None:
+    answer = CliRunner().invoke(cli.app, ["--version"])
+    assert answer.exit_code == 0
+    assert answer.stdout.split(".")[0].isdigit()
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, mainstem_node.cli; print([m for m in {HEAVY} if m in sys.modules])"
     answer = subprocess.run(
