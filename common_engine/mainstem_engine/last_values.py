@@ -41,7 +41,8 @@ from mainstem_engine.model import (
     VersionedRows,
 )
 from mainstem_engine.part.reader import Part
-from mainstem_engine.store import Store, TableView
+from mainstem_engine.store import Store
+from mainstem_engine.view import TableView
 
 CELLS_MAX = 500_000
 """Values held per table: about 20 MB of numbers (50,000 devices with ten measurements)."""

@@ -22,7 +22,7 @@ from mainstem_engine.head import is_member
 from mainstem_engine.inventory import blocks_of, read_part
 from mainstem_engine.merge import concat_rows, empty_rows, merge_versions
 from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
-from mainstem_engine.store import TableView
+from mainstem_engine.view import TableView
 
 STEP_ROWS = 1 << 17
 """Rows of one step: enough for vectorised work, a few MB for ten columns."""

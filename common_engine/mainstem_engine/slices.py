@@ -31,7 +31,7 @@ import numpy.typing as npt
 from mainstem_engine.catalog.devices import Devices
 from mainstem_engine.model import AnyArray, Column, VersionedRows
 from mainstem_engine.scan import Selection, iterate_rows
-from mainstem_engine.store import TableView
+from mainstem_engine.view import TableView
 
 U64 = npt.NDArray[np.uint64]
 

@@ -20,12 +20,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from mainstem_engine.accounting import StoreAccounting, StoreCounts
 from mainstem_engine.catalog.catalog import Catalog
@@ -55,6 +51,7 @@ from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows, Ti
 from mainstem_engine.options import MIB, Durability, EngineOptions
 from mainstem_engine.origins import Origins
 from mainstem_engine.points import Points, decode_points, encode_points, split_points
+from mainstem_engine.view import TableView
 
 logger = logging.getLogger(__name__)
 
@@ -66,18 +63,6 @@ LOG_QUEUE_BYTES_MAX = 64 * MIB
 """What may wait for the committer; several commits of the largest size."""
 ADMISSION_S_MAX = 30.0
 """A writer waits so long for memory. A flush of a full head takes a few seconds on a slow disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableView:
-    """What a query sees of one table: the same rows however long it takes."""
-
-    table: str
-    whole_rows: bool
-    devices: DeviceIds
-    chunks: Sequence[Chunk]
-    parts: Sequence[AnyPart]
-    epochs: npt.NDArray[np.uint32]
 
 
 class Store:

@@ -1,0 +1,30 @@
+"""What a query sees of one table: the same rows however long it takes.
+
+A view holds the chunks of the head and the parts as they were at one instant. Both are only ever
+appended to or replaced, so nothing that happens later changes what a view shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.head import Chunk
+from mainstem_engine.inventory import AnyPart
+from mainstem_engine.model import DeviceIds
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """``devices``: all of the table, ascending. ``epochs`` uint32 by index of the origin.
+    ``whole_rows``: the newest version of a row replaces all of it (rollup tables)."""
+
+    table: str
+    whole_rows: bool
+    devices: DeviceIds
+    chunks: Sequence[Chunk]
+    parts: Sequence[AnyPart]
+    epochs: npt.NDArray[np.uint32]
