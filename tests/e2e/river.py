@@ -116,6 +116,16 @@ class NodeProcess:
         except (urllib.error.URLError, OSError):
             return False
 
+    def wait_subscribed(self) -> None:
+        """A broker keeps nothing for a subscriber that it has never seen: publish after this."""
+        wait_for(self.is_subscribed, START_TIMEOUT_S, f"{self.name} is subscribed")
+
+    def is_subscribed(self) -> bool:
+        status = self.status()
+        return status is not None and all(
+            collector["state"] == "connected" for collector in status["collectors"]
+        )
+
     def wait_ready(self) -> None:
         try:
             wait_for(self.is_ready, START_TIMEOUT_S, f"{self.name} is ready")

@@ -258,6 +258,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_tiers_are_killed(place: Path) -> 
                 nodes[name].start()
             for name in reversed(TIERS):
                 nodes[name].wait_ready()
+            nodes["edge"].wait_subscribed()
             sampler.start()
             publisher.start()
             torment(nodes, relays, random.Random(seed))

@@ -176,6 +176,7 @@ def test_recordings_arrive_bit_equal_and_complete(tmp_path: Path, broker: str, s
                 nodes[name].start()
             for name in reversed(TIERS):
                 nodes[name].wait_ready()
+            nodes["edge"].wait_subscribed()
             for recording in recordings:
                 publish(recording, ports["mqtt"])
             for recording in recordings:
