@@ -137,7 +137,6 @@ class NodeProcess:
 def write_topology(place: Path, document: dict[str, Any]) -> Path:
     """The topology as a file, with the link tokens that its links need."""
     from mainstem_node.auth import ensure_link_tokens
-
     from mainstem_node.config import load_topology
 
     path = place / "topology.yaml"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mainstem_node.broker import EmbeddedBroker
 from recordings import Recording, made, real
 from river import NodeProcess, free_ports, wait_for, write_topology
 
+from mainstem_node.broker import EmbeddedBroker
 from mainstem_sync import accounting
 
 pytestmark = pytest.mark.slow
