@@ -27,6 +27,7 @@ from mainstem_engine.filesystem import Buffer, byte_view
 from mainstem_engine.log.records import RecordKind, decode_payload, encode_payload
 from mainstem_engine.model import ColumnType, DeviceIds, Template
 from mainstem_engine.points import decode_points, encode_points
+from mainstem_sync.batch import Batch, WireRecord
 from mainstem_sync.errors import RejectedError, WireError
 from mainstem_sync.exports import is_below
 from mainstem_sync.manifest import Manifest
@@ -41,7 +42,6 @@ from mainstem_sync.origins import (
     TableMap,
 )
 from mainstem_sync.parking import Parking
-from mainstem_sync.protocol import Batch, WireRecord
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.received import (
     MappedPoints,

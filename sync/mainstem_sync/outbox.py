@@ -17,15 +17,9 @@ from dataclasses import dataclass, field
 
 from mainstem_engine.errors import LogRangeError
 from mainstem_engine.log.log import Log
+from mainstem_sync.batch import RECORDS_MAX, WireRecord, encode_batch
 from mainstem_sync.content import Classifier, Content
-from mainstem_sync.protocol import (
-    RECORDS_MAX,
-    ChainPoint,
-    OriginKey,
-    Queue,
-    WireRecord,
-    encode_batch,
-)
+from mainstem_sync.protocol import ChainPoint, OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.wire import RAW_BYTES_MAX
 

@@ -26,6 +26,7 @@ from mainstem_engine.errors import EngineError
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync import wire
 from mainstem_sync.accounting import Accounts
+from mainstem_sync.batch import Acknowledgement, Batch, request_lease
 from mainstem_sync.children import Children
 from mainstem_sync.errors import (
     FencedError,
@@ -38,19 +39,15 @@ from mainstem_sync.errors import (
     VersionError,
     WireError,
 )
+from mainstem_sync.handshake import Hello, Welcome
 from mainstem_sync.incoming import UNUSABLE, duplicate_rows, prepare
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
 from mainstem_sync.protocol import (
     VERSION,
     AckCode,
-    Acknowledgement,
-    Batch,
-    Hello,
     OriginKey,
-    Welcome,
     decode_status,
     encode_error,
-    request_lease,
     single_frame,
 )
 from mainstem_sync.quarantine import QuarantineStore

@@ -28,6 +28,7 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.errors import LogRangeError, MainstemError
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync.announce import announce
+from mainstem_sync.batch import Acknowledgement, encode_request
 from mainstem_sync.children import bounded_status
 from mainstem_sync.content import Content
 from mainstem_sync.errors import (
@@ -40,19 +41,16 @@ from mainstem_sync.errors import (
     WireError,
 )
 from mainstem_sync.forward import PARK, Forward
+from mainstem_sync.handshake import Hello, Welcome
 from mainstem_sync.outbox import Draft, Outbox
 from mainstem_sync.protocol import (
     BATCHES_PATH,
     HELLO_PATH,
     STATUS_EVERY_S,
     AckCode,
-    Acknowledgement,
     ChainPoint,
-    Hello,
     OriginKey,
     Queue,
-    Welcome,
-    encode_request,
     encode_status,
     single_frame,
 )

@@ -14,9 +14,10 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from mainstem_sync import Child, http_server
+from mainstem_sync.batch import encode_request
 from mainstem_sync.http_client import Uplink
 from mainstem_sync.http_server import sync_routes
-from mainstem_sync.protocol import BATCHES_PATH, HELLO_PATH, encode_request, single_frame
+from mainstem_sync.protocol import BATCHES_PATH, HELLO_PATH, single_frame
 from mainstem_sync.sender import LinkState, Sender
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers

@@ -9,6 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstem_sync.batch import (
+    Acknowledgement,
+    Batch,
+    WireRecord,
+    encode_batch,
+    encode_request,
+    request_lease,
+)
 from mainstem_sync.errors import (
     FencedError,
     ForkedError,
@@ -20,23 +28,16 @@ from mainstem_sync.errors import (
     VersionError,
     WireError,
 )
+from mainstem_sync.handshake import Hello, Welcome
 from mainstem_sync.protocol import (
     STATUS_BYTES_MAX,
     AckCode,
-    Acknowledgement,
-    Batch,
     ChainPoint,
-    Hello,
     OriginKey,
     Queue,
-    Welcome,
-    WireRecord,
     decode_status,
-    encode_batch,
     encode_error,
-    encode_request,
     encode_status,
-    request_lease,
     single_frame,
 )
 from mainstem_sync.ranges import RangeSet

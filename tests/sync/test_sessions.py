@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from mainstem_sync import Child, Receiver, Sender
+from mainstem_sync.batch import Acknowledgement, Batch, WireRecord, encode_batch, encode_request
 from mainstem_sync.errors import (
     FencedError,
     ForkedError,
@@ -17,19 +18,8 @@ from mainstem_sync.errors import (
     VersionError,
     WireError,
 )
-from mainstem_sync.protocol import (
-    AckCode,
-    Acknowledgement,
-    Batch,
-    Hello,
-    OriginKey,
-    Queue,
-    Welcome,
-    WireRecord,
-    encode_batch,
-    encode_request,
-    single_frame,
-)
+from mainstem_sync.handshake import Hello, Welcome
+from mainstem_sync.protocol import AckCode, OriginKey, Queue, single_frame
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.receiver import Reply
 from mainstem_sync.sender import LinkState
