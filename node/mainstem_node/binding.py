@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from mainstem_node.registry import NodeRegistry
 from mainstem_sync.errors import RejectedError, SyncError
-from mainstem_sync.protocol import Hello, encode_error, single_frame
+from mainstem_sync.handshake import Hello
+from mainstem_sync.protocol import encode_error, single_frame
 from mainstem_sync.receiver import Child, Receiver, Reply
 
 REFUSED = 403
