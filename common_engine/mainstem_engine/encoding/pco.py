@@ -5,7 +5,8 @@ block. It pays from some tens of values on; its frame costs about 25 bytes.
 
 Times and LSNs (``ordered``) are always coded as first differences, which pcodec's own search also
 finds for them, at two thirds of the time. Dividing times by their common unit first was measured:
-19 bytes less in a block of 4,096 and nothing more, so it is not done.
+19 bytes less in a block of 4,096 and nothing more, so it is not done. BOOLEAN goes as 0 and 1 of
+8 bits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from pcodec import ChunkConfig, DeltaSpec, standalone
 
+from mainstem_engine.encoding.bits import bits_of, put_bits
 from mainstem_engine.encoding.interface import Encoding, EncodingNumber
 from mainstem_engine.errors import EncodingError
 from mainstem_engine.model import AnyArray, ColumnType
@@ -22,7 +24,6 @@ LEVEL = 4
 
 _SEARCH = ChunkConfig(compression_level=LEVEL, enable_8_bit=True)
 _ORDERED = ChunkConfig(compression_level=LEVEL, delta_spec=DeltaSpec.try_consecutive(1))
-_UNSUPPORTED = (ColumnType.UNKNOWN, ColumnType.BOOLEAN, ColumnType.TEXT, ColumnType.BLOB)
 
 
 class Pco(Encoding):
@@ -32,9 +33,11 @@ class Pco(Encoding):
     compressible = False
 
     def supports(self, column_type: ColumnType) -> bool:
-        return column_type not in _UNSUPPORTED
+        return column_type != ColumnType.UNKNOWN and not column_type.is_variable
 
     def encode(self, values: AnyArray, column_type: ColumnType) -> bytes:
+        if column_type == ColumnType.BOOLEAN:
+            values = bits_of(values)
         return self._compress(values, _SEARCH)
 
     def encode_ordered(self, values: AnyArray) -> bytes:
@@ -42,6 +45,14 @@ class Pco(Encoding):
         return self._compress(values, _ORDERED)
 
     def decode(self, data: memoryview, column_type: ColumnType, out: AnyArray) -> None:
+        if column_type == ColumnType.BOOLEAN:
+            bits: AnyArray = np.empty(len(out), np.uint8)
+            self._decompress(data, bits)
+            put_bits(bits, column_type, out)
+        else:
+            self._decompress(data, out)
+
+    def _decompress(self, data: memoryview, out: AnyArray) -> None:
         try:
             # Into a buffer of the right length: the length that the bytes declare is not used.
             progress = standalone.simple_decompress_into(bytes(data), out)

@@ -3,8 +3,8 @@
 1. Rows come sorted by (device, time, origin, LSN). They are cut into blocks: a device with at least
    DENSE_ROWS_MIN rows has blocks of its own, of nearly equal size; the rows of neighbouring devices
    with fewer share blocks.
-2. Every column of a block is encoded for itself and checksummed; statistics of all blocks are
-   computed at once.
+2. Every column of a block is encoded for itself, as its measurement names or as a trial says, and
+   checksummed; statistics of all blocks are computed at once.
 3. The file is written under a temporary name, synced, renamed, and its directory synced. It counts
    only when the part list names it.
 """
@@ -19,7 +19,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.encoding.registry import encode_column
+from mainstem_engine.encoding.registry import AUTO, encode_column
 from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Buffer, Filesystem
 from mainstem_engine.model import (
     AnyArray,
@@ -88,7 +88,7 @@ def write_part(
     path = directory / f"{name}{PART_SUFFIX}"
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     with fs.create_temporary(temporary) as file:
-        body = _BodyWriter(file, list(types))
+        body = _BodyWriter(file, list(types), measurements)
         body.write([HEAD.pack(MAGIC, VERSION, 0)])
         for number, start in enumerate(starts.tolist()):
             block = slice(start, start + int(blocks.rows[number]))
@@ -151,8 +151,11 @@ def block_starts(device: npt.NDArray[np.uint32], block_rows: int) -> Starts:
 class _BodyWriter:
     """Encodes the columns of one block after the other and remembers where they are."""
 
-    def __init__(self, file: AppendFile, keys: list[int]) -> None:
+    def __init__(
+        self, file: AppendFile, keys: list[int], measurements: Mapping[int, Measurement]
+    ) -> None:
         self._file = file
+        self._named = {key: (m.encoding, m.compression) for key, m in measurements.items()}
         self._pending: list[Buffer] = []
         self._pending_bytes = 0
         self._entries: dict[int, list[tuple[int, int, int, int, int, int]]] = {k: [] for k in keys}
@@ -202,7 +205,14 @@ class _BodyWriter:
         if nulls and column.valid is not None:
             bitmap = np.packbits(column.valid, bitorder="little").tobytes()
             values = values[column.valid]
-        encoded = encode_column(values, column_type, ordered=key in _ORDERED_COLUMNS)
+        encoding, compression = self._named.get(key, (AUTO, AUTO))
+        encoded = encode_column(
+            values,
+            column_type,
+            ordered=key in _ORDERED_COLUMNS,
+            encoding=encoding,
+            compression=compression,
+        )
         self._note(key, bitmap, encoded.data, nulls, encoded.encoding, encoded.compression)
 
     def _note(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstem_engine.encoding.interface import Compression, EncodingNumber
 from mainstem_engine.errors import ClosedError, CorruptionError
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import AnyArray, Column, ColumnType, Measurement, VersionedRows
@@ -104,6 +105,32 @@ def assert_same(left: VersionedRows, right: VersionedRows) -> None:
             if one.dtype == object
             else (one.tobytes() == two.tobytes())
         )
+
+
+@pytest.mark.parametrize("compression", ["AUTO", "UNCOMPRESSED", "SNAPPY", "LZ4", "ZSTD"])
+@pytest.mark.parametrize("encoding", ["PLAIN", "RLE", "TS_2DIFF", "GORILLA", "DICTIONARY", "PCO"])
+def test_encodings_that_a_template_names(tmp_path: Path, encoding: str, compression: str) -> None:
+    rows = random_rows(np.random.default_rng(3), [1500, 40, 900], list(TYPES), 0.3)
+    level = Column(np.repeat(np.arange(305.0), 8), np.arange(2440) % 9 != 4)
+    rows.columns[100] = level
+    named = {
+        key: Measurement(key, f"m{key}", kind, encoding, compression)
+        for key, kind in [*((int(kind), kind) for kind in TYPES), (100, ColumnType.DOUBLE)]
+    }
+    meta = write_part(
+        FaultyFilesystem(tmp_path), tmp_path, "p", table="t", partition_start_ns=-5, rows=rows,
+        measurements=named,
+    )  # fmt: skip
+    assert_same(read_all(tmp_path, meta), rows)
+    part = Part.open(fs, tmp_path, meta)
+    index = part._footer.columns[100]
+    assert {EncodingNumber(number).name for number in index.encoding.tolist()} == {encoding}
+    if encoding == "PLAIN":
+        expected = "ZSTD" if compression == "AUTO" else compression
+        assert {Compression(number).name for number in index.compression.tolist()} == {expected}
+    times = part._footer.columns[TIME_COLUMN]
+    assert set(times.encoding.tolist()) == {EncodingNumber.PCO}
+    part.close()
 
 
 @pytest.mark.parametrize("null_rate", [0.0, 0.3, 1.0])

@@ -1,0 +1,128 @@
+"""What a template names is what is written; AUTO takes what a trial finds smallest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mainstem_engine.encoding.auto import choose
+from mainstem_engine.encoding.compression import Compression
+from mainstem_engine.encoding.interface import EncodingNumber
+from mainstem_engine.encoding.registry import (
+    ENCODINGS,
+    NAMED,
+    EncodedColumn,
+    decode_column,
+    encode_column,
+)
+from mainstem_engine.model import AnyArray, ColumnType
+
+TYPES = [kind for kind in ColumnType if kind != ColumnType.UNKNOWN]
+NUMBERS = [kind for kind in TYPES if not kind.is_variable]
+
+
+def walk(kind: ColumnType, count: int = 3000) -> AnyArray:
+    rng = np.random.default_rng(5)
+    if kind == ColumnType.TEXT:
+        return np.array(["run", "stop", "ä"], object)[rng.integers(0, 3, count)]
+    if kind == ColumnType.BLOB:
+        return np.array([b"", b"\0\xff"], object)[rng.integers(0, 2, count)]
+    if kind == ColumnType.BOOLEAN:
+        return np.repeat(rng.random(count // 50) < 0.5, 50)
+    steps = np.cumsum(rng.integers(-4, 5, count)) % 120
+    return (steps / 8 if kind.is_float else steps).astype(kind.dtype)
+
+
+def decoded(column: EncodedColumn, kind: ColumnType, count: int) -> AnyArray:
+    out: AnyArray = np.empty(count, kind.dtype)
+    view = memoryview(column.data)
+    decode_column(column.encoding, column.compression, view, kind, out)
+    return out
+
+
+@pytest.mark.parametrize("compression", [each.name for each in Compression])
+@pytest.mark.parametrize("encoding", NAMED)
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_names_are_honoured(kind: ColumnType, encoding: str, compression: str) -> None:
+    values = walk(kind)
+    column = encode_column(values, kind, encoding=encoding, compression=compression)
+    assert decoded(column, kind, len(values)).tolist() == values.tolist()
+    if NAMED[encoding].supports(kind):
+        assert column.encoding.name == encoding
+        # Kept only where it pays: after PCO it does not.
+        assert column.compression.name in (compression, "UNCOMPRESSED")
+        raw = NAMED[encoding].encode(values, kind)
+        assert len(column.data) <= len(raw)
+        if encoding == "PLAIN" and kind.dtype.itemsize > 1:
+            assert column.compression.name == compression
+    else:
+        assert column.encoding == EncodingNumber.DICTIONARY
+
+
+@pytest.mark.parametrize("encoding", [*NAMED, "AUTO", "CHIMP", "CONSTANT", ""])
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_one_value_a_few_and_none(kind: ColumnType, encoding: str) -> None:
+    values = walk(kind)
+    for count in (0, 1):
+        column = encode_column(values[:count], kind, encoding=encoding)
+        assert column.encoding == EncodingNumber.CONSTANT
+        assert decoded(column, kind, count).tolist() == values[:count].tolist()
+    same = encode_column(values[:1].repeat(500), kind, encoding=encoding)
+    assert same.encoding == EncodingNumber.CONSTANT
+    few = np.r_[values[:1], values[values != values[0]][:3]]
+    column = encode_column(few, kind, encoding=encoding)
+    if not kind.is_variable:
+        assert column.encoding == EncodingNumber.PLAIN
+    assert decoded(column, kind, len(few)).tolist() == few.tolist()
+
+
+@pytest.mark.parametrize("count", [100, 1000, 4096, 20_000])
+def test_auto(count: int) -> None:
+    rng = np.random.default_rng(1)
+    double, boolean = ColumnType.DOUBLE, ColumnType.BOOLEAN
+    noise = rng.normal(size=count)
+    assert choose(np.round(np.cumsum(noise), 2), double).number == EncodingNumber.PCO
+    assert choose(noise, double).number == EncodingNumber.PCO
+    assert choose(np.full(count, np.nan), double).number == EncodingNumber.CONSTANT
+    assert choose(rng.random(count) < 0.5, boolean).number == EncodingNumber.PLAIN
+    days = np.arange(count) * 86_400_000
+    assert choose(days, ColumnType.TIMESTAMP).number == EncodingNumber.PCO
+
+
+def test_auto_finds_runs() -> None:
+    rng = np.random.default_rng(2)
+    steps = np.repeat(rng.normal(size=20), 205)
+    assert choose(steps, ColumnType.DOUBLE).number == EncodingNumber.RLE
+    switches = np.repeat(rng.random(32) < 0.5, 128)
+    assert choose(switches, ColumnType.BOOLEAN).number == EncodingNumber.RLE
+
+
+def test_auto_finds_values_that_come_again() -> None:
+    rng = np.random.default_rng(3)
+    cycle = np.tile(rng.normal(size=37), 110)
+    assert choose(cycle, ColumnType.DOUBLE).number == EncodingNumber.DICTIONARY
+    assert choose(cycle.astype(np.float32), ColumnType.FLOAT).number == EncodingNumber.DICTIONARY
+
+
+@pytest.mark.parametrize("kind", NUMBERS, ids=lambda kind: kind.name)
+def test_auto_is_never_much_larger_than_the_best(kind: ColumnType) -> None:
+    values = walk(kind)
+    sizes = [
+        len(encode_column(values, kind, encoding=name).data)
+        for name in ("PCO", "RLE", "DICTIONARY")
+    ]
+    assert len(encode_column(values, kind).data) <= 1.15 * min(sizes)
+
+
+def test_times_and_lsns_are_pco_without_a_trial() -> None:
+    lsn = np.repeat(np.arange(1, 300, dtype=np.uint64), 10)
+    column = encode_column(lsn, ColumnType.UINT64, ordered=True)
+    assert (column.encoding, column.compression) == (EncodingNumber.PCO, Compression.UNCOMPRESSED)
+    assert decoded(column, ColumnType.UINT64, len(lsn)).tolist() == lsn.tolist()
+
+
+def test_what_each_encoding_can_hold() -> None:
+    for encoding in ENCODINGS.values():
+        held = {kind for kind in ColumnType if encoding.supports(kind)}
+        anything = encoding.number.name in ("PLAIN", "CONSTANT", "DICTIONARY")
+        assert held == set(TYPES if anything else NUMBERS)
