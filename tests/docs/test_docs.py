@@ -39,6 +39,18 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert fragment in {anchor(heading) for heading in headings}, f"{page.name}: {target}"
 
 
+SOURCE_PATH = re.compile(
+    r"`((?:common_engine|sync|node|edge|platform|group|tests|examples|configs|benchmarks|docs)/"
+    r"[\w./-]*)`"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_files_exist(page: Path) -> None:
+    named = SOURCE_PATH.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def commands_of(*prefix: str) -> list[str]:
     """The command names that ``mainstem PREFIX --help`` lists."""
     help_text = subprocess.run(
