@@ -21,7 +21,8 @@ from collections.abc import Callable, Sequence
 import aiohttp
 
 from mainstem_sync.protocol import HELLO_PATH
-from mainstem_sync.sender import Request, Sender
+from mainstem_sync.sender import Sender
+from mainstem_sync.session import Request
 from mainstem_sync.wire import REQUEST_BYTES_MAX
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ worker thread. They may be called from several threads.
 
 from __future__ import annotations
 
-import enum
 import logging
 import random
 import threading
@@ -25,12 +24,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainstem_engine.engine import Engine
-from mainstem_engine.errors import LogRangeError, MainstemError
-from mainstem_engine.log.records import RecordKind
+from mainstem_engine.errors import MainstemError
 from mainstem_sync.announce import announce
 from mainstem_sync.batch import Acknowledgement, encode_request
 from mainstem_sync.children import bounded_status
-from mainstem_sync.content import Content
 from mainstem_sync.errors import (
     FencedError,
     ForkedError,
@@ -40,22 +37,22 @@ from mainstem_sync.errors import (
     SyncError,
     WireError,
 )
-from mainstem_sync.forward import PARK, Forward
-from mainstem_sync.handshake import Hello, Welcome
+from mainstem_sync.forward import Forward
 from mainstem_sync.outbox import Draft, Outbox
 from mainstem_sync.protocol import (
     BATCHES_PATH,
     HELLO_PATH,
     STATUS_EVERY_S,
     AckCode,
-    ChainPoint,
     OriginKey,
     Queue,
     encode_status,
     single_frame,
 )
 from mainstem_sync.ranges import RangeSet
+from mainstem_sync.refusals import Refusals
 from mainstem_sync.scheduler import Scheduler
+from mainstem_sync.session import LinkState, Request, Session
 from mainstem_sync.wire import RAW_BYTES_MAX, FrameType, decode_frames, verify_signature
 
 logger = logging.getLogger(__name__)
@@ -66,14 +63,10 @@ IN_FLIGHT_MAX = 2
 LIVE_EVERY_S = 0.1
 """Live data is gathered this long; what comes after a pause goes at once, and so does a backlog."""
 
-RETRY_MIN_S = 0.2
-RETRY_MAX_S = 30.0
-"""Pauses between attempts, jittered by half: soon after a hiccup, gently after an outage."""
-
-SCHEMA_PAUSE_S = 0.2
+PUT_OFF_S = 0.2
 """A definition that was overtaken by its rows arrives within a round trip or two."""
 
-SCHEMA_RETRIES_MAX = 200
+SCHEMA_TRIES_MAX = 200
 """Forty seconds of asking: by then the definition is not on its way, and the batch is parked."""
 
 ANNOUNCE_AFTER = 4
@@ -84,24 +77,6 @@ BAD_HASH_MAX = 3
 
 POLL_S = 0.25
 """How often an idle sender looks whether more of the log is on disk (interval durability)."""
-
-
-class LinkState(enum.StrEnum):
-    """What the uplink is doing."""
-
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    FENCED = "fenced"
-    FORKED = "forked"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A body to be posted. ``number`` is unique per sender."""
-
-    number: int
-    path: str
-    body: bytes
 
 
 @dataclass(slots=True)
@@ -136,22 +111,15 @@ class Sender:
         self._status = status
         self._clock_ns = clock_ns
         self._monotonic = monotonic
-        self._rng = rng
         self._own = OriginKey(engine.node_uuid, 0, node)
         self._outbox = Outbox(engine.log, self._own, forward.classifier)
         self._scheduler = Scheduler()
-        self._instance = f"{rng.getrandbits(64):016x}"
         self._lock = threading.RLock()
         """Guards what follows. Taken before the federation's lock, never after it."""
-        self._state = LinkState.CONNECTING
-        self._error: str | None = None
-        self._lease = ""
-        self._nonce = ""
-        self._hello: Request | None = None
-        self._hello_ns = 0
-        self._want_chain: tuple[int, ...] = ()
-        self._attempts = 0
-        self._retry_at = 0.0
+        self._session = Session(
+            self._own, engine.log, clock_ns=clock_ns, monotonic=monotonic, rng=rng
+        )
+        self._refusals = Refusals(engine)
         self._flights: dict[int, _Flight] = {}
         self._number = 0
         self._tail_start = 0
@@ -159,12 +127,6 @@ class Sender:
         self._status_at = float("-inf")
         self._live_at = float("-inf")
         self._pause_until = 0.0
-        self._trouble: dict[int, int] = {}
-        self._alone: set[int] = set()
-        self._last_contact: float | None = None
-        self.parent: str | None = None
-        self.clock_offset_ms: int | None = None
-        """The parent's clock minus this one, as of the last HELLO, to half its round trip."""
         self.on_work: Callable[[], None] | None = None
         """Called, from any thread, when there is something new to send."""
 
@@ -174,14 +136,12 @@ class Sender:
         """The next body to post, or None if nothing is due now (see ``wait_s``)."""
         now = self._monotonic()
         status = None
-        if self._state is LinkState.CONNECTED and now - self._status_at >= STATUS_EVERY_S:
+        if self._session.is_connected and now - self._status_at >= STATUS_EVERY_S:
             # Outside every lock: making a status looks into all parts of the node.
             status = self._status()
         with self._lock:
-            if self._state is LinkState.FENCED:
-                return None
-            if self._state is not LinkState.CONNECTED:
-                return self._next_hello(now)
+            if not self._session.is_connected:
+                return self._next_hello()
             if len(self._flights) >= IN_FLIGHT_MAX:
                 return None
             return self._next_batches(now, status)
@@ -190,12 +150,10 @@ class Sender:
         """Seconds after which ``next_request`` may have something without being notified."""
         now = self._monotonic()
         with self._lock:
-            if self._state is LinkState.FENCED:
-                return RETRY_MAX_S
-            if self._state is not LinkState.CONNECTED:
-                return max(0.0, self._retry_at - now) if self._hello is None else RETRY_MAX_S
+            if not self._session.is_connected:
+                return self._session.wait_s()
             if len(self._flights) >= IN_FLIGHT_MAX:
-                return RETRY_MAX_S
+                return STATUS_EVERY_S
             due = [self._status_at + STATUS_EVERY_S - now, POLL_S]
             if self._live_at + LIVE_EVERY_S > now:
                 due.append(self._live_at + LIVE_EVERY_S - now)
@@ -203,36 +161,13 @@ class Sender:
                 due.append(self._pause_until - now)
             return max(0.0, min(due))
 
-    def _next_hello(self, now: float) -> Request | None:
-        if self._hello is not None or now < self._retry_at:
-            return None
-        log = self._engine.log
-        self._nonce = f"{self._rng.getrandbits(64):016x}"
-        hello = Hello(
-            self._own,
-            self._instance,
-            self._nonce,
-            log.first_lsn,
-            log.fsynced_lsn,
-            tuple(self._chain_points()),
-            tuple(self._relayed()),
-        )
-        self._number += 1
-        self._hello = Request(self._number, HELLO_PATH, hello.encode())
-        self._hello_ns = self._clock_ns()
-        return self._hello
-
-    def _chain_points(self) -> list[ChainPoint]:
-        log = self._engine.log
-        points = []
+    def _next_hello(self) -> Request | None:
         with self._state_lock:
             acked = self._forward.acked.last
-        for lsn in sorted({acked, log.fsynced_lsn, *self._want_chain}):
-            try:
-                points.append(ChainPoint(lsn, log.chain_at(lsn)))
-            except LogRangeError:
-                continue  # released or damaged: the parent decides without it
-        return points
+        hello = self._session.next_hello(self._number + 1, acked, self._relayed())
+        if hello is not None:
+            self._number = hello.number
+        return hello
 
     def _next_batches(self, now: float, status: Mapping[str, Any] | None) -> Request | None:
         limit = self._engine.log.fsynced_lsn
@@ -257,14 +192,16 @@ class Sender:
         self, now: float, drafts: list[Draft], status: Mapping[str, Any] | None
     ) -> Request:
         self._number += 1
-        parts = [encode_request(self._lease, self._number, self._clock_ns())]
+        parts = [encode_request(self._session.lease, self._number, self._clock_ns())]
         if status is not None:
             parts.append(encode_status(bounded_status(status)))
             self._status_at = now
         parts += [draft.encode() for draft in drafts]
         request = Request(self._number, BATCHES_PATH, b"".join(parts))
         raw_bytes = sum(draft.raw_bytes for draft in drafts)
-        self._flights[request.number] = _Flight(request, now, self._lease, drafts, raw_bytes)
+        self._flights[request.number] = _Flight(
+            request, now, self._session.lease, drafts, raw_bytes
+        )
         return request
 
     def _cut(self, now: float, limit: int) -> list[Draft]:
@@ -292,9 +229,8 @@ class Sender:
         """Cut a queue; what the parent has or does not need is settled at once."""
         if not lsns:
             return []
-        if self._alone:
-            lsns = self._one_by_one(lsns)
-        cut = self._outbox.cut(queue, lsns, bytes_max, self._parent_has)
+        allowed = self._refusals.one_by_one(lsns)
+        cut = self._outbox.cut(queue, allowed, bytes_max, self._parent_has)
         if cut.held or cut.nothing:
             with self._state_lock:
                 self._forward.deliver(cut.held)
@@ -305,15 +241,12 @@ class Sender:
         drafts = []
         for draft in cut.drafts.values():
             if draft.raw_bytes > RAW_BYTES_MAX:
-                self._park(draft.contents, f"a record of {draft.raw_bytes} bytes is too large")
+                self._refusals.park(
+                    draft.contents, f"a record of {draft.raw_bytes} bytes is too large"
+                )
             else:
                 drafts.append(draft)
         return drafts
-
-    def _one_by_one(self, lsns: RangeSet) -> RangeSet:
-        """While a refused batch is looked into: only its next record, if it is owed."""
-        suspect = min((lsn for lsn in self._alone if lsn in lsns), default=None)
-        return lsns if suspect is None else RangeSet([(suspect, suspect)])
 
     def _flying(self) -> RangeSet:
         """Local LSNs whose content is in flight."""
@@ -349,7 +282,9 @@ class Sender:
             self._stop(LinkState.FORKED, exc)
         except LeaseError:
             with self._lock:
-                self._disconnect(request, RETRY_MIN_S * self._rng.uniform(0.5, 1.0))
+                self._let_go(request)
+                self._session.restart()
+                self._notify()
         except RejectedError as exc:
             self.on_failure(request, f"{exc}", refused=True)
         except (SyncError, MainstemError) as exc:
@@ -357,7 +292,7 @@ class Sender:
 
     def _expects(self, request: Request) -> bool:
         with self._lock:
-            return request.number in self._flights or request is self._hello
+            return request.number in self._flights or request is self._session.hello
 
     def on_failure(self, request: Request, why: str, *, refused: bool = False) -> None:
         """No answer, or none that is ours. What was in flight is owed again."""
@@ -366,72 +301,46 @@ class Sender:
                 return
             if not refused:
                 self._scheduler.failed()
-            self._error = why
-            self._attempts += 1
-            step = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(self._attempts - 1, 20))
-            self._disconnect(request, step * self._rng.uniform(0.5, 1.0))
-            logger.warning("the link to the parent failed: %s", why)
+            self._let_go(request)
+            self._session.failed(why)
+            self._notify()
+        logger.warning("the link to the parent failed: %s", why)
 
-    def _disconnect(self, request: Request, pause_s: float) -> None:
-        if request is self._hello:
-            self._hello = None
+    def _let_go(self, request: Request) -> None:
+        """The request is no longer under way; what it carried is owed again."""
+        if request is self._session.hello:
+            self._session.hello = None
         self._flights.pop(request.number, None)
-        if self._state is LinkState.CONNECTED:
-            self._state = LinkState.CONNECTING
-        self._retry_at = self._monotonic() + pause_s
-        self._notify()
 
     def _stop(self, state: LinkState, error: SyncError) -> None:
         with self._lock:
-            self._state = state
-            self._error = error.message
-            self._hello = None
             self._flights.clear()
-            self._retry_at = self._monotonic() + RETRY_MAX_S
-            logger.error("the parent refuses this node: %s", error)
+            self._session.stop(state, error)
+        logger.error("the parent refuses this node: %s", error)
 
     def _welcomed(self, request: Request, body: bytes) -> None:
-        frame = single_frame(body)
-        if frame.type is not FrameType.WELCOME:
-            raise WireError("the answer to HELLO is not a WELCOME")
-        welcome = Welcome.from_frame(frame)
         with self._lock:
-            if request is not self._hello:
+            if request is not self._session.hello:
                 return
-            if welcome.nonce != self._nonce:
-                raise WireError("the answer belongs to another HELLO")
-            self._hello = None
-            middle_ns = (self._hello_ns + self._clock_ns()) // 2
-            if welcome.need_chain:
-                self._want_chain = welcome.need_chain
-                self._retry_at = 0.0
-                self._notify()
-                return
-            self._flights.clear()
-            self._parent_has = dict(welcome.held)
-            lost = self._forward.resume(
-                self._parent_has.get(self._own, RangeSet()), self._engine.log
-            )
-            if lost:
-                logger.error(
-                    "the parent lost %d records whose log is released here; they are declared", lost
-                )
-            self._lease = welcome.lease
-            self.parent = welcome.node
-            self.clock_offset_ms = (welcome.time_ns - middle_ns) // 1_000_000
-            self._want_chain = ()
-            self._tail_start = self._engine.log.fsynced_lsn
-            # The pauses go on growing until a batch is acknowledged: a parent that greets and
-            # then fails is not greeted five times a second.
-            self._state = LinkState.CONNECTED
-            self._status_at = self._live_at = float("-inf")
-            self._last_contact = self._monotonic()
+            welcome = self._session.welcomed(body)
+            if welcome is not None:
+                self._flights.clear()
+                self._parent_has = dict(welcome.held)
+                own = self._parent_has.get(self._own, RangeSet())
+                lost = self._forward.resume(own, self._engine.log)
+                if lost:
+                    logger.error(
+                        "the parent lost %d records whose log is released here: declared", lost
+                    )
+                self._tail_start = self._engine.log.fsynced_lsn
+                self._status_at = self._live_at = float("-inf")
+                self._session.connected(welcome)
             self._notify()
 
     def _acknowledged(self, request: Request, status: int, body: bytes) -> None:
         with self._lock:
             flight = self._flights.get(request.number)
-            if flight is None or flight.lease != self._lease:
+            if flight is None or flight.lease != self._session.lease:
                 return
         if not verify_signature(body, flight.lease.encode()):
             single_frame(body)  # a refusal is raised from here
@@ -444,9 +353,8 @@ class Sender:
         with self._lock:
             if self._flights.pop(request.number, None) is None:
                 return
-            self._last_contact = self._monotonic()
-            self._attempts, self._error = 0, None
-            self._scheduler.replied(self._last_contact - flight.sent_at, flight.raw_bytes)
+            self._session.answered()
+            self._scheduler.replied(self._monotonic() - flight.sent_at, flight.raw_bytes)
             for draft in flight.drafts:
                 self._judge(draft, answers.get(draft.digest))
             self._notify()
@@ -458,67 +366,22 @@ class Sender:
         if answer.code is AckCode.OK:
             self._accepted(draft)
         elif answer.code is AckCode.REJECTED:
-            self._refused(draft, answer.message)
-        elif answer.code is AckCode.NEED_SCHEMA:
-            self._pause_until = self._monotonic() + SCHEMA_PAUSE_S
-            times = self._count_trouble(draft, SCHEMA_RETRIES_MAX, answer.message)
-            if times % ANNOUNCE_AFTER == 0 and draft.origin == self._own:
-                announce(self._engine, draft.contents)
+            self._refusals.refuse(draft.contents, answer.message)
         elif answer.code is AckCode.BAD_HASH:
-            self._count_trouble(draft, BAD_HASH_MAX, answer.message)
+            self._refusals.count(draft.contents, BAD_HASH_MAX, answer.message)
         else:
-            self._pause_until = self._monotonic() + SCHEMA_PAUSE_S
+            self._pause_until = self._monotonic() + PUT_OFF_S
+            if answer.code is AckCode.NEED_SCHEMA:
+                tries = self._refusals.count(draft.contents, SCHEMA_TRIES_MAX, answer.message)
+                if tries % ANNOUNCE_AFTER == 0 and draft.origin == self._own:
+                    announce(self._engine, draft.contents)
 
     def _accepted(self, draft: Draft) -> None:
         with self._state_lock:
             self._forward.deliver(draft.contents)
             if draft.origin == self._own:
                 self._forward.acknowledge(draft.ranges)
-        if self._trouble or self._alone:
-            for content in draft.contents:
-                self._trouble.pop(content.lsn, None)
-                self._alone.discard(content.lsn)
-
-    def _count_trouble(self, draft: Draft, limit: int, why: str) -> int:
-        """How often the batch that starts with this record has failed; at the limit it is taken
-        apart."""
-        if not draft.contents:
-            return 0
-        first = draft.contents[0].lsn
-        times = self._trouble[first] = self._trouble.get(first, 0) + 1
-        if times >= limit:
-            self._refused(draft, why)
-        return times
-
-    def _refused(self, draft: Draft, why: str) -> None:
-        """Find the record that the parent will not take; park it."""
-        if len(draft.contents) > 1:
-            self._alone.update(content.lsn for content in draft.contents)
-        elif draft.contents:
-            self._park(draft.contents, why)
-
-    def _park(self, contents: list[Content], why: str) -> None:
-        """Durable before anything else is sent: the counts must survive a crash."""
-        rows: dict[str, int] = {}
-        for content in contents:
-            for table, count in content.sent.items():
-                rows[table] = rows.get(table, 0) + count
-        lsns = RangeSet((content.lsn, content.lsn) for content in contents)
-        logger.error("the parent will not take %s: %s; parked", list(lsns), why)
-        ack = self._engine.append(
-            RecordKind.EVT,
-            {
-                "op": PARK,
-                "lsns": lsns.to_wire(),
-                "rows": rows,
-                "bytes": sum(content.bytes for content in contents),
-                "why": why,
-            },
-        )
-        ack.wait()
-        for content in contents:
-            self._trouble.pop(content.lsn, None)
-            self._alone.discard(content.lsn)
+        self._refusals.taken(draft.contents)
 
     def _notify(self) -> None:
         if self.on_work is not None:
@@ -528,17 +391,27 @@ class Sender:
 
     @property
     def state(self) -> LinkState:
-        return self._state
+        """What the uplink is doing."""
+        return self._session.state
 
     @property
     def error(self) -> str | None:
         """Why the link is not working; None while it is."""
-        return self._error
+        return self._session.error
+
+    @property
+    def parent(self) -> str | None:
+        """Name of the parent; None before the first HELLO was answered."""
+        return self._session.parent
+
+    @property
+    def clock_offset_ms(self) -> int | None:
+        """The parent's clock minus this one, as of the last HELLO, to half its round trip."""
+        return self._session.clock_offset_ms
 
     def contact_age_s(self) -> float | None:
         """Seconds since the parent last answered; None before the first time."""
-        contact = self._last_contact
-        return None if contact is None else self._monotonic() - contact
+        return self._session.contact_age_s()
 
     def is_drained(self) -> bool:
         """True if the parent holds, and knows to hold, everything that is in the log now."""

@@ -10,7 +10,7 @@ import pytest
 
 from mainstem_sync import Export, accounting
 from mainstem_sync.protocol import BATCHES_PATH
-from mainstem_sync.sender import LinkState
+from mainstem_sync.session import LinkState
 from mainstem_sync.testing.network import Faults
 from mainstem_sync.testing.tiers import METERS, Tiers
 

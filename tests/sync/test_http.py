@@ -18,7 +18,8 @@ from mainstem_sync.batch import encode_request
 from mainstem_sync.http_client import Uplink
 from mainstem_sync.http_server import sync_routes
 from mainstem_sync.protocol import BATCHES_PATH, HELLO_PATH, single_frame
-from mainstem_sync.sender import LinkState, Sender
+from mainstem_sync.sender import Sender
+from mainstem_sync.session import LinkState
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.wire import REQUEST_BYTES_MAX
@@ -160,7 +161,7 @@ async def test_a_portal_that_answers_everything_is_no_parent(real_time: Tiers) -
         application.router.add_route("*", "/{anything:.*}", handler)
         async with TestServer(application) as portal:
             url = str(portal.make_url(""))
-            sender._error = None
+            sender._session.error = None
             async with uplink(tiers.edge, [url], "edge-token"):
                 await asyncio.to_thread(tiers.write)
                 await until(lambda: sender.error is not None)

@@ -22,7 +22,7 @@ from mainstem_sync.handshake import Hello, Welcome
 from mainstem_sync.protocol import AckCode, OriginKey, Queue, single_frame
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.receiver import Reply
-from mainstem_sync.sender import LinkState
+from mainstem_sync.session import LinkState
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.wire import FrameType, decode_frames, encode_frame
@@ -219,7 +219,7 @@ def test_a_definition_that_never_comes_does_not_block_for_ever(
 ) -> None:
     from mainstem_sync import sender as sender_module
 
-    monkeypatch.setattr(sender_module, "SCHEMA_RETRIES_MAX", 6)
+    monkeypatch.setattr(sender_module, "SCHEMA_TRIES_MAX", 6)
     tiers.run(1)
     lsn = tiers.write(rows=2)
     receiver = tiers.plant.federation.receiver

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from mainstem_sync.protocol import HELLO_PATH
 from mainstem_sync.receiver import Child, Receiver, Reply
-from mainstem_sync.sender import Request, Sender
+from mainstem_sync.sender import Sender
+from mainstem_sync.session import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,174 @@
+"""The connection to the parent: HELLO, lease, pauses, refusals that last. Sans-IO.
+
+1. Without a lease the only thing to send is HELLO; after a failure only after a pause that doubles
+   up to half a minute and is jittered by half. The pauses shrink again when a batch is
+   acknowledged: a parent that greets and then fails is not greeted five times a second.
+2. FENCED is final for this process. FORKED is asked again from time to time: somebody may have
+   brought the right data back.
+3. A parent may want to see chain values before it decides: HELLO is then repeated with them.
+
+Guarded by the sender's lock.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mainstem_engine.errors import LogRangeError
+from mainstem_engine.log.log import Log
+from mainstem_sync.errors import SyncError, WireError
+from mainstem_sync.handshake import Hello, Welcome
+from mainstem_sync.protocol import HELLO_PATH, ChainPoint, OriginKey, single_frame
+from mainstem_sync.wire import FrameType
+
+RETRY_MIN_S = 0.2
+RETRY_MAX_S = 30.0
+"""Pauses between attempts: soon after a hiccup, gently after an outage."""
+
+
+class LinkState(enum.StrEnum):
+    """What the uplink is doing."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    FENCED = "fenced"
+    FORKED = "forked"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A body to be posted. ``number`` is unique per sender."""
+
+    number: int
+    path: str
+    body: bytes
+
+
+class Session:
+    """See the module. ``own``: this node's stream; ``clock_ns`` wall clock, ``monotonic`` s."""
+
+    def __init__(
+        self,
+        own: OriginKey,
+        log: Log,
+        *,
+        clock_ns: Callable[[], int],
+        monotonic: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self.state = LinkState.CONNECTING
+        self.error: str | None = None
+        self.lease = ""
+        self.parent: str | None = None
+        self.clock_offset_ms: int | None = None
+        self.hello: Request | None = None
+        """The HELLO that is under way."""
+        self._own = own
+        self._log = log
+        self._clock_ns = clock_ns
+        self._monotonic = monotonic
+        self._rng = rng
+        self._instance = f"{rng.getrandbits(64):016x}"
+        self._nonce = ""
+        self._hello_ns = 0
+        self._want_chain: tuple[int, ...] = ()
+        self._attempts = 0
+        self._retry_at = 0.0
+        self._contact: float | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        return self.state is LinkState.CONNECTED
+
+    def next_hello(
+        self, number: int, acked_lsn: int, relayed: Iterable[OriginKey]
+    ) -> Request | None:
+        """A HELLO if one is due. ``acked_lsn``: the last that the parent is known to hold."""
+        if self.state is LinkState.FENCED or self.hello is not None:
+            return None
+        if self._monotonic() < self._retry_at:
+            return None
+        self._nonce = f"{self._rng.getrandbits(64):016x}"
+        lsns = {acked_lsn, self._log.fsynced_lsn, *self._want_chain}
+        hello = Hello(
+            self._own,
+            self._instance,
+            self._nonce,
+            self._log.first_lsn,
+            self._log.fsynced_lsn,
+            tuple(self._chain_points(sorted(lsns))),
+            tuple(relayed),
+        )
+        self._hello_ns = self._clock_ns()
+        self.hello = Request(number, HELLO_PATH, hello.encode())
+        return self.hello
+
+    def wait_s(self) -> float:
+        """Seconds until a HELLO may be due; only while not connected."""
+        if self.state is LinkState.FENCED or self.hello is not None:
+            return RETRY_MAX_S
+        return max(0.0, self._retry_at - self._monotonic())
+
+    def welcomed(self, body: bytes) -> Welcome | None:
+        """The parent's answer to HELLO; None if it wants another one first. Raises WireError, or
+        the refusal. The caller takes over what the parent holds, then calls ``connected``."""
+        frame = single_frame(body)
+        if frame.type is not FrameType.WELCOME:
+            raise WireError("the answer to HELLO is not a WELCOME")
+        welcome = Welcome.from_frame(frame)
+        if welcome.nonce != self._nonce:
+            raise WireError("the answer belongs to another HELLO")
+        self.hello = None
+        self._want_chain = welcome.need_chain
+        if welcome.need_chain:
+            self._retry_at = 0.0
+            return None
+        middle_ns = (self._hello_ns + self._clock_ns()) // 2
+        self.clock_offset_ms = (welcome.time_ns - middle_ns) // 1_000_000
+        return welcome
+
+    def connected(self, welcome: Welcome) -> None:
+        """The lease is taken: batches may go."""
+        self.lease = welcome.lease
+        self.parent = welcome.node
+        self.state = LinkState.CONNECTED
+        self._contact = self._monotonic()
+
+    def answered(self) -> None:
+        """The parent acknowledged a request."""
+        self._contact = self._monotonic()
+        self._attempts, self.error = 0, None
+
+    def failed(self, why: str) -> None:
+        """Begin again after a pause."""
+        self.error = why
+        self._attempts += 1
+        self.restart(min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(self._attempts - 1, 20)))
+
+    def restart(self, pause_s: float = RETRY_MIN_S) -> None:
+        """Say HELLO after a pause, jittered by half."""
+        if self.is_connected:
+            self.state = LinkState.CONNECTING
+        self._retry_at = self._monotonic() + pause_s * self._rng.uniform(0.5, 1.0)
+
+    def stop(self, state: LinkState, error: SyncError) -> None:
+        """The parent refuses this node, for good or until somebody acts."""
+        self.state, self.error, self.hello = state, error.message, None
+        self._retry_at = self._monotonic() + RETRY_MAX_S
+
+    def contact_age_s(self) -> float | None:
+        """Seconds since the parent last answered; None before the first time."""
+        contact = self._contact
+        return None if contact is None else self._monotonic() - contact
+
+    def _chain_points(self, lsns: list[int]) -> list[ChainPoint]:
+        points = []
+        for lsn in lsns:
+            try:
+                points.append(ChainPoint(lsn, self._log.chain_at(lsn)))
+            except LogRangeError:
+                continue  # released or damaged: the parent decides without it
+        return points
