@@ -11,6 +11,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.bench]
 
 FIGURES = {
+    "encodings": {"counter, GORILLA, size", "switch, AUTO, encode", "mode, TEXT, PLAIN, decode"},
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
     "sync": {"edge to group, drain", "publish to queryable at the group, p99"},
 }
