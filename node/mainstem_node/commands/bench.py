@@ -33,7 +33,7 @@ def bench(
     known = {path.stem: path for path in sorted(folder.glob("*.py")) if is_benchmark(path)}
     if name is None:
         for stem, path in known.items():
-            result(f"{stem:<8} {headline(path)}")
+            result(f"{stem:<10} {headline(path)}")
         return
     if name not in known:
         fail(f"there is no benchmark {name!r}", f"there are {', '.join(known)}", USAGE)

@@ -96,7 +96,7 @@ def test_bench_needs_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bench_lists_what_there_is() -> None:
     answer = CliRunner().invoke(cli.app, ["bench"])
     assert answer.exit_code == 0
-    assert [line.split()[0] for line in answer.stdout.splitlines()] == ["mqtt", "sync"]
+    assert {line.split()[0] for line in answer.stdout.splitlines()} >= {"mqtt", "sync"}
 
 
 @pytest.mark.parametrize("tier", ["edge", "platform", "group"])
