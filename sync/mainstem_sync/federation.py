@@ -23,24 +23,16 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.accounting import TableSums
 from mainstem_sync.children import Children, Delivery
-from mainstem_sync.completeness import (
-    Window,
-    judge_own,
-    judge_watch,
-    list_slices,
-    not_held,
-)
+from mainstem_sync.completeness import Window
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exports import Export, ExportPolicy
 from mainstem_sync.follower import Follower
 from mainstem_sync.forward import ForwardSums
-from mainstem_sync.manifests import scan_slices
-from mainstem_sync.origins import OriginState
+from mainstem_sync.proof import Proof
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.receiver import Receiver
 from mainstem_sync.sender import Sender
-from mainstem_sync.watch import TableWatch
 
 LATENESS_NS = 30 * 1_000_000_000
 """A slice closes this long after its end, unless the table says otherwise."""
@@ -117,6 +109,7 @@ class Federation:
             lock=self._lock,
             clock_ns=clock_ns,
         )
+        self._proof = Proof(node, self._follower, self._children, lateness_ns=self.lateness_ns)
         self._bound: Engine | None = None
 
     @property
@@ -194,30 +187,7 @@ class Federation:
     def run_verification(self, now_ns: int | None = None) -> int:
         """Compare received manifests with the stored rows; returns how many slices were scanned."""
         del now_ns  # equality needs no clock; what is due is judged when somebody asks
-        scanned = 0
-        for state in list(self._follower.origins):
-            with self._lock:
-                watches = list(state.watches.items())
-            for table, watch in watches:
-                scanned += self._verify(state, table, watch)
-        return scanned
-
-    def _verify(self, state: OriginState, table: str, watch: TableWatch) -> int:
-        with self._lock:
-            chosen = watch.candidates(state.received)
-            mapped = state.local_table(table)
-            watch.prune(state.received.watermark)
-        if not len(chosen.keys) or mapped is None:
-            return 0
-        index = self.engine.origin_index(state.origin)
-        if index is None:
-            index = UNSTORED_ORIGIN
-        count, d1, d2 = scan_slices(
-            self.engine, table, index, chosen.keys, watch.slice_ns, mapped.foreign_ids
-        )
-        with self._lock:
-            watch.judged(chosen, count, d1, d2)
-        return len(chosen.keys)
+        return self._proof.verify(self.engine)
 
     def completeness(
         self,
@@ -229,48 +199,12 @@ class Federation:
 
         ``tables``: only these. ``start_ns``, ``end_ns``: judge only the slices of [start, end).
         """
-        window = Window(start_ns, end_ns)
-        now_ns = self._clock_ns()
-        wanted = None if tables is None else {table.casefold() for table in tables}
-        found = []
-        with self._lock:
-            for table, closed in self._follower.manifests.closed().items():
-                found.append(
-                    judge_own(self.node, table, closed, self.lateness_ns(table), window, now_ns)
-                )
-            for state in self._follower.origins:
-                for table, watch in state.watches.items():
-                    found.append(judge_watch(state.key.name, table, watch, window, now_ns))
-        known = {(item["node"], str(item["table"]).casefold()) for item in found}
-        for child, status in self._children.statuses().items():
-            for item in status.get("completeness") or ():
-                key = (item.get("node"), str(item.get("table")).casefold())
-                if isinstance(item, dict) and key not in known:
-                    known.add(key)
-                    found.append(not_held(item, child, now_ns))
-        return [f for f in found if wanted is None or str(f["table"]).casefold() in wanted]
+        return self._proof.completeness(tables, Window(start_ns, end_ns), self._clock_ns())
 
     def verify(self, start_ns: int | None = None, end_ns: int | None = None) -> dict[str, Any]:
         """``{"from","to","judged","verified","slices":[...]}`` over the received slices that are
         due; ``slices`` lists those that are not verified. Times in ms."""
-        window = Window(start_ns, end_ns)
-        now_ns = self._clock_ns()
-        judged, bad, slices = 0, 0, []
-        with self._lock:
-            for state in self._follower.origins:
-                for table, watch in state.watches.items():
-                    due, unproven, listed = list_slices(
-                        state.key.name, table, watch, state.received.watermark, window, now_ns
-                    )
-                    judged, bad = judged + due, bad + unproven
-                    slices += listed
-        return {
-            "from": None if start_ns is None else start_ns // 1_000_000,
-            "to": (now_ns if end_ns is None else end_ns) // 1_000_000,
-            "judged": judged,
-            "verified": judged - bad,
-            "slices": slices,
-        }
+        return self._proof.list_unverified(Window(start_ns, end_ns), self._clock_ns())
 
     @property
     def holes(self) -> list[dict[str, Any]]:
@@ -405,9 +339,6 @@ class Federation:
         if sender is not None and sender.on_work is not None:
             sender.on_work()
 
-
-UNSTORED_ORIGIN = 0xFFFF
-"""An origin index that no row has: a scan for it finds nothing."""
 
 _NOTHING: Mapping[str, int] = {
     "logged": 0, "live": 0, "unresolved": 0, "overwritten": 0, "deleted": 0, "expired": 0,

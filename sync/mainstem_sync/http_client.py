@@ -134,6 +134,10 @@ class Uplink:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
             why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
             await asyncio.to_thread(self._sender.on_failure, request, f"{self._url}: {why}")
+        except Exception as exc:
+            # Without this the request would stay in flight for ever.
+            logger.exception("a request to the parent failed in an unknown way")
+            await asyncio.to_thread(self._sender.on_failure, request, type(exc).__name__)
         else:
             await asyncio.to_thread(self._answered, request, status, body)
 
@@ -141,7 +145,6 @@ class Uplink:
         try:
             self._sender.on_reply(request, status, body)
         except Exception as exc:
-            # Without this the request would stay in flight for ever.
             logger.exception("an answer of the parent cannot be taken in")
             self._sender.on_failure(request, f"{type(exc).__name__}: {exc}")
 
