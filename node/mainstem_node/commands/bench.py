@@ -30,7 +30,9 @@ def bench(
     if folder is None:
         fail("benchmarks need a checkout of the sources",
              "clone the repository and run `make bench` there", USAGE)  # fmt: skip
-    known = {path.stem: path for path in sorted(folder.glob("*.py")) if is_benchmark(path)}
+    # A name of Python's own (encodings) ends in an underscore: it would be found in its place.
+    files = sorted(folder.glob("*.py"))
+    known = {path.stem.rstrip("_"): path for path in files if is_benchmark(path)}
     if name is None:
         for stem, path in known.items():
             result(f"{stem:<10} {headline(path)}")
