@@ -136,7 +136,7 @@ def measured_rows(quick: bool) -> list[Row]:
     """Every encoding on every column that it can hold, then the compressions."""
     rounds = ROUNDS_QUICK if quick else ROUNDS
     count = BLOCK_VALUES * (BLOCKS_QUICK if quick else BLOCKS)
-    rows = []
+    rows: list[Row] = []
     for sample in samples(count):
         # A run takes half a minute: say where it is.
         print(sample.name, file=sys.stderr, flush=True)
