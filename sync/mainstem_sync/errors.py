@@ -7,6 +7,7 @@ MainstemError (mainstem_engine)
     │   ├── TooLargeError                     a declared or real size is above its bound
     │   └── HashMismatchError                 a message was changed on its way
     ├── RangeLimitError    (OverflowError)    a range set has more holes than its bound
+    ├── UnknownSchemaError (LookupError)      rows whose template or device is not known here
     └── PeerError          (ConnectionError)  the other side answered with a refusal
         ├── FencedError                       another process of this name has taken the lease
         ├── ForkedError                       the two logs have different content under one LSN
@@ -63,6 +64,12 @@ class RangeLimitError(SyncError, OverflowError):
         super().__init__(f"{ranges} ranges, the limit is {limit}", hint="deliver the holes first")
         self.ranges = ranges
         self.limit = limit
+
+
+class UnknownSchemaError(SyncError, LookupError):
+    """A table, measurement or device that no record of the origin has named here yet."""
+
+    code = "NEED_SCHEMA"
 
 
 class PeerError(SyncError, ConnectionError):

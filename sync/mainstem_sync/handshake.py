@@ -22,7 +22,8 @@ CHAIN_POINTS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a child says first. ``instance`` is new at every process start; ``nonce`` comes back."""
+    """What a child says first. ``instance`` is new at every process start; ``nonce`` comes back.
+    ``chain_lost``: LSNs that the parent asked for and whose chain value is not known any more."""
 
     origin: OriginKey
     instance: str
@@ -31,6 +32,7 @@ class Hello:
     durable_lsn: int
     chain: tuple[ChainPoint, ...] = ()
     origins: tuple[OriginKey, ...] = ()
+    chain_lost: tuple[int, ...] = ()
     versions: tuple[int, int] = (VERSION, VERSION)
 
     def encode(self) -> bytes:
@@ -46,6 +48,7 @@ class Hello:
                 "durable": self.durable_lsn,
                 "chain": [point.to_wire() for point in self.chain],
                 "origins": [origin.to_wire() for origin in self.origins],
+                "chain_lost": list(self.chain_lost),
             },
         )
 
@@ -66,6 +69,10 @@ class Hello:
             tuple(
                 OriginKey.from_wire(o)
                 for o in list_of(header.get("origins"), "origins", ORIGINS_MAX)
+            ),
+            tuple(
+                integer(lsn, "lsn")
+                for lsn in list_of(header.get("chain_lost"), "chain_lost", CHAIN_POINTS_MAX)
             ),
             (low, high),
         )

@@ -28,7 +28,7 @@ from mainstem_engine.log.records import RecordKind, decode_payload, encode_paylo
 from mainstem_engine.model import ColumnType, DeviceIds, Template
 from mainstem_engine.points import decode_points, encode_points
 from mainstem_sync.batch import Batch, WireRecord
-from mainstem_sync.errors import RejectedError, WireError
+from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.exports import is_below
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.manifests import slice_length_ns
@@ -47,7 +47,6 @@ from mainstem_sync.received import (
     MappedPoints,
     Received,
     RowCollector,
-    UnknownSchemaError,
     map_points,
 )
 
@@ -177,9 +176,7 @@ def _points(
     draft: _Draft, record: WireRecord, payload: memoryview, catalog: Catalog, parking: Parking
 ) -> None:
     points = decode_points(payload)
-    table = draft.maps.table(points.table)
-    if table is None:
-        raise UnknownSchemaError(f"table {points.table} is not known here")
+    table = draft.maps.known_table(points.table)
     if len(points.rows) != record.rows:
         raise RejectedError(f"record {record.lsn} has {len(points.rows)} rows, not {record.rows}")
     mapped = map_points(points, table, draft.maps)

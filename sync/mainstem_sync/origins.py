@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from mainstem_engine.consumers import Ack
 from mainstem_engine.model import Origin
+from mainstem_sync.errors import UnknownSchemaError
 from mainstem_sync.protocol import ChainPoint, OriginKey
 from mainstem_sync.ranges import RANGES_MAX, RangeSet
 from mainstem_sync.watch import TableWatch
@@ -87,6 +88,13 @@ class OriginMaps:
 
     def table(self, name: str) -> TableMap | None:
         return self.tables.get(name.casefold())
+
+    def known_table(self, name: str) -> TableMap:
+        """As ``table``; raises UnknownSchemaError."""
+        found = self.table(name)
+        if found is None:
+            raise UnknownSchemaError(f"table {name} is not known here")
+        return found
 
     def put_table(self, table: TableMap) -> None:
         known = self.tables.get(table.name.casefold())

@@ -22,6 +22,7 @@ Buffers: the records' payloads, one after another; local device ids int64.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ import numpy.typing as npt
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import AnyArray, BoolMask, Column, Lsns, Rows
 from mainstem_engine.points import Points, decode_points
-from mainstem_sync.errors import SyncError
+from mainstem_sync.errors import UnknownSchemaError
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.origins import (
     CONFLICT,
@@ -45,11 +46,7 @@ from mainstem_sync.origins import (
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RangeSet
 
-
-class UnknownSchemaError(SyncError, LookupError):
-    """A table, measurement or device that no record of the origin has named here yet."""
-
-    code = "NEED_SCHEMA"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -177,21 +174,31 @@ def decode_received(
     buffers: Sequence[memoryview],
     maps_of: Callable[[OriginKey], OriginMaps],
 ) -> Received:
-    """An RCV record read from the log. Brings the origin's maps up to it first."""
+    """An RCV record read from the log. Brings the origin's maps up to it first.
+
+    A record whose definitions are gone (damage to the log took the batch that brought them) is left
+    out, and out of R too, so that the child sends it again after its definitions. Its rows were
+    counted before; until they come again the sums of their table show that they are missing.
+    """
     maps = maps_of(OriginKey(header["node"], header["epoch"], header["name"]))
     apply_maps(header, buffers, maps)
     collector = RowCollector()
     manifests = []
+    ranges = RangeSet.from_wire(header["ranges"])
     for lsn, kind, table, _, offset, length, _ in header["recs"]:
         payload = buffers[0][offset : offset + length]
         if kind == RecordKind.PTS:
-            found = maps.table(table)
-            if found is None:
-                raise UnknownSchemaError(f"received rows of {table} without its schema")
-            collector.add(found.local, lsn, map_points(decode_points(payload), found, maps).rows)
+            try:
+                found = maps.known_table(table)
+                rows = map_points(decode_points(payload), found, maps).rows
+            except UnknownSchemaError as exc:
+                logger.error("LSN %d of %s cannot be read again: %s", lsn, header["name"], exc)
+                ranges.remove(lsn)
+                continue
+            collector.add(found.local, lsn, rows)
         elif kind == RecordKind.MAN:
             manifests.append((lsn, Manifest.decode(payload)))
-    return Received(header, collector.groups(), manifests)
+    return Received({**header, "ranges": ranges.to_wire()}, collector.groups(), manifests)
 
 
 def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: OriginMaps) -> None:

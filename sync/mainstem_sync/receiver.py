@@ -36,11 +36,12 @@ from mainstem_sync.errors import (
     RejectedError,
     SyncError,
     TooLargeError,
+    UnknownSchemaError,
     VersionError,
     WireError,
 )
 from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.incoming import UNUSABLE, duplicate_rows, prepare
+from mainstem_sync.incoming import UNUSABLE, Prepared, duplicate_rows, prepare
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
 from mainstem_sync.protocol import (
     VERSION,
@@ -52,7 +53,6 @@ from mainstem_sync.protocol import (
 )
 from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.ranges import RangeSet
-from mainstem_sync.received import UnknownSchemaError
 from mainstem_sync.wire import FrameType, decode_frames
 
 logger = logging.getLogger(__name__)
@@ -224,8 +224,9 @@ class Receiver:
                 if mine.chain != point.chain:
                     raise _forked(hello, f"differs at {point.lsn}")
                 return None
-        # Of a released record nothing can be said: the parent was restored from an old backup.
-        return point.lsn if point.lsn >= hello.first_lsn - 1 else None
+        # Of a released or damaged record nothing can be said.
+        known = point.lsn >= hello.first_lsn - 1 and point.lsn not in hello.chain_lost
+        return point.lsn if known else None
 
     # Batches
 
@@ -328,16 +329,27 @@ class Receiver:
             )
             if prepared.parking.blocks:
                 self._quarantine.add_blocks(prepared.parking.blocks)
-            with self._lock:
-                state.maps = prepared.maps
-            ack = self._engine.append(
+            ack = self._append(state, prepared)
+            state.logged, state.last_ack = logged, ack
+        return _Answer(batch, AckCode.OK, "", ack, state)
+
+    def _append(self, state: OriginState, prepared: Prepared) -> Ack:
+        """The maps change before the record that brings them is applied. If it is not appended
+        they change back: rows that need them may only be logged after it."""
+        before = state.maps
+        with self._lock:
+            state.maps = prepared.maps
+        try:
+            return self._engine.append(
                 RecordKind.RCV,
                 prepared.received.header,
                 prepared.buffers,
                 decoded=prepared.received,
             )
-            state.logged, state.last_ack = logged, ack
-        return _Answer(batch, AckCode.OK, "", ack, state)
+        except BaseException:
+            with self._lock:
+                state.maps = before
+            raise
 
     def _origin_of(self, child: Child, uuid: str, batch: Batch) -> OriginState:
         """The origin's state. RejectedError for an origin that this child may not bring."""

@@ -12,6 +12,7 @@ Guarded by the sender's lock.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import random
 from collections.abc import Callable, Iterable
@@ -92,15 +93,16 @@ class Session:
         if self._monotonic() < self._retry_at:
             return None
         self._nonce = f"{self._rng.getrandbits(64):016x}"
-        lsns = {acked_lsn, self._log.fsynced_lsn, *self._want_chain}
+        points = self._chain_points({acked_lsn, self._log.fsynced_lsn, *self._want_chain})
         hello = Hello(
             self._own,
             self._instance,
             self._nonce,
             self._log.first_lsn,
             self._log.fsynced_lsn,
-            tuple(self._chain_points(sorted(lsns))),
+            tuple(points.values()),
             tuple(relayed),
+            tuple(lsn for lsn in self._want_chain if lsn not in points),
         )
         self._hello_ns = self._clock_ns()
         self.hello = Request(number, HELLO_PATH, hello.encode())
@@ -164,11 +166,9 @@ class Session:
         contact = self._contact
         return None if contact is None else self._monotonic() - contact
 
-    def _chain_points(self, lsns: list[int]) -> list[ChainPoint]:
-        points = []
-        for lsn in lsns:
-            try:
-                points.append(ChainPoint(lsn, self._log.chain_at(lsn)))
-            except LogRangeError:
-                continue  # released or damaged: the parent decides without it
+    def _chain_points(self, lsns: Iterable[int]) -> dict[int, ChainPoint]:
+        points = {}
+        for lsn in sorted(lsns):
+            with contextlib.suppress(LogRangeError):  # released or damaged
+                points[lsn] = ChainPoint(lsn, self._log.chain_at(lsn))
         return points

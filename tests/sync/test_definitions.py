@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
+from mainstem_engine.consumers import Ack
+from mainstem_engine.errors import OverloadedError
+from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 from mainstem_sync import Child, Export
 from mainstem_sync.protocol import Queue
@@ -231,3 +236,55 @@ def test_definitions_travel_in_the_control_queue(tiers: Tiers) -> None:
     control = forward.owed(10**9).intersection(forward.control)
     assert control.count() == 4  # template, database, two devices
     assert str(Queue.CONTROL) == "control"
+
+
+def test_a_batch_that_was_not_logged_leaves_no_definition_behind(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise rows could be logged before the definitions that a replay needs for them."""
+    receiver, engine = tiers.plant.federation.receiver, tiers.plant.engine
+    append = engine.append
+
+    def full(kind: RecordKind, *args: Any, **options: Any) -> Ack:
+        if kind == RecordKind.RCV:
+            raise OverloadedError("no room")
+        return append(kind, *args, **options)
+
+    tiers.write()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "append", full)
+        tiers.run(2)
+        (state,) = tiers.plant.federation._follower.origins
+        assert state.maps.table("meters") is None
+        assert receiver.maps_of(state.key) is state.maps
+    tiers.clock.advance(40)
+    tiers.run(2)
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+def test_a_lost_batch_of_definitions_is_sent_again_with_its_rows(tiers: Tiers) -> None:
+    """Damage in the parent's log took the batch that named a device; its rows came after it."""
+    tiers.write(rows=3)
+    tiers.run(2)
+    tiers.plant.engine.flush()
+    log = tiers.plant.engine.log
+    before = log.appended_lsn
+    tiers.edge.engine.device_ids("meters", ["root.p.e.new"], create=True)
+    tiers.run(1)
+    named = next(r.lsn for r in log.read(before + 1) if r.kind == RecordKind.RCV)
+    tiers.write("root.p.e.new", rows=4)
+    tiers.run(1)
+    assert len(tiers.values(tiers.plant)) == 7
+    tiers.plant.crash()
+    for path in sorted((tiers.plant.directory / "log").glob("*.log")):
+        data = bytearray(path.read_bytes())
+        at = data.find(struct.pack("<QB", named, RecordKind.RCV))
+        if at >= 0:
+            data[at + 60] ^= 1
+            path.write_bytes(data)
+    tiers.plant.start()
+    assert len(tiers.values(tiers.plant)) == 3
+    tiers.clock.advance(40)
+    tiers.run(4, check=False)
+    assert tiers.values(tiers.plant) == tiers.values(tiers.edge)
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)

@@ -159,6 +159,27 @@ def test_a_hello_that_was_under_way_for_long_is_no_fork(tiers: Tiers) -> None:
     assert sender.state is LinkState.CONNECTED
 
 
+def test_a_chain_value_that_is_gone_is_not_asked_for_again(tiers: Tiers) -> None:
+    """Damage took the record whose chain value the parent wants to see."""
+    from mainstem_engine.errors import LogRangeError
+
+    lsn = tiers.write()
+    tiers.run(2)
+    tiers.edge.restart()
+    log = tiers.edge.engine.log
+    chain_at = log.chain_at
+
+    def damaged(wanted: int) -> bytes:
+        if wanted <= lsn + 1:
+            raise LogRangeError(wanted, 1, log.fsynced_lsn)
+        return chain_at(wanted)
+
+    log.chain_at = damaged  # type: ignore[method-assign, assignment]
+    tiers.clock.advance(40)
+    tiers.run(1)
+    assert connected(tiers.edge)
+
+
 def test_a_restarted_parent_is_greeted_again(tiers: Tiers) -> None:
     tiers.write()
     tiers.run(1)
