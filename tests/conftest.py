@@ -1,4 +1,4 @@
-"""Property tests are the same on every run and know no clock; the nightly run draws new examples."""
+"""Property tests repeat themselves and know no clock; the nightly run draws new examples."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_a_column_keeps_one_type(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_floats_arrive_bit_equal(tmp_path: Path, numbers: list[float]) -> None:
     lines = [f"2024-01-01T00:00:{i:02},{number!r}" for i, number in enumerate(numbers)]
     table = open_table(written(tmp_path, "\n".join(["time,value", *lines])))
