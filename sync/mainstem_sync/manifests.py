@@ -42,9 +42,9 @@ GAP_SLICES = 64
 SCAN_SLICES_MAX = 20_000
 """Slices of one pass, so that a pass over history has bounded memory."""
 
-KEPT_SLICES = 50_000
-"""Stated slices that are remembered per table (about 1.8 MB): five weeks of minutes. An older one
-that is touched again starts at revision 1; the LSN of its manifest makes it the newest."""
+KEPT_SLICES = 10_000
+"""Stated slices that are remembered per table (300 kB): a week of minutes. An older one that is
+touched again starts at revision 1; the LSN of its manifest makes it the newest."""
 
 ACK_TIMEOUT_S = 60.0
 """A log that cannot commit for this long has failed or is about to say so."""

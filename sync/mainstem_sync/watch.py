@@ -32,8 +32,9 @@ from mainstem_sync.slice_table import (
     touched_slices,
 )
 
-PROVEN_SLICES_KEPT = 50_000
-"""Proven slices that keep their manifest (about 3 MB a table). Older ones become part of a run."""
+PROVEN_SLICES_KEPT = 5_000
+"""Proven slices that keep their manifest: half a megabyte a table, in memory and in every
+checkpoint. Older ones are known by their closed interval alone."""
 
 SCAN_MAX = 20_000
 """Slices judged in one pass: bounds memory, and keeps a pass below a second or two."""

@@ -14,6 +14,7 @@ from mainstem_sync.completeness import HOLES_MAX, merged_runs
 from mainstem_sync.manifest import SLICE_NS, Manifest
 from mainstem_sync.testing.nodes import START_NS
 from mainstem_sync.testing.tiers import START_MS, Tiers
+from mainstem_sync.watch import PROVEN_SLICES_KEPT
 
 MakeTiers = Callable[..., Tiers]
 MINUTE_MS = 60_000
@@ -238,6 +239,16 @@ def test_one_row_slices_of_history_close_in_few_records(tiers: Tiers) -> None:
     assert verified["verified"] == slices * 15
     assert verified["judged"] == slices * 15 + 4
     assert tiers.state(tiers.group)["state"] == "incomplete", "nothing closed since"
+    tiers.close(1)
+    assert tiers.state(tiers.group)["state"] == "complete"
+    # Long proven slices are forgotten one by one, and remembered when they are touched.
+    (state,) = (s for s in tiers.group.federation._follower.origins if s.key.name == "edge")
+    watch = state.watches["meters"]
+    assert len(watch.slices) == PROVEN_SLICES_KEPT
+    assert int(watch.slices.keys[0]) * SLICE_NS > int(times[0]) * 10**6
+    tiers.write(start_s=-slices * 900, rows=1, value=5.0)
+    tiers.run(1, check=False)
+    assert tiers.state(tiers.group)["complete_through"] == times[0] // MINUTE_MS * MINUTE_MS
     tiers.close(1)
     assert tiers.state(tiers.group)["state"] == "complete"
 
