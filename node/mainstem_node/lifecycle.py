@@ -2,7 +2,8 @@
 
 1. The event loop is uvloop where it is installed, else asyncio's own.
 2. SIGTERM and SIGINT ask for an orderly stop, which may take ``DRAIN_S_MAX``; what is not done by
-   then is cancelled. A second signal ends the process at once.
+   then is cancelled. A second signal ends the process at once. A terminal that is closed (SIGHUP)
+   asks for the same, unless the process was told to outlive it.
 3. This is the only file that knows about signals.
 """
 
@@ -34,6 +35,7 @@ EXIT_STOPPED = 0
 EXIT_UNCLEAN = 1
 EXIT_SECOND_SIGNAL = 130
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
 class Service(Protocol):
@@ -142,20 +144,30 @@ async def _within(work: Awaitable[None], seconds: float) -> bool:
     return True
 
 
+def _hangup() -> tuple[signal.Signals, ...]:
+    """SIGHUP, unless it is ignored: nohup means that the process goes on."""
+    if _HANGUP is None or signal.getsignal(_HANGUP) is signal.SIG_IGN:
+        return ()
+    return (_HANGUP,)
+
+
 @contextlib.contextmanager
 def signals_set(stop: asyncio.Event) -> Iterator[None]:
-    """Inside, SIGTERM and SIGINT set ``stop``; a second one ends the process."""
+    """Inside, SIGTERM, SIGINT and SIGHUP set ``stop``; a second one ends the process."""
     loop = asyncio.get_running_loop()
 
     def handle(number: signal.Signals) -> None:
         if stop.is_set():
+            # Shell and kernel both report a closed terminal: two of these are one request.
+            if number is _HANGUP:
+                return
             log.warning("second signal: ending at once", extra=fields(signal=number.name))
             os._exit(EXIT_SECOND_SIGNAL)
         log.info("stopping", extra=fields(signal=number.name))
         stop.set()
 
     handled: list[signal.Signals] = []
-    for number in _SIGNALS:
+    for number in (*_SIGNALS, *_hangup()):
         # Windows has no such handlers, and a loop outside the main thread cannot set them.
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
             loop.add_signal_handler(number, handle, number)

@@ -51,7 +51,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_drains(number: signal.Signals) -> None:
     process = start()
     process.send_signal(number)
@@ -126,7 +126,7 @@ class Recorded:
             await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_inside_one_process_too_a_signal_drains(number: signal.Signals) -> None:
     service = Recorded()
     service.kill = number
