@@ -35,6 +35,10 @@ sys.exit(run_service(Service, drain_s=0.2 if "short" in sys.argv else 30,
                      until_stdin_ends="stdin" in sys.argv))
 """
 
+STOPPING = [signal.SIGTERM, signal.SIGINT]
+if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup, as it should be
+    STOPPING.append(signal.SIGHUP)
+
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
@@ -51,7 +55,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_drains(number: signal.Signals) -> None:
     process = start()
     process.send_signal(number)
@@ -126,7 +130,7 @@ class Recorded:
             await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOPPING)
 def test_inside_one_process_too_a_signal_drains(number: signal.Signals) -> None:
     service = Recorded()
     service.kill = number
