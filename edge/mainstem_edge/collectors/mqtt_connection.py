@@ -33,6 +33,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from mainstem_edge.collectors.deliveries import Deliveries
 from mainstem_edge.collectors.interface import Message
 
 log = logging.getLogger("mainstem.collector.mqtt")
@@ -49,7 +50,12 @@ ANSWER_TIMEOUT_S = 10.0
 READS_PER_WAKE = 256
 """Packets read before acknowledgements and keep-alives get their turn: about 10 ms."""
 
+PART_TIMEOUT_S = 1.0
+"""A broker closes its side at once; one that does not is left alone."""
+
 _POLL_S = 0.5
+_DISCONNECT = b"\xe0\x00"
+"""The whole packet, in every version of the protocol."""
 _REFUSED = 0x80
 _UNSUPPORTED_VERSION = 0x84
 
@@ -167,13 +173,13 @@ class MqttConnection:
             selector.register(self._wake_reader, selectors.EVENT_READ)
             watched: tuple[Any, int] = (None, 0)
             while self._end is None and (sock := self._client.socket()) is not None:
+                stopping = self._stopping  # first: what was acknowledged before it still goes out
                 self._send_acks()
-                if self._stopping and not self._client.want_write():
+                if stopping and not self._client.want_write():
                     self._ended("stopped")
-                    self._client.disconnect()
-                    self._client.loop_write()
+                    _part(sock)
                     break
-                holding = self._stopping or (self._subscribed and self._hold())
+                holding = stopping or (self._subscribed and self._hold())
                 events = (0 if holding else selectors.EVENT_READ) | (
                     selectors.EVENT_WRITE if self._client.want_write() else 0
                 )
@@ -356,38 +362,6 @@ class MqttConnection:
         return self._deliveries.unacknowledged()
 
 
-class Deliveries:
-    """What one connection has delivered, by packet identifier; bounded by the 65,535 there are.
-
-    Tells copies from messages: a redelivered message is a copy when the one that came last under
-    its identifier has the same content and is not acknowledged yet. When it is, the copy crossed
-    our acknowledgement on the way: that one is dropped too, but only once, for a second one would
-    be another message.
-    """
-
-    def __init__(self) -> None:
-        self._contents: dict[int, int] = {}
-        self._open: set[int] = set()
-
-    def is_copy(self, packet_id: int, content: int, redelivered: bool) -> bool:
-        """Notes a message; True when it must be dropped."""
-        if redelivered and self._contents.get(packet_id) == content:
-            if packet_id not in self._open:
-                del self._contents[packet_id]
-            return True
-        self._contents[packet_id] = content
-        self._open.add(packet_id)
-        return False
-
-    def acknowledged(self, packet_id: int) -> None:
-        """The message under this identifier is acknowledged."""
-        self._open.discard(packet_id)
-
-    def unacknowledged(self) -> list[int]:
-        """Contents that the broker has no acknowledgement for, and will send again."""
-        return [self._contents[packet_id] for packet_id in self._open]
-
-
 def _watch(
     selector: selectors.BaseSelector, watched: tuple[Any, int], sock: Any, events: int
 ) -> tuple[Any, int]:
@@ -400,6 +374,22 @@ def _watch(
     if events:
         selector.register(sock, events)
     return sock, events
+
+
+def _part(sock: Any) -> None:
+    """Says DISCONNECT and waits until the broker has hung up.
+
+    Closing a socket that holds unread messages resets the connection, and a reset throws away what
+    was sent just before it: the last acknowledgements. So what still comes is read and dropped; it
+    was not acknowledged, and will come again.
+    """
+    deadline = time.monotonic() + PART_TIMEOUT_S
+    with contextlib.suppress(OSError):
+        sock.settimeout(PART_TIMEOUT_S)
+        sock.sendall(_DISCONNECT)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(1 << 16) and time.monotonic() < deadline:
+            pass
 
 
 def _nothing(*_arguments: Any) -> None:
