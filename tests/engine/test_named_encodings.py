@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mainstem_engine import Engine, SchemaError
+from mainstem_engine import ColumnType, Engine, Measurement, SchemaError, Template
 from mainstem_engine.encoding.interface import EncodingNumber
 from mainstem_engine.part.layout import unpack_footer
 
@@ -73,6 +73,12 @@ def test_other_names_of_the_peers(open_engine: Any, name: str, compression: str)
 
 @pytest.mark.parametrize("kind", ["TEXT", "BLOB"])
 @pytest.mark.parametrize("name", ["RLE", "TS_2DIFF", "GORILLA", "PCO", "CHIMP"])
-def test_a_numeric_encoding_cannot_hold_text(open_engine: Any, kind: str, name: str) -> None:
+def test_a_numeric_encoding_cannot_hold_text(
+    open_engine: Any, tmp_path: Path, kind: str, name: str
+) -> None:
     with pytest.raises(SchemaError, match=f"cannot hold {kind}"):
         open_engine().sql(f"CREATE SCHEMA TEMPLATE t (s {kind} encoding={name})")
+    if name in NAMES:
+        template = Template("u", (Measurement(0, "s", ColumnType[kind], name),))
+        with pytest.raises(SchemaError, match=f"cannot hold {kind}"):
+            open_engine(tmp_path / "python").create_template(template)

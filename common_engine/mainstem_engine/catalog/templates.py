@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mainstem_engine.catalog.names import check_column_name, check_element, is_below
+from mainstem_engine.encoding.registry import NAMED
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 
@@ -89,6 +90,14 @@ def _columns(template: Template) -> Iterable[tuple[str, str]]:
 def _check_measurement(measurement: Measurement) -> None:
     if measurement.type == ColumnType.UNKNOWN:
         raise SchemaError(f"measurement {measurement.name} has no type", field=measurement.name)
+    encoding = NAMED.get(measurement.encoding)
+    if encoding is not None and not encoding.supports(measurement.type):
+        raise SchemaError(
+            f"measurement {measurement.name}: encoding {measurement.encoding} cannot hold "
+            f"{measurement.type.name}",
+            field=measurement.name,
+            hint="use DICTIONARY or PLAIN",
+        )
 
 
 def extended_template(old: Template, added: Iterable[Measurement]) -> Template:
