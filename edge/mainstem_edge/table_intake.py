@@ -44,6 +44,9 @@ DISK_RETRY_S = 1.0
 BLOCK_VALUES_MIN = 64
 """So many rejects of one measurement and reason in a batch are one entry: a device with a name too
 many must not cost an entry per value."""
+BLOCK_ROWS_MIN = 512
+"""The same for rows and messages. Higher, because an entry of its own is recognised when its
+message comes again, and a block is not."""
 
 
 class Writer(DeviceMaker, Protocol):
@@ -244,7 +247,9 @@ def quarantine_entries(
     items: list[QuarantineItem] = []
     blocks: list[QuarantineBlock] = []
     for (measurement, reason), group in groups.items():
-        if measurement and len(group) >= BLOCK_VALUES_MIN:
+        times_ms = [r.time_ns // NS_PER_MS for r in group if r.time_ns is not None]
+        enough = BLOCK_VALUES_MIN if measurement else BLOCK_ROWS_MIN
+        if len(group) >= enough and len(times_ms) == len(group):
             blocks.append(
                 QuarantineBlock(
                     node=node,
@@ -253,7 +258,7 @@ def quarantine_entries(
                     reason=reason,
                     at_ms=at_ms,
                     devices=[reject.device for reject in group],
-                    times_ms=[(reject.time_ns or 0) // NS_PER_MS for reject in group],
+                    times_ms=times_ms,
                     values=[_plain(reject.value) for reject in group],
                 )
             )

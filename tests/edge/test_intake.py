@@ -116,7 +116,12 @@ def test_thousands_of_bad_messages_take_no_room_from_good_ones(
     counts = recorded_counts(engine)
     assert (counts["accepted"], counts["quarantined"]) == (500, 5000)
     assert len(origin.acknowledged) == 5500
-    assert quarantine.statistics().items == 5000
+    statistics = quarantine.statistics()
+    assert statistics.items == 5000
+    assert statistics.entries < 10
+    assert {item["value"] for item in quarantine.items(limit=9999)} == {
+        f'{{"broken": {n}' for n in range(5000)
+    }
     assert intake.oldest_waiting_ns() is None
 
 
