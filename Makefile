@@ -49,7 +49,7 @@ demo: $(RUNTIME)
 
 # Brokers and browsers come from the system; what is missing is skipped here and must not be in CI.
 test: $(DEV)
-	$(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not bench and not nightly" $(ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .

@@ -43,7 +43,7 @@ def random_column(rng: np.random.Generator, kind: ColumnType) -> AnyArray:
     return np.where(rng.random(count) < 0.1, any_bits, walk)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_a_million_random_columns(shard: int) -> None:
     rng = np.random.default_rng(shard)
