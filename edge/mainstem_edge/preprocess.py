@@ -78,6 +78,12 @@ class TemplateRules:
         return tuple(rule.source for rule in self.measurements)
 
     @property
+    def number_names(self) -> frozenset[str]:
+        """Those of them whose values are floating-point numbers and nothing else."""
+        others = {rule.source for rule in self.measurements if not rule.parsed_as.is_float}
+        return frozenset(self.source_names) - others
+
+    @property
     def deadbands(self) -> dict[int, float]:
         """Measurement id to deadband, of those that have one."""
         return {rule.id: rule.deadband for rule in self.measurements if rule.deadband is not None}
@@ -112,7 +118,13 @@ def prepare(decoded: Decoded, rules: TemplateRules, times: TimeReader) -> Prepar
         raw = decoded.columns.get(rule.source)
         if raw is None:
             continue
-        column, misfits = typed_column(raw, rule.parsed_as, times, textual=decoded.textual)
+        column, misfits = typed_column(
+            raw,
+            rule.parsed_as,
+            times,
+            textual=decoded.textual,
+            floats=rule.source in decoded.floats,
+        )
         if rule.linear is not None:
             column, beyond = _scaled(column, rule)
             misfits = sorted({*misfits, *beyond})

@@ -122,7 +122,8 @@ class Subscription:
         self._payload_names = tuple(
             dict.fromkeys(name for pattern in patterns for name in pattern.payload_names)
         )
-        known = KnownNames((*rules.source_names, DEVICE_KEY, *times.fields, *self._payload_names))
+        others = (DEVICE_KEY, *times.fields, *self._payload_names)
+        known = KnownNames((*rules.source_names, *others), rules.number_names.difference(others))
         self._codec = make_codec(known, times.fields)
         self._entries: dict[tuple[str | None, ...], Entry] = {}
 

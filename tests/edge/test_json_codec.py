@@ -149,6 +149,26 @@ def test_the_two_ways_of_parsing_agree_in_any_order(unknown: list[bool]) -> None
     assert [found.row(i) for i in range(len(found))] == flat
 
 
+NUMBERS = KnownNames(("ts", "a"), numbers=("a",))
+
+
+@given(st.lists(st.none() | st.integers(-(2**70), 2**70) | st.floats(width=64), max_size=6))
+def test_numbers_are_floats_as_python_reads_them(values: list[Any]) -> None:
+    """Whether they came alone or beside something that is no number."""
+    payloads = [json.dumps({"a": value}).encode() for value in values]
+    found = JsonCodec(NUMBERS).decode(payloads)
+    column = found.columns.get("a", [None] * len(values))
+    if "a" in found.floats and values:
+        assert {type(v) for v in column} <= {float, type(None)}
+    for before, after in zip(values, column, strict=True):
+        assert (before is None) == (after is None)
+        if before is not None:
+            assert float(before).hex() == float(after).hex()
+    mixed = JsonCodec(NUMBERS).decode([*payloads, b'{"a":"text"}'])
+    assert "a" not in mixed.floats
+    assert mixed.columns["a"][-1] == "text"
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_double_arrives_bit_for_bit(value: float) -> None:
     found = decode({"a": value}).columns["a"][0]

@@ -67,6 +67,12 @@ def test_float_rounds_once_to_the_nearest() -> None:
     assert typed([value], ColumnType.FLOAT)[0] == [struct.unpack("<f", struct.pack("<f", value))[0]]
 
 
+def test_columns_known_to_be_floats_are_taken_as_they_are() -> None:
+    assert typed([1.5, -0.0], ColumnType.DOUBLE, floats=True) == ([1.5, -0.0], [])
+    assert typed([None, 1.5, 0.0], ColumnType.DOUBLE, floats=True) == ([None, 1.5, 0.0], [])
+    assert typed([1e39, None], ColumnType.FLOAT, floats=True) == ([None, None], [0])
+
+
 def test_timestamps_are_read_like_times() -> None:
     kept, misfits = typed([1_790_000_000_000, "2026-10-03T06:00:00Z", "?", None],
                           ColumnType.TIMESTAMP)  # fmt: skip

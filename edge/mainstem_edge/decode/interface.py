@@ -21,11 +21,12 @@ class KnownNames:
     """The names that a subscription looks for: measurements, time fields, placeholders.
 
     ``get`` gives the known spelling of a payload's name, or None. An exact match goes before one
-    that differs by case.
+    that differs by case. ``numbers``: names whose values are used as floating-point numbers only.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], numbers: Iterable[str] = ()) -> None:
         self._names = {name: name for name in names}
+        self.numbers = frozenset(numbers)
         self._folded = {name.casefold(): name for name in reversed(self._names)}
         self.exact = frozenset(self._names)
 
@@ -52,7 +53,8 @@ class Decoded:
 
     ``source`` [n]: the message each row came from, ascending. ``columns``: known name to n raw
     values, None where a row has none. ``extras``: (row, name, value) under names not known.
-    ``textual``: every value is text, as in CSV; types are then read from it.
+    ``textual``: every value is text, as in CSV; types are then read from it. ``floats``: columns
+    that hold nothing but finite floats and None.
     """
 
     source: list[int]
@@ -60,6 +62,7 @@ class Decoded:
     extras: list[tuple[int, str, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     textual: bool = False
+    floats: set[str] = field(default_factory=set)
     _extras_of: dict[int, dict[str, Any]] | None = None
 
     def __len__(self) -> int:
