@@ -7,11 +7,8 @@ docs/your-own-data.md, as a test.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import pytest
 from recordings import Recording, made, real
 from river import NodeProcess, free_ports, wait_for, write_topology
 
+from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_sync import accounting
 
@@ -27,26 +25,12 @@ TIERS = ("edge", "plant", "group")
 ARRIVAL_TIMEOUT_S = 120.0
 
 
-@contextmanager
-def mosquitto(place: Path, port: int) -> Iterator[None]:
-    """A mosquitto that keeps what it acknowledged: persistence on, no queue limit."""
-    binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if binary is None:
+def mosquitto(place: Path) -> Mosquitto:
+    """The system's mosquitto; without it the test is skipped, but not in CI."""
+    if mosquitto_binary() is None:
         assert not os.environ.get("MAINSTEM_CI"), "CI must have mosquitto"
         pytest.skip("mosquitto is not installed")
-    place.mkdir()
-    config = place / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-        f"persistence_location {place}/\nmax_queued_messages 0\nuser root\n"
-    )
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen([binary, "-c", str(config)], stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
+    return Mosquitto(place)
 
 
 def topology(recordings: list[Recording], ports: dict[str, int]) -> dict[str, Any]:
@@ -157,20 +141,17 @@ def test_recordings_arrive_bit_equal_and_complete(tmp_path: Path, broker: str, s
     recordings = made(tmp_path) if source == "made" else real()
     if not recordings:
         pytest.skip("MAINSTEM_DATA_DIR names no recordings")
-    names = (*TIERS, "mqtt")
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    config = write_topology(tmp_path, topology(recordings, ports))
-    nodes = {
-        name: NodeProcess(name, ports[name], config, tmp_path / f"{name}.log",
-                          environment={"MAINSTEM_TEST_SYNC_DELAY_S": "0"})
-        for name in TIERS
-    }  # fmt: skip
-    running = (
-        EmbeddedBroker(tmp_path / "broker", port=ports["mqtt"])
-        if broker == "embedded"
-        else mosquitto(tmp_path / "broker", ports["mqtt"])
-    )
+    ports = dict(zip(TIERS, free_ports(len(TIERS)), strict=True))
+    place = tmp_path / "broker"
+    running = EmbeddedBroker(place) if broker == "embedded" else mosquitto(place)
     with running:
+        ports["mqtt"] = running.port
+        config = write_topology(tmp_path, topology(recordings, ports))
+        nodes = {
+            name: NodeProcess(name, ports[name], config, tmp_path / f"{name}.log",
+                              environment={"MAINSTEM_TEST_SYNC_DELAY_S": "0"})
+            for name in TIERS
+        }  # fmt: skip
         try:
             for name in reversed(TIERS):
                 nodes[name].start()
