@@ -16,6 +16,7 @@ import yaml
 
 from mainstem_node.auth import ensure_link_tokens
 from mainstem_node.config import load_topology
+from mainstem_node.lifecycle import end_process
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -74,12 +75,7 @@ class NodeProcess:
             self._connection = None
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process, STOP_TIMEOUT_S)
         self._process = None
 
     def request(

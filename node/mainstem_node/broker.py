@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Self
 
 from mainstem_node.errors import NodeError
+from mainstem_node.lifecycle import end_process
 
 HOST = "127.0.0.1"
 PAYLOAD_BYTES_MAX = 8 << 20
@@ -123,12 +124,7 @@ class EmbeddedBroker:
         """Ends it in order; kills it when it takes longer than STOP_TIMEOUT_S."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process, STOP_TIMEOUT_S)
         self._ended()
 
     def kill(self) -> None:

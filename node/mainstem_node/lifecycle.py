@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -49,6 +50,16 @@ class Service(Protocol):
 
     async def wait_failed(self) -> None:
         """Returns when the service cannot go on; may never return."""
+
+
+def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Asks a child process to end; kills it when that takes longer than ``timeout_s``."""
+    process.terminate()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

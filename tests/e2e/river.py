@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 START_TIMEOUT_S = 60.0
@@ -132,14 +130,3 @@ class NodeProcess:
         except AssertionError:
             tail = self.log.read_text(errors="replace")[-3000:]
             raise AssertionError(f"{self.name} did not start:\n{tail}") from None
-
-
-def write_topology(place: Path, document: dict[str, Any]) -> Path:
-    """The topology as a file, with the link tokens that its links need."""
-    from mainstem_node.auth import ensure_link_tokens
-    from mainstem_node.config import load_topology
-
-    path = place / "topology.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    ensure_link_tokens(load_topology(path))
-    return path

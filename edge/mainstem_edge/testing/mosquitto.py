@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mainstem_node.lifecycle import end_process
+
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.01
@@ -87,12 +89,7 @@ class Mosquitto:
     def stop(self) -> None:
         """Ends it in order; what it has acknowledged is in its file."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end_process(self._process, STOP_TIMEOUT_S)
             self._process = None
 
     def __enter__(self) -> Self:
