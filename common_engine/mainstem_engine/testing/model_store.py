@@ -1,26 +1,49 @@
 """A store of dictionaries that does what the engine must do, as plainly as it can be said.
 
-Fragments are kept for ever, each with its version; every answer is computed from all of them.
-Devices are paths, measurements are names, times are ns.
+Fragments are kept for ever, each with its version, and so is every delete; every answer is computed
+from all of them. Devices are paths, measurements are names, times are ns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Version = tuple[int, int, int]
 """(epoch, index of the origin, LSN)."""
 Values = Mapping[str, Any]
+Key = tuple[str, int]
+"""(device, time in ns)."""
+
+
+@dataclass(slots=True)
+class ModelDelete:
+    """Erases what ``origin`` wrote up to ``as_of``, where ``covers(device, time)``: the whole row,
+    or the values of ``names``."""
+
+    origin: int
+    as_of: int
+    covers: Callable[[str, int], bool]
+    names: frozenset[str] | None = None
+
+    def erase(self, key: Key, version: Version, values: Values) -> Values | None:
+        """What is left of a fragment; None when nothing is."""
+        if version[1] != self.origin or version[2] > self.as_of or not self.covers(*key):
+            return values
+        if self.names is None:
+            return None
+        return {name: value for name, value in values.items() if name not in self.names}
 
 
 @dataclass(slots=True)
 class ModelTable:
-    """All fragments of one table, by (device, time)."""
+    """All fragments and deletes of one table. Rows older than ``cutoff_ns`` are not visible."""
 
     whole_rows: bool = False
-    fragments: dict[tuple[str, int], list[tuple[Version, Values]]] = field(default_factory=dict)
+    fragments: dict[Key, list[tuple[Version, Values]]] = field(default_factory=dict)
+    deletes: list[ModelDelete] = field(default_factory=list)
+    cutoff_ns: int | None = None
     logged: int = 0
 
     def add(self, device: str, time_ns: int, version: Version, values: Values) -> None:
@@ -28,36 +51,59 @@ class ModelTable:
         self.fragments.setdefault((device, time_ns), []).append((version, dict(values)))
         self.logged += 1
 
-    def row(self, device: str, time_ns: int, origin: int | None = None) -> dict[str, Any]:
-        """The merged row: per measurement the newest value that is not null."""
-        fragments = sorted(
-            (f for f in self.fragments[device, time_ns] if origin is None or f[0][1] == origin),
-            key=lambda fragment: fragment[0],
-        )
-        if self.whole_rows:
-            fragments = fragments[-1:]
-        merged: dict[str, Any] = {}
-        for _, values in fragments:
-            merged.update({name: value for name, value in values.items() if value is not None})
-        return merged
+    def rename(self, old: str, new: str) -> None:
+        """What was called ``old`` is ``new``, in every row ever written."""
+        for key, fragments in self.fragments.items():
+            self.fragments[key] = [
+                (version, {new if name == old else name: value for name, value in values.items()})
+                for version, values in fragments
+            ]
+        for delete in self.deletes:
+            if delete.names is not None and old in delete.names:
+                delete.names = delete.names - {old} | {new}
 
-    def rows(self, origin: int | None = None) -> dict[tuple[str, int], dict[str, Any]]:
-        """Every row by (device, time)."""
-        return {
-            key: self.row(*key, origin)
-            for key, fragments in self.fragments.items()
-            if origin is None or any(version[1] == origin for version, _ in fragments)
-        }
+    def stored(self, key: Key, origin: int | None = None) -> list[tuple[Version, Values]]:
+        """The fragments that no delete has erased, oldest version first."""
+        left: list[tuple[Version, Values]] = []
+        for version, values in sorted(self.fragments.get(key, []), key=lambda item: item[0]):
+            if origin is not None and version[1] != origin:
+                continue
+            kept: Values | None = values
+            for delete in self.deletes:
+                kept = None if kept is None else delete.erase(key, version, kept)
+            if kept is not None:
+                left.append((version, kept))
+        return left
+
+    def stored_keys(self) -> set[Key]:
+        """Rows that exist, whether they are visible or expired."""
+        return {key for key in self.fragments if self.stored(key)}
+
+    def rows(self, origin: int | None = None) -> dict[Key, dict[str, Any]]:
+        """Every visible row: per measurement the newest value that is not null."""
+        return dict(self._rows(origin))
+
+    def _rows(self, origin: int | None) -> Iterator[tuple[Key, dict[str, Any]]]:
+        for key in self.fragments:
+            if self.cutoff_ns is not None and key[1] < self.cutoff_ns:
+                continue
+            fragments = self.stored(key, origin)
+            if not fragments:
+                continue
+            merged: dict[str, Any] = {}
+            for _, values in fragments[-1:] if self.whole_rows else fragments:
+                merged.update({name: value for name, value in values.items() if value is not None})
+            yield key, merged
 
     def last(self, device: str) -> tuple[int, dict[str, tuple[int, Any]]] | None:
         """(time of the newest row, {measurement: (time, value)} of the newest values)."""
-        times = sorted(time for path, time in self.fragments if path == device)
-        if not times:
+        rows = {time: row for (path, time), row in self._rows(None) if path == device}
+        if not rows:
             return None
         newest: dict[str, tuple[int, Any]] = {}
-        for time in times:
-            newest.update({name: (time, value) for name, value in self.row(device, time).items()})
-        return times[-1], newest
+        for time in sorted(rows):
+            newest.update({name: (time, value) for name, value in rows[time].items()})
+        return max(rows), newest
 
 
 @dataclass(slots=True)
