@@ -47,6 +47,10 @@ class PartMeta:
     """What is known of a part without opening it.
 
     Times in ns and devices include both ends. ``lsn``: per origin index, lowest and highest LSN.
+    ``vnode`` of ``vnodes``: the shard that wrote it, and how many there were; of more than one, it
+    holds only devices whose id modulo ``vnodes`` is ``vnode``. ``applied``: first and last local
+    LSN of the log records whose rows it holds. ``erased_through``: local LSN of the newest
+    tombstone that was applied when it was written, 0 for none.
     The file is ``<name>.part``.
     """
 
@@ -60,6 +64,10 @@ class PartMeta:
     device_min: int
     device_max: int
     lsn: dict[int, tuple[int, int]] = field(default_factory=dict)
+    vnode: int = 0
+    vnodes: int = 1
+    applied: tuple[int, int] = (0, 0)
+    erased_through: int = 0
 
     def pack(self) -> list[Any]:
         """As plain values, in the order of the fields."""
@@ -67,16 +75,25 @@ class PartMeta:
         return [
             self.name, self.table, self.partition_start_ns, self.rows, self.bytes,
             self.time_min_ns, self.time_max_ns, self.device_min, self.device_max, lsn,
+            self.vnode, self.vnodes, list(self.applied), self.erased_through,
         ]  # fmt: skip
 
     @classmethod
     def unpack(cls, values: list[Any]) -> PartMeta:
-        """The inverse of pack(); further values of later versions are ignored."""
+        """The inverse of pack(). Values that an older version did not write have their defaults;
+        those of a later version are ignored."""
         (name, table, start, rows, size, time_min, time_max, device_min, device_max) = values[:9]
         lsn = {origin: (low, high) for origin, low, high in values[9]}
+        later = values[10:14]
+        vnode, vnodes, applied, erased_through = (*later, *_DEFAULTS[len(later) :])
         return cls(
-            name, table, start, rows, size, time_min, time_max, device_min, device_max, lsn
+            name, table, start, rows, size, time_min, time_max, device_min, device_max, lsn,
+            vnode, vnodes, (applied[0], applied[1]), erased_through,
         )  # fmt: skip
+
+
+_DEFAULTS: tuple[Any, ...] = (0, 1, (0, 0), 0)
+"""vnode, vnodes, applied and erased_through of parts that were written without them."""
 
 
 class PartList:

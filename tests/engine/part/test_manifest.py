@@ -17,7 +17,9 @@ fs = Filesystem()
 
 
 def meta(name: str) -> PartMeta:
-    return PartMeta(name, "table", -10, 5, 100, -7, 7, 1, 9, {0: (1, 5), 3: (2, 2**63)})
+    return PartMeta(
+        name, "table", -10, 5, 100, -7, 7, 1, 9, {0: (1, 5), 3: (2, 2**63)}, 3, 4, (7, 9), 8
+    )
 
 
 def test_changes_survive(tmp_path: Path) -> None:
@@ -36,6 +38,14 @@ def test_changes_survive(tmp_path: Path) -> None:
     again.commit(checkpoint="two")
     again.close()
     assert PartList.open(fs, path).checkpoint == "two"
+
+
+def test_metas_of_other_versions() -> None:
+    packed = meta("a").pack()
+    assert PartMeta.unpack([*packed, "of a later version"]) == meta("a")
+    oldest = PartMeta.unpack(packed[:10])
+    assert (oldest.vnode, oldest.vnodes, oldest.applied, oldest.erased_through) == (0, 1, (0, 0), 0)
+    assert PartMeta.unpack(packed[:11]).vnode == 3
 
 
 def test_unknown_removal_changes_nothing(tmp_path: Path) -> None:
