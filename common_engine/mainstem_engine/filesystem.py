@@ -16,6 +16,7 @@ All differences between operating systems live here too.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import mmap
 import os
@@ -50,6 +51,9 @@ _WRITE_BYTES_MAX = 1 << 30
 
 _LOCK_INFO_BYTES_MAX = 4096
 """Bound for reading a lock file that somebody else may have filled."""
+
+_LINK_IMPOSSIBLE = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+"""Another device, no hard links here, too many of them: the caller copies instead."""
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends without it
 
@@ -242,6 +246,19 @@ class Filesystem:
         """Rename over ``target``. Durable only after sync_directory()."""
         os.replace(source, target)
 
+    def link(self, source: Path, target: Path) -> bool:
+        """Give a file a second name; False where this pair of places cannot share one.
+
+        FileExistsError if there is a ``target``. Durable only after sync_directory().
+        """
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno in _LINK_IMPOSSIBLE:
+                return False
+            raise
+        return True
+
     def unlink(self, path: Path) -> None:
         """Remove a file if it exists. Durable only after sync_directory()."""
         with contextlib.suppress(FileNotFoundError):
@@ -298,6 +315,26 @@ class Filesystem:
         lock = FileLock(path, fd)
         lock.announce(url)
         return lock
+
+    def lock_shared(self, path: Path) -> FileLock | None:
+        """Keep owners out while something only reads. Writes nothing; None if there is no file.
+
+        Raises LockedError with the owner's pid and url.
+        """
+        try:
+            fd = os.open(path, os.O_RDONLY | _BINARY)
+        except FileNotFoundError:
+            return None
+        try:
+            _lock_shared(fd)
+        except (BlockingIOError, PermissionError) as exc:
+            pid, owner_url = _lock_owner(fd)
+            os.close(fd)
+            raise LockedError(path, pid, owner_url) from exc
+        except OSError:
+            os.close(fd)
+            raise
+        return FileLock(path, fd)
 
 
 def byte_view(buffer: Buffer) -> memoryview:
@@ -366,6 +403,8 @@ if sys.platform == "win32":
         os.lseek(fd, 1 << 30, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
 
+    _lock_shared = _lock_exclusive
+
 else:
 
     def _writev(fd: int, views: list[memoryview]) -> int:
@@ -383,3 +422,6 @@ else:
 
     def _lock_exclusive(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _lock_shared(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -195,3 +195,33 @@ def test_a_killed_owner_leaves_no_lock(tmp_path: Path) -> None:
         assert (caught.value.pid, caught.value.url) == (owner.pid, "http://there")
         owner.kill()
     fs.lock(tmp_path / "LOCK").close()
+
+
+def test_a_shared_lock_writes_nothing_and_keeps_owners_out(tmp_path: Path) -> None:
+    path = tmp_path / "LOCK"
+    assert fs.lock_shared(path) is None
+    fs.lock(path, url="http://here").close()
+    before = path.read_bytes()
+    one, two = fs.lock_shared(path), fs.lock_shared(path)
+    assert one is not None
+    assert two is not None
+    with pytest.raises(LockedError):
+        fs.lock(path)
+    one.close()
+    two.close()
+    assert path.read_bytes() == before
+    owner = fs.lock(path, url="http://there")
+    with pytest.raises(LockedError) as caught:
+        fs.lock_shared(path)
+    assert caught.value.url == "http://there"
+    owner.close()
+
+
+def test_a_link_is_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    assert fs.link(tmp_path / "a", tmp_path / "b")
+    fs.unlink(tmp_path / "a")
+    assert (tmp_path / "b").read_bytes() == b"content"
+    (tmp_path / "a").write_bytes(b"other")
+    with pytest.raises(FileExistsError):
+        fs.link(tmp_path / "a", tmp_path / "b")

@@ -94,6 +94,16 @@ class FaultyFilesystem(Filesystem):
         super().rename(source, target)
         self.note("rename", source, target=target)
 
+    def link(self, source: Path, target: Path) -> bool:
+        self.check("link", target)
+        linked = super().link(source, target)
+        if linked:
+            # Only files that nobody writes to get a second name: the same as a synced copy.
+            self.note("create", target)
+            self.note("write", target, target.read_bytes())
+            self.note("sync", target)
+        return linked
+
     def unlink(self, path: Path) -> None:
         if not path.exists():
             return
