@@ -6,21 +6,90 @@
    number for a string are refused. Only floats round: any number fits FLOAT and DOUBLE unless it
    is finite and would become infinite.
 3. The result never shares memory with the input, so the caller may re-use its arrays at once.
+4. Rows of an older revision of a template become rows of the present one by ``conform_rows``: a
+   type is only ever widened, and every value keeps its canonical bits (slices.py), so that a
+   digest never changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_engine.errors import OutOfRangeError, SchemaError
-from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Measurement, TimesNs
+from mainstem_engine.model import (
+    AnyArray,
+    BoolMask,
+    Column,
+    ColumnType,
+    Measurement,
+    Rows,
+    TimesNs,
+    VersionedRows,
+)
 
 TIME_MIN_NS = -(2**63) + 1
 TIME_MAX_NS = 2**63 - 2
 """The extremes of int64 are kept free as "before" and "after every time"."""
+_EXPONENT_ALL_ONES = np.uint64(0x7FF0000000000000)
+
+AnyRows = TypeVar("AnyRows", Rows, VersionedRows)
+
+
+def conform_rows(rows: AnyRows, types: Mapping[int, ColumnType]) -> AnyRows:
+    """``rows`` with every column in its present type: narrower ones are widened, bit-exactly.
+
+    ``types`` by measurement id; a column that it does not name stays as it is, and columns that
+    already fit are shared with the result. ``rows`` itself is returned when nothing has to change,
+    which costs one comparison per column. Raises SchemaError for a column that cannot be widened.
+    """
+    changed: dict[int, Column] = {}
+    for key, column in rows.columns.items():
+        kind = types.get(key)
+        if kind is not None and column.values.dtype != kind.dtype:
+            changed[key] = Column(widened_values(column.values, kind), column.valid)
+    if not changed:
+        return rows
+    columns = {**rows.columns, **changed}
+    if isinstance(rows, VersionedRows):
+        return VersionedRows(rows.device, rows.time, rows.origin, rows.lsn, columns)
+    return Rows(rows.device, rows.time, columns)
+
+
+def widened_values(values: AnyArray, kind: ColumnType) -> AnyArray:
+    """``values`` in the dtype of a type that holds each of them. SchemaError if one might not fit.
+
+    Every conversion of values to a wider type goes through here: what numpy itself does to a
+    signalling NaN depends on the processor.
+    """
+    dtype = kind.dtype
+    if values.dtype == dtype:
+        return values
+    if values.dtype == np.float32 and dtype == np.float64:
+        return exact_float64(values)
+    if not (values.dtype.kind in "iu" and kind.is_integer and np.can_cast(values.dtype, dtype)):
+        raise SchemaError(
+            f"a column of {values.dtype} does not become {kind.name}",
+            hint="add a new measurement of that type",
+        )
+    return values.astype(dtype)
+
+
+def exact_float64(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """float64 of float32 values, with the payload and the quiet bit of every NaN as they are."""
+    with np.errstate(invalid="ignore"):
+        wide: npt.NDArray[np.float64] = values.astype(np.float64)
+    nan = np.isnan(values)
+    if nan.any():
+        # Hardware would quiet a signalling NaN: done by hand here.
+        raw = values.view(np.uint32)[nan].astype(np.uint64)
+        sign = (raw >> np.uint64(31)) << np.uint64(63)
+        mantissa = (raw & np.uint64(0x7FFFFF)) << np.uint64(29)
+        wide.view(np.uint64)[nan] = sign | _EXPONENT_ALL_ONES | mantissa
+    return wide
 
 
 def to_column(measurement: Measurement, data: Any, rows: int, precision_ns: int) -> Column:

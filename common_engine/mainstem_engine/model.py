@@ -70,6 +70,18 @@ class ColumnType(enum.IntEnum):
         """True for the eight integer types (not for BOOLEAN and TIMESTAMP)."""
         return ColumnType.INT8 <= self <= ColumnType.UINT64
 
+    def widens_to(self, other: ColumnType) -> bool:
+        """True when every value of this type is one of ``other`` with the same canonical bits
+        (slices.py): a wider integer that holds all of them, or DOUBLE for FLOAT."""
+        if self == ColumnType.FLOAT:
+            return other == ColumnType.DOUBLE
+        return (
+            self != other
+            and self.is_integer
+            and other.is_integer
+            and bool(np.can_cast(self.dtype, other.dtype))
+        )
+
 
 _DTYPES: dict[ColumnType, np.dtype[Any]] = {
     ColumnType.BOOLEAN: np.dtype(np.bool_),
@@ -124,6 +136,8 @@ class Template:
     time_name: str = "time"
     rollup_of: str | None = None
     every_ns: int | None = None
+    keep_ns: int | None = None
+    """How long rows of this table are kept; None: as the database says."""
 
     def measurement(self, name: str) -> Measurement | None:
         """The measurement of that name (not case-sensitive), or None."""

@@ -29,7 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.catalog.devices import Devices
-from mainstem_engine.model import AnyArray, Column, VersionedRows
+from mainstem_engine.columns import exact_float64
+from mainstem_engine.model import Column, VersionedRows
 from mainstem_engine.scan import Selection, iterate_rows
 from mainstem_engine.view import TableView
 
@@ -45,7 +46,6 @@ _TEXT_KEY = b"mainstem digest"
 _MASK = 0xFFFFFFFFFFFFFFFF
 PIECE_ROWS = 1 << 13
 """Rows hashed at a time: a few arrays of this length stay in the second-level cache."""
-_EXPONENT_ALL_ONES = np.uint64(0x7FF0000000000000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,24 +176,12 @@ def canonical_bits(column: Column) -> U64:
     if values.dtype == object:
         return np.array([_text_bits(value) for value in values], np.uint64)
     if values.dtype == np.float32:
-        return _widened_bits(values)
+        return exact_float64(values).view(np.uint64)
     if values.dtype.kind == "f":
         return values.view(np.uint64)
     if values.dtype.kind == "u" or values.dtype == np.bool_:
         return values.astype(np.uint64)
     return values.astype(np.int64).view(np.uint64)
-
-
-def _widened_bits(values: AnyArray) -> U64:
-    """float64 bits of float32 values. Hardware would quiet a signalling NaN: done by hand here."""
-    bits: U64 = values.astype(np.float64).view(np.uint64)
-    nan = np.isnan(values)
-    if nan.any():
-        raw = values.view(np.uint32)[nan].astype(np.uint64)
-        sign = (raw >> np.uint64(31)) << np.uint64(63)
-        mantissa = (raw & np.uint64(0x7FFFFF)) << np.uint64(29)
-        bits[nan] = sign | _EXPONENT_ALL_ONES | mantissa
-    return bits
 
 
 def _text_bits(value: Any) -> int:

@@ -12,9 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, to_column, to_times_ns
+from mainstem_engine.columns import (
+    TIME_MAX_NS,
+    TIME_MIN_NS,
+    conform_rows,
+    exact_float64,
+    to_column,
+    to_times_ns,
+    widened_values,
+)
 from mainstem_engine.errors import OutOfRangeError, SchemaError
-from mainstem_engine.model import Column, ColumnType, Measurement
+from mainstem_engine.model import AnyArray, Column, ColumnType, Measurement, Rows, VersionedRows
+from mainstem_engine.slices import canonical_bits
 from mainstem_engine.testing.strategies import values
 
 MS = 1_000_000
@@ -168,3 +177,82 @@ def test_times_are_scaled_and_bounded() -> None:
         to_times_ns([1, None], MS)
     with pytest.raises(SchemaError):
         to_times_ns(np.zeros((2, 2), np.int64), MS)
+
+
+TYPES = [kind for kind in ColumnType if kind != ColumnType.UNKNOWN]
+WIDENINGS = [(a, b) for a in TYPES for b in TYPES if a.widens_to(b)]
+
+
+def test_what_widens_to_what() -> None:
+    assert len(WIDENINGS) == 6 + 6 + 6 + 1  # signed, unsigned, unsigned to signed, float
+    assert ColumnType.UINT32.widens_to(ColumnType.INT64)
+    assert ColumnType.FLOAT.widens_to(ColumnType.DOUBLE)
+    for old, new in [
+        (ColumnType.INT64, ColumnType.INT32),
+        (ColumnType.UINT64, ColumnType.INT64),
+        (ColumnType.INT8, ColumnType.UINT64),
+        (ColumnType.INT32, ColumnType.DOUBLE),
+        (ColumnType.INT64, ColumnType.TIMESTAMP),
+        (ColumnType.BOOLEAN, ColumnType.INT8),
+        (ColumnType.TEXT, ColumnType.BLOB),
+        (ColumnType.FLOAT, ColumnType.FLOAT),
+    ]:
+        assert not old.widens_to(new)
+        if old != new:
+            assert (old, new) not in WIDENINGS
+
+
+@given(st.data(), st.sampled_from(WIDENINGS))
+def test_widening_keeps_values_and_canonical_bits(
+    data: st.DataObject, types: tuple[ColumnType, ColumnType]
+) -> None:
+    old, new = types
+    column = convert(old, data.draw(st.lists(values(old), min_size=1, max_size=5)))
+    wide = Column(widened_values(column.values, new))
+    assert wide.values.dtype == new.dtype
+    assert canonical_bits(wide).tolist() == canonical_bits(column).tolist()
+
+
+def test_a_signalling_nan_keeps_its_payload() -> None:
+    raw = np.array([0x7F800001, 0xFF812345, 0x7FC00001, 0x80000000], np.uint32)
+    bits = exact_float64(raw.view(np.float32)).view(np.uint64).tolist()
+    assert bits == [
+        0x7FF0000020000000,
+        0xFFF02468A0000000,
+        0x7FF8000020000000,
+        0x8000000000000000,
+    ]
+
+
+def test_rows_conform_to_the_present_types() -> None:
+    device, time = np.zeros(2, np.uint32), np.arange(2)
+    valid = np.array([True, False])
+    rows = Rows(
+        device,
+        time,
+        {0: Column(np.array([1, -1], np.int8), valid), 1: Column(np.zeros(2)), 9: Column(time)},
+    )
+    types = {0: ColumnType.INT64, 1: ColumnType.DOUBLE, 2: ColumnType.TEXT}
+    wide = conform_rows(rows, types)
+    assert wide.columns[0].values.dtype == np.int64
+    assert wide.columns[0].valid is valid
+    assert wide.columns[1] is rows.columns[1]
+    assert wide.columns[9] is rows.columns[9]
+    assert conform_rows(wide, types) is wide
+    versioned = VersionedRows(
+        device, time, np.zeros(2, np.uint16), np.arange(2, dtype=np.uint64), rows.columns
+    )
+    assert conform_rows(versioned, types).lsn is versioned.lsn
+
+
+def test_rows_that_cannot_be_widened_are_refused() -> None:
+    refused: list[tuple[AnyArray, ColumnType]] = [
+        (np.zeros(1), ColumnType.FLOAT),
+        (np.zeros(1, np.int64), ColumnType.INT32),
+        (np.zeros(1, np.uint64), ColumnType.INT64),
+        (np.zeros(1, np.int32), ColumnType.DOUBLE),
+        (np.zeros(1, np.bool_), ColumnType.INT8),
+    ]
+    for narrow, kind in refused:
+        with pytest.raises(SchemaError, match="add a new measurement"):
+            widened_values(narrow, kind)

@@ -145,6 +145,7 @@ def template_to_map(template: Template) -> dict[str, Any]:
         "time_name": template.time_name,
         "rollup_of": template.rollup_of,
         "every_ns": template.every_ns,
+        "keep_ns": template.keep_ns,
     }
 
 
@@ -162,6 +163,8 @@ def template_from_map(data: Mapping[str, Any]) -> Template:
             time_name=str(data["time_name"]),
             rollup_of=data["rollup_of"],
             every_ns=data["every_ns"],
+            # Definitions of the first format have no such field.
+            keep_ns=data.get("keep_ns"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"a template definition that cannot be read: {error!r}") from error
