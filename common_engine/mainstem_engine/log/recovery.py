@@ -162,14 +162,14 @@ class _Recovery:
         try:
             view = mapped.view
             scan = scan_segment(segment, view, None)
-            torn = next((d for d in scan.damages if _is_torn(view, d, scan.synced_lsn)), None)
+            torn = next((d for d in scan.damages if is_torn(view, d, scan.synced_lsn)), None)
             lost = None
             if torn is not None:
                 # Read again up to the tear only; the index must not know what lies behind.
                 del segment.index_lsn[:], segment.index_offset[:]
                 scan = scan_segment(segment, view[: torn.offset], None)
             else:
-                lost = _lost_tail(view, segment, scan)
+                lost = lost_tail(view, segment, scan)
             size = view.nbytes
         finally:
             mapped.close()
@@ -249,14 +249,14 @@ class _Recovery:
         return new
 
 
-def _is_torn(view: memoryview, damage: LogDamage, synced_lsn: int) -> bool:
+def is_torn(view: memoryview, damage: LogDamage, synced_lsn: int) -> bool:
     """True for a gap in what was never durable that has a sector which was never written."""
     return damage.first_lsn > synced_lsn and has_blank_sector(
         view, damage.offset, damage.offset + damage.bytes
     )
 
 
-def _lost_tail(view: memoryview, segment: Segment, scan: SegmentScan) -> LogDamage | None:
+def lost_tail(view: memoryview, segment: Segment, scan: SegmentScan) -> LogDamage | None:
     """The record behind the last good one, if all of it is there: damaged rather than torn."""
     tail = view[scan.end :]
     if not tail.nbytes:
