@@ -57,14 +57,15 @@ def plan_compactions(
     growth_max: float,
 ) -> list[Compaction]:
     """What to do, largest group first. ``parts_min``: parts that make a group due."""
-    groups: dict[tuple[str, int, int], list[Part]] = {}
+    groups: dict[tuple[str, int, int, int, int], list[Part]] = {}
     for part in parts:
         if isinstance(part, Part):
             meta = part.meta
-            key = (meta.table, database_of(meta.device_min), meta.partition_start_ns)
+            database = database_of(meta.device_min)
+            key = (meta.table, meta.partition_start_ns, database, meta.vnode, meta.vnodes)
             groups.setdefault(key, []).append(part)
     plans = []
-    for (table, _, start_ns), members in groups.items():
+    for (table, start_ns, *_), members in groups.items():
         if len(members) >= parts_min:
             chosen = _choose(members, memory_bytes, growth_max)
             if len(chosen) > 1:
@@ -98,13 +99,20 @@ def write_compaction(
     """Writes the part that replaces the plan's. Raises OSError, CorruptionError."""
     rows = concat_rows([part.read(range(len(part.blocks)), part.types) for part in plan.parts])
     rows = merge_settled(part_sorted(rows), settled, whole_rows=table.replaces_rows)
+    meta = plan.parts[0].meta
     return write_part(
         fs,
-        inventory.directory,
+        inventory.directory_for(meta.vnode, meta.vnodes),
         inventory.next_name(),
         table=plan.table,
         partition_start_ns=plan.partition_start_ns,
         rows=rows,
         measurements={m.id: m for m in table.template.measurements},
         block_rows=block_rows,
+        vnode=meta.vnode,
+        vnodes=meta.vnodes,
+        applied=(
+            min(part.meta.applied[0] for part in plan.parts),
+            max(part.meta.applied[1] for part in plan.parts),
+        ),
     )

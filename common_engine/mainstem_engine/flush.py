@@ -1,21 +1,25 @@
 """Flush: the head becomes parts, and the log may be forgotten up to there.
 
-1. *Freeze* (store.py, under the append lock): at one LSN F the head is set aside, a new log segment
-   is begun, and catalog, origins, accounts and consumers are copied.
-2. *Write*, without a lock: each table's rows are sorted, late rows are compared with older parts,
-   settled fragments are merged, and one part per database and partition is written; then the
-   checkpoint of F.
+1. *Freeze* (store.py, under the append lock): at one LSN F the heads are set aside, a new log
+   segment is begun, and catalog, origins, accounts and consumers are copied.
+2. *Write*, without a lock, the vnodes in parallel: each table's rows are sorted, late rows are
+   compared with older parts, settled fragments are merged, and one part per vnode, database and
+   partition is written; then the checkpoint of F.
 3. *Commit*: one record of the part list names the new parts and the checkpoint. A crash before it
    leaves files that the next start removes, and the log, which brings the same rows again.
-4. *Publish* (store.py, under the state lock): readers see the parts instead of the frozen head.
+4. *Publish* (store.py, under the state lock): readers see the parts instead of the frozen heads.
 
-A flush that fails leaves the frozen head readable, and is tried again with the same F.
+A flush that fails removes what it wrote, leaves the frozen heads readable, and is tried again with
+the same F.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,14 +57,18 @@ CONSUMER_SECTION = "consumer:"
 
 @dataclass(slots=True)
 class FrozenState:
-    """Everything that a flush at LSN ``lsn`` writes."""
+    """Everything that a flush at LSN ``lsn`` writes: rows of the records ``first_lsn`` to ``lsn``.
 
+    ``heads``: one per vnode. ``sections``: further sections of the checkpoint, encoded."""
+
+    first_lsn: int
     lsn: int
-    head: Head
+    heads: Sequence[Head]
     catalog: dict[str, Any]
     origins: bytes
     accounts: dict[str, Any]
     consumers: dict[str, bytes]
+    sections: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +95,79 @@ class Flusher:
         """Steps 2: parts and checkpoint. Raises OSError; nothing counts until it is committed."""
         metas: list[PartMeta] = []
         resolutions: dict[str, tuple[int, int]] = {}
-        for name, head in frozen.head.tables.items():
-            table = self._catalog.table(name)
-            rows = part_sorted(concat_rows([chunk.all_rows() for chunk in head.chunks]))
-            resolutions[name] = resolve_late(rows, head, self._inventory.of_table(name))
-            rows = merge_settled(rows, settled, whole_rows=table.replaces_rows)
-            measurements = {m.id: m for m in table.template.measurements}
-            for start_ns, part_rows in self.partitions(rows):
-                metas.append(
-                    write_part(
-                        self._fs,
-                        self._inventory.directory,
-                        self._inventory.next_name(),
-                        table=name,
-                        partition_start_ns=start_ns,
-                        rows=part_rows,
-                        measurements=measurements,
-                        block_rows=self._block_rows,
-                    )
-                )
-        sections = {
-            CATALOG_SECTION: encode_snapshot(frozen.catalog),
-            ORIGINS_SECTION: frozen.origins,
-            ACCOUNTS_SECTION: resolved_snapshot(frozen.accounts, resolutions),
-            **{f"{CONSUMER_SECTION}{k}": data for k, data in frozen.consumers.items()},
-        }
-        checkpoint = write_checkpoint(self._fs, self._inventory.checkpoints, frozen.lsn, sections)
+        try:
+            self._write_vnodes(frozen, settled, metas, resolutions)
+            sections = {
+                CATALOG_SECTION: encode_snapshot(frozen.catalog),
+                ORIGINS_SECTION: frozen.origins,
+                ACCOUNTS_SECTION: resolved_snapshot(frozen.accounts, resolutions),
+                **frozen.sections,
+                **{f"{CONSUMER_SECTION}{k}": data for k, data in frozen.consumers.items()},
+            }
+            directory = self._inventory.checkpoints
+            checkpoint = write_checkpoint(self._fs, directory, frozen.lsn, sections)
+        except BaseException:
+            self.discard(metas)
+            raise
         return FlushResult(metas, checkpoint, resolutions)
+
+    def discard(self, metas: Sequence[PartMeta]) -> None:
+        """Removes parts that were not committed, so that failing again and again fills no disk."""
+        with contextlib.suppress(OSError):
+            self._inventory.unlink(metas)
+
+    def _write_vnodes(
+        self,
+        frozen: FrozenState,
+        settled: Callable[[int], int],
+        metas: list[PartMeta],
+        resolutions: dict[str, tuple[int, int]],
+    ) -> None:
+        """Writes the parts of all vnodes; ``metas`` gets every part written, also after a failure.
+
+        Part names, and the order of the part list, depend on the threads; what is stored does not.
+        """
+        heads = [table for head in frozen.heads for table in head.tables.values()]
+        workers = min(len(frozen.heads), os.cpu_count() or 1)
+        with ThreadPoolExecutor(workers, thread_name_prefix="engine-flush") as pool:
+            done = list(pool.map(lambda t: self._write_table(frozen, t, settled, metas), heads))
+        for head, (live, overwritten) in zip(heads, done, strict=True):
+            before = resolutions.get(head.table, (0, 0))
+            resolutions[head.table] = (before[0] + live, before[1] + overwritten)
+
+    def _write_table(
+        self,
+        frozen: FrozenState,
+        head: TableHead,
+        settled: Callable[[int], int],
+        metas: list[PartMeta],
+    ) -> tuple[int, int]:
+        """Writes the parts of one table of one vnode; returns (live, overwritten) late rows."""
+        table = self._catalog.table(head.table)
+        vnodes = len(frozen.heads)
+        rows = part_sorted(concat_rows([chunk.all_rows() for chunk in head.chunks]))
+        older = [p for p in self._inventory.of_table(head.table) if _may_share(p, head, vnodes)]
+        resolution = resolve_late(rows, head, older)
+        rows = merge_settled(rows, settled, whole_rows=table.replaces_rows)
+        measurements = {m.id: m for m in table.template.measurements}
+        directory = self._inventory.directory_for(head.vnode, vnodes)
+        for start_ns, part_rows in self.partitions(rows):
+            metas.append(
+                write_part(
+                    self._fs,
+                    directory,
+                    self._inventory.next_name(),
+                    table=head.table,
+                    partition_start_ns=start_ns,
+                    rows=part_rows,
+                    measurements=measurements,
+                    block_rows=self._block_rows,
+                    vnode=head.vnode,
+                    vnodes=vnodes,
+                    applied=(frozen.first_lsn, frozen.lsn),
+                )
+            )
+        return resolution
 
     def partitions(self, rows: VersionedRows) -> Sequence[tuple[int, VersionedRows]]:
         """(start of the partition in ns, its rows) per database and partition, order kept."""
@@ -125,6 +179,11 @@ class Flusher:
             own = rows if mine.all() else rows.take(mine)
             found.extend(split_partitions(own, duration_ns))
         return found
+
+
+def _may_share(part: AnyPart, head: TableHead, vnodes: int) -> bool:
+    """False when no device can be in both."""
+    return part.meta.vnodes != vnodes or part.meta.vnode == head.vnode
 
 
 def split_partitions(rows: VersionedRows, duration_ns: int) -> Sequence[tuple[int, VersionedRows]]:

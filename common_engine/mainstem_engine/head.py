@@ -5,7 +5,9 @@
    arrays, which are sealed at CHUNK_ROWS.
 3. Rows are only ever appended. A reader takes the arrays and a length; growing makes new arrays, so
    what it took keeps its values. Appending and taking a view are serialised by the store's lock.
-4. A sealed chunk knows its ranges of device and time, and sorts itself by device once, when first
+4. A chunk knows which local log records its rows came in; ``TableHead.seal`` ends it, so that a
+   record that replaces what is there can tell the rows before it from those after it.
+5. A sealed chunk knows its ranges of device and time, and sorts itself by device once, when first
    asked for single devices: a query for one device never sorts or copies the whole head.
 """
 
@@ -18,7 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.merge import Index, stable_device_order
-from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, Rows, VersionedRows
+from mainstem_engine.model import (
+    AnyArray,
+    BoolMask,
+    Column,
+    DeviceIds,
+    Lsns,
+    Rows,
+    VersionedRows,
+)
 
 CHUNK_ROWS = 1 << 16
 """Rows of a chunk that grows: sorting one by device takes a fraction of a millisecond."""
@@ -42,6 +52,9 @@ class Chunk:
     lsn: npt.NDArray[np.uint64]
     columns: dict[int, Column]
     length: int
+    applied: tuple[int, int] = (0, 0)
+    """First and last LSN of the local log records that its rows came in."""
+    vnode: int = 0
     sealed: bool = False
     by_device: tuple[Index, DeviceIds] | None = None
     ranges: tuple[int, int, int, int] | None = None
@@ -138,19 +151,20 @@ class TableHead:
 
     table: str
     first_sequence: int = 0
+    vnode: int = 0
     chunks: list[Chunk] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
     late: list[tuple[DeviceIds, npt.NDArray[np.int64]]] = field(default_factory=list)
     """Keys of the rows that were not newer than all before of their device."""
 
-    def append(self, rows: Rows, origin: int, lsn: int | npt.NDArray[np.uint64]) -> None:
-        """Adds rows. The arrays must not be changed afterwards."""
+    def append(self, rows: Rows, origin: int, lsn: int | Lsns, local_lsn: int) -> None:
+        """Adds rows of the local record ``local_lsn``. The arrays must not be changed afterwards."""
         count = len(rows)
         if count >= LARGE_BATCH_ROWS:
-            self._append_large(rows, origin, lsn)
+            self._append_large(rows, origin, lsn, local_lsn)
         else:
-            self._append_small(rows, origin, lsn)
+            self._append_small(rows, origin, lsn, local_lsn)
         self.rows += count
 
     def view(self) -> list[Chunk]:
@@ -160,7 +174,7 @@ class TableHead:
         return [*self.chunks[:-1], _frozen(self.chunks[-1])]
 
     def seal(self) -> None:
-        """Nothing more is appended."""
+        """Nothing more is appended to the chunks that are there."""
         if self.chunks:
             self.chunks[-1].sealed = True
 
@@ -168,7 +182,7 @@ class TableHead:
     def next_sequence(self) -> int:
         return self.first_sequence + len(self.chunks)
 
-    def _append_large(self, rows: Rows, origin: int, lsn: int | npt.NDArray[np.uint64]) -> None:
+    def _append_large(self, rows: Rows, origin: int, lsn: int | Lsns, local_lsn: int) -> None:
         self.seal()
         count = len(rows)
         chunk = Chunk(
@@ -179,17 +193,20 @@ class TableHead:
             np.full(count, lsn, np.uint64) if isinstance(lsn, int) else lsn,
             dict(rows.columns),
             count,
+            (local_lsn, local_lsn),
+            self.vnode,
             sealed=True,
         )
         self.chunks.append(chunk)
         self.bytes += _row_bytes(chunk) * count
 
-    def _append_small(self, rows: Rows, origin: int, lsn: int | npt.NDArray[np.uint64]) -> None:
+    def _append_small(self, rows: Rows, origin: int, lsn: int | Lsns, local_lsn: int) -> None:
         count = len(rows)
         chunk = self.chunks[-1] if self.chunks else None
         if chunk is None or chunk.sealed or chunk.length + count > CHUNK_ROWS:
             self.seal()
             chunk = _new_chunk(self.next_sequence, max(count, _FIRST_CAPACITY))
+            chunk.applied, chunk.vnode = (local_lsn, local_lsn), self.vnode
             self.chunks.append(chunk)
         start, end = chunk.length, chunk.length + count
         if end > len(chunk.device):
@@ -204,6 +221,7 @@ class TableHead:
             if key not in rows.columns:
                 _valid_of(own, start)[start:end] = False
         chunk.length = end
+        chunk.applied = (chunk.applied[0], local_lsn)
         self.bytes += _row_bytes(chunk) * count
 
 
@@ -211,8 +229,9 @@ def _frozen(chunk: Chunk) -> Chunk:
     """The same arrays under their own length and column map."""
     columns = {k: Column(c.values, c.valid) for k, c in chunk.columns.items()}
     return Chunk(
-        chunk.sequence, chunk.device, chunk.time, chunk.origin, chunk.lsn, columns, chunk.length
-    )
+        chunk.sequence, chunk.device, chunk.time, chunk.origin, chunk.lsn, columns, chunk.length,
+        chunk.applied, chunk.vnode,
+    )  # fmt: skip
 
 
 def _new_chunk(sequence: int, capacity: int) -> Chunk:
@@ -277,9 +296,10 @@ def _row_bytes(chunk: Chunk) -> int:
 
 
 class Head:
-    """All tables' heads between two flushes."""
+    """All tables' heads of one vnode between two flushes."""
 
-    def __init__(self, sequences: dict[str, int] | None = None) -> None:
+    def __init__(self, vnode: int = 0, sequences: dict[str, int] | None = None) -> None:
+        self._vnode = vnode
         self._sequences = sequences or {}
         self.tables: dict[str, TableHead] = {}
         self.rows = 0
@@ -290,15 +310,17 @@ class Head:
         name: str,
         rows: Rows,
         origin: int,
-        lsn: int | npt.NDArray[np.uint64],
+        lsn: int | Lsns,
         late: BoolMask | None,
+        local_lsn: int,
     ) -> None:
         """Adds rows of a table; ``late`` marks those that were not newer than all before them."""
         table = self.tables.get(name)
         if table is None:
-            table = self.tables[name] = TableHead(name, self._sequences.get(name, 0))
+            table = TableHead(name, self._sequences.get(name, 0), self._vnode)
+            self.tables[name] = table
         before = table.bytes
-        table.append(rows, origin, lsn)
+        table.append(rows, origin, lsn, local_lsn)
         if late is not None:
             table.late.append((rows.device[late], rows.time[late]))
         self.rows += len(rows)
@@ -310,4 +332,4 @@ class Head:
         for name, table in self.tables.items():
             table.seal()
             sequences[name] = table.next_sequence
-        return Head(sequences)
+        return Head(self._vnode, sequences)

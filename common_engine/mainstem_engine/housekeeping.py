@@ -130,7 +130,7 @@ class Housekeeping:
             self._flush_failures += 1
             self._flush_error = f"flush: {error}"
             raise
-        self._store.publish_flush(frozen, parts, result.resolutions)
+        self._store.publish_flush(frozen, result, parts)
         self._pending = None
         inventory.unlink(())
         self._flushes += 1
@@ -179,7 +179,7 @@ class Housekeeping:
         (part,) = store.inventory.open_parts([meta])
         store.inventory.record([meta], plan.names)
         store.publish_compaction(part, plan.names)
-        store.inventory.unlink(plan.names)
+        store.inventory.unlink([part.meta for part in plan.parts])
         self._compactions += 1
 
     def statistics(self) -> HousekeepingStatistics:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,7 +27,18 @@ logger = logging.getLogger(__name__)
 
 PART_LIST_NAME = "part-list"
 PARTS_DIRECTORY = "parts"
+VNODE_PREFIX = "v"
+"""The parts of vnode 3 of several are in ``parts/v3``, those of an only vnode in ``parts``."""
 CHECKPOINT_DIRECTORY = "checkpoint"
+
+
+def part_directory(root: Path, meta: PartMeta) -> Path:
+    """Where a part of the data directory ``root`` lies: with the parts of its vnode."""
+    return _vnode_directory(root / PARTS_DIRECTORY, meta.vnode, meta.vnodes)
+
+
+def _vnode_directory(parts: Path, vnode: int, vnodes: int) -> Path:
+    return parts if vnodes == 1 else parts / f"{VNODE_PREFIX}{vnode}"
 
 
 class BrokenPart:
@@ -95,6 +107,7 @@ class Inventory:
         self._list = part_list
         self._parts: dict[str, tuple[AnyPart, ...]] = {}
         self._number = 0
+        self._number_lock = threading.Lock()
 
     @classmethod
     def open(cls, fs: Filesystem, root: Path) -> Inventory:
@@ -102,7 +115,7 @@ class Inventory:
         part_list = PartList.open(fs, root / PART_LIST_NAME)
         self = cls(fs, root, part_list)
         fs.make_directory(self.directory)
-        remove_unlisted(fs, self.directory, part_list.parts)
+        self._remove_unlisted()
         keep = [part_list.checkpoint] if part_list.checkpoint is not None else []
         remove_checkpoints(fs, self.checkpoints, keep)
         for name in part_list.parts:
@@ -110,10 +123,28 @@ class Inventory:
         self.publish(self.open_parts(part_list.parts.values()), ())
         return self
 
+    def _remove_unlisted(self) -> None:
+        """Also where vnodes were that are no more."""
+        metas = self._list.parts.values()
+        found = [name for name in self._fs.list(self.directory) if name.startswith(VNODE_PREFIX)]
+        for directory in (self.directory, *(self.directory / name for name in found)):
+            mine = [m.name for m in metas if part_directory(self._root, m) == directory]
+            remove_unlisted(self._fs, directory, mine)
+
     @property
     def directory(self) -> Path:
-        """Where the part files are."""
+        """Where the part files of an only vnode are; those of several are in directories in it."""
         return self._root / PARTS_DIRECTORY
+
+    def path_of(self, meta: PartMeta) -> Path:
+        """The file of a part."""
+        return part_directory(self._root, meta) / f"{meta.name}{PART_SUFFIX}"
+
+    def directory_for(self, vnode: int, vnodes: int) -> Path:
+        """Where vnode ``vnode`` of ``vnodes`` writes its parts; made if it is missing."""
+        directory = _vnode_directory(self.directory, vnode, vnodes)
+        self._fs.make_directory(directory)
+        return directory
 
     @property
     def checkpoints(self) -> Path:
@@ -133,16 +164,17 @@ class Inventory:
         return [part for parts in self._parts.values() for part in parts]
 
     def next_name(self) -> str:
-        """A name that no part has."""
-        self._number += 1
-        return f"{self._number:012d}"
+        """A name that no part has. From any thread."""
+        with self._number_lock:
+            self._number += 1
+            return f"{self._number:012d}"
 
     def open_parts(self, metas: Iterable[PartMeta]) -> list[AnyPart]:
         """Readers of these parts; a stand-in for one that is damaged."""
         opened: list[AnyPart] = []
         for meta in metas:
             try:
-                opened.append(Part.open(self._fs, self.directory, meta))
+                opened.append(Part.open(self._fs, self.path_of(meta).parent, meta))
             except (CorruptionError, OSError) as error:
                 logger.error("part %s of table %s is damaged: %s", meta.name, meta.table, error)
                 opened.append(BrokenPart(meta, error))
@@ -163,10 +195,10 @@ class Inventory:
         for part in added:
             self._parts[part.meta.table] = (*self._parts.get(part.meta.table, ()), part)
 
-    def unlink(self, removed: Iterable[str]) -> None:
-        """Removes the files of parts that the list no longer names, and older checkpoints."""
-        for name in removed:
-            self._fs.unlink(self.directory / f"{name}{PART_SUFFIX}")
+    def unlink(self, removed: Iterable[PartMeta]) -> None:
+        """Removes the files of parts that the list does not name, and older checkpoints."""
+        for meta in removed:
+            self._fs.unlink(self.path_of(meta))
         current = self._list.checkpoint
         for name in self._fs.list(self.checkpoints):
             if name.endswith(CHECKPOINT_SUFFIX) and name != current:

@@ -118,8 +118,8 @@ class _TableCells:
         self.types = {m.id: m.type for m in table.template.measurements}
         self.devices: DeviceIds = np.empty(0, np.uint32)
         self.cells = {key: _Cells.empty(kind, 0) for key, kind in self.types.items()}
-        self.position = (0, 0)
-        """(sequence, rows) of the chunk up to which the head has been taken over."""
+        self.positions: dict[int, tuple[int, int]] = {}
+        """By vnode (sequence, rows) of the chunk up to which its head has been taken over."""
 
     def slots(self, devices: DeviceIds) -> Index:
         """Slots of devices, all of which are loaded."""
@@ -240,12 +240,12 @@ class LastValues:
 
     def _take_over(self, cells: _TableCells, view: TableView) -> None:
         """Rows of the head that came since the last look."""
-        sequence, seen = cells.position
         for chunk in view.chunks:
+            sequence, seen = cells.positions.get(chunk.vnode, (0, 0))
             first = seen if chunk.sequence == sequence else 0
             if chunk.sequence < sequence or first >= chunk.length:
                 continue
-            cells.position = (chunk.sequence, chunk.length)
+            cells.positions[chunk.vnode] = (chunk.sequence, chunk.length)
             if len(cells.devices):
                 rows = chunk.rows(slice(first, chunk.length), None)
                 if view.whole_rows:

@@ -10,6 +10,8 @@ from mainstem_engine.errors import SchemaError
 
 MIB = 1 << 20
 _NS_PER_MS = 1_000_000
+VNODES_MAX = 64
+"""Every vnode writes a part per partition in every flush: more would be files without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class EngineOptions:
     log_segment_bytes: int = 64 * MIB
     """A new log segment is opened beyond this size; released space comes in these units."""
 
+    vnodes: int = 1
+    """Shards of the store (1 to 64), each with a head and parts of its own, flushed in parallel.
+    More than the cores there are only makes more files. May be changed at any start."""
+
     block_rows: int = 4096
     """Rows of one device in one block of a part, at most."""
 
@@ -71,3 +77,9 @@ class EngineOptions:
 
     clock: Callable[[], int] = time.time_ns
     """Wall clock in ns since the epoch."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.vnodes <= VNODES_MAX:
+            raise SchemaError(
+                f"{self.vnodes} vnodes", field="vnodes", hint=f"use 1 to {VNODES_MAX}"
+            )

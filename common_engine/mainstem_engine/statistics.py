@@ -19,8 +19,8 @@ from mainstem_engine.identity import IDENTITY_NAME, read_identity
 from mainstem_engine.inventory import (
     CHECKPOINT_DIRECTORY,
     PART_LIST_NAME,
-    PARTS_DIRECTORY,
     BrokenPart,
+    part_directory,
 )
 from mainstem_engine.log.layout import (
     SegmentHeader,
@@ -215,7 +215,7 @@ def _guarded(action: Callable[[], T], damages: list[str]) -> T | None:
 
 
 def _check_part(fs: Filesystem, root: Path, meta: PartMeta) -> None:
-    Part.open(fs, root / PARTS_DIRECTORY, meta).close()
+    Part.open(fs, part_directory(root, meta), meta).close()
 
 
 def _scan_log(fs: Filesystem, directory: Path, damages: list[str]) -> list[Segment]:

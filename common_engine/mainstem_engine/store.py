@@ -40,10 +40,11 @@ from mainstem_engine.flush import (
     ACCOUNTS_SECTION,
     CATALOG_SECTION,
     ORIGINS_SECTION,
+    FlushResult,
     FrozenState,
     consumer_sections,
 )
-from mainstem_engine.head import Chunk, Head
+from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
@@ -52,6 +53,7 @@ from mainstem_engine.options import MIB, Durability, EngineOptions
 from mainstem_engine.origins import Origins
 from mainstem_engine.points import Points, decode_points, encode_points, split_points
 from mainstem_engine.view import TableView
+from mainstem_engine.vnode import Vnode, split_rows
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +104,7 @@ class Store:
         self.applied_lsn = self.checkpoint_lsn
         self.replayed_records = 0
         self.throttled = 0
-        self._head = Head()
-        self._frozen: Head | None = None
+        self.vnodes = [Vnode(number) for number in range(options.vnodes)]
         self._room = threading.Condition(self.state_lock)
         self._completion = Completion()
         self._committer = 0
@@ -185,20 +186,18 @@ class Store:
 
     def head_bytes(self) -> int:
         """What the rows that are in no part take in memory."""
-        frozen = self._frozen
-        return self._head.bytes + (0 if frozen is None else frozen.bytes)
+        return sum(head.bytes for vnode in self.vnodes for head in vnode.heads())
 
     def head_rows(self) -> int:
         """Rows that are in no part."""
-        frozen = self._frozen
-        return self._head.rows + (0 if frozen is None else frozen.rows)
+        return sum(head.rows for vnode in self.vnodes for head in vnode.heads())
 
     def head_sizes(self) -> dict[str, tuple[int, int]]:
         """(rows, bytes) by table that are in no part."""
         sizes: dict[str, tuple[int, int]] = {}
         with self.state_lock:
-            for head in (self._frozen, self._head):
-                for name, table in ({} if head is None else head.tables).items():
+            for head in (head for vnode in self.vnodes for head in vnode.heads()):
+                for name, table in head.tables.items():
                     rows, size = sizes.get(name, (0, 0))
                     sizes[name] = (rows + table.rows, size + table.bytes)
         return sizes
@@ -246,7 +245,7 @@ class Store:
                 self._apply(record, token.decoded, live=True)
         self.applied_lsn = batch[-1][0].lsn
         self._completion.complete(acks)
-        if self._head.bytes >= self.flush_bytes:
+        if sum(vnode.head.bytes for vnode in self.vnodes) >= self.flush_bytes:
             self.on_full()
 
     def _on_failure(self, error: LogFailedError, tokens: Sequence[object]) -> None:
@@ -275,7 +274,10 @@ class Store:
             return
         with self.state_lock:
             late = self.accounting.account(table).note(rows.device, rows.time)
-            self._head.append(table, rows, origin, lsn, late)
+            pieces = split_rows(rows, lsn, late, len(self.vnodes))
+            for number, some, lsns, some_late in pieces:
+                head = self.vnodes[number].head
+                head.append(table, some, origin, lsns, some_late, local_lsn)
         if self.consumers:
             batch = AppliedRows(table, origin, rows.device, rows.time, lsn, local_lsn)
             for consumer in self.consumers:
@@ -288,6 +290,18 @@ class Store:
         with self.state_lock:
             index = self.origins.index(origin)
         self._add_rows(table, index, rows, lsn, local_lsn)
+
+    def seal(self, table: str) -> None:
+        """Ends the growing chunks of a table: later rows come into others.
+
+        A record that replaces rows (a slice image) is applied to the chunks before it, and its
+        own rows must not join them. On the committer thread.
+        """
+        with self.state_lock:
+            for vnode in self.vnodes:
+                head = vnode.head.tables.get(table)
+                if head is not None:
+                    head.seal()
 
     # Reading
 
@@ -304,10 +318,8 @@ class Store:
 
     def _view(self, table: Table) -> TableView:
         chunks: list[Chunk] = []
-        for head in (self._frozen, self._head):
-            rows = None if head is None else head.tables.get(table.name)
-            if rows is not None:
-                chunks += rows.view()
+        for vnode in self.vnodes:
+            chunks += vnode.chunks(table.name)
         return TableView(
             table.name,
             table.replaces_rows,
@@ -315,6 +327,7 @@ class Store:
             chunks,
             self.inventory.of_table(table.name),
             self.origins.epochs,
+            {m.id: m.type for m in table.template.measurements},
         )
 
     def newest_times(self, table: str, devices: DeviceIds) -> TimesNs:
@@ -330,7 +343,7 @@ class Store:
     # Flushing
 
     def freeze(self) -> FrozenState | None:
-        """Sets the head aside and copies the state at the LSN of now; None if nothing is new."""
+        """Sets the heads aside and copies the state at the LSN of now; None if nothing is new."""
         with self.append_lock:
             self.check_open()
             lsn = self.log.barrier()
@@ -338,11 +351,12 @@ class Store:
                 return None
             self.log.rotate()
             with self.state_lock:
-                self._frozen, self._head = self._head, self._head.successor()
+                heads = [vnode.freeze() for vnode in self.vnodes]
                 accounts = self.accounting.snapshot()
             return FrozenState(
+                self.checkpoint_lsn + 1,
                 lsn,
-                self._frozen,
+                heads,
                 self.catalog.snapshot(),
                 self.origins.snapshot(),
                 accounts,
@@ -350,16 +364,14 @@ class Store:
             )
 
     def publish_flush(
-        self,
-        frozen: FrozenState,
-        parts: Sequence[AnyPart],
-        resolutions: Mapping[str, tuple[int, int]],
+        self, frozen: FrozenState, result: FlushResult, parts: Sequence[AnyPart]
     ) -> None:
-        """Shows the parts in place of the frozen head. They must be durable in the part list."""
+        """Shows the parts in place of the frozen heads. They must be durable in the part list."""
         with self.state_lock:
             self.inventory.publish(parts, ())
-            self._frozen = None
-            for table, (live, overwritten) in resolutions.items():
+            for vnode in self.vnodes:
+                vnode.frozen = None
+            for table, (live, overwritten) in result.resolutions.items():
                 self.accounting.account(table).resolve(live, overwritten)
             self.checkpoint_lsn = frozen.lsn
             self._room.notify_all()

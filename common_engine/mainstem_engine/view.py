@@ -6,21 +6,25 @@ appended to or replaced, so nothing that happens later changes what a view shows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart
-from mainstem_engine.model import DeviceIds
+from mainstem_engine.model import ColumnType, DeviceIds
 
 
 @dataclass(frozen=True, slots=True)
 class TableView:
     """``devices``: all of the table, ascending. ``epochs`` uint32 by index of the origin.
-    ``whole_rows``: the newest version of a row replaces all of it (rollup tables)."""
+    ``whole_rows``: the newest version of a row replaces all of it (rollup tables).
+    ``types``: the table's types at this instant by measurement id; older parts and chunks may hold
+    narrower ones. ``tombstones``: what was deleted and is still in parts or chunks; false when
+    nothing was. ``cutoff``: rows before it are expired; None when none are."""
 
     table: str
     whole_rows: bool
@@ -28,3 +32,6 @@ class TableView:
     chunks: Sequence[Chunk]
     parts: Sequence[AnyPart]
     epochs: npt.NDArray[np.uint32]
+    types: Mapping[int, ColumnType] = field(default_factory=dict)
+    tombstones: Any = ()
+    cutoff: Any = None

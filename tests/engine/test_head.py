@@ -39,13 +39,13 @@ def content(chunks: list[Chunk]) -> list[tuple[Any, ...]]:
 
 def test_columns_may_come_and_go() -> None:
     head = Head()
-    head.append("t", rows([1], [1], c0=[5]), 0, 1, None)
-    head.append("t", rows([1], [2], c1=[6]), 0, 2, None)
+    head.append("t", rows([1], [1], c0=[5]), 0, 1, None, 1)
+    head.append("t", rows([1], [2], c1=[6]), 0, 2, None, 2)
     head.append(
-        "t", rows([1, 1], [3, 4], c0=[None, 7], c1=[8, 9]), 0, np.array([3, 4], np.uint64), None
+        "t", rows([1, 1], [3, 4], c0=[None, 7], c1=[8, 9]), 0, np.array([3, 4], np.uint64), None, 3
     )
-    head.append("t", rows([1], [5]), 0, 5, None)
-    head.append("t", rows([1], [6], c0=[1], c1=[2]), 0, 6, None)
+    head.append("t", rows([1], [5]), 0, 5, None, 5)
+    head.append("t", rows([1], [6], c0=[1], c1=[2]), 0, 6, None, 6)
     assert content(head.tables["t"].view()) == [
         (1, 1, 1, 5, None),
         (1, 2, 2, None, 6),
@@ -63,7 +63,7 @@ def test_a_view_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     head = Head()
     seen = []
     for i in range(1200):
-        head.append("t", rows([i % 7], [i], c0=[i if i % 3 else None]), 0, i, None)
+        head.append("t", rows([i % 7], [i], c0=[i if i % 3 else None]), 0, i, None, i)
         if i % 100 == 0:
             seen.append((i, head.tables["t"].view()))
     for i, chunks in seen:
@@ -78,10 +78,10 @@ def test_a_view_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_batch_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_module, "LARGE_BATCH_ROWS", 4)
     head = Head()
-    head.append("t", rows([1], [1], c0=[1]), 0, 1, None)
+    head.append("t", rows([1], [1], c0=[1]), 0, 1, None, 1)
     large = rows([1, 2, 3, 4], [1, 2, 3, 4], c0=[1, 2, 3, 4])
-    head.append("t", large, 1, 2, None)
-    head.append("t", rows([1], [9], c0=[1]), 0, 3, None)
+    head.append("t", large, 1, 2, None, 2)
+    head.append("t", rows([1], [9], c0=[1]), 0, 3, None, 3)
     chunks = head.tables["t"].view()
     assert [chunk.length for chunk in chunks] == [1, 4, 1]
     assert chunks[1].device is large.device
@@ -90,11 +90,11 @@ def test_a_large_batch_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_next_head_goes_on_counting() -> None:
     head = Head()
-    head.append("t", rows([1], [1]), 0, 1, None)
+    head.append("t", rows([1], [1]), 0, 1, None, 1)
     after = head.successor()
     assert after.rows == after.bytes == 0
     again = after.successor()
-    again.append("t", rows([1], [2]), 0, 2, None)
+    again.append("t", rows([1], [2]), 0, 2, None, 2)
     assert again.tables["t"].view()[0].sequence == 1
     assert head.tables["t"].view()[0].sealed
 
@@ -102,7 +102,7 @@ def test_the_next_head_goes_on_counting() -> None:
 def test_late_rows_are_remembered_by_key() -> None:
     head = Head()
     late = np.array([False, True])
-    head.append("t", rows([1, 2], [5, 6]), 0, 1, late)
+    head.append("t", rows([1, 2], [5, 6]), 0, 1, late, 1)
     ((device, time),) = head.tables["t"].late
     assert (device.tolist(), time.tolist()) == ([2], [6])
 
@@ -117,7 +117,7 @@ def test_a_selection_is_what_a_filter_finds(
 ) -> None:
     rng = np.random.default_rng(1)
     head = Head()
-    head.append("t", rows(rng.integers(0, 30, 200).tolist(), list(range(200))), 0, 1, None)
+    head.append("t", rows(rng.integers(0, 30, 200).tolist(), list(range(200))), 0, 1, None, 1)
     if sealed:
         head.tables["t"].seal()
     (chunk,) = head.tables["t"].view()
@@ -135,7 +135,7 @@ def test_a_selection_is_what_a_filter_finds(
 
 def test_an_empty_chunk_selects_nothing() -> None:
     head = Head()
-    head.append("t", rows([1], [1]), 0, 1, None)
+    head.append("t", rows([1], [1]), 0, 1, None, 1)
     (chunk,) = head.tables["t"].view()
     chunk.length = 0
     assert chunk.select(None, *ALL) is None

@@ -136,7 +136,7 @@ def test_a_value_changed_at_the_parent_is_found(tiers: Tiers, flushed: bool) -> 
 
 def tamper_head(tiers: Tiers) -> None:
     """One bit of one stored value."""
-    head = tiers.plant.engine._store._head.tables["meters"]
+    head = tiers.plant.engine._store.vnodes[0].head.tables["meters"]
     column = head.chunks[0].columns[0]
     values = column.values.view(np.uint64)
     values[70] ^= np.uint64(1)
