@@ -1,45 +1,42 @@
 """Writing a part.
 
-1. Rows come sorted by (device, time, origin, LSN). They are cut into blocks: a device with at least
-   DENSE_ROWS_MIN rows has blocks of its own, of nearly equal size; the rows of neighbouring devices
-   with fewer share blocks.
-2. Every column of a block is encoded for itself, as its measurement names or as a trial says, and
-   checksummed; statistics of all blocks are computed at once.
+1. Rows come sorted by (device, time, origin, LSN), in any number of pieces. They are cut into
+   blocks (blocks.py); what the next piece could still change is held back.
+2. Finished blocks are encoded in groups of about GROUP_ROWS rows, one column of a group at a time,
+   on the threads of the process (encoder.py, workers.py). Groups are written in order, and at most
+   GROUPS_UNDER_WAY wait: memory is bounded by them, however large the part becomes.
 3. The file is written under a temporary name, synced, renamed, and its directory synced. It counts
    only when the part list names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.encoding.registry import AUTO, encode_column
-from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Buffer, Filesystem
-from mainstem_engine.model import (
-    AnyArray,
-    Column,
-    ColumnType,
-    Measurement,
-    VersionedRows,
-)
+from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Filesystem
+from mainstem_engine.merge import concat_rows
+from mainstem_engine.model import Column, ColumnType, Measurement, VersionedRows
+from mainstem_engine.part.block_statistics import empty_statistics
+from mainstem_engine.part.blocks import Starts, block_starts, finished_blocks
+from mainstem_engine.part.encoder import ColumnPlan, EncodedBlocks, encode_blocks, null_blocks
 from mainstem_engine.part.layout import (
     BLOCK_ROWS_MAX,
     BLOCK_ROWS_MIN,
-    DENSE_ROWS_MIN,
     DEVICE_COLUMN,
-    EXTREMES_USABLE,
     HEAD,
     LSN_COLUMN,
     MAGIC,
     ORIGIN_COLUMN,
     PART_SUFFIX,
-    SUM_USABLE,
     SYSTEM_COLUMNS,
     TIME_COLUMN,
     VERSION,
@@ -47,19 +44,255 @@ from mainstem_engine.part.layout import (
     ColumnIndex,
     ColumnStatistics,
     PartFooter,
-    statistics_dtypes,
 )
 from mainstem_engine.part.manifest import PartMeta
+from mainstem_engine.part.workers import done, submit
 
 BLOCK_BYTES = 32 << 20
 """TEXT and BLOB of a block stay near this size, an eighth of what one column may have."""
 
-WRITE_BYTES = 1 << 20
-"""Encoded columns are gathered to this size before they are written."""
+GROUP_ROWS = 1 << 16
+"""Rows that are encoded together: the cost of handing tasks over is spread over many blocks."""
+GROUP_BYTES = 8 << 20
+"""A group of wide rows is smaller: this is what its values may take."""
+GROUPS_UNDER_WAY = 2
+"""One is encoded while the one before is written."""
+INLINE_VALUES_MAX = 1 << 14
+"""A group of fewer values is encoded at once: handing it over would cost more."""
 
-_ORDERED_COLUMNS = (TIME_COLUMN, LSN_COLUMN)
+Index = TypeVar("Index", BlockIndex, ColumnIndex, ColumnStatistics)
 
-Starts = npt.NDArray[np.int64]
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Neighbouring blocks that are being encoded."""
+
+    blocks: BlockIndex
+    columns: dict[int, Future[EncodedBlocks]]
+
+
+class PartWriter:
+    """Writes one part from rows that come in pieces; see the module. For one thread at a time.
+
+    ``measurements``: by id, at least those that the rows have columns for. ``block_rows``: rows of
+    a block, at most (8 to 2**20). ``vnode``, ``vnodes``, ``applied``, ``erased_through``: see
+    PartMeta. As a context manager it aborts what was not finished.
+    """
+
+    def __init__(
+        self,
+        fs: Filesystem,
+        directory: Path,
+        name: str,
+        *,
+        table: str,
+        partition_start_ns: int,
+        measurements: Mapping[int, Measurement],
+        block_rows: int = 4096,
+        vnode: int = 0,
+        vnodes: int = 1,
+        applied: tuple[int, int] = (0, 0),
+        erased_through: int = 0,
+    ) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._name = name
+        self._table = table
+        self._partition_start_ns = partition_start_ns
+        self._measurements = measurements
+        self._block_rows = min(max(block_rows, BLOCK_ROWS_MIN), BLOCK_ROWS_MAX)
+        self._identity = (vnode, vnodes, applied, erased_through)
+        self._path = directory / f"{name}{PART_SUFFIX}"
+        self._temporary = self._path.with_name(self._path.name + TEMPORARY_SUFFIX)
+        self._plans = {key: ColumnPlan(key, kind) for key, kind in SYSTEM_COLUMNS.items()}
+        self._held: list[VersionedRows] = []
+        self._held_rows = 0
+        self._groups: deque[_Group] = deque()
+        self._written: list[tuple[BlockIndex, dict[int, EncodedBlocks]]] = []
+        self._lsn: dict[int, tuple[int, int]] = {}
+        self.rows = 0
+        """Rows that were added."""
+        self.bytes = 0
+        """Bytes that were handed to the file."""
+        fs.unlink(self._temporary)
+        self._file: AppendFile | None = fs.create(self._temporary)
+        try:
+            self._write([HEAD.pack(MAGIC, VERSION, 0)])
+        except BaseException:
+            self.abort()
+            raise
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.abort()
+
+    def add(self, rows: VersionedRows) -> None:
+        """Appends rows that follow all before. ``rows``: sorted by (device, time, origin, LSN).
+
+        Returns before they are written; the arrays must not change until finish(). Raises OSError;
+        ValueError for rows that are not sorted by device.
+        """
+        if not len(rows):
+            return
+        if self._held and rows.device[0] < self._held[-1].device[-1]:
+            raise ValueError("the rows of a part must be sorted by device")
+        self._held.append(rows)
+        self._held_rows += len(rows)
+        self.rows += len(rows)
+        _widen_lsn_ranges(self._lsn, rows)
+        if self._held_rows >= 4 * self._block_rows:
+            held = concat_rows(self._held)
+            starts, cut = finished_blocks(held.device, self._rows_that_fit(held))
+            self._encode(held, starts, cut)
+            rest = held.take(slice(cut, None))
+            self._held, self._held_rows = [rest], len(rest)
+
+    def finish(self) -> PartMeta:
+        """Writes what is left, and the file durably under its name. Raises OSError; ValueError
+        without a row."""
+        if self._file is None or not self.rows:
+            self.abort()
+            raise ValueError("a part needs at least one row")
+        try:
+            held = concat_rows(self._held)
+            self._encode(held, block_starts(held.device, self._rows_that_fit(held)), len(held))
+            self._held = []
+            self._drain(0)
+            footer = self._footer()
+            self._write([footer.pack()])
+            self._file.sync()
+            self._file.close()
+            self._file = None
+            self._fs.rename(self._temporary, self._path)
+        except BaseException:
+            self.abort()
+            raise
+        self._fs.sync_directory(self._directory)
+        return self._meta(footer.blocks)
+
+    def abort(self) -> None:
+        """Removes the unfinished file. Does nothing after finish()."""
+        self._groups.clear()
+        self._held = []
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+            # A start removes it otherwise; what failed before is what the caller must see.
+            with contextlib.suppress(OSError):
+                self._fs.unlink(self._temporary)
+
+    def _rows_that_fit(self, rows: VersionedRows) -> int:
+        """Rows of a block: fewer if TEXT or BLOB values are large."""
+        found = self._block_rows
+        for key, column in rows.columns.items():
+            if self._plan(key).type.is_variable:
+                values = column.values if column.valid is None else column.values[column.valid]
+                size = sum(map(len, values.tolist()))
+                found = min(found, BLOCK_BYTES * len(rows) // max(size, 1))
+        return max(found, BLOCK_ROWS_MIN)
+
+    def _plan(self, key: int) -> ColumnPlan:
+        plan = self._plans.get(key)
+        if plan is None:
+            named = self._measurements[key]
+            plan = ColumnPlan(key, named.type, named.encoding, named.compression)
+            self._plans[key] = plan
+        return plan
+
+    def _encode(self, rows: VersionedRows, starts: Starts, end: int) -> None:
+        """Hands the blocks that begin at ``starts`` and end at ``end`` over, group by group."""
+        row_bytes = 22 + sum(column.values.itemsize for column in rows.columns.values())
+        group_rows = min(GROUP_ROWS, GROUP_BYTES // row_bytes)
+        edges = np.append(starts, end)
+        first = 0
+        while first < len(starts):
+            beyond = int(edges.searchsorted(edges[first] + group_rows, "right")) - 1
+            last = max(beyond, first + 1)
+            self._drain(GROUPS_UNDER_WAY - 1)
+            block = rows.take(slice(int(edges[first]), int(edges[last])))
+            self._groups.append(self._group(block, starts[first:last] - edges[first]))
+            first = last
+
+    def _group(self, rows: VersionedRows, starts: Starts) -> _Group:
+        columns = {
+            DEVICE_COLUMN: Column(rows.device),
+            TIME_COLUMN: Column(rows.time),
+            ORIGIN_COLUMN: Column(rows.origin),
+            LSN_COLUMN: Column(rows.lsn),
+            **rows.columns,
+        }
+        hand_over = submit if len(rows) * len(columns) > INLINE_VALUES_MAX else done
+        return _Group(
+            _block_index(rows, starts),
+            {
+                key: hand_over(encode_blocks, self._plan(key), column, starts)
+                for key, column in columns.items()
+            },
+        )
+
+    def _drain(self, groups: int) -> None:
+        """Writes the oldest groups until no more than ``groups`` are under way."""
+        while len(self._groups) > groups:
+            group = self._groups.popleft()
+            columns = {key: future.result() for key, future in group.columns.items()}
+            ordered = [columns[key].data for key in sorted(columns, key=_file_order)]
+            self._write([data for block in zip(*ordered, strict=True) for data in block])
+            self._written.append(
+                (
+                    group.blocks,
+                    {
+                        key: EncodedBlocks([], encoded.index, encoded.statistics)
+                        for key, encoded in columns.items()
+                    },
+                )
+            )
+
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        assert self._file is not None
+        data = b"".join(pieces)
+        self._file.write([data])
+        self.bytes += len(data)
+
+    def _footer(self) -> PartFooter:
+        types: dict[int, ColumnType] = {}
+        columns: dict[int, ColumnIndex] = {}
+        statistics: dict[int, ColumnStatistics] = {}
+        for key in sorted(self._plans, key=_file_order):
+            kind = types[key] = self._plans[key].type
+            indexes: list[ColumnIndex] = []
+            found: list[ColumnStatistics] = []
+            for blocks, of_group in self._written:
+                encoded = of_group.get(key)
+                if encoded is None:
+                    # A column that this group lacks: nothing but nulls.
+                    encoded = EncodedBlocks(
+                        [], null_blocks(blocks.rows.tolist()), empty_statistics(kind, len(blocks))
+                    )
+                indexes.append(encoded.index)
+                if encoded.statistics is not None:
+                    found.append(encoded.statistics)
+            columns[key] = _joined(indexes)
+            if found:
+                statistics[key] = _joined(found)
+        blocks = _joined([blocks for blocks, _ in self._written])
+        return PartFooter(self._table, self._partition_start_ns, blocks, types, columns, statistics)
+
+    def _meta(self, blocks: BlockIndex) -> PartMeta:
+        return PartMeta(
+            self._name,
+            self._table,
+            self._partition_start_ns,
+            self.rows,
+            self.bytes,
+            int(blocks.time_min_ns.min()),
+            int(blocks.time_max_ns.max()),
+            int(blocks.device_min[0]),
+            int(blocks.device_max[-1]),
+            self._lsn,
+            *self._identity,
+        )
 
 
 def write_part(
@@ -71,168 +304,31 @@ def write_part(
     partition_start_ns: int,
     rows: VersionedRows,
     measurements: Mapping[int, Measurement],
-    block_rows: int = 4096,
+    **options: Any,
 ) -> PartMeta:
     """Write ``rows`` durably as ``directory/<name>.part`` and describe the result.
 
-    ``rows``: at least one, sorted by (device, time, origin, LSN). ``measurements``: by id, at least
-    those that ``rows`` has columns for. ``block_rows``: rows of a block, at most (8 to 2**20).
-    Raises OSError; ValueError for rows that are not sorted.
+    ``rows``: at least one, sorted by (device, time, origin, LSN). ``options``: further ones of
+    PartWriter. Raises OSError; ValueError for rows that are not sorted by device.
     """
     if not len(rows):
         raise ValueError("a part needs at least one row")
-    columns = {key: rows.columns[key] for key in sorted(rows.columns)}
-    types = {**SYSTEM_COLUMNS, **{key: measurements[key].type for key in columns}}
-    starts = block_starts(rows.device, _rows_that_fit(columns, types, len(rows), block_rows))
-    blocks = _block_index(rows, starts)
-    path = directory / f"{name}{PART_SUFFIX}"
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    with fs.create_temporary(temporary) as file:
-        body = _BodyWriter(file, list(types), measurements)
-        body.write([HEAD.pack(MAGIC, VERSION, 0)])
-        for number, start in enumerate(starts.tolist()):
-            block = slice(start, start + int(blocks.rows[number]))
-            body.write_block(rows, columns, types, block)
-        statistics = {
-            key: _statistics(column, types[key], starts)
-            for key, column in columns.items()
-            if statistics_dtypes(types[key]) is not None
-        }
-        footer = PartFooter(table, partition_start_ns, blocks, types, body.index(), statistics)
-        body.write([footer.pack()])
-        body.flush()
-        file.sync()
-    fs.rename(temporary, path)
-    fs.sync_directory(directory)
-    return PartMeta(
-        name=name,
+    with PartWriter(
+        fs,
+        directory,
+        name,
         table=table,
         partition_start_ns=partition_start_ns,
-        rows=len(rows),
-        bytes=body.bytes,
-        time_min_ns=int(rows.time.min()),
-        time_max_ns=int(rows.time.max()),
-        device_min=int(rows.device[0]),
-        device_max=int(rows.device[-1]),
-        lsn=_lsn_ranges(rows),
-    )
+        measurements=measurements,
+        **options,
+    ) as writer:
+        writer.add(rows)
+        return writer.finish()
 
 
-def _rows_that_fit(
-    columns: Mapping[int, Column], types: Mapping[int, ColumnType], count: int, block_rows: int
-) -> int:
-    """``block_rows`` within its bounds, and fewer if TEXT or BLOB values are large."""
-    for key, column in columns.items():
-        if types[key].is_variable:
-            values = column.values if column.valid is None else column.values[column.valid]
-            size = sum(map(len, values.tolist()))
-            block_rows = min(block_rows, BLOCK_BYTES * count // max(size, 1))
-    return min(max(block_rows, BLOCK_ROWS_MIN), BLOCK_ROWS_MAX)
-
-
-def block_starts(device: npt.NDArray[np.uint32], block_rows: int) -> Starts:
-    """First row of every block, for rows sorted by ``device``."""
-    if (device[1:] < device[:-1]).any():
-        raise ValueError("the rows of a part must be sorted by device")
-    device_starts = np.flatnonzero(np.r_[True, device[1:] != device[:-1]])
-    lengths = np.diff(np.r_[device_starts, len(device)])
-    dense = lengths >= min(DENSE_ROWS_MIN, block_rows)
-    # A run begins at every dense device, and where sparse ones follow a dense one.
-    begins = dense | np.r_[True, dense[:-1]]
-    run_starts = device_starts[begins]
-    run_lengths = np.diff(np.r_[run_starts, len(device)])
-    counts = -(-run_lengths // block_rows)
-    # Block k of c in a run of n rows starts at k * n // c: sizes differ by at most one row.
-    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    offsets = number * np.repeat(run_lengths, counts) // np.repeat(counts, counts)
-    return np.asarray(np.repeat(run_starts, counts) + offsets, np.int64)
-
-
-class _BodyWriter:
-    """Encodes the columns of one block after the other and remembers where they are."""
-
-    def __init__(
-        self, file: AppendFile, keys: list[int], measurements: Mapping[int, Measurement]
-    ) -> None:
-        self._file = file
-        self._named = {key: (m.encoding, m.compression) for key, m in measurements.items()}
-        self._pending: list[Buffer] = []
-        self._pending_bytes = 0
-        self._entries: dict[int, list[tuple[int, int, int, int, int, int]]] = {k: [] for k in keys}
-        self.bytes = 0
-
-    def write(self, pieces: list[bytes]) -> None:
-        """Append bytes; they reach the file in pieces of about WRITE_BYTES."""
-        self._pending.extend(pieces)
-        size = sum(map(len, pieces))
-        self._pending_bytes += size
-        self.bytes += size
-        if self._pending_bytes >= WRITE_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand everything to the file."""
-        self._file.write([b"".join(self._pending)])  # type: ignore[arg-type]
-        self._pending.clear()
-        self._pending_bytes = 0
-
-    def write_block(
-        self,
-        rows: VersionedRows,
-        columns: Mapping[int, Column],
-        types: Mapping[int, ColumnType],
-        block: slice,
-    ) -> None:
-        """Encode rows ``block`` of every column."""
-        device = rows.device[block]
-        if device[0] == device[-1]:
-            self._note(DEVICE_COLUMN, b"", b"", 0, 0, 0)
-        else:
-            self._write_column(DEVICE_COLUMN, Column(device), types[DEVICE_COLUMN])
-        self._write_column(TIME_COLUMN, Column(rows.time[block]), types[TIME_COLUMN])
-        self._write_column(ORIGIN_COLUMN, Column(rows.origin[block]), types[ORIGIN_COLUMN])
-        self._write_column(LSN_COLUMN, Column(rows.lsn[block]), types[LSN_COLUMN])
-        for key, column in columns.items():
-            self._write_column(key, column.take(block), types[key])
-
-    def _write_column(self, key: int, column: Column, column_type: ColumnType) -> None:
-        values, bitmap, nulls = column.values, b"", 0
-        if column.valid is not None:
-            nulls = len(values) - int(np.count_nonzero(column.valid))
-        if nulls == len(values):
-            self._note(key, b"", b"", nulls, 0, 0)
-            return
-        if nulls and column.valid is not None:
-            bitmap = np.packbits(column.valid, bitorder="little").tobytes()
-            values = values[column.valid]
-        encoding, compression = self._named.get(key, (AUTO, AUTO))
-        encoded = encode_column(
-            values,
-            column_type,
-            ordered=key in _ORDERED_COLUMNS,
-            encoding=encoding,
-            compression=compression,
-        )
-        self._note(key, bitmap, encoded.data, nulls, encoded.encoding, encoded.compression)
-
-    def _note(
-        self, key: int, bitmap: bytes, data: bytes, nulls: int, encoding: int, compression: int
-    ) -> None:
-        crc = google_crc32c.extend(google_crc32c.value(bitmap), data)
-        self._entries[key].append((len(data), len(bitmap), crc, nulls, encoding, compression))
-        self.write([bitmap, data])
-
-    def index(self) -> dict[int, ColumnIndex]:
-        """Where everything is, by column."""
-        dtypes = (np.uint32, np.uint32, np.uint32, np.uint32, np.uint8, np.uint8)
-        result = {}
-        for key, entries in self._entries.items():
-            fields = zip(*entries, strict=True)
-            arrays: list[AnyArray] = [
-                np.array(values, dtype) for values, dtype in zip(fields, dtypes, strict=True)
-            ]
-            result[key] = ColumnIndex(*arrays)
-        return result
+def _file_order(key: int) -> tuple[bool, int]:
+    """DEVICE, TIME, ORIGIN, LSN, then measurements by id."""
+    return key >= 0, abs(key)
 
 
 def _block_index(rows: VersionedRows, starts: Starts) -> BlockIndex:
@@ -246,59 +342,23 @@ def _block_index(rows: VersionedRows, starts: Starts) -> BlockIndex:
     )
 
 
-def _statistics(column: Column, column_type: ColumnType, starts: Starts) -> ColumnStatistics:
-    """Statistics of every block of one numeric column, in a few passes over the whole column."""
-    dtypes = statistics_dtypes(column_type)
-    assert dtypes is not None
-    values, valid, blocks = column.values, column.valid, starts
-    count = np.diff(np.r_[starts, len(values)])
-    if valid is not None:
-        # Leave the nulls out; blocks without a value take part as none.
-        count = np.add.reduceat(valid.astype(np.int64), starts)
-        values = values[valid]
-        blocks = np.r_[0, np.cumsum(count)[:-1]]
-    some = count > 0
-    begin = blocks[some]
-    result = {
-        name: np.zeros(len(starts), dtype)
-        for name, dtype in zip(("min", "max", "first", "last"), (dtypes[0],) * 4, strict=True)
-    }
-    total = np.zeros(len(starts), dtypes[1])
-    flags = np.zeros(len(starts), np.uint8)
-    if len(begin):
-        # A NaN anywhere makes the extremes NaN; an infinity of each sign makes the sum NaN.
-        with np.errstate(invalid="ignore", over="ignore"):
-            result["min"][some] = np.minimum.reduceat(values, begin)
-            result["max"][some] = np.maximum.reduceat(values, begin)
-            total[some] = np.add.reduceat(values, begin, dtype=dtypes[1])
-            result["first"][some] = values[begin]
-            result["last"][some] = values[begin + count[some] - 1]
-            flags[some] = _usable(
-                result["min"][some], result["max"][some], total[some], count[some]
-            )
-    return ColumnStatistics(
-        result["min"], result["max"], total, result["first"], result["last"], flags
+def _joined(pieces: Sequence[Index]) -> Index:
+    """The arrays of each field one after the other."""
+    kind = type(pieces[0])
+    return kind(
+        **{
+            field.name: np.concatenate([getattr(piece, field.name) for piece in pieces])
+            for field in fields(kind)
+        }
     )
 
 
-def _usable(
-    low: AnyArray, high: AnyArray, total: AnyArray, count: npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint8]:
-    """Which statistics of blocks with values can be trusted."""
-    if low.dtype.kind == "f":
-        extremes = np.where(np.isnan(low) | np.isnan(high), 0, EXTREMES_USABLE)
-        return np.asarray(extremes | np.where(np.isfinite(total), SUM_USABLE, 0), np.uint8)
-    # count * greatest magnitude bounds every partial sum; float64 is exact enough for a bound.
-    bound = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64))) * count
-    limit = 2.0**64 if low.dtype.kind == "u" else 2.0**63
-    summable = np.where(bound < limit * 0.99, SUM_USABLE, 0)
-    return np.asarray(summable | EXTREMES_USABLE, np.uint8)
-
-
-def _lsn_ranges(rows: VersionedRows) -> dict[int, tuple[int, int]]:
-    """Lowest and highest LSN of each origin."""
-    ranges: dict[int, tuple[int, int]] = {}
-    for origin in np.unique(rows.origin).tolist():
-        lsn: npt.NDArray[Any] = rows.lsn[rows.origin == origin]
-        ranges[origin] = int(lsn.min()), int(lsn.max())
-    return ranges
+def _widen_lsn_ranges(ranges: dict[int, tuple[int, int]], rows: VersionedRows) -> None:
+    """Takes the lowest and highest LSN of each origin of ``rows`` in."""
+    origin, lsn = rows.origin, rows.lsn
+    one = bool((origin == origin[0]).all())
+    for number in [int(origin[0])] if one else np.unique(origin).tolist():
+        mine: npt.NDArray[np.uint64] = lsn if one else lsn[origin == number]
+        low, high = int(mine.min()), int(mine.max())
+        before = ranges.get(number, (low, high))
+        ranges[number] = min(low, before[0]), max(high, before[1])

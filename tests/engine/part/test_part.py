@@ -26,7 +26,7 @@ from mainstem_engine.part.layout import (
 )
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.reader import Part
-from mainstem_engine.part.writer import block_starts, write_part
+from mainstem_engine.part.writer import write_part
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
 fs = Filesystem()
@@ -246,41 +246,6 @@ def test_readers_outlive_file_and_close(tmp_path: Path) -> None:
         part.read([0], [])
 
 
-# -- blocks --------------------------------------------------------------------------------------
-
-
-def blocks_of(lengths: list[int], block_rows: int = 4096) -> list[int]:
-    device = np.repeat(np.arange(len(lengths), dtype=np.uint32), lengths)
-    starts = block_starts(device, block_rows)
-    return [int(size) for size in np.diff(np.r_[starts, len(device)])]
-
-
-def test_dense_devices_have_blocks_of_their_own() -> None:
-    assert blocks_of([1]) == [1]
-    assert blocks_of([4096]) == [4096]
-    assert blocks_of([4097]) == [2048, 2049]
-    assert blocks_of([1000, 1000]) == [1000, 1000]
-    assert blocks_of([10_000, 2000]) == [3333, 3333, 3334, 2000]
-
-
-def test_sparse_devices_share_blocks() -> None:
-    assert blocks_of([999, 999, 999]) == [2997]
-    assert blocks_of([10] * 1000) == [3333, 3333, 3334]
-    assert blocks_of([5, 5, 2000, 5, 5, 5, 1500]) == [10, 2000, 15, 1500]
-
-
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(8, 200))
-def test_blocks_cover_all_rows_once(lengths: list[int], block_rows: int) -> None:
-    sizes = blocks_of(lengths, block_rows)
-    assert sum(sizes) == sum(lengths)
-    assert 0 < min(sizes) <= max(sizes) <= block_rows
-
-
-def test_a_million_sparse_devices_are_cut_without_a_loop() -> None:
-    starts = block_starts(np.arange(1_000_000, dtype=np.uint32), 4096)
-    assert len(starts) == -(-1_000_000 // 4096)
-
-
 # -- statistics ----------------------------------------------------------------------------------
 
 
@@ -405,13 +370,7 @@ def test_lying_counts_with_a_right_checksum(
             lie, index.device_min, index.device_max, index.time_min_ns, index.time_max_ns
         )
 
-    real_writer = writer._BodyWriter.write_block
-
-    def write_block(self: Any, rows: Any, columns: Any, types: Any, block: slice) -> None:
-        real_writer(self, rows, columns, types, slice(0, 12))
-
     monkeypatch.setattr(writer, "_block_index", lying)
-    monkeypatch.setattr(writer._BodyWriter, "write_block", write_block)
     meta = write(tmp_path, rows)
     meta = replace(meta, rows=rows_declared)
     with pytest.raises(CorruptionError):
