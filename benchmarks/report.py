@@ -35,6 +35,8 @@ class Report:
     benchmark: str
     quick: bool
     figures: list[Figure] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What a benchmark says beyond its figures, in JSON only."""
 
     def add(self, name: str, value: float, unit: str, how: str, goal: str | None = None) -> None:
         """Keeps a figure, and says it at once on stderr: a run takes minutes."""
@@ -47,6 +49,7 @@ class Report:
             "benchmark": self.benchmark,
             "quick": self.quick,
             "figures": [asdict(figure) for figure in self.figures],
+            **self.extra,
             "machine": machine(),
             "versions": versions(),
         }

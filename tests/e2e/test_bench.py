@@ -12,6 +12,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.bench]
 
 FIGURES = {
     "encodings": {"counter, GORILLA, size", "switch, AUTO, encode", "mode, TEXT, PLAIN, decode"},
+    "engine": {
+        "durable ingest, memory limit 256 MiB",
+        "last row of a device",
+        "open and first answer",
+    },
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
     "sync": {"edge to group, drain", "publish to queryable at the group, p99"},
 }

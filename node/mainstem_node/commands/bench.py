@@ -24,6 +24,9 @@ def bench(
         bool, typer.Option("--quick", help="A short run that only shows it works.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    points: Annotated[
+        int | None, typer.Option("--points", min=1, help="Size of the data set (engine).")
+    ] = None,
 ) -> None:
     """Run a benchmark (needs a checkout)."""
     folder = benchmarks_folder()
@@ -40,6 +43,8 @@ def bench(
     if name not in known:
         fail(f"there is no benchmark {name!r}", f"there are {', '.join(known)}", USAGE)
     options = [*(["--quick"] if quick else []), *(["--json"] if as_json else [])]
+    if points is not None:
+        options += ["--points", str(points)]
     # A process of its own: the memory of this one would be part of the figures.
     ended = subprocess.run([sys.executable, str(known[name]), *options], check=False)
     raise typer.Exit(ended.returncode)
