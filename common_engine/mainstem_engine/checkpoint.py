@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -46,8 +47,34 @@ def write_checkpoint(
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section as it lies in the file. ``whole``: its length and checksum are right."""
+
+    name: str
+    offset: int
+    data: bytes
+    whole: bool
+
+
 def read_checkpoint(fs: Filesystem, directory: Path, name: str) -> tuple[int, dict[str, bytes]]:
     """(LSN, sections) of a checkpoint. Raises CorruptionError, or FileNotFoundError."""
+    lsn, sections = inspect_checkpoint(fs, directory, name)
+    for section in sections:
+        if not section.whole:
+            raise CorruptionError(
+                directory / name, section.offset, f"section {section.name!r} has a wrong checksum"
+            )
+    return lsn, {section.name: section.data for section in sections}
+
+
+def inspect_checkpoint(
+    fs: Filesystem, directory: Path, name: str
+) -> tuple[int, tuple[Section, ...]]:
+    """(LSN, sections) of a checkpoint, damaged sections too.
+
+    Raises CorruptionError when its head or index is damaged, or FileNotFoundError.
+    """
     path = directory / name
     data = fs.read(path)
     if len(data) < _HEAD.size:
@@ -62,14 +89,13 @@ def read_checkpoint(fs: Filesystem, directory: Path, name: str) -> tuple[int, di
     index = msgpack.unpackb(index_bytes)
     if index["version"] != VERSION:
         raise CorruptionError(path, _HEAD.size, f"version {index['version']} is not known")
-    sections: dict[str, bytes] = {}
+    sections: list[Section] = []
     for key, length, section_crc in index["sections"]:
         section = data[position : position + length]
-        if len(section) != length or google_crc32c.value(section) != section_crc:
-            raise CorruptionError(path, position, f"section {key!r} has a wrong checksum")
-        sections[key] = section
+        whole = len(section) == length and google_crc32c.value(section) == section_crc
+        sections.append(Section(key, position, section, whole))
         position += length
-    return int(index["lsn"]), sections
+    return int(index["lsn"]), tuple(sections)
 
 
 def remove_checkpoints(fs: Filesystem, directory: Path, keep: Collection[str]) -> int:
