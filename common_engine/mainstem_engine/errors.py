@@ -12,6 +12,7 @@ MainstemError
 │   ├── SchemaError          (ValueError)  a definition, name, path or type that cannot be used
 │   │   └── NotFoundError    (LookupError) an unknown database, template, device or measurement
 │   ├── OutOfRangeError      (ValueError)  a time or value that the type cannot hold
+│   ├── OutOfRetentionError  (ValueError)  a row or delete older than what is kept here
 │   └── SqlError             (ValueError)  a statement that cannot be run
 │       ├── SqlSyntaxError
 │       ├── SqlUnsupportedError
@@ -130,6 +131,32 @@ class OutOfRangeError(EngineError, ValueError):
     """A time or value that the type or precision cannot hold."""
 
     code = "OUT_OF_RANGE"
+
+
+class OutOfRetentionError(EngineError, ValueError):
+    """A row or delete older than what is kept here. Nothing of the call was stored.
+
+    ``device`` path, ``time_ns`` of the row, ``cutoff_ns`` where kept time begins; ``reason`` is
+    ``expired`` (older than KEEP or TTL) or ``too_late`` (its neighbours have been removed).
+    """
+
+    code = "OUT_OF_RETENTION"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        device: str,
+        time_ns: int,
+        cutoff_ns: int,
+        reason: str = "expired",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, field="time", hint=hint)
+        self.device = device
+        self.time_ns = time_ns
+        self.cutoff_ns = cutoff_ns
+        self.reason = reason
 
 
 class SqlError(EngineError, ValueError):

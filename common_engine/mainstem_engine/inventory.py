@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, remove_checkpoints
 from mainstem_engine.errors import CorruptionError
@@ -181,10 +182,19 @@ class Inventory:
         return opened
 
     def record(
-        self, add: Iterable[PartMeta], remove: Iterable[str], checkpoint: str | None = None
+        self,
+        add: Iterable[PartMeta],
+        remove: Iterable[str],
+        checkpoint: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Makes a change durable: the commit point of a flush or compaction."""
-        self._list.commit(add=add, remove=remove, checkpoint=checkpoint)
+        """Makes a change durable: the commit point of a flush, compaction or expiry."""
+        self._list.commit(add=add, remove=remove, checkpoint=checkpoint, facts=facts)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the list says beside the parts, see PartList.facts."""
+        return self._list.facts
 
     def publish(self, added: Iterable[AnyPart], removed: Iterable[str]) -> None:
         """Shows a durable change to readers. Call it under the store's state lock."""

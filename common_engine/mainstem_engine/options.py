@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainstem_engine.errors import SchemaError
+from mainstem_engine.retention_clock import monotonic_ns
 
 MIB = 1 << 20
 _NS_PER_MS = 1_000_000
@@ -77,6 +78,10 @@ class EngineOptions:
 
     clock: Callable[[], int] = time.time_ns
     """Wall clock in ns since the epoch."""
+
+    monotonic: Callable[[], int] = monotonic_ns
+    """Clock in ns that never steps: retention believes ``clock`` only as far as both agree. Tests
+    that let days pass move both."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.vnodes <= VNODES_MAX:

@@ -27,6 +27,7 @@ from mainstem_engine.catalog.templates import (
     template_from_map,
     template_to_map,
 )
+from mainstem_engine.catalog.ttl import KEEP_OP, TTL_OP, RetentionRules
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.model import ColumnType, Template
 
@@ -41,6 +42,7 @@ class Catalog:
         self.databases = Databases()
         self.templates = Templates()
         self.devices = Devices()
+        self.rules = RetentionRules()
 
     # Reading
 
@@ -117,6 +119,8 @@ class Catalog:
             self.templates.set_on(header["name"], header["path"])
         elif op == "database":
             self._put_database(Database.from_map(header))
+        elif op in (TTL_OP, KEEP_OP):
+            self.rules.apply(header)
 
     def _put_database(self, database: Database) -> None:
         added = self.databases.get(database.name) is None
@@ -176,6 +180,7 @@ class Catalog:
                 for table in self.templates.all()
             ],
             "devices": self.devices.to_map(),
+            "rules": self.rules.to_map(),
         }
 
     @classmethod
@@ -191,6 +196,8 @@ class Catalog:
             for path in entry["set"]:
                 catalog.templates.set_on(template.name, path)
         catalog.devices.restore(fields["devices"], catalog._database_index)
+        if "rules" in fields:
+            catalog.rules.restore(fields["rules"])
         return catalog
 
 

@@ -17,7 +17,7 @@ damaged one is not taken for a record that a torn write left incomplete.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,8 @@ class PartList:
         """Every part that exists, by name. Replaced, never changed, by commit()."""
         self.checkpoint: str | None = None
         """The checkpoint file that goes with them."""
+        self.facts: dict[str, Any] = {}
+        """What else is true of exactly these parts, by name; retention keeps its horizons here."""
 
     @classmethod
     def open(cls, fs: Filesystem, path: Path) -> PartList:
@@ -142,8 +144,10 @@ class PartList:
         add: Iterable[PartMeta] = (),
         remove: Iterable[str] = (),
         checkpoint: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Make one change durable, all of it or nothing. ``checkpoint`` None keeps the present one.
+        """Make one change durable, all of it or nothing. ``checkpoint`` None keeps the present one;
+        ``facts`` (plain values) replace those of the same name.
 
         Raises OSError, and from then on LogFailedError: whether the record is on disk is unknown
         until the list is opened again. KeyError if a part to remove is not there.
@@ -157,7 +161,7 @@ class PartList:
         for name in removed:
             del parts[name]
         parts.update((meta.name, meta) for meta in added)
-        record = _record(added, removed, checkpoint)
+        record = _record(added, removed, checkpoint, facts)
         try:
             self._file.write([record])
             self._file.sync()
@@ -167,6 +171,7 @@ class PartList:
         self.parts = parts
         if checkpoint is not None:
             self.checkpoint = checkpoint
+        self.facts.update(facts or {})
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -206,13 +211,14 @@ class PartList:
                 self.parts[meta.name] = meta
             if change["checkpoint"] is not None:
                 self.checkpoint = change["checkpoint"]
+            self.facts.update(change.get("facts") or {})
         except (KeyError, TypeError, ValueError, msgpack.UnpackException) as exc:
             raise CorruptionError(self._path, position, f"record not understood ({exc})") from exc
 
     def _rewrite_if_worth(self, size: int) -> None:
         if size < REWRITE_BYTES_MIN or self._file is None:
             return
-        live = _record(list(self.parts.values()), [], self.checkpoint)
+        live = _record(list(self.parts.values()), [], self.checkpoint, self.facts)
         if size < REWRITE_FACTOR * len(live):
             return
         self._fs.replace(self._path, [_head(), live])
@@ -239,7 +245,18 @@ def _head() -> bytes:
     return head + struct.pack("<I", google_crc32c.value(head))
 
 
-def _record(add: list[PartMeta], remove: list[str], checkpoint: str | None) -> bytes:
-    change = {"add": [meta.pack() for meta in add], "remove": remove, "checkpoint": checkpoint}
+def _record(
+    add: list[PartMeta],
+    remove: list[str],
+    checkpoint: str | None,
+    facts: Mapping[str, Any] | None = None,
+) -> bytes:
+    change: dict[str, Any] = {
+        "add": [meta.pack() for meta in add],
+        "remove": remove,
+        "checkpoint": checkpoint,
+    }
+    if facts:
+        change["facts"] = dict(facts)
     body: bytes = msgpack.packb(change)
     return _RECORD.pack(len(body), len(body) ^ _INVERT, google_crc32c.value(body)) + body
