@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, remove_checkpoints
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.filesystem import Filesystem
@@ -31,6 +33,8 @@ PARTS_DIRECTORY = "parts"
 VNODE_PREFIX = "v"
 """The parts of vnode 3 of several are in ``parts/v3``, those of an only vnode in ``parts``."""
 CHECKPOINT_DIRECTORY = "checkpoint"
+FEW_DEVICES = 16
+"""More devices than that are likely to lie in every vnode."""
 
 
 def part_directory(root: Path, meta: PartMeta) -> Path:
@@ -80,8 +84,17 @@ def blocks_of(
     meta = part.meta
     if meta.time_max_ns < start_ns or meta.time_min_ns >= end_ns:
         return None
+    if devices is not None and not _of_vnode(devices, meta):
+        return None
     blocks = part.prune(devices, start_ns, end_ns)
     return (part, blocks) if len(blocks) else None
+
+
+def _of_vnode(devices: DeviceIds, meta: PartMeta) -> bool:
+    """False when none of the devices belongs to the part's vnode."""
+    if meta.vnodes == 1 or len(devices) > FEW_DEVICES:
+        return True
+    return bool((devices % np.uint32(meta.vnodes) == meta.vnode).any())
 
 
 def read_part(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from aiohttp import web
 
 from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
-from mainstem_engine.options import EngineOptions
+from mainstem_engine.options import VNODES_MAX, EngineOptions
 from mainstem_engine.rollup import Rollups
 from mainstem_node.announce import announce
 from mainstem_node.api import ROUTES
@@ -211,6 +212,7 @@ class Node:
             memory_limit_bytes=config.storage.memory_limit,
             flush_every_ns=config.storage.flush_every,
             flush_bytes=config.storage.flush_bytes,
+            vnodes=config.storage.vnodes or default_vnodes(config.tier),
             node_name=config.id,
             clock=self.clock_ns,
         )
@@ -402,3 +404,8 @@ def run_node(topology: Topology, node_id: str, *, until_stdin_ends: bool = False
     configure_logs(config.logs.level, config.logs.format)
     make = tier_class(config.tier)
     return run_service(lambda: make(topology, config), until_stdin_ends=until_stdin_ends)
+
+
+def default_vnodes(tier: str) -> int:
+    """One shard at an edge, where memory is short; elsewhere one per core."""
+    return 1 if tier == "edge" else min(os.cpu_count() or 1, VNODES_MAX)

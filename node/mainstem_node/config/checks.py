@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from mainstem_engine.catalog.names import is_below
+from mainstem_engine.options import VNODES_MAX
 from mainstem_node.config.builder import suggestion
 from mainstem_node.config.collector_checks import check_collectors
 from mainstem_node.config.export_checks import check_exports, check_rollups
@@ -103,10 +104,10 @@ def _parent(report: Report, where: str, node: NodeConfig) -> None:
 
 
 def _storage(report: Report, where: str, node: NodeConfig) -> None:
-    if node.storage.vnodes != 1:
+    if node.storage.vnodes is not None and not 1 <= node.storage.vnodes <= VNODES_MAX:
         report.problem(
-            f"{where}.storage.vnodes", "this version has one virtual node per database",
-            "write 1",
+            f"{where}.storage.vnodes", f"{node.storage.vnodes} vnodes are not between 1 and "
+            f"{VNODES_MAX}", "write the number of cores, or leave it out",
         )  # fmt: skip
     if node.storage.memory_limit < _MEMORY_LIMIT_MIN:
         report.problem(

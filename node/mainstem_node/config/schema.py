@@ -95,7 +95,8 @@ class StorageConfig(Struct, frozen=True, kw_only=True):
     memory_limit: SizeBytes = 256 * MIB
     flush_every: DurationNs = 60 * SECOND_NS
     flush_bytes: SizeBytes = 64 * MIB
-    vnodes: int = 1
+    vnodes: int | None = None
+    """Shards that are written in parallel; default: 1 at an edge, one per core elsewhere."""
 
 
 class DatabaseConfig(Struct, frozen=True, kw_only=True):
