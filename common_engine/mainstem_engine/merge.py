@@ -235,7 +235,41 @@ def match_keys(
 
     ``device`` and ``time`` are sorted and distinct; the wanted ones may be in any order and repeat.
     """
+    candidate = _last_at_or_before(device, time, wanted_device, wanted_time)
+    if len(device) == 0:
+        return candidate
+    known = np.maximum(candidate, 0)
+    equal = (device[known] == wanted_device) & (time[known] == wanted_time) & (candidate >= 0)
+    return np.where(equal, candidate, -1)
+
+
+def match_ranges(
+    device: DeviceIds,
+    start: TimesNs,
+    end: TimesNs,
+    wanted_device: DeviceIds,
+    wanted_time: TimesNs,
+) -> BoolMask:
+    """bool[n]: which wanted (device, time) lie in one of the ranges [start, end) of a device.
+
+    The ranges are sorted by device and start and do not overlap; the wanted ones may be in any
+    order and repeat.
+    """
+    if len(device) == 0:
+        return np.zeros(len(wanted_device), np.bool_)
+    candidate = _last_at_or_before(device, start, wanted_device, wanted_time)
+    known = np.maximum(candidate, 0)
+    inside: BoolMask = (candidate >= 0) & (device[known] == wanted_device)
+    return inside & (wanted_time < end[known])
+
+
+def _last_at_or_before(
+    device: DeviceIds, time: TimesNs, wanted_device: DeviceIds, wanted_time: TimesNs
+) -> Index:
+    """intp[n]: the last of the sorted keys that is not above each wanted one, -1 for none."""
     count = len(device)
+    if count == 0:
+        return np.full(len(wanted_device), -1, np.intp)
     tag = np.zeros(count + len(wanted_device), np.uint8)
     tag[count:] = 1
     both_device = np.concatenate([device, wanted_device])
@@ -245,12 +279,7 @@ def match_keys(
     rank = np.cumsum(tag[order] == 0) - 1
     place = np.empty(len(order), np.intp)
     place[order] = rank
-    candidate = place[count:]
-    known = np.maximum(candidate, 0)
-    if count == 0:
-        return np.full(len(wanted_device), -1, np.intp)
-    equal = (device[known] == wanted_device) & (time[known] == wanted_time) & (candidate >= 0)
-    return np.where(equal, candidate, -1)
+    return place[count:]
 
 
 def run_starts(device: DeviceIds, time: TimesNs) -> Index:
