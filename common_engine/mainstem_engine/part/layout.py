@@ -69,7 +69,11 @@ _BLOCK_FIELDS: dict[str, str] = {
     "device_max": "<u4",
     "time_min_ns": "<i8",
     "time_max_ns": "<i8",
+    "distinct": "u1",
 }
+_LATER_FIELDS = frozenset({"distinct"})
+"""Zero in parts that were written before there was such a field."""
+
 _COLUMN_FIELDS: dict[str, str] = {
     "bytes": "<u4",
     "valid_bytes": "<u4",
@@ -85,7 +89,8 @@ class BlockIndex:
     """One entry per block, in file order, which is the order of (device, time).
 
     ``rows`` uint32, ``device_min``/``device_max`` uint32, ``time_min_ns``/``time_max_ns`` int64,
-    ends included.
+    ends included. ``distinct`` uint8: 1 when no two rows share device and time, so that the
+    statistics are those of merged rows; 0 says nothing.
     """
 
     rows: npt.NDArray[np.uint32]
@@ -93,6 +98,7 @@ class BlockIndex:
     device_max: npt.NDArray[np.uint32]
     time_min_ns: npt.NDArray[np.int64]
     time_max_ns: npt.NDArray[np.int64]
+    distinct: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -243,7 +249,13 @@ def _pack_arrays(index: BlockIndex | ColumnIndex) -> dict[str, bytes]:
 
 
 def _unpack_arrays(packed: dict[str, bytes], fields: dict[str, str]) -> dict[str, Any]:
-    arrays = {name: np.frombuffer(packed[name], dtype) for name, dtype in fields.items()}
+    arrays = {
+        name: np.frombuffer(packed[name], dtype)
+        for name, dtype in fields.items()
+        if name in packed or name not in _LATER_FIELDS
+    }
+    count = len(next(iter(arrays.values())))
+    arrays.update({name: np.zeros(count, fields[name]) for name in fields if name not in arrays})
     if len({len(array) for array in arrays.values()}) > 1:
         raise ValueError("arrays of different lengths")
     return arrays

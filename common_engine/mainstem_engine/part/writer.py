@@ -333,12 +333,16 @@ def _file_order(key: int) -> tuple[bool, int]:
 
 def _block_index(rows: VersionedRows, starts: Starts) -> BlockIndex:
     ends = np.r_[starts[1:], len(rows)]
+    repeated = (rows.device[1:] == rows.device[:-1]) & (rows.time[1:] == rows.time[:-1])
+    # Where a repetition is: a block holds one if the count grew between its first and last row.
+    before = np.concatenate([[0], np.cumsum(repeated)])
     return BlockIndex(
         rows=(ends - starts).astype(np.uint32),
         device_min=rows.device[starts],
         device_max=rows.device[ends - 1],
         time_min_ns=np.minimum.reduceat(rows.time, starts),
         time_max_ns=np.maximum.reduceat(rows.time, starts),
+        distinct=(before[ends - 1] == before[starts]).astype(np.uint8),
     )
 
 

@@ -366,9 +366,7 @@ def test_lying_counts_with_a_right_checksum(
     def lying(*arguments: Any) -> Any:
         index = honest(*arguments)
         lie = np.array([rows_declared], np.uint32)
-        return type(index)(
-            lie, index.device_min, index.device_max, index.time_min_ns, index.time_max_ns
-        )
+        return replace(index, rows=lie)
 
     monkeypatch.setattr(writer, "_block_index", lying)
     meta = write(tmp_path, rows)
