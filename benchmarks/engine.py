@@ -179,7 +179,7 @@ class Contest:
         ))  # fmt: skip
 
     def single(self) -> None:
-        count = 2_000 if self.quick else 100_000
+        count = 2_000 if self.quick else 20_000
         pairs = [
             apart(row_calls, self.data, fresh_place(self.place / "calls"), count)
             for _ in range(self.rounds)
