@@ -20,7 +20,7 @@ Key = tuple[str, int]
 @dataclass(slots=True)
 class ModelDelete:
     """Erases what ``origin`` wrote up to ``as_of``, where ``covers(device, time)``: the whole row,
-    or the values of ``names``."""
+    or the values of ``names``; a fragment that has no value left goes."""
 
     origin: int
     as_of: int
@@ -33,7 +33,8 @@ class ModelDelete:
             return values
         if self.names is None:
             return None
-        return {name: value for name, value in values.items() if name not in self.names}
+        left = {name: value for name, value in values.items() if name not in self.names}
+        return left if any(value is not None for value in left.values()) else None
 
 
 @dataclass(slots=True)
