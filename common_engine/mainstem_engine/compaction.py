@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mainstem_engine.catalog.templates import Table
+from mainstem_engine.columns import conform_rows
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.merge import concat_rows, merge_settled, part_sorted
@@ -97,7 +98,8 @@ def write_compaction(
     block_rows: int,
 ) -> PartMeta:
     """Writes the part that replaces the plan's. Raises OSError, CorruptionError."""
-    rows = concat_rows([part.read(range(len(part.blocks)), part.types) for part in plan.parts])
+    stored = [part.read(range(len(part.blocks)), part.types) for part in plan.parts]
+    rows = concat_rows([conform_rows(some, table.types) for some in stored])
     rows = merge_settled(part_sorted(rows), settled, whole_rows=table.replaces_rows)
     meta = plan.parts[0].meta
     return write_part(

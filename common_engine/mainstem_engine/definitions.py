@@ -14,29 +14,28 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.aggregate import rollup_template
+from mainstem_engine.alterations import Alterations, revise
 from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
 from mainstem_engine.catalog.names import canonical_path, check_element
+from mainstem_engine.catalog.revisions import adopted_template
 from mainstem_engine.catalog.templates import (
     Table,
     checked_template,
-    extended_template,
+    foreign_template,
     template_to_map,
 )
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.log.records import RecordKind
-from mainstem_engine.model import NO_DEVICE, DeviceIds, Measurement, Template
-from mainstem_engine.store import Store
+from mainstem_engine.model import NO_DEVICE, DeviceIds, Template
 
 DEVICES_PER_RECORD = 10_000
 """A DEV record of this many devices stays below a few MB, as what is shipped must."""
 
 
-class Definitions:
+class Definitions(Alterations):
     """The defining half of an Engine."""
-
-    _store: Store
 
     def create_database(
         self,
@@ -66,33 +65,25 @@ class Definitions:
         self, template: Template, *, if_not_exists: bool = False, foreign: bool = False
     ) -> Template:
         """The template as stored, measurement ids given here. ``foreign``: for a child's data; an
-        existing template gets the measurements that it lacks. Raises SchemaError when it exists
-        or cannot be used."""
-        with self._store.append_lock:
-            existing = self._store.catalog.templates.get(template.name)
-            if existing is None:
-                wanted = checked_template(template)
-            elif foreign:
-                wanted = extended_template(existing.template, template.measurements)
-            elif if_not_exists:
-                return existing.template
-            else:
+        existing template gets the measurements that it lacks and the wider types, see
+        revisions.adopted_template. Raises SchemaError when it exists or cannot be used."""
+        store = self._store
+        with store.append_lock:
+            existing = store.catalog.templates.get(template.name)
+            if existing is not None and not foreign:
+                if if_not_exists:
+                    return existing.template
                 raise SchemaError(f"template {template.name} exists", hint="use IF NOT EXISTS")
-            if existing is not None and wanted is existing.template:
-                return wanted
-            ack = self._define_schema("template", foreign=foreign, **template_to_map(wanted))
-        ack.wait()
-        return wanted
-
-    def extend_template(self, name: str, measurements: Sequence[Measurement]) -> Template:
-        """Adds measurements (ALTER ... ADD). SchemaError when one exists with another type."""
-        with self._store.append_lock:
-            table = self._store.catalog.table(name)
-            wanted = extended_template(table.template, measurements)
-            if wanted is table.template:
-                return wanted
-            ack = self._define_schema("template", foreign=table.foreign, **template_to_map(wanted))
-        ack.wait()
+            theirs = foreign_template(template) if foreign else template
+            ack: Ack | None
+            if existing is None:
+                wanted = checked_template(theirs)
+                ack = self._define_schema("template", foreign=foreign, **template_to_map(wanted))
+            else:
+                wanted = adopted_template(existing.template, theirs.measurements)
+                ack = revise(store, existing, wanted, foreign=True)
+        if ack is not None:
+            ack.wait()
         return wanted
 
     def set_template(self, template: str, path: str) -> None:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from mainstem_engine.accounting import resolved_snapshot
 from mainstem_engine.catalog.catalog import Catalog, encode_snapshot
 from mainstem_engine.checkpoint import write_checkpoint
+from mainstem_engine.columns import conform_rows
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.head import Head, TableHead
 from mainstem_engine.inventory import AnyPart, Inventory, blocks_of
@@ -145,7 +146,8 @@ class Flusher:
         """Writes the parts of one table of one vnode; returns (live, overwritten) late rows."""
         table = self._catalog.table(head.table)
         vnodes = len(frozen.heads)
-        rows = part_sorted(concat_rows([chunk.all_rows() for chunk in head.chunks]))
+        chunks = [conform_rows(chunk.all_rows(), table.types) for chunk in head.chunks]
+        rows = part_sorted(concat_rows(chunks))
         older = [p for p in self._inventory.of_table(head.table) if _may_share(p, head, vnodes)]
         resolution = resolve_late(rows, head, older)
         rows = merge_settled(rows, settled, whole_rows=table.replaces_rows)

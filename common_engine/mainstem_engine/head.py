@@ -203,7 +203,8 @@ class TableHead:
     def _append_small(self, rows: Rows, origin: int, lsn: int | Lsns, local_lsn: int) -> None:
         count = len(rows)
         chunk = self.chunks[-1] if self.chunks else None
-        if chunk is None or chunk.sealed or chunk.length + count > CHUNK_ROWS:
+        full = chunk is None or chunk.sealed or chunk.length + count > CHUNK_ROWS
+        if chunk is None or full or not _types_fit(chunk, rows):
             self.seal()
             chunk = _new_chunk(self.next_sequence, max(count, _FIRST_CAPACITY))
             chunk.applied, chunk.vnode = (local_lsn, local_lsn), self.vnode
@@ -223,6 +224,14 @@ class TableHead:
         chunk.length = end
         chunk.applied = (chunk.applied[0], local_lsn)
         self.bytes += _row_bytes(chunk) * count
+
+
+def _types_fit(chunk: Chunk, rows: Rows) -> bool:
+    """False when a column of the table was widened since the chunk began."""
+    return all(
+        key not in chunk.columns or chunk.columns[key].values.dtype == column.values.dtype
+        for key, column in rows.columns.items()
+    )
 
 
 def _frozen(chunk: Chunk) -> Chunk:

@@ -17,7 +17,7 @@ sees a row not newer than its newest is forgotten and loaded anew.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from mainstem_engine.accounting import NEVER_NS
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, conform_rows
 from mainstem_engine.head import is_member
 from mainstem_engine.inventory import blocks_of
 from mainstem_engine.merge import Index, concat_rows, merge_versions, version_sorted
@@ -114,8 +114,8 @@ class _Cells:
 class _TableCells:
     """Loaded devices of one table, ascending; slot i is the i-th of them."""
 
-    def __init__(self, table: Table) -> None:
-        self.types = {m.id: m.type for m in table.template.measurements}
+    def __init__(self, types: Mapping[int, ColumnType]) -> None:
+        self.types = types
         self.devices: DeviceIds = np.empty(0, np.uint32)
         self.cells = {key: _Cells.empty(kind, 0) for key, kind in self.types.items()}
         self.positions: dict[int, tuple[int, int]] = {}
@@ -160,6 +160,7 @@ class _TableCells:
             rows = merge_versions(rows, view.epochs, whole_rows=True)
         else:
             rows = version_sorted(rows, view.epochs)
+        rows = conform_rows(rows, self.types)
         starts = np.flatnonzero(np.append(True, rows.device[1:] != rows.device[:-1]))
         slots = self.slots(rows.device[starts])
         for key, cells in self.cells.items():
@@ -203,7 +204,7 @@ class LastValues:
         for start in range(0, len(devices), fits):
             some = devices[start : start + fits]
             view, newest = self._store.view_with_newest(table, some)
-            cells = _TableCells(table)
+            cells = _TableCells(view.types)
             cells.add(some)
             _load(cells, some, view)
             pieces.append(_last_rows(cells, some, newest))
@@ -214,17 +215,21 @@ class LastValues:
         with self._lock:
             for name, cells in list(self._tables.items()):
                 table = self._store.catalog.table(name)
-                self._take_over(cells, self._store.view(table))
+                view = self._store.view(table)
+                if cells.types == view.types:
+                    self._take_over(cells, view)
+                else:
+                    del self._tables[name]  # altered: loaded anew when asked for
 
     def _loaded(self, table: Table, devices: DeviceIds, fits: int) -> tuple[_TableCells, TimesNs]:
+        view, newest = self._store.view_with_newest(table, devices)
         cells = self._tables.get(table.name)
-        if cells is None or len(cells.types) != len(table.template.measurements):
-            cells = self._tables[table.name] = _TableCells(table)
+        if cells is None or cells.types != view.types:
+            cells = self._tables[table.name] = _TableCells(view.types)
         missing = np.setdiff1d(devices, cells.devices)
         if len(cells.devices) + len(missing) > fits:
-            cells = self._tables[table.name] = _TableCells(table)
+            cells = self._tables[table.name] = _TableCells(view.types)
             missing = devices
-        view, newest = self._store.view_with_newest(table, devices)
         self._take_over(cells, view)
         if view.whole_rows:
             missing = np.setdiff1d(devices, cells.devices)
@@ -289,7 +294,8 @@ def _load(cells: _TableCells, devices: DeviceIds, view: TableView) -> None:
             position += 1
             keys = _wanted_columns(cells, devices, part, block)
             if keys:
-                group += _newest_of_block(part, block, keys)
+                found = _newest_of_block(part, block, keys)
+                group += [conform_rows(rows, cells.types) for rows in found]
         if group:
             cells.join(_only(concat_rows(group), devices), view)
 
@@ -345,11 +351,13 @@ def _load_whole(
 ) -> None:
     """For rollup tables: a version in one block may blank a value of another, so all are merged."""
     batches = [
-        rows
+        conform_rows(rows, cells.types)
         for chunk in view.chunks
         if (rows := chunk.select(devices, TIME_MIN_NS, TIME_MAX_NS + 1)) is not None
     ]
-    batches += [_only(part.read([block], part.types), devices) for _, part, block in candidates]
+    for _, part, block in candidates:
+        rows = conform_rows(part.read([block], part.types), cells.types)
+        batches.append(_only(rows, devices))
     cells.remove(devices)
     cells.add(devices)
     if batches:

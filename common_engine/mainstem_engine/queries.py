@@ -47,8 +47,8 @@ class Queries:
         tags, after ``time`` and ``device``, which are always there; None: all, as declared.
         Raises NotFoundError for an unknown template, column or tag.
         """
-        table = self._store.catalog.table(template)
         precision_ns = self._store.catalog.precision_ns(template)
+        table, view = self._store.current(template)
         layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, columns)
         selection = Selection(
             self._select_devices(table, devices, tags),
@@ -56,7 +56,6 @@ class Queries:
             _bound_ns(end, precision_ns, TIME_MAX_NS + 1),
             layout.measurement_ids,
         )
-        view = self._store.view(table)
         return layout.reader(iterate_rows(view, selection))
 
     def scan_rows(
@@ -70,10 +69,9 @@ class Queries:
         measurement_ids: Sequence[int] | None = None,
     ) -> Rows:
         """Merged rows sorted by device id and time, all at once; times in ns, end exclusive."""
-        found = self._store.catalog.table(table)
+        _, view = self._store.current(table)
         ids = None if measurement_ids is None else tuple(measurement_ids)
         wanted = None if devices is None else np.unique(np.asarray(devices, np.uint32))
-        view = self._store.view(found)
         rows = read_rows(view, Selection(wanted, start_ns, end_ns, ids, origin))
         return Rows(rows.device, rows.time, rows.columns)
 
@@ -84,11 +82,10 @@ class Queries:
         measurement the newest value that is not null."""
         import pyarrow as pa
 
-        table = self._store.catalog.table(template)
+        table, found = self._last(template, devices)
         names = [m.name for m in table.template.measurements]
         precision_ns = self._store.catalog.precision_ns(template)
         layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, names)
-        found = self._last(table, devices)
         none = np.zeros(len(found.time), np.uint16)
         rows = VersionedRows(found.device, found.time, none, none.astype(np.uint64), found.columns)
         schema = layout.schema()
@@ -98,9 +95,8 @@ class Queries:
         self, template: str, devices: str | Sequence[str] | DeviceIds | None = None
     ) -> list[dict[str, Any]]:
         """As last(), as plain Python values; measurements that are null are left out."""
-        table = self._store.catalog.table(template)
         precision_ns = self._store.catalog.precision_ns(template)
-        found = self._last(table, devices)
+        table, found = self._last(template, devices)
         rows: list[dict[str, Any]] = []
         for row, device in enumerate(found.device.tolist()):
             values: dict[str, Any] = {
@@ -115,11 +111,18 @@ class Queries:
             rows.append(values)
         return rows
 
-    def _last(self, table: Table, devices: str | Sequence[str] | DeviceIds | None) -> LastRows:
-        wanted = self._select_devices(table, devices, None)
-        if wanted is None:
-            wanted = self._store.catalog.devices.of_family(table.family)
-        return self._last_values.last(table, wanted)
+    def _last(
+        self, template: str, devices: str | Sequence[str] | DeviceIds | None
+    ) -> tuple[Table, LastRows]:
+        """The table and its newest rows, of one revision."""
+        while True:
+            table = self._store.catalog.table(template)
+            wanted = self._select_devices(table, devices, None)
+            if wanted is None:
+                wanted = self._store.catalog.devices.of_family(table.family)
+            found = self._last_values.last(table, wanted)
+            if self._store.catalog.table(template).types == table.types:
+                return table, found
 
     def newest_times(self, template: str, devices: DeviceIds) -> TimesNs:
         """int64[n] ns: the time of each device's newest row; accounting.NEVER_NS without rows."""

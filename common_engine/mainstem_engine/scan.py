@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, conform_rows
 from mainstem_engine.head import is_member
 from mainstem_engine.inventory import blocks_of, read_part
 from mainstem_engine.merge import concat_rows, empty_rows, merge_versions
@@ -96,7 +96,7 @@ def _read(
         if rows is not None:
             batches.append(rows)
     batches = [
-        kept
+        conform_rows(kept, view.types)
         for batch in batches
         if len(kept := _inside(batch, selection, devices, start_ns, end_ns))
     ]

@@ -27,6 +27,7 @@ from mainstem_engine.accounting import StoreAccounting, StoreCounts
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.checkpoint import read_checkpoint
+from mainstem_engine.columns import conform_rows
 from mainstem_engine.consumers import Ack, AppliedRows, Completion, LogConsumer
 from mainstem_engine.errors import (
     ClosedError,
@@ -138,7 +139,9 @@ class Store:
         More than RECORD_BYTES_MAX become several records. The Ack is that of the last one: the
         log makes records durable in order.
         """
-        types = {m.id: m.type for m in table.template.measurements}
+        # The table may have been altered since the caller looked it up.
+        types = self.catalog.table(table.name).types
+        rows = conform_rows(rows, types)
         payload = encode_points(header, rows, types)
         size = sum(byte_view(buffer).nbytes for buffer in payload)
         if size > RECORD_BYTES_MAX and len(rows) > 1:
@@ -272,6 +275,9 @@ class Store:
     ) -> None:
         if not len(rows):
             return
+        known = self.catalog.templates.get(table)
+        if known is not None:
+            rows = conform_rows(rows, known.types)
         with self.state_lock:
             late = self.accounting.account(table).note(rows.device, rows.time)
             pieces = split_rows(rows, lsn, late, len(self.vnodes))
@@ -308,13 +314,20 @@ class Store:
     def view(self, table: Table) -> TableView:
         """A snapshot of the table as it is now."""
         with self.state_lock:
-            return self._view(table)
+            return self._view(self.catalog.table(table.name))
 
     def view_with_newest(self, table: Table, devices: DeviceIds) -> tuple[TableView, TimesNs]:
         """A snapshot, and the newest time of each device in it (accounting.NEVER_NS: no row)."""
         with self.state_lock:
             newest = self.accounting.account(table.name).newest_of(devices)
-            return self._view(table), newest
+            return self._view(self.catalog.table(table.name)), newest
+
+    def current(self, name: str) -> tuple[Table, TableView]:
+        """A table as it is now, and a snapshot with exactly its types. Raises NotFoundError."""
+        with self.state_lock:
+            # Rows of a wider type come into the head only after the catalog names that type.
+            table = self.catalog.table(name)
+            return table, self._view(table)
 
     def _view(self, table: Table) -> TableView:
         chunks: list[Chunk] = []
@@ -327,7 +340,7 @@ class Store:
             chunks,
             self.inventory.of_table(table.name),
             self.origins.epochs,
-            {m.id: m.type for m in table.template.measurements},
+            table.types,
         )
 
     def newest_times(self, table: str, devices: DeviceIds) -> TimesNs:

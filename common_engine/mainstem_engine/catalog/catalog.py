@@ -115,6 +115,9 @@ class Catalog:
         op = header.get("op")
         if op == "template":
             self.templates.put(template_from_map(header), foreign=bool(header.get("foreign")))
+            for rollup in header.get("rollups", ()):
+                # They exist: whose they are does not change.
+                self.templates.put(template_from_map(rollup), foreign=True)
         elif op == "set":
             self.templates.set_on(header["name"], header["path"])
         elif op == "database":

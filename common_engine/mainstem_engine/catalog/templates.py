@@ -1,7 +1,7 @@
 """Templates and where they are set.
 
 1. Measurement ids are given here in order of declaration, are never re-used, and address the
-   columns of stored rows. Adding a measurement makes a new revision; nothing is ever taken away.
+   columns of stored rows. What may change is in revisions.py; nothing is ever taken away.
 2. A rollup table is a template whose ``rollup_of`` names its source. It shares the source's
    devices: both are of one *family*, called after the source.
 3. Setting a template on a path lets the first data below that path create devices.
@@ -14,18 +14,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mainstem_engine.catalog.names import check_column_name, check_element, is_below
-from mainstem_engine.encoding.registry import NAMED
+from mainstem_engine.encoding.interface import Compression
+from mainstem_engine.encoding.registry import AUTO, NAMED
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 
 COLUMNS_MAX = 4096
 """Measurements plus tags of one template. A message or statement cannot exhaust the catalog."""
+ENCODINGS = frozenset({AUTO, *NAMED})
+COMPRESSIONS = frozenset({AUTO, *Compression.__members__})
 
 
 class Table:
     """A template with its lookups. ``foreign``: made for a child's data, not this node's own."""
 
-    __slots__ = ("_by_id", "_by_name", "_tags", "family", "foreign", "set_paths", "template")
+    __slots__ = (
+        "_by_id",
+        "_by_name",
+        "_tags",
+        "family",
+        "foreign",
+        "set_paths",
+        "template",
+        "types",
+    )
 
     def __init__(self, template: Template, foreign: bool, set_paths: tuple[str, ...] = ()) -> None:
         self.template = template
@@ -36,6 +48,7 @@ class Table:
         self._by_name.update({m.name: m for m in template.measurements})
         self._by_id = {m.id: m for m in template.measurements}
         self._tags = {t.name.casefold(): t for t in template.tags}
+        self.types = {m.id: m.type for m in template.measurements}
 
     @property
     def name(self) -> str:
@@ -75,7 +88,7 @@ def checked_template(template: Template) -> Template:
             raise SchemaError(f"template {template.name}: {name!r} is declared twice", field=name)
         seen.add(name.casefold())
     for measurement in template.measurements:
-        _check_measurement(measurement)
+        check_measurement(measurement)
     if template.rollup_of is not None and (template.every_ns is None or template.every_ns <= 0):
         raise SchemaError(f"rollup {template.name} needs a positive window", field="every")
     numbered = tuple(dataclasses.replace(m, id=i) for i, m in enumerate(template.measurements))
@@ -87,9 +100,32 @@ def _columns(template: Template) -> Iterable[tuple[str, str]]:
     yield from (("tag", t.name) for t in template.tags)
 
 
-def _check_measurement(measurement: Measurement) -> None:
+def foreign_template(template: Template) -> Template:
+    """A child's template as it can be used here: how long its rows are kept is this node's own
+    matter, and an encoding of a later version is left to choice."""
+    known = tuple(
+        m if m.encoding in ENCODINGS else dataclasses.replace(m, encoding=AUTO)
+        for m in template.measurements
+    )
+    return dataclasses.replace(template, measurements=known, keep_ns=None)
+
+
+def check_measurement(measurement: Measurement) -> None:
+    """Refuses a measurement that cannot be stored as it says. Raises SchemaError."""
     if measurement.type == ColumnType.UNKNOWN:
         raise SchemaError(f"measurement {measurement.name} has no type", field=measurement.name)
+    if measurement.encoding not in ENCODINGS:
+        raise SchemaError(
+            f"measurement {measurement.name}: encoding {measurement.encoding!r} is unknown",
+            field=measurement.name,
+            hint=f"use one of {', '.join(sorted(ENCODINGS))}",
+        )
+    if measurement.compression not in COMPRESSIONS:
+        raise SchemaError(
+            f"measurement {measurement.name}: compression {measurement.compression!r} is unknown",
+            field=measurement.name,
+            hint=f"use one of {', '.join(sorted(COMPRESSIONS))}",
+        )
     encoding = NAMED.get(measurement.encoding)
     if encoding is not None and not encoding.supports(measurement.type):
         raise SchemaError(
@@ -98,38 +134,6 @@ def _check_measurement(measurement: Measurement) -> None:
             field=measurement.name,
             hint="use DICTIONARY or PLAIN",
         )
-
-
-def extended_template(old: Template, added: Iterable[Measurement]) -> Template:
-    """``old`` with those of ``added`` that it lacks. Raises SchemaError on another type."""
-    present = {m.name.casefold(): m for m in old.measurements}
-    next_id = max(m.id for m in old.measurements) + 1
-    fresh: list[Measurement] = []
-    taken = {t.name.casefold() for t in old.tags} | {old.time_name.casefold()}
-    for measurement in added:
-        known = present.get(measurement.name.casefold())
-        if known is not None:
-            if known.type != measurement.type:
-                raise SchemaError(
-                    f"{old.name}.{known.name} is {known.type.name}, not {measurement.type.name}",
-                    field=known.name,
-                    hint="use the declared type, or another name",
-                )
-            continue
-        check_column_name(measurement.name, "measurement")
-        _check_measurement(measurement)
-        if measurement.name.casefold() in taken:
-            raise SchemaError(f"{old.name}.{measurement.name} is a tag", field=measurement.name)
-        added_one = dataclasses.replace(measurement, id=next_id + len(fresh))
-        present[added_one.name.casefold()] = added_one
-        fresh.append(added_one)
-    if not fresh:
-        return old
-    if len(old.measurements) + len(old.tags) + len(fresh) > COLUMNS_MAX:
-        raise SchemaError(f"template {old.name} would have more than {COLUMNS_MAX} columns")
-    return dataclasses.replace(
-        old, measurements=(*old.measurements, *fresh), revision=old.revision + 1
-    )
 
 
 def template_to_map(template: Template) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import pytest
 
 from mainstem_engine.catalog.catalog import Catalog, checked_tags, encode_snapshot
 from mainstem_engine.catalog.databases import Database, checked_database
+from mainstem_engine.catalog.revisions import extended_template
 from mainstem_engine.catalog.templates import (
     Table,
     checked_template,
-    extended_template,
     template_from_map,
     template_to_map,
 )
