@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.checkpoint import read_checkpoint
@@ -30,8 +30,10 @@ from mainstem_engine.log.layout import (
 )
 from mainstem_engine.log.log import LogStatistics
 from mainstem_engine.log.reader import Segment, scan_segment
+from mainstem_engine.part.layout import PartFooter
 from mainstem_engine.part.manifest import PartList, PartMeta
 from mainstem_engine.part.reader import Part
+from mainstem_engine.storage import ColumnStorage, column_storage, stored_values
 from mainstem_engine.store import Store
 
 LOG_DIRECTORY = "log"
@@ -43,7 +45,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TableStatistics:
-    """One table. ``part_rows`` counts fragments: rows not merged yet count each."""
+    """One table. ``part_rows`` counts fragments: rows not merged yet count each.
+
+    ``columns`` only of a directory: how its parts store each column. ``part_values``: the values
+    of measurements that are not null, None where ``columns`` is not known.
+    """
 
     devices: int = 0
     head_rows: int = 0
@@ -53,6 +59,13 @@ class TableStatistics:
     part_bytes: int = 0
     time_min_ns: int | None = None
     time_max_ns: int | None = None
+    columns: tuple[ColumnStorage, ...] = ()
+    part_values: int | None = None
+
+    @property
+    def bytes_per_point(self) -> float | None:
+        """Bytes of part files for each value, everything included; None when not known."""
+        return self.part_bytes / self.part_values if self.part_values else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +183,6 @@ def directory_statistics(path: str | os.PathLike[str]) -> DirectoryStatistics:
     if (root / PART_LIST_NAME).is_file():
         part_list = _guarded(lambda: PartList.read(fs, root / PART_LIST_NAME), damages) or part_list
     metas = list(part_list.parts.values())
-    for meta in metas:
-        _guarded(partial(_check_part, fs, root, meta), damages)
     catalog, checkpoint_lsn = Catalog(), 0
     if part_list.checkpoint is not None:
         name = part_list.checkpoint
@@ -180,9 +191,13 @@ def directory_statistics(path: str | os.PathLike[str]) -> DirectoryStatistics:
             checkpoint_lsn = found[0]
             catalog = Catalog.restore(found[1][CATALOG_SECTION])
     segments = _scan_log(fs, root / LOG_DIRECTORY, damages)
-    by_table: dict[str, list[PartMeta]] = {}
-    for meta in metas:
-        by_table.setdefault(meta.table, []).append(meta)
+    tables = {
+        name: replace(
+            _table_statistics(len(catalog.devices.of_family(name)), (0, 0), some),
+            **_storage(fs, root, catalog, some, damages),
+        )
+        for name, some in _by_table(metas).items()
+    }
     return DirectoryStatistics(
         path=root,
         node_uuid=uuid,
@@ -197,10 +212,7 @@ def directory_statistics(path: str | os.PathLike[str]) -> DirectoryStatistics:
         log_bytes=sum(segment.bytes for segment in segments),
         first_lsn=segments[0].first_lsn if segments else 0,
         last_lsn=segments[-1].last_lsn if segments else 0,
-        tables={
-            name: _table_statistics(len(catalog.devices.of_family(name)), (0, 0), some)
-            for name, some in by_table.items()
-        },
+        tables=tables,
         damages=tuple(damages),
     )
 
@@ -214,8 +226,32 @@ def _guarded(action: Callable[[], T], damages: list[str]) -> T | None:
         return None
 
 
-def _check_part(fs: Filesystem, root: Path, meta: PartMeta) -> None:
-    Part.open(fs, part_directory(root, meta), meta).close()
+def _by_table(metas: Sequence[PartMeta]) -> dict[str, list[PartMeta]]:
+    tables: dict[str, list[PartMeta]] = {}
+    for meta in metas:
+        tables.setdefault(meta.table, []).append(meta)
+    return tables
+
+
+def _storage(
+    fs: Filesystem, root: Path, catalog: Catalog, metas: Sequence[PartMeta], damages: list[str]
+) -> dict[str, Any]:
+    """The last fields of TableStatistics. Parts that cannot be opened are noted and left out."""
+    found = catalog.templates.get(metas[0].table)
+    names = {} if found is None else {m.id: m.name for m in found.template.measurements}
+    columns = column_storage(_footers(fs, root, metas, damages), names)
+    return {"columns": columns, "part_values": stored_values(columns)}
+
+
+def _footers(
+    fs: Filesystem, root: Path, metas: Sequence[PartMeta], damages: list[str]
+) -> Iterator[PartFooter]:
+    """One after the other: the footers of many parts together may be large."""
+    for meta in metas:
+        part = _guarded(partial(Part.open, fs, part_directory(root, meta), meta), damages)
+        if part is not None:
+            yield part.footer
+            part.close()
 
 
 def _scan_log(fs: Filesystem, directory: Path, damages: list[str]) -> list[Segment]:

@@ -96,3 +96,18 @@ def test_damaged_records_are_listed(filled: Engine) -> None:
     path.write_bytes(data)
     (damage,) = directory_statistics(filled.path).damages
     assert "records" in damage
+
+
+def test_where_the_bytes_of_a_table_are(filled: Engine) -> None:
+    filled.close()
+    table = directory_statistics(filled.path).tables["meters"]
+    assert {column.column for column in table.columns} == {"(time)", "(origin)", "(lsn)", "voltage"}
+    voltage = [column for column in table.columns if column.column == "voltage"]
+    assert {(column.encoding, column.values) for column in voltage} == {
+        ("PLAIN", 2),
+        ("CONSTANT", 1),
+    }
+    assert {column.bytes_per_value for column in voltage} == {4}
+    assert table.part_values == 3
+    assert table.bytes_per_point == table.part_bytes / 3
+    assert 0 < sum(column.bytes for column in table.columns) < table.part_bytes

@@ -74,6 +74,11 @@ class Part:
         return self._footer.blocks
 
     @property
+    def footer(self) -> PartFooter:
+        """All that the part says of its blocks and columns."""
+        return self._footer
+
+    @property
     def types(self) -> dict[int, ColumnType]:
         """Types of the measurements that this part has a column for."""
         return {key: kind for key, kind in self._footer.types.items() if key >= 0}
