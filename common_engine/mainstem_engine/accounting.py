@@ -13,6 +13,7 @@ instant.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +50,16 @@ class StoreCounts:
 class TableAccount:
     """Counts and newest times of one table. The store's lock serialises all calls."""
 
-    __slots__ = ("live", "logged", "newest", "overwritten", "unresolved")
+    __slots__ = ("expired", "live", "logged", "newest", "overwritten", "unresolved")
 
     def __init__(self) -> None:
         self.logged = 0
         self.live = 0
         self.unresolved = 0
         self.overwritten = 0
+        self.expired = 0
+        """Of the live rows so many were removed. Not in the snapshot: the part list has it, for it
+        changes with the parts and not with the log."""
         self.newest: TimesNs = np.full(16, NEVER_NS, np.int64)
 
     def note(self, device: DeviceIds, time: TimesNs) -> BoolMask | None:
@@ -78,7 +82,10 @@ class TableAccount:
         self.overwritten += overwritten
 
     def counts(self) -> StoreCounts:
-        return StoreCounts(self.logged, self.live, self.unresolved, self.overwritten)
+        live = self.live - self.expired
+        return StoreCounts(
+            self.logged, live, self.unresolved, self.overwritten, expired=self.expired
+        )
 
     def newest_of(self, devices: DeviceIds) -> TimesNs:
         """Newest time of each device, NEVER_NS where there is no row."""
@@ -130,6 +137,11 @@ class StoreAccounting:
 
     def counts(self) -> dict[str, StoreCounts]:
         return {name: account.counts() for name, account in self._accounts.items()}
+
+    def set_expired(self, rows: Mapping[str, int]) -> None:
+        """The rows removed by retention so far, by table."""
+        for name, count in rows.items():
+            self.account(name).expired = count
 
     def snapshot(self) -> dict[str, Any]:
         """A copy for the checkpoint."""

@@ -41,6 +41,7 @@ from mainstem_engine.model import (
     VersionedRows,
 )
 from mainstem_engine.part.reader import Part
+from mainstem_engine.retention import Cutoff
 from mainstem_engine.store import Store
 from mainstem_engine.view import TableView
 
@@ -198,8 +199,8 @@ class LastValues:
         fits = max(1, CELLS_MAX // max(1, len(table.template.measurements)))
         if len(devices) <= fits:
             with self._lock:
-                cells, newest = self._loaded(table, devices, fits)
-                return _last_rows(cells, devices, newest)
+                cells, newest, cutoff = self._loaded(table, devices, fits)
+                return _last_rows(cells, devices, newest, cutoff)
         pieces = []
         for start in range(0, len(devices), fits):
             some = devices[start : start + fits]
@@ -207,7 +208,7 @@ class LastValues:
             cells = _TableCells(view.types)
             cells.add(some)
             _load(cells, some, view)
-            pieces.append(_last_rows(cells, some, newest))
+            pieces.append(_last_rows(cells, some, newest, view.cutoff))
         return _concatenated(pieces)
 
     def absorb(self) -> None:
@@ -221,7 +222,9 @@ class LastValues:
                 else:
                     del self._tables[name]  # altered: loaded anew when asked for
 
-    def _loaded(self, table: Table, devices: DeviceIds, fits: int) -> tuple[_TableCells, TimesNs]:
+    def _loaded(
+        self, table: Table, devices: DeviceIds, fits: int
+    ) -> tuple[_TableCells, TimesNs, Cutoff | None]:
         view, newest = self._store.view_with_newest(table, devices)
         cells = self._tables.get(table.name)
         if cells is None or cells.types != view.types:
@@ -241,7 +244,7 @@ class LastValues:
                 # Half loaded must not pass for loaded.
                 cells.remove(missing)
                 raise
-        return cells, newest
+        return cells, newest, view.cutoff
 
     def _take_over(self, cells: _TableCells, view: TableView) -> None:
         """Rows of the head that came since the last look."""
@@ -369,17 +372,21 @@ def _only(rows: VersionedRows, devices: DeviceIds) -> VersionedRows:
     return rows if mask.all() else rows.take(mask)
 
 
-def _last_rows(cells: _TableCells, devices: DeviceIds, newest: TimesNs) -> LastRows:
-    there = newest != NEVER_NS
-    devices, newest = devices[there], newest[there]
+def _last_rows(
+    cells: _TableCells, devices: DeviceIds, newest: TimesNs, cutoff: Cutoff | None
+) -> LastRows:
+    """What is expired is there no longer: nothing older can be newer than it."""
+    oldest = np.full(len(devices), NEVER_NS + 1) if cutoff is None else cutoff.of(devices)
+    there = newest >= oldest
+    devices, newest, oldest = devices[there], newest[there], oldest[there]
     slots = cells.slots(devices)
     columns: dict[int, Column] = {}
     times: dict[int, Any] = {}
     for key, held in cells.cells.items():
         time = held.time[slots]
-        valid = time != NEVER_NS
+        valid = time >= oldest
         columns[key] = Column(held.values[slots], None if valid.all() else valid)
-        times[key] = time
+        times[key] = np.where(valid, time, NEVER_NS)
     return LastRows(devices, newest, columns, times)
 
 

@@ -1,21 +1,48 @@
 """Retention: which rows are too old to be seen, to be accepted, and to be kept.
 
-A *retention class* is the set of devices of one table that share a rule: those of one database
-below one path with a TTL of its own. A table without TTLs in one database has one class.
+1. A row is kept for the TTL of the longest path above its device, else for the keep of its
+   template, else for that of its database, else for ever. A rollup table knows only its own keep:
+   what expires its source never takes the rollup with it.
+2. The *cutoff* is retention's clock less that time. A row before it is invisible at once, and one
+   that arrives is refused: no row is acknowledged and then gone.
+3. The *horizon* is the time from which on rows are still whole here. It advances in the record of
+   the part list that removes the parts, and never goes back: a keep that is raised later does not
+   show half of what was.
+
+A *retention class* is the set of devices that share a rule: those of one database below one path
+with a TTL of its own. A table without TTLs in one database has one class.
 """
 
 from __future__ import annotations
 
+import datetime
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.databases import Database
+from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MIN_NS
+from mainstem_engine.errors import OutOfRetentionError
 from mainstem_engine.model import BoolMask, DeviceIds, Rows, TimesNs, VersionedRows
+from mainstem_engine.retention_clock import RetentionClock
 
 NOTHING_NS = TIME_MIN_NS
 """The cutoff that cuts nothing off: before every time."""
+FACT = "retention"
+"""Name of retention's entry in the part list."""
+CLOCK_SECTION = "retention_clock"
+"""Section of the checkpoint."""
 
 ClassIndexes = npt.NDArray[np.uint16]
+ClassName = tuple[str, str]
+"""(database, path with a TTL or '')."""
+Horizons = Mapping[ClassName, int]
 
 
 class Cutoff:
@@ -50,3 +77,276 @@ class Cutoff:
             return None
         mask: BoolMask = rows.time >= self.of(rows.device)
         return None if mask.all() else mask
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfRetention:
+    """bool[n] each: rows older than what is kept, and rows that are not but whose neighbours have
+    been removed already."""
+
+    expired: BoolMask
+    too_late: BoolMask
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionState:
+    """What is durable beside the rows, in the part list: rows removed and horizons, by table."""
+
+    expired: Mapping[str, int]
+    horizons: Mapping[str, Horizons]
+
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            "expired": dict(self.expired),
+            "horizons": {
+                table: [[database, path, ns] for (database, path), ns in horizons.items()]
+                for table, horizons in self.horizons.items()
+            },
+        }
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> RetentionState:
+        return cls(
+            dict(data.get("expired", {})),
+            {
+                table: {(database, path): ns for database, path, ns in entries}
+                for table, entries in data.get("horizons", {}).items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TableRules:
+    """The classes of one table: names, keeps (None: for ever) and horizons by class."""
+
+    table: Table
+    databases: tuple[Database, ...]
+    revision: int
+    devices: int
+    horizons: Horizons
+    names: Sequence[ClassName]
+    keeps: Sequence[int | None]
+    horizon: TimesNs
+    class_of: ClassIndexes | None
+
+    def cutoff(self, now_ns: int) -> Cutoff | None:
+        """Where visible rows begin at ``now_ns``; None when all are visible."""
+        return _cutoff(np.maximum(self._kept_from(now_ns), self.horizon), self.class_of)
+
+    def kept(self, now_ns: int) -> Cutoff | None:
+        """Where kept time begins, whatever was removed before."""
+        return _cutoff(self._kept_from(now_ns), self.class_of)
+
+    def whole(self) -> Cutoff | None:
+        """Where whole rows begin."""
+        return _cutoff(self.horizon, self.class_of)
+
+    def _kept_from(self, now_ns: int) -> TimesNs:
+        found = [NOTHING_NS if k is None else max(now_ns - k, NOTHING_NS) for k in self.keeps]
+        return np.array(found, np.int64)
+
+
+def _cutoff(floor: TimesNs, class_of: ClassIndexes | None) -> Cutoff | None:
+    return Cutoff(floor, class_of) if (floor > NOTHING_NS).any() else None
+
+
+class _Classes:
+    """The class of every device, where there is more than one: uint16 by device id. Grows with the
+    devices; made anew when the rules or databases change."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[object, ...] = ()
+        self._names: list[tuple[int, int]] = []
+        self._of: ClassIndexes = np.empty(0, np.uint16)
+
+    def update(self, catalog: Catalog) -> tuple[list[tuple[int, int]], ClassIndexes]:
+        """((database index, rule) by class, class by device id)."""
+        made_of = (catalog, catalog.rules.revision, len(catalog.databases))
+        if made_of != self._made_of:
+            self._made_of, self._names = made_of, []
+            self._of = np.empty(0, np.uint16)
+        count = len(catalog.devices)
+        if count > len(self._of):
+            new = np.arange(len(self._of), count, dtype=np.uint32)
+            databases = catalog.devices.database_indexes(new).astype(np.int64)
+            rules = np.zeros(len(new), np.int64)
+            if catalog.rules:
+                rule_of = catalog.rules.rule_of
+                paths = catalog.devices.paths(new.tolist())
+                rules = np.fromiter((rule_of(p) for p in paths), np.int64, count=len(new))
+            pairs, place = np.unique(databases << 32 | rules, return_inverse=True)
+            number = np.array(
+                [self._number((int(p) >> 32, int(p) & 0xFFFFFFFF)) for p in pairs], np.uint16
+            )
+            self._of = np.concatenate([self._of, number[place]])
+        return self._names, self._of
+
+    def _number(self, name: tuple[int, int]) -> int:
+        if name not in self._names:
+            self._names.append(name)
+        return self._names.index(name)
+
+
+class Retention:
+    """The retention of one store. Thread-safe."""
+
+    def __init__(self, catalog: Catalog, clock: RetentionClock, state: RetentionState) -> None:
+        self.catalog = catalog
+        self.clock = clock
+        self._state = state
+        self._lock = threading.Lock()
+        self._classes = _Classes()
+        self._tables: dict[str, TableRules] = {}
+
+    @property
+    def state(self) -> RetentionState:
+        return self._state
+
+    def publish(self, state: RetentionState) -> None:
+        """Horizons that are durable now. Called under the store's state lock."""
+        self._state = state
+
+    def cutoff(self, table: Table) -> Cutoff | None:
+        """Where the visible rows of the table begin now; None when all are visible."""
+        return self.rules(table).cutoff(self.clock.now_ns())
+
+    def whole(self, table: Table) -> Cutoff | None:
+        """Where the rows of the table are whole; None when none was ever removed."""
+        return self.rules(table).whole()
+
+    def horizon_ns(self, table: Table) -> int:
+        """The oldest time from which on every device is whole; NOTHING_NS: nothing was removed."""
+        whole = self.whole(table)
+        return NOTHING_NS if whole is None else whole.greatest_ns
+
+    def judge(self, table: Table, device: DeviceIds, time: TimesNs) -> OutOfRetention | None:
+        """Which rows may not be stored; None when all may."""
+        rules = self.rules(table)
+        cutoff = rules.cutoff(self.clock.now_ns())
+        if cutoff is None or not len(time) or int(time.min()) >= cutoff.greatest_ns:
+            return None
+        bad: BoolMask = time < cutoff.of(device)
+        if not bad.any():
+            return None
+        kept = rules.kept(self.clock.now_ns())
+        expired = bad & (time < kept.of(device)) if kept is not None else np.zeros_like(bad)
+        return OutOfRetention(expired, bad & ~expired)
+
+    def check(self, table: Table, device: DeviceIds, time: TimesNs) -> None:
+        """Raises OutOfRetentionError, naming the oldest of the rows that may not be stored."""
+        found = self.judge(table, device, time)
+        if found is None:
+            return
+        bad = np.flatnonzero(found.expired | found.too_late)
+        row = int(bad[np.argmin(time[bad])])
+        cutoff = self.cutoff(table)
+        cutoff_ns = NOTHING_NS if cutoff is None else int(cutoff.of(device[row : row + 1])[0])
+        path = self.catalog.devices.path(int(device[row]))
+        when, since = moment(int(time[row])), moment(cutoff_ns)
+        if found.expired[row]:
+            raise OutOfRetentionError(
+                f"{path}: a row of {when} is older than what {table.name} keeps (from {since} on); "
+                f"nothing of {len(time)} rows was stored",
+                device=path,
+                time_ns=int(time[row]),
+                cutoff_ns=cutoff_ns,
+                hint="leave such rows out, or raise the KEEP of the database or template, or the "
+                "TTL of the path",
+            )
+        raise OutOfRetentionError(
+            f"{path}: a row of {when} is too late: rows of {table.name} before {since} have been "
+            f"removed; nothing of {len(time)} rows was stored",
+            device=path,
+            time_ns=int(time[row]),
+            cutoff_ns=cutoff_ns,
+            reason="too_late",
+            hint="leave such rows out: what was computed of that time can no longer change",
+        )
+
+    def rules(self, table: Table) -> TableRules:
+        """The classes of a table as they are now."""
+        catalog = self.catalog
+        indexes = sorted(catalog.devices.family_databases(table.family))
+        databases = tuple(catalog.databases.at(index) for index in indexes)
+        horizons = self._state.horizons.get(table.name, {})
+        revision = catalog.rules.revision
+        with self._lock:
+            known = self._tables.get(table.name)
+            if (
+                known is not None
+                and known.table is table
+                and known.revision == revision
+                and known.horizons is horizons
+                and known.databases == databases
+                and (known.class_of is None or known.devices == len(catalog.devices))
+            ):
+                return known
+            found = self._made(table, indexes, databases, horizons)
+            self._tables[table.name] = found
+            return found
+
+    def _made(
+        self,
+        table: Table,
+        indexes: Sequence[int],
+        databases: tuple[Database, ...],
+        horizons: Horizons,
+    ) -> TableRules:
+        rules = self.catalog.rules
+        revision, devices = rules.revision, len(self.catalog.devices)
+        class_of: ClassIndexes | None = None
+        members = [(index, 0) for index in indexes]
+        if databases and (len(databases) > 1 or rules):
+            known, class_of = self._classes.update(self.catalog)
+            devices = len(class_of)
+            # Classes of other databases have no device of this table. They count as the first of
+            # its own, so that they say nothing about its least and greatest cutoff.
+            own = next((member for member in known if member[0] in indexes), (indexes[0], 0))
+            members = [member if member[0] in indexes else own for member in known]
+        names = [(self.catalog.databases.at(d).name, rules.path_of(rule)) for d, rule in members]
+        keeps = [self._keep(table, d, rule) for d, rule in members]
+        horizon = [self._horizon(horizons, *name) for name in names]
+        return TableRules(
+            table,
+            databases,
+            revision,
+            devices,
+            horizons,
+            names,
+            keeps,
+            np.array(horizon, np.int64),
+            class_of,
+        )
+
+    def _keep(self, table: Table, database: int, rule: int) -> int | None:
+        rules = self.catalog.rules
+        own = rules.keep_of(table.name, table.template.keep_ns)
+        if table.replaces_rows:
+            return own
+        ttl = rules.ttl_of(rule)
+        if ttl is not None:
+            return ttl
+        return own if own is not None else self.catalog.databases.at(database).keep_ns
+
+    def _horizon(self, horizons: Horizons, database: str, path: str) -> int:
+        """A class that has none of its own was split off: it has that of the class it was in."""
+        if not horizons:
+            return NOTHING_NS
+        where = database
+        while where:
+            for rule in self.catalog.rules.lineage(path):
+                found = horizons.get((where, rule))
+                if found is not None:
+                    return found
+            where = where.rpartition(".")[0]
+        return NOTHING_NS
+
+
+def moment(time_ns: int) -> str:
+    """A time for people: RFC 3339 in UTC, or ns where a calendar has no such day."""
+    try:
+        seconds, ns = divmod(time_ns, 1_000_000_000)
+        at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        return f"{at:%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000:03d}Z"
+    except (OverflowError, OSError, ValueError):
+        return f"{time_ns} ns"

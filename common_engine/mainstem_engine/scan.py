@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class _Step:
 
 def read_rows(view: TableView, selection: Selection) -> VersionedRows:
     """All selected rows at once, merged and sorted by device and time."""
+    selection = visible(view, selection)
     return _read(view, selection, selection.devices, selection.start_ns, selection.end_ns)
 
 
@@ -60,6 +62,7 @@ def iterate_rows(
     view: TableView, selection: Selection, *, step_rows: int = STEP_ROWS
 ) -> Iterator[VersionedRows]:
     """The selected rows in steps of about ``step_rows``, merged, sorted by device and time."""
+    selection = visible(view, selection)
     if selection.start_ns >= selection.end_ns:
         return
     steps = _steps(view, selection, step_rows)
@@ -76,6 +79,13 @@ def iterate_rows(
         rows = _read(view, selection, devices[low:high], step.start_ns, step.end_ns)
         if len(rows):
             yield rows
+
+
+def visible(view: TableView, selection: Selection) -> Selection:
+    """The selection without the time in which every row is expired."""
+    if view.cutoff is None or selection.start_ns >= view.cutoff.least_ns:
+        return selection
+    return dataclasses.replace(selection, start_ns=view.cutoff.least_ns)
 
 
 def _read(
@@ -98,7 +108,7 @@ def _read(
     batches = [
         conform_rows(kept, view.types)
         for batch in batches
-        if len(kept := _inside(batch, selection, devices, start_ns, end_ns))
+        if len(kept := _inside(batch, view, selection, devices, start_ns, end_ns))
     ]
     if not batches:
         return empty_rows()
@@ -107,13 +117,16 @@ def _read(
 
 def _inside(
     rows: VersionedRows,
+    view: TableView,
     selection: Selection,
     devices: DeviceIds | None,
     start_ns: int,
     end_ns: int,
 ) -> VersionedRows:
-    """Without the rows that shared a block with selected ones."""
+    """Without expired rows and those that shared a block with selected ones."""
     keep: BoolMask = (rows.time >= start_ns) & (rows.time < end_ns)
+    if view.cutoff is not None and (unexpired := view.cutoff.keeps(rows)) is not None:
+        keep &= unexpired
     if devices is not None:
         keep &= is_member(rows.device, devices)
     if selection.origin is not None:

@@ -16,6 +16,7 @@ accounts, parts in use; held for microseconds).
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -53,6 +54,8 @@ from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows, Ti
 from mainstem_engine.options import MIB, Durability, EngineOptions
 from mainstem_engine.origins import Origins
 from mainstem_engine.points import Points, decode_points, encode_points, split_points
+from mainstem_engine.retention import CLOCK_SECTION, FACT, Retention, RetentionState
+from mainstem_engine.retention_clock import RetentionClock
 from mainstem_engine.view import TableView
 from mainstem_engine.vnode import Vnode, split_rows
 
@@ -92,7 +95,11 @@ class Store:
         self.settled: Callable[[int], int] = _everything_settled
         self.on_full: Callable[[], None] = _nothing_to_do
         self.inventory = Inventory.open(fs, path)
-        self.checkpoint_lsn = self._restore()
+        clock = RetentionClock(options.clock, options.monotonic)
+        self.checkpoint_lsn = self._restore(clock)
+        kept = RetentionState.from_plain(self.inventory.facts.get(FACT, {}))
+        self.accounting.set_expired(kept.expired)
+        self.retention = Retention(self.catalog, clock, kept)
         self.log = Log.open(
             path / "log",
             fs=fs,
@@ -116,7 +123,7 @@ class Store:
         self.flush_bytes = min(options.flush_bytes, options.memory_limit_bytes // 8)
         self._head_bytes_max = options.memory_limit_bytes * 3 // 8
 
-    def _restore(self) -> int:
+    def _restore(self, clock: RetentionClock) -> int:
         """Takes over the checkpoint that goes with the parts; returns its LSN."""
         name = self.inventory.checkpoint
         if name is None:
@@ -125,6 +132,8 @@ class Store:
         self.catalog = Catalog.restore(sections[CATALOG_SECTION])
         self.origins = Origins.restore(sections[ORIGINS_SECTION], self.origins.all[SELF_ORIGIN])
         self.accounting = StoreAccounting.restore(sections[ACCOUNTS_SECTION])
+        if CLOCK_SECTION in sections:
+            clock.restore(sections[CLOCK_SECTION])
         snapshots = consumer_sections(sections)
         for consumer in self.consumers:
             if consumer.name in snapshots:
@@ -341,6 +350,7 @@ class Store:
             self.inventory.of_table(table.name),
             self.origins.epochs,
             table.types,
+            cutoff=self.retention.cutoff(table),
         )
 
     def newest_times(self, table: str, devices: DeviceIds) -> TimesNs:
@@ -374,6 +384,7 @@ class Store:
                 self.origins.snapshot(),
                 accounts,
                 {consumer.name: consumer.snapshot() for consumer in self.consumers},
+                {CLOCK_SECTION: self.retention.clock.snapshot()},
             )
 
     def publish_flush(
@@ -388,6 +399,19 @@ class Store:
                 self.accounting.account(table).resolve(live, overwritten)
             self.checkpoint_lsn = frozen.lsn
             self._room.notify_all()
+
+    def whole_view(self, table: Table) -> TableView:
+        """As view(), with the rows that are expired and have not been removed."""
+        return dataclasses.replace(self.view(table), cutoff=self.retention.whole(table))
+
+    def publish_expiry(
+        self, state: RetentionState, added: Sequence[AnyPart], removed: Sequence[str]
+    ) -> None:
+        """Takes expired rows away from readers. It must be durable in the part list."""
+        with self.state_lock:
+            self.inventory.publish(added, removed)
+            self.accounting.set_expired(state.expired)
+            self.retention.publish(state)
 
     def publish_compaction(self, part: AnyPart, replaced: Sequence[str]) -> None:
         """Shows one part in place of others. It must be durable in the part list."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart
 from mainstem_engine.model import ColumnType, DeviceIds
+from mainstem_engine.retention import Cutoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +35,4 @@ class TableView:
     epochs: npt.NDArray[np.uint32]
     types: Mapping[int, ColumnType] = field(default_factory=dict)
     tombstones: Any = ()
-    cutoff: Any = None
+    cutoff: Cutoff | None = None
