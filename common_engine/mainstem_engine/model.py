@@ -101,6 +101,10 @@ _DTYPES: dict[ColumnType, np.dtype[Any]] = {
 }
 
 
+AUTO = "AUTO"
+"""The encoding or compression of a measurement that leaves the choice to the engine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One column of a template. ``id`` is given by the template's owner and never re-used."""
@@ -108,8 +112,8 @@ class Measurement:
     id: int
     name: str
     type: ColumnType
-    encoding: str = "AUTO"
-    compression: str = "AUTO"
+    encoding: str = AUTO
+    compression: str = AUTO
     unit: str | None = None
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from mainstem_engine.catalog.names import check_column_name, check_element, is_below
 from mainstem_engine.encoding.interface import Compression
-from mainstem_engine.encoding.registry import AUTO, NAMED
+from mainstem_engine.encoding.registry import NAMED
 from mainstem_engine.errors import SchemaError
-from mainstem_engine.model import ColumnType, Measurement, Tag, Template
+from mainstem_engine.model import AUTO, ColumnType, Measurement, Tag, Template
 
 COLUMNS_MAX = 4096
 """Measurements plus tags of one template. A message or statement cannot exhaust the catalog."""
