@@ -34,6 +34,21 @@ def result_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
 
 
+def result_json_line(value: Any) -> None:
+    """One of many results for a program: a JSON document on a line of its own, in ASCII."""
+    typer.echo(json.dumps(value))
+
+
+def escaped(text: str) -> str:
+    """``text`` without anything that a terminal would act on: control and formatting characters,
+    which names and values from outside may hold, are shown as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def fail(message: str, remedy: str | None = None, code: int = FAILED) -> NoReturn:
     """Ends the command with one line that says what is wrong and what to do."""
     typer.echo(f"mainstem: {message}" + (f"; {remedy}" if remedy else ""), err=True)
