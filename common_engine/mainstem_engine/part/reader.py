@@ -35,8 +35,12 @@ from mainstem_engine.part.layout import (
     unpack_footer,
 )
 from mainstem_engine.part.manifest import PartMeta
+from mainstem_engine.part.workers import submit
 
 BlockNumbers = npt.NDArray[np.intp]
+
+THREADED_ROWS_MIN = 1 << 15
+"""Columns of fewer rows are decoded in less time than it takes to hand them to threads."""
 
 
 class Part:
@@ -115,12 +119,18 @@ class Part:
         return hit.nonzero()[0] + begin
 
     def read(
-        self, blocks: Sequence[int] | BlockNumbers, measurement_ids: Collection[int]
+        self,
+        blocks: Sequence[int] | BlockNumbers,
+        measurement_ids: Collection[int],
+        *,
+        versions: bool = True,
+        times: bool = True,
     ) -> VersionedRows:
         """All rows of ``blocks``, in the order given.
 
-        Only columns that this part has are in the result. Raises CorruptionError (the rest of the
-        part stays readable), ClosedError.
+        Only columns that this part has are in the result. ``versions`` False: origins and LSNs are
+        zeros, ``times`` False: times are; for a caller that knows that nothing has to be merged.
+        Raises CorruptionError (the rest of the part stays readable), ClosedError.
         """
         numbers = np.asarray(blocks, np.intp)
         sizes = self._footer.blocks.rows[numbers].astype(np.int64)
@@ -131,17 +141,17 @@ class Part:
                 numbers.tolist(), ends.tolist(), sizes.tolist(), strict=True
             )
         ]
-        total = int(sizes.sum())
+        total = int(ends[-1]) if len(ends) else 0
+        keys = [key for key in measurement_ids if key in self._footer.columns and key >= 0]
+        system = [TIME_COLUMN] if times else []
+        system += [ORIGIN_COLUMN, LSN_COLUMN] if versions else []
+        found = self._read_columns([*system, *keys], places, total)
         return VersionedRows(
-            device=self._read_devices(numbers, sizes, places, total),
-            time=self._read_column(TIME_COLUMN, places, total).values,
-            origin=self._read_column(ORIGIN_COLUMN, places, total).values,
-            lsn=self._read_column(LSN_COLUMN, places, total).values,
-            columns={
-                key: self._read_column(key, places, total)
-                for key in measurement_ids
-                if key in self._footer.columns and key >= 0
-            },
+            device=self._read_devices(numbers, sizes, places),
+            time=found[TIME_COLUMN].values if times else _zeros(total, np.int64),
+            origin=found[ORIGIN_COLUMN].values if versions else _zeros(total, np.uint16),
+            lsn=found[LSN_COLUMN].values if versions else _zeros(total, np.uint64),
+            columns={key: found[key] for key in keys},
         )
 
     def close(self) -> None:
@@ -155,21 +165,28 @@ class Part:
         numbers: BlockNumbers,
         sizes: npt.NDArray[np.int64],
         places: list[tuple[int, slice]],
-        total: int,
     ) -> npt.NDArray[np.uint32]:
         blocks = self._footer.blocks
-        device = np.repeat(blocks.device_min[numbers], sizes)
-        mixed = blocks.device_min != blocks.device_max
-        for number, place in places:
-            if mixed[number]:
-                self._decode(DEVICE_COLUMN, number, device[place], None)
+        first = blocks.device_min[numbers]
+        device = np.repeat(first, sizes)
+        for at in np.flatnonzero(first != blocks.device_max[numbers]).tolist():
+            number, place = places[at]
+            self._decode(DEVICE_COLUMN, number, device[place], None)
         return device
+
+    def _read_columns(
+        self, keys: Sequence[int], places: list[tuple[int, slice]], total: int
+    ) -> dict[int, Column]:
+        if len(keys) < 2 or total < THREADED_ROWS_MIN:
+            return {key: self._read_column(key, places, total) for key in keys}
+        tasks = {key: submit(self._read_column, key, places, total) for key in keys}
+        return {key: task.result() for key, task in tasks.items()}
 
     def _read_column(self, key: int, places: list[tuple[int, slice]], total: int) -> Column:
         nulls = self._footer.columns[key].nulls
         values: AnyArray = np.empty(total, self._footer.types[key].dtype)
         valid: BoolMask | None = None
-        if any(nulls[number] for number, _ in places):
+        if nulls.any() and any(nulls[number] for number, _ in places):
             valid = np.ones(total, np.bool_)
         for number, place in places:
             self._decode(key, number, values[place], None if valid is None else valid[place])
@@ -220,6 +237,11 @@ def _offsets(footer: PartFooter) -> dict[int, npt.NDArray[np.int64]]:
     flat = sizes.T.ravel()
     starts = (np.cumsum(flat) - flat + HEAD.size).reshape(-1, len(keys))
     return {key: np.ascontiguousarray(starts[:, column]) for column, key in enumerate(keys)}
+
+
+def _zeros(count: int, dtype: type[np.generic]) -> AnyArray:
+    """Zeros that take no memory; read only."""
+    return np.broadcast_to(np.zeros(1, dtype), count)
 
 
 def _blank(out: AnyArray) -> None:
