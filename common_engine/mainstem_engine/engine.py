@@ -21,7 +21,6 @@ from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import to_column, to_times_ns
 from mainstem_engine.consumers import Ack, LogConsumer
-from mainstem_engine.definitions import Definitions
 from mainstem_engine.errors import EngineError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, FileLock, Filesystem
 from mainstem_engine.housekeeping import Housekeeping
@@ -34,6 +33,7 @@ from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
 from mainstem_engine.queries import Queries
+from mainstem_engine.retention_control import RetentionControl
 from mainstem_engine.statistics import EngineStatistics, engine_statistics
 from mainstem_engine.store import Store
 
@@ -46,8 +46,9 @@ logger = logging.getLogger(__name__)
 LOCK_NAME = "LOCK"
 
 
-class Engine(Definitions, Queries):
-    """Use ``Engine.open``. It is also what definitions.py and queries.py say."""
+class Engine(RetentionControl, Queries):
+    """Use ``Engine.open``. It is also what definitions.py, retention_control.py and queries.py say.
+    """
 
     def __init__(self, store: Store, lock: FileLock) -> None:
         self._store = store
@@ -199,8 +200,8 @@ class Engine(Definitions, Queries):
         the table's precision. ``columns``: values by measurement name, see columns.py for what is
         accepted; measurements left out are null. Rows of one (device, time) are merged, the later
         wins.
-        Raises SchemaError, NotFoundError, OutOfRangeError (nothing is stored), LogFailedError,
-        OverloadedError.
+        Raises SchemaError, NotFoundError, OutOfRangeError, OutOfRetentionError (nothing is stored),
+        LogFailedError, OverloadedError.
         """
         table = self._store.catalog.table(template)
         count = _length(time)
@@ -223,6 +224,8 @@ class Engine(Definitions, Queries):
         header: Mapping[str, Any] | None = None,
     ) -> Ack:
         """As write(), of rows that are typed already, times in ns. Takes over the arrays."""
+        if not derived:
+            self._store.retention.check(table, rows.device, rows.time)
         merged = merge_call(rows)
         fields = points_header(
             table.name,

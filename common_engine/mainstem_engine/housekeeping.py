@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mainstem_engine.background import Background
 from mainstem_engine.compaction import (
@@ -23,6 +23,7 @@ from mainstem_engine.compaction import (
     write_compaction,
 )
 from mainstem_engine.errors import EngineError
+from mainstem_engine.expiry import Expiry, ExpiryResult
 from mainstem_engine.flush import Flusher, FrozenState
 from mainstem_engine.store import Store
 
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 RECORDS_BEHIND_MAX = 10_000
 """Records without rows (manifests, received ranges) make a checkpoint due too: this many replay in
 well under a second."""
+
+EXPIRE_EVERY_NS = 60 * 1_000_000_000
+"""Expired rows are invisible at once; their space may come back a minute later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class HousekeepingStatistics:
     compaction_failures: int = 0
     last_flush_ns: int = 0
     last_error: str | None = None
+    expired: ExpiryResult = field(default_factory=ExpiryResult)
 
 
 class Housekeeping:
@@ -55,6 +60,8 @@ class Housekeeping:
         self._flusher = Flusher(
             store.fs, store.inventory, store.catalog, block_rows=store.options.block_rows
         )
+        self.expiry = Expiry(store)
+        self._expired_at_ns = store.options.monotonic()
         self._pending: FrozenState | None = None
         self._avoid: set[str] = set()
         self._last_flush_s = time.monotonic()
@@ -65,6 +72,7 @@ class Housekeeping:
         self._last_flush_ns = 0
         self._flush_error: str | None = None
         self._compaction_error: str | None = None
+        self._expiry_error: str | None = None
         self._background: Background | None = None
         if store.options.background:
             self._background = Background(self.work, "engine-housekeeping")
@@ -88,7 +96,24 @@ class Housekeeping:
         if self._flush_due():
             self.flush()
             self.compact_due()
+        if self._store.options.monotonic() - self._expired_at_ns >= EXPIRE_EVERY_NS:
+            self._expire_due()
         self._store.release_log()
+
+    def expire(self) -> ExpiryResult:
+        """Removes what is expired. Raises OSError, EngineError."""
+        with self._lock:
+            self._expired_at_ns = self._store.options.monotonic()
+            return self.expiry.run()
+
+    def _expire_due(self) -> None:
+        try:
+            self.expire()
+        except (OSError, EngineError, MemoryError) as error:
+            logger.error("expired rows could not be removed: %s", error)
+            self._expiry_error = f"expiry: {error}"
+        else:
+            self._expiry_error = None
 
     def _flush_due(self) -> bool:
         store = self._store
@@ -189,5 +214,6 @@ class Housekeeping:
             self._compactions,
             self._compaction_failures,
             self._last_flush_ns,
-            self._flush_error or self._compaction_error,
+            self._flush_error or self._compaction_error or self._expiry_error,
+            self.expiry.total,
         )

@@ -71,6 +71,13 @@ class Cutoff:
         classes = self._class_of[np.where(known, devices, 0)]
         return np.where(known, self._by_class[classes], self.least_ns)
 
+    def least_between(self, device_min: int, device_max: int) -> int:
+        """The least cutoff in ns of any device in [min, max]: what is before it is expired."""
+        if self._class_of is None or self.least_ns == self.greatest_ns:
+            return self.least_ns
+        classes = np.unique(self._class_of[device_min : device_max + 1])
+        return int(self._by_class[classes].min()) if len(classes) else self.least_ns
+
     def keeps(self, rows: Rows | VersionedRows) -> BoolMask | None:
         """bool[n]: which rows are visible; None when all are."""
         if not len(rows) or int(rows.time.min()) >= self.greatest_ns:
@@ -131,17 +138,17 @@ class TableRules:
 
     def cutoff(self, now_ns: int) -> Cutoff | None:
         """Where visible rows begin at ``now_ns``; None when all are visible."""
-        return _cutoff(np.maximum(self._kept_from(now_ns), self.horizon), self.class_of)
+        return _cutoff(np.maximum(self.kept_from(now_ns), self.horizon), self.class_of)
 
     def kept(self, now_ns: int) -> Cutoff | None:
         """Where kept time begins, whatever was removed before."""
-        return _cutoff(self._kept_from(now_ns), self.class_of)
+        return _cutoff(self.kept_from(now_ns), self.class_of)
 
     def whole(self) -> Cutoff | None:
         """Where whole rows begin."""
         return _cutoff(self.horizon, self.class_of)
 
-    def _kept_from(self, now_ns: int) -> TimesNs:
+    def kept_from(self, now_ns: int) -> TimesNs:
         found = [NOTHING_NS if k is None else max(now_ns - k, NOTHING_NS) for k in self.keeps]
         return np.array(found, np.int64)
 
@@ -261,6 +268,30 @@ class Retention:
             cutoff_ns=cutoff_ns,
             reason="too_late",
             hint="leave such rows out: what was computed of that time can no longer change",
+        )
+
+    def check_delete(self, table: Table, devices: DeviceIds | None, start_ns: int | None) -> None:
+        """Raises OutOfRetentionError when a delete from ``start_ns`` on (None: of all time)
+        reaches below the horizon of one of ``devices`` (None: all)."""
+        whole = self.whole(table)
+        if whole is None:
+            return
+        if devices is None:
+            devices = self.catalog.devices.of_family(table.family)
+        start = NOTHING_NS if start_ns is None else start_ns
+        horizons = whole.of(devices)
+        if not len(devices) or start >= int(horizons.max()):
+            return
+        worst = int(np.argmax(horizons))
+        path, horizon_ns = self.catalog.devices.path(int(devices[worst])), int(horizons[worst])
+        raise OutOfRetentionError(
+            f"rows of {table.name} before {moment(horizon_ns)} have been removed: what was "
+            "computed of that time cannot follow a delete",
+            device=path,
+            time_ns=start,
+            cutoff_ns=horizon_ns,
+            reason="too_late",
+            hint=f"delete from {moment(horizon_ns)} on",
         )
 
     def rules(self, table: Table) -> TableRules:

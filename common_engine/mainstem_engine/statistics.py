@@ -33,6 +33,7 @@ from mainstem_engine.log.reader import Segment, scan_segment
 from mainstem_engine.part.layout import PartFooter
 from mainstem_engine.part.manifest import PartList, PartMeta
 from mainstem_engine.part.reader import Part
+from mainstem_engine.retention_clock import ClockStatistics
 from mainstem_engine.storage import ColumnStorage, column_storage, stored_values
 from mainstem_engine.store import Store
 
@@ -91,6 +92,7 @@ class EngineStatistics:
     log: LogStatistics
     housekeeping: HousekeepingStatistics
     damages: tuple[str, ...]
+    retention_clock: ClockStatistics
 
 
 @dataclass(frozen=True, slots=True)

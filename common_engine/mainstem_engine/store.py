@@ -67,6 +67,8 @@ small that live rows need not wait behind one."""
 
 LOG_QUEUE_BYTES_MAX = 64 * MIB
 """What may wait for the committer; several commits of the largest size."""
+LSN_MAX = (1 << 63) - 1
+"""Every LSN: nothing holds it, everything is settled."""
 ADMISSION_S_MAX = 30.0
 """A writer waits so long for memory. A flush of a full head takes a few seconds on a slow disk."""
 
@@ -418,16 +420,21 @@ class Store:
         with self.state_lock:
             self.inventory.publish([part], replaced)
 
-    def release_log(self) -> None:
-        """Lets go of log segments that neither a restart nor a hold needs."""
-        through = self.checkpoint_lsn
+    def held_lsn(self) -> int:
+        """The last LSN that every hold lets go."""
+        through = LSN_MAX
         for name, hold in list(self.holds.items()):
             try:
                 through = min(through, hold())
             except Exception:
                 # What a hold cannot say, it may still need.
-                logger.exception("hold %s failed: no log is released", name)
-                return
+                logger.exception("hold %s failed: nothing is released", name)
+                return 0
+        return through
+
+    def release_log(self) -> None:
+        """Lets go of log segments that neither a restart nor a hold needs."""
+        through = min(self.checkpoint_lsn, self.held_lsn())
         if through >= self.log.first_lsn:
             self.log.release(through)
 

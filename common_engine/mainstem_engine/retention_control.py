@@ -1,0 +1,83 @@
+"""How long rows are kept: the rules, the clock, what may not go, and the removal itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mainstem_engine.catalog.ttl import KEEP_OP, TTL_OP, checked_keep
+from mainstem_engine.definitions import Definitions
+from mainstem_engine.expiry import ExpiryResult, PartHold
+from mainstem_engine.housekeeping import Housekeeping
+from mainstem_engine.model import DeviceIds, TimesNs
+from mainstem_engine.retention import OutOfRetention
+
+
+class RetentionControl(Definitions):
+    """The part of an Engine that forgets."""
+
+    _housekeeping: Housekeeping
+
+    def set_keep(self, table: str, keep_ns: int | None) -> None:
+        """Rows of a template or rollup table are kept for ``keep_ns``; None: as its template or
+        database says, a rollup for ever. At once, also for rows that are stored.
+
+        Raises NotFoundError, SchemaError.
+        """
+        keep = checked_keep(keep_ns, "keep")
+        rules = self._store.catalog.rules
+        with self._store.append_lock:
+            found = self._store.catalog.table(table)
+            if rules.keep_of(found.name, None) == keep:
+                return
+            ack = self._define_schema(KEEP_OP, table=found.name, keep=keep)
+        ack.wait()
+
+    def set_ttl(self, path: str, ttl_ns: int | None) -> None:
+        """Rows of devices at or below ``path`` are kept for ``ttl_ns``, whatever template and
+        database say; None: no longer. The longest path with a TTL decides. Raises SchemaError."""
+        ttl = checked_keep(ttl_ns, "ttl")
+        rules = self._store.catalog.rules
+        where = rules.checked_path(path)
+        with self._store.append_lock:
+            if rules.ttls().get(where) == ttl:
+                return
+            ack = self._define_schema(TTL_OP, path=where, ttl=ttl)
+        ack.wait()
+
+    def horizon_ns(self, table: str) -> int:
+        """The oldest time in ns from which on the rows of the table are whole here;
+        retention.NOTHING_NS when none was ever removed."""
+        return self._store.retention.horizon_ns(self._store.catalog.table(table))
+
+    def out_of_retention(
+        self, table: str, devices: DeviceIds, times_ns: TimesNs
+    ) -> OutOfRetention | None:
+        """Which of n rows may not be stored, and why; None when all may. Does not raise for them:
+        for collectors, which put such rows aside."""
+        found = self._store.catalog.table(table)
+        return self._store.retention.judge(found, np.asarray(devices, np.uint32), times_ns)
+
+    def check_delete(self, table: str, devices: DeviceIds | None, start_ns: int | None) -> None:
+        """Raises OutOfRetentionError for a delete from ``start_ns`` on (None: of all time) that
+        reaches below the horizon: what was computed of that time could not follow it."""
+        found = self._store.catalog.table(table)
+        has_rollups = any(
+            other.template.rollup_of == found.name for other in self._store.catalog.templates.all()
+        )
+        if start_ns is not None or has_rollups:
+            self._store.retention.check_delete(found, devices, start_ns)
+
+    def confirm_clock(self, now_ns: int | None = None) -> None:
+        """Somebody who knows the time vouches for ``now_ns``, by default for the wall clock:
+        retention, paused by a jump, goes on."""
+        self._store.retention.clock.confirm(now_ns)
+
+    def add_part_hold(self, name: str, hold: PartHold) -> None:
+        """``hold(table, start_ns, end_ns)`` is True while rows of that time are still needed; they
+        are invisible when expired, but not removed. Called during expire()."""
+        self._housekeeping.expiry.add_hold(name, hold)
+
+    def expire(self) -> ExpiryResult:
+        """Removes what is expired, as far as whole parts, or most of a part, go. Housekeeping does
+        so by itself once a minute. Raises OSError, CorruptionError."""
+        return self._housekeeping.expire()
