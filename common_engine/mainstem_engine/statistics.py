@@ -148,6 +148,7 @@ def engine_statistics(store: Store, housekeeping: HousekeepingStatistics) -> Eng
         log=store.log.statistics(),
         housekeeping=housekeeping,
         damages=tuple(damages),
+        retention_clock=store.retention.clock.statistics(),
     )
 
 
