@@ -6,7 +6,9 @@
    a platform or group all, which then come from its children with the same content.
 3. Rollup tables of this node's own rollups.
 
-A template that exists with other measurements gets the new ones; a changed type is an error.
+A template that exists with other measurements gets the new ones. A wider type widens the stored
+one; where that was widened already, the narrower type of the file stays unheeded. Any other type is
+an error.
 """
 
 from __future__ import annotations
@@ -109,18 +111,23 @@ def _template(engine: Engine, wanted: Template) -> None:
         engine.create_template(wanted)
         return
     new = [m for m in wanted.measurements if known.measurement(m.name) is None]
+    widen = {}
     for measurement in wanted.measurements:
         present = known.measurement(measurement.name)
-        if present is not None and present.type is not measurement.type:
+        if present is None or measurement.type.widens_to(present.type):
+            continue
+        if present.type.widens_to(measurement.type):
+            widen[present.name] = measurement.type
+        elif present.type is not measurement.type:
             raise SchemaError(
                 f"template {wanted.name}: {measurement.name} is stored as {present.type.name}, "
                 f"the configuration says {measurement.type.name}",
                 field=f"templates.{wanted.name}.measurements.{measurement.name}.type",
-                hint="the type of a measurement cannot change; give it another name",
+                hint="a type can only become wider; give the measurement another name",
             )
-    if new:
-        engine.extend_template(wanted.name, new)
+    if new or widen:
+        engine.alter_template(wanted.name, add=new, widen=widen)
         log.info(
-            "template extended",
-            extra=fields(template=wanted.name, measurements=[m.name for m in new]),
+            "template altered",
+            extra=fields(template=wanted.name, new=[m.name for m in new], wider=list(widen)),
         )

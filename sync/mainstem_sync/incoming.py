@@ -25,22 +25,14 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.errors import CorruptionError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, byte_view
 from mainstem_engine.log.records import RecordKind, decode_payload, encode_payload
-from mainstem_engine.model import ColumnType, DeviceIds, Template
+from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.points import decode_points, encode_points
 from mainstem_sync.batch import Batch, WireRecord
+from mainstem_sync.definitions import define_table
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.exports import is_below
 from mainstem_sync.manifest import Manifest
-from mainstem_sync.manifests import slice_length_ns
-from mainstem_sync.origins import (
-    CONFLICT,
-    DENIED,
-    DEVICE_ID_MAX,
-    DeviceMap,
-    MeasurementMap,
-    OriginMaps,
-    TableMap,
-)
+from mainstem_sync.origins import DENIED, DEVICE_ID_MAX, DeviceMap, OriginMaps
 from mainstem_sync.parking import Parking
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.received import (
@@ -213,9 +205,12 @@ def _schema(
     if op == "database":
         _define_database(header, paths, engine)
     elif op == "template":
-        table = _define_table(template_from_map(header), engine)
-        draft.maps.put_table(table)
-        draft.schemas.append([record.lsn, table.to_plain()])
+        # The rollups of a template are revised with it, and after it.
+        for fields in (header, *header.get("rollups", ())):
+            theirs = template_from_map(fields)
+            table = define_table(theirs, draft.maps.table(theirs.name), engine)
+            draft.maps.put_table(table)
+            draft.schemas.append([record.lsn, table.to_plain()])
     draft.keep(record, payload, len(payload))
 
 
@@ -227,39 +222,6 @@ def _define_database(
     inside = paths is None or is_below(name, paths) or any(is_below(p, [name]) for p in paths)
     if inside and engine.catalog.databases.get(name) is None:
         engine.create_database(name, precision=str(header["precision"]), if_not_exists=True)
-
-
-def _define_table(theirs: Template, engine: Engine) -> TableMap:
-    """Make or extend the local template, and map each measurement to it, or to CONFLICT."""
-    existing = engine.catalog.templates.get(theirs.name)
-    compatible = []
-    for measurement in theirs.measurements:
-        known = None if existing is None else existing.measurement(measurement.name)
-        taken = existing is not None and existing.tag(measurement.name) is not None
-        if not taken and (known is None or known.type == measurement.type):
-            compatible.append(measurement)
-    usable = existing is None or (
-        existing.template.rollup_of == theirs.rollup_of
-        and existing.template.every_ns == theirs.every_ns
-    )
-    local = None if existing is None else existing.template
-    if usable and compatible:
-        wanted = Template(
-            theirs.name, tuple(compatible), theirs.tags, 1, theirs.time_name, theirs.rollup_of,
-            theirs.every_ns,
-        )  # fmt: skip
-        local = engine.create_template(wanted, foreign=True)
-    if local is None:
-        raise RejectedError(f"template {theirs.name} has no measurement that can be stored here")
-    accepted = {m.id for m in compatible} if usable else set()
-    measurements = {}
-    for measurement in theirs.measurements:
-        here = local.measurement(measurement.name) if measurement.id in accepted else None
-        target = CONFLICT if here is None else here.id
-        measurements[measurement.id] = MeasurementMap(
-            target, int(measurement.type), measurement.name
-        )
-    return TableMap(theirs.name, local.name, slice_length_ns(theirs.every_ns), measurements)
 
 
 def _devices(

@@ -32,7 +32,7 @@ DENIED = -2
 """A device that the child may not write to."""
 
 CONFLICT = -1
-"""A measurement whose type differs from the local one of that name."""
+"""A measurement whose type is not that of the local one of that name, nor widens to it."""
 
 DEVICE_ID_MAX = 1 << 26
 """A child may have 67 million devices: half a gigabyte of map. More is an attack or a mistake."""
@@ -42,7 +42,8 @@ DeviceMap = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class MeasurementMap:
-    """One measurement of an origin's table. ``local``: the id here, or CONFLICT."""
+    """One measurement of an origin's table. ``local``: the id here, or CONFLICT. ``type``: the
+    widest that its rows may have. ``name``: what the origin calls it."""
 
     local: int
     type: int
@@ -51,22 +52,25 @@ class MeasurementMap:
 
 @dataclass(frozen=True, slots=True)
 class TableMap:
-    """One table of an origin. ``local``: the table's name here, as rows are stored under it."""
+    """One table of an origin, at a revision of the origin. ``local``: the table's name here, as
+    rows are stored under it."""
 
     name: str
     local: str
     slice_ns: int
     measurements: Mapping[int, MeasurementMap]
+    revision: int = 0
 
     def to_plain(self) -> list[Any]:
         columns = [[key, m.local, m.type, m.name] for key, m in self.measurements.items()]
-        return [self.name, self.local, self.slice_ns, columns]
+        return [self.name, self.local, self.slice_ns, columns, self.revision]
 
     @classmethod
     def from_plain(cls, value: Sequence[Any]) -> TableMap:
-        name, local, slice_ns, columns = value
-        measurements = {key: MeasurementMap(*rest) for key, *rest in columns}
-        return cls(name, local, slice_ns, measurements)
+        name, local, slice_ns, columns, *rest = value
+        measurements = {key: MeasurementMap(*fields) for key, *fields in columns}
+        # Maps of the first format have no revision.
+        return cls(name, local, slice_ns, measurements, int(rest[0]) if rest else 0)
 
     @property
     def foreign_ids(self) -> dict[int, int]:
@@ -100,11 +104,15 @@ class OriginMaps:
         known = self.tables.get(table.name.casefold())
         if known is not None:
             # An older revision may come later: measurements are never taken away.
+            older, newer = known, table
+            if table.revision < known.revision:
+                older, newer = table, known
             table = TableMap(
                 table.name,
                 table.local,
                 table.slice_ns,
-                {**known.measurements, **table.measurements},
+                {**older.measurements, **newer.measurements},
+                newer.revision,
             )
         self.tables[table.name.casefold()] = table
 

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.log.records import RecordKind
-from mainstem_engine.model import AnyArray, BoolMask, Column, Lsns, Rows
+from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Lsns, Rows
 from mainstem_engine.points import Points, decode_points
 from mainstem_sync.errors import UnknownSchemaError
 from mainstem_sync.manifest import Manifest
@@ -104,7 +104,10 @@ def map_points(points: Points, table: TableMap, maps: OriginMaps) -> MappedPoint
         measurement = table.measurements.get(key)
         if measurement is None:
             raise UnknownSchemaError(f"rows of {points.table} have an unknown measurement {key}")
-        if measurement.local == CONFLICT or codes[key] != measurement.type:
+        declared, kind = ColumnType(measurement.type), ColumnType(codes[key])
+        if declared.widens_to(kind):
+            raise UnknownSchemaError(f"rows of {points.table} are of a later revision")
+        if measurement.local == CONFLICT or not (kind == declared or kind.widens_to(declared)):
             conflicts.append((key, measurement, column))
         else:
             columns[measurement.local] = column
@@ -125,12 +128,14 @@ class RowCollector:
     takes few large batches much faster than many small ones."""
 
     def __init__(self) -> None:
-        self._pieces: dict[tuple[str, tuple[int, ...]], list[tuple[int, Rows]]] = {}
+        self._pieces: dict[tuple[str, frozenset[tuple[int, str]]], list[tuple[int, Rows]]] = {}
 
     def add(self, table: str, lsn: int, rows: Rows) -> None:
         """Rows of one record. Order does not matter: versions decide."""
         if len(rows):
-            key = (table, tuple(sorted(rows.columns)))
+            # Rows from before and after a widening are not joined: the store conforms them.
+            columns = frozenset((k, c.values.dtype.str) for k, c in rows.columns.items())
+            key = (table, columns)
             self._pieces.setdefault(key, []).append((lsn, rows))
 
     def groups(self) -> list[RowGroup]:

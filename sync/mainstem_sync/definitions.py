@@ -1,0 +1,133 @@
+"""A child's template becomes one of this node's, and stays so through its revisions.
+
+1. Templates meet by name. A measurement that was mapped before keeps its local column whatever it
+   is called now; a new one takes the local column of its name, unless that is another's already.
+2. Columns are added and widened as the child has them. A template that is here only for children's
+   data (foreign) has them renamed too; one that this node declares itself keeps its names.
+3. Narrower values fit a wider column as they are. A type that fits in neither way is a CONFLICT:
+   its values are put aside.
+
+Several children may have a template of one name. The first to rename a column renames it here; the
+others go on by their ids.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from mainstem_engine.catalog.names import RESERVED_COLUMNS
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.engine import Engine
+from mainstem_engine.model import ColumnType, Measurement, Template
+from mainstem_sync.errors import RejectedError
+from mainstem_sync.manifests import slice_length_ns
+from mainstem_sync.origins import CONFLICT, MeasurementMap, TableMap
+
+
+def define_table(theirs: Template, known: TableMap | None, engine: Engine) -> TableMap:
+    """Makes or revises the local template; maps each measurement to it, or to CONFLICT.
+
+    ``known``: how the origin's table is mapped so far. Raises RejectedError when nothing of the
+    template can be stored here, SchemaError for names that cannot be.
+    """
+    if known is not None and theirs.revision < known.revision:
+        return known
+    existing = engine.catalog.templates.get(theirs.name)
+    usable = existing is None or (
+        existing.template.rollup_of == theirs.rollup_of
+        and existing.template.every_ns == theirs.every_ns
+    )
+    if existing is not None and usable:
+        renamed = _renamings(theirs, known, existing)
+        if renamed:
+            engine.alter_template(existing.name, rename=renamed)
+            existing = engine.catalog.table(theirs.name)
+    local = None if existing is None else existing.template
+    targets = _targets(theirs, known, existing) if usable else {}
+    if targets:
+        wanted = Template(
+            theirs.name, tuple(targets.values()), theirs.tags, 1, theirs.time_name,
+            theirs.rollup_of, theirs.every_ns,
+        )  # fmt: skip
+        local = engine.create_template(wanted, foreign=True)
+    if local is None:
+        raise RejectedError(f"template {theirs.name} has no measurement that can be stored here")
+    measurements = {}
+    for measurement in theirs.measurements:
+        target = targets.get(measurement.id)
+        here = None if target is None else local.measurement(target.name)
+        measurements[measurement.id] = MeasurementMap(
+            CONFLICT if here is None else here.id, int(measurement.type), measurement.name
+        )
+    slice_ns = slice_length_ns(theirs.every_ns)
+    return TableMap(theirs.name, local.name, slice_ns, measurements, theirs.revision)
+
+
+def _targets(
+    theirs: Template, known: TableMap | None, existing: Table | None
+) -> dict[int, Measurement]:
+    """By the origin's id what it is here, under its local name; without those that conflict."""
+    mapped = _mapped(known, existing)
+    used = {here.id for here in mapped.values()}
+    targets: dict[int, Measurement] = {}
+    for measurement in theirs.measurements:
+        here = mapped.get(measurement.id)
+        if here is None and existing is not None:
+            if existing.tag(measurement.name) is not None:
+                continue
+            here = existing.measurement(measurement.name)
+            if here is not None and here.id in used:
+                continue
+        if here is None:
+            targets[measurement.id] = measurement
+        elif _fit(measurement.type, here.type):
+            targets[measurement.id] = dataclasses.replace(measurement, name=here.name)
+    return targets
+
+
+def _mapped(known: TableMap | None, existing: Table | None) -> dict[int, Measurement]:
+    """The local measurement of each of the origin's that has one already."""
+    found = {}
+    for key, measurement in {} if known is None else known.measurements.items():
+        here = None if existing is None else existing.measurement_by_id(measurement.local)
+        if here is not None:
+            found[key] = here
+    return found
+
+
+def _fit(theirs: ColumnType, here: ColumnType) -> bool:
+    return theirs == here or theirs.widens_to(here) or here.widens_to(theirs)
+
+
+def _renamings(theirs: Template, known: TableMap | None, existing: Table) -> dict[str, str]:
+    """New name by present name of what the origin renamed and this node can rename too."""
+    if known is None or not existing.foreign or existing.replaces_rows:
+        # The columns of a rollup follow the measurements of its source by themselves.
+        return {}
+    wanted: dict[str, str] = {}
+    mapped = _mapped(known, existing)
+    for measurement in theirs.measurements:
+        here = mapped.get(measurement.id)
+        if here is None:
+            continue
+        before = known.measurements[measurement.id].name
+        # Another child may have given it another name meanwhile: that stays.
+        if measurement.name != before and here.name.casefold() == before.casefold():
+            wanted[here.name] = measurement.name
+    return _free(wanted, existing)
+
+
+def _free(wanted: Mapping[str, str], existing: Table) -> dict[str, str]:
+    """Those of ``wanted`` whose new name is nobody else's, afterwards."""
+    chosen = dict(wanted)
+    template = existing.template
+    fixed = {tag.name.casefold() for tag in template.tags}
+    fixed |= {template.time_name.casefold(), *RESERVED_COLUMNS}
+    while True:
+        staying = fixed | {m.name.casefold() for m in template.measurements if m.name not in chosen}
+        taken = {old for old, new in chosen.items() if new.casefold() in staying}
+        if not taken:
+            return chosen
+        for old in taken:
+            del chosen[old]
