@@ -7,7 +7,10 @@ instant.
    stored row: it is live at once.
 2. Any other row is *unresolved* until the flush compares its key with the head and the older parts:
    then it is live (the first of its key) or overwritten (one more of a key that is counted).
-3. All of it is a function of the log: the newest times and the counts are in every checkpoint, and
+3. A delete of this node says how many visible rows it erased, and they are deleted at once. How
+   many rows a delete or slice image of another node erased is counted by the flush. A row that
+   arrives under a tombstone is deleted at once, one below a floor is overwritten.
+4. All of it is a function of the log: the newest times and the counts are in every checkpoint, and
    replay continues from them.
 """
 
@@ -47,16 +50,37 @@ class StoreCounts:
         return self.logged == parts + self.deleted + self.expired + self.lost_local
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a flush found out. ``late``: unresolved rows that it compared; ``live`` and ``deleted``:
+    by how much those counts change. What is left of ``late`` was overwritten."""
+
+    late: int = 0
+    live: int = 0
+    deleted: int = 0
+
+    @property
+    def overwritten(self) -> int:
+        return self.late - self.live - self.deleted
+
+    def __add__(self, other: Resolution) -> Resolution:
+        return Resolution(
+            self.late + other.late, self.live + other.live, self.deleted + other.deleted
+        )
+
+
 class TableAccount:
     """Counts and newest times of one table. The store's lock serialises all calls."""
 
-    __slots__ = ("expired", "live", "logged", "newest", "overwritten", "unresolved")
+    __slots__ = ("deleted", "expired", "live", "logged", "newest", "overwritten", "unresolved")
 
     def __init__(self) -> None:
         self.logged = 0
         self.live = 0
+        """Below zero while late rows are deleted that no flush has compared yet."""
         self.unresolved = 0
         self.overwritten = 0
+        self.deleted = 0
         self.expired = 0
         """Of the live rows so many were removed. Not in the snapshot: the part list has it, for it
         changes with the parts and not with the log."""
@@ -75,16 +99,34 @@ class TableAccount:
         self.live += count - late_count
         return late if late_count else None
 
-    def resolve(self, live: int, overwritten: int) -> None:
-        """``live + overwritten`` unresolved rows have been compared."""
-        self.unresolved -= live + overwritten
-        self.live += live
-        self.overwritten += overwritten
+    def resolve(self, found: Resolution) -> None:
+        """A flush has compared late rows and counted what was deleted."""
+        self.unresolved -= found.late
+        self.live += found.live
+        self.overwritten += found.overwritten
+        self.deleted += found.deleted
+
+    def erase(self, rows: int) -> None:
+        """A delete of this node erased so many visible rows."""
+        self.live -= rows
+        self.deleted += rows
+
+    def leave_out(self, superseded: int, deleted: int) -> None:
+        """Rows arrived that a slice image or a tombstone had already spoken about."""
+        self.logged += superseded + deleted
+        self.overwritten += superseded
+        self.deleted += deleted
 
     def counts(self) -> StoreCounts:
         live = self.live - self.expired
+        debt = min(live, 0)
         return StoreCounts(
-            self.logged, live, self.unresolved, self.overwritten, expired=self.expired
+            self.logged,
+            live - debt,
+            self.unresolved + debt,
+            self.overwritten,
+            self.deleted,
+            self.expired,
         )
 
     def newest_of(self, devices: DeviceIds) -> TimesNs:
@@ -151,6 +193,7 @@ class StoreAccounting:
                 "live": account.live,
                 "unresolved": account.unresolved,
                 "overwritten": account.overwritten,
+                "deleted": account.deleted,
                 "newest": account.newest.tobytes(),
             }
             for name, account in self._accounts.items()
@@ -165,16 +208,25 @@ class StoreAccounting:
             account.live = fields["live"]
             account.unresolved = fields["unresolved"]
             account.overwritten = fields["overwritten"]
+            account.deleted = fields.get("deleted", 0)
             account.newest = np.frombuffer(fields["newest"], np.int64).copy()
         return accounting
 
 
-def resolved_snapshot(snapshot: dict[str, Any], resolutions: dict[str, tuple[int, int]]) -> bytes:
-    """The checkpoint section of a snapshot, with each table's (live, overwritten) rows resolved."""
-    for name, (live, overwritten) in resolutions.items():
-        fields = snapshot[name]
-        fields["live"] += live
-        fields["overwritten"] += overwritten
-        fields["unresolved"] -= live + overwritten
-    packed: bytes = msgpack.packb(snapshot)
+def resolved_snapshot(snapshot: dict[str, Any], resolutions: dict[str, Resolution]) -> bytes:
+    """The checkpoint section of a snapshot, with what the flush found out about each table.
+
+    The snapshot is left as it is: a flush that fails is tried again.
+    """
+    resolved = dict(snapshot)
+    for name, found in resolutions.items():
+        fields = resolved[name]
+        resolved[name] = {
+            **fields,
+            "live": fields["live"] + found.live,
+            "overwritten": fields["overwritten"] + found.overwritten,
+            "deleted": fields["deleted"] + found.deleted,
+            "unresolved": fields["unresolved"] - found.late,
+        }
+    packed: bytes = msgpack.packb(resolved)
     return packed

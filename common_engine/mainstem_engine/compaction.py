@@ -8,7 +8,8 @@
    larger inputs stay as they are.
 3. *Execute*: read, sort, merge settled fragments of one origin, write one part, commit (one record
    of the part list adds it and removes the inputs), publish, unlink. A crash at any step leaves
-   the old parts or the new one.
+   the old parts or the new one. Rows that were deleted are left out; what no row is left of becomes
+   no part.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import conform_rows
+from mainstem_engine.deletes import NONE, Tombstones
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.merge import concat_rows, merge_settled, part_sorted
@@ -96,10 +98,20 @@ def write_compaction(
     table: Table,
     settled: Callable[[int], int],
     block_rows: int,
-) -> PartMeta:
-    """Writes the part that replaces the plan's. Raises OSError, CorruptionError."""
-    stored = [part.read(range(len(part.blocks)), part.types) for part in plan.parts]
+    tombstones: Tombstones = NONE,
+) -> PartMeta | None:
+    """Writes the part that replaces the plan's; None when every row was deleted.
+
+    ``tombstones``: those in the checkpoint, so that what is erased stays deleted after a crash.
+    Raises OSError, CorruptionError.
+    """
+    stored = [
+        tombstones.erase(part.read(range(len(part.blocks)), part.types), part.meta.applied)
+        for part in plan.parts
+    ]
     rows = concat_rows([conform_rows(some, table.types) for some in stored])
+    if not len(rows):
+        return None
     rows = merge_settled(part_sorted(rows), settled, whole_rows=table.replaces_rows)
     meta = plan.parts[0].meta
     return write_part(
@@ -117,4 +129,5 @@ def write_compaction(
             min(part.meta.applied[0] for part in plan.parts),
             max(part.meta.applied[1] for part in plan.parts),
         ),
+        erased_through=tombstones.newest_lsn,
     )

@@ -18,8 +18,10 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from mainstem_engine.deletes import Tombstone
+from mainstem_engine.erasures import Erasure
 from mainstem_engine.errors import EngineError
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.model import DeviceIds, Lsns, Origin, Rows, TimesNs
@@ -116,8 +118,24 @@ class AppliedRows:
     local_lsn: int
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedDelete:
+    """A delete, or the replacement of a slice, that has just taken effect on ``table``."""
+
+    table: str
+    tombstone: Tombstone
+
+
+@runtime_checkable
+class DeleteFollower(Protocol):
+    """A consumer that also wants to know what is deleted. Called as ``rows_applied`` is."""
+
+    def rows_deleted(self, deleted: AppliedDelete) -> None:
+        """Rows have gone, of this node or through a sink."""
+
+
 class RowSink(Protocol):
-    """Where a consumer puts rows that it found inside a record."""
+    """Where a consumer puts what it found inside a record."""
 
     def add(self, table: str, origin: Origin, rows: Rows, lsn: int | Lsns) -> None:
         """Adds rows with local device and measurement ids and times in ns to the head.
@@ -125,6 +143,10 @@ class RowSink(Protocol):
         ``lsn``: of the origin's log record, one for all or uint64[n]. The arrays must not be
         changed afterwards. Template and devices must exist.
         """
+
+    def delete(self, origin: Origin, erasure: Erasure) -> None:
+        """Deletes rows of ``origin``: ``erasure`` with local table, device and measurement ids, and
+        as_of an LSN of the origin. Rows that it covers and that arrive later are left out."""
 
 
 class LogConsumer(Protocol):

@@ -2,7 +2,7 @@
 
 1. A *tombstone* covers stored fragments of one origin whose version is not newer than ``as_of``:
    of some devices (None: all) in a range of time, or exactly named (device, time) ranges. It erases
-   whole rows, or the values of some measurements; a row that loses its last value goes.
+   whole rows, or the values of some measurements; a covered row without any value left goes.
 2. Nothing is changed where it is stored. Every reader of a part or chunk drops what is erased
    *before* fragments are merged; a flush and a compaction do the same, and from then on the part
    says so (``PartMeta.erased_through``).
@@ -265,6 +265,7 @@ class Tombstones:
             return rows
         batch = _Batch.of(rows)
         gone: BoolMask | None = None
+        bare: BoolMask | None = None
         nulled: dict[int, BoolMask] = {}
         for tombstone in near:
             index = batch.covered(tombstone)
@@ -273,14 +274,17 @@ class Tombstones:
             if tombstone.measurements is None:
                 gone = np.zeros(len(rows), np.bool_) if gone is None else gone
                 gone[index] = True
-            else:
-                for key in tombstone.measurements:
-                    if key in rows.columns:
-                        mask = nulled.setdefault(key, np.zeros(len(rows), np.bool_))
-                        mask[index] = True
-        if nulled:
-            rows, emptied = _without_values(rows, nulled)
-            gone = emptied if gone is None else gone | emptied
+                continue
+            bare = np.zeros(len(rows), np.bool_) if bare is None else bare
+            bare[index] = True
+            for key in tombstone.measurements:
+                if key in rows.columns:
+                    mask = nulled.setdefault(key, np.zeros(len(rows), np.bool_))
+                    mask[index] = True
+        if bare is not None:
+            rows, left = _without_values(rows, nulled)
+            bare &= ~left
+            gone = bare if gone is None else gone | bare
         return rows if gone is None or not gone.any() else rows.take(~gone)
 
     # What becomes of it
@@ -336,19 +340,15 @@ def _may_cover(item: Tombstone, meta: PartMeta) -> bool:
 def _without_values(
     rows: VersionedRows, nulled: dict[int, BoolMask]
 ) -> tuple[VersionedRows, BoolMask]:
-    """(rows with the masked values null, which of the touched rows have no value left)."""
+    """(rows with the masked values null, which of the rows have a value)."""
     columns = dict(rows.columns)
-    touched = np.zeros(len(rows), np.bool_)
     for key, mask in nulled.items():
-        column = columns[key]
-        valid = ~mask if column.valid is None else column.valid & ~mask
-        touched |= mask if column.valid is None else column.valid & mask
-        columns[key] = Column(column.values, valid)
+        valid = columns[key].valid
+        columns[key] = Column(columns[key].values, ~mask if valid is None else valid & ~mask)
     left = np.zeros(len(rows), np.bool_)
     for column in columns.values():
         left |= True if column.valid is None else column.valid
-    found = VersionedRows(rows.device, rows.time, rows.origin, rows.lsn, columns)
-    return found, touched & ~left
+    return VersionedRows(rows.device, rows.time, rows.origin, rows.lsn, columns), left
 
 
 def _joined(item: Tombstone, new: Tombstone) -> Tombstone | None:

@@ -25,10 +25,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.accounting import resolved_snapshot
-from mainstem_engine.catalog.catalog import Catalog, encode_snapshot
+from mainstem_engine.accounting import Resolution, resolved_snapshot
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.sections import CatalogFiles, CatalogSnapshot, encode_snapshot
 from mainstem_engine.checkpoint import write_checkpoint
 from mainstem_engine.columns import conform_rows
+from mainstem_engine.deletes import NONE, Tombstones
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.head import Head, TableHead
 from mainstem_engine.inventory import AnyPart, Inventory, blocks_of
@@ -43,6 +45,8 @@ from mainstem_engine.merge import (
 from mainstem_engine.model import DeviceIds, TimesNs, VersionedRows
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.writer import write_part
+from mainstem_engine.resolution import resolve_deletes
+from mainstem_engine.view import TableView
 
 PARTITIONS_MAX = 512
 """Parts of one table and database in one flush. Data spread over more partitions shares files:
@@ -60,46 +64,59 @@ CONSUMER_SECTION = "consumer:"
 class FrozenState:
     """Everything that a flush at LSN ``lsn`` writes: rows of the records ``first_lsn`` to ``lsn``.
 
-    ``heads``: one per vnode. ``sections``: further sections of the checkpoint, encoded."""
+    ``heads``: one per vnode. ``sections``: further sections of the checkpoint, encoded.
+    ``tombstones``: by table, what stood at ``lsn``. ``views``: per table with deletes of these
+    records, its older parts and the chunks of the heads."""
 
     first_lsn: int
     lsn: int
     heads: Sequence[Head]
-    catalog: dict[str, Any]
+    catalog: CatalogSnapshot
     origins: bytes
     accounts: dict[str, Any]
     consumers: dict[str, bytes]
     sections: dict[str, bytes] = field(default_factory=dict)
+    tombstones: Mapping[str, Tombstones] = field(default_factory=dict)
+    views: Mapping[str, TableView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class FlushResult:
-    """Ready to commit. ``resolutions``: per table the late rows found (live, overwritten)."""
+    """Ready to commit. ``resolutions``: what became of late and deleted rows, per table."""
 
     parts: list[PartMeta]
     checkpoint: str
-    resolutions: dict[str, tuple[int, int]]
+    resolutions: dict[str, Resolution]
 
 
 class Flusher:
     """Writes frozen states of one store."""
 
     def __init__(
-        self, fs: Filesystem, inventory: Inventory, catalog: Catalog, *, block_rows: int
+        self,
+        fs: Filesystem,
+        inventory: Inventory,
+        catalog: Catalog,
+        *,
+        block_rows: int,
+        catalog_files: CatalogFiles | None = None,
     ) -> None:
         self._fs = fs
         self._inventory = inventory
         self._catalog = catalog
+        self._catalog_files = catalog_files
         self._block_rows = block_rows
 
     def write(self, frozen: FrozenState, settled: Callable[[int], int]) -> FlushResult:
         """Steps 2: parts and checkpoint. Raises OSError; nothing counts until it is committed."""
         metas: list[PartMeta] = []
-        resolutions: dict[str, tuple[int, int]] = {}
+        resolutions: dict[str, Resolution] = {}
         try:
             self._write_vnodes(frozen, settled, metas, resolutions)
+            for name, found in _resolved_deletes(frozen).items():
+                resolutions[name] = resolutions.get(name, Resolution()) + found
             sections = {
-                CATALOG_SECTION: encode_snapshot(frozen.catalog),
+                CATALOG_SECTION: encode_snapshot(frozen.catalog, self._catalog_files),
                 ORIGINS_SECTION: frozen.origins,
                 ACCOUNTS_SECTION: resolved_snapshot(frozen.accounts, resolutions),
                 **frozen.sections,
@@ -122,7 +139,7 @@ class Flusher:
         frozen: FrozenState,
         settled: Callable[[int], int],
         metas: list[PartMeta],
-        resolutions: dict[str, tuple[int, int]],
+        resolutions: dict[str, Resolution],
     ) -> None:
         """Writes the parts of all vnodes; ``metas`` gets every part written, also after a failure.
 
@@ -132,9 +149,8 @@ class Flusher:
         workers = min(len(frozen.heads), os.cpu_count() or 1)
         with ThreadPoolExecutor(workers, thread_name_prefix="engine-flush") as pool:
             done = list(pool.map(lambda t: self._write_table(frozen, t, settled, metas), heads))
-        for head, (live, overwritten) in zip(heads, done, strict=True):
-            before = resolutions.get(head.table, (0, 0))
-            resolutions[head.table] = (before[0] + live, before[1] + overwritten)
+        for head, found in zip(heads, done, strict=True):
+            resolutions[head.table] = resolutions.get(head.table, Resolution()) + found
 
     def _write_table(
         self,
@@ -142,14 +158,22 @@ class Flusher:
         head: TableHead,
         settled: Callable[[int], int],
         metas: list[PartMeta],
-    ) -> tuple[int, int]:
-        """Writes the parts of one table of one vnode; returns (live, overwritten) late rows."""
+    ) -> Resolution:
+        """Writes the parts of one table of one vnode; returns what became of its late rows."""
         table = self._catalog.table(head.table)
         vnodes = len(frozen.heads)
-        chunks = [conform_rows(chunk.all_rows(), table.types) for chunk in head.chunks]
-        rows = part_sorted(concat_rows(chunks))
         older = [p for p in self._inventory.of_table(head.table) if _may_share(p, head, vnodes)]
-        resolution = resolve_late(rows, head, older)
+        tombstones = frozen.tombstones.get(head.table, NONE)
+        earlier = tombstones.through(frozen.first_lsn - 1)
+        stored = [chunk.all_rows() for chunk in head.chunks]
+        resolution = resolve_late(stored, head, older, earlier)
+        erased = [
+            tombstones.erase(some, chunk.applied)
+            for some, chunk in zip(stored, head.chunks, strict=True)
+        ]
+        rows = part_sorted(concat_rows([conform_rows(some, table.types) for some in erased]))
+        if not len(rows):
+            return resolution
         rows = merge_settled(rows, settled, whole_rows=table.replaces_rows)
         measurements = {m.id: m for m in table.template.measurements}
         directory = self._inventory.directory_for(head.vnode, vnodes)
@@ -167,6 +191,7 @@ class Flusher:
                     vnode=head.vnode,
                     vnodes=vnodes,
                     applied=(frozen.first_lsn, frozen.lsn),
+                    erased_through=tombstones.newest_lsn,
                 )
             )
         return resolution
@@ -205,14 +230,20 @@ def split_partitions(rows: VersionedRows, duration_ns: int) -> Sequence[tuple[in
     ]
 
 
-def resolve_late(rows: VersionedRows, head: TableHead, parts: Sequence[AnyPart]) -> tuple[int, int]:
-    """(live, overwritten) of the late rows of a head; ``rows`` are all of its rows, sorted.
+def resolve_late(
+    stored: Sequence[VersionedRows],
+    head: TableHead,
+    parts: Sequence[AnyPart],
+    erased: Tombstones = NONE,
+) -> Resolution:
+    """What became of the late rows of a head; ``stored`` are all of its rows, in any order.
 
     Of each key one row counts as live: the one that was so at once if there is one, else one of the
-    late rows unless an older part has the key.
+    late rows unless an older part has the key. ``erased``: tombstones of earlier flushes.
     """
     if not head.late:
-        return 0, 0
+        return Resolution()
+    rows = part_sorted(concat_rows([_keys_only(some) for some in stored]))
     device = np.concatenate([late[0] for late in head.late])
     time = np.concatenate([late[1] for late in head.late])
     order = key_order(device, time)
@@ -225,18 +256,34 @@ def resolve_late(rows: VersionedRows, head: TableHead, parts: Sequence[AnyPart])
     among = match_keys(rows.device[all_starts], rows.time[all_starts], key_device, key_time)
     counted = all_rows[among] > late_rows
     open_keys = ~counted
-    older = keys_in_parts(key_device[open_keys], key_time[open_keys], parts)
+    older = keys_in_parts(key_device[open_keys], key_time[open_keys], parts, erased)
     live = int(np.count_nonzero(open_keys)) - int(np.count_nonzero(older))
-    return live, len(device) - live
+    return Resolution(len(device), live)
+
+
+def _keys_only(rows: VersionedRows) -> VersionedRows:
+    return VersionedRows(rows.device, rows.time, rows.origin, rows.lsn)
+
+
+def _resolved_deletes(frozen: FrozenState) -> dict[str, Resolution]:
+    """The corrections by the deletes of these records, per table."""
+    found = {}
+    for name, view in frozen.views.items():
+        tombstones = frozen.tombstones[name]
+        late = [keys for h in frozen.heads if name in h.tables for keys in h.tables[name].late]
+        earlier = tombstones.through(frozen.first_lsn - 1)
+        new = tombstones.after(frozen.first_lsn - 1)
+        found[name] = resolve_deletes(view, earlier, new, late)
+    return found
 
 
 def keys_in_parts(
-    device: DeviceIds, time: TimesNs, parts: Sequence[AnyPart]
+    device: DeviceIds, time: TimesNs, parts: Sequence[AnyPart], erased: Tombstones = NONE
 ) -> npt.NDArray[np.bool_]:
-    """Which of the keys (sorted, distinct) have a row in one of the parts.
+    """Which of the keys (sorted, distinct) have a row in one of the parts that is not ``erased``.
 
     Only blocks whose device and time range holds one of the keys are read, and of them only the
-    columns of the key.
+    columns of the key, unless single values were deleted.
     """
     found = np.zeros(len(device), np.bool_)
     if not len(device):
@@ -256,8 +303,10 @@ def keys_in_parts(
             for block, a, b in zip(blocks, low, high, strict=True)
             if _any_between(time[a:b], index.time_min_ns[block], index.time_max_ns[block])
         ]
+        standing = erased.of_part(whole.meta)
         for group in _block_groups(wanted, index.rows):
-            stored = whole.read(group, ())
+            stored = whole.read(group, whole.types if standing.partial else ())
+            stored = standing.erase(stored, whole.meta.applied)
             place = match_keys(device, time, stored.device, stored.time)
             found[place[place >= 0]] = True
     return found

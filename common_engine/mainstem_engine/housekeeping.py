@@ -58,7 +58,11 @@ class Housekeeping:
         self._before_publish = before_publish
         self._lock = threading.Lock()
         self._flusher = Flusher(
-            store.fs, store.inventory, store.catalog, block_rows=store.options.block_rows
+            store.fs,
+            store.inventory,
+            store.catalog,
+            block_rows=store.options.block_rows,
+            catalog_files=store.catalog_files,
         )
         self.expiry = Expiry(store)
         self._expired_at_ns = store.options.monotonic()
@@ -119,7 +123,7 @@ class Housekeeping:
         store = self._store
         if self._pending is not None:
             return True
-        if store.head_bytes() >= store.flush_bytes:
+        if store.head_bytes() >= store.flush_bytes or store.metadata.merge_due:
             return True
         behind = store.applied_lsn - store.checkpoint_lsn
         every_ns = store.options.flush_every_ns
@@ -200,10 +204,12 @@ class Housekeeping:
             table=store.catalog.table(plan.table),
             settled=store.settled,
             block_rows=store.options.block_rows,
+            tombstones=store.standing.of(plan.table).through(store.checkpoint_lsn),
         )
-        (part,) = store.inventory.open_parts([meta])
-        store.inventory.record([meta], plan.names)
-        store.publish_compaction(part, plan.names)
+        metas = [] if meta is None else [meta]
+        parts = store.inventory.open_parts(metas)
+        store.inventory.record(metas, plan.names)
+        store.publish_compaction(parts, plan.names)
         store.inventory.unlink([part.meta for part in plan.parts])
         self._compactions += 1
 

@@ -4,21 +4,22 @@
 2. The devices are cut into ranges, and a device with very many rows into time windows, so that one
    step holds about STEP_ROWS rows whatever the size of the table. Cuts are guessed from the blocks'
    row counts; they decide memory, never the answer.
-3. Each step reads the blocks and chunk rows that can hold its rows, drops what lies outside, and
-   merges fragments (merge.py). Steps come in order of device, then time.
+3. Each step reads the blocks and chunk rows that can hold its rows, drops what lies outside or was
+   deleted, and merges fragments (merge.py). Steps come in order of device, then time.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, conform_rows
+from mainstem_engine.deletes import Tombstones
 from mainstem_engine.head import is_member
 from mainstem_engine.inventory import blocks_of, read_part
 from mainstem_engine.merge import concat_rows, empty_rows, merge_versions
@@ -96,22 +97,28 @@ def _read(
     end_ns: int,
 ) -> VersionedRows:
     keys = None if selection.measurement_ids is None else list(selection.measurement_ids)
-    batches: list[VersionedRows] = []
+    erased = view.tombstones.overlapping(devices, start_ns, end_ns)
+    # Whether a row is left when single values go is said by all of its measurements.
+    read_keys = None if erased.partial else keys
+    stored: list[tuple[VersionedRows, Tombstones, tuple[int, int]]] = []
     for part in view.parts:
-        stored = read_part(part, devices, start_ns, end_ns, keys)
-        if stored is not None:
-            batches.append(stored)
+        found = read_part(part, devices, start_ns, end_ns, read_keys)
+        if found is not None:
+            stored.append((found, erased.of_part(part.meta), part.meta.applied))
     for chunk in view.chunks:
-        rows = chunk.select(devices, start_ns, end_ns, keys)
-        if rows is not None:
-            batches.append(rows)
-    batches = [
-        conform_rows(kept, view.types)
-        for batch in batches
-        if len(kept := _inside(batch, view, selection, devices, start_ns, end_ns))
-    ]
+        found = chunk.select(devices, start_ns, end_ns, read_keys)
+        if found is not None:
+            stored.append((found, erased, chunk.applied))
+    batches: list[VersionedRows] = []
+    for rows, tombstones, applied in stored:
+        kept = _inside(rows, view, selection, devices, start_ns, end_ns)
+        kept = tombstones.erase(kept, applied)
+        if len(kept):
+            batches.append(conform_rows(kept, view.types))
     if not batches:
         return empty_rows()
+    if read_keys is not keys:
+        batches = [_only_columns(rows, keys or ()) for rows in batches]
     return merge_versions(concat_rows(batches), view.epochs, whole_rows=view.whole_rows)
 
 
@@ -132,6 +139,11 @@ def _inside(
     if selection.origin is not None:
         keep &= rows.origin == selection.origin
     return rows if keep.all() else rows.take(keep)
+
+
+def _only_columns(rows: VersionedRows, keys: Sequence[int]) -> VersionedRows:
+    columns = {key: rows.columns[key] for key in keys if key in rows.columns}
+    return VersionedRows(rows.device, rows.time, rows.origin, rows.lsn, columns)
 
 
 def _steps(view: TableView, selection: Selection, step_rows: int) -> list[_Step]:

@@ -25,11 +25,22 @@ from pathlib import Path
 from typing import Any
 
 from mainstem_engine.accounting import StoreAccounting, StoreCounts
+from mainstem_engine.catalog.budget import MetadataBudget, default_metadata_bytes
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.sections import CatalogFiles
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.checkpoint import read_checkpoint
 from mainstem_engine.columns import conform_rows
-from mainstem_engine.consumers import Ack, AppliedRows, Completion, LogConsumer
+from mainstem_engine.consumers import (
+    Ack,
+    AppliedDelete,
+    AppliedRows,
+    Completion,
+    DeleteFollower,
+    LogConsumer,
+)
+from mainstem_engine.deletes import Tombstone, Tombstones
+from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.errors import (
     ClosedError,
     CorruptionError,
@@ -56,6 +67,7 @@ from mainstem_engine.origins import Origins
 from mainstem_engine.points import Points, decode_points, encode_points, split_points
 from mainstem_engine.retention import CLOCK_SECTION, FACT, Retention, RetentionState
 from mainstem_engine.retention_clock import RetentionClock
+from mainstem_engine.standing_deletes import StandingDeletes
 from mainstem_engine.view import TableView
 from mainstem_engine.vnode import Vnode, split_rows
 
@@ -89,8 +101,14 @@ class Store:
         self.fs = fs
         self.consumers = tuple(consumers)
         self.catalog = Catalog()
+        limit = options.metadata_bytes_max
+        if limit is None:
+            limit = default_metadata_bytes(options.memory_limit_bytes)
+        self.metadata = MetadataBudget(limit, lambda: self.catalog, self._wait_for_merge)
+        self.catalog_files = CatalogFiles(fs, path, self.metadata.merge_bytes)
         self.origins = Origins(own)
         self.accounting = StoreAccounting()
+        self.standing = StandingDeletes()
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()
         self.holds: dict[str, Callable[[], int]] = {}
@@ -112,6 +130,7 @@ class Store:
             trusted_lsn=self.checkpoint_lsn,
         )
         self.applied_lsn = self.checkpoint_lsn
+        self._visible_lsn = self.checkpoint_lsn
         self.replayed_records = 0
         self.throttled = 0
         self.vnodes = [Vnode(number) for number in range(options.vnodes)]
@@ -129,11 +148,14 @@ class Store:
         """Takes over the checkpoint that goes with the parts; returns its LSN."""
         name = self.inventory.checkpoint
         if name is None:
+            self.catalog_files.remove_all_but(None)
             return 0
         lsn, sections = read_checkpoint(self.fs, self.inventory.checkpoints, name)
-        self.catalog = Catalog.restore(sections[CATALOG_SECTION])
+        self.catalog = Catalog.restore(sections[CATALOG_SECTION], self.catalog_files)
+        self.catalog_files.remove_all_but(self.catalog.devices.base)
         self.origins = Origins.restore(sections[ORIGINS_SECTION], self.origins.all[SELF_ORIGIN])
         self.accounting = StoreAccounting.restore(sections[ACCOUNTS_SECTION])
+        self.standing.restore(sections, lsn)
         if CLOCK_SECTION in sections:
             clock.restore(sections[CLOCK_SECTION])
         snapshots = consumer_sections(sections)
@@ -197,6 +219,19 @@ class Store:
                 raise OverloadedError(
                     "rows arrive faster than they can be flushed", retry_after_s=5.0
                 )
+
+    def _wait_for_merge(self, attempt: int) -> bool:
+        """Has the devices in memory merged into the catalog's base; False when that fails."""
+        base = self.catalog.devices.base
+        self.check_open()
+        self.catalog_files.merge_next = True
+        self.on_full()
+        with self._room:
+            if self.options.background and self.catalog.devices.base is base:
+                self._room.wait(1.0)
+        if self.catalog.devices.base is not base:
+            return True
+        return self.options.background and attempt < ADMISSION_S_MAX
 
     def head_bytes(self) -> int:
         """What the rows that are in no part take in memory."""
@@ -273,6 +308,11 @@ class Store:
             points = decoded if isinstance(decoded, Points) else decode_points(record.payload)
             self._add_rows(points.table, SELF_ORIGIN, points.rows, record.lsn, record.lsn)
             decoded = points
+        elif record.kind == RecordKind.DEL:
+            erasure = decoded if isinstance(decoded, Erasure) else decode_erasure(record.payload)
+            tombstone = erasure.tombstone(record.lsn, SELF_ORIGIN, rows=erasure.rows)
+            self._add_tombstone(erasure.table, tombstone)
+            decoded = erasure
         elif record.kind == RecordKind.SCH and not live:
             self.catalog.apply_schema(decode_payload(record.payload)[0])
         elif record.kind == RecordKind.DEV and not live:
@@ -286,17 +326,25 @@ class Store:
     ) -> None:
         if not len(rows):
             return
+        whole = rows
         known = self.catalog.templates.get(table)
         if known is not None:
             rows = conform_rows(rows, known.types)
         with self.state_lock:
-            late = self.accounting.account(table).note(rows.device, rows.time)
-            pieces = split_rows(rows, lsn, late, len(self.vnodes))
+            self._visible_lsn = local_lsn
+            account = self.accounting.account(table)
+            put = lsn
+            if origin != SELF_ORIGIN:
+                arrival = self.standing.arriving(table, origin, rows, lsn)
+                rows, put = arrival.rows, arrival.lsn
+                account.leave_out(arrival.superseded, arrival.deleted)
+            late = account.note(rows.device, rows.time)
+            pieces = split_rows(rows, put, late, len(self.vnodes)) if len(rows) else ()
             for number, some, lsns, some_late in pieces:
                 head = self.vnodes[number].head
                 head.append(table, some, origin, lsns, some_late, local_lsn)
         if self.consumers:
-            batch = AppliedRows(table, origin, rows.device, rows.time, lsn, local_lsn)
+            batch = AppliedRows(table, origin, whole.device, whole.time, lsn, local_lsn)
             for consumer in self.consumers:
                 consumer.rows_applied(batch)
 
@@ -307,6 +355,21 @@ class Store:
         with self.state_lock:
             index = self.origins.index(origin)
         self._add_rows(table, index, rows, lsn, local_lsn)
+
+    def delete_foreign_rows(self, origin: Origin, erasure: Erasure, local_lsn: int) -> None:
+        """A delete that a consumer found in the record ``local_lsn``."""
+        with self.state_lock:
+            index = self.origins.index(origin)
+        self._add_tombstone(erasure.table, erasure.tombstone(local_lsn, index, rows=None))
+
+    def _add_tombstone(self, table: str, tombstone: Tombstone) -> None:
+        with self.state_lock:
+            self._visible_lsn = tombstone.lsn
+            self.standing.add(table, tombstone)
+            self.accounting.account(table).erase(tombstone.rows or 0)
+        for consumer in self.consumers:
+            if isinstance(consumer, DeleteFollower):
+                consumer.rows_deleted(AppliedDelete(table, tombstone))
 
     def seal(self, table: str) -> None:
         """Ends the growing chunks of a table: later rows come into others.
@@ -340,6 +403,19 @@ class Store:
             table = self.catalog.table(name)
             return table, self._view(table)
 
+    def view_at(self, name: str) -> tuple[int, Table, TableView]:
+        """(LSN, table, snapshot), with the rows that are expired and have not been removed. Of this
+        node's rows and deletes the snapshot has exactly those up to that LSN."""
+        with self.state_lock:
+            table = self.catalog.table(name)
+            view = dataclasses.replace(self._view(table), cutoff=self.retention.whole(table))
+            return self._visible_lsn, table, view
+
+    @property
+    def tombstones(self) -> Mapping[str, Tombstones]:
+        """What was deleted and may still be stored, by table."""
+        return self.standing.tombstones
+
     def _view(self, table: Table) -> TableView:
         chunks: list[Chunk] = []
         for vnode in self.vnodes:
@@ -352,7 +428,8 @@ class Store:
             self.inventory.of_table(table.name),
             self.origins.epochs,
             table.types,
-            cutoff=self.retention.cutoff(table),
+            self.standing.of(table.name),
+            self.retention.cutoff(table),
         )
 
     def newest_times(self, table: str, devices: DeviceIds) -> TimesNs:
@@ -372,12 +449,20 @@ class Store:
         with self.append_lock:
             self.check_open()
             lsn = self.log.barrier()
-            if lsn == self.checkpoint_lsn:
+            if lsn == self.checkpoint_lsn and not self.catalog_files.merge_next:
                 return None
             self.log.rotate()
             with self.state_lock:
                 heads = [vnode.freeze() for vnode in self.vnodes]
                 accounts = self.accounting.snapshot()
+                tombstones, deletes = self.standing.freeze(lsn)
+                # Chunks and parts that deletes of these records may cover, and nothing later.
+                views = {
+                    name: dataclasses.replace(self._view(table), cutoff=self.retention.whole(table))
+                    for name, found in tombstones.items()
+                    if found.newest_lsn > self.checkpoint_lsn
+                    and (table := self.catalog.templates.get(name)) is not None
+                }
             return FrozenState(
                 self.checkpoint_lsn + 1,
                 lsn,
@@ -386,21 +471,28 @@ class Store:
                 self.origins.snapshot(),
                 accounts,
                 {consumer.name: consumer.snapshot() for consumer in self.consumers},
-                {CLOCK_SECTION: self.retention.clock.snapshot()},
+                {CLOCK_SECTION: self.retention.clock.snapshot(), **deletes},
+                tombstones,
+                views,
             )
 
     def publish_flush(
         self, frozen: FrozenState, result: FlushResult, parts: Sequence[AnyPart]
     ) -> None:
         """Shows the parts in place of the frozen heads. They must be durable in the part list."""
+        if frozen.catalog.merged is not None:
+            with self.append_lock:
+                self.catalog.adopt(frozen.catalog.merged)
+            self.catalog_files.remove_all_but(frozen.catalog.merged)
         with self.state_lock:
             self.inventory.publish(parts, ())
             for vnode in self.vnodes:
                 vnode.frozen = None
-            for table, (live, overwritten) in result.resolutions.items():
-                self.accounting.account(table).resolve(live, overwritten)
+            for table, found in result.resolutions.items():
+                self.accounting.account(table).resolve(found)
             self.checkpoint_lsn = frozen.lsn
             self._room.notify_all()
+        self._forget_deletes()
 
     def whole_view(self, table: Table) -> TableView:
         """As view(), with the rows that are expired and have not been removed."""
@@ -415,10 +507,22 @@ class Store:
             self.accounting.set_expired(state.expired)
             self.retention.publish(state)
 
-    def publish_compaction(self, part: AnyPart, replaced: Sequence[str]) -> None:
-        """Shows one part in place of others. It must be durable in the part list."""
+    def publish_compaction(self, parts: Sequence[AnyPart], replaced: Sequence[str]) -> None:
+        """Shows parts in place of others. They must be durable in the part list."""
         with self.state_lock:
-            self.inventory.publish([part], replaced)
+            self.inventory.publish(parts, replaced)
+        self._forget_deletes()
+
+    def _forget_deletes(self) -> None:
+        """Drops tombstones and floors that nothing needs any more."""
+        with self.state_lock:
+            origins = self.standing.origins()
+        # Not under the lock: whoever knows what is settled has a lock of its own.
+        reached = {origin: self.settled(origin) for origin in origins}
+        with self.state_lock:
+            self.standing.forget_needless(
+                self.inventory, self.checkpoint_lsn, lambda origin: reached.get(origin, 0)
+            )
 
     def held_lsn(self) -> int:
         """The last LSN that every hold lets go."""
@@ -459,6 +563,9 @@ class _Sink:
 
     def add(self, table: str, origin: Origin, rows: Rows, lsn: int | Lsns) -> None:
         self._store.add_foreign_rows(table, origin, rows, lsn, self._lsn)
+
+    def delete(self, origin: Origin, erasure: Erasure) -> None:
+        self._store.delete_foreign_rows(origin, erasure, self._lsn)
 
 
 def _everything_settled(origin: int) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.deletes import NONE, Tombstones
 from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart
 from mainstem_engine.model import ColumnType, DeviceIds
@@ -34,5 +34,5 @@ class TableView:
     parts: Sequence[AnyPart]
     epochs: npt.NDArray[np.uint32]
     types: Mapping[int, ColumnType] = field(default_factory=dict)
-    tombstones: Any = ()
+    tombstones: Tombstones = NONE
     cutoff: Cutoff | None = None
