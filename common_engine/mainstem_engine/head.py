@@ -37,6 +37,8 @@ LARGE_BATCH_ROWS = 1 << 13
 _FIRST_CAPACITY = 256
 _FEW_DEVICES = 16
 """So many are looked up one by one; for more, the range that spans them is filtered."""
+KEY_BYTES = 22
+"""Device, time, origin and LSN of a row."""
 _OBJECT_BYTES = 64
 """What a short string costs beside its pointer."""
 
@@ -56,7 +58,7 @@ class Chunk:
     """First and last LSN of the local log records that its rows came in."""
     vnode: int = 0
     sealed: bool = False
-    by_device: tuple[Index, DeviceIds] | None = None
+    by_device: tuple[Index | None, DeviceIds] | None = None
     ranges: tuple[int, int, int, int] | None = None
 
     def rows(self, index: AnyArray | slice, measurement_ids: list[int] | None) -> VersionedRows:
@@ -117,20 +119,42 @@ class Chunk:
             if len(devices) == 1:
                 return np.flatnonzero(device == devices[0])
             return np.flatnonzero(is_member(device, devices))
-        if self.by_device is None:
-            order = stable_device_order(device)
-            self.by_device = (order, device[order])
-        order, ordered = self.by_device
+        order, ordered = self.device_order()
         if len(devices) <= _FEW_DEVICES:
             starts = np.searchsorted(ordered, devices, side="left")
             ends = np.searchsorted(ordered, devices, side="right")
-            pieces = [order[a:b] for a, b in zip(starts, ends, strict=True)]
-            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            pieces = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]
+            found = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            return found if order is None else order[found]
         start = np.searchsorted(ordered, devices[0], side="left")
         end = np.searchsorted(ordered, devices[-1], side="right")
+        between = np.arange(start, end) if order is None else order[start:end]
         if len(devices) == int(devices[-1]) - int(devices[0]) + 1:
-            return order[start:end]
-        return order[start:end][is_member(ordered[start:end], devices)]
+            return between
+        return between[is_member(ordered[start:end], devices)]
+
+    def device_order(self) -> tuple[Index | None, DeviceIds]:
+        """(row numbers in order of device, the devices so ordered), of a sealed chunk.
+
+        None: the rows are in that order as they arrived, as those of large batches are.
+        """
+        if self.by_device is None:
+            device = self.device[: self.length]
+            if bool((device[1:] >= device[:-1]).all()):
+                self.by_device = None, device
+            else:
+                order = stable_device_order(device)
+                self.by_device = order, device[order]
+        return self.by_device
+
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        total = KEY_BYTES
+        for column in self.columns.values():
+            total += column.values.itemsize + (column.valid is not None)
+            if column.values.dtype == object:
+                total += _OBJECT_BYTES
+        return total
 
 
 def is_member(device: DeviceIds, devices: DeviceIds) -> BoolMask:
@@ -159,7 +183,7 @@ class TableHead:
     """Keys of the rows that were not newer than all before of their device."""
 
     def append(self, rows: Rows, origin: int, lsn: int | Lsns, local_lsn: int) -> None:
-        """Adds rows of the local record ``local_lsn``. The arrays must not be changed afterwards."""
+        """Adds rows of the record ``local_lsn``. The arrays must not be changed afterwards."""
         count = len(rows)
         if count >= LARGE_BATCH_ROWS:
             self._append_large(rows, origin, lsn, local_lsn)
@@ -198,7 +222,7 @@ class TableHead:
             sealed=True,
         )
         self.chunks.append(chunk)
-        self.bytes += _row_bytes(chunk) * count
+        self.bytes += chunk.row_bytes() * count
 
     def _append_small(self, rows: Rows, origin: int, lsn: int | Lsns, local_lsn: int) -> None:
         count = len(rows)
@@ -223,7 +247,7 @@ class TableHead:
                 _valid_of(own, start)[start:end] = False
         chunk.length = end
         chunk.applied = (chunk.applied[0], local_lsn)
-        self.bytes += _row_bytes(chunk) * count
+        self.bytes += chunk.row_bytes() * count
 
 
 def _types_fit(chunk: Chunk, rows: Rows) -> bool:
@@ -292,16 +316,6 @@ def _resized(array: Any, capacity: int) -> Any:
     grown = np.zeros(capacity, array.dtype)
     grown[: len(array)] = array
     return grown
-
-
-def _row_bytes(chunk: Chunk) -> int:
-    """Bytes of one row of this chunk."""
-    total = 22  # device, time, origin, LSN
-    for column in chunk.columns.values():
-        total += column.values.itemsize + (column.valid is not None)
-        if column.values.dtype == object:
-            total += _OBJECT_BYTES
-    return total
 
 
 class Head:
