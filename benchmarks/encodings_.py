@@ -20,14 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from report import Figure, Report, machine, versions
 
+from mainstem_engine.encoding.column_encoder import EncodedColumn, encode_column
 from mainstem_engine.encoding.interface import Compression
-from mainstem_engine.encoding.registry import (
-    AUTO,
-    NAMED,
-    EncodedColumn,
-    decode_column,
-    encode_column,
-)
+from mainstem_engine.encoding.registry import AUTO, NAMED, decode_column
 from mainstem_engine.model import AnyArray, ColumnType
 
 BLOCK_VALUES = 4096

@@ -30,6 +30,7 @@ class EncodingNumber(enum.IntEnum):
     RLE = 5
     TS_2DIFF = 6
     GORILLA = 7
+    LINEAR = 8
 
 
 class Compression(enum.IntEnum):

@@ -1,29 +1,43 @@
 """PCO: numbers by pcodec, the default. Bit-exact for floats, NaN payloads and -0.0 included.
 
 pcodec finds the mode (multiples, quantised floats, plain), the delta order and an entropy code per
-block. It pays from some tens of values on; its frame costs about 25 bytes.
-
-Times and LSNs (``ordered``) are always coded as first differences, which pcodec's own search also
-finds for them, at two thirds of the time. Dividing times by their common unit first was measured:
-19 bytes less in a block of 4,096 and nothing more, so it is not done. BOOLEAN goes as 0 and 1 of
-8 bits.
+block, unless a PcoConfig names mode and delta (pco_search.py): half of its time goes into that
+search. It pays from some tens of values on; its frame costs about 25 bytes. BOOLEAN goes as 0 and 1
+of 8 bits.
 """
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 import numpy as np
-from pcodec import ChunkConfig, DeltaSpec, standalone
+from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
 from mainstem_engine.encoding.bits import bits_of, put_bits
 from mainstem_engine.encoding.interface import Encoding, EncodingNumber
 from mainstem_engine.errors import EncodingError
 from mainstem_engine.model import AnyArray, ColumnType
 
-LEVEL = 4
-"""2 % larger than the highest level on sensor data, at half to a fifth of its time."""
+LEVEL_FAST = 4
+"""2 % larger than the highest level on most sensor data, at half to a fifth of its time."""
+LEVEL_SMALL = 8
+"""What the highest levels give, at two thirds of their time; for what is encoded once and stays."""
 
-_SEARCH = ChunkConfig(compression_level=LEVEL, enable_8_bit=True)
-_ORDERED = ChunkConfig(compression_level=LEVEL, delta_spec=DeltaSpec.try_consecutive(1))
+AUTO_DELTA = -1
+LOOKBACK_DELTA = -2
+
+
+@dataclass(frozen=True, slots=True)
+class PcoConfig:
+    """How pcodec is called. ``delta``: the order of differences, AUTO_DELTA or LOOKBACK_DELTA.
+
+    ``base``: the values are multiples of it (almost); 0: the bits as they are; None: pcodec looks.
+    """
+
+    level: int = LEVEL_FAST
+    delta: int = AUTO_DELTA
+    base: float | None = None
 
 
 class Pco(Encoding):
@@ -36,13 +50,14 @@ class Pco(Encoding):
         return column_type != ColumnType.UNKNOWN and not column_type.is_variable
 
     def encode(self, values: AnyArray, column_type: ColumnType) -> bytes:
+        return self.encode_as(values, column_type, PcoConfig())
+
+    def encode_as(self, values: AnyArray, column_type: ColumnType, config: PcoConfig) -> bytes:
+        """The same format, written as ``config`` says. It never changes what is read."""
         if column_type == ColumnType.BOOLEAN:
             values = bits_of(values)
-        return self._compress(values, _SEARCH)
-
-    def encode_ordered(self, values: AnyArray) -> bytes:
-        """The same format, for 64-bit integers that mostly grow."""
-        return self._compress(values, _ORDERED)
+        packed: bytes = standalone.simple_compress(np.ascontiguousarray(values), _chunk(config))
+        return packed
 
     def decode(self, data: memoryview, column_type: ColumnType, out: AnyArray) -> None:
         if column_type == ColumnType.BOOLEAN:
@@ -61,6 +76,18 @@ class Pco(Encoding):
         if progress.n_processed != len(out) or not progress.finished:
             raise EncodingError(f"{len(out)} values expected, {progress.n_processed} found")
 
-    def _compress(self, values: AnyArray, config: ChunkConfig) -> bytes:
-        packed: bytes = standalone.simple_compress(np.ascontiguousarray(values), config)
-        return packed
+
+@functools.lru_cache(maxsize=256)
+def _chunk(config: PcoConfig) -> ChunkConfig:
+    if config.delta == AUTO_DELTA:
+        delta = DeltaSpec.auto()
+    elif config.delta == LOOKBACK_DELTA:
+        delta = DeltaSpec.try_lookback()
+    else:
+        delta = DeltaSpec.try_consecutive(config.delta) if config.delta else DeltaSpec.no_op()
+    mode = ModeSpec.auto()
+    if config.base is not None:
+        mode = ModeSpec.try_float_mult(config.base) if config.base else ModeSpec.classic()
+    return ChunkConfig(
+        compression_level=config.level, delta_spec=delta, mode_spec=mode, enable_8_bit=True
+    )

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import google_crc32c
 import numpy as np
 
-from mainstem_engine.encoding.registry import AUTO, encode_column
+from mainstem_engine.encoding.auto import Choice
+from mainstem_engine.encoding.column_encoder import ColumnEncoder
+from mainstem_engine.encoding.pco import LEVEL_FAST
+from mainstem_engine.encoding.registry import AUTO
 from mainstem_engine.model import Column, ColumnType
 from mainstem_engine.part.block_statistics import block_statistics
 from mainstem_engine.part.blocks import Starts
@@ -34,21 +37,26 @@ _INDEX_DTYPES = (np.uint32, np.uint32, np.uint32, np.uint32, np.uint8, np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class EncodedBlocks:
-    """Some blocks of one column: per block its bytes (bitmap and values), and what is noted."""
+    """Some blocks of one column: per block its bytes (bitmap and values), and what is noted.
+    ``choice``: what suited them, for the blocks that follow."""
 
     data: list[bytes]
     index: ColumnIndex
     statistics: ColumnStatistics | None
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnPlan:
-    """How a column is encoded: its id, type, and what its template names."""
+    """How a column is encoded: its id, type, what its template names, the level of pcodec, and
+    what suited earlier blocks."""
 
     key: int
     type: ColumnType
     encoding: str = AUTO
     compression: str = AUTO
+    level: int = LEVEL_FAST
+    choice: Choice | None = None
 
 
 def encode_blocks(plan: ColumnPlan, column: Column, starts: Starts) -> EncodedBlocks:
@@ -56,19 +64,27 @@ def encode_blocks(plan: ColumnPlan, column: Column, starts: Starts) -> EncodedBl
     data: list[bytes] = []
     entries: list[tuple[int, int, int, int, int, int]] = []
     edges = [*starts.tolist(), len(column.values)]
+    encoder = ColumnEncoder(
+        plan.type,
+        encoding=plan.encoding,
+        compression=plan.compression,
+        ordered=plan.key in _ORDERED_COLUMNS,
+        level=plan.level,
+        choice=plan.choice,
+    )
     for first, last in itertools.pairwise(edges):
-        bitmap, values, entry = _encode_block(plan, column.take(slice(first, last)))
+        bitmap, values, entry = _encode_block(plan.key, encoder, column.take(slice(first, last)))
         data.append(bitmap + values if bitmap else values)
         entries.append(entry)
     statistics = block_statistics(column, plan.type, starts) if plan.key >= 0 else None
-    return EncodedBlocks(data, _index(entries), statistics)
+    return EncodedBlocks(data, _index(entries), statistics, encoder.choice)
 
 
 def _encode_block(
-    plan: ColumnPlan, block: Column
+    key: int, encoder: ColumnEncoder, block: Column
 ) -> tuple[bytes, bytes, tuple[int, int, int, int, int, int]]:
     values, bitmap, nulls = block.values, b"", 0
-    if plan.key == DEVICE_COLUMN and values[0] == values[-1]:
+    if key == DEVICE_COLUMN and values[0] == values[-1]:
         return b"", b"", _NOTHING
     if block.valid is not None:
         nulls = len(values) - int(np.count_nonzero(block.valid))
@@ -77,13 +93,7 @@ def _encode_block(
         if nulls:
             bitmap = np.packbits(block.valid, bitorder="little").tobytes()
             values = values[block.valid]
-    encoded = encode_column(
-        values,
-        plan.type,
-        ordered=plan.key in _ORDERED_COLUMNS,
-        encoding=plan.encoding,
-        compression=plan.compression,
-    )
+    encoded = encoder.encode(values)
     data = encoded.data
     crc = google_crc32c.extend(google_crc32c.value(bitmap), data)
     entry = (len(data), len(bitmap), crc, nulls, int(encoded.encoding), int(encoded.compression))

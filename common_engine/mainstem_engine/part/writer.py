@@ -15,13 +15,14 @@ import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.encoding.pco import LEVEL_FAST
 from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Filesystem
 from mainstem_engine.merge import concat_rows
 from mainstem_engine.model import Column, ColumnType, Measurement, VersionedRows
@@ -76,7 +77,7 @@ class PartWriter:
 
     ``measurements``: by id, at least those that the rows have columns for. ``block_rows``: rows of
     a block, at most (8 to 2**20). ``vnode``, ``vnodes``, ``applied``, ``erased_through``: see
-    PartMeta. As a context manager it aborts what was not finished.
+    PartMeta. ``level``: of pcodec. As a context manager it aborts what was not finished.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class PartWriter:
         vnodes: int = 1,
         applied: tuple[int, int] = (0, 0),
         erased_through: int = 0,
+        level: int = LEVEL_FAST,
     ) -> None:
         self._fs = fs
         self._directory = directory
@@ -104,7 +106,10 @@ class PartWriter:
         self._identity = (vnode, vnodes, applied, erased_through)
         self._path = directory / f"{name}{PART_SUFFIX}"
         self._temporary = self._path.with_name(self._path.name + TEMPORARY_SUFFIX)
-        self._plans = {key: ColumnPlan(key, kind) for key, kind in SYSTEM_COLUMNS.items()}
+        self._level = level
+        self._plans = {
+            key: ColumnPlan(key, kind, level=level) for key, kind in SYSTEM_COLUMNS.items()
+        }
         self._held: list[VersionedRows] = []
         self._held_rows = 0
         self._groups: deque[_Group] = deque()
@@ -197,7 +202,7 @@ class PartWriter:
         plan = self._plans.get(key)
         if plan is None:
             named = self._measurements[key]
-            plan = ColumnPlan(key, named.type, named.encoding, named.compression)
+            plan = ColumnPlan(key, named.type, named.encoding, named.compression, self._level)
             self._plans[key] = plan
         return plan
 
@@ -239,15 +244,11 @@ class PartWriter:
             columns = {key: future.result() for key, future in group.columns.items()}
             ordered = [columns[key].data for key in sorted(columns, key=_file_order)]
             self._write([data for block in zip(*ordered, strict=True) for data in block])
-            self._written.append(
-                (
-                    group.blocks,
-                    {
-                        key: EncodedBlocks([], encoded.index, encoded.statistics)
-                        for key, encoded in columns.items()
-                    },
-                )
-            )
+            for key, encoded in columns.items():
+                # What suited these blocks is where those that follow begin.
+                self._plans[key] = replace(self._plans[key], choice=encoded.choice)
+            noted = {key: replace(encoded, data=[]) for key, encoded in columns.items()}
+            self._written.append((group.blocks, noted))
 
     def _write(self, pieces: Sequence[bytes]) -> None:
         assert self._file is not None

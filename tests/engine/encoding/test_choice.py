@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 
 from mainstem_engine.encoding.auto import choose
+from mainstem_engine.encoding.column_encoder import ColumnEncoder, EncodedColumn, encode_column
 from mainstem_engine.encoding.compression import Compression
 from mainstem_engine.encoding.interface import EncodingNumber
-from mainstem_engine.encoding.registry import (
-    ENCODINGS,
-    NAMED,
-    EncodedColumn,
-    decode_column,
-    encode_column,
-)
+from mainstem_engine.encoding.pco_search import decimal_step
+from mainstem_engine.encoding.registry import ENCODINGS, NAMED, decode_column
 from mainstem_engine.model import AnyArray, ColumnType
 
 TYPES = [kind for kind in ColumnType if kind != ColumnType.UNKNOWN]
@@ -81,27 +77,31 @@ def test_auto(count: int) -> None:
     rng = np.random.default_rng(1)
     double, boolean = ColumnType.DOUBLE, ColumnType.BOOLEAN
     noise = rng.normal(size=count)
-    assert choose(np.round(np.cumsum(noise), 2), double).number == EncodingNumber.PCO
-    assert choose(noise, double).number == EncodingNumber.PCO
-    assert choose(np.full(count, np.nan), double).number == EncodingNumber.CONSTANT
-    assert choose(rng.random(count) < 0.5, boolean).number == EncodingNumber.PLAIN
+    assert choose(np.round(np.cumsum(noise), 2), double).encoding.number == EncodingNumber.PCO
+    assert choose(noise, double).encoding.number == EncodingNumber.PCO
+    assert choose(np.full(count, np.nan), double).encoding.number == EncodingNumber.CONSTANT
+    bits = choose(rng.random(count) < 0.5, boolean).encoding.number
+    assert bits in (EncodingNumber.PLAIN, EncodingNumber.PCO)  # a bit a value, either way
     days = np.arange(count) * 86_400_000
-    assert choose(days, ColumnType.TIMESTAMP).number == EncodingNumber.PCO
+    assert choose(days, ColumnType.TIMESTAMP).encoding.number == EncodingNumber.PCO
 
 
 def test_auto_finds_runs() -> None:
     rng = np.random.default_rng(2)
     steps = np.repeat(rng.normal(size=20), 205)
-    assert choose(steps, ColumnType.DOUBLE).number == EncodingNumber.RLE
+    assert choose(steps, ColumnType.DOUBLE).encoding.number == EncodingNumber.RLE
     switches = np.repeat(rng.random(32) < 0.5, 128)
-    assert choose(switches, ColumnType.BOOLEAN).number == EncodingNumber.RLE
+    assert choose(switches, ColumnType.BOOLEAN).encoding.number == EncodingNumber.RLE
 
 
 def test_auto_finds_values_that_come_again() -> None:
     rng = np.random.default_rng(3)
     cycle = np.tile(rng.normal(size=37), 110)
-    assert choose(cycle, ColumnType.DOUBLE).number == EncodingNumber.DICTIONARY
-    assert choose(cycle.astype(np.float32), ColumnType.FLOAT).number == EncodingNumber.DICTIONARY
+    assert choose(cycle, ColumnType.DOUBLE).encoding.number == EncodingNumber.DICTIONARY
+    assert (
+        choose(cycle.astype(np.float32), ColumnType.FLOAT).encoding.number
+        == EncodingNumber.DICTIONARY
+    )
 
 
 @pytest.mark.parametrize("kind", NUMBERS, ids=lambda kind: kind.name)
@@ -114,15 +114,52 @@ def test_auto_is_never_much_larger_than_the_best(kind: ColumnType) -> None:
     assert len(encode_column(values, kind).data) <= 1.15 * min(sizes)
 
 
-def test_times_and_lsns_are_pco_without_a_trial() -> None:
-    lsn = np.repeat(np.arange(1, 300, dtype=np.uint64), 10)
-    column = encode_column(lsn, ColumnType.UINT64, ordered=True)
-    assert (column.encoding, column.compression) == (EncodingNumber.PCO, Compression.UNCOMPRESSED)
-    assert decoded(column, ColumnType.UINT64, len(lsn)).tolist() == lsn.tolist()
+def test_times_and_lsns_have_no_trial() -> None:
+    def encoded(values: AnyArray) -> str:
+        column = encode_column(values, ColumnType.UINT64, ordered=True)
+        assert column.compression == Compression.UNCOMPRESSED
+        assert decoded(column, ColumnType.UINT64, len(values)).tolist() == values.tolist()
+        return column.encoding.name
+
+    assert encoded(np.repeat(np.arange(1, 300, dtype=np.uint64), 10)) == "PCO"
+    assert encoded(np.repeat(np.arange(1, 5, dtype=np.uint64), 700)) == "RLE"
+    assert encoded(np.arange(5, 50_000, 1000, dtype=np.uint64)) == "LINEAR"
+    assert encoded(np.arange(9, 0, -1, dtype=np.uint64)) == "LINEAR"
+
+
+def test_a_choice_is_kept_until_sizes_drift() -> None:
+    rng = np.random.default_rng(4)
+    encoder = ColumnEncoder(ColumnType.DOUBLE)
+    calm = np.round(np.cumsum(rng.normal(size=(8, 2000)), axis=1), 1)
+    names = {encoder.encode(block).encoding.name for block in calm}
+    kept = encoder.choice
+    assert names == {"PCO"}
+    assert kept is not None
+    assert kept.config is not None
+    assert kept.config.base == 0.1
+    encoder.encode(rng.normal(size=2000))
+    assert encoder.choice is None
+    encoder.encode(rng.normal(size=2000))
+    assert encoder.choice is not None
+    assert encoder.choice != kept
+
+
+def test_decimals_are_found() -> None:
+    rng = np.random.default_rng(6)
+    for decimals in range(6):
+        values = np.round(rng.normal(0, 50, 500), decimals)
+        assert decimal_step(values) == pytest.approx(10.0**-decimals)
+        assert decimal_step(values.astype(np.float32)) == pytest.approx(10.0**-decimals)
+    assert decimal_step(rng.normal(size=500)) is None
+    assert decimal_step(np.array([np.nan, np.inf, 2.5])) == 0.1
+    assert decimal_step(np.array([np.nan, np.inf])) is None
+    assert decimal_step(np.array([1e300, 2.0])) is None
 
 
 def test_what_each_encoding_can_hold() -> None:
     for encoding in ENCODINGS.values():
         held = {kind for kind in ColumnType if encoding.supports(kind)}
         anything = encoding.number.name in ("PLAIN", "CONSTANT", "DICTIONARY")
-        assert held == set(TYPES if anything else NUMBERS)
+        whole = {ColumnType.INT64, ColumnType.UINT64, ColumnType.TIMESTAMP}
+        numbers = whole if encoding.number == EncodingNumber.LINEAR else set(NUMBERS)
+        assert held == (set(TYPES) if anything else numbers)

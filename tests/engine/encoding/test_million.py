@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mainstem_engine.encoding.column_encoder import encode_column
 from mainstem_engine.encoding.compression import Compression
-from mainstem_engine.encoding.registry import NAMED, decode_column, encode_column
+from mainstem_engine.encoding.registry import NAMED, decode_column
 from mainstem_engine.model import AnyArray, ColumnType
 
 CASES = 1_000_000
