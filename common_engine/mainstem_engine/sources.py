@@ -1,0 +1,150 @@
+"""Where the rows of a selection lie, and whether they have to be merged.
+
+1. Parts are pruned to the blocks that may hold rows of the selection; what is deleted and still
+   stored goes with them.
+2. A block is *lone* when no other block of the selection and no row of the head can hold a row of
+   the same device and time: their extents do not meet. This is decided from the block index alone;
+   when in doubt, a block is not lone.
+3. Lone blocks whose rows are distinct and untouched by deletes are already what a merge would make
+   of them: they are read without their versions, and their statistics are those of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_engine.deletes import NONE, Tombstones
+from mainstem_engine.inventory import blocks_of
+from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
+from mainstem_engine.part.reader import BlockNumbers, Part
+from mainstem_engine.view import TableView
+
+_RANK_BITS = np.uint64(32)
+_RANK_MAX = np.uint64(0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class PartBlocks:
+    """Some blocks of one part, ascending, and the deletes that may still touch its rows."""
+
+    part: Part
+    numbers: BlockNumbers
+    tombstones: Tombstones
+
+    @property
+    def rows(self) -> int:
+        return int(self.part.blocks.rows[self.numbers].sum(dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Extents:
+    """Ranges of device and time, ends included, of some blocks or groups of rows; parallel."""
+
+    device_min: DeviceIds
+    device_max: DeviceIds
+    time_min_ns: npt.NDArray[np.int64]
+    time_max_ns: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_blocks(cls, found: PartBlocks) -> Extents:
+        index, numbers = found.part.blocks, found.numbers
+        return cls(
+            index.device_min[numbers],
+            index.device_max[numbers],
+            index.time_min_ns[numbers],
+            index.time_max_ns[numbers],
+        )
+
+    @classmethod
+    def of_rows(cls, rows: VersionedRows) -> Extents:
+        """One extent per device of ``rows``, which are in any order."""
+        order = np.argsort(rows.device, kind="stable")
+        device, time = rows.device[order], rows.time[order]
+        starts = np.flatnonzero(np.append(True, device[1:] != device[:-1]))
+        first = device[starts]
+        return cls(
+            first, first, np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
+        )
+
+    def __len__(self) -> int:
+        return len(self.device_min)
+
+
+def find_blocks(
+    view: TableView, devices: DeviceIds | None, start_ns: int, end_ns: int
+) -> list[PartBlocks]:
+    """Blocks that may hold rows of ``devices`` (ascending, None: all) in [start, end), by part.
+
+    Raises CorruptionError when a part that could hold such rows cannot be read.
+    """
+    erased = view.tombstones.overlapping(devices, start_ns, end_ns) if view.tombstones else NONE
+    found: list[PartBlocks] = []
+    for part in view.parts:
+        hit = blocks_of(part, devices, start_ns, end_ns)
+        if hit is not None:
+            found.append(PartBlocks(hit[0], hit[1], erased.of_part(hit[0].meta)))
+    return found
+
+
+def are_all_plain(found: Sequence[PartBlocks]) -> bool:
+    """True when every block is lone, distinct and untouched; there are no other rows."""
+    if any(item.tombstones for item in found):
+        return False
+    if not all(item.part.blocks.distinct[item.numbers].all() for item in found):
+        return False
+    if len(found) == 1:
+        return _follow_strictly(found[0])
+    pieces = [Extents.of_blocks(item) for item in found]
+    return bool(lone(pieces).all())
+
+
+def _follow_strictly(found: PartBlocks) -> bool:
+    """True when no two neighbours of one part share a device and time: its rows are sorted."""
+    index, left, right = found.part.blocks, found.numbers[:-1], found.numbers[1:]
+    shared = index.device_max[left] == index.device_min[right]
+    if not shared.any():
+        return True
+    left, right = left[shared], right[shared]
+    return bool((index.time_max_ns[left] < index.time_min_ns[right]).all())
+
+
+def lone(pieces: Sequence[Extents]) -> BoolMask:
+    """bool over all extents, one piece after the other: meets no other.
+
+    An extent of several devices counts as all times of all devices between its ends.
+    """
+    time_min = np.concatenate([piece.time_min_ns for piece in pieces])
+    time_max = np.concatenate([piece.time_max_ns for piece in pieces])
+    low = np.concatenate([piece.device_min for piece in pieces]).astype(np.uint64)
+    high = np.concatenate([piece.device_max for piece in pieces]).astype(np.uint64)
+    # (device, rank of the time) in one integer: intervals of a line are compared by their ends.
+    ranks = np.unique(np.concatenate([time_min, time_max]))
+    single = low == high
+    begin = low << _RANK_BITS | np.where(single, ranks.searchsorted(time_min), 0).astype(np.uint64)
+    last = np.where(single, ranks.searchsorted(time_max).astype(np.uint64), _RANK_MAX)
+    end = high << _RANK_BITS | last
+    order = np.argsort(begin, kind="stable")
+    begin, end = begin[order], end[order]
+    alone = np.ones(len(order), np.bool_)
+    alone[1:] &= begin[1:] > np.maximum.accumulate(end)[:-1]
+    alone[:-1] &= begin[1:] > end[:-1]
+    result = np.empty(len(order), np.bool_)
+    result[order] = alone
+    return result
+
+
+def in_block_order(found: Sequence[PartBlocks]) -> npt.NDArray[np.intp]:
+    """Row numbers that put the rows of lone blocks of several parts, read part after part, into
+    the order of device and time."""
+    sizes = np.concatenate([item.part.blocks.rows[item.numbers] for item in found]).astype(np.intp)
+    device = np.concatenate([item.part.blocks.device_min[item.numbers] for item in found])
+    time = np.concatenate([item.part.blocks.time_min_ns[item.numbers] for item in found])
+    order = np.lexsort((time, device))
+    starts = (np.cumsum(sizes) - sizes)[order]
+    sizes = sizes[order]
+    ends = np.cumsum(sizes)
+    return np.repeat(starts - (ends - sizes), sizes) + np.arange(int(ends[-1]))
