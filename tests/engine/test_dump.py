@@ -21,7 +21,7 @@ HOSTILE = "x\x1b[2J‮\n"
 def data(open_engine: Any, meters: Template, tmp_path: Path) -> Path:
     engine: Engine = open_engine()
     engine.create_template(meters)
-    engine.create_database("root.a", keep_ns=10**18)
+    engine.create_database("root.a", keep_ns=4 * 10**18)
     tags: dict[str, list[Any]] = {"location": [HOSTILE], "group": [7]}
     engine.device_ids("meters", ["root.a.d1"], tags, create=True)
     columns = {
