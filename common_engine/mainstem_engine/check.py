@@ -23,6 +23,7 @@ import msgpack
 
 from mainstem_engine.accounting import StoreAccounting
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.sections import CatalogFiles, check_catalog_files
 from mainstem_engine.check_log import LOG_DIRECTORY, LogCounts, check_log, log_firsts
 from mainstem_engine.check_part import PartCounts, check_part
 from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, Section, inspect_checkpoint
@@ -209,6 +210,8 @@ class _Check:
             self._findings.add(Damage(file, section.offset, problem, f"lost: {name}"))
             return None
         decode = SECTION_DECODERS.get(name)
+        if name == CATALOG_SECTION:
+            decode = self._catalog_section
         if decode is None:
             return None
         try:
@@ -217,6 +220,11 @@ class _Check:
             problem = f"section {name!r} is not understood ({error!r})"
             self._findings.add(Damage(file, section.offset, problem, f"lost: {name}"))
             return None
+
+    def _catalog_section(self, data: bytes) -> Catalog:
+        """The catalog, every byte of its base read."""
+        check_catalog_files(self._fs, self._root, data)
+        return Catalog.restore(data, CatalogFiles(self._fs, self._root))
 
     def _parts(self, metas: Mapping[str, PartMeta]) -> PartCounts:
         counts = PartCounts()

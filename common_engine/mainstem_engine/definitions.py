@@ -15,10 +15,12 @@ import numpy as np
 
 from mainstem_engine.aggregate import rollup_template
 from mainstem_engine.alterations import Alterations, revise
+from mainstem_engine.catalog.budget import devices_bytes, templates_bytes
 from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
-from mainstem_engine.catalog.names import canonical_path, check_element
+from mainstem_engine.catalog.names import canonical_path, canonical_paths, check_element
 from mainstem_engine.catalog.revisions import adopted_template
+from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.catalog.templates import (
     Table,
     checked_template,
@@ -30,8 +32,9 @@ from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import NO_DEVICE, DeviceIds, Template
 
-DEVICES_PER_RECORD = 10_000
-"""A DEV record of this many devices stays below a few MB, as what is shipped must."""
+DEVICES_PER_RECORD = 50_000
+"""Devices in one DEV record, at most; it has fewer when their paths are long (device_records.py).
+So many are also created in one hold of the append lock, which takes about 0.1 s."""
 
 
 class Definitions(Alterations):
@@ -68,6 +71,8 @@ class Definitions(Alterations):
         existing template gets the measurements that it lacks and the wider types, see
         revisions.adopted_template. Raises SchemaError when it exists or cannot be used."""
         store = self._store
+        if store.catalog.templates.get(template.name) is None:
+            store.metadata.admit(templates_bytes([template]), f"template {template.name}")
         with store.append_lock:
             existing = store.catalog.templates.get(template.name)
             if existing is not None and not foreign:
@@ -126,43 +131,62 @@ class Definitions(Alterations):
         that exist stay as they are. Raises SchemaError for a device of another template."""
         catalog = self._store.catalog
         family = catalog.family(template)
-        kept = [canonical_path(path) for path in paths]
+        kept = canonical_paths(paths)
         ids = catalog.devices.lookup(kept)
-        if (ids == NO_DEVICE).any():
+        unknown = np.flatnonzero(ids == NO_DEVICE)
+        if len(unknown):
             if not create:
-                missing = kept[int(np.argmax(ids == NO_DEVICE))]
+                missing = kept[unknown[0]]
                 raise NotFoundError(
                     f"there is no device {missing}", field=missing, hint="create it first"
                 )
             checked = checked_tags(catalog.templates.get(template), tags, len(kept))
-            self._create_devices(family, kept, checked, foreign)
-            ids = catalog.devices.lookup(kept)
+            rows = unknown.tolist()
+            new = [kept[row] for row in rows]
+            coded = {name: CodedTag.of(values).take(unknown) for name, values in checked.items()}
+            ids[unknown] = self._create_devices(family, new, coded, foreign)
         if not catalog.devices.all_in_family(ids, family):
             self._refuse_other_family(family, ids)
         return ids
 
     def _create_devices(
-        self, family: str, paths: list[str], tags: Mapping[str, Sequence[Any]], foreign: bool
-    ) -> None:
+        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool
+    ) -> DeviceIds:
+        """Ids of paths that were not there a moment ago."""
+        pieces = []
+        for start in range(0, len(paths), DEVICES_PER_RECORD):
+            some = paths[start : start + DEVICES_PER_RECORD]
+            rows = np.arange(start, start + len(some))
+            mine = {name: tag.take(rows) for name, tag in tags.items()}
+            self._store.metadata.admit(devices_bytes(some, len(tags)), f"{len(some)} devices")
+            pieces.append(self._create_some(family, some, mine, foreign))
+        return np.concatenate(pieces)
+
+    def _create_some(
+        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool
+    ) -> DeviceIds:
         store = self._store
+        devices = store.catalog.devices
         with store.append_lock:
-            first_row: dict[str, int] = {}
-            for row, path in enumerate(paths):
-                if store.catalog.devices.id_of(path) is None:
-                    first_row.setdefault(path, row)
-            for database in store.catalog.missing_databases(list(first_row)):
+            ids = devices.lookup(paths)
+            unknown = np.flatnonzero(ids == NO_DEVICE)
+            new = [paths[row] for row in unknown.tolist()]
+            if not new:
+                return ids
+            # Of a path that is there twice the first counts.
+            first = dict(zip(reversed(new), reversed(unknown.tolist()), strict=True))
+            distinct = np.array(sorted(first.values()))
+            if len(distinct) < len(new):
+                new = [paths[row] for row in distinct.tolist()]
+            for database in store.catalog.missing_databases(new):
                 self._define_schema("database", **database.to_map())
-            new = list(first_row.items())
-            for start in range(0, len(new), DEVICES_PER_RECORD):
-                some = new[start : start + DEVICES_PER_RECORD]
-                header = store.catalog.device_record(
-                    family,
-                    [path for path, _ in some],
-                    {name: [values[row] for _, row in some] for name, values in tags.items()},
-                    foreign,
-                )
-                store.append(RecordKind.DEV, header, (), None)
-                store.catalog.apply_devices(header)
+            coded = {name: tag.take(distinct) for name, tag in tags.items()}
+            whole = store.catalog.device_record(family, new, coded, foreign)
+            for record in whole.pieces(DEVICES_PER_RECORD):
+                store.append(RecordKind.DEV, record.to_header(), (), None)
+                store.catalog.add_devices(record)
+            ids[distinct] = whole.ids
+            return ids if len(distinct) == len(unknown) else devices.lookup(paths)
 
     def _refuse_other_family(self, family: str, ids: DeviceIds) -> None:
         devices = self._store.catalog.devices
@@ -208,15 +232,17 @@ class Definitions(Alterations):
         unknown = ids == NO_DEVICE
         if not unknown.any() and catalog.devices.all_in_family(ids, table.family):
             return ids
-        for row in np.flatnonzero(unknown).tolist():
-            path = canonical_path(paths[row])
-            if catalog.devices.id_of(path) is None and not table.may_create(path):
-                raise NotFoundError(
-                    f"there is no device {path}, and template {table.name} is not set above it",
-                    field=path,
-                    hint=f"SET SCHEMA TEMPLATE {table.name} TO a path above it, or create it "
-                    f"with USING {table.name} TAGS (...)",
-                )
+        rows = np.flatnonzero(unknown).tolist()
+        kept = canonical_paths([paths[row] for row in rows])
+        refused = [path for path in kept if not table.may_create(path)] if table.set_paths else []
+        if refused and (catalog.devices.lookup(refused) == NO_DEVICE).any():
+            path = refused[int(np.argmax(catalog.devices.lookup(refused) == NO_DEVICE))]
+            raise NotFoundError(
+                f"there is no device {path}, and template {table.name} is not set above it",
+                field=path,
+                hint=f"SET SCHEMA TEMPLATE {table.name} TO a path above it, or create it "
+                f"with USING {table.name} TAGS (...)",
+            )
         return self.device_ids(table.name, paths, create=True)
 
     def _define_schema(self, op: str, **fields: Any) -> Ack:

@@ -11,6 +11,7 @@ MainstemError
 │   ├── OverloadedError      (RuntimeError) a bound was reached: slow down and try again
 │   ├── SchemaError          (ValueError)  a definition, name, path or type that cannot be used
 │   │   └── NotFoundError    (LookupError) an unknown database, template, device or measurement
+│   ├── MetadataLimitError   (RuntimeError) templates and devices take all the memory they may
 │   ├── OutOfRangeError      (ValueError)  a time or value that the type cannot hold
 │   ├── OutOfRetentionError  (ValueError)  a row or delete older than what is kept here
 │   └── SqlError             (ValueError)  a statement that cannot be run
@@ -125,6 +126,23 @@ class NotFoundError(SchemaError, LookupError):
     """An unknown database, template, device or measurement."""
 
     code = "NOT_FOUND"
+
+
+class MetadataLimitError(EngineError, RuntimeError):
+    """New devices or templates would take more memory than they may. ``field``: the option."""
+
+    code = "METADATA_LIMIT"
+
+    def __init__(self, what: str, used_bytes: int, needed_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{what} need {needed_bytes} bytes of memory; templates and devices take {used_bytes} "
+            f"of {limit_bytes}",
+            field="metadata_bytes_max",
+            hint="raise the option, or use one template for equal devices",
+        )
+        self.used_bytes = used_bytes
+        self.needed_bytes = needed_bytes
+        self.limit_bytes = limit_bytes
 
 
 class OutOfRangeError(EngineError, ValueError):

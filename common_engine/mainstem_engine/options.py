@@ -54,6 +54,11 @@ class EngineOptions:
     memory_limit_bytes: int = 256 * MIB
     """What head, log queue and compaction may hold; writers are slowed when it is reached."""
 
+    metadata_bytes_max: int | None = None
+    """What templates and devices may take in memory; beyond it new ones are refused. None: a
+    quarter of ``memory_limit_bytes``, at least 32 MiB. Devices in the catalog's base count little:
+    a small budget makes merges frequent, and refuses templates first."""
+
     flush_every_ns: int = 60 * 1_000_000_000
     """Rows reach a part at the latest after this long. 0: only by size or by flush()."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.sections import CatalogFiles
 from mainstem_engine.checkpoint import read_checkpoint
 from mainstem_engine.errors import EngineError, NotFoundError
 from mainstem_engine.filesystem import Filesystem
@@ -88,6 +89,8 @@ class EngineStatistics:
     part_bytes: int
     parts: int
     devices: int
+    metadata_bytes: int
+    metadata_bytes_max: int
     tables: dict[str, TableStatistics]
     log: LogStatistics
     housekeeping: HousekeepingStatistics
@@ -144,6 +147,8 @@ def engine_statistics(store: Store, housekeeping: HousekeepingStatistics) -> Eng
         part_bytes=sum(part.meta.bytes for part in parts),
         parts=len(parts),
         devices=len(catalog.devices),
+        metadata_bytes=store.metadata.used_bytes,
+        metadata_bytes_max=store.metadata.limit_bytes,
         tables=tables,
         log=store.log.statistics(),
         housekeeping=housekeeping,
@@ -192,7 +197,9 @@ def directory_statistics(path: str | os.PathLike[str]) -> DirectoryStatistics:
         found = _guarded(lambda: read_checkpoint(fs, root / CHECKPOINT_DIRECTORY, name), damages)
         if found is not None:
             checkpoint_lsn = found[0]
-            catalog = Catalog.restore(found[1][CATALOG_SECTION])
+            files = CatalogFiles(fs, root)
+            section = found[1][CATALOG_SECTION]
+            catalog = _guarded(lambda: Catalog.restore(section, files), damages) or catalog
     segments = _scan_log(fs, root / LOG_DIRECTORY, damages)
     tables = {
         name: replace(

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.device_records import DeviceRecord
+from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.catalog.templates import Table, template_to_map
 from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_sync.content import ANNOUNCED, Content
-
-DEVICES_PER_RECORD = 10_000
-"""As in the engine: a record of this many stays below a few MB."""
 
 
 def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
@@ -44,9 +43,8 @@ def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
                 families.add(known.name)
                 ack = _announce_table(engine, known)
         wanted = np.unique(np.concatenate(ids))
-        for start in range(0, len(wanted), DEVICES_PER_RECORD):
-            some = wanted[start : start + DEVICES_PER_RECORD].tolist()
-            ack = _announce_devices(engine, catalog, table, some)
+        for record in _device_record(catalog, table, wanted).pieces():
+            ack = engine.append(RecordKind.DEV, record.to_header(**{ANNOUNCED: True}))
     return ack
 
 
@@ -56,16 +54,16 @@ def _announce_table(engine: Engine, table: Table) -> Ack:
     return engine.append(RecordKind.SCH, header)
 
 
-def _announce_devices(engine: Engine, catalog: Catalog, table: Table, ids: list[int]) -> Ack:
+def _device_record(catalog: Catalog, table: Table, ids: npt.NDArray[np.uint32]) -> DeviceRecord:
     devices = catalog.devices
-    tags = [devices.tags(device) for device in ids]
-    names = sorted({name for values in tags for name in values})
-    header = {
-        "t": table.family,
-        "ids": ids,
-        "paths": devices.paths(ids),
-        "tags": {name: [values.get(name) for values in tags] for name in names},
-        "foreign": all(devices.is_foreign(device) for device in ids),
-        ANNOUNCED: True,
-    }
-    return engine.append(RecordKind.DEV, header)
+    source = catalog.templates.get(table.family)
+    tags = {}
+    for tag in () if source is None else source.template.tags:
+        codes, values = devices.tag_codes(table.family, tag.name, ids)
+        if codes.any():
+            # Only the values in use: of all of them there may be as many as devices.
+            used, place = np.unique(codes, return_inverse=True)
+            meant = [values[code] for code in used.tolist()]
+            tags[tag.name] = CodedTag(meant, place.astype(np.uint32))
+    foreign = all(devices.is_foreign(device) for device in ids.tolist())
+    return DeviceRecord(table.family, ids, devices.paths(ids), tags, foreign)

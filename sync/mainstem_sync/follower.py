@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.consumers import AppliedRows, RowSink
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
@@ -190,7 +191,8 @@ class Follower:
     def _defined(self, record: Record) -> None:
         header, _ = decode_payload(byte_view(record.payload))
         if record.kind == RecordKind.DEV:
-            self.scope.devices(header["ids"], header["paths"], foreign=bool(header["foreign"]))
+            devices = DeviceRecord.from_header(header)
+            self.scope.devices(devices.ids, devices.paths, foreign=devices.foreign)
         elif header.get("op") == "template":
             self._every_ns[str(header["name"]).casefold()] = header["every_ns"]
 

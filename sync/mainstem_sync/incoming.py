@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.names import canonical_path, database_path
 from mainstem_engine.catalog.templates import template_from_map
 from mainstem_engine.engine import Engine
@@ -233,52 +234,44 @@ def _devices(
 ) -> None:
     header, _ = decode_payload(payload)
     try:
-        family, ids = str(header["t"]), [int(i) for i in header["ids"]]
-        names = [str(path) for path in header["paths"]]
-        tags = {str(k): list(v) for k, v in header["tags"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise WireError(f"a record of devices that cannot be read ({exc!r})") from exc
+        devices = DeviceRecord.from_header(header)
+    except SchemaError as exc:
+        raise WireError(exc.message) from exc
+    family, ids, names = devices.family, devices.ids, devices.paths
     try:
         engine.catalog.family(family)
     except NotFoundError as exc:
         raise UnknownSchemaError(f"devices of {family}, which is not known here") from exc
-    same = all(len(values) == len(ids) for values in (names, *tags.values()))
-    if not same or (ids and not 0 <= min(ids) <= max(ids) <= DEVICE_ID_MAX):
-        raise WireError("a record of devices whose lists do not fit together")
+    if len(ids) and int(ids.max()) > DEVICE_ID_MAX:
+        raise WireError(f"a device id above {DEVICE_ID_MAX}")
     allowed = [_may_hold(path, family, paths, engine.catalog) for path in names]
     mine = [at for at, ok in enumerate(allowed) if ok]
+    kept = devices if len(mine) == len(ids) else devices.take(mine)
     local = np.full(len(ids), DENIED, np.int64)
     if mine:
-        local[mine] = _define_devices(
-            family,
-            [names[at] for at in mine],
-            {k: [v[at] for at in mine] for k, v in tags.items()},
-            engine,
-        )
-    draft.maps.put_devices(ids, local)
-    draft.devices.append([record.lsn, ids, len(ids)])
+        local[mine] = _define_devices(kept, engine)
+    numbers = ids.tolist()
+    draft.maps.put_devices(numbers, local)
+    draft.devices.append([record.lsn, numbers, len(numbers)])
     draft.local.append(local)
     if len(mine) < len(ids):
-        refused = [at for at, ok in enumerate(allowed) if not ok]
-        for at in refused:
-            draft.maps.denied[ids[at]] = names[at]
-            draft.denied.append([ids[at], names[at]])
-        kept = {
-            **header,
-            "ids": [ids[at] for at in mine],
-            "paths": [names[at] for at in mine],
-            "tags": {k: [v[at] for at in mine] for k, v in tags.items()},
-        }
-        payload = memoryview(b"".join(map(byte_view, encode_payload(kept))))
+        for at in (at for at, ok in enumerate(allowed) if not ok):
+            draft.maps.denied[numbers[at]] = names[at]
+            draft.denied.append([numbers[at], names[at]])
+        further = {key: header[key] for key in header if key not in _DEVICE_KEYS}
+        payload = memoryview(b"".join(map(byte_view, encode_payload(kept.to_header(**further)))))
     draft.keep(record, payload, len(payload))
 
 
-def _define_devices(
-    family: str, paths: list[str], tags: Mapping[str, list[Any]], engine: Engine
-) -> DeviceIds:
+def _define_devices(devices: DeviceRecord, engine: Engine) -> DeviceIds:
     """Local ids. Tags that the local template lacks, or has with another type, are left out."""
+    family, paths = devices.family, devices.paths
     table = engine.catalog.templates.get(family)
-    known = {k: v for k, v in tags.items() if table is not None and table.tag(k) is not None}
+    known = {
+        name: tag.to_list()
+        for name, tag in devices.tags.items()
+        if table is not None and table.tag(name) is not None
+    }
     try:
         return engine.device_ids(family, paths, known, create=True, foreign=True)
     except SchemaError:
@@ -298,6 +291,9 @@ def _may_hold(path: str, family: str, paths: Sequence[str] | None, catalog: Cata
         return True
     return catalog.devices.family_name(known).casefold() == family.casefold()
 
+
+_DEVICE_KEYS = frozenset({"t", "foreign", "first", "n", "ids", "paths", "coded", "tags", "b"})
+"""What a record of devices is made of anew; the rest is kept as it came. ``b``: its buffers."""
 
 UNUSABLE = (RejectedError, WireError, CorruptionError, SchemaError)
 """What makes a batch one that will never be taken."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.catalog.devices import Devices
-from mainstem_engine.model import BoolMask
+from mainstem_engine.model import BoolMask, DeviceIds
 from mainstem_sync.exports import ExportPolicy, is_below
 
 
@@ -32,29 +32,30 @@ class DeviceScope:
         """False if no rule is limited."""
         return bool(self._masks)
 
-    def devices(self, ids: Sequence[int], paths: Sequence[str], *, foreign: bool) -> None:
+    def devices(self, ids: DeviceIds, paths: Sequence[str], *, foreign: bool) -> None:
         """A DEV record was applied."""
-        if not self._masks or not ids:
+        if not self._masks or not len(ids):
             return
         if not foreign:
-            self._own.update(ids)
+            self._own.update(ids.tolist())
         for prefixes, mask in self._masks.items():
-            top = max(ids) + 1
+            top = int(ids.max()) + 1
             if top > len(mask):
                 grown = np.zeros(max(top, 2 * len(mask)), np.bool_)
                 grown[: len(mask)] = mask
                 mask = grown
-            mask[list(ids)] = [is_below(path, prefixes) for path in paths]
+            mask[ids] = [is_below(path, prefixes) for path in paths]
             self._masks[prefixes] = mask
 
     def rebuild(self, devices: Devices) -> None:
         """From the catalog: at start, when the rules may have changed."""
-        ids = list(range(len(devices)))
+        if not self._masks:
+            return
+        ids = np.arange(len(devices), dtype=np.uint32)
         for start in range(0, len(ids), 10_000):
             some = ids[start : start + 10_000]
-            foreign = [devices.is_foreign(device) for device in some]
             self.devices(some, devices.paths(some), foreign=True)
-            self._own.update(d for d, other in zip(some, foreign, strict=True) if not other)
+            self._own.update(d for d in some.tolist() if not devices.is_foreign(d))
 
     def mask(self, table: str, local: npt.NDArray[Any]) -> BoolMask | None:
         """Which rows go up, by their local device id (negative: none); None if all do."""

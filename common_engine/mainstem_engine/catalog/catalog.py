@@ -12,15 +12,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgpack
+import numpy as np
 
+from mainstem_engine.catalog.base import DeviceBase
+from mainstem_engine.catalog.base_file import BaseName
 from mainstem_engine.catalog.databases import (
     PRECISION_NS,
     Database,
     Databases,
     default_database_name,
 )
+from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.devices import Devices, TagValue
-from mainstem_engine.catalog.names import canonical_path
+from mainstem_engine.catalog.names import canonical_path, is_below
+from mainstem_engine.catalog.sections import (
+    CatalogFiles,
+    CatalogSnapshot,
+    encode_snapshot,
+    overlay_records,
+)
+from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.catalog.templates import (
     Table,
     Templates,
@@ -30,6 +41,8 @@ from mainstem_engine.catalog.templates import (
 from mainstem_engine.catalog.ttl import KEEP_OP, TTL_OP, RetentionRules
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.model import ColumnType, Template
+
+__all__ = ["Catalog", "checked_device_path", "checked_tags", "encode_snapshot"]
 
 DEVICES_MAX = 0xFFFFFFFE
 """Ids are uint32 and the last value means "no device"."""
@@ -129,7 +142,14 @@ class Catalog:
         added = self.databases.get(database.name) is None
         self.databases.put(database)
         if added and len(self.devices):
-            self.devices.assign_databases(self._database_index)
+            self._take_over(len(self.databases) - 1)
+
+    def _take_over(self, index: int) -> None:
+        """A database gets the devices below it, but for those of databases further below."""
+        name = self.databases.at(index).name
+        self.devices.take_over(
+            name, index, lambda other: is_below(self.databases.at(other).name, name)
+        )
 
     def _database_index(self, path: str) -> int:
         index = self.databases.index_of_path(path)
@@ -141,38 +161,34 @@ class Catalog:
         self,
         family: str,
         paths: Sequence[str],
-        tags: Mapping[str, Sequence[TagValue]],
+        tags: Mapping[str, Sequence[TagValue] | CodedTag],
         foreign: bool,
-    ) -> dict[str, Any]:
-        """Header of a DEV record that gives these (new, distinct) devices the next ids."""
+    ) -> DeviceRecord:
+        """Gives these (new, distinct) devices the next ids."""
         first = len(self.devices)
         if first + len(paths) > DEVICES_MAX:
             raise SchemaError("there are no device ids left")
-        return {
-            "t": family,
-            "ids": list(range(first, first + len(paths))),
-            "paths": list(paths),
-            "tags": {name: list(values) for name, values in tags.items()},
-            "foreign": foreign,
+        ids = np.arange(first, first + len(paths), dtype=np.uint32)
+        coded = {
+            name: values if isinstance(values, CodedTag) else CodedTag.of(values)
+            for name, values in tags.items()
         }
+        return DeviceRecord(family, ids, list(paths), coded, foreign)
+
+    def add_devices(self, record: DeviceRecord) -> None:
+        """Applies a DEV record."""
+        index_of = self._database_index
+        self.devices.add(record, [index_of(path) for path in record.paths])
 
     def apply_devices(self, header: Mapping[str, Any]) -> None:
-        """Applies a DEV record."""
-        paths = header["paths"]
-        self.devices.add(
-            header["t"],
-            header["ids"],
-            paths,
-            header["tags"],
-            foreign=bool(header["foreign"]),
-            databases=[self._database_index(path) for path in paths],
-        )
+        """Applies a DEV record as the log has it. Raises SchemaError."""
+        self.add_devices(DeviceRecord.from_header(header))
 
     # Checkpoint
 
-    def snapshot(self) -> dict[str, Any]:
-        """A copy that later changes do not touch, for encode_snapshot."""
-        return {
+    def snapshot(self) -> CatalogSnapshot:
+        """What later changes do not touch, for encode_snapshot."""
+        fields = {
             "databases": [database.to_map() for database in self.databases],
             "templates": [
                 {
@@ -182,13 +198,19 @@ class Catalog:
                 }
                 for table in self.templates.all()
             ],
-            "devices": self.devices.to_map(),
             "rules": self.rules.to_map(),
         }
+        devices = self.devices.snapshot(len(self.databases))
+        return CatalogSnapshot(fields, devices, self.devices.overlay_bytes)
+
+    def adopt(self, base: DeviceBase) -> None:
+        """Puts a base that a committed checkpoint names in place of the one before it."""
+        self.devices.adopt(base)
 
     @classmethod
-    def restore(cls, data: bytes) -> Catalog:
-        """The catalog of a checkpoint section."""
+    def restore(cls, data: bytes, files: CatalogFiles | None = None) -> Catalog:
+        """The catalog of a checkpoint section. Raises CorruptionError when its base is damaged,
+        SchemaError when it names one and there are no ``files``."""
         fields = msgpack.unpackb(data, strict_map_key=False)
         catalog = cls()
         for database in fields["databases"]:
@@ -198,16 +220,22 @@ class Catalog:
             catalog.templates.put(template, foreign=entry["foreign"])
             for path in entry["set"]:
                 catalog.templates.set_on(template.name, path)
-        catalog.devices.restore(fields["devices"], catalog._database_index)
+        catalog._restore_devices(fields["devices"], files)
         if "rules" in fields:
             catalog.rules.restore(fields["rules"])
         return catalog
 
-
-def encode_snapshot(snapshot: Mapping[str, Any]) -> bytes:
-    """The checkpoint section of a snapshot; slow for many devices, so done outside every lock."""
-    packed: bytes = msgpack.packb(snapshot)
-    return packed
+    def _restore_devices(self, fields: Mapping[str, Any], files: CatalogFiles | None) -> None:
+        named = fields.get("base")
+        if named is not None:
+            if files is None:
+                raise SchemaError("the catalog has a base file, and its directory is not known")
+            base = files.open(BaseName.from_list(named))
+            self.devices.adopt(base)
+            for index in range(base.databases, len(self.databases)):
+                self._take_over(index)
+        for record in overlay_records(fields, len(self.devices)):
+            self.add_devices(record)
 
 
 def checked_tags(

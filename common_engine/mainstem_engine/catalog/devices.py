@@ -2,9 +2,11 @@
 
 1. Ids are dense from 0, in the order of the log, across all templates, and never re-used.
 2. A device belongs to one family for ever: a template and its rollup tables.
-3. Tag values are kept per family and tag as codes into a list of distinct values, so that a tag
-   filter is one comparison per device, and a scan makes dictionary columns without touching text.
-4. Reads need no lock: lists only grow, and a path is published after everything it leads to.
+3. The first devices are in an immutable *base*, mapped from a file (base.py); those that came since
+   are in memory, the *overlay*. A flush merges a large overlay into a new base.
+4. Reads need no lock. Everything hangs on one state object: a reader takes it once, and a new base
+   is put in place by replacing it. Within a state columns only grow, and a path is published
+   after everything it leads to.
 """
 
 from __future__ import annotations
@@ -14,286 +16,369 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pyroaring import BitMap
 
-from mainstem_engine.catalog.vector import Vector
-from mainstem_engine.model import NO_DEVICE, DeviceIds
+from mainstem_engine.catalog.base import DeviceBase
+from mainstem_engine.catalog.base_merge import DevicesSnapshot
+from mainstem_engine.catalog.device_records import DeviceRecord
+from mainstem_engine.catalog.families import Family
+from mainstem_engine.catalog.names import ROOT
+from mainstem_engine.catalog.path_index import ABSENT, PathIndex
+from mainstem_engine.catalog.tags import (
+    BITMAPS_PER_QUESTION,
+    INDEXED_VALUES_MAX,
+    CodedTag,
+    Codes,
+    TagColumn,
+    TagIndex,
+    TagValue,
+)
+from mainstem_engine.catalog.vector import LayeredColumn, Vector
+from mainstem_engine.model import NO_DEVICE, AnyArray, DeviceIds
 
-TagValue = str | int | float | bool | bytes | None
-NO_TAG = 0
-"""Code of an absent tag value."""
+__all__ = ["LOST_DEVICES", "Devices", "TagValue"]
+
 LOST_DEVICES = "root.lost"
 """Where devices appear whose definition was damaged in the log."""
 
-Codes = npt.NDArray[np.uint32]
 
+class _State:
+    """A base with what came since. ``first``: the first device that is not in the base."""
 
-class TagColumn:
-    """Values of one tag for the devices of one family, by the device's position in it."""
+    __slots__ = (
+        "base", "database_of", "families", "family_index", "family_of", "first", "foreign", "names",
+        "position_of",
+    )  # fmt: skip
 
-    __slots__ = ("_index", "codes", "name", "values")
+    def __init__(self, base: DeviceBase | None = None) -> None:
+        self.base = base
+        self.first = 0 if base is None else base.count
+        self.names = PathIndex()
+        self.families: list[Family] = []
+        self.family_index: dict[str, int] = {}
+        if base is None:
+            self.family_of = LayeredColumn.empty(np.uint16)
+            self.position_of = LayeredColumn.empty(np.uint32)
+            self.database_of = LayeredColumn.empty(np.uint16)
+            self.foreign = LayeredColumn.empty(np.uint8)
+            return
+        self.family_of = LayeredColumn(base.family_of, Vector(np.uint16))
+        self.position_of = LayeredColumn(base.position_of, Vector(np.uint32))
+        self.database_of = LayeredColumn(base.database_of, Vector(np.uint16))
+        self.foreign = LayeredColumn(base.foreign, Vector(np.uint8))
+        for index, family in enumerate(base.families):
+            self.put(Family.of_base(family, index))
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.codes = Vector(np.uint32)
-        self.values: list[TagValue] = [None]
-        self._index: dict[tuple[type, TagValue], int] = {(type(None), None): NO_TAG}
+    @property
+    def count(self) -> int:
+        return self.first + len(self.names)
 
-    def extend(self, values: Iterable[TagValue], position: int) -> None:
-        """Gives the devices from ``position`` on (above all earlier ones) their values."""
-        if len(self.codes) < position:
-            self.codes.extend(np.full(position - len(self.codes), NO_TAG, np.uint32))
-        self.codes.extend(np.array([self.code(value) for value in values], np.uint32))
+    @property
+    def nbytes(self) -> int:
+        columns = (self.family_of, self.position_of, self.database_of, self.foreign)
+        fixed = self.names.nbytes + sum(column.added.nbytes for column in columns)
+        return fixed + sum(family.nbytes for family in self.families)
 
-    def code(self, value: TagValue) -> int:
-        """The code of a value, a new one when it is new."""
-        key = (type(value), value)
-        found = self._index.get(key)
+    def put(self, family: Family) -> None:
+        self.families.append(family)
+        self.family_index[family.name.casefold()] = family.index
+
+    def family(self, name: str) -> Family | None:
+        index = self.family_index.get(name.casefold())
+        return None if index is None else self.families[index]
+
+    def family_made(self, name: str) -> Family:
+        found = self.family(name)
         if found is None:
-            found = len(self.values)
-            self.values.append(value)
-            self._index[key] = found
+            found = Family(name, len(self.families))
+            self.put(found)
         return found
-
-    def codes_of(self, positions: npt.NDArray[np.uint32]) -> Codes:
-        """Codes at these positions; absent where the column is shorter."""
-        codes = self.codes.view()
-        if len(codes) == 0:
-            return np.zeros(len(positions), np.uint32)
-        found: Codes = codes[np.minimum(positions, len(codes) - 1)]
-        return np.where(positions < len(codes), found, np.uint32(NO_TAG))
-
-    def codes_equal_to(self, wanted: Iterable[TagValue]) -> list[int]:
-        """Codes of the values that equal one of ``wanted`` (1 equals 1.0, and not "1")."""
-        accepted = list(wanted)
-        return [code for code, value in enumerate(self.values) if value in accepted]
-
-
-class Family:
-    """The devices of one template and its rollups: ids in order of creation, and their tags."""
-
-    __slots__ = ("databases", "ids", "index", "name", "tags")
-
-    def __init__(self, name: str, index: int) -> None:
-        self.name = name
-        self.index = index
-        self.databases: set[int] = set()
-        self.ids = Vector(np.uint32)
-        self.tags: dict[str, TagColumn] = {}
-
-    def tag_column(self, name: str) -> TagColumn:
-        """The column of that tag, made when it is new."""
-        column = self.tags.get(name.casefold())
-        if column is None:
-            column = self.tags[name.casefold()] = TagColumn(name)
-        return column
 
 
 class Devices:
-    """Every device. Lookups by path are exact; ``NO_DEVICE`` stands for "there is none"."""
+    """Every device. Lookups by path are exact; ``NO_DEVICE`` stands for "there is none".
+
+    Of those that change something, one at a time.
+    """
 
     def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
-        self._paths: list[str] = []
-        self._family_of = Vector(np.uint16)
-        self._position_of = Vector(np.uint32)
-        self._database_of = Vector(np.uint16)
-        self._foreign = Vector(np.uint8)
-        self._families: list[Family] = []
-        self._family_index: dict[str, int] = {}
+        self._state = _State()
+        self._index = TagIndex()
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return self._state.count
+
+    @property
+    def nbytes(self) -> int:
+        """Estimate of what devices and tags take in memory that is not mapped from a file."""
+        return self._state.nbytes + self._index.nbytes
+
+    @property
+    def overlay_bytes(self) -> int:
+        """The part of ``nbytes`` that goes when the overlay is merged into a base."""
+        return self._state.nbytes
+
+    @property
+    def base(self) -> DeviceBase | None:
+        """The base in use."""
+        return self._state.base
+
+    # Names
 
     def id_of(self, path: str) -> int | None:
-        return self._ids.get(path)
+        state = self._state
+        place = state.names.find(path)
+        if place != ABSENT:
+            return state.first + place
+        return None if state.base is None else state.base.id_of(path)
 
     def path(self, device: int) -> str:
         """Raises IndexError for an id that was never given."""
-        return self._paths[device]
+        state = self._state
+        if state.base is not None and 0 <= device < state.first:
+            return state.base.path(device)
+        return state.names.path(device - state.first)
 
     def paths(self, devices: Iterable[int]) -> list[str]:
-        paths = self._paths
-        return [paths[device] for device in devices]
+        state = self._state
+        ids = np.asarray(devices if isinstance(devices, np.ndarray) else list(devices), np.int64)
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < state.count:
+            raise IndexError(int(ids.max()))
+        if state.base is None:
+            return state.names.paths(ids)
+        old = ids < state.first
+        if old.all():
+            return list(map(state.base.path, ids.tolist()))
+        newer = iter(state.names.paths(ids[~old] - state.first))
+        base_path = state.base.path
+        return [
+            base_path(device) if device < state.first else next(newer) for device in ids.tolist()
+        ]
 
     def lookup(self, paths: Sequence[str]) -> DeviceIds:
         """uint32[n], NO_DEVICE where a path is unknown."""
-        get = self._ids.get
-        missing = int(NO_DEVICE)
-        return np.fromiter((get(p, missing) for p in paths), np.uint32, count=len(paths))
+        state = self._state
+        distinct = list(dict.fromkeys(paths))
+        if 2 * len(distinct) > len(paths):
+            return _lookup(state, paths)
+        ids = dict(zip(distinct, _lookup(state, distinct).tolist(), strict=True))
+        return np.fromiter(map(ids.__getitem__, paths), np.uint32, count=len(paths))
+
+    def below(self, prefix: str) -> DeviceIds:
+        """uint32, ascending: the device ``prefix``, if it is one, and all whose path lies below."""
+        state = self._state
+        count = state.count
+        if prefix == ROOT:
+            return np.arange(count, dtype=np.uint32)
+        start = f"{prefix}.".encode()
+        places = [
+            place
+            for place, path in enumerate(state.names.text(0, count - state.first))
+            if path.startswith(start)
+        ]
+        found = [np.array(places, np.uint32) + np.uint32(state.first)]
+        if state.base is not None:
+            found.append(state.base.below(prefix))
+        itself = self.id_of(prefix)
+        if itself is not None:
+            found.append(np.array([itself], np.uint32))
+        return np.sort(np.concatenate(found))
+
+    # Families and databases
 
     def family_name(self, device: int) -> str:
-        name: str = self._families[self._family_of[device]].name
+        state = self._state
+        name: str = state.families[state.family_of[device]].name
         return name
 
     def is_foreign(self, device: int) -> bool:
-        return bool(self._foreign[device])
+        return bool(self._state.foreign[device])
 
     def database_index(self, device: int) -> int:
         """Index of the device's database."""
-        return int(self._database_of[device])
+        return self._state.database_of[device]
 
     def database_indexes(self, devices: DeviceIds) -> npt.NDArray[np.uint16]:
         """uint16[n]: index of each device's database."""
-        found: npt.NDArray[np.uint16] = self._database_of.view()[devices]
-        return found
+        return self._state.database_of.take(devices)
 
     def family_databases(self, name: str) -> list[int]:
         """Indexes of the databases that hold devices of the family."""
-        family = self._family_by_name(name)
-        return [] if family is None else list(family.databases)
+        family = self._state.family(name)
+        return [] if family is None else sorted(family.databases)
 
-    def assign_databases(self, index_of_path: Callable[[str], int]) -> None:
-        """Recomputes each device's database, after a database was added."""
-        indexes = [index_of_path(path) for path in self._paths]
-        self._database_of = Vector(np.uint16, np.array(indexes, np.uint16))
-        for family in self._families:
-            held = self._database_of.view()[family.ids.view()]
-            family.databases = {int(index) for index in np.unique(held)}
-
-    def _family_by_name(self, name: str) -> Family | None:
-        index = self._family_index.get(name.casefold())
-        return None if index is None else self._families[index]
+    def take_over(self, prefix: str, database: int, keeps: Callable[[int], bool]) -> None:
+        """A new database takes the devices at and below ``prefix``, but for those of databases that
+        ``keeps`` says yes to."""
+        mine = self.below(prefix)
+        state = self._state
+        held = state.database_of.slice(0, state.count)
+        lost = [other for other in np.unique(held[mine]).tolist() if not keeps(other)]
+        mine = mine[np.isin(held[mine], lost)]
+        if not len(mine):
+            return
+        changed = held.astype(np.uint16)
+        changed[mine] = database
+        state.database_of = LayeredColumn(changed[: state.first], Vector(np.uint16))
+        state.database_of.extend(changed[state.first :])
+        for family in state.families:
+            if not family.databases.isdisjoint(lost):
+                there = np.bincount(changed[family.all_ids()])
+                family.databases = frozenset(np.flatnonzero(there).tolist())
 
     def of_family(self, name: str) -> DeviceIds:
         """uint32, ascending: the devices of that family."""
-        family = self._family_by_name(name)
-        return np.empty(0, np.uint32) if family is None else family.ids.view()
+        family = self._state.family(name)
+        return np.empty(0, np.uint32) if family is None else family.all_ids()
 
     def all_in_family(self, devices: DeviceIds, name: str) -> bool:
         """True when every id was given and belongs to that family."""
         if len(devices) == 0:
             return True
-        index = self._family_index.get(name.casefold())
-        if index is None or int(devices.max()) >= len(self._paths):
+        state = self._state
+        index = state.family_index.get(name.casefold())
+        if index is None or int(devices.max()) >= state.count:
             return False
-        return bool((self._family_of.view()[devices] == index).all())
+        return bool((state.family_of.take(devices) == index).all())
 
-    def add(
-        self,
-        family: str,
-        ids: Sequence[int],
-        paths: Sequence[str],
-        tags: Mapping[str, Sequence[TagValue]],
-        *,
-        foreign: bool,
-        databases: Sequence[int],
-    ) -> None:
-        """Adds devices under the ids that the log gives them, ascending.
+    # Adding
+
+    def add(self, record: DeviceRecord, databases: Sequence[int] | AnyArray) -> None:
+        """Adds devices under the ids that the log gives them; ``databases``: index of each one's.
 
         Those already known are skipped. Ids that a damaged record took are filled with devices of
         no family, so that every later id keeps its meaning.
         """
-        known = sum(device < len(self._paths) for device in ids)
-        if known == len(ids):
+        state = self._state
+        known = int(np.count_nonzero(record.ids < state.count))
+        if known == len(record.ids):
             return
-        self._fill_gap(ids[known], databases[known])
-        member = self._family(family)
-        for name, values in tags.items():
-            member.tag_column(name).extend(values[known:], len(member.ids))
-        self._append(member, ids[known:], paths[known:], databases[known:], foreign)
-
-    def _append(
-        self,
-        family: Family,
-        ids: Sequence[int],
-        paths: Sequence[str],
-        databases: Sequence[int],
-        foreign: bool,
-    ) -> None:
-        count = len(ids)
-        self._family_of.extend(np.full(count, family.index, np.uint16))
-        first = len(family.ids)
-        self._position_of.extend(np.arange(first, first + count, dtype=np.uint32))
-        self._database_of.extend(np.asarray(databases, np.uint16))
-        self._foreign.extend(np.full(count, foreign, np.uint8))
-        family.databases.update(databases)
-        family.ids.extend(np.asarray(ids, np.uint32))
-        self._paths.extend(paths)
-        self._ids.update(zip(paths, ids, strict=True))
-
-    def _fill_gap(self, device: int, database: int) -> None:
-        lost = range(len(self._paths), device)
+        indexes = np.asarray(databases, np.uint16)[known:]
+        lost = range(state.count, int(record.ids[known]))
         if lost:
-            paths = [f"{LOST_DEVICES}.d{i}" for i in lost]
-            self._append(self._family(""), lost, paths, [database] * len(lost), False)
+            paths = [f"{LOST_DEVICES}.d{device}" for device in lost]
+            _append(state, "", paths, {}, np.full(len(lost), indexes[0], np.uint16), False)
+        tags = record.tags
+        if known:
+            rest = slice(known, None)
+            tags = {name: tag.take(rest) for name, tag in tags.items()}
+        _append(state, record.family, record.paths[known:], tags, indexes, record.foreign)
 
-    def _family(self, name: str) -> Family:
-        index = self._family_index.get(name.casefold())
-        if index is None:
-            index = len(self._families)
-            self._families.append(Family(name, index))
-            self._family_index[name.casefold()] = index
-        return self._families[index]
+    # Tags
 
     def tag_codes(
         self, family: str, tag: str, devices: DeviceIds
     ) -> tuple[Codes, Sequence[TagValue]]:
         """(codes uint32[n], values): the value of device i is values[codes[i]]; code 0 is None."""
-        member = self._family_by_name(family)
+        state = self._state
+        member = state.family(family)
         column = None if member is None else member.tags.get(tag.casefold())
         if column is None:
             return np.zeros(len(devices), np.uint32), [None]
-        return column.codes_of(self._position_of.view()[devices]), list(column.values)
+        return column.codes_of(state.position_of.take(devices)), column.values
 
     def tags(self, device: int) -> dict[str, TagValue]:
         """The tag values of one device by tag name; absent ones are left out."""
-        family = self._families[self._family_of[device]]
-        position = self._position_of[device]
-        return {
-            column.name: column.values[column.codes[position]]
-            for column in family.tags.values()
-            if position < len(column.codes) and column.codes[position] != NO_TAG
-        }
+        state = self._state
+        return state.families[state.family_of[device]].tag_values(state.position_of[device])
 
     def matching(self, family: str, tags: Mapping[str, Any]) -> DeviceIds:
         """uint32 ascending: devices of the family whose tags equal the value, or one of a list."""
-        ids = self.of_family(family)
-        member = self._family_by_name(family)
+        member = self._state.family(family)
+        if member is None:
+            return np.empty(0, np.uint32)
+        ids = member.all_ids()
+        indexed: BitMap | None = None
+        compared: list[tuple[TagColumn, list[int]]] = []
         for name, wanted in tags.items():
             accepted = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
-            column = None if member is None else member.tags.get(name.casefold())
+            column = member.tags.get(name.casefold())
             if column is None:
-                ids = ids if None in accepted else ids[:0]
+                if None not in accepted:
+                    return ids[:0]
                 continue
-            codes, _ = self.tag_codes(family, name, ids)
-            ids = ids[np.isin(codes, column.codes_equal_to(accepted))]
-        return ids
+            codes = column.codes_equal_to(accepted)
+            if column.distinct >= INDEXED_VALUES_MAX or len(codes) > BITMAPS_PER_QUESTION:
+                compared.append((column, codes))
+                continue
+            found = BitMap()
+            for code in codes:
+                found = found | self._index.positions(member.index, column, code, len(ids))
+            indexed = found if indexed is None else indexed & found
+        positions = None if indexed is None else np.frombuffer(indexed.to_array(), np.uint32)
+        for column, codes in compared:
+            if positions is None:
+                held = column.codes_between(0, len(ids))
+                positions = np.flatnonzero(np.isin(held, codes)).astype(np.uint32)
+            else:
+                positions = positions[np.isin(column.codes_of(positions), codes)]
+        return ids if positions is None else ids[positions]
 
-    def to_map(self) -> dict[str, Any]:
-        """For the checkpoint. Copies what later devices would change."""
-        return {
-            "paths": list(self._paths),
-            "family": self._family_of.view().tobytes(),
-            "foreign": self._foreign.view().tobytes(),
-            "families": [
-                [
-                    family.name,
-                    [
-                        [column.name, list(column.values), column.codes.view().tobytes()]
-                        for column in family.tags.values()
-                    ],
-                ]
-                for family in self._families
-            ],
-        }
+    # Bases and the checkpoint
 
-    def restore(self, data: Mapping[str, Any], index_of_path: Callable[[str], int]) -> None:
-        """The inverse of to_map, on an empty catalog."""
-        self._paths = list(data["paths"])
-        self._ids = {path: device for device, path in enumerate(self._paths)}
-        family_of = np.frombuffer(data["family"], np.uint16)
-        self._family_of = Vector(np.uint16, family_of)
-        self._foreign = Vector(np.uint8, np.frombuffer(data["foreign"], np.uint8))
-        positions = np.zeros(len(self._paths), np.uint32)
-        for name, columns in data["families"]:
-            family = self._family(name)
-            ids = np.flatnonzero(family_of == family.index).astype(np.uint32)
-            positions[ids] = np.arange(len(ids), dtype=np.uint32)
-            family.ids = Vector(np.uint32, ids)
-            for tag, values, codes in columns:
-                column = family.tag_column(tag)
-                for value in values[1:]:
-                    column.code(value)
-                column.codes = Vector(np.uint32, np.frombuffer(codes, np.uint32))
-        self._position_of = Vector(np.uint32, positions)
-        self.assign_databases(index_of_path)
+    def snapshot(self, databases: int) -> DevicesSnapshot:
+        """As of now, without a copy of a column. ``databases``: how many there are."""
+        state = self._state
+        return DevicesSnapshot(
+            state.base,
+            state.count,
+            databases,
+            state.names,
+            state.family_of.frozen(),
+            state.position_of.frozen(),
+            state.database_of.frozen(),
+            state.foreign.frozen(),
+            [family.snapshot() for family in state.families],
+        )
+
+    def adopt(self, base: DeviceBase) -> None:
+        """Puts a base of some of these devices in place; the others stay in the overlay. Where
+        there are none yet, a database that came after the base has to take over its devices."""
+        old, state = self._state, _State(base)
+        for number, family in enumerate(old.families):
+            if number == len(state.families):
+                state.put(Family(family.name, number))
+            state.families[number].adopt(family)
+        first, count = state.first, old.count
+        if count and not np.array_equal(base.database_of, old.database_of.slice(0, first)):
+            # A database came while the base was being written.
+            held = old.database_of.slice(0, first).astype(np.uint16)
+            state.database_of = LayeredColumn(held, Vector(np.uint16))
+        for name in ("family_of", "position_of", "database_of", "foreign"):
+            getattr(state, name).extend(getattr(old, name).slice(first, count))
+        if count > first:
+            places = np.arange(first - old.first, count - old.first)
+            state.names.add(old.names.paths(places))
+        self._state = state
+
+
+def _lookup(state: _State, paths: Sequence[str]) -> DeviceIds:
+    places = state.names.find_many(paths)
+    ids = np.where(places == ABSENT, np.int64(NO_DEVICE), places + state.first).astype(np.uint32)
+    if state.base is not None:
+        rest = np.flatnonzero(places == ABSENT)
+        if len(rest):
+            ids[rest] = state.base.lookup([paths[row] for row in rest.tolist()])
+    return ids
+
+
+def _append(
+    state: _State,
+    family_name: str,
+    paths: Sequence[str],
+    tags: Mapping[str, CodedTag],
+    databases: npt.NDArray[np.uint16],
+    foreign: bool,
+) -> None:
+    """Devices at the next ids; see rule 4 for the order."""
+    family, count, first = state.family_made(family_name), len(paths), state.count
+    position = len(family.ids)
+    for name, tag in tags.items():
+        family.tag_column(name).extend(tag, position)
+    state.family_of.extend(np.full(count, family.index, np.uint16))
+    state.position_of.extend(np.arange(position, position + count, dtype=np.uint32))
+    state.database_of.extend(databases)
+    state.foreign.extend(np.full(count, foreign, np.uint8))
+    family.databases |= frozenset(np.unique(databases).tolist())
+    state.names.add(paths)
+    family.ids.extend(np.arange(first, first + count, dtype=np.uint32))

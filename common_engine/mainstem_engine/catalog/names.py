@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from mainstem_engine.errors import SchemaError
 
@@ -25,6 +26,7 @@ RESERVED_COLUMNS = frozenset({"time", "device"})
 """Columns that every table has."""
 
 _PLAIN_PATH = re.compile(r"root(?:\.[A-Za-z0-9_]{1,255})+", re.ASCII)
+_PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.\n]+", re.ASCII)
 _ELEMENT = re.compile(r"`((?:[^`]|``)+)`|([^.`]+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -34,6 +36,26 @@ def canonical_path(text: str) -> str:
     if _PLAIN_PATH.fullmatch(text) and len(text) <= PATH_BYTES_MAX:
         return text
     return join_path(split_path(text))
+
+
+def canonical_paths(texts: Sequence[str]) -> list[str]:
+    """The kept forms of many paths, most of which are plain. Raises SchemaError.
+
+    Plain paths are checked together, in a few passes over one text.
+    """
+    joined = "\n".join(texts)
+    plain = (
+        len(texts) > 0
+        and _PLAIN_TEXT.fullmatch(joined) is not None
+        and joined.count("\n") == len(texts) - 1
+        and joined.startswith("root.")
+        and joined.count("\nroot.") == len(texts) - 1
+        and not joined.endswith(".")
+        and ".." not in joined
+        and ".\n" not in joined
+        and max(map(len, texts)) <= ELEMENT_BYTES_MAX
+    )
+    return list(texts) if plain else [canonical_path(text) for text in texts]
 
 
 def split_path(text: str) -> list[str]:

@@ -1,16 +1,19 @@
-"""A growing one-dimensional array that readers may hold while it grows.
+"""Growing one-dimensional arrays that readers may hold while they grow.
 
-``view()`` is a slice of the current buffer. Growing copies into a new buffer of twice the size, so
-that a view taken earlier keeps its values; elements are only ever appended.
+1. ``Vector.view()`` is a slice of the current buffer. Growing copies into a new buffer, so that a
+   view taken earlier keeps its values; elements are only ever appended.
+2. A ``LayeredColumn`` is an immutable array (mapped from a file) with a vector behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from mainstem_engine.model import AnyArray
 
 _FIRST_CAPACITY = 16
 
@@ -34,7 +37,16 @@ class Vector:
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < self._length:
             raise IndexError(index)
-        return self._buffer[index].item()
+        return self._buffer.item(index)
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory, room to grow included."""
+        return self._buffer.nbytes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._buffer.dtype
 
     def view(self) -> npt.NDArray[Any]:
         """The elements so far, without a copy: only for reading."""
@@ -54,6 +66,78 @@ class Vector:
     def _reserve(self, count: int) -> None:
         needed = self._length + count
         if needed > len(self._buffer):
-            grown = np.zeros(max(needed, 2 * len(self._buffer)), self._buffer.dtype)
+            # Half as much again: the cost of copying stays constant per element, a third is spare.
+            capacity = max(needed, len(self._buffer) * 3 // 2)
+            grown = np.zeros(capacity, self._buffer.dtype)
             grown[: self._length] = self._buffer[: self._length]
             self._buffer = grown
+
+
+class LayeredColumn:
+    """One value per position: those of ``base`` first, then those appended since."""
+
+    __slots__ = ("added", "base")
+
+    def __init__(self, base: AnyArray, added: Vector) -> None:
+        self.base = base
+        self.added = added
+
+    @classmethod
+    def empty(cls, dtype: npt.DTypeLike) -> LayeredColumn:
+        """Without a base."""
+        return cls(np.empty(0, dtype), Vector(dtype))
+
+    def __len__(self) -> int:
+        return len(self.base) + len(self.added)
+
+    def __getitem__(self, index: int) -> int:
+        """Raises IndexError."""
+        first = len(self.base)
+        if 0 <= index < first:
+            return int(self.base.item(index))
+        return int(self.added[index - first])
+
+    def extend(self, values: Iterable[int] | npt.NDArray[Any]) -> None:
+        self.added.extend(values)
+
+    def take(self, index: AnyArray) -> AnyArray:
+        """The values at these positions, all below the length."""
+        first = len(self.base)
+        if not len(self.added):
+            return self.base[index].astype(self.added.dtype, copy=False)
+        added = self.added.view()
+        if not first:
+            found: AnyArray = added[index]
+            return found
+        values = np.empty(len(index), added.dtype)
+        old = index < first
+        values[old] = self.base[index[old]]
+        values[~old] = added[index[~old] - np.int64(first)]
+        return values
+
+    def slice(self, start: int, stop: int) -> AnyArray:
+        """The values from ``start`` to before ``stop``, copied only where both layers have some."""
+        first = len(self.base)
+        if stop <= first:
+            return self.base[start:stop]
+        added = self.added.view()[max(start - first, 0) : stop - first]
+        return added if start >= first else np.concatenate([self.base[start:], added])
+
+    def frozen(self) -> FrozenColumn:
+        """The values so far, without a copy."""
+        return FrozenColumn(self.base, self.added.view())
+
+
+class FrozenColumn(NamedTuple):
+    """A layered column as it was at one moment."""
+
+    base: AnyArray
+    added: AnyArray
+
+    def joined(self) -> AnyArray:
+        """All values, in the type of those added."""
+        if not len(self.base):
+            return self.added
+        if not len(self.added):
+            return self.base
+        return np.concatenate([self.base.astype(self.added.dtype, copy=False), self.added])

@@ -1,0 +1,226 @@
+"""The file of a catalog base: named arrays and bytes, mapped, each under its own checksum.
+
+1. A file is written whole under a temporary name, synced and renamed. It counts when a checkpoint
+   that the part list names refers to it, by name, length and the crc32c of its index; the index
+   has the checksum of everything else.
+2. Opening reads the index, and the tries, whose code trusts the bytes it walks through. Arrays are
+   mapped and not read; ``check_base`` reads everything.
+3. A file that the checkpoint does not name is what a crash left; ``remove_bases`` deletes it.
+
+Bytes: ``magic 8 | version u32 | index length u32 | crc32c of the index u32 | zeros u32 | index |
+sections``. The index is a msgpack map ``{"fields": map, "sections": [[name, dtype, count, offset,
+length, crc32c], ...]}``. The sections start at the next multiple of 64 behind the index; offsets
+count from there, in multiples of 64. An array whose values are all equal is stored as one value,
+with its true count.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import msgpack
+import numpy as np
+
+from mainstem_engine.errors import CorruptionError
+from mainstem_engine.filesystem import Buffer, Filesystem, MappedFile, byte_view
+from mainstem_engine.model import AnyArray
+
+CATALOG_DIRECTORY = "catalog"
+BASE_SUFFIX = ".base"
+MAGIC = b"MSTMCAT\n"
+VERSION = 1
+RAW = ""
+"""The dtype of a section that is bytes: one trie."""
+
+_HEAD = struct.Struct("<8sIIII")
+_ALIGNMENT = 64
+"""A cache line; enough for any dtype."""
+_READ_BYTES = 1 << 20
+"""Bytes that a check reads at a time. Read, not mapped: a check leaves no pages in memory."""
+_INDEX_BYTES_MAX = 1 << 28
+"""Families, tags and the first keys of shards; a longer index is damage."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseName:
+    """What a checkpoint says of its base: the file, its length, the crc32c of its index."""
+
+    name: str
+    bytes: int
+    crc: int
+
+    def to_list(self) -> list[Any]:
+        return [self.name, self.bytes, self.crc]
+
+    @classmethod
+    def from_list(cls, data: Sequence[Any]) -> BaseName:
+        name, size, crc = data[:3]
+        return cls(str(name), int(size), int(crc))
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    dtype: str
+    count: int
+    offset: int
+    length: int
+    crc: int
+
+
+def write_base(
+    fs: Filesystem,
+    directory: Path,
+    fields: Mapping[str, Any],
+    sections: Sequence[tuple[str, AnyArray | bytes]],
+) -> BaseName:
+    """Writes a new base durably; ``directory`` is made if it is missing. Raises OSError."""
+    stored: list[tuple[str, str, int, Buffer]] = []
+    for name, data in sections:
+        if isinstance(data, bytes):
+            stored.append((name, RAW, len(data), data))
+        else:
+            kept = data[:1] if len(data) and bool((data == data[0]).all()) else data
+            little = np.ascontiguousarray(kept, kept.dtype.newbyteorder("<"))
+            stored.append((name, little.dtype.str, len(data), little))
+    # The index states offsets, and its own length moves them: they are given relative first.
+    listing, position = [], 0
+    for name, dtype, count, buffer in stored:
+        view = byte_view(buffer)
+        crc = google_crc32c.value(bytes(view))
+        listing.append([name, dtype, count, position, view.nbytes, crc])
+        position = _aligned(position + view.nbytes)
+    index = msgpack.packb({"fields": fields, "sections": listing})
+    start = _aligned(_HEAD.size + len(index))
+    crc = google_crc32c.value(index)
+    buffers: list[Buffer] = [_HEAD.pack(MAGIC, VERSION, len(index), crc, 0), index]
+    buffers.append(bytes(start - _HEAD.size - len(index)))
+    for _, _, _, buffer in stored:
+        size = byte_view(buffer).nbytes
+        buffers += [buffer, bytes(_aligned(size) - size)]
+    fs.make_directory(directory)
+    taken = [int(name.removesuffix(BASE_SUFFIX)) for name in base_files(fs, directory)]
+    name = f"{max(taken, default=0) + 1:012d}{BASE_SUFFIX}"
+    return BaseName(name, fs.replace(directory / name, buffers), crc)
+
+
+class BaseFile:
+    """An open base. Arrays that were taken from it keep the mapping."""
+
+    def __init__(
+        self,
+        path: Path,
+        mapped: MappedFile,
+        fields: Mapping[str, Any],
+        sections: Mapping[str, _Section],
+    ) -> None:
+        self._path = path
+        self._mapped = mapped
+        self.fields = fields
+        self._sections = sections
+
+    @classmethod
+    def open(cls, fs: Filesystem, directory: Path, wanted: BaseName) -> BaseFile:
+        """Raises CorruptionError, also when the file is missing."""
+        path = directory / wanted.name
+        fields, sections = _read_index(fs, path, wanted)
+        for name, section in sections.items():
+            if section.dtype == RAW:
+                _check_section(fs, path, name, section)
+        return cls(path, fs.map(path), fields, sections)
+
+    def has(self, name: str) -> bool:
+        return name in self._sections
+
+    def raw(self, name: str) -> memoryview:
+        """A section of bytes, mapped. Raises CorruptionError when there is none."""
+        section = self._section(name)
+        return self._mapped.view[section.offset : section.offset + section.length]
+
+    def array(self, name: str) -> AnyArray:
+        """An array, mapped, only for reading. Raises CorruptionError when there is none."""
+        section = self._section(name)
+        values = np.frombuffer(self.raw(name), np.dtype(section.dtype))
+        if len(values) == section.count:
+            return values
+        return np.broadcast_to(values[:1], section.count)
+
+    def _section(self, name: str) -> _Section:
+        found = self._sections.get(name)
+        if found is None:
+            raise CorruptionError(self._path, 0, f"the catalog's base has no section {name!r}")
+        return found
+
+
+def check_base(fs: Filesystem, directory: Path, wanted: BaseName) -> None:
+    """Reads every byte of a base. Raises CorruptionError for the first that is wrong, OSError."""
+    path = directory / wanted.name
+    _, sections = _read_index(fs, path, wanted)
+    for name, section in sections.items():
+        _check_section(fs, path, name, section)
+
+
+def base_files(fs: Filesystem, directory: Path) -> list[str]:
+    """Names of the base files in a directory."""
+    found = fs.list(directory)
+    return [n for n in found if n.endswith(BASE_SUFFIX) and n.removesuffix(BASE_SUFFIX).isdigit()]
+
+
+def remove_bases(fs: Filesystem, directory: Path, keep: Collection[str]) -> None:
+    """Deletes every base that is not in ``keep``, and temporary files."""
+    fs.remove_temporary(directory)
+    for name in base_files(fs, directory):
+        if name not in keep:
+            fs.unlink(directory / name)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _read_index(
+    fs: Filesystem, path: Path, wanted: BaseName
+) -> tuple[Mapping[str, Any], dict[str, _Section]]:
+    try:
+        file = fs.open_read(path)
+    except FileNotFoundError as error:
+        raise CorruptionError(path, 0, "the catalog's base is missing") from error
+    with file:
+        if file.size() != wanted.bytes:
+            problem = f"the base has {file.size()} bytes, the checkpoint says {wanted.bytes}"
+            raise CorruptionError(path, 0, problem)
+        head = file.read_at(0, _HEAD.size)
+        if len(head) < _HEAD.size or head[:8] != MAGIC:
+            raise CorruptionError(path, 0, "this is not a catalog base")
+        _, version, length, crc, _ = _HEAD.unpack(head)
+        if version != VERSION:
+            raise CorruptionError(path, 8, f"version {version} is not known")
+        index = file.read_at(_HEAD.size, length) if length <= _INDEX_BYTES_MAX else b""
+    if len(index) != length or crc != wanted.crc or google_crc32c.value(index) != crc:
+        raise CorruptionError(path, _HEAD.size, "the index of the base has a wrong checksum")
+    parsed = msgpack.unpackb(index, strict_map_key=False)
+    start = _aligned(_HEAD.size + length)
+    sections = {}
+    for name, dtype, count, offset, size, section_crc in parsed["sections"]:
+        if start + offset + size > wanted.bytes:
+            raise CorruptionError(path, _HEAD.size, f"section {name!r} lies outside the file")
+        sections[name] = _Section(dtype, count, start + offset, size, section_crc)
+    return parsed["fields"], sections
+
+
+def _check_section(fs: Filesystem, path: Path, name: str, section: _Section) -> None:
+    crc, position, end = 0, section.offset, section.offset + section.length
+    with fs.open_read(path) as file:
+        while position < end:
+            data = file.read_at(position, min(_READ_BYTES, end - position))
+            if not data:
+                break
+            crc = google_crc32c.extend(crc, data)
+            position += len(data)
+    if position < end or crc != section.crc:
+        problem = f"section {name!r} of the base has a wrong checksum"
+        raise CorruptionError(path, section.offset, problem)

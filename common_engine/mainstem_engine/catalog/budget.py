@@ -1,0 +1,85 @@
+"""The metadata budget: what templates and devices may take in memory.
+
+1. Counted are devices that are not in the base, tag values and bitmaps, and templates with their
+   measurements. What is mapped from the base is not: the system may take those pages back.
+2. From half of the budget on a merge is *due*: devices move from memory into the base.
+3. A definition that would go beyond the budget waits for that merge; if there is nothing that a
+   merge would free, or it does not come, it is refused with MetadataLimitError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.errors import MetadataLimitError
+from mainstem_engine.model import Template
+
+TEMPLATE_BYTES = 1500
+MEASUREMENT_BYTES = 500
+"""Estimates, measured with templates of 30 measurements: objects, names and three lookups each."""
+DEVICE_BYTES = 60
+"""Estimate of a device in the overlay without its path and tags."""
+TAG_BYTES = 10
+"""Estimate of a tag of one device whose value others have too."""
+METADATA_BYTES_MIN = 32 << 20
+"""A smaller default would refuse what even the smallest node is meant to hold."""
+
+
+class MetadataBudget:
+    """Guards one catalog. ``wait``: gives a merge time to happen; False when it is too late."""
+
+    def __init__(
+        self,
+        limit_bytes: int,
+        catalog: Callable[[], Catalog],
+        wait: Callable[[int], bool],
+    ) -> None:
+        self.limit_bytes = limit_bytes
+        self._catalog = catalog
+        self._wait = wait
+
+    @property
+    def used_bytes(self) -> int:
+        """The estimate for what is there."""
+        catalog = self._catalog()
+        templates = (table.template for table in catalog.templates.all())
+        return catalog.devices.nbytes + templates_bytes(templates)
+
+    @property
+    def merge_bytes(self) -> int:
+        """An overlay that takes more is merged."""
+        return self.limit_bytes // 2
+
+    @property
+    def merge_due(self) -> bool:
+        return self._catalog().devices.overlay_bytes > self.merge_bytes
+
+    def admit(self, needed_bytes: int, what: str) -> None:
+        """Waits until so much more fits. Raises MetadataLimitError.
+
+        Never called with the append lock held: the merge that makes room needs it.
+        """
+        attempt = 0
+        while self.used_bytes + needed_bytes > self.limit_bytes:
+            devices = self._catalog().devices
+            fixed = self.used_bytes - devices.overlay_bytes
+            mergeable = devices.overlay_bytes > self.limit_bytes // 16
+            if fixed + needed_bytes > self.limit_bytes or not mergeable or not self._wait(attempt):
+                raise MetadataLimitError(what, self.used_bytes, needed_bytes, self.limit_bytes)
+            attempt += 1
+
+
+def templates_bytes(templates: Iterable[Template]) -> int:
+    """The estimate for templates."""
+    return sum(TEMPLATE_BYTES + MEASUREMENT_BYTES * len(t.measurements) for t in templates)
+
+
+def devices_bytes(paths: Sequence[str], tags: int) -> int:
+    """The estimate for devices with so many tags each."""
+    return sum(map(len, paths)) + (DEVICE_BYTES + TAG_BYTES * tags) * len(paths)
+
+
+def default_metadata_bytes(memory_limit_bytes: int) -> int:
+    """A quarter of the memory limit."""
+    return max(METADATA_BYTES_MIN, memory_limit_bytes // 4)

@@ -1,0 +1,273 @@
+"""Tag values: per family and tag one column of codes, and what each code means.
+
+1. Code 0 is "no value". The codes of the values in the base are 1 + their number in a set of keys
+   (key_shards.py); values that came since have the next codes. Codes may change when a new base is
+   made, so a reader takes codes and values from one column object.
+2. Two values are the same if their packed bytes are: 1, 1.0, True and "1" are four values. A search
+   for a number finds it in each of its types (1 equals 1.0, and not "1").
+3. The inverted index has, per value asked for, a roaring bitmap of the positions that have it. A
+   bitmap is made when it is asked for, extended when there are new devices, and forgotten when
+   others are used more. Tags with many distinct values have none: comparing the column is as fast.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, overload
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+from pyroaring import BitMap
+
+from mainstem_engine.catalog.key_shards import ABSENT, KeyShards
+from mainstem_engine.catalog.vector import LayeredColumn, Vector
+from mainstem_engine.model import AnyArray
+
+TagValue: TypeAlias = str | int | float | bool | bytes | None
+NO_TAG = 0
+"""Code of an absent tag value."""
+
+INDEXED_VALUES_MAX = 10_000
+"""Tags with fewer distinct values have bitmaps: each then holds many devices."""
+BITMAPS_PER_QUESTION = 64
+"""A question for more values compares the column once: cheaper than making so many bitmaps."""
+INDEX_BYTES_MAX = 4 << 20
+"""Of all bitmaps together. One of a million devices takes at most 128 KiB."""
+VALUE_BYTES = 150
+"""Estimate of what one distinct value takes in memory, without its own bytes."""
+
+Codes = npt.NDArray[np.uint32]
+Positions = npt.NDArray[np.uint32]
+
+
+def packed(value: TagValue) -> bytes:
+    """What identifies a value."""
+    data: bytes = msgpack.packb(value)
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class CodedTag:
+    """The values of one tag for some devices: ``values[codes[i]]`` is that of device i."""
+
+    values: list[TagValue]
+    codes: Codes
+
+    @classmethod
+    def of(cls, values: Sequence[TagValue]) -> CodedTag:
+        """From one value per device."""
+        if {type(value) for value in values} <= {str, type(None)}:
+            keys: Sequence[Any] = values
+        else:
+            keys = [packed(value) for value in values]
+        place: dict[Any, int] = {}
+        codes = [place.setdefault(key, len(place)) for key in keys]
+        distinct: list[TagValue] = list(place)
+        if keys is not values:
+            distinct = [msgpack.unpackb(key) for key in place]
+        return cls(distinct, np.array(codes, np.uint32))
+
+    def to_list(self) -> list[TagValue]:
+        """One value per device."""
+        values = self.values
+        return [values[code] for code in self.codes.tolist()]
+
+    def take(self, index: Any) -> CodedTag:
+        """The values of some of the devices."""
+        used, codes = np.unique(self.codes[index], return_inverse=True)
+        return CodedTag([self.values[code] for code in used.tolist()], codes.astype(np.uint32))
+
+
+class TagValues(Sequence[TagValue]):
+    """What the codes of a column mean, as of one moment."""
+
+    __slots__ = ("_added", "_base", "_count")
+
+    def __init__(self, base: KeyShards | None, added: list[TagValue]) -> None:
+        self._base = base
+        self._added = added
+        self._count = 1 + (0 if base is None else len(base)) + len(added)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, code: int) -> TagValue: ...
+
+    @overload
+    def __getitem__(self, code: slice) -> list[TagValue]: ...
+
+    def __getitem__(self, code: int | slice) -> TagValue | list[TagValue]:
+        """Raises IndexError."""
+        if isinstance(code, slice):
+            return [self[one] for one in range(*code.indices(self._count))]
+        if not 0 <= code < self._count:
+            raise IndexError(code)
+        if code == NO_TAG:
+            return None
+        known = 0 if self._base is None else len(self._base)
+        if self._base is None or code > known:
+            return self._added[code - known - 1]
+        value: TagValue = msgpack.unpackb(self._base.key(int(code) - 1))
+        return value
+
+
+class TagColumn:
+    """Values of one tag for the devices of one family, by the device's position in it."""
+
+    __slots__ = ("_index", "added", "added_bytes", "base_values", "codes", "name")
+
+    def __init__(
+        self, name: str, codes: AnyArray | None = None, base_values: KeyShards | None = None
+    ) -> None:
+        self.name = name
+        base = np.empty(0, np.uint32) if codes is None else codes
+        self.codes = LayeredColumn(base, Vector(np.uint32))
+        self.base_values = base_values
+        self.added: list[TagValue] = []
+        self.added_bytes = 0
+        self._index: dict[bytes, int] = {}
+
+    @property
+    def distinct(self) -> int:
+        """How many values there are, used or not."""
+        return (0 if self.base_values is None else len(self.base_values)) + len(self.added)
+
+    @property
+    def values(self) -> TagValues:
+        return TagValues(self.base_values, self.added)
+
+    def extend(self, tag: CodedTag, position: int) -> None:
+        """Gives the devices from ``position`` on (above all earlier ones) their values."""
+        if len(self.codes) < position:
+            self.codes.extend(np.full(position - len(self.codes), NO_TAG, np.uint32))
+        own = np.array([self.code(value) for value in tag.values], np.uint32)
+        self.codes.extend(own[tag.codes])
+
+    def code(self, value: TagValue) -> int:
+        """The code of a value, a new one when it is new."""
+        if value is None:
+            return NO_TAG
+        key = packed(value)
+        found = self._find(key)
+        if found is None:
+            found = 1 + self.distinct
+            self.added.append(value)
+            self.added_bytes += VALUE_BYTES + 2 * len(key)
+            self._index[key] = found
+        return found
+
+    def _find(self, key: bytes) -> int | None:
+        if self.base_values is not None:
+            number = self.base_values.find(key)
+            if number != ABSENT:
+                return 1 + number
+        return self._index.get(key)
+
+    def codes_of(self, positions: npt.NDArray[Any]) -> Codes:
+        """Codes at these positions; absent where the column is shorter."""
+        count = len(self.codes)
+        known = positions < count
+        if known.all():
+            return self.codes.take(positions).astype(np.uint32, copy=False)
+        found = np.full(len(positions), NO_TAG, np.uint32)
+        found[known] = self.codes.take(positions[known])
+        return found
+
+    def codes_between(self, start: int, stop: int) -> AnyArray:
+        """Codes at the positions from ``start`` to before ``stop``, of any unsigned type."""
+        count = len(self.codes)
+        found = self.codes.slice(start, min(stop, count)) if start < count else self.codes.base[:0]
+        if stop <= count:
+            return found
+        return np.concatenate([found, np.zeros(stop - max(start, count), np.uint8)])
+
+    def codes_equal_to(self, wanted: Iterable[Any]) -> list[int]:
+        """Codes of the values that equal one of ``wanted``; NO_TAG when None is among them."""
+        keys = {key for value in wanted for key in _alike(value)}
+        codes = [NO_TAG if key == _NOTHING else self._find(key) for key in keys]
+        return sorted(code for code in codes if code is not None)
+
+
+_NOTHING = packed(None)
+
+
+def _alike(value: Any) -> list[bytes]:
+    """The packed forms of all values that equal this one."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, int | float):
+        return [packed(value)] if isinstance(value, str | bytes | None) else []
+    if value != value:
+        return [packed(float(value))]
+    forms: list[TagValue] = [True, False] if value in (0, 1) else []
+    forms = [form for form in forms if form == value]
+    if isinstance(value, int) or value.is_integer():
+        if -(1 << 63) <= value < 1 << 64:
+            forms.append(int(value))
+        if value == 0:
+            forms += [0.0, -0.0]
+        elif abs(value) <= _FLOAT_MAX and float(value) == value:
+            forms.append(float(value))
+    else:
+        forms.append(float(value))
+    return [packed(form) for form in forms]
+
+
+_FLOAT_MAX = 1 << 1023
+"""Larger integers may overflow the conversion to a float."""
+
+
+class TagIndex:
+    """Bitmaps of positions by (family, tag, value); see the module. For any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bitmaps: OrderedDict[tuple[int, str, bytes], tuple[BitMap, int]] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Estimate of what the bitmaps take."""
+        return self._bytes
+
+    def positions(self, family: int, column: TagColumn, code: int, count: int) -> BitMap:
+        """Positions below ``count`` that have the value of ``code``. Not to be changed."""
+        value = column.values[code]
+        key = (family, column.name.casefold(), packed(value))
+        with self._lock:
+            bitmap, through = self._bitmaps.get(key, (BitMap(), 0))
+        if through < count:
+            codes = column.codes_between(through, count)
+            found = np.flatnonzero(codes == code) + through
+            # A new one: others may be reading the old.
+            bitmap = bitmap | BitMap(found.astype(np.uint32))
+            self._keep(key, bitmap, count)
+            return bitmap
+        with self._lock:
+            if key in self._bitmaps:
+                self._bitmaps.move_to_end(key)
+        if through > count:
+            return bitmap & BitMap(range(count))
+        return bitmap
+
+    def _keep(self, key: tuple[int, str, bytes], bitmap: BitMap, count: int) -> None:
+        with self._lock:
+            old = self._bitmaps.pop(key, None)
+            if old is not None:
+                self._bytes -= _bitmap_bytes(*old)
+            self._bitmaps[key] = (bitmap, count)
+            self._bytes += _bitmap_bytes(bitmap, count)
+            while self._bytes > INDEX_BYTES_MAX and len(self._bitmaps) > 1:
+                _, gone = self._bitmaps.popitem(last=False)
+                self._bytes -= _bitmap_bytes(*gone)
+
+
+def _bitmap_bytes(bitmap: BitMap, count: int) -> int:
+    """A container per 65,536 positions has two bytes for each, or 8 KiB; and its frame."""
+    containers = (count >> 16) + 1
+    return 64 + 32 * containers + min(2 * len(bitmap), 8192 * containers)
