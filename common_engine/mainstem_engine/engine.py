@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.accounting import StoreCounts
+from mainstem_engine.backup import BackupReport, backup_store, remove_stage
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.templates import Table
@@ -77,6 +78,7 @@ class Engine(RetentionControl, Queries):
         fs.make_directory(directory)
         lock = fs.lock(directory / LOCK_NAME, url=owner_url)
         try:
+            remove_stage(fs, directory)
             uuid = ensure_identity(fs, directory)
             store = Store(directory, options, fs, Origin(uuid, options.node_name), consumers)
             try:
@@ -285,6 +287,14 @@ class Engine(RetentionControl, Queries):
     def compact(self) -> None:
         """Merges the parts of each partition into one, as far as memory allows."""
         self._housekeeping.compact()
+
+    def backup(self, destination: str | os.PathLike[str], also: Sequence[str] = ()) -> BackupReport:
+        """Everything that is durable now, as a directory of its own; writers go on meanwhile.
+
+        ``destination`` must be empty or missing, and outside the data directory. ``also``: further
+        files of the data directory. Raises SchemaError, OSError, CorruptionError; see backup.py.
+        """
+        return backup_store(self._store, self._housekeeping, Path(destination), also)
 
     def sql(
         self,

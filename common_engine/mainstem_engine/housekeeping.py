@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mainstem_engine.background import Background
@@ -102,7 +103,14 @@ class Housekeeping:
             self.compact_due()
         if self._store.options.monotonic() - self._expired_at_ns >= EXPIRE_EVERY_NS:
             self._expire_due()
-        self._store.release_log()
+        with self._lock:
+            self._store.release_log()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """No part and no checkpoint comes or goes, and no log is released, inside the block."""
+        with self._lock:
+            yield
 
     def expire(self) -> ExpiryResult:
         """Removes what is expired. Raises OSError, EngineError."""

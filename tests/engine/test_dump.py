@@ -78,7 +78,7 @@ def test_parts(data: Path) -> None:
 
 def test_the_catalog(data: Path) -> None:
     (database,) = entries(data, "database", what=["catalog"])
-    assert (database["name"], database["keep"]) == ("root.a", 10**18)
+    assert (database["name"], database["keep"]) == ("root.a", 4 * 10**18)
     (device,) = entries(data, "device", what=["catalog"])
     assert device["tags"] == {"location": HOSTILE, "group": 7}
     (template,) = entries(data, "template", what=["catalog"])
