@@ -336,8 +336,11 @@ class Head:
         lsn: int | Lsns,
         late: BoolMask | None,
         local_lsn: int,
-    ) -> None:
-        """Adds rows of a table; ``late`` marks those that were not newer than all before them."""
+    ) -> int:
+        """Adds rows of a table; returns by how many bytes the head grew.
+
+        ``late`` marks those that were not newer than all before them.
+        """
         table = self.tables.get(name)
         if table is None:
             table = TableHead(name, self._sequences.get(name, 0), self._vnode)
@@ -348,6 +351,7 @@ class Head:
             table.late.append((rows.device[late], rows.time[late]))
         self.rows += len(rows)
         self.bytes += table.bytes - before
+        return table.bytes - before
 
     def successor(self) -> Head:
         """An empty head whose chunks go on counting where this one ends; this one is sealed."""

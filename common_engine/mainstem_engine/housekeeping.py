@@ -62,6 +62,7 @@ class Housekeeping:
             store.fs,
             store.inventory,
             store.catalog,
+            memory=store.memory,
             block_rows=store.options.block_rows,
             catalog_files=store.catalog_files,
         )

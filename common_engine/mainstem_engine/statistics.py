@@ -141,7 +141,7 @@ def engine_statistics(store: Store, housekeeping: HousekeepingStatistics) -> Eng
         applied_lsn=store.applied_lsn,
         checkpoint_lsn=store.checkpoint_lsn,
         replayed_records=store.replayed_records,
-        throttled=store.throttled,
+        throttled=store.memory.statistics().waits["head"],
         head_rows=store.head_rows(),
         head_bytes=store.head_bytes(),
         part_bytes=sum(part.meta.bytes for part in parts),

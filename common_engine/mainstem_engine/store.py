@@ -10,8 +10,8 @@
 4. ``freeze`` waits, under the append lock, until everything appended is applied. What it copies is
    therefore the state at exactly that LSN.
 
-Locks, always taken in this order: append lock (writers, definitions, freeze), state lock (head,
-accounts, parts in use; held for microseconds).
+Locks, always taken in this order: delete lock (one delete at a time), append lock (writers,
+definitions, freeze), state lock (head, accounts, parts in use; held for microseconds).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,6 @@ from mainstem_engine.errors import (
     CorruptionError,
     EngineError,
     LogFailedError,
-    OverloadedError,
 )
 from mainstem_engine.filesystem import Buffer, Filesystem, byte_view
 from mainstem_engine.flush import (
@@ -61,6 +59,7 @@ from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
+from mainstem_engine.memory import MemoryBudget
 from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows, TimesNs
 from mainstem_engine.options import MIB, Durability, EngineOptions
 from mainstem_engine.origins import Origins
@@ -81,8 +80,6 @@ LOG_QUEUE_BYTES_MAX = 64 * MIB
 """What may wait for the committer; several commits of the largest size."""
 LSN_MAX = (1 << 63) - 1
 """Every LSN: nothing holds it, everything is settled."""
-ADMISSION_S_MAX = 30.0
-"""A writer waits so long for memory. A flush of a full head takes a few seconds on a slow disk."""
 
 
 class Store:
@@ -104,16 +101,24 @@ class Store:
         limit = options.metadata_bytes_max
         if limit is None:
             limit = default_metadata_bytes(options.memory_limit_bytes)
-        self.metadata = MetadataBudget(limit, lambda: self.catalog, self._wait_for_merge)
-        self.catalog_files = CatalogFiles(fs, path, self.metadata.merge_bytes)
+        self.catalog_files = CatalogFiles(fs, path)
+        self.metadata = MetadataBudget(
+            limit,
+            lambda: self.catalog,
+            self.catalog_files,
+            self._make_room,
+            background=options.background,
+        )
         self.origins = Origins(own)
         self.accounting = StoreAccounting()
         self.standing = StandingDeletes()
+        self.delete_lock = threading.Lock()
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()
         self.holds: dict[str, Callable[[], int]] = {}
         self.settled: Callable[[int], int] = _everything_settled
         self.on_full: Callable[[], None] = _nothing_to_do
+        self.memory = MemoryBudget(options.memory_limit_bytes)
         self.inventory = Inventory.open(fs, path)
         clock = RetentionClock(options.clock, options.monotonic)
         self.checkpoint_lsn = self._restore(clock)
@@ -126,23 +131,20 @@ class Store:
             node_uuid=own.node_uuid,
             durability=Durability.parse(options.durability),
             segment_bytes_max=options.log_segment_bytes,
-            queue_bytes_max=min(LOG_QUEUE_BYTES_MAX, options.memory_limit_bytes // 8),
+            queue_bytes_max=min(LOG_QUEUE_BYTES_MAX, self.memory.limit_of("log")),
             trusted_lsn=self.checkpoint_lsn,
         )
         self.applied_lsn = self.checkpoint_lsn
         self._visible_lsn = self.checkpoint_lsn
         self.replayed_records = 0
-        self.throttled = 0
         self.vnodes = [Vnode(number) for number in range(options.vnodes)]
-        self._room = threading.Condition(self.state_lock)
         self._completion = Completion()
         self._committer = 0
         self._closed = False
         self._failure: EngineError | None = None
-        # Of the limit, heads may take 3/8 and the log's queue 1/8. A flush copies what it writes
-        # twice (joined, sorted): 2/8. The rest is for queries.
-        self.flush_bytes = min(options.flush_bytes, options.memory_limit_bytes // 8)
-        self._head_bytes_max = options.memory_limit_bytes * 3 // 8
+        # Half of the heads' share: while one half is flushed, the other takes rows.
+        self.flush_bytes = min(options.flush_bytes, self.memory.limit_of("head") // 2)
+        self.memory.watch("log", lambda: self.log.queue_bytes)
 
     def _restore(self, clock: RetentionClock) -> int:
         """Takes over the checkpoint that goes with the parts; returns its LSN."""
@@ -200,38 +202,23 @@ class Store:
             ack.lsn = self.log.append(kind, payload, ack)
         return ack
 
+    def done(self, lsn: int) -> Ack:
+        """The Ack of a call that had nothing to log."""
+        ack = self._completion.ack()
+        ack.lsn = lsn
+        self._completion.complete([ack])
+        return ack
+
     def admit(self) -> None:
         """Waits while the heads hold more than their share of memory. Raises OverloadedError.
 
         Never called with the append lock held: the flush that makes room needs it.
         """
-        if self.head_bytes() <= self._head_bytes_max:
-            return
-        self.throttled += 1
-        deadline = time.monotonic() + ADMISSION_S_MAX
-        while self.head_bytes() > self._head_bytes_max:
-            self.check_open()
-            self.on_full()
-            with self._room:
-                if self.head_bytes() > self._head_bytes_max:
-                    self._room.wait(1.0)
-            if time.monotonic() > deadline:
-                raise OverloadedError(
-                    "rows arrive faster than they can be flushed", retry_after_s=5.0
-                )
+        self.memory.wait_below("head", self._make_room)
 
-    def _wait_for_merge(self, attempt: int) -> bool:
-        """Has the devices in memory merged into the catalog's base; False when that fails."""
-        base = self.catalog.devices.base
+    def _make_room(self) -> None:
         self.check_open()
-        self.catalog_files.merge_next = True
         self.on_full()
-        with self._room:
-            if self.options.background and self.catalog.devices.base is base:
-                self._room.wait(1.0)
-        if self.catalog.devices.base is not base:
-            return True
-        return self.options.background and attempt < ADMISSION_S_MAX
 
     def head_bytes(self) -> int:
         """What the rows that are in no part take in memory."""
@@ -340,9 +327,11 @@ class Store:
                 account.leave_out(arrival.superseded, arrival.deleted)
             late = account.note(rows.device, rows.time)
             pieces = split_rows(rows, put, late, len(self.vnodes)) if len(rows) else ()
+            grown = 0
             for number, some, lsns, some_late in pieces:
                 head = self.vnodes[number].head
-                head.append(table, some, origin, lsns, some_late, local_lsn)
+                grown += head.append(table, some, origin, lsns, some_late, local_lsn)
+        self.memory.take("head", grown)
         if self.consumers:
             batch = AppliedRows(table, origin, whole.device, whole.time, lsn, local_lsn)
             for consumer in self.consumers:
@@ -484,6 +473,7 @@ class Store:
             with self.append_lock:
                 self.catalog.adopt(frozen.catalog.merged)
             self.catalog_files.remove_all_but(frozen.catalog.merged)
+            self.metadata.merged()
         with self.state_lock:
             self.inventory.publish(parts, ())
             for vnode in self.vnodes:
@@ -491,7 +481,7 @@ class Store:
             for table, found in result.resolutions.items():
                 self.accounting.account(table).resolve(found)
             self.checkpoint_lsn = frozen.lsn
-            self._room.notify_all()
+        self.memory.give_back("head", sum(head.bytes for head in frozen.heads))
         self._forget_deletes()
 
     def whole_view(self, table: Table) -> TableView:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from mainstem_engine import ColumnType, Engine, EngineOptions, Measurement, Template
-from mainstem_engine import flush as flush_module
+from mainstem_engine import late_rows as late_rows_module
+from mainstem_engine import table_flush as table_flush_module
 from mainstem_engine.errors import CorruptionError
-from mainstem_engine.flush import split_partitions
 from mainstem_engine.merge import concat_rows
 from mainstem_engine.model import VersionedRows
 from mainstem_engine.part.reader import Part
+from mainstem_engine.table_flush import split_partitions, whole_partitions
 from mainstem_engine.testing.crash_states import crash_states
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
@@ -55,8 +56,8 @@ def test_rows_are_split_by_partition_in_order() -> None:
 
 def test_rows_over_very_many_partitions_share_files() -> None:
     rows = versioned(list(range(0, 100_000, 10)))
-    pieces = split_partitions(rows, 10)
-    assert len(pieces) <= flush_module.PARTITIONS_MAX
+    pieces = split_partitions(rows, whole_partitions(10, 0, 99_990))
+    assert len(pieces) <= table_flush_module.PARTITIONS_MAX
     assert concat_rows([piece for _, piece in pieces]).time.tolist() == rows.time.tolist()
 
 
@@ -111,7 +112,7 @@ def test_late_rows_read_only_the_blocks_of_their_keys(
 def test_many_late_keys_are_compared_in_pieces(
     open_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flush_module, "LOOKUP_ROWS", 150)
+    monkeypatch.setattr(late_rows_module, "LOOKUP_ROWS", 150)
     engine: Engine = open_engine(block_rows=100)
     engine.create_template(T)
     times = np.arange(1000)

@@ -70,7 +70,7 @@ def test_a_failed_last_flush_loses_nothing(
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mainstem_engine.flush.write_part", full)
+        patched.setattr("mainstem_engine.table_flush.PartWriter", full)
         engine.close()
     assert "the last flush" in caplog.text
     again: Engine = open_engine()

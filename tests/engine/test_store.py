@@ -29,6 +29,7 @@ from mainstem_engine import (
     SchemaError,
     Template,
 )
+from mainstem_engine import memory as memory_module
 from mainstem_engine import origins as origins_module
 from mainstem_engine import store as store_module
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
@@ -254,11 +255,10 @@ def test_writers_wait_for_memory_and_then_go_on(open_engine: Any) -> None:
 def test_a_flush_that_cannot_keep_up_is_said_to_the_writer(
     open_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ADMISSION_S_MAX", -1.0)
+    monkeypatch.setattr(memory_module, "WAIT_S_MAX", -1.0)
     engine: Engine = open_engine(memory_limit_bytes=1 << 20)
     engine.create_template(T)
     engine._store.on_full = lambda: None
-    monkeypatch.setattr(engine._store._room, "wait", lambda timeout: None)
     times = np.arange(40_000)
     engine.write("t", "root.a.d", times, {"x": times}).wait()
     with pytest.raises(OverloadedError, match="retry after"):

@@ -176,6 +176,11 @@ class Log:
     # -- reading ---------------------------------------------------------------------------------
 
     @property
+    def queue_bytes(self) -> int:
+        """What waits to be committed."""
+        return self._writer.queue_bytes
+
+    @property
     def appended_lsn(self) -> int:
         """The last LSN given out."""
         return self._writer.appended_lsn
