@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.sections import CatalogFiles
 from mainstem_engine.errors import MetadataLimitError
 from mainstem_engine.model import Template
 
@@ -26,18 +28,34 @@ METADATA_BYTES_MIN = 32 << 20
 """A smaller default would refuse what even the smallest node is meant to hold."""
 
 
+WAIT_S_MAX = 30.0
+"""A definition waits so long for a merge, which takes 3 s for a million devices."""
+_LOOK_AGAIN_S = 1.0
+"""How often a waiter checks whether the engine still works."""
+
+
 class MetadataBudget:
-    """Guards one catalog. ``wait``: gives a merge time to happen; False when it is too late."""
+    """Guards one catalog. ``make_room``: asks for a flush, and raises when there can be none.
+
+    ``background``: the flush runs on another thread; otherwise within ``make_room``.
+    """
 
     def __init__(
         self,
         limit_bytes: int,
         catalog: Callable[[], Catalog],
-        wait: Callable[[int], bool],
+        files: CatalogFiles,
+        make_room: Callable[[], None],
+        *,
+        background: bool,
     ) -> None:
         self.limit_bytes = limit_bytes
+        files.overlay_bytes_max = limit_bytes // 2
         self._catalog = catalog
-        self._wait = wait
+        self._files = files
+        self._make_room = make_room
+        self._background = background
+        self._merged = threading.Condition()
 
     @property
     def used_bytes(self) -> int:
@@ -47,13 +65,8 @@ class MetadataBudget:
         return catalog.devices.nbytes + templates_bytes(templates)
 
     @property
-    def merge_bytes(self) -> int:
-        """An overlay that takes more is merged."""
-        return self.limit_bytes // 2
-
-    @property
     def merge_due(self) -> bool:
-        return self._catalog().devices.overlay_bytes > self.merge_bytes
+        return self._catalog().devices.overlay_bytes > self._files.overlay_bytes_max
 
     def admit(self, needed_bytes: int, what: str) -> None:
         """Waits until so much more fits. Raises MetadataLimitError.
@@ -62,12 +75,27 @@ class MetadataBudget:
         """
         attempt = 0
         while self.used_bytes + needed_bytes > self.limit_bytes:
-            devices = self._catalog().devices
-            fixed = self.used_bytes - devices.overlay_bytes
-            mergeable = devices.overlay_bytes > self.limit_bytes // 16
-            if fixed + needed_bytes > self.limit_bytes or not mergeable or not self._wait(attempt):
+            fixed = self.used_bytes - self._catalog().devices.overlay_bytes
+            if fixed + needed_bytes > self.limit_bytes or not self._wait(attempt):
                 raise MetadataLimitError(what, self.used_bytes, needed_bytes, self.limit_bytes)
             attempt += 1
+
+    def merged(self) -> None:
+        """A new base is in place: whoever waits looks again."""
+        with self._merged:
+            self._merged.notify_all()
+
+    def _wait(self, attempt: int) -> bool:
+        """Gives a merge time to happen. False when there was none and it is too late."""
+        base = self._catalog().devices.base
+        self._files.merge_next = True
+        self._make_room()
+        with self._merged:
+            if self._background and self._catalog().devices.base is base:
+                self._merged.wait(_LOOK_AGAIN_S)
+        if self._catalog().devices.base is not base:
+            return True
+        return self._background and attempt * _LOOK_AGAIN_S < WAIT_S_MAX
 
 
 def templates_bytes(templates: Iterable[Template]) -> int:

@@ -70,14 +70,19 @@ class PathIndex:
 
     def find(self, path: str) -> int:
         """The place of a path, or ABSENT."""
-        slots, hashes = self._slots, self._hashes.view()
+        slots = self._slots
         mask = len(slots) - 1
         wanted = hash(path) & 0xFFFFFFFF
         slot = wanted & mask
-        while entry := slots.item(slot):
+        entry = slots.item(slot)
+        if not entry:  # the usual case where most devices are in the base: nothing else is touched
+            return ABSENT
+        hashes = self._hashes.view()
+        while entry:
             if hashes.item(entry - 1) == wanted and self._text_at(entry - 1) == path:
-                return entry - 1
+                return int(entry) - 1
             slot = (slot + 1) & mask
+            entry = slots.item(slot)
         return ABSENT
 
     def _text_at(self, place: int) -> str:

@@ -55,12 +55,13 @@ class CatalogSnapshot:
 
 
 class CatalogFiles:
-    """The bases of one data directory. ``overlay_bytes_max``: merge an overlay that takes more."""
+    """The bases of one data directory. ``overlay_bytes_max``: an overlay that takes more memory is
+    merged; without a limit until a budget sets one."""
 
-    def __init__(self, fs: Filesystem, root: Path, overlay_bytes_max: int = 1 << 62) -> None:
+    def __init__(self, fs: Filesystem, root: Path) -> None:
         self._fs = fs
         self.directory = root / CATALOG_DIRECTORY
-        self._overlay_bytes_max = overlay_bytes_max
+        self.overlay_bytes_max = 1 << 62
         self.merge_next = False
         """True: the next flush merges, however small the overlay is."""
 
@@ -75,7 +76,7 @@ class CatalogFiles:
         large = added > max(MERGE_DEVICES_MIN, devices.first // MERGE_FRACTION)
         if snapshot.merged is not None or not added:
             return
-        if large or self.merge_next or snapshot.overlay_bytes > self._overlay_bytes_max:
+        if large or self.merge_next or snapshot.overlay_bytes > self.overlay_bytes_max:
             snapshot.merged = self.open(merge(devices, self._fs, self.directory))
             self.merge_next = False
 
