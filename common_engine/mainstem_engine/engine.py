@@ -22,6 +22,7 @@ from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import to_column, to_times_ns
 from mainstem_engine.consumers import Ack, LogConsumer
+from mainstem_engine.deletion import Deletions
 from mainstem_engine.errors import EngineError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, FileLock, Filesystem
 from mainstem_engine.housekeeping import Housekeeping
@@ -33,7 +34,6 @@ from mainstem_engine.merge import merge_call
 from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
-from mainstem_engine.queries import Queries
 from mainstem_engine.retention_control import RetentionControl
 from mainstem_engine.statistics import EngineStatistics, engine_statistics
 from mainstem_engine.store import Store
@@ -47,9 +47,9 @@ logger = logging.getLogger(__name__)
 LOCK_NAME = "LOCK"
 
 
-class Engine(RetentionControl, Queries):
-    """Use ``Engine.open``. It is also what definitions.py, retention_control.py and queries.py say.
-    """
+class Engine(RetentionControl, Deletions):
+    """Use ``Engine.open``. It is also what definitions.py, retention_control.py, queries.py and
+    deletion.py say."""
 
     def __init__(self, store: Store, lock: FileLock) -> None:
         self._store = store

@@ -1,6 +1,6 @@
 """The payload of a DEL record: what one delete erases, resolved into devices and times.
 
-Header: ``t`` table, ``asof`` the LSN up to which versions are covered, ``n`` visible rows erased,
+Header: ``t`` table, ``as_of`` the LSN up to which versions are covered, ``n`` visible rows erased,
 ``s`` and ``e`` the range of time in ns (end exclusive), ``m`` measurement ids (nil: whole rows),
 ``has`` which arrays follow: bit 0 devices, bit 1 times, bit 2 ends. Further keys belong to who
 wrote the record.
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_engine.deletes import Tombstone
 from mainstem_engine.errors import CorruptionError
@@ -53,8 +54,9 @@ class Erasure:
             self.times, self.measurements, self.ends, rows,
         )  # fmt: skip
 
-    def pieces(self) -> Iterator[Erasure]:
-        """The same in records of at most ENTRIES_MAX entries, their ``rows`` still to be told."""
+    def pieces(self, rows: npt.NDArray[np.int64]) -> Iterator[Erasure]:
+        """The same in records of at most ENTRIES_MAX entries. ``rows``: those that each entry of
+        ``devices`` erases."""
         if self.devices is None or len(self.devices) <= ENTRIES_MAX:
             yield self
             return
@@ -62,7 +64,8 @@ class Erasure:
             some = slice(first, first + ENTRIES_MAX)
             times = None if self.times is None else self.times[some]
             ends = None if self.ends is None else self.ends[some]
-            yield replace(self, devices=self.devices[some], times=times, ends=ends, rows=0)
+            erased = int(rows[some].sum())
+            yield replace(self, devices=self.devices[some], times=times, ends=ends, rows=erased)
 
 
 def encode_erasure(erasure: Erasure) -> tuple[dict[str, Any], list[Buffer]]:
@@ -76,7 +79,7 @@ def encode_erasure(erasure: Erasure) -> tuple[dict[str, Any], list[Buffer]]:
     header = {
         **erasure.header,
         "t": erasure.table,
-        "asof": erasure.as_of,
+        "as_of": erasure.as_of,
         "n": erasure.rows,
         "s": erasure.start_ns,
         "e": erasure.end_ns,
@@ -118,7 +121,7 @@ def _decode(header: dict[str, Any], buffers: list[memoryview]) -> Erasure:
     }
     devices, times, ends = found.get(_DEVICES), found.get(_TIMES), found.get(_ENDS)
     _check_arrays(devices, times, ends)
-    names = ("asof", "n", "s", "e")
+    names = ("as_of", "n", "s", "e")
     as_of, rows, start_ns, end_ns = (int(header[name]) for name in names)
     if not 0 <= as_of < 1 << 63 or rows < 0 or not -(1 << 63) <= start_ns <= end_ns < 1 << 63:
         raise ValueError("a version, count or time out of range")

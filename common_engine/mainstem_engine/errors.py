@@ -12,6 +12,7 @@ MainstemError
 │   ├── SchemaError          (ValueError)  a definition, name, path or type that cannot be used
 │   │   └── NotFoundError    (LookupError) an unknown database, template, device or measurement
 │   ├── MetadataLimitError   (RuntimeError) templates and devices take all the memory they may
+│   ├── NotOwnerError        (PermissionError) rows that only another node may delete
 │   ├── OutOfRangeError      (ValueError)  a time or value that the type cannot hold
 │   ├── OutOfRetentionError  (ValueError)  a row or delete older than what is kept here
 │   └── SqlError             (ValueError)  a statement that cannot be run
@@ -143,6 +144,21 @@ class MetadataLimitError(EngineError, RuntimeError):
         self.used_bytes = used_bytes
         self.needed_bytes = needed_bytes
         self.limit_bytes = limit_bytes
+
+
+class NotOwnerError(EngineError, PermissionError):
+    """The rows belong to another node, which alone may delete them. ``node`` names it."""
+
+    code = "NOT_OWNER"
+
+    def __init__(self, table: str, device: str, node: str) -> None:
+        super().__init__(
+            f"rows of {device} in {table} came from node {node}: nothing was deleted",
+            field="devices",
+            hint=f"delete them at {node}, or name only devices of this node",
+        )
+        self.device = device
+        self.node = node
 
 
 class OutOfRangeError(EngineError, ValueError):

@@ -52,8 +52,8 @@ class Queries:
         layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, columns)
         selection = Selection(
             self._select_devices(table, devices, tags),
-            _bound_ns(start, precision_ns, TIME_MIN_NS),
-            _bound_ns(end, precision_ns, TIME_MAX_NS + 1),
+            bound_ns(start, precision_ns, TIME_MIN_NS),
+            bound_ns(end, precision_ns, TIME_MAX_NS + 1),
             layout.measurement_ids,
         )
         return layout.reader(iterate_rows(view, selection))
@@ -175,7 +175,7 @@ class Queries:
         return chosen
 
 
-def _bound_ns(value: int | None, precision_ns: int, default: int) -> int:
+def bound_ns(value: int | None, precision_ns: int, default: int) -> int:
     """A bound of a range in ns; beyond what a time can be, the extreme."""
     if value is None:
         return default
