@@ -271,10 +271,11 @@ class Retention:
         )
 
     def check_delete(self, table: Table, devices: DeviceIds | None, start_ns: int | None) -> None:
-        """Raises OutOfRetentionError when a delete from ``start_ns`` on (None: of all time)
-        reaches below the horizon of one of ``devices`` (None: all)."""
+        """Raises OutOfRetentionError when a delete from ``start_ns`` on reaches below the horizon
+        of one of ``devices`` (None: all). From None on, of all time, only a table with rollups is
+        refused: what they say of that time could not follow."""
         whole = self.whole(table)
-        if whole is None:
+        if whole is None or (start_ns is None and not self._has_rollups(table)):
             return
         if devices is None:
             devices = self.catalog.devices.of_family(table.family)
@@ -293,6 +294,10 @@ class Retention:
             reason="too_late",
             hint=f"delete from {moment(horizon_ns)} on",
         )
+
+    def _has_rollups(self, table: Table) -> bool:
+        known = self.catalog.templates.all()
+        return any(other.template.rollup_of == table.name for other in known)
 
     def rules(self, table: Table) -> TableRules:
         """The classes of a table as they are now."""

@@ -57,16 +57,6 @@ class RetentionControl(Definitions):
         found = self._store.catalog.table(table)
         return self._store.retention.judge(found, np.asarray(devices, np.uint32), times_ns)
 
-    def check_delete(self, table: str, devices: DeviceIds | None, start_ns: int | None) -> None:
-        """Raises OutOfRetentionError for a delete from ``start_ns`` on (None: of all time) that
-        reaches below the horizon: what was computed of that time could not follow it."""
-        found = self._store.catalog.table(table)
-        has_rollups = any(
-            other.template.rollup_of == found.name for other in self._store.catalog.templates.all()
-        )
-        if start_ns is not None or has_rollups:
-            self._store.retention.check_delete(found, devices, start_ns)
-
     def confirm_clock(self, now_ns: int | None = None) -> None:
         """Somebody who knows the time vouches for ``now_ns``, by default for the wall clock:
         retention, paused by a jump, goes on."""
