@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.sections import CatalogFiles
 from mainstem_engine.catalog.templates import template_to_map
 from mainstem_engine.check import LOCK_NAME, require_data_directory
 from mainstem_engine.check_log import LOG_DIRECTORY, log_firsts
@@ -104,6 +105,7 @@ def _part_list(fs: Filesystem, root: Path, table: str | None) -> Iterator[Entry]
             "added": added,
             "removed": list(record.removed),
             "checkpoint": record.checkpoint,
+            "facts": _plain_map(record.facts),
         }
 
 
@@ -146,7 +148,7 @@ def read_catalog(fs: Filesystem, root: Path) -> Catalog:
     _, sections = inspect_checkpoint(fs, root / CHECKPOINT_DIRECTORY, name)
     for section in sections:
         if section.name == CATALOG_SECTION and section.whole:
-            return Catalog.restore(section.data)
+            return Catalog.restore(section.data, CatalogFiles(fs, root))
     raise CorruptionError(root / CHECKPOINT_DIRECTORY / name, 0, "the catalog is damaged")
 
 

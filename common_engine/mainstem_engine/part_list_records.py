@@ -8,8 +8,8 @@ reads like this: it stops, for what is missing may be what matters.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import google_crc32c
@@ -37,6 +37,7 @@ class PartListRecord:
     added: tuple[PartMeta, ...] = ()
     removed: tuple[str, ...] = ()
     checkpoint: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
     torn: bool = False
 
@@ -67,10 +68,11 @@ def _record_at(data: bytes, position: int) -> PartListRecord | None:
         change: Any = msgpack.unpackb(content)
         added = tuple(PartMeta.unpack(values) for values in change["add"])
         removed, checkpoint = tuple(change["remove"]), change["checkpoint"]
+        facts = dict(change.get("facts") or {})
     except (KeyError, TypeError, ValueError, IndexError, msgpack.UnpackException) as error:
         problem = f"a record that is not understood ({error!r})"
         return PartListRecord(position, _RECORD.size + length, problem=problem)
-    return PartListRecord(position, _RECORD.size + length, added, removed, checkpoint)
+    return PartListRecord(position, _RECORD.size + length, added, removed, checkpoint, facts)
 
 
 def _stretch(data: bytes, position: int) -> PartListRecord:

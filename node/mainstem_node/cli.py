@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from mainstem_node.commands import config, db, demo, node, quarantine, token
+from mainstem_node.commands.backup import backup, restore
 from mainstem_node.commands.bench import bench
 from mainstem_node.commands.init import init
 from mainstem_node.commands.join import join
@@ -67,6 +68,8 @@ app.command()(sql)
 app.command()(status)
 app.command()(verify)
 app.add_typer(quarantine.app, name="quarantine")
+app.command()(backup)
+app.command()(restore)
 app.add_typer(db.app, name="db")
 app.command()(bench)
 

@@ -32,6 +32,8 @@ TIMEOUT_S = 30.0
 """For everything but statements, which wait for their own time-out and a little more."""
 STOP_TIMEOUT_S = 120.0
 """Collectors stop when their brokers have nothing left for them."""
+BACKUP_TIMEOUT_S = 3600.0
+"""A backup reads everything that the node has."""
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -309,6 +311,14 @@ class Client:
 
     def revoke_token(self, token_id: str) -> dict[str, Any]:
         return self._send("DELETE", f"/api/v1/tokens/{quote(token_id, safe='')}")
+
+    def backup(self, name: str) -> dict[str, Any]:
+        """Has the node write a backup of that name into its ``backup_dir``; returns when done."""
+        data = self._transport.request(
+            "POST", "/api/v1/backup", {"name": name}, timeout_s=BACKUP_TIMEOUT_S
+        )
+        found: dict[str, Any] = json.loads(data)
+        return found
 
     def stop_intake(self) -> dict[str, Any]:
         """Stops the collectors once their queues are empty, until the node is started again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mainstem_node.api import (
+    backups,
     console,
     devices,
     health,
@@ -31,6 +32,7 @@ ROUTES: tuple[Route, ...] = (
     *nodes.ROUTES,
     *tokens.ROUTES,
     *quarantine.ROUTES,
+    *backups.ROUTES,
     *openapi.ROUTES,
     *console.ROUTES,
 )

@@ -123,6 +123,7 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/tokens"): _object(
         "name", name=_TEXT, role={"enum": ["read", "write", "admin"]}, expires=_NULL_TEXT
     ),
+    ("POST", "/api/v1/backup"): _object("name", name=_TEXT),
     ("POST", "/api/v1/intake"): _object("action", action={"const": "stop"}),
 }
 _ANSWERS = {

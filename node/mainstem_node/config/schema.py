@@ -251,6 +251,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     tier: Literal["edge", "platform", "group"]
     listen: ListenAddress
     data_dir: FilePath
+    backup_dir: FilePath | None = None
+    """Where `mainstem backup` may write; without it a running node makes no backups."""
     parent: ParentConfig | None = None
     paths: tuple[DevicePath, ...] = ()
     """What this node owns; longest match wins. Empty: what no child owns."""
