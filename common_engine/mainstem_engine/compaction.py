@@ -1,15 +1,15 @@
-"""Compaction: few large parts instead of many small ones.
+"""Compaction, the plan: which parts become one, and why.
 
-1. *Plan*, pure: parts are grouped by table, database and partition. A group is due when it has
-   PARTS_MIN parts. Of a group the smallest are taken first, and a part joins only while it is not
-   much larger than all before it together, so that a large part is not rewritten for every small
-   one.
-2. What is read at once stays below a quarter of the memory limit, for sorting copies it once more;
-   larger inputs stay as they are.
-3. *Execute*: read, sort, merge settled fragments of one origin, write one part, commit (one record
-   of the part list adds it and removes the inputs), publish, unlink. A crash at any step leaves
-   the old parts or the new one. Rows that were deleted are left out; what no row is left of becomes
-   no part.
+1. Parts are grouped by table, database, partition and vnode. A group is due when it has PARTS_MIN
+   parts. Of a group the smallest are taken first, and a part joins only while it is not much larger
+   than all before it together: so a large part is not rewritten for every small one, and what is
+   read at once does not grow with the data. At most PARTS_MAX join.
+2. A part is due alone when much of it is deleted but still stored: rewriting it gives space back,
+   and lets the tombstones go.
+3. A plan is only a choice: it is pure, and part_join.py carries it out.
+
+A plan with one vnode joins the parts of that vnode; parts that other numbers of vnodes wrote are
+groups of their own.
 """
 
 from __future__ import annotations
@@ -17,30 +17,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mainstem_engine.catalog.templates import Table
-from mainstem_engine.columns import conform_rows
 from mainstem_engine.deletes import NONE, Tombstones
-from mainstem_engine.filesystem import Filesystem
-from mainstem_engine.inventory import AnyPart, Inventory
-from mainstem_engine.merge import concat_rows, merge_settled, part_sorted
-from mainstem_engine.part.manifest import PartMeta
+from mainstem_engine.inventory import AnyPart
 from mainstem_engine.part.reader import Part
-from mainstem_engine.part.writer import write_part
 
 PARTS_MIN = 8
 """A query of one device opens every part of its partitions: eight are still cheap to look through,
 and a row is rewritten about once per eightfold growth."""
-GROWTH_MAX = 4
+PARTS_MAX = 64
+"""Each part of a compaction is read a few blocks at a time; more are joined in several rounds."""
+GROWTH_MAX = 4.0
 """A part joins when it has at most so many times the rows of all smaller ones together."""
-_KEY_BYTES = 22
-"""Device, time, origin and LSN of a row in memory."""
-_VALUE_BYTES = 9
-"""A value with its validity; what a string costs more is left to the factor of two."""
+DELETED_SHARE = 0.25
+"""A part of which so many rows may be deleted is rewritten: a row of it is then copied about four
+times in its life by deletes."""
+TOMBSTONES_STANDING_MAX = 64
+"""A part that keeps so many tombstones alive is rewritten, however little they cover: every scan
+looks at them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """Parts of one partition that become one."""
+    """Parts of one table, database, partition and vnode that become one."""
 
     table: str
     partition_start_ns: int
@@ -50,16 +48,35 @@ class Compaction:
     def names(self) -> list[str]:
         return [part.meta.name for part in self.parts]
 
+    @property
+    def bytes(self) -> int:
+        """What the parts take on disk."""
+        return sum(part.meta.bytes for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When parts are joined. ``deleted_share``: of one part, from which on it is rewritten."""
+
+    parts_min: int = PARTS_MIN
+    growth_max: float = GROWTH_MAX
+    deleted_share: float = DELETED_SHARE
+    tombstones_max: int = TOMBSTONES_STANDING_MAX
+
+
+DUE = Policy()
+"""What runs in the background."""
+FULL = Policy(parts_min=2, growth_max=float("inf"), deleted_share=0.0, tombstones_max=0)
+"""What a caller asks for: everything that can be joined, and all deletes applied."""
+
 
 def plan_compactions(
     parts: Sequence[AnyPart],
     database_of: Callable[[int], int],
-    *,
-    parts_min: int,
-    memory_bytes: int,
-    growth_max: float,
+    policy: Policy = DUE,
+    tombstones_of: Callable[[str], Tombstones] = lambda table: NONE,
 ) -> list[Compaction]:
-    """What to do, largest group first. ``parts_min``: parts that make a group due."""
+    """What to do, largest group first. ``tombstones_of``: those of a table that may be applied."""
     groups: dict[tuple[str, int, int, int, int], list[Part]] = {}
     for part in parts:
         if isinstance(part, Part):
@@ -69,20 +86,27 @@ def plan_compactions(
             groups.setdefault(key, []).append(part)
     plans = []
     for (table, start_ns, *_), members in groups.items():
-        if len(members) >= parts_min:
-            chosen = _choose(members, memory_bytes, growth_max)
+        chosen: list[Part] = []
+        if len(members) >= policy.parts_min:
+            chosen = _choose(members, policy.growth_max)
             if len(chosen) > 1:
                 plans.append(Compaction(table, start_ns, tuple(chosen)))
+        standing = tombstones_of(table)
+        if standing:
+            alone = [part for part in members if len(chosen) < 2 or part not in chosen]
+            plans += [
+                Compaction(table, start_ns, (part,))
+                for part in alone
+                if _is_deleted(part, standing, policy)
+            ]
     return sorted(plans, key=lambda plan: -len(plan.parts))
 
 
-def _choose(parts: Sequence[Part], memory_bytes: int, growth_max: float) -> list[Part]:
+def _choose(parts: Sequence[Part], growth_max: float) -> list[Part]:
     chosen: list[Part] = []
     rows = 0
-    room = memory_bytes
-    for part in sorted(parts, key=lambda part: (part.meta.rows, part.meta.name)):
-        room -= part.meta.rows * (_KEY_BYTES + _VALUE_BYTES * len(part.types))
-        if room < 0 or (rows and part.meta.rows > growth_max * rows):
+    for part in sorted(parts, key=lambda part: (part.meta.rows, part.meta.name))[:PARTS_MAX]:
+        if rows and part.meta.rows > growth_max * rows:
             break
         chosen.append(part)
         rows += part.meta.rows
@@ -90,44 +114,24 @@ def _choose(parts: Sequence[Part], memory_bytes: int, growth_max: float) -> list
     return sorted(chosen, key=lambda part: part.meta.name)
 
 
-def write_compaction(
-    plan: Compaction,
-    *,
-    fs: Filesystem,
-    inventory: Inventory,
-    table: Table,
-    settled: Callable[[int], int],
-    block_rows: int,
-    tombstones: Tombstones = NONE,
-) -> PartMeta | None:
-    """Writes the part that replaces the plan's; None when every row was deleted.
-
-    ``tombstones``: those in the checkpoint, so that what is erased stays deleted after a crash.
-    Raises OSError, CorruptionError.
-    """
-    stored = [
-        tombstones.erase(part.read(range(len(part.blocks)), part.types), part.meta.applied)
-        for part in plan.parts
-    ]
-    rows = concat_rows([conform_rows(some, table.types) for some in stored])
-    if not len(rows):
-        return None
-    rows = merge_settled(part_sorted(rows), settled, whole_rows=table.replaces_rows)
-    meta = plan.parts[0].meta
-    return write_part(
-        fs,
-        inventory.directory_for(meta.vnode, meta.vnodes),
-        inventory.next_name(),
-        table=plan.table,
-        partition_start_ns=plan.partition_start_ns,
-        rows=rows,
-        measurements={m.id: m for m in table.template.measurements},
-        block_rows=block_rows,
-        vnode=meta.vnode,
-        vnodes=meta.vnodes,
-        applied=(
-            min(part.meta.applied[0] for part in plan.parts),
-            max(part.meta.applied[1] for part in plan.parts),
-        ),
-        erased_through=tombstones.newest_lsn,
+def _is_deleted(part: Part, standing: Tombstones, policy: Policy) -> bool:
+    """Whether so much of a part is deleted that it is worth rewriting."""
+    mine = standing.of_part(part.meta)
+    if not mine:
+        return False
+    if len(mine) > policy.tombstones_max:
+        return True
+    blocks = part.blocks
+    covered = sum(
+        rows
+        for rows, *extent in zip(
+            blocks.rows.tolist(),
+            blocks.device_min.tolist(),
+            blocks.device_max.tolist(),
+            blocks.time_min_ns.tolist(),
+            blocks.time_max_ns.tolist(),
+            strict=True,
+        )
+        if mine.covers_block(*extent)
     )
+    return bool(covered > policy.deleted_share * part.meta.rows)

@@ -1,9 +1,15 @@
 """Housekeeping: when the head is flushed, parts are compacted, and the log is released.
 
-1. One at a time: flush and compaction hold the *maintenance lock*, taken before every other lock.
-2. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions.
-3. A flush that failed keeps its frozen state and is tried again before anything else is frozen.
-4. A compaction that failed is counted, and its parts are left alone until the next start.
+1. The *maintenance lock* is held by whoever changes which parts there are: by a flush and by expiry
+   throughout, by a compaction only while it commits. It is taken before every other lock but the
+   compaction lock.
+2. The *compaction lock*, taken before it, lets one compaction run at a time, on a thread of its
+   own. So a flush that is due never waits for a long compaction, nor does close(): it gives up
+   between two steps.
+3. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions.
+4. A flush that failed keeps its frozen state and is tried again before anything else is frozen.
+5. A compaction whose parts are not all there any more when it is done (they expired meanwhile) is
+   thrown away. One that failed is counted, and its parts are left alone until the next start.
 """
 
 from __future__ import annotations
@@ -16,16 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mainstem_engine.background import Background
-from mainstem_engine.compaction import (
-    GROWTH_MAX,
-    PARTS_MIN,
-    Compaction,
-    plan_compactions,
-    write_compaction,
-)
+from mainstem_engine.compaction import DUE, FULL, Compaction, Policy, plan_compactions
+from mainstem_engine.deletes import Tombstones
 from mainstem_engine.errors import EngineError
 from mainstem_engine.expiry import Expiry, ExpiryResult
 from mainstem_engine.flush import Flusher, FrozenState
+from mainstem_engine.part_join import JoinAborted, JoinContext, join_parts
 from mainstem_engine.store import Store
 
 logger = logging.getLogger(__name__)
@@ -40,12 +42,18 @@ EXPIRE_EVERY_NS = 60 * 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class HousekeepingStatistics:
-    """Counts since the start. ``last_error``: None when the latest flush and compaction worked."""
+    """Counts since the start. ``last_error``: None when the latest flush and compaction worked.
+
+    ``compaction_bytes``: of the parts that compactions wrote. ``compaction_freed_bytes``: by how
+    much less they are than those that they replaced.
+    """
 
     flushes: int = 0
     flush_failures: int = 0
     compactions: int = 0
     compaction_failures: int = 0
+    compaction_bytes: int = 0
+    compaction_freed_bytes: int = 0
     last_flush_ns: int = 0
     last_error: str | None = None
     expired: ExpiryResult = field(default_factory=ExpiryResult)
@@ -58,6 +66,10 @@ class Housekeeping:
         self._store = store
         self._before_publish = before_publish
         self._lock = threading.Lock()
+        self._compaction_lock = threading.Lock()
+        self._stopping = threading.Event()
+        # Parts have come since the last look for what is due.
+        self._look_for_compactions = True
         self._flusher = Flusher(
             store.fs,
             store.inventory,
@@ -75,33 +87,41 @@ class Housekeeping:
         self._flush_failures = 0
         self._compactions = 0
         self._compaction_failures = 0
+        self._compaction_bytes = 0
+        self._compaction_freed_bytes = 0
         self._last_flush_ns = 0
         self._flush_error: str | None = None
         self._compaction_error: str | None = None
         self._expiry_error: str | None = None
         self._background: Background | None = None
+        self._compactor: Background | None = None
         if store.options.background:
             self._background = Background(self.work, "engine-housekeeping")
+            self._compactor = Background(self.compact_due, "engine-compaction")
             store.on_full = self._background.wake
         else:
             # Nobody else would make room for a writer that waits for memory.
             store.on_full = self._flush_inline
 
     def start(self) -> None:
-        """Starts the thread, if the options ask for one."""
-        if self._background is not None:
-            self._background.start()
+        """Starts the threads, if the options ask for them."""
+        for thread in (self._background, self._compactor):
+            if thread is not None:
+                thread.start()
 
     def stop(self) -> None:
-        """Waits for the work under way."""
-        if self._background is not None:
-            self._background.stop()
+        """Waits for a flush under way; a compaction under way gives up."""
+        self._stopping.set()
+        for thread in (self._background, self._compactor):
+            if thread is not None:
+                thread.stop()
 
     def work(self) -> None:
-        """What is due now."""
+        """What is due now, without compactions."""
         if self._flush_due():
             self.flush()
-            self.compact_due()
+            if self._compactor is not None:
+                self._compactor.wake()
         if self._store.options.monotonic() - self._expired_at_ns >= EXPIRE_EVERY_NS:
             self._expire_due()
         with self._lock:
@@ -170,57 +190,87 @@ class Housekeeping:
             raise
         self._store.publish_flush(frozen, result, parts)
         self._pending = None
+        self._look_for_compactions = True
         inventory.unlink(())
         self._flushes += 1
         self._flush_error = None
         self._last_flush_ns = time.perf_counter_ns() - started
 
     def compact(self) -> None:
-        """Merges the parts of every partition into one, as far as memory allows."""
-        self._compact(2, float("inf"))
+        """Merges the parts of every partition into one, and applies all deletes.
+
+        A failure is logged and counted. Raises ClosedError, LogFailedError.
+        """
+        self._compact(FULL)
 
     def compact_due(self) -> None:
-        """Merges parts where there are many."""
-        self._compact(PARTS_MIN, GROWTH_MAX)
+        """Merges parts where there are many, and rewrites those of which much is deleted."""
+        while self._look_for_compactions and not self._stopping.is_set():
+            self._look_for_compactions = False
+            # What comes out of one round may be joined in the next.
+            if self._compact(DUE):
+                self._look_for_compactions = True
 
-    def _compact(self, parts_min: int, growth_max: float) -> None:
+    def _compact(self, policy: Policy) -> int:
+        """Carries out what is planned now; returns how many compactions worked."""
         store = self._store
-        with self._lock:
-            parts = [p for p in store.inventory.all() if p.meta.name not in self._avoid]
-            plans = plan_compactions(
-                parts,
-                store.catalog.devices.database_index,
-                parts_min=parts_min,
-                memory_bytes=store.options.memory_limit_bytes // 4,
-                growth_max=growth_max,
-            )
-            for plan in plans:
+        done = 0
+        with self._compaction_lock:
+            for plan in self._plans(policy):
+                if self._stopping.is_set():
+                    break
                 store.check_open()
                 try:
-                    self._execute(plan)
+                    done += self._execute(plan)
+                except JoinAborted:
+                    break
                 except (OSError, EngineError, MemoryError) as error:
                     logger.error("compaction of %s failed: %s", plan.table, error)
                     self._compaction_failures += 1
                     self._compaction_error = f"compaction of {plan.table}: {error}"
                     self._avoid.update(plan.names)
+        return done
 
-    def _execute(self, plan: Compaction) -> None:
+    def _plans(self, policy: Policy) -> list[Compaction]:
         store = self._store
-        meta = write_compaction(
-            plan,
-            fs=store.fs,
-            inventory=store.inventory,
-            table=store.catalog.table(plan.table),
-            settled=store.settled,
-            block_rows=store.options.block_rows,
-            tombstones=store.standing.of(plan.table).through(store.checkpoint_lsn),
+        with store.state_lock:
+            parts = [p for p in store.inventory.all() if p.meta.name not in self._avoid]
+        return plan_compactions(
+            parts, store.catalog.devices.database_index, policy, self._applicable
         )
+
+    def _applicable(self, table: str) -> Tombstones:
+        """Deletes that the checkpoint has: what they erase stays erased after a crash."""
+        return self._store.standing.of(table).through(self._store.checkpoint_lsn)
+
+    def _execute(self, plan: Compaction) -> bool:
+        """Joins the parts of a plan; False if they are not all there any more."""
+        store, inventory = self._store, self._store.inventory
+        context = JoinContext(
+            store.fs,
+            inventory,
+            store.memory,
+            store.settled,
+            lambda: not self._stopping.is_set(),
+            store.options.block_rows,
+        )
+        table = store.catalog.table(plan.table)
+        meta = join_parts(plan, table, self._applicable(plan.table), context)
         metas = [] if meta is None else [meta]
-        parts = store.inventory.open_parts(metas)
-        store.inventory.record(metas, plan.names)
-        store.publish_compaction(parts, plan.names)
-        store.inventory.unlink([part.meta for part in plan.parts])
+        parts = inventory.open_parts(metas)
+        with self._lock:
+            present = {part.meta.name for part in inventory.of_table(plan.table)}
+            if not present.issuperset(plan.names):
+                inventory.unlink(metas)
+                return False
+            inventory.record(metas, plan.names)
+            store.publish_compaction(parts, plan.names)
+            inventory.unlink([part.meta for part in plan.parts])
+        written = sum(meta.bytes for meta in metas)
         self._compactions += 1
+        self._compaction_bytes += written
+        self._compaction_freed_bytes += plan.bytes - written
+        return True
 
     def statistics(self) -> HousekeepingStatistics:
         return HousekeepingStatistics(
@@ -228,6 +278,8 @@ class Housekeeping:
             self._flush_failures,
             self._compactions,
             self._compaction_failures,
+            self._compaction_bytes,
+            self._compaction_freed_bytes,
             self._last_flush_ns,
             self._flush_error or self._compaction_error or self._expiry_error,
             self.expiry.total,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mainstem_engine import ColumnType, Engine, Measurement, Template
-from mainstem_engine.compaction import PARTS_MIN, plan_compactions
+from mainstem_engine.compaction import PARTS_MAX, PARTS_MIN, Policy, plan_compactions
 from mainstem_engine.inventory import BrokenPart
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.reader import Part
@@ -30,13 +30,16 @@ class FakePart(Part):
         return {0: ColumnType.INT64}
 
 
-def part(number: int, rows: int, *, table: str = "t", start: int = 0, device: int = 0) -> FakePart:
-    return FakePart(PartMeta(f"{number:012d}", table, start, rows, 9, 0, 9, device, device))
+def part(
+    number: int, rows: int, *, table: str = "t", start: int = 0, device: int = 0, **more: int
+) -> FakePart:
+    name = f"{number:012d}"
+    return FakePart(PartMeta(name, table, start, rows, 9, 0, 9, device, device, {}, **more))
 
 
 def plan(parts: Any, **settings: Any) -> list[tuple[str, int, list[int]]]:
-    chosen = {"parts_min": 3, "memory_bytes": 1 << 30, "growth_max": 4.0, **settings}
-    plans = plan_compactions(parts, lambda device: device // 10, **chosen)
+    policy = Policy(**{"parts_min": 3, "growth_max": 4.0, **settings})
+    plans = plan_compactions(parts, lambda device: device // 10, policy)
     return [(p.table, p.partition_start_ns, [int(name) for name in p.names]) for p in plans]
 
 
@@ -59,10 +62,15 @@ def test_a_large_part_waits_until_the_small_ones_have_grown() -> None:
     assert plan([part(1, 1), part(2, 10), part(3, 100)]) == []
 
 
-def test_memory_bounds_what_is_read() -> None:
-    parts = [part(i, 100) for i in range(1, 9)]
-    assert plan(parts, memory_bytes=4 * 100 * 31) == [("t", 0, [1, 2, 3, 4])]
-    assert plan(parts, memory_bytes=100) == []
+def test_so_many_parts_join_at_once() -> None:
+    parts = [part(i, 100) for i in range(1, PARTS_MAX + 9)]
+    assert plan(parts) == [("t", 0, list(range(1, PARTS_MAX + 1)))]
+
+
+def test_parts_of_other_vnodes_stay_apart() -> None:
+    parts = [part(i, 10, vnode=i % 2, vnodes=2) for i in range(1, 7)]
+    parts += [part(i, 10) for i in range(7, 10)]
+    assert plan(parts) == [("t", 0, [1, 3, 5]), ("t", 0, [2, 4, 6]), ("t", 0, [7, 8, 9])]
 
 
 def test_broken_parts_stay() -> None:

@@ -25,7 +25,7 @@ from mainstem_engine.part.layout import (
     LSN_COLUMN,
     TIME_COLUMN,
     ColumnIndex,
-    ColumnStatistics,
+    EncodedBlocks,
 )
 
 _ORDERED_COLUMNS = (TIME_COLUMN, LSN_COLUMN)
@@ -33,17 +33,6 @@ _NOTHING = (0, 0, 0, 0, 0, 0)
 
 _INDEX_DTYPES = (np.uint32, np.uint32, np.uint32, np.uint32, np.uint8, np.uint8)
 """In the order of the fields of ColumnIndex."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedBlocks:
-    """Some blocks of one column: per block its bytes (bitmap and values), and what is noted.
-    ``choice``: what suited them, for the blocks that follow."""
-
-    data: list[bytes]
-    index: ColumnIndex
-    statistics: ColumnStatistics | None
-    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +48,13 @@ class ColumnPlan:
     choice: Choice | None = None
 
 
-def encode_blocks(plan: ColumnPlan, column: Column, starts: Starts) -> EncodedBlocks:
-    """Encodes the blocks that begin at the rows ``starts`` of ``column``; the last ends with it."""
+def encode_blocks(
+    plan: ColumnPlan, column: Column, starts: Starts
+) -> tuple[EncodedBlocks, Choice | None]:
+    """Encodes the blocks that begin at the rows ``starts`` of ``column``; the last ends with it.
+
+    Also what suited them, for the blocks that follow.
+    """
     data: list[bytes] = []
     entries: list[tuple[int, int, int, int, int, int]] = []
     edges = [*starts.tolist(), len(column.values)]
@@ -77,7 +71,7 @@ def encode_blocks(plan: ColumnPlan, column: Column, starts: Starts) -> EncodedBl
         data.append(bitmap + values if bitmap else values)
         entries.append(entry)
     statistics = block_statistics(column, plan.type, starts) if plan.key >= 0 else None
-    return EncodedBlocks(data, _index(entries), statistics, encoder.choice)
+    return EncodedBlocks(data, _index(entries), statistics), encoder.choice
 
 
 def _encode_block(

@@ -16,9 +16,10 @@ The crc32c of a column of a block covers bitmap and values.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import google_crc32c
 import msgpack
@@ -138,6 +139,10 @@ class ColumnStatistics:
         return self.minimum, self.maximum, self.first, self.last, self.total, self.flags
 
 
+Entries = TypeVar("Entries", BlockIndex, ColumnIndex, ColumnStatistics)
+"""Parallel arrays with one entry per block."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartFooter:
     """Everything a reader knows before it reads a block."""
@@ -168,6 +173,33 @@ class PartFooter:
         tail = struct.pack("<III", len(stored), raw_length, VERSION)
         crc = google_crc32c.extend(google_crc32c.value(stored), tail)
         return stored + tail + struct.pack("<I8s", crc, MAGIC)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBlocks:
+    """Some blocks of one column: per block its bytes (bitmap and values), and what is noted."""
+
+    data: list[bytes]
+    index: ColumnIndex
+    statistics: ColumnStatistics | None
+
+
+def joined(pieces: Sequence[Entries]) -> Entries:
+    """The entries of each piece, one after the other."""
+    kind = type(pieces[0])
+    return kind(
+        **{
+            each.name: np.concatenate([getattr(piece, each.name) for piece in pieces])
+            for each in fields(kind)
+        }
+    )
+
+
+def sliced(entries: Entries, some: slice) -> Entries:
+    """Some of the entries."""
+    return type(entries)(
+        **{each.name: getattr(entries, each.name)[some] for each in fields(entries)}
+    )
 
 
 def statistics_dtypes(column_type: ColumnType) -> tuple[np.dtype[Any], np.dtype[Any]] | None:

@@ -31,7 +31,9 @@ from mainstem_engine.part.layout import (
     TIME_COLUMN,
     BlockIndex,
     ColumnStatistics,
+    EncodedBlocks,
     PartFooter,
+    sliced,
     unpack_footer,
 )
 from mainstem_engine.part.manifest import PartMeta
@@ -154,6 +156,34 @@ class Part:
             columns={key: found[key] for key in keys},
         )
 
+    def block_bytes(self, number: int) -> bytes:
+        """A block as it lies in the file, its columns one after the other. ClosedError."""
+        data = self._bytes
+        if data is None:
+            raise ClosedError(f"part {self.meta.name} is closed")
+        first, *_, last = self._footer.columns
+        index = self._footer.columns[last]
+        start, end = int(self._offsets[first][number]), int(self._offsets[last][number])
+        end += int(index.bytes[number]) + int(index.valid_bytes[number])
+        return data[start:end].tobytes()
+
+    def encoded_block(self, number: int) -> tuple[BlockIndex, dict[int, EncodedBlocks]]:
+        """A block as a writer may copy it: its entry in the index, and its columns by key.
+
+        Raises CorruptionError if a checksum is wrong, ClosedError.
+        """
+        columns: dict[int, EncodedBlocks] = {}
+        one = slice(number, number + 1)
+        for key, index in self._footer.columns.items():
+            stored = self._stored(key, number)
+            statistics = self._footer.statistics.get(key)
+            columns[key] = EncodedBlocks(
+                [stored.tobytes()],
+                sliced(index, one),
+                None if statistics is None else sliced(statistics, one),
+            )
+        return sliced(self._footer.blocks, one), columns
+
     def close(self) -> None:
         """Unmap. Later reads raise ClosedError; those under way finish. May be called twice."""
         if self._bytes is not None:
@@ -194,19 +224,13 @@ class Part:
 
     def _decode(self, key: int, number: int, out: AnyArray, valid: BoolMask | None) -> None:
         """Check and decode one column of one block into ``out`` and ``valid``."""
-        data = self._bytes
-        if data is None:
-            raise ClosedError(f"part {self.meta.name} is closed")
         index = self._footer.columns[key]
         kind = self._footer.types[key]
-        offset = int(self._offsets[key][number])
-        bitmap_end = offset + int(index.valid_bytes[number])
-        end = bitmap_end + int(index.bytes[number])
+        data = self._stored(key, number)
+        bitmap_bytes = int(index.valid_bytes[number])
         nulls = int(index.nulls[number])
-        if google_crc32c.value(data[offset:end]) != index.crc[number]:
-            raise CorruptionError(self._mapped.path, offset, "a block has a wrong checksum")
         encoding, compression = int(index.encoding[number]), int(index.compression[number])
-        values = data[bitmap_end:end].data
+        values = data[bitmap_bytes:].data
         try:
             if not nulls:
                 decode_column(encoding, compression, values, kind, out)
@@ -217,12 +241,25 @@ class Part:
             if nulls == len(out):
                 valid[:] = False
                 return
-            valid[:] = _bitmap(data[offset:bitmap_end], len(out), nulls)
+            valid[:] = _bitmap(data[:bitmap_bytes], len(out), nulls)
             dense: AnyArray = np.empty(len(out) - nulls, out.dtype)
             decode_column(encoding, compression, values, kind, dense)
             out[valid] = dense
         except EncodingError as exc:
+            offset = int(self._offsets[key][number])
             raise CorruptionError(self._mapped.path, offset, str(exc)) from exc
+
+    def _stored(self, key: int, number: int) -> npt.NDArray[np.uint8]:
+        """The bytes of one column of one block, checked."""
+        data = self._bytes
+        if data is None:
+            raise ClosedError(f"part {self.meta.name} is closed")
+        index = self._footer.columns[key]
+        offset = int(self._offsets[key][number])
+        end = offset + int(index.valid_bytes[number]) + int(index.bytes[number])
+        if google_crc32c.value(data[offset:end]) != index.crc[number]:
+            raise CorruptionError(self._mapped.path, offset, "a block has a wrong checksum")
+        return data[offset:end]
 
 
 def _offsets(footer: PartFooter) -> dict[int, npt.NDArray[np.int64]]:

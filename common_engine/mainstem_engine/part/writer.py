@@ -15,20 +15,21 @@ import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.encoding.auto import Choice
 from mainstem_engine.encoding.pco import LEVEL_FAST
 from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Filesystem
 from mainstem_engine.merge import concat_rows
-from mainstem_engine.model import Column, ColumnType, Measurement, VersionedRows
-from mainstem_engine.part.block_statistics import empty_statistics
+from mainstem_engine.model import Column, Measurement, VersionedRows
 from mainstem_engine.part.blocks import Starts, block_starts, finished_blocks
-from mainstem_engine.part.encoder import ColumnPlan, EncodedBlocks, encode_blocks, null_blocks
+from mainstem_engine.part.encoder import ColumnPlan, encode_blocks
+from mainstem_engine.part.footer_builder import FooterBuilder
 from mainstem_engine.part.layout import (
     BLOCK_ROWS_MAX,
     BLOCK_ROWS_MIN,
@@ -42,11 +43,11 @@ from mainstem_engine.part.layout import (
     TIME_COLUMN,
     VERSION,
     BlockIndex,
-    ColumnIndex,
-    ColumnStatistics,
+    EncodedBlocks,
     PartFooter,
 )
 from mainstem_engine.part.manifest import PartMeta
+from mainstem_engine.part.reader import Part
 from mainstem_engine.part.workers import done, submit
 
 BLOCK_BYTES = 32 << 20
@@ -61,15 +62,13 @@ GROUPS_UNDER_WAY = 2
 INLINE_VALUES_MAX = 1 << 14
 """A group of fewer values is encoded at once: handing it over would cost more."""
 
-Index = TypeVar("Index", BlockIndex, ColumnIndex, ColumnStatistics)
-
 
 @dataclass(frozen=True, slots=True)
 class _Group:
     """Neighbouring blocks that are being encoded."""
 
     blocks: BlockIndex
-    columns: dict[int, Future[EncodedBlocks]]
+    columns: dict[int, Future[tuple[EncodedBlocks, Choice | None]]]
 
 
 class PartWriter:
@@ -112,8 +111,9 @@ class PartWriter:
         }
         self._held: list[VersionedRows] = []
         self._held_rows = 0
+        self._last_device = 0
         self._groups: deque[_Group] = deque()
-        self._written: list[tuple[BlockIndex, dict[int, EncodedBlocks]]] = []
+        self._noted = FooterBuilder()
         self._lsn: dict[int, tuple[int, int]] = {}
         self.rows = 0
         """Rows that were added."""
@@ -141,8 +141,9 @@ class PartWriter:
         """
         if not len(rows):
             return
-        if self._held and rows.device[0] < self._held[-1].device[-1]:
+        if rows.device[0] < self._last_device:
             raise ValueError("the rows of a part must be sorted by device")
+        self._last_device = int(rows.device[-1])
         self._held.append(rows)
         self._held_rows += len(rows)
         self.rows += len(rows)
@@ -154,6 +155,24 @@ class PartWriter:
             rest = held.take(slice(cut, None))
             self._held, self._held_rows = [rest], len(rest)
 
+    def add_block(self, part: Part, number: int) -> None:
+        """Appends a block of another part as it is; it follows all rows before.
+
+        The types of its columns must be those of ``measurements``. What was held back becomes
+        blocks first, which then may be small. Raises OSError, CorruptionError, ValueError.
+        """
+        self._encode_held()
+        self._drain(0)
+        blocks, columns = part.encoded_block(number)
+        if any(self._plan(key).type != kind for key, kind in part.types.items()):
+            raise ValueError("a block of other types")
+        if blocks.device_min[0] < self._last_device:
+            raise ValueError("the blocks of a part must be sorted by device")
+        self._last_device = int(blocks.device_max[0])
+        self.rows += int(blocks.rows[0])
+        _widen_lsn_ranges(self._lsn, part.read([number], (), times=False))
+        self._write_blocks(blocks, columns)
+
     def finish(self) -> PartMeta:
         """Writes what is left, and the file durably under its name. Raises OSError; ValueError
         without a row."""
@@ -161,9 +180,7 @@ class PartWriter:
             self.abort()
             raise ValueError("a part needs at least one row")
         try:
-            held = concat_rows(self._held)
-            self._encode(held, block_starts(held.device, self._rows_that_fit(held)), len(held))
-            self._held = []
+            self._encode_held()
             self._drain(0)
             footer = self._footer()
             self._write([footer.pack()])
@@ -187,6 +204,12 @@ class PartWriter:
             # A start removes it otherwise; what failed before is what the caller must see.
             with contextlib.suppress(OSError):
                 self._fs.unlink(self._temporary)
+
+    def _encode_held(self) -> None:
+        held = concat_rows(self._held)
+        self._held, self._held_rows = [], 0
+        if len(held):
+            self._encode(held, block_starts(held.device, self._rows_that_fit(held)), len(held))
 
     def _rows_that_fit(self, rows: VersionedRows) -> int:
         """Rows of a block: fewer if TEXT or BLOB values are large."""
@@ -241,14 +264,17 @@ class PartWriter:
         """Writes the oldest groups until no more than ``groups`` are under way."""
         while len(self._groups) > groups:
             group = self._groups.popleft()
-            columns = {key: future.result() for key, future in group.columns.items()}
-            ordered = [columns[key].data for key in sorted(columns, key=_file_order)]
-            self._write([data for block in zip(*ordered, strict=True) for data in block])
-            for key, encoded in columns.items():
+            columns: dict[int, EncodedBlocks] = {}
+            for key, future in group.columns.items():
+                columns[key], choice = future.result()
                 # What suited these blocks is where those that follow begin.
-                self._plans[key] = replace(self._plans[key], choice=encoded.choice)
-            noted = {key: replace(encoded, data=[]) for key, encoded in columns.items()}
-            self._written.append((group.blocks, noted))
+                self._plans[key] = replace(self._plans[key], choice=choice)
+            self._write_blocks(group.blocks, columns)
+
+    def _write_blocks(self, blocks: BlockIndex, columns: Mapping[int, EncodedBlocks]) -> None:
+        ordered = [columns[key].data for key in sorted(columns, key=_file_order)]
+        self._write([data for block in zip(*ordered, strict=True) for data in block])
+        self._noted.note(blocks, columns, {key: plan.type for key, plan in self._plans.items()})
 
     def _write(self, pieces: Sequence[bytes]) -> None:
         assert self._file is not None
@@ -257,28 +283,8 @@ class PartWriter:
         self.bytes += len(data)
 
     def _footer(self) -> PartFooter:
-        types: dict[int, ColumnType] = {}
-        columns: dict[int, ColumnIndex] = {}
-        statistics: dict[int, ColumnStatistics] = {}
-        for key in sorted(self._plans, key=_file_order):
-            kind = types[key] = self._plans[key].type
-            indexes: list[ColumnIndex] = []
-            found: list[ColumnStatistics] = []
-            for blocks, of_group in self._written:
-                encoded = of_group.get(key)
-                if encoded is None:
-                    # A column that this group lacks: nothing but nulls.
-                    encoded = EncodedBlocks(
-                        [], null_blocks(blocks.rows.tolist()), empty_statistics(kind, len(blocks))
-                    )
-                indexes.append(encoded.index)
-                if encoded.statistics is not None:
-                    found.append(encoded.statistics)
-            columns[key] = _joined(indexes)
-            if found:
-                statistics[key] = _joined(found)
-        blocks = _joined([blocks for blocks, _ in self._written])
-        return PartFooter(self._table, self._partition_start_ns, blocks, types, columns, statistics)
+        keys = sorted(self._noted.types, key=_file_order)
+        return self._noted.footer(self._table, self._partition_start_ns, keys)
 
     def _meta(self, blocks: BlockIndex) -> PartMeta:
         return PartMeta(
@@ -344,17 +350,6 @@ def _block_index(rows: VersionedRows, starts: Starts) -> BlockIndex:
         time_min_ns=np.minimum.reduceat(rows.time, starts),
         time_max_ns=np.maximum.reduceat(rows.time, starts),
         distinct=(before[ends - 1] == before[starts]).astype(np.uint8),
-    )
-
-
-def _joined(pieces: Sequence[Index]) -> Index:
-    """The arrays of each field one after the other."""
-    kind = type(pieces[0])
-    return kind(
-        **{
-            field.name: np.concatenate([getattr(piece, field.name) for piece in pieces])
-            for field in fields(kind)
-        }
     )
 
 
