@@ -123,6 +123,8 @@ class Databases:
         if found is not None:
             return found
         parent = path.rpartition(".")[0]
+        if path[-1] == "`":  # there may be dots within the quotes
+            parent = join_path(split_path(path)[:-1])
         if parent not in self._of_parent:
             if len(self._of_parent) >= PARENTS_MAX:
                 self._of_parent.clear()

@@ -331,3 +331,10 @@ def test_a_vector_keeps_what_was_seen() -> None:
     for index in (-1, 104):
         with pytest.raises(IndexError):
             vector[index]
+
+
+def test_a_quoted_element_is_one_element() -> None:
+    catalog = Catalog()
+    define(catalog, checked_template(template()))
+    add_devices(catalog, "t", ["root.`x.y`", "root.`a.b`.`c.d`"])
+    assert [catalog.database_of(i).name for i in range(2)] == ["root.main", "root.`a.b`"]

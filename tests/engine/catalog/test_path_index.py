@@ -32,7 +32,8 @@ def test_it_is_a_dictionary(batches: list[list[str]], buckets: int) -> None:
         assert [index.find(path) for path in asked] == expected
     assert [index.path(place) for place in range(len(model))] == list(model)
     assert index.paths(np.arange(len(model))) == list(model)
-    assert index.text(1, len(model)) == [path.encode() for path in list(model)[1:]]
+    middle = min(1, len(model))
+    assert index.text(middle, len(model)) == [path.encode() for path in list(model)[middle:]]
 
 
 def test_it_grows_and_says_what_it_takes() -> None:
@@ -42,7 +43,7 @@ def test_it_grows_and_says_what_it_takes() -> None:
         index.add(paths[start : start + 1700])
     assert index.find_many(paths).tolist() == list(range(5000))
     assert index.find("root.a.d5000") == ABSENT
-    assert 5000 * 40 < index.nbytes < 5000 * 80
+    assert 5000 * 25 < index.nbytes < 5000 * 60
     for wrong in (-1, 5000):
         with pytest.raises(IndexError):
             index.path(wrong)
