@@ -31,10 +31,17 @@ class FakePart(Part):
 
 
 def part(
-    number: int, rows: int, *, table: str = "t", start: int = 0, device: int = 0, **more: int
+    number: int,
+    rows: int,
+    *,
+    table: str = "t",
+    start: int = 0,
+    device: int = 0,
+    vnode: int = 0,
+    vnodes: int = 1,
 ) -> FakePart:
     name = f"{number:012d}"
-    return FakePart(PartMeta(name, table, start, rows, 9, 0, 9, device, device, {}, **more))
+    return FakePart(PartMeta(name, table, start, rows, 9, 0, 9, device, device, {}, vnode, vnodes))
 
 
 def plan(parts: Any, **settings: Any) -> list[tuple[str, int, list[int]]]:
