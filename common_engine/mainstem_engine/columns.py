@@ -92,13 +92,16 @@ def exact_float64(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return wide
 
 
-def to_column(measurement: Measurement, data: Any, rows: int, precision_ns: int) -> Column:
+def to_column(
+    measurement: Measurement, data: Any, rows: int, precision_ns: int, *, copy: bool = True
+) -> Column:
     """A column of ``rows`` values of the measurement's type; integers of a TIMESTAMP are in the
-    table's precision. Raises SchemaError (kind or length) or OutOfRangeError (a value)."""
+    table's precision. Without ``copy`` it may share the memory of ``data``.
+    Raises SchemaError (kind or length) or OutOfRangeError (a value)."""
     kind = measurement.type
     dtype = kind.dtype
     if type(data) is np.ndarray and data.dtype == dtype and kind < ColumnType.TEXT:
-        column = Column(np.array(data, dtype, order="C"))
+        column = Column(np.array(data, dtype, order="C", copy=copy or None))
     else:
         values, valid = _values_and_validity(data, rows)
         if valid is not None and valid.all():

@@ -30,11 +30,11 @@ from mainstem_engine.identity import ensure_identity
 from mainstem_engine.last_values import LastValues
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import RecordKind
-from mainstem_engine.merge import merge_call
+from mainstem_engine.merge import is_strictly_sorted, merge_call
 from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
-from mainstem_engine.retention_control import RetentionControl
+from mainstem_engine.rollup_control import RollupControl
 from mainstem_engine.statistics import EngineStatistics, engine_statistics
 from mainstem_engine.store import Store
 
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 LOCK_NAME = "LOCK"
 
 
-class Engine(RetentionControl, Deletions):
+class Engine(RollupControl, Deletions):
     """Use ``Engine.open``. It is also what definitions.py, retention_control.py, queries.py and
     deletion.py say."""
 
@@ -211,9 +211,11 @@ class Engine(RetentionControl, Deletions):
         precision_ns = self._store.catalog.precision_ns(template)
         times = to_times_ns(time, precision_ns)
         rows = Rows(ids, times)
+        # Rows that are not sorted are copied when they are.
+        copy = is_strictly_sorted(ids, times)
         for name, data in columns.items():
-            measurement = _measurement(table, name)
-            rows.columns[measurement.id] = to_column(measurement, data, count, precision_ns)
+            known = _measurement(table, name)
+            rows.columns[known.id] = to_column(known, data, count, precision_ns, copy=copy)
         return self.write_rows(table, rows, intake=intake, derived=derived, header=header)
 
     def write_rows(

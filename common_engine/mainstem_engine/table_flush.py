@@ -135,9 +135,9 @@ class TableFlush:
         if not len(rows):
             return
         databases = self._databases(rows.device)
-        for database in np.unique(databases).tolist():
-            mine = databases == database
-            own = rows if mine.all() else rows.take(mine)
+        one = bool((databases == databases[0]).all())
+        for database in [int(databases[0])] if one else np.unique(databases).tolist():
+            own = rows if one else rows.take(databases == database)
             duration_ns = self._plan.catalog.databases.at(database).duration_ns
             duration_ns = whole_partitions(duration_ns, *self._times)
             for start_ns, some in split_partitions(own, duration_ns):
