@@ -11,6 +11,7 @@ minimum only where nothing else does. Sums of integers are exact before they bec
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,14 @@ from mainstem_engine.model import (
 )
 
 _SAME_UNIT = frozenset({"sum", "min", "max", "first", "last"})
+SUFFIXES = ("count", "sum", "sumsq", "min", "max", "first", "first_time", "last", "last_time")
+"""What a rollup has of a measurement, see rollup_columns."""
+_MERGES: Mapping[str, np.ufunc] = {
+    "sum": np.add,
+    "sumsq": np.add,
+    "min": np.fmin,
+    "max": np.maximum,
+}
 _EXACT_SUM = float(1 << 62)
 """Partial sums of integers below this fit int64 whatever their order."""
 
@@ -82,6 +91,67 @@ def aggregate_windows(rows: Rows, every_ns: int, source: Table, target: Table) -
             if wanted is not None:
                 out.columns[wanted.id] = result
     return out
+
+
+def merge_windows(rows: Rows, every_ns: int, source: Table, target: Table) -> Rows:
+    """One row of the coarser rollup ``target`` per device and window of ``rows``, which are of the
+    finer rollup ``source``, sorted and merged. Same rules: NaN is the greatest value, and windows
+    without values take no part."""
+    window = rows.time - rows.time % every_ns
+    starts = run_starts(rows.device, window)
+    out = Rows(rows.device[starts], window[starts])
+    for base in rolled_up(target):
+        columns = {
+            suffix: rows.columns.get(known.id)
+            for suffix in SUFFIXES
+            if (known := source.measurement(f"{base}_{suffix}")) is not None
+        }
+        for suffix, result in _merged(columns, starts, len(rows)):
+            wanted = target.measurement(f"{base}_{suffix}")
+            if wanted is not None:
+                out.columns[wanted.id] = result
+    return out
+
+
+def rolled_up(rollup: Table) -> list[str]:
+    """The measurements of its source that a rollup table has columns for."""
+    names = [m.name for m in rollup.template.measurements if m.name.endswith("_count")]
+    bases = [name.removesuffix("_count") for name in names]
+    return [base for base in bases if rollup.measurement(f"{base}_first_time") is not None]
+
+
+def _merged(
+    columns: Mapping[str, Column | None], starts: Index, rows: int
+) -> Iterator[tuple[str, Column]]:
+    """(suffix, column) of the groups that begin at ``starts``, of one measurement."""
+    counts = columns.get("count")
+    count = np.zeros(rows, np.int64) if counts is None else counts.values.astype(np.int64)
+    if counts is not None and counts.valid is not None:
+        count = np.where(counts.valid, count, 0)
+    total = np.add.reduceat(count, starts) if len(starts) else count[:0]
+    yield "count", Column(total)
+    used = np.flatnonzero(count)
+    group = np.searchsorted(starts, used, side="right") - 1
+    begin = np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(used) else used
+    last = np.append(begin[1:], len(used)) - 1 if len(used) else used
+    some = group[begin]
+    for suffix, column in columns.items():
+        if suffix == "count" or column is None:
+            continue
+        values = column.values[used]
+        if suffix.startswith("first"):
+            found = values[begin]
+        elif suffix.startswith("last"):
+            found = values[last]
+        else:
+            with np.errstate(invalid="ignore", over="ignore"):
+                found = _MERGES[suffix].reduceat(values, begin) if len(begin) else values[:0]
+        if len(some) == len(starts):
+            yield suffix, Column(found)
+        else:
+            spread = np.zeros(len(starts), found.dtype)
+            spread[some] = found
+            yield suffix, Column(spread, total > 0)
 
 
 @dataclass(frozen=True, slots=True)

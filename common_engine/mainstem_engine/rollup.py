@@ -1,152 +1,63 @@
 """Rollups: continuous aggregates, one row per device and window, kept true under late data.
 
-1. Every row that enters the head marks its (device, window) *dirty* at the LSN that brought it.
+1. Every row that enters the head, and every delete, marks its (device, window) *dirty* at the LSN
+   that brought it. A definition that is new here marks all history.
 2. ``run(frontier_ns)`` takes the dirty windows that are closed: end + lateness <= frontier. It
    notes the LSN applied so far (*asof*), scans their rows, and writes the aggregates as derived
-   rows with asof in the record's header.
+   rows with asof in the record's header; a window that has no rows any more is deleted.
 3. When such a record is applied, live or at replay, its windows are clean up to asof: a mark of a
    greater LSN stays. So a restart knows what is done, and late data makes a window dirty again;
    the new row replaces the old one whole.
+4. Rows of a rollup are rows: they mark the windows of the coarser rollup that is merged from them.
+5. A window that begins before the horizon of its source is left as it is: its rows are not whole
+   any more. Nothing that a dirty window needs is removed (``holds``).
 
-A definition rolls up the rows of this node only, unless it says ``all``: what children export as
-rollups is received from them.
+A definition rolls up the rows of this node only, unless it says ``all``.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 import numpy as np
-import numpy.typing as npt
 
-from mainstem_engine.aggregate import aggregate_windows, keys_of
-from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.aggregate import keys_of
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.consumers import Ack, AppliedRows, RowSink
+from mainstem_engine.consumers import Ack, AppliedDelete, AppliedRows, RowSink
+from mainstem_engine.deletes import Tombstone
+from mainstem_engine.dirty_windows import DEVICE_MAX, DirtyWindows, Span
+from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.log.records import Record, RecordKind
-from mainstem_engine.merge import key_order, match_keys, run_starts
-from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Rows, Template, TimesNs
+from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Rows, TimesNs
 from mainstem_engine.points import Points
+from mainstem_engine.rollup_definition import HeldRollup, RollupDefinition, RollupSources
+from mainstem_engine.rollup_work import RollupEngine, RollupWork
 
-MARKS_MAX = 1 << 16
-"""Marks that may pile up before equal ones are folded: sorting so many takes milliseconds."""
-SCAN_ROWS = 1 << 18
-"""Rows of one scan, aimed at: about 30 MB for ten columns."""
-WINDOWS_FIRST = 64
-"""Windows of the first scan, before it is known how many rows one has."""
-WINDOWS_MAX = 8192
-"""Windows of one derived record, so that what is shipped stays below a few MB."""
-GAP_WINDOWS_MAX = 16
-"""A scan spans a gap of so many clean windows rather than starting anew."""
+EXPANDED_MAX = 1 << 16
+"""Windows that one delete marks singly; a larger one marks a span."""
+
+__all__ = ["DirtyWindows", "HeldRollup", "RollupDefinition", "Rollups"]
 
 
-@dataclass(frozen=True, slots=True)
-class RollupDefinition:
-    """``table`` every ``every_ns`` into ``<table>_<name>``; a window closes ``lateness_ns`` after
-    its end. ``all``: rows of every origin, not only of this node."""
-
-    table: str
-    every_ns: int
-    name: str
-    lateness_ns: int = 0
-    all: bool = False
-
-
-class RollupEngine(Protocol):
-    """What rollups need of an engine."""
-
-    @property
-    def catalog(self) -> Catalog: ...
-    @property
-    def applied_lsn(self) -> int: ...
-    def create_rollup(self, table: str, name: str, every_ns: int) -> Template: ...
-    def scan_rows(
-        self,
-        table: str,
-        *,
-        devices: DeviceIds | None = None,
-        origin: int | None = None,
-        start_ns: int = ...,
-        end_ns: int = ...,
-        measurement_ids: Sequence[int] | None = None,
-    ) -> Rows: ...
-    def write_rows(
-        self,
-        table: Table,
-        rows: Rows,
-        *,
-        intake: Mapping[str, int] | None = None,
-        derived: bool = False,
-        header: Mapping[str, Any] | None = None,
-    ) -> Ack: ...
-
-
-class DirtyWindows:
-    """(device, window) with the LSN of the newest row in it. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._device: list[DeviceIds] = []
-        self._window: list[TimesNs] = []
-        self._lsn: list[Lsns] = []
-        self._marks = 0
-
-    def mark(self, device: DeviceIds, window: TimesNs, lsn: int) -> None:
-        """Rows of these windows were applied at ``lsn``."""
-        self._device.append(device)
-        self._window.append(window)
-        self._lsn.append(np.full(len(device), lsn, np.uint64))
-        self._marks += len(device)
-        if self._marks > 2 * MARKS_MAX:
-            self.fold()
-            # Genuinely distinct marks may be many: then fold less often, not at every batch.
-            self._marks = max(0, self._marks - len(self._device[0]))
-
-    def clean(self, device: DeviceIds, window: TimesNs, asof: int) -> None:
-        """These windows were computed from everything up to ``asof``."""
-        known_device, known_window, lsn = self.fold()
-        place = match_keys(known_device, known_window, device, window)
-        keep = np.ones(len(known_device), np.bool_)
-        place = place[place >= 0]
-        keep[place[lsn[place] <= asof]] = False
-        self._set(known_device[keep], known_window[keep], lsn[keep])
-
-    def fold(self) -> tuple[DeviceIds, TimesNs, Lsns]:
-        """The distinct dirty windows, sorted by device and window, each with its greatest LSN."""
-        if not self._device:
-            self._set(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.uint64))
-        elif len(self._device) > 1:
-            device = np.concatenate(self._device)
-            window = np.concatenate(self._window)
-            lsn = np.concatenate(self._lsn)
-            order = key_order(device, window)
-            device, window, lsn = device[order], window[order], lsn[order]
-            starts = run_starts(device, window)
-            self._set(device[starts], window[starts], np.maximum.reduceat(lsn, starts))
-        return self._device[0], self._window[0], self._lsn[0]
-
-    def _set(self, device: DeviceIds, window: TimesNs, lsn: Lsns) -> None:
-        self._device, self._window, self._lsn = [device], [window], [lsn]
-        self._marks = len(device)
+Key = tuple[RollupDefinition, str]
+"""A definition and the casefolded name of the table that it is computed from."""
 
 
 class Rollups:
     """The consumer that keeps the rollups of one node."""
 
     name = "rollups"
-    kinds = frozenset({RecordKind.PTS})
+    kinds = frozenset({RecordKind.PTS, RecordKind.DEL})
 
     def __init__(self, definitions: Sequence[RollupDefinition]) -> None:
-        self.definitions = tuple(definitions)
-        self._by_table: dict[str, list[RollupDefinition]] = {}
-        self._by_target: dict[str, RollupDefinition] = {}
-        for definition in self.definitions:
-            self._by_table.setdefault(definition.table.casefold(), []).append(definition)
-            self._by_target[f"{definition.table}_{definition.name}".casefold()] = definition
-        self._dirty = {definition: DirtyWindows() for definition in self.definitions}
+        self.definitions = tuple(sorted(definitions, key=lambda d: d.every_ns))
+        self._sources = RollupSources(self.definitions)
+        self._by_target = {d.target.casefold(): d for d in self.definitions}
+        self._dirty: dict[Key, DirtyWindows] = {}
+        self._begun: set[RollupDefinition] = set()
         self._rows_per_window = dict.fromkeys(self.definitions, 0.0)
         self._lock = threading.Lock()
         self._engine: RollupEngine | None = None
@@ -154,116 +65,246 @@ class Rollups:
     def bind(self, engine: RollupEngine) -> None:
         """Gives the engine to read from and write to, before the first run()."""
         self._engine = engine
+        engine.attach_rollups(self)
+        engine.add_part_hold(self.name, self.holds)
 
     # As a consumer
 
     def rows_applied(self, batch: AppliedRows) -> None:
-        for definition in self._by_table.get(batch.table.casefold(), ()):
+        for definition in self._sources.following(batch.table):
             if batch.origin == SELF_ORIGIN or definition.all:
                 device, window = keys_of(Rows(batch.device, batch.time), definition.every_ns)
                 with self._lock:
-                    self._dirty[definition].mark(device, window, batch.local_lsn)
+                    self._of(definition, batch.table).mark(device, window, batch.local_lsn)
+
+    def rows_deleted(self, deleted: AppliedDelete) -> None:
+        """Windows that lost rows are dirty."""
+        for definition in self._sources.following(deleted.table):
+            if deleted.tombstone.origin == SELF_ORIGIN or definition.all:
+                with self._lock:
+                    _mark_deleted(
+                        self._of(definition, deleted.table), deleted.tombstone, definition.every_ns
+                    )
 
     def apply(self, record: Record, decoded: Any, sink: RowSink) -> None:
+        if record.kind == RecordKind.DEL:
+            erasure = decoded if isinstance(decoded, Erasure) else decode_erasure(record.payload)
+            definition = self._by_target.get(erasure.table.casefold())
+            if definition is not None and "asof" in erasure.header:
+                device, window = _expanded(erasure, definition.every_ns)
+                self._computed(definition, device, window, erasure.header)
+            return
         assert isinstance(decoded, Points)
         definition = self._by_target.get(decoded.table.casefold())
-        asof = decoded.header.get("asof")
-        if definition is not None and decoded.derived and asof is not None:
-            with self._lock:
-                self._dirty[definition].clean(decoded.rows.device, decoded.rows.time, int(asof))
+        if definition is not None and decoded.derived and "asof" in decoded.header:
+            rows = decoded.rows
+            self._computed(definition, rows.device, rows.time, decoded.header)
+
+    def _computed(
+        self,
+        definition: RollupDefinition,
+        device: DeviceIds,
+        window: TimesNs,
+        header: Mapping[str, Any],
+    ) -> None:
+        """A record says what was computed; ``of`` names the source, the table where it does not."""
+        asof = int(header["asof"])
+        with self._lock:
+            dirty = self._of(definition, str(header.get("of", definition.table)))
+            if len(device):
+                dirty.clean(device, window, asof)
+            if "span" in header:
+                low, high, start_ns, end_ns = map(int, header["span"])
+                dirty.clean_span(Span(low, high, start_ns, end_ns, asof))
 
     def snapshot(self) -> bytes:
         with self._lock:
-            fields = [
-                [d.table, d.name, d.every_ns, *(a.tobytes() for a in self._dirty[d].fold())]
-                for d in self.definitions
-            ]
+            fields = {
+                "begun": [[d.table, d.name, d.every_ns] for d in self.definitions if self._has(d)],
+                "dirty": [
+                    [d.table, d.name, d.every_ns, source, dirty.pack()]
+                    for (d, source), dirty in self._dirty.items()
+                ],
+            }
         packed: bytes = msgpack.packb(fields)
         return packed
 
     def restore(self, data: bytes) -> None:
-        for table, name, every_ns, device, window, lsn in msgpack.unpackb(data):
-            definition = self._by_target.get(f"{table}_{name}".casefold())
-            if definition is not None and definition.every_ns == every_ns:
-                lsns: npt.NDArray[np.uint64] = np.frombuffer(lsn, np.uint64)
-                self._dirty[definition]._set(  # noqa: SLF001 - the same noun, restored
-                    np.frombuffer(device, np.uint32), np.frombuffer(window, np.int64), lsns
-                )
+        fields = msgpack.unpackb(data)
+        if isinstance(fields, list):  # format 1: marks only, of the table itself
+            begun = [entry[:3] for entry in fields]
+            dirty = [[*entry[:3], entry[0], entry[3:]] for entry in fields]
+        else:
+            begun, dirty = fields["begun"], fields["dirty"]
+        for table, name, every_ns in begun:
+            if (definition := self._defined(table, name, every_ns)) is not None:
+                self._begun.add(definition)
+        for table, name, every_ns, source, packed in dirty:
+            if (definition := self._defined(table, name, every_ns)) is not None:
+                self._of(definition, source).restore(*packed)
+
+    def _defined(self, table: str, name: str, every_ns: int) -> RollupDefinition | None:
+        found = self._by_target.get(f"{table}_{name}".casefold())
+        return found if found is not None and found.every_ns == every_ns else None
+
+    def _has(self, definition: RollupDefinition) -> bool:
+        return definition in self._begun
+
+    def _of(self, definition: RollupDefinition, source: str) -> DirtyWindows:
+        key = (definition, source.casefold())
+        found = self._dirty.get(key)
+        if found is None:
+            found = self._dirty[key] = DirtyWindows(definition.every_ns)
+        return found
+
+    # For others
+
+    def holds(self, table: str, start_ns: int, end_ns: int) -> bool:
+        """True while a window that needs rows of ``table`` in [start, end) is not computed."""
+        catalog = None if self._engine is None else self._engine.catalog
+        found = None if catalog is None else catalog.templates.get(table)
+        with self._lock:
+            return found is not None and any(
+                definition not in self._begun
+                or self._of(definition, table).touches(start_ns, end_ns)
+                for definition in self._sources.following(table)
+                if self._sources.follows(definition, found)
+            )
+
+    def held(self, table: Table) -> list[HeldRollup]:
+        """The rollups that are computed here from the rows of ``table``, finest first."""
+        return [
+            HeldRollup(
+                target.name,
+                table.name,
+                definition.every_ns,
+                lambda start_ns, end_ns, d=definition, t=target: self._answers(  # type: ignore[misc]
+                    d, table, t, start_ns, end_ns
+                ),
+            )
+            for definition in self.definitions
+            if definition.table.casefold() == table.name.casefold()
+            and self._engine is not None
+            and (target := self._engine.catalog.templates.get(definition.target)) is not None
+        ]
+
+    def _answers(
+        self, definition: RollupDefinition, table: Table, target: Table, start_ns: int, end_ns: int
+    ) -> bool:
+        assert self._engine is not None
+        devices = self._engine.catalog.devices.of_family(table.family)
+        for kept in (table, target):
+            oldest = self._engine.kept_from(kept, devices)
+            if oldest is not None and len(oldest) and start_ns < int(oldest.max()):
+                return False
+        chain: RollupDefinition | None = definition
+        with self._lock:
+            while chain is not None:
+                finer = self._sources.finer(chain)
+                source = chain.table if finer is None else finer.target
+                mine = [key for key in self._dirty if key[0] is chain]
+                if chain not in self._begun or any(k[1] != source.casefold() for k in mine):
+                    return False
+                if self._of(chain, source).touches(start_ns, end_ns):
+                    return False
+                chain = finer
+        return True
+
+    def pending(self) -> int:
+        """Dirty windows, closed or not; a span counts as one."""
+        with self._lock:
+            return sum(len(d.fold()[0]) + len(d.spans) for d in self._dirty.values())
 
     # Computing
 
     def run(self, frontier_ns: int, now_ns: int = 0) -> int:
-        """Computes every dirty window that is closed; returns the rows written, all durable.
+        """Computes every dirty window that is closed, finest rollups first; returns the windows
+        written or deleted, all durable.
 
         ``frontier_ns``: event time that every source has passed. Raises what Engine.write raises.
         """
         del now_ns  # windows close by event time alone
-        written = 0
-        last: Ack | None = None
-        for definition in self.definitions:
-            for ack, count in self._run(definition, frontier_ns):
-                last, written = ack, written + count
-        if last is not None:
-            last.wait()
-        return written
-
-    def pending(self) -> int:
-        """Dirty windows, closed or not."""
-        with self._lock:
-            return sum(len(dirty.fold()[0]) for dirty in self._dirty.values())
-
-    def _run(self, definition: RollupDefinition, frontier_ns: int) -> Iterator[tuple[Ack, int]]:
         engine = self._engine
         if engine is None:
             raise RuntimeError("bind() the rollups to an engine first")
-        source = engine.catalog.templates.get(definition.table)
-        if source is None:
-            return
-        device, window = self._closed(definition, frontier_ns)
-        if not len(device):
-            return
-        engine.create_rollup(definition.table, definition.name, definition.every_ns)
-        target = engine.catalog.table(f"{source.name}_{definition.name}")
-        for first, last in self._groups(definition, window):
-            asof = engine.applied_lsn
-            rows = engine.scan_rows(
-                source.name,
-                devices=np.unique(device[first:last]),
-                origin=None if definition.all else SELF_ORIGIN,
-                start_ns=int(window[first]),
-                end_ns=int(window[last - 1]) + definition.every_ns,
-            )
-            self._rows_per_window[definition] = len(rows) / (last - first)
-            if not len(rows):
+        changed = 0
+        for definition in self.definitions:
+            if engine.catalog.templates.get(definition.table) is None:
                 continue
-            out = aggregate_windows(rows, definition.every_ns, source, target)
-            order = key_order(device[first:last], window[first:last])
-            wanted_device = device[first:last][order]
-            wanted_window = window[first:last][order]
-            keep = match_keys(wanted_device, wanted_window, out.device, out.time) >= 0
-            out = out.take(keep)
-            if len(out):
-                ack = engine.write_rows(target, out, derived=True, header={"asof": asof})
-                yield ack, len(out)
+            engine.create_rollup(definition.table, definition.name, definition.every_ns)
+            self._begin(definition, engine)
+            last: Ack | None = None
+            for work in self._works(definition, engine):
+                for ack, count in work.run(frontier_ns):
+                    last, changed = ack, changed + count
+            if last is not None:
+                last.wait()  # the next, coarser one reads what this one wrote
+        return changed
 
-    def _closed(self, definition: RollupDefinition, frontier_ns: int) -> tuple[DeviceIds, TimesNs]:
-        """The dirty windows that are closed, by window, then device."""
+    def _works(self, definition: RollupDefinition, engine: RollupEngine) -> Iterator[RollupWork]:
+        target = engine.catalog.table(definition.target)
         with self._lock:
-            device, window, _ = self._dirty[definition].fold()
-        closed = window <= frontier_ns - definition.lateness_ns - definition.every_ns
-        device, window = device[closed], window[closed]
-        order = np.argsort(window, kind="stable")
-        return device[order], window[order]
+            sources = [source for d, source in self._dirty if d is definition]
+        for name in sources:
+            source = engine.catalog.templates.get(name)
+            if source is not None and self._sources.follows(definition, source):
+                dirty = self._of(definition, name)
+                yield RollupWork(
+                    definition, source, target, dirty, engine, self._lock, self._rows_per_window
+                )
 
-    def _groups(self, definition: RollupDefinition, window: TimesNs) -> Iterator[tuple[int, int]]:
-        """[first, last) of windows to scan together: near each other, and not too many rows."""
-        first = 0
-        while first < len(window):
-            per_window = self._rows_per_window[definition]
-            limit = int(SCAN_ROWS / per_window) if per_window else WINDOWS_FIRST
-            last = min(len(window), first + min(max(limit, 1), WINDOWS_MAX))
-            gaps = np.diff(window[first:last]) > GAP_WINDOWS_MAX * definition.every_ns
-            if gaps.any():
-                last = first + int(np.argmax(gaps)) + 1
-            yield first, last
-            first = last
+    def _begin(self, definition: RollupDefinition, engine: RollupEngine) -> None:
+        """History is dirty for a definition that is new here. What is in the head is marked."""
+        with self._lock:
+            if definition in self._begun:
+                return
+            every_ns, lsn = definition.every_ns, engine.applied_lsn
+            for table in engine.catalog.templates.all():
+                if self._sources.follows(definition, table):
+                    found = engine.stored_range(table.name)
+                    if found is not None:
+                        start_ns = found[0] - found[0] % every_ns
+                        end_ns = found[1] - found[1] % every_ns + every_ns
+                        span = Span(0, DEVICE_MAX, start_ns, end_ns, lsn)
+                        self._of(definition, table.name).mark_span(span)
+            self._begun.add(definition)
+
+
+def _mark_deleted(dirty: DirtyWindows, tombstone: Tombstone, every_ns: int) -> None:
+    """The windows that a delete may have changed."""
+    if tombstone.devices is None or (tombstone.times is not None and not len(tombstone.times)):
+        devices = np.array([0, DEVICE_MAX], np.uint32)
+        starts, ends = None, None
+    else:
+        devices, starts, ends = tombstone.devices, tombstone.times, tombstone.ends
+    low_ns = tombstone.start_ns - tombstone.start_ns % every_ns
+    if starts is None:
+        first = np.full(len(devices), low_ns, np.int64)
+        last = np.full(len(devices), tombstone.end_ns - 1, np.int64)
+    else:
+        first = starts - starts % every_ns
+        last = starts if ends is None else ends - 1
+    counts = (last - first) // every_ns + 1
+    if tombstone.devices is not None and int(counts.sum()) <= EXPANDED_MAX:
+        device, window = _windows(devices, first, counts, every_ns)
+        dirty.mark(device, window, tombstone.lsn)
+        return
+    high_ns = tombstone.end_ns + -tombstone.end_ns % every_ns
+    dirty.mark_span(Span(int(devices[0]), int(devices[-1]), low_ns, high_ns, tombstone.lsn))
+
+
+def _expanded(erasure: Erasure, every_ns: int) -> tuple[DeviceIds, TimesNs]:
+    """The windows that a delete of rollup rows names."""
+    if erasure.devices is None or erasure.times is None:
+        return np.empty(0, np.uint32), np.empty(0, np.int64)
+    last = erasure.times if erasure.ends is None else erasure.ends - 1
+    counts = (last - erasure.times) // every_ns + 1
+    return _windows(erasure.devices, erasure.times, counts, every_ns)
+
+
+def _windows(
+    device: DeviceIds, first: TimesNs, counts: TimesNs, every_ns: int
+) -> tuple[DeviceIds, TimesNs]:
+    """``counts`` windows of each device, from ``first`` on."""
+    numbers = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(device, counts), np.repeat(first, counts) + numbers * every_ns

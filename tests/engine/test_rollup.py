@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,13 +21,12 @@ from mainstem_engine import (
     Rows,
     SchemaError,
     Template,
+    rollup_work,
 )
-from mainstem_engine import rollup as rollup_module
 from mainstem_engine.aggregate import aggregate_windows, rollup_template
 from mainstem_engine.catalog.templates import Table, checked_template
 from mainstem_engine.columns import to_column
 from mainstem_engine.model import Origin
-from mainstem_engine.rollup import DirtyWindows
 
 MS = 1_000_000
 MINUTE = 60_000 * MS
@@ -226,15 +225,15 @@ def test_a_row_that_comes_while_its_window_is_computed_is_not_forgotten(
 ) -> None:
     engine, rollups = opened(open_engine)
     write(engine, "d", [0])
-    original = Engine.scan_rows
+    original = Engine.whole_rows
 
     def interrupted(self: Engine, table: str, **arguments: Any) -> Rows:
         rows = original(self, table, **arguments)
-        monkeypatch.setattr(Engine, "scan_rows", original)
+        monkeypatch.setattr(Engine, "whole_rows", original)
         write(self, "d", [5])
         return rows
 
-    monkeypatch.setattr(Engine, "scan_rows", interrupted)
+    monkeypatch.setattr(Engine, "whole_rows", interrupted)
     assert rollups.run(61_000 * MS) == 1
     assert counts(engine) == {("d", 0): (1, 1.0)}
     assert rollups.run(61_000 * MS) == 1
@@ -242,8 +241,8 @@ def test_a_row_that_comes_while_its_window_is_computed_is_not_forgotten(
 
 
 def test_history_is_computed_in_pieces(open_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup_module, "SCAN_ROWS", 40)
-    monkeypatch.setattr(rollup_module, "WINDOWS_FIRST", 3)
+    monkeypatch.setattr(rollup_work, "SCAN_ROWS", 40)
+    monkeypatch.setattr(rollup_work, "WINDOWS_FIRST", 3)
     engine, rollups = opened(open_engine)
     for device in "defg":
         write(engine, device, list(range(0, 1200, 10)))
@@ -288,22 +287,19 @@ def test_rows_without_values_make_a_window_of_zero(open_engine: Any) -> None:
     assert counts(engine) == {("d", 0): (0, None)}
 
 
-def test_marks_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup_module, "MARKS_MAX", 4)
-    dirty = DirtyWindows()
-    for lsn in range(1, 40):
-        dirty.mark(np.array([lsn % 3], np.uint32), np.array([0]), lsn)
-        assert len(dirty._device) <= 10
-    device, window, newest = dirty.fold()
-    assert (device.tolist(), window.tolist(), newest.tolist()) == ([0, 1, 2], [0] * 3, [39, 37, 38])
-    dirty.clean(np.array([0, 1, 9], np.uint32), np.array([0, 0, 0]), 37)
-    assert dirty.fold()[0].tolist() == [0, 2]
-
-
-def test_a_snapshot_of_other_definitions_is_left_alone(tmp_path: Path) -> None:
-    one = Rollups([MINUTES, RollupDefinition("t", 2 * MINUTE, "2m")])
-    for dirty in one._dirty.values():
-        dirty.mark(np.array([1], np.uint32), np.array([0]), 7)
+def test_a_snapshot_of_other_definitions_is_left_alone() -> None:
+    one = Rollups([MINUTES, RollupDefinition("t", 2 * MINUTE, "2m", all=True)])
+    for definition in one.definitions:
+        one._of(definition, "t").mark(np.array([1], np.uint32), np.array([0]), 7)
     other = Rollups([MINUTES, RollupDefinition("t", 3 * MINUTE, "2m")])
     other.restore(one.snapshot())
     assert other.pending() == 1
+
+
+def test_a_snapshot_of_format_1_is_read() -> None:
+    arrays = (np.array([1], np.uint32), np.array([0]), np.array([7], np.uint64))
+    old = msgpack.packb([["t", "1m", MINUTE, *(a.tobytes() for a in arrays)]])
+    rollups = Rollups([MINUTES])
+    rollups.restore(old)
+    assert rollups.pending() == 1
+    assert MINUTES in rollups._begun

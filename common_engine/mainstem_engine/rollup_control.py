@@ -1,0 +1,92 @@
+"""What rollups and their planners ask of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.model import DeviceIds, Rows, TimesNs
+from mainstem_engine.part.reader import Part
+from mainstem_engine.retention_control import RetentionControl
+from mainstem_engine.rollup_definition import HeldRollup
+from mainstem_engine.scan import Selection, read_rows
+
+if TYPE_CHECKING:
+    from mainstem_engine.rollup import Rollups
+
+
+class RollupControl(RetentionControl):
+    """The part of an Engine that knows of rollups."""
+
+    _rollups: Rollups | None = None
+
+    def attach_rollups(self, rollups: Rollups) -> None:
+        """Who computes the rollups of this engine."""
+        self._rollups = rollups
+
+    def rollups_of(self, table: str) -> list[HeldRollup]:
+        """The rollups computed here from the rows of ``table``, finest first, each with what it can
+        answer for. Raises NotFoundError."""
+        found = self._store.catalog.table(table)
+        return [] if self._rollups is None else self._rollups.held(found)
+
+    def whole_rows(
+        self,
+        table: str,
+        *,
+        devices: DeviceIds | None = None,
+        origin: int | None = None,
+        start_ns: int = TIME_MIN_NS,
+        end_ns: int = TIME_MAX_NS + 1,
+        measurement_ids: Sequence[int] | None = None,
+    ) -> Rows:
+        """As scan_rows(), with rows that are expired and have not been removed."""
+        found = self._store.catalog.table(table)
+        ids = None if measurement_ids is None else tuple(measurement_ids)
+        wanted = None if devices is None else np.unique(np.asarray(devices, np.uint32))
+        selection = Selection(wanted, start_ns, end_ns, ids, origin)
+        rows = read_rows(self._store.whole_view(found), selection)
+        return Rows(rows.device, rows.time, rows.columns)
+
+    def whole_from(self, table: Table, devices: DeviceIds) -> TimesNs | None:
+        """int64[n] ns from which on the rows of each device are whole; None: all are."""
+        whole = self._store.retention.whole(table)
+        return None if whole is None else whole.of(devices)
+
+    def kept_from(self, table: Table, devices: DeviceIds) -> TimesNs | None:
+        """int64[n] ns from which on the rows of each device are visible; None: all are."""
+        cutoff = self._store.retention.cutoff(table)
+        return None if cutoff is None else cutoff.of(devices)
+
+    def stored_range(self, table: str) -> tuple[int, int] | None:
+        """(oldest, newest) time in ns of the rows in parts; None without any."""
+        metas = [part.meta for part in self._store.inventory.of_table(table)]
+        if not metas:
+            return None
+        return min(m.time_min_ns for m in metas), max(m.time_max_ns for m in metas)
+
+    def next_time(self, table: str, from_ns: int) -> int | None:
+        """A time in ns not after the first row at or after ``from_ns``, as near as the index of
+        blocks says; None when there is none. For skipping stretches without rows."""
+        view = self._store.whole_view(self._store.catalog.table(table))
+        found: list[int] = []
+        for part in view.parts:
+            if part.meta.time_max_ns < from_ns:
+                continue
+            if part.meta.time_min_ns >= from_ns or not isinstance(part, Part):
+                found.append(max(from_ns, part.meta.time_min_ns))
+                continue
+            index = part.blocks
+            later = index.time_max_ns >= from_ns
+            found.append(int(np.maximum(index.time_min_ns[later], from_ns).min()))
+        for chunk in view.chunks:
+            if chunk.length:
+                times = chunk.time[: chunk.length]
+                times = times[times >= from_ns]
+                if len(times):
+                    found.append(int(times.min()))
+        return min(found, default=None)

@@ -1,0 +1,291 @@
+"""Computing a rollup: the closed dirty windows of one definition, from one source.
+
+1. Single windows are taken in groups that lie near each other; a span is taken in pieces. Both are
+   so large that one scan reads about SCAN_ROWS rows.
+2. Everything that is stored of these windows is read, also rows that are expired and have not been
+   removed, and one row per window is written. A stored window that has no rows any more is deleted.
+3. The records say up to which LSN that is true (``asof``), of which source (``of``), and, after the
+   last of a piece, which piece it was (``span``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mainstem_engine.aggregate import aggregate_windows, merge_windows
+from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.consumers import Ack
+from mainstem_engine.dirty_windows import DirtyWindows, Span
+from mainstem_engine.expiry import PartHold
+from mainstem_engine.merge import key_order, match_keys
+from mainstem_engine.model import SELF_ORIGIN, BoolMask, DeviceIds, Rows, Template, TimesNs
+from mainstem_engine.rollup_definition import RollupDefinition
+
+if TYPE_CHECKING:
+    from mainstem_engine.rollup import Rollups
+
+SCAN_ROWS = 1 << 18
+"""Rows of one scan, aimed at: about 30 MB for ten columns."""
+WINDOWS_FIRST = 64
+"""Windows of the first scan, before it is known how many rows one has."""
+WINDOWS_MAX = 8192
+"""Windows of one derived record, so that what is shipped stays below a few MB."""
+CELLS_MAX = 1 << 18
+"""Windows of one piece of a span, however few rows they have."""
+GAP_WINDOWS_MAX = 16
+"""A scan spans a gap of so many clean windows rather than starting anew."""
+DENSITY_MIN = 2**-10
+"""Rows of a window where there are hardly any: pieces grow until they hold CELLS_MAX windows."""
+
+
+class Deleted(Protocol):
+    """What delete_rows returns."""
+
+    @property
+    def ack(self) -> Ack: ...
+
+
+class RollupEngine(Protocol):
+    """What rollups need of an engine."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def applied_lsn(self) -> int: ...
+    def create_rollup(self, table: str, name: str, every_ns: int) -> Template: ...
+    def attach_rollups(self, rollups: Rollups) -> None: ...
+    def add_part_hold(self, name: str, hold: PartHold) -> None: ...
+    def whole_rows(
+        self,
+        table: str,
+        *,
+        devices: DeviceIds | None = None,
+        origin: int | None = None,
+        start_ns: int = ...,
+        end_ns: int = ...,
+        measurement_ids: Sequence[int] | None = None,
+    ) -> Rows: ...
+    def whole_from(self, table: Table, devices: DeviceIds) -> TimesNs | None: ...
+    def kept_from(self, table: Table, devices: DeviceIds) -> TimesNs | None: ...
+    def next_time(self, table: str, from_ns: int) -> int | None: ...
+    def stored_range(self, table: str) -> tuple[int, int] | None: ...
+    def write_rows(
+        self,
+        table: Table,
+        rows: Rows,
+        *,
+        intake: Mapping[str, int] | None = None,
+        derived: bool = False,
+        header: Mapping[str, Any] | None = None,
+    ) -> Ack: ...
+    def delete_rows(
+        self,
+        table: Table,
+        device: DeviceIds,
+        time: TimesNs,
+        *,
+        header: Mapping[str, Any] | None = None,
+    ) -> Deleted: ...
+
+
+class RollupWork:
+    """See the module. ``lock`` guards ``dirty``; ``density``: rows of a window, as last seen."""
+
+    def __init__(
+        self,
+        definition: RollupDefinition,
+        source: Table,
+        target: Table,
+        dirty: DirtyWindows,
+        engine: RollupEngine,
+        lock: threading.Lock,
+        density: dict[RollupDefinition, float],
+    ) -> None:
+        self._definition = definition
+        self._source = source
+        self._target = target
+        self._dirty = dirty
+        self._engine = engine
+        self._lock = lock
+        self._density = density
+        self._origin = None if definition.all else SELF_ORIGIN
+
+    def run(self, frontier_ns: int) -> Iterator[tuple[Ack, int]]:
+        """(acknowledgement, windows) of every record."""
+        every_ns = self._definition.every_ns
+        limit = frontier_ns - self._definition.lateness_ns - every_ns
+        yield from self._run_marks(limit)
+        yield from self._run_spans(limit - limit % every_ns + every_ns)
+
+    # Marks
+
+    def _run_marks(self, limit_ns: int) -> Iterator[tuple[Ack, int]]:
+        with self._lock:
+            device, window, _ = self._dirty.fold()
+        closed = window <= limit_ns
+        device, window = device[closed], window[closed]
+        order = np.argsort(window, kind="stable")
+        device, window = device[order], window[order]
+        for first, last in self._groups(window):
+            asof = self._engine.applied_lsn
+            order = key_order(device[first:last], window[first:last])
+            wanted = Rows(device[first:last][order], window[first:last][order])
+            devices = np.unique(wanted.device)
+            start_ns = int(window[first])
+            end_ns = int(window[last - 1]) + self._definition.every_ns
+            out, rows = self._aggregates(devices, start_ns, end_ns)
+            self._density[self._definition] = rows / (last - first)
+            place = match_keys(wanted.device, wanted.time, out.device, out.time)
+            out = out.take(place >= 0)
+            empty = np.ones(len(wanted), np.bool_)
+            empty[place[place >= 0]] = False
+            gone = wanted.take(empty)
+            if len(gone):
+                gone = self._stored(gone, devices, start_ns, end_ns)
+            header = {"asof": asof, "of": self._source.name}
+            yield from self._write(out, gone, header)
+            # A window that has, and had, no row is in no record.
+            with self._lock:
+                nothing = wanted.take(empty | ~self._changeable(wanted))
+                self._dirty.clean(nothing.device, nothing.time, asof)
+
+    def _groups(self, window: TimesNs) -> Iterator[tuple[int, int]]:
+        """[first, last) of windows to scan together: near each other, and not too many rows."""
+        first = 0
+        while first < len(window):
+            last = min(len(window), first + min(self._cells(), WINDOWS_MAX))
+            gaps = np.diff(window[first:last]) > GAP_WINDOWS_MAX * self._definition.every_ns
+            if gaps.any():
+                last = first + int(np.argmax(gaps)) + 1
+            yield first, last
+            first = last
+
+    def _cells(self) -> int:
+        """Windows whose rows are about SCAN_ROWS."""
+        density = self._density[self._definition]
+        return max(1, int(SCAN_ROWS / density)) if density else WINDOWS_FIRST
+
+    # Spans
+
+    def _run_spans(self, limit_ns: int) -> Iterator[tuple[Ack, int]]:
+        """Windows that begin before ``limit_ns``, a piece after the other, each with a record that
+        says so: a restart goes on from the last."""
+        while True:
+            with self._lock:
+                span = next((s for s in self._dirty.spans if s.start_ns < limit_ns), None)
+            if span is None:
+                return
+            asof = self._engine.applied_lsn
+            piece = self._piece(span, min(span.end_ns, limit_ns), asof)
+            if piece is not None:
+                yield from self._compute(piece)
+
+    def _piece(self, span: Span, end_ns: int, asof: int) -> Span | None:
+        """The next piece of a span with rows in it; None when it was an empty stretch."""
+        every_ns = self._definition.every_ns
+        names = (self._source.name, self._target.name)
+        found = [self._engine.next_time(name, span.start_ns) for name in names]
+        first = min((time for time in found if time is not None), default=end_ns)
+        first = min(end_ns, first - first % every_ns)
+        if first > span.start_ns:
+            with self._lock:
+                self._dirty.clean_span(Span(span.low, span.high, span.start_ns, first, asof))
+            return None
+        devices = self._devices(span)
+        if not len(devices):
+            with self._lock:
+                self._dirty.clean_span(Span(span.low, span.high, first, end_ns, asof))
+            return None
+        cells = min(self._cells(), CELLS_MAX)
+        if len(devices) <= cells:
+            last = min(end_ns, first + cells // len(devices) * every_ns)
+            return Span(span.low, span.high, first, last, asof)
+        high = int(devices[cells - 1])
+        return Span(span.low, high, first, first + every_ns, asof)
+
+    def _devices(self, span: Span) -> DeviceIds:
+        ids = self._engine.catalog.devices.of_family(self._source.family)
+        low, high = np.searchsorted(ids, [span.low, span.high + 1])
+        return ids[low:high]
+
+    def _compute(self, piece: Span) -> Iterator[tuple[Ack, int]]:
+        devices = self._devices(piece)
+        out, rows = self._aggregates(devices, piece.start_ns, piece.end_ns)
+        windows = (piece.end_ns - piece.start_ns) // self._definition.every_ns * len(devices)
+        # Sparse pieces grow, dense ones shrink, both within a few steps.
+        before = self._density[self._definition]
+        self._density[self._definition] = max(rows / windows, before / 8, DENSITY_MIN)
+        stored = self._stored(None, devices, piece.start_ns, piece.end_ns)
+        gone = stored.take(match_keys(out.device, out.time, stored.device, stored.time) < 0)
+        header = {"asof": piece.lsn, "of": self._source.name}
+        acks = list(self._write(out, gone, header))
+        yield from acks
+        if acks:
+            span = [piece.low, piece.high, piece.start_ns, piece.end_ns]
+            nothing = out.take(slice(0, 0))
+            ack = self._engine.write_rows(
+                self._target, nothing, derived=True, header={**header, "span": span}
+            )
+            ack.wait()
+            yield ack, 0
+        else:
+            with self._lock:
+                self._dirty.clean_span(piece)
+
+    # Both
+
+    def _aggregates(self, devices: DeviceIds, start_ns: int, end_ns: int) -> tuple[Rows, int]:
+        """(windows, rows that they were computed from)."""
+        rows = self._engine.whole_rows(
+            self._source.name,
+            devices=devices,
+            origin=self._origin,
+            start_ns=start_ns,
+            end_ns=end_ns,
+        )
+        compute = merge_windows if self._source.replaces_rows else aggregate_windows
+        every_ns = self._definition.every_ns
+        return compute(rows, every_ns, self._source, self._target), len(rows)
+
+    def _stored(self, wanted: Rows | None, devices: DeviceIds, start_ns: int, end_ns: int) -> Rows:
+        """The windows that are stored, of ``wanted`` or of all."""
+        stored = self._engine.whole_rows(
+            self._target.name,
+            devices=devices,
+            origin=SELF_ORIGIN,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            measurement_ids=(),
+        )
+        if wanted is None:
+            return stored
+        return stored.take(match_keys(wanted.device, wanted.time, stored.device, stored.time) >= 0)
+
+    def _changeable(self, windows: Rows) -> BoolMask:
+        """bool[n]: windows whose rows are whole, and that are kept."""
+        found: BoolMask = np.ones(len(windows), np.bool_)
+        whole = self._engine.whole_from(self._source, windows.device)
+        if whole is not None:
+            found &= windows.time >= whole
+        kept = self._engine.kept_from(self._target, windows.device)
+        if kept is not None:
+            found &= windows.time >= kept
+        return found
+
+    def _write(self, out: Rows, gone: Rows, header: Mapping[str, Any]) -> Iterator[tuple[Ack, int]]:
+        out = out.take(self._changeable(out))
+        for first in range(0, len(out), WINDOWS_MAX):
+            some = out.take(slice(first, first + WINDOWS_MAX))
+            yield (
+                self._engine.write_rows(self._target, some, derived=True, header=header),
+                len(some),
+            )
+        gone = gone.take(self._changeable(gone))
+        if len(gone):
+            deleted = self._engine.delete_rows(self._target, gone.device, gone.time, header=header)
+            yield deleted.ack, len(gone)
