@@ -21,6 +21,7 @@ import json
 import mmap
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -212,6 +213,23 @@ class Filesystem:
         finally:
             os.close(fd)
 
+    def scratch(self, directory: Path, size: int) -> mmap.mmap:
+        """``size`` bytes of zeros in a file of no name, mapped for writing; gone when unmapped.
+
+        The space is taken at once: a mapping that finds the disk full later ends the process.
+        """
+        self.make_directory(directory)
+        with contextlib.suppress(OSError):
+            self.remove_temporary(directory)  # what a crash left
+        fd, name = tempfile.mkstemp(TEMPORARY_SUFFIX, dir=directory)
+        try:
+            _reserve(fd, size)
+            return mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+            with contextlib.suppress(OSError):  # of a system that keeps what is mapped
+                os.unlink(name)
+
     def replace(self, path: Path, buffers: Sequence[Buffer], *, mode: int = 0o644) -> int:
         """Make ``path`` hold exactly ``buffers``, atomically and durably. Returns the bytes.
 
@@ -398,6 +416,9 @@ if sys.platform == "win32":
     def _fdatasync(fd: int) -> None:
         os.fsync(fd)
 
+    def _reserve(fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
     def _lock_exclusive(fd: int) -> None:
         # Locks one byte far beyond the JSON, so that others can still read who owns it.
         os.lseek(fd, 1 << 30, os.SEEK_SET)
@@ -419,6 +440,12 @@ else:
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
         else:
             os.fdatasync(fd)
+
+    def _reserve(fd: int, size: int) -> None:
+        if sys.platform == "linux":
+            os.posix_fallocate(fd, 0, size)
+        else:
+            os.ftruncate(fd, size)
 
     def _lock_exclusive(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -379,11 +379,16 @@ class Store:
         with self.state_lock:
             return self._view(self.catalog.table(table.name))
 
-    def view_with_newest(self, table: Table, devices: DeviceIds) -> tuple[TableView, TimesNs]:
-        """A snapshot, and the newest time of each device in it (accounting.NEVER_NS: no row)."""
+    def view_with_newest(
+        self, table: Table, devices: DeviceIds
+    ) -> tuple[TableView, TimesNs | None]:
+        """A snapshot, and the newest time of each device in it (accounting.NEVER_NS: no row); None
+        where rows were deleted, for then the newest that came may not be there any more."""
         with self.state_lock:
-            newest = self.accounting.account(table.name).newest_of(devices)
-            return self._view(self.catalog.table(table.name)), newest
+            view = self._view(self.catalog.table(table.name))
+            account = self.accounting.account(table.name)
+            known = not view.tombstones and not account.deleted
+            return view, account.newest_of(devices) if known else None
 
     def current(self, name: str) -> tuple[Table, TableView]:
         """A table as it is now, and a snapshot with exactly its types. Raises NotFoundError."""

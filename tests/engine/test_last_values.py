@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mainstem_engine import ColumnType, Engine, Measurement, Template
+from mainstem_engine import last_cells as last_cells_module
 from mainstem_engine import last_values as last_values_module
 from mainstem_engine.accounting import NEVER_NS
+from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.part.reader import Part
 
 T = Template(
@@ -101,12 +104,72 @@ def test_more_devices_than_are_kept(engine: Engine, monkeypatch: pytest.MonkeyPa
         if i == 5:
             engine.flush()
     whole = last(engine)
-    monkeypatch.setattr(last_values_module, "CELLS_MAX", 9)
+    monkeypatch.setattr(last_cells_module, "CELLS_MAX", 9)
+    engine._last_values._tables.clear()
     assert last(engine) == whole
     for path in paths:
         assert last(engine, devices=[path]) == {path: whole[path]}
         assert len(engine._last_values._tables["t"].devices) <= 3
     assert engine.last("t").num_rows == 10
+
+
+def test_beyond_the_bound_cells_lie_in_a_scratch_file(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(last_cells_module, "CELLS_MAX", 200)
+    engine = open_engine()
+    engine.create_template(Template("n", (Measurement(0, "v", ColumnType.INT32),)))
+    paths = [f"root.a.d{i}" for i in range(300)]
+    engine.write("n", paths, list(range(300)), {"v": list(range(300))}).wait()
+    for _ in range(2):
+        found = {row["device"]: row["v"] for row in engine.last_rows("n")}
+        assert found == {path: i for i, path in enumerate(paths)}
+        assert len(engine._last_values._tables["n"].devices) == 300
+        engine.write("n", paths[0], [1000], {"v": [0]}).wait()
+    scratch = engine.path / "scratch"
+    assert list(scratch.iterdir()) == []  # of no name: nothing is left by a crash
+
+
+def test_without_space_for_a_scratch_file(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Filesystem, directory: Path, size: int) -> Any:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(last_cells_module, "CELLS_MAX", 200)
+    monkeypatch.setattr(Filesystem, "scratch", full)
+    engine = open_engine()
+    engine.create_template(Template("n", (Measurement(0, "v", ColumnType.INT32),)))
+    paths = [f"root.a.d{i}" for i in range(300)]
+    engine.write("n", paths, list(range(300)), {"v": list(range(300))}).wait()
+    for _ in range(2):
+        assert [row["v"] for row in engine.last_rows("n")] == list(range(300))
+        assert engine.last_rows("n", paths[7])[0]["v"] == 7
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_what_was_newest_is_deleted(engine: Engine, flush: bool) -> None:
+    for time in (1, 2, 3):
+        engine.write("t", "root.a.d", [time], {"a": [time], "s": ["x"] if time < 3 else [None]})
+    engine.write("t", "root.a.e", [9], {"a": [9]}).wait()
+    if flush:
+        engine.flush()
+    assert last(engine)["root.a.d"] == {"time": 3, "a": 3, "s": "x"}
+    held = engine._last_values._tables["t"]
+    engine.delete("t", end=2).ack.wait()  # older than what is held
+    assert last(engine)["root.a.d"] == {"time": 3, "a": 3, "s": "x"}
+    engine.delete("t", start=3, end=4).ack.wait()
+    assert last(engine)["root.a.d"] == {"time": 2, "a": 2, "s": "x"}
+    engine.delete("t", devices="root.a.d", measurements=["s"]).ack.wait()
+    assert last(engine)["root.a.d"] == {"time": 2, "a": 2}
+    engine.flush()
+    engine.compact()
+    assert last(engine) == {"root.a.d": {"time": 2, "a": 2}, "root.a.e": {"time": 9, "a": 9}}
+    assert engine._last_values._tables["t"] is held
+    engine._last_values._tables.clear()
+    assert last(engine) == {"root.a.d": {"time": 2, "a": 2}, "root.a.e": {"time": 9, "a": 9}}
+    engine.delete("t").ack.wait()
+    assert last(engine) == {}
 
 
 def test_a_measurement_added_later(engine: Engine) -> None:
