@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mainstem_engine import ColumnType, Engine, Measurement, Template
+from mainstem_engine import ColumnType, Engine, Measurement, Template, housekeeping, part_join
 from mainstem_engine.compaction import PARTS_MAX, PARTS_MIN, Policy, plan_compactions
 from mainstem_engine.inventory import BrokenPart
 from mainstem_engine.part.manifest import PartMeta
@@ -157,3 +158,110 @@ def test_a_column_added_later_is_null_in_older_rows(open_engine: Any) -> None:
         (5, None, "new"),
         (1000, 0, None),
     ]
+
+
+# -- beside other work ---------------------------------------------------------------------------
+
+
+def instead_of_join(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Something happens while parts are joined."""
+    real = part_join.join_parts
+
+    def join(*arguments: Any) -> Any:
+        meta = real(*arguments)
+        meanwhile()
+        return meta
+
+    monkeypatch.setattr(housekeeping, "join_parts", join)
+
+
+def test_a_flush_does_not_wait_for_a_compaction(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Engine = open_engine()
+    filled(engine, 3)
+
+    def meanwhile() -> None:
+        engine.write("t", "root.a.d", [1, 7000], {"x": [70, 71]}).wait()
+        engine.flush()
+
+    instead_of_join(monkeypatch, meanwhile)
+    engine.compact()
+    assert engine.statistics().parts == 2
+    found = {row["time"]: row["x"] for row in content(engine)}
+    assert (found[1], found[7000], found[1000]) == (70, 71, 0)
+
+
+def test_a_compaction_of_parts_that_are_gone_is_thrown_away(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine: Engine = open_engine()
+    filled(engine, 3)
+    inventory = engine._store.inventory
+
+    def meanwhile() -> None:
+        gone = inventory.of_table("t")[1]
+        inventory.record([], [gone.meta.name])
+        engine._store.publish_compaction([], [gone.meta.name])
+        inventory.unlink([gone.meta])
+
+    instead_of_join(monkeypatch, meanwhile)
+    engine.compact()
+    statistics = engine.statistics()
+    assert (statistics.parts, statistics.housekeeping.compactions) == (2, 0)
+    assert statistics.housekeeping.compaction_failures == 0
+    assert len(list((tmp_path / "data" / "parts").iterdir())) == 2
+
+
+def test_close_does_not_wait_for_a_compaction(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine: Engine = open_engine()
+    filled(engine, 3)
+    before = content(engine)
+    real = part_join.join_parts
+
+    def join(*arguments: Any) -> Any:
+        engine._housekeeping.stop()
+        return real(*arguments)
+
+    monkeypatch.setattr(housekeeping, "join_parts", join)
+    engine.compact()
+    statistics = engine.statistics().housekeeping
+    assert (statistics.compactions, statistics.compaction_failures) == (0, 0)
+    assert content(engine) == before
+    assert len(list((tmp_path / "data" / "parts").iterdir())) == 3
+
+
+def test_what_a_compaction_did_is_counted(open_engine: Any) -> None:
+    engine: Engine = open_engine()
+    filled(engine, 4)
+    before = sum(part.meta.bytes for part in engine._store.inventory.all())
+    engine.compact()
+    after = sum(part.meta.bytes for part in engine._store.inventory.all())
+    statistics = engine.statistics().housekeeping
+    assert statistics.compaction_bytes == after
+    assert statistics.compaction_freed_bytes == before - after > 0
+
+
+def test_deletes_give_their_space_back(open_engine: Any) -> None:
+    engine: Engine = open_engine()
+    engine.create_template(T)
+    times = np.arange(20_000)
+    engine.write("t", "root.a.d", times, {"x": times}).wait()
+    engine.flush()
+    housekeeper = engine._housekeeping
+    housekeeper.compact_due()
+    engine.delete("t", start=0, end=100).ack.wait()
+    engine.flush()
+    housekeeper.compact_due()
+    assert engine.statistics().housekeeping.compactions == 0, (
+        "what lies in one of five blocks is left for later"
+    )
+    engine.delete("t", start=100, end=15_000).ack.wait()
+    engine.flush()
+    housekeeper.compact_due()
+    assert engine.statistics().housekeeping.compactions == 1
+    assert [part.meta.rows for part in engine._store.inventory.all()] == [5000]
+    assert not engine._store.tombstones.get("t")
+    assert [row["time"] for row in content(engine)] == list(range(15_000, 20_000))
