@@ -18,6 +18,7 @@ from typing import Any, Final
 from mainstem_engine.aggregate import rollup_columns, rollup_template
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import Database, checked_database
+from mainstem_engine.catalog.names import canonical_path
 from mainstem_engine.catalog.revisions import Revision, extended_template, revised_template
 from mainstem_engine.catalog.templates import Table, template_to_map
 from mainstem_engine.consumers import Ack
@@ -81,6 +82,21 @@ class Alterations:
         if ack is not None:
             ack.wait()
         return wanted
+
+    def unset_template(self, template: str, path: str) -> None:
+        """Data below ``path`` creates no more devices of the template; those that exist stay.
+        Raises NotFoundError when it is not set there."""
+        where = canonical_path(path)
+        with self._store.append_lock:
+            table = self._store.catalog.table(template)
+            if where not in table.set_paths:
+                raise NotFoundError(
+                    f"template {table.name} is not set on {where}",
+                    field=where,
+                    hint=f"it is set on {', '.join(table.set_paths) or 'no path'}",
+                )
+            ack = _log_schema(self._store, "unset", {"name": table.name, "path": where})
+        ack.wait()
 
     def alter_database(
         self,

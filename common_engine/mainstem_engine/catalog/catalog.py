@@ -133,6 +133,8 @@ class Catalog:
                 self.templates.put(template_from_map(rollup), foreign=True)
         elif op == "set":
             self.templates.set_on(header["name"], header["path"])
+        elif op == "unset":
+            self.templates.unset_on(header["name"], header["path"])
         elif op == "database":
             self._put_database(Database.from_map(header))
         elif op in (TTL_OP, KEEP_OP):

@@ -209,6 +209,12 @@ class Templates:
                 table.template, table.foreign, (*table.set_paths, path)
             )
 
+    def unset_on(self, name: str, path: str) -> None:
+        """Idempotent."""
+        table = self._tables[name.casefold()]
+        left = tuple(known for known in table.set_paths if known != path)
+        self._tables[name.casefold()] = Table(table.template, table.foreign, left)
+
     def family_exists(self, family: str) -> bool:
         wanted = family.casefold()
         return any(table.family.casefold() == wanted for table in self._tables.values())

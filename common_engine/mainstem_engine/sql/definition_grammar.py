@@ -6,10 +6,13 @@ Both peers' spellings lead to the same statement: CREATE STABLE ... TAGS and CRE
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from sqlglot.tokenizer_core import TokenType
 
-from mainstem_engine.errors import SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.model import ColumnType, Measurement, Tag, Template
+from mainstem_engine.errors import SchemaError, SqlSyntaxError, SqlUnsupportedError
+from mainstem_engine.model import AUTO, ColumnType, Measurement, Tag, Template
 from mainstem_engine.sql.column_types import checked_compression, checked_encoding, column_type
 from mainstem_engine.sql.row_grammar import RowGrammar
 from mainstem_engine.sql.statements import (
@@ -19,13 +22,15 @@ from mainstem_engine.sql.statements import (
     Describe,
     Name,
     SetTemplate,
+    SetTtl,
     Show,
+    UnsetTemplate,
     UseDatabase,
 )
 from mainstem_engine.sql.times import parse_duration_ns
 
-_ENCODING_WORDS = ("ENCODING", "ENCODE")
-_COMPRESSION_WORDS = ("COMPRESSION", "COMPRESSOR", "COMPRESS")
+ENCODING_WORDS = ("ENCODING", "ENCODE")
+COMPRESSION_WORDS = ("COMPRESSION", "COMPRESSOR", "COMPRESS")
 
 _CREATE_HINTS = {
     "TIMESERIES": "CREATE SCHEMA TEMPLATE t (...), then SET SCHEMA TEMPLATE t TO a path",
@@ -39,23 +44,27 @@ _CREATE_HINTS = {
     "USER": "use `mainstem token create`",
 }
 
+_SHOWN = (
+    "DATABASES", "TEMPLATES", "STABLES", "DEVICES", "TABLES", "TAGS", "TTL", "STREAMS", "NODES",
+    "QUARANTINE", "JOBS",
+)  # fmt: skip
 _SHOW_HINTS = {
-    "NODES": "use `mainstem status`",
-    "STREAMS": "use `mainstem status`",
-    "JOBS": "use `mainstem status`",
-    "QUARANTINE": "use `mainstem quarantine list`",
     "TIMESERIES": "use SHOW DEVICES and DESCRIBE",
+    "VERSION": "use `mainstem --version`",
+    "FUNCTIONS": "SELECT has every function of DuckDB",
 }
+_HONOURED = ("block_rows", "compression", "flush_every", "auto_extend")
+"""Options of a database that mean something beside its retention, partitions and precision."""
+_FOREVER = frozenset({"unlimited", "forever", "inf", "none", "null"})
+BLOCK_ROWS_MIN, BLOCK_ROWS_MAX = 8, 1 << 20
+"""What a part can hold (part/layout.py)."""
 
 REFUSED = {
-    "ALTER": "create a new template; columns cannot be added by SQL",
-    "DELETE": "rows cannot be deleted by SQL; KEEP of the database bounds their age",
-    "DROP": "nothing can be dropped by SQL",
-    "UNSET": "a template stays where it is set",
+    "DROP": "definitions stay; DELETE FROM takes rows away, KEEP and SET TTL bound their age",
     "DEACTIVATE": "a device keeps its template",
     "UPDATE": "INSERT the same time again: rows merge per measurement",
     "MERGE": "INSERT the same time again: rows merge per measurement",
-    "TRUNCATE": "rows cannot be deleted by SQL",
+    "TRUNCATE": "use DELETE FROM without WHERE",
     "COPY": "SQL cannot touch files; use `mainstem export` or `mainstem import`",
     "EXPORT": "SQL cannot touch files; use `mainstem export`",
     "IMPORT": "SQL cannot touch files; use `mainstem import`",
@@ -115,18 +124,33 @@ class DefinitionGrammar(RowGrammar):
     def _create_database(self) -> CreateDatabase:
         if_not_exists = self._if_not_exists()
         name = self.parse_name("a database")
+        written = self.parse_options()
+        settings = database_settings(written)
+        return CreateDatabase(
+            name,
+            if_not_exists,
+            settings.keep_ns,
+            settings.duration_ns,
+            settings.precision,
+            settings.options,
+            settings.warnings,
+        )
+
+    def parse_options(self) -> dict[str, str]:
+        """``[WITH] [(] key [=] value [,] ... [)]`` up to the end; keys in lower case."""
         written: dict[str, str] = {}
-        wrapped = bool(self._match_text_seq("WITH")) and self._match(TokenType.L_PAREN)
+        self._match_text_seq("WITH")
+        wrapped = self._match(TokenType.L_PAREN)
         while self._curr and not self._match(TokenType.R_PAREN, advance=False):
             key = self.parse_word("an option").lower()
             self._match(TokenType.EQ)
-            written[key] = self._option_value()
+            written[key] = self.option_value()
             self._match(TokenType.COMMA)
         if wrapped:
             self._match_r_paren()
-        return _database_from_options(name, if_not_exists, written)
+        return written
 
-    def _option_value(self) -> str:
+    def option_value(self) -> str:
         """A string, a word, or a number with its unit directly behind it (``365d``)."""
         token = self.match_type(TokenType.NUMBER)
         if token is None:
@@ -155,13 +179,13 @@ class DefinitionGrammar(RowGrammar):
     def _create_stable(self) -> CreateTemplate:
         if_not_exists = self._if_not_exists()
         name = self.parse_name("a table").elements[-1]
-        columns, warnings = self._columns()
+        columns, warnings = self.parse_columns()
         if not self._match_text_seq("TAGS"):
             raise SqlUnsupportedError(
                 f"table {name} has no TAGS: a table belongs to a template",
                 hint="CREATE STABLE t (...) TAGS (...), then CREATE TABLE d USING t TAGS (...)",
             )
-        tags, tag_warnings = self._columns()
+        tags, tag_warnings = self.parse_columns()
         if self._match_text_seq("COMMENT"):
             self.parse_word_or_string("a comment")
         first = columns[0]
@@ -183,17 +207,17 @@ class DefinitionGrammar(RowGrammar):
         if_not_exists = self._if_not_exists()
         name = self.parse_word("a template")
         self._match_text_seq("ALIGNED")
-        columns, warnings = self._columns()
+        columns, warnings = self.parse_columns()
         return CreateTemplate(Template(name, tuple(columns)), if_not_exists, tuple(warnings))
 
-    def _columns(self) -> tuple[list[Measurement], list[str]]:
+    def parse_columns(self) -> tuple[list[Measurement], list[str]]:
         """``(name TYPE [options], ...)``: each may stand in parentheses; a last comma is fine."""
         columns: list[Measurement] = []
         warnings: list[str] = []
         self._match_l_paren()
         while not self._match(TokenType.R_PAREN):
             wrapped = self._match(TokenType.L_PAREN)
-            columns.append(self._column(len(columns), warnings))
+            columns.append(self.parse_column(len(columns), warnings))
             if wrapped:
                 self._match_r_paren()
             if not self._match(TokenType.COMMA):
@@ -203,28 +227,39 @@ class DefinitionGrammar(RowGrammar):
             self.raise_error("Expected at least one column")
         return columns, warnings
 
-    def _column(self, number: int, warnings: list[str]) -> Measurement:
+    def parse_column(self, number: int, warnings: list[str]) -> Measurement:
+        """``name TYPE [options]``."""
         name = self.parse_word("a column")
+        kind = self.parse_type()
+        encoding, compression, unit = self.parse_column_options(name, kind, warnings)
+        return Measurement(number, name, kind, encoding or AUTO, compression or AUTO, unit)
+
+    def parse_type(self) -> ColumnType:
+        """A type by any of its names."""
         written = self.parse_word("a type")
         if self._match(TokenType.L_PAREN):
             # A length such as VARCHAR(64) is a limit of the peers; text is not limited here.
             self.parse_integer("a length")
             self._match_r_paren()
-        kind = column_type(written, unsigned=bool(self._match_text_seq("UNSIGNED")))
-        encoding = compression = "AUTO"
-        unit = None
+        return column_type(written, unsigned=bool(self._match_text_seq("UNSIGNED")))
+
+    def parse_column_options(
+        self, name: str, kind: ColumnType, warnings: list[str]
+    ) -> tuple[str | None, str | None, str | None]:
+        """(encoding, compression, unit) as far as they are named, up to a comma or parenthesis."""
+        encoding = compression = unit = None
         while self._curr and self._curr.token_type not in (TokenType.COMMA, TokenType.R_PAREN):
             option = self.parse_word("an option").upper()
             self._match(TokenType.EQ)
             warning: str | None = None
-            if option in _ENCODING_WORDS:
-                encoding, warning = checked_encoding(name, kind, self._option_value())
-            elif option in _COMPRESSION_WORDS:
-                compression, warning = checked_compression(name, self._option_value())
+            if option in ENCODING_WORDS:
+                encoding, warning = checked_encoding(name, kind, self.option_value())
+            elif option in COMPRESSION_WORDS:
+                compression, warning = checked_compression(name, self.option_value())
             elif option == "UNIT":
-                unit = self._option_value()
+                unit = self.option_value()
             elif option in ("LEVEL", "COMMENT"):
-                warning = f"column {name}: {option} {self._option_value()!r} has no effect"
+                warning = f"column {name}: {option} {self.option_value()!r} has no effect"
             else:
                 raise SqlUnsupportedError(
                     f"column {name}: {option} is not supported",
@@ -233,10 +268,14 @@ class DefinitionGrammar(RowGrammar):
                 )
             if warning is not None:
                 warnings.append(warning)
-        return Measurement(number, name, kind, encoding, compression, unit)
+        return encoding, compression, unit
 
-    def parse_set(self) -> SetTemplate:
-        """After SET: ``SCHEMA|DEVICE TEMPLATE name TO path``; settings cannot be set."""
+    def parse_set(self) -> SetTemplate | SetTtl:
+        """After SET: ``SCHEMA|DEVICE TEMPLATE name TO path``, ``TTL TO path ms``."""
+        if self._match_text_seq("TTL"):
+            self.require("TO")
+            path = self.parse_name("a path", pattern=True)
+            return SetTtl(path, parse_duration_ns(self.option_value(), bare_unit="ms"))
         if not self._match_texts(("SCHEMA", "DEVICE")):
             raise SqlUnsupportedError(
                 "SET of a setting is not supported",
@@ -248,6 +287,19 @@ class DefinitionGrammar(RowGrammar):
             self.require("ON")
         return SetTemplate(template, self.parse_name("a path"))
 
+    def parse_unset(self) -> UnsetTemplate | SetTtl:
+        """After UNSET: ``SCHEMA|DEVICE TEMPLATE name FROM path``, ``TTL TO|FROM path``."""
+        if self._match_text_seq("TTL"):
+            if not self._match_text_seq("TO"):
+                self.require("FROM")
+            return SetTtl(self.parse_name("a path", pattern=True), None)
+        if not self._match_texts(("SCHEMA", "DEVICE")):
+            self.expected("SCHEMA TEMPLATE or TTL")
+        self.require("TEMPLATE")
+        template = self.parse_word("a template")
+        self.require("FROM")
+        return UnsetTemplate(template, self.parse_name("a path"))
+
     # SHOW and DESCRIBE
 
     def parse_show(self) -> Show:
@@ -257,11 +309,13 @@ class DefinitionGrammar(RowGrammar):
         if what == "TAGS":
             self.require("FROM")
             of = self.parse_name("a table")
-        elif what == "DEVICES":
-            if self._match_text_seq("FROM") or not self._show_ends():
+        elif what in ("DEVICES", "TTL"):
+            named = self._match_texts(("FROM", "ON"))
+            if named or not self._show_ends():
                 of = self.parse_name("a template or path", pattern=True)
         elif self._match_text_seq("FROM"):
             of = self.parse_name("a database")
+        where = self._parse_where() if what == "DEVICES" else None
         like = None
         if self._match_text_seq("LIKE"):
             token = self.match_type(TokenType.STRING)
@@ -270,10 +324,11 @@ class DefinitionGrammar(RowGrammar):
             like = token.text
         limit = self.parse_integer("a number") if self._match_text_seq("LIMIT") else None
         offset = self.parse_integer("a number") if self._match_text_seq("OFFSET") else 0
-        return Show(what, of, like, limit, offset)
+        predicate = None if where is None else where.this
+        return Show(what, of, like, limit, offset, predicate)
 
     def _show_ends(self) -> bool:
-        return not self._curr or self._curr.text.upper() in ("LIKE", "LIMIT", "OFFSET")
+        return not self._curr or self._curr.text.upper() in ("WHERE", "LIKE", "LIMIT", "OFFSET")
 
     def _show_subject(self) -> str:
         if self._match_text_seq("STORAGE", "GROUP"):
@@ -283,13 +338,12 @@ class DefinitionGrammar(RowGrammar):
             return "TEMPLATES"
         if self._match_text_seq("TABLE", "TAGS"):
             return "TAGS"
+        self._match_text_seq("ALL")
         word = self._curr.text.upper() if self._curr else ""
-        if word not in ("DATABASES", "TEMPLATES", "STABLES", "DEVICES", "TABLES", "TAGS"):
+        if word not in _SHOWN:
             raise SqlUnsupportedError(
                 f"SHOW {word} is not supported".replace("  ", " "),
-                hint=_SHOW_HINTS.get(
-                    word, "use SHOW DATABASES, TEMPLATES, STABLES, DEVICES, TABLES or TAGS"
-                ),
+                hint=_SHOW_HINTS.get(word, f"use SHOW {', '.join(_SHOWN[:-1])} or {_SHOWN[-1]}"),
             )
         self._advance()
         return word
@@ -300,22 +354,63 @@ class DefinitionGrammar(RowGrammar):
         return Describe(self.parse_name("a table"))
 
 
-def _database_from_options(
-    name: Name, if_not_exists: bool, written: dict[str, str]
-) -> CreateDatabase:
-    """Splits what the engine acts on from settings that are kept as written."""
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Settings of a database; ``keep_ns`` counts with ``sets_keep`` only, None is for ever."""
+
+    sets_keep: bool
+    keep_ns: int | None
+    duration_ns: int | None
+    precision: str | None
+    options: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def database_settings(written: Mapping[str, str]) -> DatabaseSettings:
+    """What the engine acts on, checked, and a warning for each option that it does not know.
+
+    Raises SqlSyntaxError, SchemaError.
+    """
+    sets_keep = False
     keep_ns = duration_ns = None
     precision = None
     options: dict[str, str] = {}
+    warnings: list[str] = []
     for key, value in written.items():
-        if key == "keep":
-            keep_ns = parse_duration_ns(value, bare_unit="d")
-        elif key == "ttl":
-            keep_ns = parse_duration_ns(value, bare_unit="ms")
+        if key in ("keep", "ttl"):
+            sets_keep, keep_ns = True, keep_duration_ns(value, "d" if key == "keep" else "ms")
         elif key in ("duration", "days"):
             duration_ns = parse_duration_ns(value, bare_unit="d")
         elif key == "precision":
             precision = value.lower()
+        elif key in _HONOURED:
+            options[key] = _checked_option(key, value)
         else:
             options[key] = value
-    return CreateDatabase(name, if_not_exists, keep_ns, duration_ns, precision, options)
+            warnings.append(f"database option {key}={value} has no effect")
+    return DatabaseSettings(sets_keep, keep_ns, duration_ns, precision, options, tuple(warnings))
+
+
+def keep_duration_ns(value: str, bare_unit: str) -> int | None:
+    """``30d``, or None for UNLIMITED. Raises SqlSyntaxError."""
+    if value.strip().lower() in _FOREVER:
+        return None
+    return parse_duration_ns(value, bare_unit=bare_unit)
+
+
+def _checked_option(key: str, value: str) -> str:
+    if key == "flush_every":
+        parse_duration_ns(value, bare_unit="s")
+    elif key == "compression":
+        return checked_compression("of the database", value)[0]
+    elif key == "auto_extend":
+        if value.lower() not in ("on", "off"):
+            raise SchemaError(f"auto_extend is {value!r}", field=key, hint="use 'on' or 'off'")
+        return value.lower()
+    elif not value.isdecimal() or not BLOCK_ROWS_MIN <= int(value) <= BLOCK_ROWS_MAX:
+        raise SchemaError(
+            f"block_rows is {value!r}",
+            field=key,
+            hint=f"use a number from {BLOCK_ROWS_MIN} to {BLOCK_ROWS_MAX}",
+        )
+    return value

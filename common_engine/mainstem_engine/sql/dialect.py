@@ -26,7 +26,8 @@ from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from mainstem_engine.errors import SqlLimitError, SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.sql.definition_grammar import REFUSED, DefinitionGrammar
+from mainstem_engine.sql.change_grammar import ChangeGrammar
+from mainstem_engine.sql.definition_grammar import REFUSED
 from mainstem_engine.sql.statements import Explain, Query, Statement
 from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
 
@@ -128,7 +129,7 @@ def _syntax_error(error: ParseError) -> SqlSyntaxError:
     return SqlSyntaxError(f"{where}{description}{near}")
 
 
-class MainstemParser(DefinitionGrammar):
+class MainstemParser(ChangeGrammar):
     """Statements, and what SELECT has beyond DuckDB."""
 
     PRIMARY_PARSERS = {  # noqa: RUF012 -- sqlglot's own declaration
@@ -173,6 +174,9 @@ class MainstemParser(DefinitionGrammar):
         parsers = {
             "CREATE": self.parse_create,
             "SET": self.parse_set,
+            "UNSET": self.parse_unset,
+            "ALTER": self.parse_alter,
+            "DELETE": self.parse_delete,
             "INSERT": self.parse_insert,
             "USE": self.parse_use,
             "SHOW": self.parse_show,

@@ -7,7 +7,7 @@ precision, else of the table's own unit, which the executing database widens to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
@@ -19,17 +19,16 @@ from mainstem_engine.sql.times import NS_PER_US, TIME_UNITS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mainstem_engine.engine import Engine
+    from mainstem_engine.sql.storage import Storage
 
 
-def open_input(engine: Engine, source: TableInput, precision_ns: int) -> pa.RecordBatchReader:
+def open_input(engine: Storage, source: TableInput, precision_ns: int) -> pa.RecordBatchReader:
     """The rows of one scan, read step by step, columns in the order of ``source.columns``.
 
     ``precision_ns``: the statement's; 1 makes timestamps of nanoseconds.
     """
     import pyarrow as pa
 
-    table = engine.catalog.table(source.table)
     table_ns = engine.precision_ns(source.table)
     reader = engine.scan(
         source.table,
@@ -38,35 +37,65 @@ def open_input(engine: Engine, source: TableInput, precision_ns: int) -> pa.Reco
         end=None if source.end_ns > TIME_MAX_NS else -(-source.end_ns // table_ns),
         columns=[name for name in source.columns if name not in (TIME, DEVICE)],
     )
-    times = {TIME} | {m.name for m in table.template.measurements if m.type == ColumnType.TIMESTAMP}
-    conversion = _TimeConversion(table_ns, precision_ns)
-    positions = [reader.schema.get_field_index(name) for name in source.columns]
-    fields = [
-        pa.field(name, conversion.type) if name in times else reader.schema.field(position)
-        for name, position in zip(source.columns, positions, strict=True)
-    ]
-    schema = pa.schema(fields)
-    batches = _batches(reader, schema, positions, times, conversion)
-    return pa.RecordBatchReader.from_batches(schema, batches)
+    layout = _Layout(engine, source.table, reader.schema, source.columns, precision_ns)
+    return pa.RecordBatchReader.from_batches(layout.schema, map(layout.convert, reader))
 
 
-def _batches(
-    reader: pa.RecordBatchReader,
-    schema: pa.Schema,
-    positions: list[int],
-    times: set[str],
-    conversion: _TimeConversion,
-) -> Iterator[pa.RecordBatch]:
+def batch_reader(
+    engine: Storage,
+    table: str,
+    batch: pa.RecordBatch,
+    columns: Sequence[str],
+    precision_ns: int,
+    row_column: str,
+) -> pa.RecordBatchReader:
+    """One batch of a scan of ``table`` as an input, columns in the order of ``columns``, and with
+    them ``row_column``: int64, the number of the row."""
     import pyarrow as pa
 
-    for batch in reader:
+    layout = _Layout(engine, table, batch.schema, columns, precision_ns)
+    numbers = pa.array(range(batch.num_rows), pa.int64())
+    numbered = layout.convert(batch).append_column(row_column, numbers)
+    return pa.RecordBatchReader.from_batches(numbered.schema, [numbered])
+
+
+class _Layout:
+    """Some columns of a scan, in their order, times as timestamps."""
+
+    def __init__(
+        self,
+        engine: Storage,
+        table: str,
+        scanned: pa.Schema,
+        columns: Sequence[str],
+        precision_ns: int,
+    ) -> None:
+        import pyarrow as pa
+
+        measurements = engine.catalog.table(table).template.measurements
+        self._times = {TIME} | {m.name for m in measurements if m.type == ColumnType.TIMESTAMP}
+        self._conversion = _TimeConversion(engine.precision_ns(table), precision_ns)
+        self._positions = [scanned.get_field_index(name) for name in columns]
+        self.schema = pa.schema(
+            [
+                pa.field(name, self._conversion.type)
+                if name in self._times
+                else scanned.field(position)
+                for name, position in zip(columns, self._positions, strict=True)
+            ]
+        )
+
+    def convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch of the scan."""
+        import pyarrow as pa
+
         arrays = [
-            conversion.convert(batch.column(position))
-            if field.name in times
+            self._conversion.convert(batch.column(position))
+            if field.name in self._times
             else batch.column(position)
-            for field, position in zip(schema, positions, strict=True)
+            for field, position in zip(self.schema, self._positions, strict=True)
         ]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
 class _TimeConversion:

@@ -40,7 +40,7 @@ from mainstem_engine.sql.times import TIME_UNITS, parse_time_ns
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.catalog import Catalog
-    from mainstem_engine.engine import Engine
+    from mainstem_engine.sql.storage import Storage
 
 _FLOAT_WORDS = {"nan", "infinity", "-infinity", "inf", "-inf"}
 """Text that stands for a float, as results render it."""
@@ -61,7 +61,7 @@ class _Batch:
 class Insertion:
     """Carries out INSERT and CREATE TABLE ... USING for one request."""
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: Storage, request: Request) -> None:
         self._engine = engine
         self._catalog: Catalog = engine.catalog
         self._request = request

@@ -1,15 +1,21 @@
-"""SHOW and DESCRIBE: what the catalog holds, as rows."""
+"""SHOW and DESCRIBE: what the catalog holds, as rows.
+
+What only a node knows (its neighbours, its quarantine, its jobs) comes from the functions that it
+hands to the session, by subject: each gives one map per row, by name of the column. An engine by
+itself has no such rows; the columns are the same.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.names import is_below, split_path
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import NotFoundError
+from mainstem_engine.sql.definition import ttl_path
+from mainstem_engine.sql.device_filter import filter_devices
 from mainstem_engine.sql.pushdown import like_pattern
 from mainstem_engine.sql.relations import (
     RelationColumn,
@@ -20,12 +26,16 @@ from mainstem_engine.sql.relations import (
 )
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.statements import Describe, Name, Show
-from mainstem_engine.sql.times import UNIT_NS
+from mainstem_engine.sql.times import NS_PER_MS, UNIT_NS
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.databases import Database
+    from mainstem_engine.sql.plan import Request
+    from mainstem_engine.sql.storage import Storage
 
 Columns = Sequence[tuple[str, str]]
+NodeListing = Callable[[], Iterable[Mapping[str, Any]]]
+"""The rows of a subject that a node knows; what a map lacks is null."""
 
 _DATABASES: Columns = (
     ("database", "TEXT"),
@@ -33,6 +43,7 @@ _DATABASES: Columns = (
     ("duration", "TEXT"),
     ("precision", "TEXT"),
     ("options", "TEXT"),
+    ("vnodes", "INT64"),
 )
 _TEMPLATES: Columns = (
     ("template", "TEXT"),
@@ -42,6 +53,8 @@ _TEMPLATES: Columns = (
     ("set_on", "TEXT"),
     ("rollup_of", "TEXT"),
     ("every", "TEXT"),
+    ("revision", "INT64"),
+    ("keep", "TEXT"),
 )
 _DEVICES: Columns = (("device", "TEXT"), ("template", "TEXT"), ("database", "TEXT"))
 _TABLES: Columns = (("tbname", "TEXT"), ("template", "TEXT"), ("device", "TEXT"))
@@ -55,12 +68,51 @@ _COLUMNS: Columns = (
 )
 
 
-class Listings:
-    """Lists the contents of one catalog."""
+_TTLS: Columns = (("path", "TEXT"), ("ttl", "TEXT"), ("ttl_ms", "INT64"))
+_STREAMS: Columns = (
+    ("stream", "TEXT"),
+    ("source", "TEXT"),
+    ("every", "TEXT"),
+    ("keep", "TEXT"),
+    ("lateness", "TEXT"),
+    ("pending", "INT64"),
+)
+_OF_NODE: Mapping[str, Columns] = {
+    "NODES": (
+        ("node", "TEXT"),
+        ("tier", "TEXT"),
+        ("parent", "TEXT"),
+        ("path", "TEXT"),
+        ("state", "TEXT"),
+        ("lag_ms", "INT64"),
+        ("pending_rows", "INT64"),
+    ),
+    "QUARANTINE": (
+        ("id", "TEXT"),
+        ("node", "TEXT"),
+        ("table", "TEXT"),
+        ("device", "TEXT"),
+        ("time", "INT64"),
+        ("measurement", "TEXT"),
+        ("reason", "TEXT"),
+        ("value", "TEXT"),
+        ("at", "INT64"),
+    ),
+    "JOBS": (("job", "TEXT"), ("runs", "INT64"), ("failures", "INT64"), ("error", "TEXT")),
+}
 
-    def __init__(self, catalog: Catalog, database: str) -> None:
-        self._catalog = catalog
-        self._database = database
+
+class Listings:
+    """Lists what an engine holds, and what its node adds to it."""
+
+    def __init__(
+        self, engine: Storage, request: Request, of_node: Mapping[str, NodeListing] | None = None
+    ) -> None:
+        self._engine = engine
+        self._catalog = engine.catalog
+        self._request = request
+        self._database = request.database
+        self._of_node = of_node or {}
 
     def show(self, statement: Show, row_limit: int) -> Result:
         """The rows of a SHOW statement, at most ``row_limit`` with a warning when there are more.
@@ -74,7 +126,9 @@ class Listings:
             "DEVICES": self._devices,
             "TABLES": self._tables,
             "TAGS": self._tags,
-        }[statement.what]
+            "TTL": self._ttls,
+            "STREAMS": self._streams,
+        }.get(statement.what, self._known_to_node)
         columns, rows = lister(statement)
         if statement.like is not None:
             matcher = like_pattern(statement.like)
@@ -111,7 +165,8 @@ class Listings:
         )
 
     def _databases(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        return _DATABASES, [_database_row(database) for database in self._catalog.databases]
+        vnodes = self._engine.options.vnodes
+        return _DATABASES, [(*_database_row(d), vnodes) for d in self._catalog.databases]
 
     def _templates(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         return _TEMPLATES, [self._template_row(t) for t in self._catalog.templates.all()]
@@ -125,14 +180,30 @@ class Listings:
             len(self._catalog.devices.of_family(table.family)),
             ", ".join(table.set_paths),
             template.rollup_of,
-            None if template.every_ns is None else duration_text(template.every_ns),
+            _duration(template.every_ns),
+            template.revision,
+            _duration(self._keep_ns(table)),
         )
+
+    def _keep_ns(self, table: Table) -> int | None:
+        """How long the table's rows are kept by a rule of its own."""
+        return self._catalog.rules.keep_of(table.name, table.template.keep_ns)
 
     def _devices(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         return _DEVICES, (
             (path, template, self._catalog.database_of(device).name)
-            for device, path, template in self._listed_devices(statement.of)
+            for device, path, template in self._chosen_devices(statement)
         )
+
+    def _chosen_devices(self, statement: Show) -> Iterable[tuple[int, str, str]]:
+        listed = self._listed_devices(statement.of)
+        if statement.where is None:
+            return listed
+        devices = self._catalog.devices
+        ids = filter_devices(
+            self._catalog, (device for device, _, _ in listed), statement.where, self._request
+        )
+        return ((i, devices.path(i), devices.family_name(i)) for i in ids)
 
     def _listed_devices(self, of: Name | None) -> Iterable[tuple[int, str, str]]:
         devices = self._catalog.devices
@@ -171,6 +242,36 @@ class Listings:
             ids = [device]
         return columns, (self._tag_row(device, [tag.name for tag in tags]) for device in ids)
 
+    def _ttls(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+        prefix = None if statement.of is None else ttl_path(statement.of)
+        return _TTLS, [
+            (path, duration_text(ttl_ns), ttl_ns // NS_PER_MS)
+            for path, ttl_ns in sorted(self._catalog.rules.ttls().items())
+            if prefix is None or is_below(path, prefix)
+        ]
+
+    def _streams(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+        """Rollup tables; of those that this node computes, how far it is."""
+        known = {str(row["stream"]).casefold(): row for row in self._rows_of_node("STREAMS")}
+        rows = []
+        for table in self._catalog.templates.all():
+            template = table.template
+            if template.rollup_of is not None:
+                more = known.get(table.name.casefold(), {})
+                row = {"keep": _duration(self._keep_ns(table)), **more}
+                rest = [row.get(name) for name, _ in _STREAMS[3:]]
+                rows.append((table.name, template.rollup_of, _duration(template.every_ns), *rest))
+        return _STREAMS, rows
+
+    def _known_to_node(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+        columns = _OF_NODE[statement.what]
+        rows = self._rows_of_node(statement.what)
+        return columns, ([row.get(name) for name, _ in columns] for row in rows)
+
+    def _rows_of_node(self, subject: str) -> Iterable[Mapping[str, Any]]:
+        listing = self._of_node.get(subject)
+        return () if listing is None else listing()
+
     def _tag_row(self, device: int, names: Sequence[str]) -> Sequence[Any]:
         values = self._catalog.devices.tags(device)
         by_name = {name.casefold(): value for name, value in values.items()}
@@ -180,9 +281,12 @@ class Listings:
 
 def _database_row(database: Database) -> Sequence[Any]:
     options = ", ".join(f"{key}={value}" for key, value in database.options.items())
-    keep = None if database.keep_ns is None else duration_text(database.keep_ns)
     duration = duration_text(database.duration_ns)
-    return (database.name, keep, duration, database.precision, options)
+    return (database.name, _duration(database.keep_ns), duration, database.precision, options)
+
+
+def _duration(length_ns: int | None) -> str | None:
+    return None if length_ns is None else duration_text(length_ns)
 
 
 def _column_row(table: Table, column: RelationColumn) -> Sequence[Any]:

@@ -69,7 +69,7 @@ class Planner:
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
         relations = self._relations(nodes, request, by_itself=by_itself)
-        precision_ns = self._precision_ns(relations)
+        precision_ns = finest_precision_ns(self._catalog, relations)
         scopes = Scopes(relations)
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
         times = TimeExpressions(scopes, clock)
@@ -97,7 +97,7 @@ class Planner:
             found = scopes.relation(node)
             if found is not None:
                 inputs.replace(node, found)
-        params = _renumber_parameters(tree, request, times)
+        params = renumber_parameters(tree, request, times)
         selects = sum(1 for _ in tree.find_all(exp.Select)) - inputs.selects
         return Plan(
             sql=tree.sql(dialect="duckdb"),
@@ -157,16 +157,18 @@ class Planner:
             relations.append(relation)
         return relations
 
-    def _precision_ns(self, relations: Iterable[Relation]) -> int:
-        """The finest of all tables: one statement has one precision."""
-        found = [self._member_precision(m) for r in relations for m in r.members]
-        return min(found, default=NS_PER_MS)
 
-    def _member_precision(self, member: Member) -> int:
-        if member.devices is None or len(member.devices) == 0:
-            return self._catalog.precision_ns(member.table.name)
-        databases = self._catalog.devices.database_indexes(member.devices)
-        return min(self._catalog.databases.at(int(i)).precision_ns for i in set(databases.tolist()))
+def finest_precision_ns(catalog: Catalog, relations: Iterable[Relation]) -> int:
+    """The finest of all tables: one statement has one precision."""
+    found = [_member_precision(catalog, member) for r in relations for member in r.members]
+    return min(found, default=NS_PER_MS)
+
+
+def _member_precision(catalog: Catalog, member: Member) -> int:
+    if member.devices is None or len(member.devices) == 0:
+        return catalog.precision_ns(member.table.name)
+    databases = catalog.devices.database_indexes(member.devices)
+    return min(catalog.databases.at(int(i)).precision_ns for i in set(databases.tolist()))
 
 
 class _Inputs:
@@ -251,7 +253,7 @@ def _is_by_itself(tree: exp.Expr, nodes: Sequence[exp.Table]) -> bool:
 # Parameters
 
 
-def _renumber_parameters(
+def renumber_parameters(
     tree: exp.Expr, request: Request, times: TimeExpressions
 ) -> tuple[Any, ...]:
     """Numbers the placeholders that are left from 1 and returns their values."""

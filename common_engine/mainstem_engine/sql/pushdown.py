@@ -44,21 +44,29 @@ VALUES_MAX = 10_000
 
 
 class PushDown:
-    """Narrows the relations of one statement."""
+    """Narrows the relations of one statement.
+
+    ``is_exact``: of a statement that reads one table, no row that is left fails its WHERE.
+    """
 
     def __init__(self, catalog: Catalog, scopes: Scopes, times: TimeExpressions) -> None:
         self._catalog = catalog
         self._scopes = scopes
         self._times = times
+        self.is_exact = True
 
     def narrow(self, tree: exp.Expr) -> None:
         """Sets time bounds and devices of every relation in the tree."""
         for select in tree.find_all(exp.Select):
             where = select.args.get("where")
-            if where is None or not self._may_narrow(select):
+            if where is None:
+                continue
+            if not self._may_narrow(select):
+                self.is_exact = False
                 continue
             for conjunct in _conjuncts(where.this):
-                self._use(conjunct, select)
+                used = self._use(conjunct, select)
+                self.is_exact = self.is_exact and used
 
     def _may_narrow(self, select: exp.Select) -> bool:
         if select.args.get("sample"):
@@ -93,38 +101,43 @@ class PushDown:
             for join in joins
         )
 
-    def _use(self, conjunct: exp.Expr, select: exp.Select) -> None:
+    def _use(self, conjunct: exp.Expr, select: exp.Select) -> bool:
+        """True when the narrowing says all that the conjunct says."""
         # Any other argument, such as NOT LIKE's "negate", changes what the node means.
         if {key for key, value in conjunct.args.items() if value} - _OPERANDS:
-            return
+            return False
         if isinstance(conjunct, exp.Between):
-            self._compare(exp.GTE, conjunct.this, conjunct.args["low"], select)
-            self._compare(exp.LTE, conjunct.this, conjunct.args["high"], select)
-        elif isinstance(conjunct, exp.In):
-            self._in(conjunct, select)
-        elif isinstance(conjunct, exp.Like):
-            self._like(conjunct, select)
-        elif type(conjunct) in _FLIPPED:
+            low = self._compare(exp.GTE, conjunct.this, conjunct.args["low"], select)
+            return self._compare(exp.LTE, conjunct.this, conjunct.args["high"], select) and low
+        if isinstance(conjunct, exp.In):
+            return self._in(conjunct, select)
+        if isinstance(conjunct, exp.Like):
+            return self._like(conjunct, select)
+        if type(conjunct) in _FLIPPED:
             kind = type(conjunct)
-            self._compare(kind, conjunct.this, conjunct.expression, select)
-            self._compare(_FLIPPED[kind], conjunct.expression, conjunct.this, select)
+            left = self._compare(kind, conjunct.this, conjunct.expression, select)
+            right = self._compare(_FLIPPED[kind], conjunct.expression, conjunct.this, select)
+            return left or right
+        return False
 
     # Times
 
     def _compare(
         self, kind: type[exp.Expr], column: exp.Expr, value: exp.Expr, select: exp.Select
-    ) -> None:
+    ) -> bool:
+        used = False
         if not isinstance(column, exp.Column):
-            return
+            return used
         for relation, offered in self._targets(column, select):
             if _is_row_time(offered):
-                self._bound(relation, kind, self._times.constant_ns_or_none(value))
+                used = self._bound(relation, kind, self._times.constant_ns_or_none(value))
             elif kind is exp.EQ:
-                self._equal(relation, offered, [value])
+                used = self._equal(relation, offered, [value])
+        return used
 
-    def _bound(self, relation: Relation, kind: type[exp.Expr], value_ns: int | None) -> None:
+    def _bound(self, relation: Relation, kind: type[exp.Expr], value_ns: int | None) -> bool:
         if value_ns is None:
-            return
+            return False
         if kind in (exp.GTE, exp.GT, exp.EQ):
             start = value_ns + (kind is exp.GT)
             relation.start_ns = max(
@@ -133,33 +146,37 @@ class PushDown:
         if kind in (exp.LTE, exp.LT, exp.EQ):
             end = value_ns + (kind is not exp.LT)
             relation.end_ns = min(end, end if relation.end_ns is None else relation.end_ns)
+        return True
 
     # Devices
 
-    def _in(self, conjunct: exp.In, select: exp.Select) -> None:
+    def _in(self, conjunct: exp.In, select: exp.Select) -> bool:
         values = conjunct.expressions
+        used = False
         if not isinstance(conjunct.this, exp.Column) or not 0 < len(values) <= VALUES_MAX:
-            return
+            return used
         for relation, offered in self._targets(conjunct.this, select):
             if not _is_row_time(offered):
-                self._equal(relation, offered, values)
+                used = self._equal(relation, offered, values)
                 continue
             moments = [self._times.constant_ns_or_none(value) for value in values]
             known = [moment for moment in moments if moment is not None]
             if len(known) == len(moments):
                 self._bound(relation, exp.GTE, min(known))
                 self._bound(relation, exp.LTE, max(known))
+                used = min(known) == max(known)
+        return used
 
-    def _equal(self, relation: Relation, offered: RelationColumn, nodes: list[exp.Expr]) -> None:
+    def _equal(self, relation: Relation, offered: RelationColumn, nodes: list[exp.Expr]) -> bool:
         values = [self._plain(node) for node in nodes]
         wanted: type = int if offered.type.is_integer else str
         if offered.kind not in ("DEVICE", "TBNAME", "TAG") or not all(
             type(value) is wanted for value in values
         ):
-            return
+            return False
         if offered.kind == "TAG":
             if not offered.type.is_integer and offered.type.name != "TEXT":
-                return
+                return False
             self._restrict(
                 relation,
                 lambda member: self._catalog.devices.matching(
@@ -171,15 +188,19 @@ class PushDown:
             self._restrict(relation, lambda _: np.unique(ids))
         else:
             self._restrict_paths(relation, lambda path: split_path(path)[-1] in values)
+        return True
 
-    def _like(self, conjunct: exp.Like, select: exp.Select) -> None:
+    def _like(self, conjunct: exp.Like, select: exp.Select) -> bool:
         pattern = self._plain(conjunct.expression)
+        used = False
         if not isinstance(conjunct.this, exp.Column) or not isinstance(pattern, str):
-            return
+            return used
         matcher = like_pattern(pattern)
         for relation, offered in self._targets(conjunct.this, select):
             if offered.kind == "DEVICE":
                 self._restrict_paths(relation, lambda path: matcher.fullmatch(path) is not None)
+                used = True
+        return used
 
     def _plain(self, node: exp.Expr) -> Any:
         """The value of a literal or parameter: str or int; None for anything else."""

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -191,16 +192,21 @@ def _template_in_database(catalog: Catalog, name: Name) -> Member | None:
 
 
 def _pattern_members(catalog: Catalog, name: Name) -> list[Member]:
-    ids = match_devices(catalog, name)
-    tables: dict[str, tuple[Table, list[int]]] = {}
-    for device in ids:
-        table = catalog.templates.get(catalog.devices.family_name(device))
-        if table is not None:
-            tables.setdefault(table.name, (table, []))[1].append(device)
-    if not tables:
+    members = members_of(catalog, match_devices(catalog, name))
+    if not members:
         raise NotFoundError(
             f"no device matches {name}", field=str(name), hint="SHOW DEVICES lists them"
         )
+    return members
+
+
+def members_of(catalog: Catalog, devices: Iterable[int]) -> list[Member]:
+    """Devices (ascending ids) by template; those of which only rollups are held are left out."""
+    tables: dict[str, tuple[Table, list[int]]] = {}
+    for device in devices:
+        table = catalog.templates.get(catalog.devices.family_name(device))
+        if table is not None:
+            tables.setdefault(table.name, (table, []))[1].append(device)
     return [_member(table, np.array(found, np.uint32)) for table, found in tables.values()]
 
 

@@ -1,7 +1,8 @@
 """A session: statements in, results out. The way of a statement from text to answer.
 
 1. ``parse`` makes statements of the text (dialect).
-2. Definitions, INSERT and SHOW go to the engine and its catalog (insertion, listings).
+2. Definitions, INSERT, DELETE and SHOW go to the engine and its catalog (definition, insertion,
+   deletion, listings).
 3. A query is planned (planner) and its plan runs in the executor, which reads the engine's scans
    (inputs) and nothing else.
 
@@ -11,31 +12,31 @@ that serve several users pass ``database`` with every call, and USE then holds f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mainstem_engine.catalog.databases import DEFAULT_DATABASE, DEFAULT_DURATION_NS
+from mainstem_engine.catalog.databases import DEFAULT_DATABASE
 from mainstem_engine.errors import NotFoundError
+from mainstem_engine.sql.definition import define
+from mainstem_engine.sql.deletion import RowDeletion
 from mainstem_engine.sql.dialect import parse
 from mainstem_engine.sql.executors import Executor, InProcessExecutor
 from mainstem_engine.sql.inputs import open_input
 from mainstem_engine.sql.insertion import Insertion
-from mainstem_engine.sql.listings import Listings
+from mainstem_engine.sql.listings import Listings, NodeListing
 from mainstem_engine.sql.plan import Plan, Request
 from mainstem_engine.sql.planner import Planner
-from mainstem_engine.sql.relations import database_name, device_path
+from mainstem_engine.sql.relations import database_name
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import Program, SqlLimits
 from mainstem_engine.sql.statements import (
-    CreateDatabase,
     CreateDevices,
-    CreateTemplate,
+    Delete,
     Describe,
     Explain,
     Insert,
     Query,
-    SetTemplate,
     Show,
     Statement,
     UseDatabase,
@@ -43,7 +44,7 @@ from mainstem_engine.sql.statements import (
 from mainstem_engine.sql.times import parse_zone
 
 if TYPE_CHECKING:
-    from mainstem_engine.engine import Engine
+    from mainstem_engine.sql.storage import Storage
 
 
 @dataclass(slots=True)
@@ -58,19 +59,23 @@ class Session:
     """Runs SQL on an engine. ``executor`` None: in this process.
 
     ``before_query`` is asked, before a query reads anything, what is known of the completeness of
-    the plan's tables; its answer becomes the result's ``completeness``.
+    the plan's tables; its answer becomes the result's ``completeness``. ``listings``: what a node
+    adds to SHOW, by subject (listings.py).
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Storage,
         executor: Executor | None = None,
         *,
         before_query: Callable[[Plan], list[dict[str, Any]]] | None = None,
+        listings: Mapping[str, NodeListing] | None = None,
     ) -> None:
         self._engine = engine
         self._before_query = before_query
+        self._listings = listings
         self._executor: Executor = executor or InProcessExecutor()
+        self._local: InProcessExecutor | None = None
         self.database = DEFAULT_DATABASE
         """The database of calls that name none; USE changes it."""
 
@@ -115,6 +120,8 @@ class Session:
     def close(self) -> None:
         """Closes the executor."""
         self._executor.close()
+        if self._local is not None:
+            self._local.close()
 
     def _run(self, statement: Statement, call: _Call) -> Result:
         request = call.request
@@ -128,14 +135,30 @@ class Session:
             count = insertion.insert(statement)
             return Result.of_rows((), (), rows_affected=count, warnings=insertion.warnings)
         if isinstance(statement, Show | Describe):
-            listings = Listings(self._engine.catalog, request.database)
+            listings = Listings(self._engine, request, self._listings)
             if isinstance(statement, Describe):
                 return listings.describe(statement)
             return listings.show(statement, call.limits.row_limit)
         if isinstance(statement, UseDatabase):
             call.request = replace(request, database=self._known_database(statement))
             return Result.of_rows((), ())
-        return Result.of_rows((), (), warnings=self._define(statement, request))
+        if isinstance(statement, Delete):
+            deletion = RowDeletion(self._engine, request, self._local_executor(), call.limits)
+            return Result.of_rows((), (), rows_affected=deletion.delete(statement))
+        if isinstance(statement, CreateDevices):
+            insertion = Insertion(self._engine, request)
+            insertion.create_devices(statement)
+            return Result.of_rows((), (), warnings=insertion.warnings)
+        warnings = define(self._engine, statement, request.database)
+        return Result.of_rows((), (), warnings=warnings)
+
+    def _local_executor(self) -> Executor:
+        """Conditions of a DELETE run here: the engine asks them batch by batch, under its lock."""
+        if isinstance(self._executor, InProcessExecutor):
+            return self._executor
+        if self._local is None:
+            self._local = InProcessExecutor(self._executor.limits)
+        return self._local
 
     def _plan(self, query: Query, request: Request) -> Plan:
         return Planner(self._engine.catalog).plan(query.tree, request)
@@ -173,33 +196,6 @@ class Session:
                 hint="CREATE DATABASE makes it, SHOW DATABASES lists them",
             )
         return name
-
-    def _define(
-        self,
-        statement: CreateDatabase | CreateTemplate | SetTemplate | CreateDevices,
-        request: Request,
-    ) -> list[str]:
-        """Carries out a definition; returns its warnings."""
-        engine = self._engine
-        if isinstance(statement, CreateDatabase):
-            engine.create_database(
-                database_name(statement.name),
-                keep_ns=statement.keep_ns,
-                duration_ns=statement.duration_ns or DEFAULT_DURATION_NS,
-                precision=statement.precision or "ms",
-                if_not_exists=statement.if_not_exists,
-                **statement.options,
-            )
-            return list(statement.warnings)
-        if isinstance(statement, CreateTemplate):
-            engine.create_template(statement.template, if_not_exists=statement.if_not_exists)
-            return list(statement.warnings)
-        if isinstance(statement, SetTemplate):
-            engine.set_template(statement.template, device_path(statement.path, request.database))
-            return []
-        insertion = Insertion(engine, request)
-        insertion.create_devices(statement)
-        return insertion.warnings
 
 
 def _lowered(limits: SqlLimits, timeout_s: float | None, row_limit: int | None) -> SqlLimits:

@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mainstem_engine.model import Template
+from mainstem_engine.model import ColumnType, Measurement, Template
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -88,6 +89,64 @@ class SetTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class UnsetTemplate:
+    template: str
+    path: Name
+
+
+@dataclass(frozen=True, slots=True)
+class AlterTemplate:
+    """One or several changes of the measurements of a template, by their names before it.
+
+    ``encode``: (encoding, compression), None for what stays.
+    """
+
+    name: Name
+    add: tuple[Measurement, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    widen: Mapping[str, ColumnType] = field(default_factory=dict)
+    encode: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlterKeep:
+    """How long rows of a template or rollup are kept; None: as the database says."""
+
+    name: Name
+    keep_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlterDatabase:
+    """Settings that are named; ``keep_ns`` counts only with ``sets_keep``."""
+
+    name: Name
+    sets_keep: bool = False
+    keep_ns: int | None = None
+    duration_ns: int | None = None
+    precision: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetTtl:
+    """How long rows of the devices below a path are kept; None: no longer by this rule."""
+
+    path: Name
+    ttl_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """``where`` None: all rows. A target's last element may be a measurement."""
+
+    targets: tuple[Name, ...]
+    where: exp.Expr | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceDefinition:
     """``name USING template [(tag, ...)] TAGS (value, ...)``. ``tag_names`` None: as declared."""
 
@@ -120,13 +179,15 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TABLES or TAGS; ``of`` narrows it."""
+    """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TABLES, TAGS, TTL, STREAMS, NODES,
+    QUARANTINE or JOBS; ``of`` and ``where`` (on devices) narrow it."""
 
     what: str
     of: Name | None = None
     like: str | None = None
     limit: int | None = None
     offset: int = 0
+    where: exp.Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +212,12 @@ Statement = (
     | UseDatabase
     | CreateTemplate
     | SetTemplate
+    | UnsetTemplate
+    | AlterTemplate
+    | AlterKeep
+    | AlterDatabase
+    | SetTtl
+    | Delete
     | CreateDevices
     | Insert
     | Show

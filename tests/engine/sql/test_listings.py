@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from mainstem_engine import Engine
-from mainstem_engine.errors import NotFoundError, SchemaError
+from mainstem_engine.errors import NotFoundError, SchemaError, SqlUnsupportedError
 from mainstem_engine.sql.listings import duration_text
 from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.session import Session
 
 Run = Callable[..., Result]
 
@@ -23,8 +24,9 @@ def test_databases(run: Run) -> None:
         "duration",
         "precision",
         "options",
+        "vnodes",
     ]
-    assert result.rows() == [["root.power", "365d", "36h", "us", "vnodes=1"]]
+    assert result.rows() == [["root.power", "365d", "36h", "us", "vnodes=1", 1]]
     with pytest.raises(SchemaError, match="IF NOT EXISTS"):
         run("CREATE DATABASE power")
     run("CREATE DATABASE IF NOT EXISTS power")
@@ -91,7 +93,7 @@ def test_describe(plant: Run, own_plant: Run, engine: Engine) -> None:
     engine.create_rollup("car", "1m", 60 * 10**9)
     kinds = {row[0]: row[2] for row in own_plant("DESCRIBE car_1m").rows()}
     assert (kinds["s1_mean"], kinds["s1_count"]) == ("COMPUTED", "MEASUREMENT")
-    assert own_plant("SHOW TEMPLATES LIKE '%1m'").rows()[0][5:] == ["car", "1m"]
+    assert own_plant("SHOW TEMPLATES LIKE '%1m'").rows()[0][5:7] == ["car", "1m"]
     with pytest.raises(NotFoundError, match="SHOW TEMPLATES"):
         plant("DESCRIBE nothing")
 
@@ -108,3 +110,45 @@ def test_plain_rows_are_arrow_too(plant: Run) -> None:
 )
 def test_durations_are_shown_in_their_largest_unit(length_ns: int, text: str) -> None:
     assert duration_text(length_ns) == text
+
+
+def test_devices_by_their_tags(plant: Run) -> None:
+    def paths(where: str, *params: object) -> list[str]:
+        return [row[0] for row in plant(f"SHOW DEVICES {where}", *params).rows()]
+
+    assert paths("WHERE location = 'south'") == ["root.main.d1002"]
+    assert paths("root.main.** WHERE groupid IN (2, 3)") == ["root.main.d1001", "root.main.d1002"]
+    assert paths("meters WHERE location = ? LIMIT 5", "north") == ["root.main.d1001"]
+    assert paths("WHERE tbname = 'd1'") == ["root.beijing.d1"]
+    assert paths("WHERE device LIKE '%d2' AND device LIKE 'root.b%'") == ["root.beijing.d2"]
+    assert paths("root.beijing.** WHERE device = 'root.main.d1001'") == []
+    for wrong in ("location = 'a' OR groupid = 2", "groupid > 1", "voltage = 219", "ts < 5"):
+        with pytest.raises(SqlUnsupportedError, match="location"):
+            plant(f"SHOW DEVICES WHERE {wrong}")
+
+
+def test_streams_are_the_rollups(own_plant: Run, engine: Engine) -> None:
+    engine.create_rollup("meters", "1m", 60 * 10**9)
+    own_plant("ALTER STABLE meters_1m KEEP 365d")
+    assert own_plant("SHOW STREAMS").rows() == [["meters_1m", "meters", "1m", "365d", None, None]]
+    assert own_plant("SHOW TEMPLATES LIKE 'meters_1m'").rows()[0][7:] == [1, "365d"]
+
+
+def test_what_a_node_adds_is_empty_without_one(own_plant: Run, engine: Engine) -> None:
+    for subject, first in (("NODES", "node"), ("QUARANTINE", "id"), ("JOBS", "job")):
+        result = own_plant(f"SHOW {subject}")
+        assert result.rows() == []
+        assert result.columns[0]["name"] == first
+        assert result.arrow().num_rows == 0
+    engine.create_rollup("meters", "1m", 60 * 10**9)
+    session = Session(
+        engine,
+        listings={
+            "JOBS": lambda: [{"job": "flush", "runs": 3}, {"job": "expire", "failures": 1}],
+            "STREAMS": lambda: [{"stream": "Meters_1m", "lateness": "30s", "pending": 2}],
+        },
+    )
+    assert session.execute("SHOW JOBS LIKE 'f%'").rows() == [["flush", 3, None, None]]
+    assert session.execute("SHOW STREAMS").rows()[0][4:] == ["30s", 2]
+    assert session.execute("SHOW NODES").rows() == []
+    session.close()

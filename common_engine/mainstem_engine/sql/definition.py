@@ -1,0 +1,125 @@
+"""CREATE, SET, UNSET and ALTER: from a statement to the engine's method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mainstem_engine.alterations import UNCHANGED
+from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS
+from mainstem_engine.catalog.names import ROOT, check_element, join_path
+from mainstem_engine.errors import NotFoundError, SchemaError, SqlUnsupportedError
+from mainstem_engine.sql.relations import database_name, device_path
+from mainstem_engine.sql.statements import (
+    AlterDatabase,
+    AlterKeep,
+    AlterTemplate,
+    CreateDatabase,
+    CreateTemplate,
+    Name,
+    SetTemplate,
+    SetTtl,
+    UnsetTemplate,
+)
+
+if TYPE_CHECKING:
+    from mainstem_engine.sql.storage import Storage
+
+Definition = (
+    CreateDatabase
+    | CreateTemplate
+    | SetTemplate
+    | UnsetTemplate
+    | AlterTemplate
+    | AlterKeep
+    | AlterDatabase
+    | SetTtl
+)
+
+
+def define(engine: Storage, statement: Definition, database: str) -> list[str]:
+    """Carries out a definition, durable at the return; its warnings. Raises SchemaError,
+    NotFoundError, SqlUnsupportedError."""
+    if isinstance(statement, CreateDatabase):
+        engine.create_database(
+            database_name(statement.name),
+            keep_ns=statement.keep_ns,
+            duration_ns=statement.duration_ns or DEFAULT_DURATION_NS,
+            precision=statement.precision or "ms",
+            if_not_exists=statement.if_not_exists,
+            **statement.options,
+        )
+        return list(statement.warnings)
+    if isinstance(statement, CreateTemplate):
+        engine.create_template(statement.template, if_not_exists=statement.if_not_exists)
+        return list(statement.warnings)
+    if isinstance(statement, SetTemplate):
+        engine.set_template(statement.template, device_path(statement.path, database))
+        return []
+    if isinstance(statement, UnsetTemplate):
+        engine.unset_template(statement.template, device_path(statement.path, database))
+        return []
+    return _alter(engine, statement, database)
+
+
+def _alter(
+    engine: Storage, statement: AlterTemplate | AlterKeep | AlterDatabase | SetTtl, database: str
+) -> list[str]:
+    if isinstance(statement, AlterDatabase):
+        if statement.precision is not None:
+            statement.options["precision"] = statement.precision
+        engine.alter_database(
+            database_name(statement.name),
+            keep_ns=statement.keep_ns if statement.sets_keep else UNCHANGED,
+            duration_ns=statement.duration_ns,
+            **statement.options,
+        )
+        return list(statement.warnings)
+    if isinstance(statement, SetTtl):
+        engine.set_ttl(ttl_path(statement.path), statement.ttl_ns)
+        return []
+    template = _template_name(engine, statement.name, database)
+    if isinstance(statement, AlterKeep):
+        engine.set_keep(template, statement.keep_ns)
+        return []
+    engine.alter_template(
+        template,
+        add=statement.add,
+        rename=statement.rename,
+        widen=statement.widen,
+        encode=statement.encode,
+    )
+    return list(statement.warnings)
+
+
+def _template_name(engine: Storage, name: Name, database: str) -> str:
+    """The template that ALTER names, in whatever database. Raises SchemaError for a device."""
+    found = engine.catalog.templates.get(name.elements[-1])
+    if found is not None:
+        return found.name
+    path = device_path(name, database)
+    device = engine.catalog.devices.id_of(path)
+    if device is not None:
+        family = engine.catalog.devices.family_name(device)
+        raise SchemaError(
+            f"{path} is a device of {family}",
+            field=str(name),
+            hint=f"ALTER STABLE {family} changes the template of all its devices",
+        )
+    raise NotFoundError(f"there is no template {name}", field=str(name), hint="see SHOW TEMPLATES")
+
+
+def ttl_path(name: Name) -> str:
+    """The path whose devices a TTL is about: ``root.a.**`` and ``root.a`` are ``root.a``."""
+    elements = list(name.elements)
+    wildcards = set(name.wildcards)
+    if elements[-1] == "**" and len(elements) - 1 in wildcards:
+        wildcards.discard(len(elements) - 1)
+        elements.pop()
+    if wildcards or not elements:
+        raise SqlUnsupportedError(
+            f"a TTL on {name} is not supported", hint="name a path, or all below it: root.a.**"
+        )
+    if elements == [ROOT]:
+        return ROOT
+    checked = [check_element(element, "path element") for element in elements]
+    return join_path(checked if checked[0] == ROOT else [ROOT, *checked])
