@@ -169,6 +169,7 @@ def queries(
         "last": (lambda store, device: store.last(device), calls),
         "range": (lambda store, device: store.range(device, start, end, "m3"), calls),
         "windows": (lambda store, device: store.windows(device, "m0"), calls),
+        "all windows": (lambda store, device: store.all_windows(), 3),
         "groups": (lambda store, device: store.groups(), 3),
         "filtered groups": (lambda store, device: store.filtered_groups(), 3),
     }

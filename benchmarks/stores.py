@@ -59,11 +59,10 @@ class Mainstem:
 
     def windows(self, device: int, sensor: str) -> Any:
         ids = self.ids[device : device + 1]
-        rows = self.engine.scan(TABLE, ids, columns=[sensor]).read_all()
-        minute, values = rows["time"].to_numpy() // MINUTE_MS, rows[sensor].to_numpy()
-        starts = np.flatnonzero(np.append(True, minute[1:] != minute[:-1]))
-        counts = np.diff(np.append(starts, len(values)))
-        return minute[starts] * MINUTE_MS, np.add.reduceat(values, starts) / counts
+        return self.engine.aggregate(TABLE, {sensor: ["mean"]}, ids, every=MINUTE_MS)
+
+    def all_windows(self) -> Any:
+        return self.engine.aggregate(TABLE, {"m0": ["mean"]}, every=MINUTE_MS, by="device")
 
     def groups(self) -> Any:
         return self.engine.sql(
@@ -134,6 +133,12 @@ class DuckDb:
             f"SELECT time // {MINUTE_MS} * {MINUTE_MS} AS minute, avg({sensor}) FROM {TABLE}"
             " WHERE device = ? GROUP BY minute ORDER BY minute", device
         )  # fmt: skip
+
+    def all_windows(self) -> Any:
+        return self._ask(
+            f"SELECT device, time // {MINUTE_MS} * {MINUTE_MS} AS minute, avg(m0) FROM {TABLE}"
+            " GROUP BY device, minute"
+        )
 
     def groups(self) -> Any:
         return self._ask(f"SELECT device, count(*), avg(m0), max(m1) FROM {TABLE} GROUP BY device")

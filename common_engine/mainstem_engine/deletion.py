@@ -44,9 +44,10 @@ from mainstem_engine.model import (
     TimesNs,
     VersionedRows,
 )
-from mainstem_engine.queries import Queries, bound_ns
+from mainstem_engine.queries import Queries
 from mainstem_engine.retention import moment
 from mainstem_engine.scan import Selection, iterate_rows
+from mainstem_engine.selections import bound_ns
 
 if TYPE_CHECKING:
     import pyarrow as pa

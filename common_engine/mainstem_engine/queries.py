@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mainstem_engine.aggregate_queries import AggregateQueries
 from mainstem_engine.arrow import ArrowLayout
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
-from mainstem_engine.errors import NotFoundError
 from mainstem_engine.last_values import LastRows, LastValues
 from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
 from mainstem_engine.scan import Selection, iterate_rows, read_rows
+from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
 from mainstem_engine.slices import SliceDigests, slice_digests
 from mainstem_engine.store import Store
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Queries:
+class Queries(AggregateQueries):
     """The reading half of an Engine."""
 
     _store: Store
@@ -34,7 +35,7 @@ class Queries:
     def scan(
         self,
         template: str,
-        devices: str | Sequence[str] | DeviceIds | None = None,
+        devices: DevicesLike = None,
         tags: Mapping[str, Any] | None = None,
         start: int | None = None,
         end: int | None = None,
@@ -75,9 +76,7 @@ class Queries:
         rows = read_rows(view, Selection(wanted, start_ns, end_ns, ids, origin))
         return Rows(rows.device, rows.time, rows.columns)
 
-    def last(
-        self, template: str, devices: str | Sequence[str] | DeviceIds | None = None
-    ) -> pa.Table:
+    def last(self, template: str, devices: DevicesLike = None) -> pa.Table:
         """One row per device that has rows: ``time`` of its newest row, ``device``, and per
         measurement the newest value that is not null."""
         import pyarrow as pa
@@ -91,9 +90,7 @@ class Queries:
         schema = layout.schema()
         return pa.Table.from_batches([layout.batch(schema, rows)])
 
-    def last_rows(
-        self, template: str, devices: str | Sequence[str] | DeviceIds | None = None
-    ) -> list[dict[str, Any]]:
+    def last_rows(self, template: str, devices: DevicesLike = None) -> list[dict[str, Any]]:
         """As last(), as plain Python values; measurements that are null are left out."""
         precision_ns = self._store.catalog.precision_ns(template)
         table, found = self._last(template, devices)
@@ -111,9 +108,7 @@ class Queries:
             rows.append(values)
         return rows
 
-    def _last(
-        self, template: str, devices: str | Sequence[str] | DeviceIds | None
-    ) -> tuple[Table, LastRows]:
+    def _last(self, template: str, devices: DevicesLike) -> tuple[Table, LastRows]:
         """The table and its newest rows, of one revision."""
         while True:
             table = self._store.catalog.table(template)
@@ -153,30 +148,8 @@ class Queries:
     def _select_devices(
         self,
         table: Table,
-        devices: str | Sequence[str] | DeviceIds | None,
+        devices: DevicesLike,
         tags: Mapping[str, Any] | None,
     ) -> DeviceIds | None:
         """Ascending uint32, None for all devices of the table."""
-        catalog = self._store.catalog
-        chosen: DeviceIds | None = None
-        if devices is not None:
-            if isinstance(devices, np.ndarray) and devices.dtype.kind in "iu":
-                chosen = np.unique(np.atleast_1d(devices)).astype(np.uint32)
-            else:
-                paths = [devices] if isinstance(devices, str) else [str(p) for p in devices]
-                chosen = np.unique(catalog.devices.lookup(paths))
-            chosen = np.intersect1d(chosen, catalog.devices.of_family(table.family))
-        if tags:
-            for name in tags:
-                if table.tag(name) is None:
-                    raise NotFoundError(f"template {table.name} has no tag {name!r}", field=name)
-            matching = catalog.devices.matching(table.family, tags)
-            chosen = matching if chosen is None else np.intersect1d(chosen, matching)
-        return chosen
-
-
-def bound_ns(value: int | None, precision_ns: int, default: int) -> int:
-    """A bound of a range in ns; beyond what a time can be, the extreme."""
-    if value is None:
-        return default
-    return min(max(int(value) * precision_ns, TIME_MIN_NS), TIME_MAX_NS + 1)
+        return select_devices(self._store.catalog, table, devices, tags)

@@ -1,0 +1,211 @@
+"""Aggregates as callers ask for them: by names, in the table's precision, as an Arrow table.
+
+The answer comes from statistics, rollups or rows, whichever says it with the least reading
+(aggregates.py, rollup_answers.py); which of them it was never shows in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mainstem_engine.aggregates import Aggregation, Answered, aggregate
+from mainstem_engine.catalog.devices import Devices
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.errors import NotFoundError, SchemaError
+from mainstem_engine.model import AnyArray, BoolMask, ColumnType, DeviceIds, Measurement
+from mainstem_engine.scan import Selection
+from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
+from mainstem_engine.store import Store
+from mainstem_engine.windows import (
+    COUNT,
+    FIRST,
+    FUNCTIONS,
+    LAST,
+    MAX,
+    MEAN,
+    MIN,
+    SUM,
+    Pieces,
+    Values,
+    Wanted,
+    float_totals,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = "*"
+"""In place of a measurement: the rows themselves, which can only be counted."""
+BY_DEVICE = "device"
+
+
+class AggregateQueries:
+    """The part of an Engine that aggregates."""
+
+    _store: Store
+
+    def aggregate(
+        self,
+        template: str,
+        functions: Mapping[str, Collection[str]],
+        devices: DevicesLike = None,
+        tags: Mapping[str, Any] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        every: int | None = None,
+        by: str | None = None,
+    ) -> pa.Table:
+        """One row per group that has rows, sorted; without ``every`` and ``by`` exactly one.
+
+        ``functions``: of count, min, max, sum, mean, first and last by measurement, or count of
+        ``"*"``, the rows. [``start``, ``end``) and ``every``, the length of windows aligned to the
+        epoch, in the table's precision. ``by``: "device" or None for all devices together.
+        Columns: ``time`` int64, the window's start (with ``every``), ``device`` (by device), then
+        ``<measurement>_<function>`` as asked, ``count`` for ``"*"``. Nulls take no part; counts are
+        int64, sums and means DOUBLE, the others of the measurement's type, null without a value.
+        NaN is the greatest value. Raises NotFoundError, SchemaError.
+        """
+        precision_ns = self._store.catalog.precision_ns(template)
+        if every is not None and every < 1:
+            raise SchemaError(f"every {every} is no length", field="every", hint="at least 1")
+        if by not in (None, BY_DEVICE):
+            raise SchemaError(f"by {by!r} is unknown", field="by", hint='"device" or None')
+        table = self._store.catalog.table(template)
+        columns = [(name, function) for name, asked in functions.items() for function in asked]
+        pieces, _ = self.aggregate_pieces(
+            template,
+            functions,
+            select_devices(self._store.catalog, table, devices, tags),
+            bound_ns(start, precision_ns, TIME_MIN_NS),
+            bound_ns(end, precision_ns, TIME_MAX_NS + 1),
+            every_ns=None if every is None else every * precision_ns,
+            by_device=by == BY_DEVICE,
+        )
+        if pieces is None:
+            pieces = _nothing(0 if every is not None or by is not None else 1)
+        keys: dict[str, AnyArray] = {}
+        if every is not None:
+            keys["time"] = pieces.window // precision_ns
+        present = pieces.device if by is not None else None
+        return _table(
+            table, pieces, columns, keys, present, self._store.catalog.devices, precision_ns
+        )
+
+    def aggregate_pieces(
+        self,
+        template: str,
+        functions: Mapping[str, Collection[str]],
+        devices: DeviceIds | None,
+        first_ns: int,
+        beyond_ns: int,
+        *,
+        every_ns: int | None,
+        by_device: bool,
+    ) -> tuple[Pieces | None, Answered]:
+        """The groups of rows of ``devices`` (ascending, None: all) in [first, beyond), merged and
+        sorted, None without any; and how they were found."""
+        table, view = self._store.current(template)
+        wanted = wanted_of(table, functions)
+        selection = Selection(devices, first_ns, beyond_ns)
+        aggregation = Aggregation(wanted, every_ns, by_device)
+        return aggregate(view, selection, aggregation)
+
+
+def wanted_of(table: Table, functions: Mapping[str, Collection[str]]) -> dict[int, Wanted]:
+    """What is asked, by measurement id. Raises NotFoundError, SchemaError."""
+    wanted: dict[int, Wanted] = {}
+    for name, asked in functions.items():
+        unknown = [function for function in asked if function not in FUNCTIONS]
+        if unknown:
+            raise SchemaError(
+                f"there is no function {unknown[0]!r}", field=name, hint=", ".join(FUNCTIONS)
+            )
+        if name == ROWS:
+            if set(asked) - {COUNT}:
+                raise SchemaError("rows can only be counted", field=name, hint='{"*": ["count"]}')
+            continue
+        measurement = table.measurement(name)
+        if measurement is None:
+            raise NotFoundError(f"table {table.name} has no measurement {name!r}", field=name)
+        _check(measurement, asked)
+        before = wanted.get(measurement.id)
+        already = frozenset() if before is None else before.functions
+        wanted[measurement.id] = Wanted(measurement.type, already | frozenset(asked))
+    return wanted
+
+
+def _check(measurement: Measurement, asked: Collection[str]) -> None:
+    kind = measurement.type
+    numeric = {SUM, MEAN} & set(asked)
+    compared = {MIN, MAX} & set(asked)
+    if (numeric and (kind.is_variable or kind == ColumnType.TIMESTAMP)) or (
+        compared and kind.is_variable
+    ):
+        function = next(iter(numeric or compared))
+        raise SchemaError(
+            f"{function} of {measurement.name}, which is {kind.name}",
+            field=measurement.name,
+            hint="it has count, first and last",
+        )
+
+
+def _nothing(count: int) -> Pieces:
+    zeros = np.zeros(count, np.int64)
+    return Pieces(np.zeros(count, np.uint32), zeros, zeros, zeros, zeros)
+
+
+def _table(
+    table: Table,
+    pieces: Pieces,
+    columns: list[tuple[str, str]],
+    keys: dict[str, AnyArray],
+    present: DeviceIds | None,
+    devices: Devices,
+    precision_ns: int,
+) -> pa.Table:
+    import pyarrow as pa
+
+    from mainstem_engine.arrow import arrow_type
+
+    arrays: dict[str, Any] = {name: pa.array(values) for name, values in keys.items()}
+    if present is not None:
+        distinct, codes = np.unique(present, return_inverse=True)
+        paths = pa.array(devices.paths(distinct.tolist()), pa.string())
+        arrays["device"] = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), paths)
+    for name, function in columns:
+        if name == ROWS:
+            arrays[COUNT] = pa.array(pieces.rows)
+            continue
+        measurement = table.measurement(name)
+        assert measurement is not None
+        values = pieces.values.get(measurement.id)
+        heading = f"{measurement.name}_{function}"
+        if function == COUNT:
+            counts = np.zeros(len(pieces), np.int64) if values is None else values.count
+            arrays[heading] = pa.array(counts)
+            continue
+        kind = pa.float64() if function in (SUM, MEAN) else arrow_type(measurement.type)
+        if values is None:
+            arrays[heading] = pa.nulls(len(pieces), kind)
+            continue
+        found, missing = result_of(values, function)
+        if measurement.type == ColumnType.TIMESTAMP:
+            found = found // precision_ns
+        arrays[heading] = pa.array(found, kind, mask=missing if missing.any() else None)
+    return pa.table(arrays)
+
+
+def result_of(values: Values, function: str) -> tuple[AnyArray, BoolMask]:
+    """(results of a function that was asked, where there is none)."""
+    missing: BoolMask = values.count == 0
+    if function in (SUM, MEAN):
+        assert values.total is not None
+        total = float_totals(values.total)
+        return (total if function == SUM else total / np.maximum(values.count, 1)), missing
+    found = {MIN: values.low, MAX: values.high, FIRST: values.first, LAST: values.last}[function]
+    assert found is not None
+    return found, missing
