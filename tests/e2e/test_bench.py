@@ -18,6 +18,7 @@ FIGURES = {
         "open and first answer",
     },
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
+    "size": {"pump, size", "meter, usage_kwh, PCO", "all, raw points to part files"},
     "sync": {"edge to group, drain", "publish to queryable at the group, p99"},
 }
 

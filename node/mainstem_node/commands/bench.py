@@ -20,6 +20,9 @@ def bench(
     name: Annotated[
         str | None, typer.Argument(help="Which one; without it they are listed.")
     ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings to measure with (size).")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A short run that only shows it works.")
     ] = False,
@@ -45,6 +48,7 @@ def bench(
     options = [*(["--quick"] if quick else []), *(["--json"] if as_json else [])]
     if points is not None:
         options += ["--points", str(points)]
+    options += [str(path) for path in files or ()]
     # A process of its own: the memory of this one would be part of the figures.
     ended = subprocess.run([sys.executable, str(known[name]), *options], check=False)
     raise typer.Exit(ended.returncode)
