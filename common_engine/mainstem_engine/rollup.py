@@ -63,8 +63,11 @@ class Rollups:
         self._engine: RollupEngine | None = None
 
     def bind(self, engine: RollupEngine) -> None:
-        """Gives the engine to read from and write to, before the first run()."""
+        """Gives the engine to read from and write to, before the first run() and before rows that
+        came after its start are flushed: what is in parts by now is history."""
         self._engine = engine
+        for definition in self.definitions:
+            self._begin(definition, engine)
         engine.attach_rollups(self)
         engine.add_part_hold(self.name, self.holds)
 
@@ -232,7 +235,6 @@ class Rollups:
             if engine.catalog.templates.get(definition.table) is None:
                 continue
             engine.create_rollup(definition.table, definition.name, definition.every_ns)
-            self._begin(definition, engine)
             last: Ack | None = None
             for work in self._works(definition, engine):
                 for ack, count in work.run(frontier_ns):
