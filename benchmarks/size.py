@@ -101,7 +101,7 @@ def made_recordings(rows: int) -> Iterator[Recording]:
         yield Recording("pump", f"run_{number}", times, pump)
     shift = (np.arange(4 * rows) % 96 > 32) & (np.arange(4 * rows) % 96 < 80)
     load = np.where(shift, 55 + 20 * rng.normal(size=4 * rows), 3.3 + 0.3 * rng.random(4 * rows))
-    meter = {
+    meter: dict[str, AnyArray] = {
         "usage_kwh": np.round(np.abs(load), 2),
         "reactive_kvarh": np.round(np.where(shift, np.abs(load) / 3, 0), 2),
         "co2_t": np.round(np.abs(load) / 2000, 2),

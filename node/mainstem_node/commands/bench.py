@@ -37,8 +37,8 @@ def bench(
         fail("benchmarks need a checkout of the sources",
              "clone the repository and run `make bench` there", USAGE)  # fmt: skip
     # A name of Python's own (encodings) ends in an underscore: it would be found in its place.
-    files = sorted(folder.glob("*.py"))
-    known = {path.stem.rstrip("_"): path for path in files if is_benchmark(path)}
+    programs = sorted(folder.glob("*.py"))
+    known = {path.stem.rstrip("_"): path for path in programs if is_benchmark(path)}
     if name is None:
         for stem, path in known.items():
             result(f"{stem:<10} {headline(path)}")
