@@ -51,6 +51,7 @@ from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.lifecycle import run_service
+from mainstem_node.listings import node_listings
 from mainstem_node.live import LiveHub
 from mainstem_node.logs import configure_logs, fields
 from mainstem_node.metrics import NodeMetrics
@@ -238,7 +239,13 @@ class Node:
             config, self.engine, self.federation, more=self.status_fields, clock_ns=self.clock_ns
         )
         self.federation.status = self._reporter.build
-        statements = Statements(self.engine, self.federation, self.ownership)
+        listings = node_listings(
+            status=self._reporter.build,
+            federation=self.federation,
+            rollups=self.rollups,
+            jobs=lambda: self.jobs.statistics(),
+        )
+        statements = Statements(self.engine, self.federation, self.ownership, listings)
         self._stack.push_async_callback(asyncio.to_thread, statements.close)
         live = LiveHub(self._reporter.build, self.engine.last_rows, self._io_workers)
         self.runtime = Runtime(

@@ -3,14 +3,15 @@
 1. Parsing and the choice of rows happen in a worker thread of this process; DuckDB runs in a child
    process with limits of memory and time, which is started with the first query.
 2. Completeness is taken before a query reads, so that what it says holds for what is read.
-3. INSERT and CREATE TABLE for a device of another node are refused, as every other write is.
+3. INSERT and CREATE TABLE for a device of another node are refused, as every other write is; the
+   engine refuses to delete rows of another node.
 4. pyarrow, sqlglot and the child process are not loaded by a node that is never asked.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from mainstem_node.errors import ConflictError, ForbiddenError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
     from mainstem_engine.model import DeviceIds, Rows
     from mainstem_engine.sql.executors import WorkerExecutor
+    from mainstem_engine.sql.listings import NodeListing
     from mainstem_engine.sql.plan import Plan
     from mainstem_engine.sql.result import Result
     from mainstem_sync import Federation
@@ -69,8 +71,15 @@ def incomplete(
 class Statements:
     """The SQL of one node. Thread-safe; its methods block."""
 
-    def __init__(self, engine: Engine, federation: Federation, ownership: Ownership) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        federation: Federation,
+        ownership: Ownership,
+        listings: Mapping[str, NodeListing] | None = None,
+    ) -> None:
         self._engine = engine
+        self._listings = listings
         self._federation = federation
         self._guarded = cast("Engine", _OwnedEngine(engine, ownership))
         self._lock = threading.Lock()
@@ -106,7 +115,9 @@ class Statements:
                 raise IncompleteError(open_, plan.tables)
             return found
 
-        session = Session(self._guarded, self._worker(), before_query=before_query)
+        session = Session(
+            self._guarded, self._worker(), before_query=before_query, listings=self._listings
+        )
         return session.execute(
             sql,
             params,

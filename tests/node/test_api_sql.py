@@ -246,3 +246,36 @@ def test_a_long_header_becomes_a_summary() -> None:
         "summary": {"complete": 500}, "complete_through": 1000,
     }  # fmt: skip
     assert json.loads(completeness_header(objects[:2])) == objects[:2]
+
+
+async def test_rows_and_columns_are_changed(filled: aiohttp.ClientSession) -> None:
+    status, body = await ask(filled, "DELETE FROM pump WHERE count % 2 = 1 AND line = 'p1'")
+    assert (status, body["rows_affected"]) == (200, 75), body
+    status, body = await ask(filled, "ALTER STABLE pump ADD COLUMN x FLOAT, RENAME flow TO f")
+    assert status == 200, body
+    status, body = await ask(filled, "SELECT count(f), count(x), count(*) FROM pump")
+    assert body["rows"] == [[225, 0, 225]]
+
+
+async def test_what_is_older_than_keep_is_refused(filled: aiohttp.ClientSession) -> None:
+    assert (await ask(filled, "ALTER STABLE pump KEEP 30d"))[0] == 200
+    insert = f"INSERT INTO root.plant.edge.p1(time, flow) VALUES ({T0}, 1)"
+    status, body = await ask(filled, insert)
+    assert (status, body["error"]["code"], body["error"]["field"]) == (
+        400, "OUT_OF_RETENTION", "time",
+    )  # fmt: skip
+    assert (await ask(filled, "SELECT count(*) FROM pump"))[1]["rows"] == [[0]]
+
+
+async def test_what_the_node_knows_is_listed(http: aiohttp.ClientSession) -> None:
+    async def rows(subject: str) -> list[list[Any]]:
+        status, body = await ask(http, f"SHOW {subject}")
+        assert status == 200, body
+        found: list[list[Any]] = body["rows"]
+        return found
+
+    ((name, tier, parent, path, *_),) = await rows("NODES")
+    assert (name, tier, parent, path) == ("edge", "edge", None, "root.plant.edge")
+    assert "maintenance" in {row[0] for row in await rows("JOBS")}
+    assert await rows("QUARANTINE") == []
+    assert await rows("STREAMS") == []

@@ -75,7 +75,6 @@ class Session:
         self._before_query = before_query
         self._listings = listings
         self._executor: Executor = executor or InProcessExecutor()
-        self._local: InProcessExecutor | None = None
         self.database = DEFAULT_DATABASE
         """The database of calls that name none; USE changes it."""
 
@@ -120,8 +119,6 @@ class Session:
     def close(self) -> None:
         """Closes the executor."""
         self._executor.close()
-        if self._local is not None:
-            self._local.close()
 
     def _run(self, statement: Statement, call: _Call) -> Result:
         request = call.request
@@ -143,8 +140,7 @@ class Session:
             call.request = replace(request, database=self._known_database(statement))
             return Result.of_rows((), ())
         if isinstance(statement, Delete):
-            deletion = RowDeletion(self._engine, request, self._local_executor(), call.limits)
-            return Result.of_rows((), (), rows_affected=deletion.delete(statement))
+            return Result.of_rows((), (), rows_affected=self._delete(statement, call))
         if isinstance(statement, CreateDevices):
             insertion = Insertion(self._engine, request)
             insertion.create_devices(statement)
@@ -152,13 +148,16 @@ class Session:
         warnings = define(self._engine, statement, request.database)
         return Result.of_rows((), (), warnings=warnings)
 
-    def _local_executor(self) -> Executor:
-        """Conditions of a DELETE run here: the engine asks them batch by batch, under its lock."""
-        if isinstance(self._executor, InProcessExecutor):
-            return self._executor
-        if self._local is None:
-            self._local = InProcessExecutor(self._executor.limits)
-        return self._local
+    def _delete(self, statement: Delete, call: _Call) -> int:
+        # Conditions run in this process: the engine asks them batch by batch, while it holds the
+        # next delete back, and must not wait for a worker.
+        own = not isinstance(self._executor, InProcessExecutor)
+        executor = InProcessExecutor(self._executor.limits) if own else self._executor
+        try:
+            return RowDeletion(self._engine, call.request, executor, call.limits).delete(statement)
+        finally:
+            if own:
+                executor.close()
 
     def _plan(self, query: Query, request: Request) -> Plan:
         return Planner(self._engine.catalog).plan(query.tree, request)

@@ -24,7 +24,9 @@ from mainstem_engine.errors import (
     LogFailedError,
     MainstemError,
     NotFoundError,
+    NotOwnerError,
     OutOfRangeError,
+    OutOfRetentionError,
     OverloadedError,
     SchemaError,
     SqlError,
@@ -69,6 +71,8 @@ _STATUS: tuple[tuple[type[MainstemError], int], ...] = (
     (SqlError, 400),
     (SchemaError, 400),
     (OutOfRangeError, 400),
+    (OutOfRetentionError, 400),
+    (NotOwnerError, 403),
 )
 """The first class that fits decides; an error that is not listed is a defect: 500."""
 
