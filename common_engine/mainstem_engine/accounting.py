@@ -72,7 +72,9 @@ class Resolution:
 class TableAccount:
     """Counts and newest times of one table. The store's lock serialises all calls."""
 
-    __slots__ = ("deleted", "expired", "live", "logged", "newest", "overwritten", "unresolved")
+    __slots__ = (
+        "deleted", "expired", "live", "logged", "lost", "newest", "overwritten", "unresolved",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.logged = 0
@@ -84,6 +86,8 @@ class TableAccount:
         self.expired = 0
         """Of the live rows so many were removed. Not in the snapshot: the part list has it, for it
         changes with the parts and not with the log."""
+        self.lost = 0
+        """Of the rows in parts so many were given up by repairs. In the part list, as ``expired``."""
         self.newest: TimesNs = np.full(16, NEVER_NS, np.int64)
 
     def note(self, device: DeviceIds, time: TimesNs) -> BoolMask | None:
@@ -120,13 +124,17 @@ class TableAccount:
     def counts(self) -> StoreCounts:
         live = self.live - self.expired
         debt = min(live, 0)
+        # Whether a row that cannot be read was live is not known: at most as many as there are.
+        lost_live = min(self.lost, live - debt)
+        lost_old = min(self.lost - lost_live, self.overwritten)
         return StoreCounts(
             self.logged,
-            live - debt,
+            live - debt - lost_live,
             self.unresolved + debt,
-            self.overwritten,
+            self.overwritten - lost_old,
             self.deleted,
             self.expired,
+            lost_live + lost_old,
         )
 
     def newest_of(self, devices: DeviceIds) -> TimesNs:
@@ -184,6 +192,11 @@ class StoreAccounting:
         """The rows removed by retention so far, by table."""
         for name, count in rows.items():
             self.account(name).expired = count
+
+    def set_lost(self, rows: Mapping[str, int]) -> None:
+        """The rows that repairs gave up so far, by table."""
+        for name, count in rows.items():
+            self.account(name).lost = count
 
     def snapshot(self) -> dict[str, Any]:
         """A copy for the checkpoint."""

@@ -38,6 +38,7 @@ from mainstem_engine.inventory import (
     PARTS_DIRECTORY,
     part_directory,
 )
+from mainstem_engine.losses import Losses
 from mainstem_engine.model import Origin
 from mainstem_engine.origins import Origins
 from mainstem_engine.part.layout import PART_SUFFIX
@@ -106,10 +107,17 @@ def check_directory(
     require_data_directory(root)
     lock = fs.lock_shared(root / LOCK_NAME)
     try:
-        return _Check(fs, root, progress or _quiet).run()
+        return check_locked(fs, root, progress)
     finally:
         if lock is not None:
             lock.close()
+
+
+def check_locked(
+    fs: Filesystem, root: Path, progress: Callable[[str], None] | None = None
+) -> CheckReport:
+    """As ``check_directory``, for a caller that holds the directory's lock."""
+    return _Check(fs, root, progress or _quiet).run()
 
 
 def require_data_directory(root: Path) -> None:
@@ -141,7 +149,14 @@ class _Check:
         counts = self._parts(part_list.parts)
         self._leftovers(part_list)
         self._progress(LOG_DIRECTORY)
-        log = check_log(self._fs, self._root, uuid, self._checkpoint_lsn, self._findings)
+        log = check_log(
+            self._fs,
+            self._root,
+            uuid,
+            self._checkpoint_lsn,
+            Losses.of(part_list.facts),
+            self._findings,
+        )
         metas = part_list.parts.values()
         return CheckReport(
             path=self._root,

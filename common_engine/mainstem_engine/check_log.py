@@ -41,9 +41,11 @@ from mainstem_engine.log.reader import (
 )
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.log.recovery import is_torn, lost_tail
+from mainstem_engine.losses import Losses
 from mainstem_engine.points import decode_points
 
 LOG_DIRECTORY = "log"
+HEADER_DAMAGED = "the segment's header is damaged"
 
 
 @dataclass(slots=True)
@@ -63,10 +65,16 @@ def log_firsts(fs: Filesystem, directory: Path) -> list[int]:
 
 
 def check_log(
-    fs: Filesystem, root: Path, node_uuid: str | None, checkpoint_lsn: int, findings: Findings
+    fs: Filesystem,
+    root: Path,
+    node_uuid: str | None,
+    checkpoint_lsn: int,
+    losses: Losses,
+    findings: Findings,
 ) -> LogCounts:
-    """Reads the whole log. ``node_uuid`` None: unknown, the first segment's is taken."""
-    return _LogCheck(fs, root, node_uuid, checkpoint_lsn, findings).run()
+    """Reads the whole log. ``node_uuid`` None: unknown, the first segment's is taken. Of records
+    that ``losses`` declare lost there is only a remark."""
+    return _LogCheck(fs, root, node_uuid, checkpoint_lsn, losses, findings).run()
 
 
 class _LogCheck:
@@ -78,6 +86,7 @@ class _LogCheck:
         root: Path,
         node_uuid: str | None,
         checkpoint_lsn: int,
+        losses: Losses,
         findings: Findings,
     ) -> None:
         self._fs = fs
@@ -85,6 +94,7 @@ class _LogCheck:
         self._directory = root / LOG_DIRECTORY
         self._uuid = None if node_uuid is None else bytes.fromhex(node_uuid)
         self._checkpoint_lsn = checkpoint_lsn
+        self._losses = losses
         self._findings = findings
         self._counts = LogCounts()
         self._chain = CHAIN_UNKNOWN
@@ -145,7 +155,7 @@ class _LogCheck:
         """The segment as its header says, None when nothing in it can be told."""
         header = SegmentHeader.unpack(bytes(view[:SEGMENT_HEADER_BYTES]))
         if header is None or header.first_lsn != first:
-            self._findings.add(Damage(file, 0, "the segment's header is damaged"))
+            self._findings.add(Damage(file, 0, HEADER_DAMAGED))
             self._chain = CHAIN_UNKNOWN
             if self._uuid is None:
                 return None
@@ -226,6 +236,9 @@ class _LogCheck:
             self._findings.add(Damage(file, damage.offset, problem or "damaged"))
             return
         lsns = f"LSN {first}" if first == last else f"LSN {first} to {last}"
+        if self._losses.declares(first, last):
+            self._findings.remark(f"{file} at byte {damage.offset}: {lsns}, declared lost")
+            return
         if last <= self._checkpoint_lsn:
             lost = f"{lsns} cannot be forwarded any more; their rows are in the parts"
         else:
@@ -248,7 +261,7 @@ class _LogCheck:
                     LOG_DIRECTORY, 0, f"the log ends at LSN {counts.last_lsn}, the parts at {lsn}"
                 )
             )  # fmt: skip
-        if counts.first_lsn > lsn + 1:
+        if counts.first_lsn > lsn + 1 and not self._losses.declares(lsn + 1, counts.first_lsn - 1):
             self._findings.add(
                 Damage(
                     LOG_DIRECTORY,

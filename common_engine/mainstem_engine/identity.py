@@ -39,5 +39,10 @@ def ensure_identity(fs: Filesystem, directory: Path) -> str:
     found = read_identity(fs, directory)
     if found is None:
         found = uuid.uuid4().hex
-        fs.replace(directory / IDENTITY_NAME, [json.dumps({"node_uuid": found}).encode()])
+        write_identity(fs, directory, found)
     return found
+
+
+def write_identity(fs: Filesystem, directory: Path, node_uuid: str) -> None:
+    """Puts an identity in place, of which other keys are lost: for a first start and a repair."""
+    fs.replace(directory / IDENTITY_NAME, [json.dumps({"node_uuid": node_uuid}).encode()])

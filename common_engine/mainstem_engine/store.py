@@ -59,6 +59,7 @@ from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
+from mainstem_engine.losses import Losses
 from mainstem_engine.memory import MemoryBudget
 from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows, TimesNs
 from mainstem_engine.options import MIB, Durability, EngineOptions
@@ -124,6 +125,7 @@ class Store:
         self.checkpoint_lsn = self._restore(clock)
         kept = RetentionState.from_plain(self.inventory.facts.get(FACT, {}))
         self.accounting.set_expired(kept.expired)
+        self.accounting.set_lost(Losses.of(self.inventory.facts).rows)
         self.retention = Retention(self.catalog, clock, kept)
         self.log = Log.open(
             path / "log",
