@@ -20,6 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from mainstem_engine.deletes import Tombstone
 from mainstem_engine.erasures import Erasure
 from mainstem_engine.errors import EngineError
@@ -120,10 +123,14 @@ class AppliedRows:
 
 @dataclass(frozen=True, slots=True)
 class AppliedDelete:
-    """A delete, or the replacement of a slice, that has just taken effect on ``table``."""
+    """A delete, or the replacement of a slice, that has just taken effect on ``table``.
+
+    ``spans`` int64[k, 2] ns: the ranges [start, end) of time in which its owner found rows.
+    """
 
     table: str
     tombstone: Tombstone
+    spans: npt.NDArray[np.int64]
 
 
 @runtime_checkable

@@ -187,7 +187,7 @@ class Deletions(Queries):
         start_ns = bound_ns(start, precision_ns, TIME_MIN_NS)
         end_ns = bound_ns(end, precision_ns, TIME_MAX_NS + 1)
         with store.delete_lock:
-            store.log.barrier()
+            store.barrier()
             as_of, table, view = store.view_at(template)
             _check_own(table)
             keys = None if measurements is None else _measurement_ids(table, measurements)
@@ -224,7 +224,7 @@ class Deletions(Queries):
         starts = run_starts(device, time)
         device, time = device[starts], time[starts]
         with self._store.delete_lock:
-            self._store.log.barrier()
+            self._store.barrier()
             as_of, table, view = self._store.view_at(table.name)
             found = _Found()
             if len(device):
@@ -252,21 +252,25 @@ class Deletions(Queries):
             return Deletion(store.done(erasure.as_of), 0)
         whole = replace(erasure, start_ns=found.start_ns, end_ns=found.end_ns, rows=found.gone)
         pieces = found.erasures(whole, everywhere=everywhere)
-        standing = store.tombstones.get(erasure.table, NONE)
         size = sum(piece.tombstone(0, SELF_ORIGIN, rows=None).nbytes for piece in pieces)
-        full = len(standing) + len(pieces) > TOMBSTONES_MAX
-        if full or standing.nbytes + size > TOMBSTONE_BYTES_MAX:
-            store.on_full()
-            raise OverloadedError(
-                f"{len(standing)} deletes of {erasure.table} wait for compaction, and no more are "
-                "accepted before it has caught up",
-                retry_after_s=RETRY_S,
-            )
+        self.check_room_for_delete(erasure.table, len(pieces), size)
         acks = []
         for piece in pieces:
             header, buffers = encode_erasure(piece)
             acks.append(store.append(RecordKind.DEL, header, buffers, piece))
         return Deletion(acks[-1], found.rows)
+
+    def check_room_for_delete(self, table: str, count: int = 1, size: int = 0) -> None:
+        """Raises OverloadedError when ``count`` more deletes of ``size`` bytes are too many."""
+        standing = self._store.tombstones.get(table, NONE)
+        full = len(standing) + count > TOMBSTONES_MAX
+        if full or standing.nbytes + size > TOMBSTONE_BYTES_MAX:
+            self._store.on_full()
+            raise OverloadedError(
+                f"{len(standing)} deletes of {table} wait for compaction, and no more are accepted "
+                "before it has caught up",
+                retry_after_s=RETRY_S,
+            )
 
     def _check_origins(self, table: Table, rows: VersionedRows, meant: BoolMask | None) -> None:
         foreign = rows.origin != SELF_ORIGIN

@@ -54,6 +54,20 @@ class Erasure:
             self.times, self.measurements, self.ends, rows,
         )  # fmt: skip
 
+    @property
+    def spans(self) -> npt.NDArray[np.int64]:
+        """int64[k, 2] ns: [start, end) in which rows were found, ascending by start."""
+        said = self.header.get("sp")
+        if isinstance(said, list) and said and len(said) % 2 == 0:
+            pairs = np.array(said, np.int64).reshape(-1, 2)
+        elif self.times is not None:
+            ends = self.times + 1 if self.ends is None else self.ends
+            pairs = np.stack([self.times, ends], axis=1)
+        else:
+            pairs = np.array([[self.start_ns, self.end_ns]], np.int64)
+        pairs = pairs[pairs[:, 1] > pairs[:, 0]]
+        return pairs[np.argsort(pairs[:, 0], kind="stable")]
+
     def pieces(self, rows: npt.NDArray[np.int64]) -> Iterator[Erasure]:
         """The same in records of at most ENTRIES_MAX entries. ``rows``: those that each entry of
         ``devices`` erases."""

@@ -23,6 +23,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from mainstem_engine.accounting import StoreAccounting, StoreCounts
 from mainstem_engine.catalog.budget import MetadataBudget, default_metadata_bytes
 from mainstem_engine.catalog.catalog import Catalog
@@ -119,6 +122,9 @@ class Store:
         self.holds: dict[str, Callable[[], int]] = {}
         self.settled: Callable[[int], int] = _everything_settled
         self.on_full: Callable[[], None] = _nothing_to_do
+        self.take_over: Callable[[], None] = _nothing_to_do
+        self.definitions = 0
+        """Changes whenever the catalog is about to, under the append lock."""
         self.memory = MemoryBudget(options.memory_limit_bytes)
         self.inventory = Inventory.open(fs, path)
         clock = RetentionClock(options.clock, options.monotonic)
@@ -170,11 +176,13 @@ class Store:
 
     # Writing
 
-    def append_points(self, header: Mapping[str, Any], rows: Rows, table: Table) -> Ack:
+    def append_points(
+        self, header: Mapping[str, Any], rows: Rows, table: Table, ack: Ack | None = None
+    ) -> Ack:
         """Logs rows of this node: sorted, without duplicates, ids and types of the table.
 
         More than RECORD_BYTES_MAX become several records. The Ack is that of the last one: the
-        log makes records durable in order.
+        log makes records durable in order. ``ack``: of a caller that was admitted already.
         """
         # The table may have been altered since the caller looked it up.
         types = self.catalog.table(table.name).types
@@ -182,10 +190,14 @@ class Store:
         payload = encode_points(header, rows, types)
         size = sum(byte_view(buffer).nbytes for buffer in payload)
         if size > RECORD_BYTES_MAX and len(rows) > 1:
-            pieces = split_points(header, rows, -(-size // RECORD_BYTES_MAX))
-            return [self.append_points(some, piece, table) for some, piece in pieces][-1]
-        self.admit()
-        return self._append(RecordKind.PTS, payload, Points(table.name, header, rows))
+            *pieces, last = split_points(header, rows, -(-size // RECORD_BYTES_MAX))
+            for some, piece in pieces:
+                self.append_points(some, piece, table, None if ack is None else self.ack())
+            return self.append_points(*last, table, ack)
+        if ack is None:
+            self.admit()
+        points = Points(table.name, header, rows)
+        return self._append(RecordKind.PTS, payload, points, ack)
 
     def append(
         self,
@@ -197,12 +209,35 @@ class Store:
         """Logs a record of any other kind; ``decoded`` is handed to the consumers as it is."""
         return self._append(kind, encode_payload(header, buffers), decoded)
 
-    def _append(self, kind: RecordKind, payload: Sequence[Buffer], decoded: object) -> Ack:
-        ack = self._completion.ack(decoded)
+    def _append(
+        self,
+        kind: RecordKind,
+        payload: Sequence[Buffer],
+        decoded: object,
+        ack: Ack | None = None,
+    ) -> Ack:
+        ack = self._completion.ack() if ack is None else ack
+        ack.decoded = decoded
         with self.append_lock:
+            self.take_over()
             self.check_open()
+            self.definitions += kind == RecordKind.SCH
             ack.lsn = self.log.append(kind, payload, ack)
         return ack
+
+    def barrier(self) -> int:
+        """Waits until everything that was accepted is visible; the last LSN."""
+        with self.append_lock:
+            self.take_over()
+        return self.log.barrier()
+
+    def ack(self) -> Ack:
+        """For rows that are not yet in a record; append_points completes it."""
+        return self._completion.ack()
+
+    def refuse(self, ack: Ack, error: EngineError) -> None:
+        """Completes an Ack whose rows could not be appended."""
+        self._completion.complete([ack], error)
 
     def done(self, lsn: int) -> Ack:
         """The Ack of a call that had nothing to log."""
@@ -300,7 +335,7 @@ class Store:
         elif record.kind == RecordKind.DEL:
             erasure = decoded if isinstance(decoded, Erasure) else decode_erasure(record.payload)
             tombstone = erasure.tombstone(record.lsn, SELF_ORIGIN, rows=erasure.rows)
-            self._add_tombstone(erasure.table, tombstone)
+            self._add_tombstone(erasure.table, tombstone, erasure.spans)
             decoded = erasure
         elif record.kind == RecordKind.SCH and not live:
             self.catalog.apply_schema(decode_payload(record.payload)[0])
@@ -351,16 +386,19 @@ class Store:
         """A delete that a consumer found in the record ``local_lsn``."""
         with self.state_lock:
             index = self.origins.index(origin)
-        self._add_tombstone(erasure.table, erasure.tombstone(local_lsn, index, rows=None))
+        tombstone = erasure.tombstone(local_lsn, index, rows=None)
+        self._add_tombstone(erasure.table, tombstone, erasure.spans)
 
-    def _add_tombstone(self, table: str, tombstone: Tombstone) -> None:
+    def _add_tombstone(
+        self, table: str, tombstone: Tombstone, spans: npt.NDArray[np.int64]
+    ) -> None:
         with self.state_lock:
             self._visible_lsn = tombstone.lsn
             self.standing.add(table, tombstone)
             self.accounting.account(table).erase(tombstone.rows or 0)
         for consumer in self.consumers:
             if isinstance(consumer, DeleteFollower):
-                consumer.rows_deleted(AppliedDelete(table, tombstone))
+                consumer.rows_deleted(AppliedDelete(table, tombstone, spans))
 
     def seal(self, table: str) -> None:
         """Ends the growing chunks of a table: later rows come into others.
@@ -444,7 +482,7 @@ class Store:
         """Sets the heads aside and copies the state at the LSN of now; None if nothing is new."""
         with self.append_lock:
             self.check_open()
-            lsn = self.log.barrier()
+            lsn = self.barrier()
             if lsn == self.checkpoint_lsn and not self.catalog_files.merge_next:
                 return None
             self.log.rotate()

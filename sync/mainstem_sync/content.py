@@ -1,8 +1,8 @@
 """What one record of the local log means for the parent: what is sent of it, what stays here.
 
-1. Own PTS and MAN records go up if the table is exported. Own definitions (SCH, DEV) always do: a
-   parent that knows what exists can say what it does not hold, and a wider export needs no more
-   than rows. Foreign definitions (made for a child's data) stay: the child's own ones go up.
+1. Own PTS, DEL and MAN records go up if the table is exported. Own definitions (SCH, DEV) always
+   do: a parent that knows what exists can say what it does not hold, and a wider export needs no
+   more than rows. Foreign definitions (made for a child's data) stay: the child's own ones go up.
 2. A received batch (RCV) goes up under its origin's header: its records by the same rules, all
    other LSNs of its ranges as covered.
 3. Everything else is nothing: its LSN is only covered.
@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
 from mainstem_engine.model import BoolMask, ColumnType
 from mainstem_engine.points import Points, decode_points, encode_points
+from mainstem_sync.deletions import scoped_payload
 from mainstem_sync.exports import ExportPolicy
 from mainstem_sync.origins import OriginMaps
 from mainstem_sync.protocol import OriginKey, Queue
@@ -35,6 +37,7 @@ ANNOUNCED = "announced"
 """Key of a definition that is logged again for the parent (announce.py)."""
 
 CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN})
+"""Definitions and manifests. A delete is sent among them, and judged by its devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,9 @@ class Classifier:
             self._points(content, record, header)
         elif kind == RecordKind.RCV:
             self._relayed(content, record)
+        elif kind == RecordKind.DEL:
+            self._delete(content, record.lsn, byte_view(record.payload), None)
+            content.control = bool(content.pieces)
         elif kind in CONTROL_KINDS:
             self._control(content, record)
         return content
@@ -148,6 +154,24 @@ class Classifier:
             name = str(header.get("t") or header.get("name") or "")
             content.add(Piece(record.lsn, int(record.kind), name, 0, payload))
             content.control = True
+
+    def _delete(
+        self, content: Content, lsn: int, payload: memoryview, origin: OriginKey | None
+    ) -> None:
+        """A delete goes up if its table does, for those of its devices that do."""
+        header, buffers = decode_payload(payload)
+        table = str(header["t"])
+        if not self.policy.sends(table):
+            return
+        select = None
+        if self.policy.prefixes(table) is not None and int(header["has"]) & 1:
+            device: npt.NDArray[Any] = np.frombuffer(buffers[0], "<u4")
+            if origin is not None:
+                device = self._maps_of(origin).local_devices(device)
+            select = self.scope.mask(table, device.astype(np.int64))
+        some = scoped_payload(payload, select)
+        if some is not None:
+            content.add(Piece(lsn, int(RecordKind.DEL), table, 0, byte_view(some)))
 
     def _wanted(self, kind: int, header: Mapping[str, Any], origin: OriginKey | None) -> bool:
         """True if the parent needs a definition or manifest."""
@@ -195,6 +219,8 @@ class Classifier:
                 for sent in counted.pieces:
                     content.add(sent)
                 content.count(local, sum(counted.sent.values()), sum(counted.kept.values()))
+            elif kind == RecordKind.DEL:
+                self._delete(content, lsn, payload, origin)
             elif self._wanted(kind, decode_payload(payload)[0], origin):
                 content.add(Piece(lsn, kind, table, 0, payload))
 

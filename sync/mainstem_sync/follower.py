@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 
 from mainstem_engine.catalog.device_records import DeviceRecord
-from mainstem_engine.consumers import AppliedRows, RowSink
+from mainstem_engine.consumers import AppliedDelete, AppliedRows, RowSink
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
 from mainstem_engine.model import SELF_ORIGIN
@@ -29,6 +29,7 @@ from mainstem_sync.origins import OriginMaps, Origins, OriginState
 from mainstem_sync.protocol import ChainPoint, OriginKey
 from mainstem_sync.received import Received, decode_received
 from mainstem_sync.scope import DeviceScope
+from mainstem_sync.watch import TableWatch
 
 SNAPSHOT_VERSION = 1
 
@@ -69,6 +70,7 @@ class Follower:
         self._clock_ns = clock_ns
         self._every_ns: dict[str, int | None] = {}
         self._applying: OriginState | None = None
+        self._deleting_lsn = 0
         self._applied_lsn = 0
 
     # LogConsumer
@@ -103,12 +105,25 @@ class Follower:
             state = self._applying
             if state is None:
                 return  # rows of another consumer: nothing is known of their origin's log
-            watch = state.watches.get(batch.table)
-            if watch is None:
-                table = state.local_table(batch.table)
-                size = slice_length_ns(None) if table is None else table.slice_ns
-                watch = state.watch(batch.table, size)
-            watch.rows_applied(batch.time, batch.lsn)
+            self._watch(state, batch.table).rows_applied(batch.time, batch.lsn)
+
+    def rows_deleted(self, deleted: AppliedDelete) -> None:
+        """Rows have gone: the slices that they were in are touched."""
+        if deleted.tombstone.origin == SELF_ORIGIN:
+            self.manifests.rows_deleted(deleted.table, deleted.spans, deleted.tombstone.lsn)
+            return
+        with self.lock:
+            if self._applying is not None:
+                watch = self._watch(self._applying, deleted.table)
+                watch.rows_deleted(deleted.spans, self._deleting_lsn)
+
+    def _watch(self, state: OriginState, local_table: str) -> TableWatch:
+        watch = state.watches.get(local_table)
+        if watch is None:
+            table = state.local_table(local_table)
+            size = slice_length_ns(None) if table is None else table.slice_ns
+            watch = state.watch(local_table, size)
+        return watch
 
     def snapshot(self) -> bytes:
         """Everything, as of the last record applied."""
@@ -182,6 +197,8 @@ class Follower:
         self._applying = state
         for group in received.groups:
             sink.add(group.table, state.origin, group.rows, group.lsn)
+        for self._deleting_lsn, erasure in received.deletes:
+            sink.delete(state.origin, erasure)
         self._applying = None
         for lsn, manifest in received.manifests:
             table = state.maps.table(manifest.table)

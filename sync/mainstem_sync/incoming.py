@@ -23,6 +23,7 @@ from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.names import canonical_path, database_path
 from mainstem_engine.catalog.templates import template_from_map
 from mainstem_engine.engine import Engine
+from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.errors import CorruptionError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, byte_view
 from mainstem_engine.log.records import RecordKind, decode_payload, encode_payload
@@ -30,6 +31,7 @@ from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.points import decode_points, encode_points
 from mainstem_sync.batch import Batch, WireRecord
 from mainstem_sync.definitions import define_table
+from mainstem_sync.deletions import map_erasure
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.exports import is_below
 from mainstem_sync.manifest import Manifest
@@ -61,6 +63,7 @@ class _Draft:
     maps: OriginMaps
     collector: RowCollector = field(default_factory=RowCollector)
     manifests: list[tuple[int, Manifest]] = field(default_factory=list)
+    deletes: list[tuple[int, Erasure]] = field(default_factory=list)
     records: list[list[Any]] = field(default_factory=list)
     pieces: list[Buffer] = field(default_factory=list)
     length: int = 0
@@ -117,6 +120,8 @@ def prepare(
         elif record.kind == RecordKind.MAN:
             draft.manifests.append((record.lsn, Manifest.decode(payload)))
             draft.keep(record, payload, len(payload))
+        elif record.kind == RecordKind.DEL:
+            _deletes(draft, record, payload, engine)
     header = {
         "node": batch.origin.uuid,
         "name": batch.origin.name,
@@ -134,7 +139,7 @@ def prepare(
         "chain": None if batch.chain is None else batch.chain.to_wire(),
     }
     local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)
-    received = Received(header, draft.collector.groups(), draft.manifests)
+    received = Received(header, draft.collector.groups(), draft.manifests, draft.deletes)
     return Prepared(received, [b"".join(map(byte_view, draft.pieces)), local], draft.maps, parking)
 
 
@@ -182,6 +187,18 @@ def _points(
     draft.count(table.local, stored, 0, put_aside)
     draft.collector.add(table.local, record.lsn, mapped.rows)
     draft.keep(record, payload, len(payload), stored, put_aside)
+
+
+def _deletes(draft: _Draft, record: WireRecord, payload: memoryview, engine: Engine) -> None:
+    erasure = decode_erasure(payload)
+    if erasure.table.casefold() != record.table.casefold():
+        raise RejectedError(f"record {record.lsn} deletes from {erasure.table}, not {record.table}")
+    table = draft.maps.known_table(erasure.table)
+    mapped = map_erasure(erasure, table, draft.maps)
+    if mapped is not None:
+        engine.check_room_for_delete(table.local)
+        draft.deletes.append((record.lsn, mapped))
+    draft.keep(record, payload, len(payload))
 
 
 def _without_denied(mapped: MappedPoints) -> memoryview:

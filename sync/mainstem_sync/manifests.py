@@ -30,6 +30,7 @@ from mainstem_sync.slice_table import (
     PENDING_TOUCHES_MAX,
     SliceTable,
     spans,
+    touched_by,
     touched_slices,
 )
 
@@ -138,6 +139,13 @@ class Manifests:
                 book.slices.note(touched, batch.local_lsn)
             if book.slices.touches > PENDING_TOUCHES_MAX:
                 book.merge()
+
+    def rows_deleted(self, table: str, spans: Ints, lsn: int) -> None:
+        """Own rows in ``spans`` (int64[k, 2] ns) were deleted by the record ``lsn``."""
+        with self._lock:
+            book = self._book(table)
+            book.merge()
+            book.slices.note(touched_by(spans, book.slice_ns, book.slices.keys), lsn)
 
     def apply(self, manifest: Manifest) -> None:
         """An own MAN record is durable."""

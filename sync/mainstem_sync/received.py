@@ -30,9 +30,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Lsns, Rows
 from mainstem_engine.points import Points, decode_points
+from mainstem_sync.deletions import map_erasure
 from mainstem_sync.errors import UnknownSchemaError
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.origins import (
@@ -60,11 +62,13 @@ class RowGroup:
 
 @dataclass(slots=True)
 class Received:
-    """A decoded RCV record, ready to be applied."""
+    """A decoded RCV record, ready to be applied. ``manifests`` and ``deletes`` with the LSN of
+    their record; these have local ids."""
 
     header: Mapping[str, Any]
     groups: list[RowGroup]
     manifests: list[tuple[int, Manifest]]
+    deletes: list[tuple[int, Erasure]] = field(default_factory=list)
 
     @property
     def origin(self) -> OriginKey:
@@ -189,6 +193,7 @@ def decode_received(
     apply_maps(header, buffers, maps)
     collector = RowCollector()
     manifests = []
+    deletes = []
     ranges = RangeSet.from_wire(header["ranges"])
     for lsn, kind, table, _, offset, length, _ in header["recs"]:
         payload = buffers[0][offset : offset + length]
@@ -203,7 +208,17 @@ def decode_received(
             collector.add(found.local, lsn, rows)
         elif kind == RecordKind.MAN:
             manifests.append((lsn, Manifest.decode(payload)))
-    return Received({**header, "ranges": ranges.to_wire()}, collector.groups(), manifests)
+        elif kind == RecordKind.DEL:
+            try:
+                erasure = map_erasure(decode_erasure(payload), maps.known_table(table), maps)
+            except UnknownSchemaError as exc:
+                logger.error("LSN %d of %s cannot be read again: %s", lsn, header["name"], exc)
+                ranges.remove(lsn)
+                continue
+            if erasure is not None:
+                deletes.append((lsn, erasure))
+    header = {**header, "ranges": ranges.to_wire()}
+    return Received(header, collector.groups(), manifests, deletes)
 
 
 def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: OriginMaps) -> None:

@@ -26,6 +26,11 @@ PENDING_TOUCHES_MAX = 16_384
 """Merging so many touches costs about a millisecond; fewer would merge too often."""
 
 
+SPAN_SLICES_MAX = 1 << 20
+"""Slices that a span of time touches by itself: two years of minutes, 16 MB. Of longer ones only
+the slices that are known are touched."""
+
+
 class SliceTable:
     """Sorted columns by slice; a new slice has zeros. ``columns``: name to dtype. No locking."""
 
@@ -143,6 +148,19 @@ def touched_slices(times: npt.NDArray[np.int64], slice_ns: int) -> int | Keys:
         return int(times[0]) // slice_ns
     low, high = int(times.min()) // slice_ns, int(times.max()) // slice_ns
     return low if low == high else np.unique(times // slice_ns)
+
+
+def touched_by(spans: npt.NDArray[np.int64], slice_ns: int, known: Keys) -> Keys:
+    """Slices (ascending) that the spans [start, end) int64[k, 2] in ns lie in."""
+    first, last = spans[:, 0] // slice_ns, (spans[:, 1] - 1) // slice_ns
+    counts = last - first + 1
+    if int(counts.sum()) <= SPAN_SLICES_MAX:
+        # All integers of all [first, last]: steps of one, but for the jumps between spans.
+        offsets = np.repeat(first - np.append(0, np.cumsum(counts)[:-1]), counts)
+        return np.unique(np.arange(int(counts.sum())) + offsets)
+    place = np.searchsorted(first, known, side="right") - 1
+    inside = (place >= 0) & (known <= np.maximum.accumulate(last)[np.maximum(place, 0)])
+    return known[inside]
 
 
 def spans(keys: Keys, gap: int, count_max: int) -> list[tuple[int, int]]:

@@ -5,7 +5,8 @@ last scan of the stored rows equalled the manifest. A slice is *proven* when it 
 touched it since.
 
 1. A manifest counts only if the LSN of its record is above that of the one known.
-2. A row that is applied makes its slice unproven until it is scanned again; so does a manifest.
+2. A row or delete that is applied makes its slice unproven until it is scanned again; so does a
+   manifest.
 3. Slices inside a closed interval that no manifest lists and no row touched are empty, and proven.
 4. A slice is scanned when a manifest is there, something changed, and the manifest's max_lsn has
    been received. Equality proves it, whatever else is missing. Inequality proves nothing while
@@ -29,6 +30,7 @@ from mainstem_sync.slice_table import (
     PENDING_TOUCHES_MAX,
     SliceTable,
     greatest_by_key,
+    touched_by,
     touched_slices,
 )
 
@@ -110,6 +112,11 @@ class TableWatch:
                 self.slices.note(touched, lsns)
         if self.slices.touches > PENDING_TOUCHES_MAX:
             self.merge()
+
+    def rows_deleted(self, spans: Ints, lsn: int) -> None:
+        """Rows of this origin in ``spans`` (int64[k, 2] ns) were deleted by its record ``lsn``."""
+        self.merge()
+        self.slices.note(touched_by(spans, self.slice_ns, self.slices.keys), lsn)
 
     def merge(self) -> None:
         """Bring the remembered touches into the columns."""
