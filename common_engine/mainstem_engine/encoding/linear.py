@@ -37,11 +37,10 @@ class Linear(Encoding):
             raise EncodingError(f"{data.nbytes} bytes for a first value and a step")
         if not len(out):
             return
-        first, step = np.frombuffer(data, "<u8").astype(np.uint64)
+        first_and_step = np.frombuffer(data, "<u8")
         bits = out.view(np.uint64)
-        with np.errstate(over="ignore"):
-            np.multiply(np.arange(len(out), dtype=np.uint64), step, out=bits)
-            bits += first
+        np.multiply(np.arange(len(out), dtype=np.uint64), first_and_step[1], out=bits)
+        bits += first_and_step[0]
 
 
 def is_linear(values: AnyArray) -> bool:

@@ -44,6 +44,9 @@ BlockNumbers = npt.NDArray[np.intp]
 THREADED_ROWS_MIN = 1 << 15
 """Columns of fewer rows are decoded in less time than it takes to hand them to threads."""
 
+FEW_BLOCKS = 64
+"""Looking at each of so many blocks is cheaper than one look at all blocks of a large part."""
+
 
 class Part:
     """One open part; see the module."""
@@ -199,7 +202,7 @@ class Part:
         blocks = self._footer.blocks
         first = blocks.device_min[numbers]
         device = np.repeat(first, sizes)
-        for at in np.flatnonzero(first != blocks.device_max[numbers]).tolist():
+        for at in (first != blocks.device_max[numbers]).nonzero()[0].tolist():
             number, place = places[at]
             self._decode(DEVICE_COLUMN, number, device[place], None)
         return device
@@ -216,7 +219,9 @@ class Part:
         nulls = self._footer.columns[key].nulls
         values: AnyArray = np.empty(total, self._footer.types[key].dtype)
         valid: BoolMask | None = None
-        if nulls.any() and any(nulls[number] for number, _ in places):
+        # Of few blocks each is asked, of many first all of the part at once.
+        some = len(places) < FEW_BLOCKS or nulls.any()
+        if some and any(nulls.item(number) for number, _ in places):
             valid = np.ones(total, np.bool_)
         for number, place in places:
             self._decode(key, number, values[place], None if valid is None else valid[place])
@@ -227,9 +232,9 @@ class Part:
         index = self._footer.columns[key]
         kind = self._footer.types[key]
         data = self._stored(key, number)
-        bitmap_bytes = int(index.valid_bytes[number])
-        nulls = int(index.nulls[number])
-        encoding, compression = int(index.encoding[number]), int(index.compression[number])
+        bitmap_bytes = index.valid_bytes.item(number)
+        nulls = index.nulls.item(number)
+        encoding, compression = index.encoding.item(number), index.compression.item(number)
         values = data[bitmap_bytes:].data
         try:
             if not nulls:
@@ -255,11 +260,11 @@ class Part:
         if data is None:
             raise ClosedError(f"part {self.meta.name} is closed")
         index = self._footer.columns[key]
-        offset = int(self._offsets[key][number])
-        end = offset + int(index.valid_bytes[number]) + int(index.bytes[number])
-        if google_crc32c.value(data[offset:end]) != index.crc[number]:
+        offset = self._offsets[key].item(number)
+        found = data[offset : offset + index.valid_bytes.item(number) + index.bytes.item(number)]
+        if google_crc32c.value(found) != index.crc.item(number):
             raise CorruptionError(self._mapped.path, offset, "a block has a wrong checksum")
-        return data[offset:end]
+        return found
 
 
 def _offsets(footer: PartFooter) -> dict[int, npt.NDArray[np.int64]]:
@@ -277,7 +282,9 @@ def _offsets(footer: PartFooter) -> dict[int, npt.NDArray[np.int64]]:
 
 
 def _zeros(count: int, dtype: type[np.generic]) -> AnyArray:
-    """Zeros that take no memory; read only."""
+    """Zeros; many take no memory and are read only."""
+    if count < THREADED_ROWS_MIN:
+        return np.zeros(count, dtype)
     return np.broadcast_to(np.zeros(1, dtype), count)
 
 
