@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +29,10 @@ from mainstem_engine.check_log import LOG_DIRECTORY, LogCounts, check_log, log_f
 from mainstem_engine.check_part import PartCounts, check_part
 from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, Section, inspect_checkpoint
 from mainstem_engine.damage import Damage, Findings, damage_of
+from mainstem_engine.deletes import decode_tombstones
 from mainstem_engine.errors import EngineError, NotFoundError
 from mainstem_engine.filesystem import TEMPORARY_SUFFIX, Filesystem
+from mainstem_engine.floors import decode_floors
 from mainstem_engine.flush import ACCOUNTS_SECTION, CATALOG_SECTION, ORIGINS_SECTION
 from mainstem_engine.identity import IDENTITY_NAME, read_identity
 from mainstem_engine.inventory import (
@@ -43,6 +46,9 @@ from mainstem_engine.model import Origin
 from mainstem_engine.origins import Origins
 from mainstem_engine.part.layout import PART_SUFFIX
 from mainstem_engine.part.manifest import PartList, PartMeta
+from mainstem_engine.retention import CLOCK_SECTION
+from mainstem_engine.retention_clock import RetentionClock
+from mainstem_engine.standing_deletes import FLOORS_SECTION, TOMBSTONES_SECTION
 
 LOCK_NAME = "LOCK"
 
@@ -52,6 +58,9 @@ SECTION_DECODERS: dict[str, Callable[[bytes], object]] = {
     CATALOG_SECTION: Catalog.restore,
     ORIGINS_SECTION: lambda data: Origins.restore(data, Origin("", "")),
     ACCOUNTS_SECTION: StoreAccounting.restore,
+    TOMBSTONES_SECTION: decode_tombstones,
+    FLOORS_SECTION: decode_floors,
+    CLOCK_SECTION: lambda data: RetentionClock(time.time_ns, time.monotonic_ns).restore(data),
 }
 """How each section is understood. Sections of consumers belong to higher layers: only their
 checksums are judged."""

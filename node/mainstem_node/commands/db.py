@@ -29,6 +29,7 @@ from mainstem_node.commands.terminal import (
 if TYPE_CHECKING:
     from mainstem_engine.check import CheckReport
     from mainstem_engine.damage import Damage
+    from mainstem_engine.repair import RepairReport
     from mainstem_engine.statistics import DirectoryStatistics
 
 app = typer.Typer(no_args_is_help=True, help="Look into a data directory, offline.")
@@ -144,6 +145,72 @@ def entry_line(entry: dict[str, Any]) -> str:
         if name != "entry"
     ]
     return escaped(f"{entry['entry']:<9} {'  '.join(fields)}")
+
+
+@app.command()
+def repair(
+    directory: Directory,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without it nothing is changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give up what cannot be read, so that the rest can be used; originals are kept."""
+    from mainstem_engine.errors import NotFoundError
+    from mainstem_engine.repair import plan_repair, repair_directory
+
+    try:
+        plan = plan_repair(directory)
+    except NotFoundError as error:
+        fail(error.message, error.hint, UNREADABLE)
+    if not as_json:
+        for action in plan.actions:
+            result(f"{'doing' if yes else 'would'}: {escaped(action)}")
+    if not plan.actions:
+        if as_json:
+            result_json({"actions": [], "whole": plan.report.whole})
+        else:
+            result("whole: nothing to repair")
+        return
+    if not yes:
+        if as_json:
+            result_json({"actions": plan.actions, "whole": False})
+        note(
+            "nothing was changed; `mainstem db repair DIR --yes` does it. Copy the directory first"
+        )
+        raise typer.Exit(DAMAGED)
+    report = repair_directory(directory)
+    if as_json:
+        fields = {
+            "actions": report.actions,
+            "kept": None if report.kept is None else str(report.kept),
+            "lost_rows": report.lost_rows,
+            "lost_lsns": report.lost_lsns,
+            "unknown": report.unknown,
+            "whole": report.after.whole,
+        }
+        result_json(fields)
+    else:
+        print_repair(report)
+    if not report.after.whole:
+        raise typer.Exit(DAMAGED)
+
+
+def print_repair(report: RepairReport) -> None:
+    """What is gone, what is not known any more, and where the old files are."""
+    for table, rows in sorted(report.lost_rows.items()):
+        result(f"lost         {rows:,} rows of {escaped(table)}")
+    for first, last in report.lost_lsns:
+        result(f"lost         records {first:,} to {last:,} of the log")
+    for text in report.unknown:
+        result(f"unknown      {escaped(text)}")
+    if report.kept is not None:
+        result(f"kept         {report.kept}")
+    for damage in report.after.damages:
+        result(f"damaged: {escaped(str(damage))}")
+    result(
+        "whole" if report.after.whole else "not whole: what is listed above could not be repaired"
+    )
 
 
 @app.command()

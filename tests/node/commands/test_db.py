@@ -98,3 +98,37 @@ def test_stats_say_what_a_point_costs(data: Path) -> None:
     table = json.loads(db("stats", data, "--json").stdout)["tables"]["meters"]
     assert table["part_values"] == 3
     assert table["bytes_per_point"] == pytest.approx(table["part_bytes"] / 3)
+
+
+def test_repair_asks_first(data: Path) -> None:
+    (part,) = data.glob("parts/*.part")
+    flip(part, 30)
+    before = part.read_bytes()
+    answer = db("repair", data)
+    assert answer.exit_code == 3
+    assert "would: write part" in answer.stdout
+    assert part.read_bytes() == before
+    assert json.loads(db("repair", data, "--json").stdout)["whole"] is False
+
+
+def test_repair(data: Path) -> None:
+    (part,) = data.glob("parts/*.part")
+    flip(part, 30)
+    answer = db("repair", data, "--yes")
+    assert answer.exit_code == 0
+    assert "lost         3 rows of meters" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == "whole"
+    assert db("check", data).exit_code == 0
+    assert db("repair", data, "--yes").stdout == "whole: nothing to repair\n"
+    with Engine.open(data) as engine:
+        assert engine.store_accounting()["meters"].lost_local == 3
+
+
+def test_repair_for_programs(data: Path) -> None:
+    (part,) = data.glob("parts/*.part")
+    flip(part, 30)
+    fields = json.loads(db("repair", data, "--yes", "--json").stdout)
+    assert (fields["whole"], fields["lost_rows"]) == (True, {"meters": 3})
+    assert Path(fields["kept"]).is_dir()
+    assert json.loads(db("repair", data, "--yes", "--json").stdout)["actions"] == []
+    assert db("repair", data.parent).exit_code == 4
