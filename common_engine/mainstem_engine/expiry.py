@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mainstem_engine.catalog.database_options import part_settings
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import conform_rows
 from mainstem_engine.inventory import AnyPart, blocks_of
@@ -191,7 +192,9 @@ class Expiry:
         """The part without what is expired; None when nothing is left."""
         store, meta = self._store, part.meta
         directory = store.inventory.directory_for(meta.vnode, meta.vnodes)
-        measurements = {m.id: m for m in table.template.measurements}
+        measurements, block_rows = part_settings(
+            store.catalog.database_of(meta.device_min), table.template, store.options.block_rows
+        )
         with PartWriter(
             store.fs,
             directory,
@@ -199,7 +202,7 @@ class Expiry:
             table=meta.table,
             partition_start_ns=meta.partition_start_ns,
             measurements=measurements,
-            block_rows=store.options.block_rows,
+            block_rows=block_rows,
             vnode=meta.vnode,
             vnodes=meta.vnodes,
             applied=meta.applied,

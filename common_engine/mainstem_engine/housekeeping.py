@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mainstem_engine.background import Background
+from mainstem_engine.catalog.database_options import least_flush_every_ns
 from mainstem_engine.compaction import DUE, FULL, Compaction, Policy, plan_compactions
 from mainstem_engine.deletes import Tombstones
 from mainstem_engine.errors import EngineError
@@ -155,7 +156,7 @@ class Housekeeping:
         if store.head_bytes() >= store.flush_bytes or store.metadata.merge_due:
             return True
         behind = store.applied_lsn - store.checkpoint_lsn
-        every_ns = store.options.flush_every_ns
+        every_ns = least_flush_every_ns(store.catalog.databases, store.options.flush_every_ns)
         timer = every_ns and time.monotonic() - self._last_flush_s >= every_ns / 1e9
         return bool((timer and store.head_rows()) or behind > RECORDS_BEHIND_MAX)
 
@@ -253,6 +254,7 @@ class Housekeeping:
             store.settled,
             lambda: not self._stopping.is_set(),
             store.options.block_rows,
+            store.catalog.database_of(plan.parts[0].meta.device_min),
         )
         table = store.catalog.table(plan.table)
         meta = join_parts(plan, table, self._applicable(plan.table), context)

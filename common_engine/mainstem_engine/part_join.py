@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.catalog.database_options import part_settings
+from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import conform_rows
 from mainstem_engine.compaction import Compaction
@@ -32,6 +34,7 @@ from mainstem_engine.memory import MemoryBudget
 from mainstem_engine.merge import concat_rows, merge_settled, part_sorted
 from mainstem_engine.model import BoolMask, VersionedRows
 from mainstem_engine.part.blocks import dense_rows_min
+from mainstem_engine.part.layout import BLOCK_ROWS_MAX
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.reader import Part
 from mainstem_engine.part.writer import PartWriter
@@ -68,7 +71,7 @@ class JoinContext:
     """What a join needs to know of the store it works for.
 
     ``settled(origin)``: the LSN up to which nothing of it can still arrive. ``go_on()``: False to
-    give up. ``block_rows``: of a flush.
+    give up. ``block_rows``: of a flush of ``database``, whose rows are joined.
     """
 
     fs: Filesystem
@@ -77,6 +80,7 @@ class JoinContext:
     settled: Callable[[int], int]
     go_on: Callable[[], bool]
     block_rows: int
+    database: Database
 
 
 def join_parts(
@@ -121,7 +125,10 @@ class _Join:
         self._tombstones = tombstones
         self._context = context
         self._step_rows = step_rows
-        self._block_rows = context.block_rows * BLOCK_GROWTH
+        self._measurements, block_rows = part_settings(
+            context.database, table.template, context.block_rows
+        )
+        self._block_rows = min(block_rows * BLOCK_GROWTH, BLOCK_ROWS_MAX)
         self._found = [
             PartBlocks(part, np.arange(len(part.blocks)), tombstones.of_part(part.meta))
             for part in plan.parts
@@ -155,7 +162,7 @@ class _Join:
             inventory.next_name(),
             table=self._plan.table,
             partition_start_ns=self._plan.partition_start_ns,
-            measurements={m.id: m for m in self._table.template.measurements},
+            measurements=self._measurements,
             block_rows=self._block_rows,
             vnode=first.vnode,
             vnodes=first.vnodes,

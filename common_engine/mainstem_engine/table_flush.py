@@ -19,6 +19,7 @@ import numpy as np
 
 from mainstem_engine.accounting import Resolution
 from mainstem_engine.catalog.catalog import Catalog
+from mainstem_engine.catalog.database_options import part_settings
 from mainstem_engine.deletes import Tombstones
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.head import TableHead
@@ -152,14 +153,17 @@ class TableFlush:
 
     def _writer(self, target: Target) -> PartWriter:
         plan = self._plan
+        measurements, block_rows = part_settings(
+            plan.catalog.databases.at(target[0]), self._table.template, plan.block_rows
+        )
         return PartWriter(
             plan.fs,
             plan.inventory.directory_for(self._head.vnode, plan.vnodes),
             plan.inventory.next_name(),
             table=self._head.table,
             partition_start_ns=target[1],
-            measurements={m.id: m for m in self._table.template.measurements},
-            block_rows=plan.block_rows,
+            measurements=measurements,
+            block_rows=block_rows,
             vnode=self._head.vnode,
             vnodes=plan.vnodes,
             applied=plan.applied,

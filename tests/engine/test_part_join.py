@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainstem_engine import part_join
+from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import conform_rows
 from mainstem_engine.compaction import Compaction
@@ -78,7 +79,7 @@ class Place:
 
         context = JoinContext(
             self.fs, self.inventory, MemoryBudget(1 << 20), lambda origin: settled, go_on,
-            BLOCK_ROWS,
+            BLOCK_ROWS, Database("root.a"),
         )  # fmt: skip
         return join_parts(Compaction("t", 0, tuple(self.parts)), TABLE, tombstones, context)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mainstem_engine.catalog.database_options import check_options
 from mainstem_engine.catalog.names import ROOT, database_path, join_path, split_path
 from mainstem_engine.errors import SchemaError
 
@@ -75,6 +76,7 @@ def checked_database(
     if keep_ns is not None and keep_ns <= 0:
         raise SchemaError("keep must be positive", field="keep", hint="leave it out to keep all")
     kept = {str(key): str(value) for key, value in options.items()}
+    check_options(kept)
     return Database(database_path(name), keep_ns, duration_ns, precision, kept)
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from sqlglot.tokenizer_core import TokenType
 
-from mainstem_engine.errors import SchemaError, SqlSyntaxError, SqlUnsupportedError
+from mainstem_engine.catalog.database_options import KNOWN
+from mainstem_engine.errors import SqlSyntaxError, SqlUnsupportedError
 from mainstem_engine.model import AUTO, ColumnType, Measurement, Tag, Template
 from mainstem_engine.sql.column_types import checked_compression, checked_encoding, column_type
 from mainstem_engine.sql.row_grammar import RowGrammar
@@ -53,11 +54,7 @@ _SHOW_HINTS = {
     "VERSION": "use `mainstem --version`",
     "FUNCTIONS": "SELECT has every function of DuckDB",
 }
-_HONOURED = ("block_rows", "compression", "flush_every", "auto_extend")
-"""Options of a database that mean something beside its retention, partitions and precision."""
 _FOREVER = frozenset({"unlimited", "forever", "inf", "none", "null"})
-BLOCK_ROWS_MIN, BLOCK_ROWS_MAX = 8, 1 << 20
-"""What a part can hold (part/layout.py)."""
 
 REFUSED = {
     "DROP": "definitions stay; DELETE FROM takes rows away, KEEP and SET TTL bound their age",
@@ -367,7 +364,7 @@ class DatabaseSettings:
 
 
 def database_settings(written: Mapping[str, str]) -> DatabaseSettings:
-    """What the engine acts on, checked, and a warning for each option that it does not know.
+    """What the engine acts on, and a warning for each option that it does not know.
 
     Raises SqlSyntaxError, SchemaError.
     """
@@ -383,11 +380,13 @@ def database_settings(written: Mapping[str, str]) -> DatabaseSettings:
             duration_ns = parse_duration_ns(value, bare_unit="d")
         elif key == "precision":
             precision = value.lower()
-        elif key in _HONOURED:
-            options[key] = _checked_option(key, value)
+        elif key == "compression":
+            options[key], warning = checked_compression("of the database", value)
+            warnings += [] if warning is None else [warning]
         else:
             options[key] = value
-            warnings.append(f"database option {key}={value} has no effect")
+            if key not in KNOWN:
+                warnings.append(f"database option {key}={value} has no effect")
     return DatabaseSettings(sets_keep, keep_ns, duration_ns, precision, options, tuple(warnings))
 
 
@@ -396,21 +395,3 @@ def keep_duration_ns(value: str, bare_unit: str) -> int | None:
     if value.strip().lower() in _FOREVER:
         return None
     return parse_duration_ns(value, bare_unit=bare_unit)
-
-
-def _checked_option(key: str, value: str) -> str:
-    if key == "flush_every":
-        parse_duration_ns(value, bare_unit="s")
-    elif key == "compression":
-        return checked_compression("of the database", value)[0]
-    elif key == "auto_extend":
-        if value.lower() not in ("on", "off"):
-            raise SchemaError(f"auto_extend is {value!r}", field=key, hint="use 'on' or 'off'")
-        return value.lower()
-    elif not value.isdecimal() or not BLOCK_ROWS_MIN <= int(value) <= BLOCK_ROWS_MAX:
-        raise SchemaError(
-            f"block_rows is {value!r}",
-            field=key,
-            hint=f"use a number from {BLOCK_ROWS_MIN} to {BLOCK_ROWS_MAX}",
-        )
-    return value

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.catalog.catalog import checked_tags
+from mainstem_engine.catalog.database_options import extends_templates
 from mainstem_engine.catalog.databases import PRECISION_NS
 from mainstem_engine.catalog.names import is_below
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import to_column, to_times_ns
 from mainstem_engine.errors import NotFoundError, OutOfRangeError, SchemaError, SqlError
-from mainstem_engine.model import ColumnType, Rows
+from mainstem_engine.model import ColumnType, Measurement, Rows
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.relations import DEVICE, TBNAME, TIME, device_path
 from mainstem_engine.sql.statements import (
@@ -42,6 +43,15 @@ if TYPE_CHECKING:
     from mainstem_engine.catalog.catalog import Catalog
     from mainstem_engine.sql.storage import Storage
 
+_EXTENDED_TYPES: dict[type, ColumnType] = {
+    bool: ColumnType.BOOLEAN,
+    int: ColumnType.INT64,
+    float: ColumnType.DOUBLE,
+    str: ColumnType.TEXT,
+    bytes: ColumnType.BLOB,
+    Now: ColumnType.TIMESTAMP,
+}
+"""What a value makes a measurement of that did not exist."""
 _FLOAT_WORDS = {"nan", "infinity", "-infinity", "inf", "-inf"}
 """Text that stands for a float, as results render it."""
 
@@ -177,6 +187,7 @@ class Insertion:
             batch = self._batch(self._table_of(target.name, path))
         template = batch.table.template
         columns = target.columns or (TIME, *(m.name for m in template.measurements))
+        self._extend(batch, path, target)
         keys = [self._measurement_or_time(batch.table, name) for name in columns]
         if TIME not in keys and len(target.rows) > 1:
             raise SqlError(
@@ -185,6 +196,26 @@ class Insertion:
         for number, row in enumerate(target.rows, 1):
             _check_width(target, columns, row, number)
             self._add(batch, path, dict(zip(keys, row, strict=True)))
+
+    def _extend(self, batch: _Batch, path: str, target: InsertTarget) -> None:
+        """Adds measurements that the template lacks, where the database's ``auto_extend`` is on;
+        the first value that is not NULL decides the type."""
+        index = self._catalog.databases.index_of_path(path)
+        if index is None or not extends_templates(self._catalog.databases.at(index)):
+            return
+        added = []
+        for place, name in enumerate(target.columns or ()):
+            if name.casefold() in (TIME, batch.table.template.time_name.casefold()):
+                continue
+            if batch.table.measurement(name) is None and batch.table.tag(name) is None:
+                values = (self._plain(row[place]) for row in target.rows if place < len(row))
+                found = next((value for value in values if value is not None), None)
+                kind = _EXTENDED_TYPES.get(type(found))
+                if kind is not None:
+                    added.append(Measurement(0, name, kind))
+        if added:
+            self._engine.alter_template(batch.table.name, add=added)
+            batch.table = self._catalog.table(batch.table.name)
 
     def _is_template(self, target: InsertTarget) -> bool:
         name = target.name.elements[-1]
@@ -230,7 +261,7 @@ class Insertion:
             raise NotFoundError(
                 f"template {table.name} has no measurement {name!r}",
                 field=name,
-                hint=f"it has {known}; create a template with that measurement",
+                hint=f"it has {known}; add it with ALTER STABLE {table.name} ADD COLUMN",
             )
         return found.name
 
