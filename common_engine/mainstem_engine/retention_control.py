@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mainstem_engine.catalog.templates import Table
 from mainstem_engine.catalog.ttl import KEEP_OP, TTL_OP, checked_keep
 from mainstem_engine.definitions import Definitions
 from mainstem_engine.expiry import ExpiryResult, PartHold
@@ -56,6 +57,10 @@ class RetentionControl(Definitions):
         for collectors, which put such rows aside."""
         found = self._store.catalog.table(table)
         return self._store.retention.judge(found, np.asarray(devices, np.uint32), times_ns)
+
+    def check_retention(self, table: Table, devices: DeviceIds, times_ns: TimesNs) -> None:
+        """Raises OutOfRetentionError if one of n rows may not be stored, as write() would."""
+        self._store.retention.check(table, devices, times_ns)
 
     def confirm_clock(self, now_ns: int | None = None) -> None:
         """Somebody who knows the time vouches for ``now_ns``, by default for the wall clock:

@@ -235,6 +235,8 @@ class Rollups:
             if engine.catalog.templates.get(definition.table) is None:
                 continue
             engine.create_rollup(definition.table, definition.name, definition.every_ns)
+            if definition.keep_ns is not None:
+                engine.set_keep(definition.target, definition.keep_ns)
             last: Ack | None = None
             for work in self._works(definition, engine):
                 for ack, count in work.run(frontier_ns):

@@ -16,13 +16,15 @@ from mainstem_engine.catalog.templates import Table
 @dataclass(frozen=True, slots=True)
 class RollupDefinition:
     """``table`` every ``every_ns`` into ``<table>_<name>``; a window closes ``lateness_ns`` after
-    its end. ``all``: rows of every origin, not only of this node."""
+    its end. ``all``: rows of every origin, not only of this node. ``keep_ns``: how long the windows
+    are kept; None: for ever, or what set_keep() says."""
 
     table: str
     every_ns: int
     name: str
     lateness_ns: int = 0
     all: bool = False
+    keep_ns: int | None = None
 
     @property
     def target(self) -> str:

@@ -15,6 +15,7 @@ have one order.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -28,12 +29,19 @@ import numpy as np
 
 from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceMaker, Entry
 from mainstem_edge.device_memory import DeviceMemory
-from mainstem_edge.rejects import REFUSED, Reject
+from mainstem_edge.rejects import EXPIRED, REFUSED, TOO_LATE, Reject
 from mainstem_edge.subscription import Reading
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.consumers import Ack
-from mainstem_engine.errors import ClosedError, EngineError, LogFailedError, OverloadedError
+from mainstem_engine.errors import (
+    ClosedError,
+    EngineError,
+    LogFailedError,
+    OutOfRetentionError,
+    OverloadedError,
+)
 from mainstem_engine.model import AnyArray, Column, DeviceIds, Rows, TimesNs
+from mainstem_engine.retention import OutOfRetention
 from mainstem_sync.quarantine import QuarantineBlock, QuarantineItem
 
 log = logging.getLogger("mainstem.intake")
@@ -55,6 +63,10 @@ class Writer(DeviceMaker, Protocol):
     def write_rows(
         self, table: Table, rows: Rows, *, intake: Mapping[str, int] | None = None
     ) -> Ack: ...
+
+    def out_of_retention(
+        self, table: str, devices: DeviceIds, times_ns: TimesNs
+    ) -> OutOfRetention | None: ...
 
 
 class Quarantine(Protocol):
@@ -127,6 +139,7 @@ class TableIntake:
         """
         with self._lock:
             self._resolve(reading, create)
+            self._drop_expired(reading)
             self._put_aside(self._rejects(reading, counts))
             counts.received += reading.received
             if not counts.received and not counts.redelivered:
@@ -149,6 +162,20 @@ class TableIntake:
         self._book.resolve(entries, create=create)
         for row in np.flatnonzero(reading.rows_of(_is_unresolved) & reading.good):
             reading.put_aside(int(row), reading.entry(int(row)).reason)
+
+    def _drop_expired(self, reading: Reading) -> None:
+        """Rows that are too old are put aside before the device memory knows of them: it would
+        take the same row for a repeat when more is kept later."""
+        rows = np.flatnonzero(reading.good)
+        known = np.array([max(entry.id, 0) for entry in reading.devices], np.uint32)
+        ids: DeviceIds = known[reading.device_of[rows]]
+        times = self._to_precision(ids, reading.time_ns[rows])
+        found = self._engine.out_of_retention(self.template, ids, times)
+        if found is None:
+            return
+        for reason, bad in ((EXPIRED, found.expired), (TOO_LATE, found.too_late)):
+            for row in rows[bad].tolist():
+                reading.put_aside(row, reason)
 
     def _judged(self, reading: Reading, counts: IntakeCounts) -> Rows:
         """The rows to store, in order of arrival."""
@@ -222,6 +249,8 @@ class TableIntake:
                 if self._stopping():
                     raise
                 time.sleep(min(error.retry_after_s, 0.05))
+            except OutOfRetentionError:
+                rows = self._without_expired(rows, table, counts)
             except EngineError as error:
                 if not len(rows):
                     raise
@@ -231,6 +260,18 @@ class TableIntake:
                 self._put_aside(_refused_rows(rows, table, self._engine, str(error)))
                 counts.quarantined += len(rows)
                 rows = rows.take(slice(0, 0))
+
+    def _without_expired(self, rows: Rows, table: Table, counts: IntakeCounts) -> Rows:
+        """The rows that are not too old; time has passed since they were looked at."""
+        found = self._engine.out_of_retention(table.name, rows.device, rows.time)
+        if found is None:
+            return rows
+        self._memory.forget()
+        bad = found.expired | found.too_late
+        refused = _refused_rows(rows.take(bad), table, self._engine, "too old to be kept")
+        self._put_aside([dataclasses.replace(reject, reason=EXPIRED) for reject in refused])
+        counts.quarantined += len(refused)
+        return rows.take(~bad)
 
 
 def _is_unresolved(entry: Entry) -> bool:

@@ -5,6 +5,7 @@
 2. Templates: at an edge those that it collects, rolls up or exports, or all when it names none; at
    a platform or group all, which then come from its children with the same content.
 3. Rollup tables of this node's own rollups.
+4. How long to keep each. A file that says nothing of it leaves what SQL has set.
 
 A template that exists with other measurements gets the new ones. A wider type widens the stored
 one; where that was widened already, the narrower type of the file stays unheeded. Any other type is
@@ -35,9 +36,14 @@ def declare(engine: Engine, topology: Topology, node: NodeConfig) -> None:
     _databases(engine, topology, node)
     for name in _templates_of(topology, node):
         _template(engine, engine_template(name, topology.templates[name]))
+        keep_ns = topology.templates[name].keep
+        if keep_ns is not None:
+            engine.set_keep(name, keep_ns)
     for definition in rollup_definitions(node):
         if engine.catalog.templates.get(definition.table) is not None:
             engine.create_rollup(definition.table, definition.name, definition.every_ns)
+            if definition.keep_ns is not None:
+                engine.set_keep(definition.target, definition.keep_ns)
 
 
 def rollup_definitions(node: NodeConfig) -> list[RollupDefinition]:
@@ -49,6 +55,7 @@ def rollup_definitions(node: NodeConfig) -> list[RollupDefinition]:
             duration_name(every_ns),
             rollup.lateness,
             all=node.tier != "edge",
+            keep_ns=rollup.keep.get(every_ns),
         )
         for rollup in node.rollups
         for every_ns in sorted(rollup.every)
@@ -75,6 +82,9 @@ def _databases(engine: Engine, topology: Topology, node: NodeConfig) -> None:
             precision=config.precision,
             if_not_exists=True,
         )
+        known = engine.catalog.databases.get(path)
+        if config.keep is not None and known is not None and known.keep_ns != config.keep:
+            engine.alter_database(path, keep_ns=config.keep)
     for other in _below(topology, node):
         for path, config in other.databases.items():
             if path not in node.databases:

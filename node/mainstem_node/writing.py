@@ -157,12 +157,14 @@ class Writer:
                 hint="correct them, or leave out strict=1 to put them aside",
                 detail={"rejected": _listed(rejects)},
             )
-        for batch in batches:
-            if batch.rejects:
-                self._federation.quarantine.add(self._items(batch))
         warnings: list[str] = []
         # Devices first: what can be refused here is refused before any row is stored.
         devices = [self._devices(batch, warnings) for batch in batches]
+        for batch, ids in zip(batches, devices, strict=True):
+            self._engine.check_retention(batch.table, ids, batch.time_ns)
+        for batch in batches:
+            if batch.rejects:
+                self._federation.quarantine.add(self._items(batch))
         acks = [self._append(batch, ids) for batch, ids in zip(batches, devices, strict=True)]
         for ack in acks:
             ack.wait(DURABLE_TIMEOUT_S)

@@ -385,3 +385,21 @@ def test_newest_events_are_those_of_a_connection(make_intake: MakeIntake, engine
     second = process(intake, engine, {"ts": T0_MS + 1, "count": 1})
     assert intake.newest_event_ns(first) is None
     assert intake.newest_event_ns(second) == (T0_MS + 1) * 1_000_000
+
+
+def test_rows_older_than_what_is_kept_are_put_aside(
+    make_intake: MakeIntake, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    intake = make_intake(subscription())
+    old = {"ts": 1_000_000_000_000, "temperature": 1.0}
+    process(intake, engine, old)
+    assert len(stored(engine)) == 1
+    engine.set_keep("press", engine.options.clock() - 1_100_000_000 * 10**9)
+    assert stored(engine) == []
+    process(intake, engine, {**old, "ts": old["ts"] + 1}, {"ts": T0_MS, "temperature": 2.0})
+    assert [row["time"] for row in stored(engine)] == [T0_MS]
+    (item,) = quarantine.items()
+    assert (item["reason"], item["device"]) == ("expired", "root.plant.m1")
+    counts = recorded_counts(engine)
+    assert counts["quarantined"] == 1
+    check_sum(counts)

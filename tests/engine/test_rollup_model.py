@@ -90,7 +90,7 @@ class Machine:
         windows: dict[tuple[str, int], list[tuple[int, dict[str, float]]]] = {}
         for (device, second), row in sorted(self.model.items()):
             windows.setdefault((device, second // every * every), []).append((second, row))
-        found = {}
+        found: dict[tuple[str, int], dict[str, Any]] = {}
         for key, rows in windows.items():
             found[key] = {}
             for name in "xi":

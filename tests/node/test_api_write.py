@@ -285,3 +285,21 @@ async def test_writers_side_by_side_lose_nothing(node: Node, http: aiohttp.Clien
     )
     assert all(status == 200 for status, _ in answers)
     assert len(node.engine.scan_rows("pump")) == 30
+
+
+async def test_a_row_that_is_too_old_is_refused_with_the_whole_call(
+    node: Node, http: aiohttp.ClientSession
+) -> None:
+    year_ns = 365 * 86_400 * 10**9
+    node.engine.set_keep("pump", year_ns)
+    fresh = node.engine.options.clock() // 1_000_000
+    rows: list[dict[str, Any]] = [
+        {"time": fresh, "flow": "bad"},
+        {"time": 1_000_000_000_000, "flow": 1.0},
+    ]
+    status, answer = await post(http, group(*rows))
+    assert (status, answer["error"]["code"]) == (400, "OUT_OF_RETENTION")
+    assert "root.plant.edge.p1" in answer["error"]["message"]
+    assert "KEEP" in answer["error"]["hint"]
+    assert len(node.engine.scan_rows("pump")) == 0
+    assert not node.federation.quarantine.items()

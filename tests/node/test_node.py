@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 import yaml
 
-from mainstem_engine.errors import LockedError, SchemaError
+from mainstem_engine.errors import LockedError, OutOfRetentionError, SchemaError
 from mainstem_node.config import load_topology
 from mainstem_node.errors import CredentialError, NodeError, TierError
 from mainstem_node.node import Node, tier_class
@@ -23,6 +24,7 @@ from mainstem_node.server import client_context
 
 StartNode = Callable[..., Awaitable[Node]]
 T0 = 1_700_000_040_000
+YEAR_NS = 365 * 86_400 * 10**9
 
 
 async def write(node: Node, *times: int) -> None:
@@ -54,15 +56,41 @@ async def test_a_data_directory_has_one_owner(start_node: StartNode) -> None:
 
 async def test_databases_templates_and_rollups_are_declared(start_node: StartNode) -> None:
     node = await start_node(
-        databases={"root.plant": {"precision": "us", "keep": "30d", "duration": "1d"}},
-        rollups=[{"template": "pump", "every": ["1m", "1h"]}],
+        databases={"root.plant": {"precision": "us", "keep": "100y", "duration": "1d"}},
+        rollups=[{"template": "pump", "every": ["1m", "1h"], "keep": {"1h": "90y"}}],
     )
     await write(node, T0 * 1000)
     database = next(d for d in node.engine.databases if d.name == "root.plant")
-    assert database.keep_ns == 30 * 86_400 * 10**9
+    assert database.keep_ns == 100 * YEAR_NS
     names = [table.name for table in node.engine.catalog.templates.all()]
     assert names == ["pump", "pump_1m", "pump_1h"]
     assert node.engine.precision_ns("pump") == 1000
+    rules = node.engine.catalog.rules
+    assert [rules.keep_of(name, None) for name in names] == [None, None, 90 * YEAR_NS]
+
+
+async def test_what_the_file_says_of_keep_is_set_at_every_start(
+    start_node: StartNode, tmp_path: Path
+) -> None:
+    node = await start_node(databases={"root.plant": {"keep": "100y"}})
+    await node.stop()
+    document = yaml.safe_load((tmp_path / "topology.yaml").read_text())
+    document["templates"]["pump"]["keep"] = "1y"
+    document["nodes"][0]["databases"]["root.plant"]["keep"] = "50y"
+    path = tmp_path / "less.yaml"
+    path.write_text(yaml.safe_dump(document))
+    topology = load_topology(path)
+    node = Node(topology, topology.nodes[0])
+    await node.start()
+    try:
+        assert node.engine.catalog.rules.keep_of("pump", None) == YEAR_NS
+        assert [d.keep_ns for d in node.engine.databases] == [50 * YEAR_NS]
+        table = node.engine.catalog.table("pump")
+        ids = node.engine.device_ids("pump", ["root.plant.edge.p1"], create=True)
+        with pytest.raises(OutOfRetentionError):
+            node.engine.check_retention(table, ids, np.array([T0 * 1_000_000]))
+    finally:
+        await node.stop()
 
 
 async def test_a_measurement_may_be_added_but_not_change_its_type(

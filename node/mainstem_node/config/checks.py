@@ -153,10 +153,7 @@ def not_yet_acted_upon(written: Iterable[str], number: int) -> list[str]:
 
 
 _INACTIVE = re.compile(
-    r"hold|disk\.limit|disk\.when_full|link\.limit|link\.windows|rollups\.keep"
-    r"|intake\.auto_template|databases\..+\.keep"
+    r"hold|disk\.limit|disk\.when_full|link\.limit|link\.windows|intake\.auto_template"
 )
-"""Retention, disk pressure and link budgets are declared here so that a file need not change."""
-_INACTIVE_IN_TEMPLATES = re.compile(
-    r"templates\.[^.]+\.(keep|measurements\.[^.]+\.(kind|rollover))"
-)
+"""Holds, disk pressure and link budgets are declared here so that a file need not change."""
+_INACTIVE_IN_TEMPLATES = re.compile(r"templates\.[^.]+\.measurements\.[^.]+\.(kind|rollover)")

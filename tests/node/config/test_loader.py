@@ -211,14 +211,13 @@ def test_check_of_a_good_file_is_empty(tmp_path: Path) -> None:
 def test_keys_without_effect_are_named(tmp_path: Path) -> None:
     topology = load_topology(write(tmp_path, WHOLE))
     of_templates = {
-        "templates.press_machine.keep",
         "templates.press_machine.measurements.count.kind",
         "templates.press_machine.measurements.count.rollover",
     }
     assert set(not_yet_acted_upon(topology.written, 0)) == of_templates
     assert set(not_yet_acted_upon(topology.written, 2)) == of_templates | {
-        "databases.root.plant_a.keep", "disk.limit", "disk.when_full", "hold",
-        "intake.auto_template", "link.limit", "link.windows", "rollups[0].keep",
+        "disk.limit", "disk.when_full", "hold", "intake.auto_template", "link.limit",
+        "link.windows",
     }  # fmt: skip
 
 
