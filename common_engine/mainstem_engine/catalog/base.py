@@ -1,8 +1,8 @@
 """The base of the device catalog: the first ``count`` devices, mapped from one file.
 
 1. Paths are in tries (key_shards.py), whose numbers for a path mean nothing beyond this file. Two
-   permutations lead from a path's number to its device and back. Each lookup goes both ways, so
-   that damage in either is found where it would matter.
+   permutations lead from a path's number to its device and back; they are left out where the two
+   are the same, as for devices that were made in the order of their names.
 2. Columns by device: family, position in the family, database at the time of writing, foreign.
    Columns by position: the family's device ids, and per tag a code in the narrowest type.
 3. Nothing of it is ever changed. What came since is in the overlay (devices.py); a merge
@@ -47,15 +47,15 @@ class BaseFamily:
 class DeviceBase:
     """An open base. For any number of threads."""
 
-    def __init__(self, name: BaseName, path: Path, file: BaseFile) -> None:
+    def __init__(self, name: BaseName, file: BaseFile) -> None:
         self.name = name
-        self._path = path
         self.count = int(file.fields["devices"])
+        same = bool(file.fields["same_order"])
         self.databases = int(file.fields["databases"])
         """How many databases there were; those with a higher index took over devices since."""
         self.paths = open_keys(file, "paths", self.count)
-        self.device_of_key = file.array("device_of_key")
-        self._key_of_device = file.array("key_of_device")
+        self._device_of_key = None if same else file.array("device_of_key")
+        self._key_of_device = None if same else file.array("key_of_device")
         self.family_of = file.array("family_of")
         self.position_of = file.array("position_of")
         self.database_of = file.array("database_of")
@@ -69,50 +69,43 @@ class DeviceBase:
         """Raises CorruptionError."""
         file = BaseFile.open(fs, directory, name)
         try:
-            return cls(name, directory / name.name, file)
+            return cls(name, file)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             problem = f"the base cannot be understood ({error!r})"
             raise CorruptionError(directory / name.name, 0, problem) from error
 
-    def id_of(self, path: str) -> int | None:
-        """Raises CorruptionError."""
-        key = self.paths.find(path.encode())
-        if key == ABSENT:
-            return None
-        device: int = self.device_of_key.item(key)
-        if device >= self.count or self._key_of_device.item(device) != key:
-            raise self._damaged()
+    def id_of(self, path: bytes) -> int | None:
+        """The device of a path (UTF-8)."""
+        key = self.paths.find(path)
+        if key == ABSENT or self._device_of_key is None:
+            return None if key == ABSENT else key
+        device: int = self._device_of_key.item(key)
         return device
 
-    def lookup(self, paths: Sequence[str]) -> DeviceIds:
-        """uint32[n], NO_DEVICE where a path is unknown. Raises CorruptionError."""
-        keys = self.paths.find_many([path.encode() for path in paths])
+    def lookup(self, paths: Sequence[bytes]) -> DeviceIds:
+        """uint32[n], NO_DEVICE where a path is unknown."""
+        keys = self.paths.find_many(paths)
         found = np.full(len(paths), NO_DEVICE, np.uint32)
         there = keys != ABSENT
-        found[there] = self._devices(keys[there])
+        found[there] = self.devices(keys[there])
         return found
 
     def path(self, device: int) -> str:
-        """Raises IndexError, CorruptionError."""
-        key: int = self._key_of_device.item(device)
-        if key >= self.count or self.device_of_key.item(key) != device:
-            raise self._damaged()
-        return self.paths.key(key).decode()
+        """Raises IndexError."""
+        if self._key_of_device is None:
+            return self.paths.key(device).decode()
+        return self.paths.key(self._key_of_device.item(device)).decode()
 
     def below(self, prefix: str) -> DeviceIds:
-        """uint32 in no order: devices whose path starts with ``prefix.``. CorruptionError."""
-        return self._devices(self.paths.starting_with(f"{prefix}.".encode()))
+        """uint32 in no order: devices whose path starts with ``prefix.``."""
+        return self.devices(self.paths.starting_with(f"{prefix}.".encode()))
 
-    def _devices(self, keys: Numbers) -> DeviceIds:
-        devices: DeviceIds = self.device_of_key[keys]
-        if len(devices) and int(devices.max()) >= self.count:
-            raise self._damaged()
-        if not (self._key_of_device[devices] == keys).all():
-            raise self._damaged()
-        return devices
-
-    def _damaged(self) -> CorruptionError:
-        return CorruptionError(self._path, 0, "names and ids of devices contradict each other")
+    def devices(self, keys: Numbers) -> DeviceIds:
+        """uint32[n]: the devices of these numbers of paths."""
+        if self._device_of_key is None:
+            return keys.astype(np.uint32)
+        found: DeviceIds = self._device_of_key[keys]
+        return found
 
 
 def open_keys(file: BaseFile, name: str, count: int) -> KeyShards:

@@ -19,9 +19,8 @@ import numpy as np
 
 from mainstem_engine.catalog.base import DeviceBase
 from mainstem_engine.catalog.base_file import BaseName, write_base
+from mainstem_engine.catalog.key_index import KeyIndex
 from mainstem_engine.catalog.key_shards import KeyShards, ShardBuilder
-from mainstem_engine.catalog.path_index import PathIndex
-from mainstem_engine.catalog.tags import TagValue, packed
 from mainstem_engine.catalog.vector import FrozenColumn
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import AnyArray
@@ -31,12 +30,14 @@ Sections = list[tuple[str, AnyArray | bytes]]
 
 @dataclass(frozen=True, slots=True)
 class TagSnapshot:
-    """``added``: the values behind those of the base, in order of their codes."""
+    """``added``: the values behind those of the base, in order of their codes, packed. It may have
+    grown since."""
 
     name: str
     codes: FrozenColumn
     base_values: KeyShards | None
-    added: list[TagValue]
+    added: KeyIndex
+    added_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class DevicesSnapshot:
     base: DeviceBase | None
     count: int
     databases: int
-    names: PathIndex
+    names: KeyIndex
     family_of: FrozenColumn
     position_of: FrozenColumn
     database_of: FrozenColumn
@@ -71,7 +72,7 @@ class DevicesSnapshot:
 
     def paths(self) -> list[bytes]:
         """UTF-8, of the devices that are not in the base."""
-        return self.names.text(0, self.count - self.first)
+        return self.names.between(0, self.count - self.first)
 
 
 def merge(snapshot: DevicesSnapshot, fs: Filesystem, directory: Path) -> BaseName:
@@ -82,11 +83,13 @@ def merge(snapshot: DevicesSnapshot, fs: Filesystem, directory: Path) -> BaseNam
     for keys, devices in _merged_paths(snapshot):
         builder.add(keys, devices)
     _store_keys("paths", builder, sections, firsts)
-    key_of_device = np.empty(snapshot.count, np.uint32)
-    key_of_device[builder.payload] = np.arange(snapshot.count, dtype=np.uint32)
+    in_order = np.arange(snapshot.count, dtype=np.uint32)
+    same_order = np.array_equal(builder.payload, in_order)
+    if not same_order:
+        key_of_device = np.empty(snapshot.count, np.uint32)
+        key_of_device[builder.payload] = in_order
+        sections += [("device_of_key", builder.payload), ("key_of_device", key_of_device)]
     sections += [
-        ("device_of_key", builder.payload),
-        ("key_of_device", key_of_device),
         ("family_of", snapshot.family_of.joined()),
         ("position_of", snapshot.position_of.joined()),
         ("database_of", snapshot.database_of.joined()),
@@ -106,6 +109,7 @@ def merge(snapshot: DevicesSnapshot, fs: Filesystem, directory: Path) -> BaseNam
         families.append([family.name, sorted(family.databases), tags])
     fields = {
         "devices": snapshot.count,
+        "same_order": same_order,
         "databases": snapshot.databases,
         "families": families,
         "firsts": firsts,
@@ -135,7 +139,7 @@ def _merged_paths(snapshot: DevicesSnapshot) -> Iterator[tuple[list[bytes], AnyA
     for old, numbers in base.paths.sorted_pieces():
         # New paths below the last of this shard are in its place; the rest waits.
         end = bisect_left(keys, old[-1], start)
-        yield _two_sorted(old, base.device_of_key[numbers], keys[start:end], devices[start:end])
+        yield _two_sorted(old, base.devices(numbers), keys[start:end], devices[start:end])
         start = end
     yield keys[start:], devices[start:]
 
@@ -153,7 +157,7 @@ def _two_sorted(
 def _merged_values(tag: TagSnapshot, count: int) -> tuple[AnyArray, ShardBuilder]:
     """(codes by position, the set of values in use, whose payload is the code they had)."""
     known = 0 if tag.base_values is None else len(tag.base_values)
-    used = np.zeros(1 + known + len(tag.added), np.bool_)
+    used = np.zeros(1 + known + tag.added_count, np.bool_)
     old_codes = tag.codes.joined()
     used[old_codes] = True
     used[0] = False
@@ -171,8 +175,8 @@ def _merged_values(tag: TagSnapshot, count: int) -> tuple[AnyArray, ShardBuilder
 def _sorted_values(tag: TagSnapshot, used: AnyArray) -> Iterator[tuple[list[bytes], AnyArray]]:
     known = 0 if tag.base_values is None else len(tag.base_values)
     new = sorted(
-        (packed(value), 1 + known + place)
-        for place, value in enumerate(tag.added)
+        (key, 1 + known + place)
+        for place, key in enumerate(tag.added.between(0, tag.added_count))
         if used[1 + known + place]
     )
     keys = [key for key, _ in new]

@@ -2,7 +2,7 @@
 
 1. Counted are devices that are not in the base, tag values and bitmaps, and templates with their
    measurements. What is mapped from the base is not: the system may take those pages back.
-2. From half of the budget on a merge is *due*: devices move from memory into the base.
+2. From three quarters of the budget on a merge is *due*: devices move from memory into the base.
 3. A definition that would go beyond the budget waits for that merge; if there is nothing that a
    merge would free, or it does not come, it is refused with MetadataLimitError.
 """
@@ -50,7 +50,7 @@ class MetadataBudget:
         background: bool,
     ) -> None:
         self.limit_bytes = limit_bytes
-        files.overlay_bytes_max = limit_bytes // 2
+        files.overlay_bytes_max = limit_bytes * 3 // 4
         self._catalog = catalog
         self._files = files
         self._make_room = make_room

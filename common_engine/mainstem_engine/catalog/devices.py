@@ -22,8 +22,8 @@ from mainstem_engine.catalog.base import DeviceBase
 from mainstem_engine.catalog.base_merge import DevicesSnapshot
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.families import Family
+from mainstem_engine.catalog.key_index import ABSENT, KeyIndex
 from mainstem_engine.catalog.names import ROOT
-from mainstem_engine.catalog.path_index import ABSENT, PathIndex
 from mainstem_engine.catalog.tags import (
     BITMAPS_PER_QUESTION,
     INDEXED_VALUES_MAX,
@@ -53,7 +53,7 @@ class _State:
     def __init__(self, base: DeviceBase | None = None) -> None:
         self.base = base
         self.first = 0 if base is None else base.count
-        self.names = PathIndex()
+        self.names = KeyIndex()
         self.families: list[Family] = []
         self.family_index: dict[str, int] = {}
         if base is None:
@@ -126,18 +126,18 @@ class Devices:
     # Names
 
     def id_of(self, path: str) -> int | None:
-        state = self._state
-        place = state.names.find(path)
+        state, key = self._state, path.encode()
+        place = state.names.find(key)
         if place != ABSENT:
             return state.first + place
-        return None if state.base is None else state.base.id_of(path)
+        return None if state.base is None else state.base.id_of(key)
 
     def path(self, device: int) -> str:
         """Raises IndexError for an id that was never given."""
         state = self._state
         if state.base is not None and 0 <= device < state.first:
             return state.base.path(device)
-        return state.names.path(device - state.first)
+        return state.names.key(device - state.first).decode()
 
     def paths(self, devices: Iterable[int]) -> list[str]:
         state = self._state
@@ -145,11 +145,11 @@ class Devices:
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < state.count:
             raise IndexError(int(ids.max()))
         if state.base is None:
-            return state.names.paths(ids)
+            return list(map(bytes.decode, state.names.keys(ids)))
         old = ids < state.first
         if old.all():
             return list(map(state.base.path, ids.tolist()))
-        newer = iter(state.names.paths(ids[~old] - state.first))
+        newer = map(bytes.decode, state.names.keys(ids[~old] - state.first))
         base_path = state.base.path
         return [
             base_path(device) if device < state.first else next(newer) for device in ids.tolist()
@@ -173,7 +173,7 @@ class Devices:
         start = f"{prefix}.".encode()
         places = [
             place
-            for place, path in enumerate(state.names.text(0, count - state.first))
+            for place, path in enumerate(state.names.between(0, count - state.first))
             if path.startswith(start)
         ]
         found = [np.array(places, np.uint32) + np.uint32(state.first)]
@@ -348,17 +348,18 @@ class Devices:
             getattr(state, name).extend(getattr(old, name).slice(first, count))
         if count > first:
             places = np.arange(first - old.first, count - old.first)
-            state.names.add(old.names.paths(places))
+            state.names.add(old.names.keys(places))
         self._state = state
 
 
 def _lookup(state: _State, paths: Sequence[str]) -> DeviceIds:
-    places = state.names.find_many(paths)
+    keys = [path.encode() for path in paths]
+    places = state.names.find_many(keys)
     ids = np.where(places == ABSENT, np.int64(NO_DEVICE), places + state.first).astype(np.uint32)
     if state.base is not None:
         rest = np.flatnonzero(places == ABSENT)
         if len(rest):
-            ids[rest] = state.base.lookup([paths[row] for row in rest.tolist()])
+            ids[rest] = state.base.lookup([keys[row] for row in rest.tolist()])
     return ids
 
 
@@ -380,5 +381,5 @@ def _append(
     state.database_of.extend(databases)
     state.foreign.extend(np.full(count, foreign, np.uint8))
     family.databases |= frozenset(np.unique(databases).tolist())
-    state.names.add(paths)
+    state.names.add([path.encode() for path in paths])
     family.ids.extend(np.arange(first, first + count, dtype=np.uint32))

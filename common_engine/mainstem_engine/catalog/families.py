@@ -40,7 +40,7 @@ class Family:
     @property
     def nbytes(self) -> int:
         """What it takes in memory besides the base."""
-        tags = sum(tag.codes.added.nbytes + tag.added_bytes for tag in self.tags.values())
+        tags = sum(tag.codes.added.nbytes + tag.added.nbytes for tag in self.tags.values())
         return self.ids.added.nbytes + self._joined.nbytes + tags
 
     def all_ids(self) -> DeviceIds:
@@ -88,7 +88,7 @@ class Family:
     def snapshot(self) -> FamilySnapshot:
         """As of now, without a copy of a column."""
         tags = [
-            TagSnapshot(tag.name, tag.codes.frozen(), tag.base_values, list(tag.added))
+            TagSnapshot(tag.name, tag.codes.frozen(), tag.base_values, tag.added, len(tag.added))
             for tag in self.tags.values()
         ]
         return FamilySnapshot(self.name, self.ids.frozen(), self.databases, tags)

@@ -119,7 +119,7 @@ def _overlay_fields(devices: DevicesSnapshot) -> dict[str, Any]:
             used = np.unique(codes)
             used = used[used != NO_TAG]
             place = np.where(codes == NO_TAG, 0, np.searchsorted(used, codes) + 1)
-            values = TagValues(tag.base_values, tag.added)
+            values = TagValues(tag.base_values, tag.added, tag.added_count)
             meant = [None, *(values[code] for code in used.tolist())]
             tags.append([tag.name, meant, place.astype("<u4").tobytes()])
         families.append([family.name, tags])

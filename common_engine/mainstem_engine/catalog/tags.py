@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
-from mainstem_engine.catalog.key_shards import ABSENT, KeyShards
+from mainstem_engine.catalog.key_index import ABSENT, KeyIndex
+from mainstem_engine.catalog.key_shards import KeyShards
 from mainstem_engine.catalog.vector import LayeredColumn, Vector
 from mainstem_engine.model import AnyArray
 
@@ -37,8 +38,6 @@ BITMAPS_PER_QUESTION = 64
 """A question for more values compares the column once: cheaper than making so many bitmaps."""
 INDEX_BYTES_MAX = 4 << 20
 """Of all bitmaps together. One of a million devices takes at most 128 KiB."""
-VALUE_BYTES = 150
-"""Estimate of what one distinct value takes in memory, without its own bytes."""
 
 Codes = npt.NDArray[np.uint32]
 Positions = npt.NDArray[np.uint32]
@@ -48,6 +47,12 @@ def packed(value: TagValue) -> bytes:
     """What identifies a value."""
     data: bytes = msgpack.packb(value)
     return data
+
+
+def unpacked(key: bytes) -> TagValue:
+    """The value that is packed like this."""
+    value: TagValue = msgpack.unpackb(key)
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class CodedTag:
         codes = [place.setdefault(key, len(place)) for key in keys]
         distinct: list[TagValue] = list(place)
         if keys is not values:
-            distinct = [msgpack.unpackb(key) for key in place]
+            distinct = [unpacked(key) for key in place]
         return cls(distinct, np.array(codes, np.uint32))
 
     def to_list(self) -> list[TagValue]:
@@ -87,10 +92,10 @@ class TagValues(Sequence[TagValue]):
 
     __slots__ = ("_added", "_base", "_count")
 
-    def __init__(self, base: KeyShards | None, added: list[TagValue]) -> None:
+    def __init__(self, base: KeyShards | None, added: KeyIndex, added_count: int) -> None:
         self._base = base
         self._added = added
-        self._count = 1 + (0 if base is None else len(base)) + len(added)
+        self._count = 1 + (0 if base is None else len(base)) + added_count
 
     def __len__(self) -> int:
         return self._count
@@ -111,15 +116,14 @@ class TagValues(Sequence[TagValue]):
             return None
         known = 0 if self._base is None else len(self._base)
         if self._base is None or code > known:
-            return self._added[code - known - 1]
-        value: TagValue = msgpack.unpackb(self._base.key(int(code) - 1))
-        return value
+            return unpacked(self._added.key(int(code) - known - 1))
+        return unpacked(self._base.key(int(code) - 1))
 
 
 class TagColumn:
     """Values of one tag for the devices of one family, by the device's position in it."""
 
-    __slots__ = ("_index", "added", "added_bytes", "base_values", "codes", "name")
+    __slots__ = ("added", "base_values", "codes", "name")
 
     def __init__(
         self, name: str, codes: AnyArray | None = None, base_values: KeyShards | None = None
@@ -128,9 +132,8 @@ class TagColumn:
         base = np.empty(0, np.uint32) if codes is None else codes
         self.codes = LayeredColumn(base, Vector(np.uint32))
         self.base_values = base_values
-        self.added: list[TagValue] = []
-        self.added_bytes = 0
-        self._index: dict[bytes, int] = {}
+        self.added = KeyIndex()
+        """Values that are not in the base, packed, in order of their codes."""
 
     @property
     def distinct(self) -> int:
@@ -139,34 +142,34 @@ class TagColumn:
 
     @property
     def values(self) -> TagValues:
-        return TagValues(self.base_values, self.added)
+        return TagValues(self.base_values, self.added, len(self.added))
 
     def extend(self, tag: CodedTag, position: int) -> None:
         """Gives the devices from ``position`` on (above all earlier ones) their values."""
         if len(self.codes) < position:
             self.codes.extend(np.full(position - len(self.codes), NO_TAG, np.uint32))
-        own = np.array([self.code(value) for value in tag.values], np.uint32)
-        self.codes.extend(own[tag.codes])
+        self.codes.extend(self._codes_made([packed(value) for value in tag.values])[tag.codes])
 
-    def code(self, value: TagValue) -> int:
-        """The code of a value, a new one when it is new."""
-        if value is None:
-            return NO_TAG
-        key = packed(value)
-        found = self._find(key)
-        if found is None:
-            found = 1 + self.distinct
-            self.added.append(value)
-            self.added_bytes += VALUE_BYTES + 2 * len(key)
-            self._index[key] = found
-        return found
+    def _codes_made(self, keys: list[bytes]) -> Codes:
+        """The codes of distinct values, new ones for new values."""
+        codes = self._codes_found(keys)
+        new = np.flatnonzero((codes == NO_TAG) & np.array([key != _NOTHING for key in keys]))
+        if len(new):
+            first = 1 + self.distinct
+            self.added.add([keys[row] for row in new.tolist()])
+            codes[new] = np.arange(first, first + len(new), dtype=np.uint32)
+        return codes
 
-    def _find(self, key: bytes) -> int | None:
+    def _codes_found(self, keys: list[bytes]) -> Codes:
+        """uint32[n], NO_TAG for a value that no device has."""
+        places = self.added.find_many(keys)
+        known = 0 if self.base_values is None else len(self.base_values)
+        codes = np.where(places == ABSENT, NO_TAG, places + known + 1).astype(np.uint32)
         if self.base_values is not None:
-            number = self.base_values.find(key)
-            if number != ABSENT:
-                return 1 + number
-        return self._index.get(key)
+            rest = np.flatnonzero(codes == NO_TAG)
+            numbers = self.base_values.find_many([keys[row] for row in rest.tolist()])
+            codes[rest] = np.where(numbers == ABSENT, NO_TAG, numbers + 1)
+        return codes
 
     def codes_of(self, positions: npt.NDArray[Any]) -> Codes:
         """Codes at these positions; absent where the column is shorter."""
@@ -188,9 +191,10 @@ class TagColumn:
 
     def codes_equal_to(self, wanted: Iterable[Any]) -> list[int]:
         """Codes of the values that equal one of ``wanted``; NO_TAG when None is among them."""
-        keys = {key for value in wanted for key in _alike(value)}
-        codes = [NO_TAG if key == _NOTHING else self._find(key) for key in keys]
-        return sorted(code for code in codes if code is not None)
+        keys = list(dict.fromkeys(key for value in wanted for key in _alike(value)))
+        found = self._codes_found(keys)
+        codes = np.unique(found[found != NO_TAG]).tolist()
+        return [NO_TAG, *codes] if _NOTHING in keys else codes
 
 
 _NOTHING = packed(None)

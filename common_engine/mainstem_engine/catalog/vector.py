@@ -50,7 +50,9 @@ class Vector:
 
     def view(self) -> npt.NDArray[Any]:
         """The elements so far, without a copy: only for reading."""
-        return self._buffer[: self._length]
+        # The length first: whatever buffer is read after it has at least so many elements.
+        length = self._length
+        return self._buffer[:length]
 
     def append(self, value: int) -> None:
         self._reserve(1)
@@ -66,8 +68,8 @@ class Vector:
     def _reserve(self, count: int) -> None:
         needed = self._length + count
         if needed > len(self._buffer):
-            # Half as much again: the cost of copying stays constant per element, a third is spare.
-            capacity = max(needed, len(self._buffer) * 3 // 2)
+            # A quarter more: an element is copied about four times in all, a fifth is spare.
+            capacity = max(needed, len(self._buffer) * 5 // 4)
             grown = np.zeros(capacity, self._buffer.dtype)
             grown[: self._length] = self._buffer[: self._length]
             self._buffer = grown

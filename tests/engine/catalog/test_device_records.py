@@ -72,7 +72,7 @@ def test_the_first_form_is_read() -> None:
 
 
 def test_values_that_are_equal_in_python_stay_apart() -> None:
-    values = [1, True, 1.0, "1", b"1", 0.0, -0.0, False, 0, None]
+    values: list[Any] = [1, True, 1.0, "1", b"1", 0.0, -0.0, False, 0, None]
     assert [repr(v) for v in CodedTag.of(values).to_list()] == [repr(v) for v in values]
     assert len(CodedTag.of(values).values) == len(values)
     assert CodedTag.of(["a", "b", "a"]).take([0, 2]).values == ["a"]
@@ -86,7 +86,8 @@ GOOD: dict[str, Any] = {"t": "t", "foreign": False, "first": 0, "n": 2, "paths":
     [
         {"n": 3}, {"n": 1 << 40}, {"n": -1}, {"first": -1}, {"first": 0xFFFFFFFE}, {"n": "x"},
         {"paths": ["a"]}, {"paths": None}, {"paths": "a\nb\nc"},
-        {"coded": {"a": [["x"], b"\0"]}}, {"coded": {"a": [["x"], b"\0\1"]}}, {"coded": {"a": [[]]}},
+        {"coded": {"a": [["x"], b"\0"]}}, {"coded": {"a": [["x"], b"\0\1"]}},
+        {"coded": {"a": [[]]}},
         {"coded": 5}, {"tags": {"a": [1]}, "coded": None},
     ],
 )  # fmt: skip
@@ -100,7 +101,7 @@ def test_what_does_not_fit_together_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_ids_of_either_form_are_checked() -> None:
     for ids in (["x"], [-1], [1 << 40], b"\0\0\0", None):
-        header = {"t": "t", "ids": ids, "paths": ["a"], "tags": {}}
+        header: dict[str, Any] = {"t": "t", "ids": ids, "paths": ["a"], "tags": {}}
         with pytest.raises(SchemaError):
             DeviceRecord.from_header(header)
 
@@ -108,11 +109,11 @@ def test_ids_of_either_form_are_checked() -> None:
 def test_pieces_are_bounded_by_count_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = record(list(range(10)), {"a": [f"{'v' * (i % 3) * 30}" for i in range(10)]})
     assert [len(piece.ids) for piece in whole.pieces(4)] == [4, 4, 2]
-    assert list(record([1]).pieces())[0].ids.tolist() == [1]
+    assert next(record([1]).pieces()).ids.tolist() == [1]
     monkeypatch.setattr(device_records, "RECORD_TEXT_BYTES", 200)
     pieces = list(whole.pieces())
     assert len(pieces) > 3
-    assert sum((plain(piece)[2] for piece in pieces), []) == whole.paths
+    assert [path for piece in pieces for path in piece.paths] == whole.paths
     assert all(len(msgpack.packb(piece.to_header())) < 600 for piece in pieces)
     umlauts = DeviceRecord("t", np.arange(9, dtype=np.uint32), ["ä" * 60] * 9, {}, foreign=False)
     sizes = [len(piece.ids) for piece in umlauts.pieces()]

@@ -18,7 +18,7 @@ from mainstem_engine.catalog.catalog import Catalog, encode_snapshot
 from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.names import is_below
-from mainstem_engine.catalog.sections import CatalogFiles
+from mainstem_engine.catalog.sections import CatalogFiles, check_catalog_files
 from mainstem_engine.catalog.templates import checked_template, template_to_map
 from mainstem_engine.errors import CorruptionError, SchemaError
 from mainstem_engine.filesystem import Filesystem
@@ -229,34 +229,35 @@ def test_the_section_of_a_large_base_is_small(files: CatalogFiles) -> None:
     assert len(merge(catalog, files, forced=False)) < 1000
 
 
-def test_names_and_ids_that_contradict_each_other_are_found(files: CatalogFiles) -> None:
-    catalog = grown(9)
+def test_damage_to_ids_is_found_at_once(files: CatalogFiles) -> None:
+    catalog = Catalog()
+    define(catalog, "t")
+    paths = [f"root.a.d{9 - number}" for number in range(9)]
+    add(catalog, "t", paths, {}, False)
     section = merge(catalog, files)
+    check_catalog_files(Filesystem(), files.directory.parent, section)
     base = catalog.devices.base
     assert base is not None
     path = files.directory / base.name.name
     data = bytearray(path.read_bytes())
-    columns = base.device_of_key.astype("<u4").tobytes()
-    place = data.find(columns)
-    data[place : place + 4], data[place + 4 : place + 8] = (
-        data[place + 4 : place + 8],
-        data[place : place + 4],
-    )
+    columns = base.devices(np.arange(9)).astype("<u4").tobytes()
+    data[data.find(columns)] ^= 1
     path.write_bytes(data)
+    with pytest.raises(CorruptionError, match="device_of_key"):
+        Catalog.restore(section, files)
+    with pytest.raises(CorruptionError, match="device_of_key"):
+        check_catalog_files(Filesystem(), files.directory.parent, section)
+
+
+def test_devices_made_in_order_of_their_names_need_no_permutation(files: CatalogFiles) -> None:
+    catalog = grown(9)
+    section = merge(catalog, files)
+    assert b"device_of_key" not in next(files.directory.iterdir()).read_bytes()
     devices = Catalog.restore(section, files).devices
-    failed = 0
-    for device in range(9):
-        for question in (
-            lambda d=device: devices.id_of(f"root.a.d{d}"),
-            lambda d=device: devices.lookup([f"root.a.d{d}"]),
-            lambda d=device: devices.path(d),
-            lambda: devices.below("root.a"),
-        ):
-            try:
-                question()
-            except CorruptionError:
-                failed += 1
-    assert failed >= 2 * 3 + 9
+    assert devices.lookup([f"root.a.d{i}" for i in range(10)]).tolist()[:9] == list(range(9))
+    for wrong in (-1, 9):
+        with pytest.raises(IndexError):
+            devices.path(wrong)
 
 
 def test_ids_that_were_never_given(files: CatalogFiles) -> None:

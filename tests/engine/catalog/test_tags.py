@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mainstem_engine.catalog import tags as tags_module
+from mainstem_engine.catalog.key_index import KeyIndex
 from mainstem_engine.catalog.key_shards import KeyShards, ShardBuilder
 from mainstem_engine.catalog.tags import CodedTag, TagColumn, TagIndex, TagValues, packed
 
@@ -69,7 +70,7 @@ def test_values_are_a_sequence() -> None:
     for wrong in (-1, 3):
         with pytest.raises(IndexError):
             values[wrong]
-    assert list(TagValues(None, [])) == [None]
+    assert list(TagValues(None, KeyIndex(), 0)) == [None]
 
 
 def test_the_index_follows_new_devices() -> None:

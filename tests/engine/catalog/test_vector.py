@@ -43,4 +43,5 @@ def test_what_was_frozen_stays() -> None:
 
 def test_a_vector_knows_its_size() -> None:
     vector = Vector(np.uint64, np.arange(3, dtype=np.uint64))
-    assert (vector.nbytes, vector.dtype) == (24, np.uint64)
+    assert vector.nbytes == 24
+    assert vector.dtype == np.uint64
