@@ -36,7 +36,7 @@ from mainstem_engine.model import BoolMask, VersionedRows
 from mainstem_engine.part.blocks import dense_rows_min
 from mainstem_engine.part.layout import BLOCK_ROWS_MAX
 from mainstem_engine.part.manifest import PartMeta
-from mainstem_engine.part.reader import Part
+from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.part.writer import PartWriter
 from mainstem_engine.sources import Extents, PartBlocks, lone
 
@@ -143,13 +143,14 @@ class _Join:
                 mask &= free
             self._leave_no_crumbs(passed)
         lines = _Lines([item.part for item in self._found])
+        rests = [lines.rest(at, np.flatnonzero(~mask)) for at, mask in enumerate(passed)]
         with self._writer() as writer:
-            for part, number, step in self._steps(lines, passed):
+            for part, number, step in self._steps(lines, rests):
                 if not self._context.go_on():
                     raise JoinAborted
                 if part is not None:
                     writer.add_block(part, number)
-                writer.add(self._rows(lines, passed, step))
+                writer.add(self._rows(lines, rests, step))
             return writer.finish() if writer.rows else None
 
     def _writer(self) -> PartWriter:
@@ -210,21 +211,21 @@ class _Join:
     # Steps
 
     def _steps(
-        self, lines: _Lines, passed: Sequence[BoolMask]
+        self, lines: _Lines, rests: Sequence[_Rest]
     ) -> Sequence[tuple[Part | None, int, tuple[int, int]]]:
         """(a block to copy or None, the interval of other rows behind it), in order."""
         whole: list[tuple[int, int, int]] = []
-        rest_begin: list[Keys] = []
         rest_rows: list[npt.NDArray[np.int64]] = []
-        for at, (item, mask) in enumerate(zip(self._found, passed, strict=True)):
-            whole += [(int(lines.begin[at][n]), at, int(n)) for n in np.flatnonzero(mask)]
-            rest_begin.append(lines.begin[at][~mask])
-            rest_rows.append(item.part.blocks.rows[~mask].astype(np.int64))
-        begin, rows = np.concatenate(rest_begin), np.concatenate(rest_rows)
+        for at, (item, rest) in enumerate(zip(self._found, rests, strict=True)):
+            copied = np.ones(len(item.part.blocks), np.bool_)
+            copied[rest.numbers] = False
+            whole += [(int(lines.begin[at][n]), at, int(n)) for n in np.flatnonzero(copied)]
+            rest_rows.append(item.part.blocks.rows[rest.numbers].astype(np.int64))
+        begin, rows = np.concatenate([rest.begin for rest in rests]), np.concatenate(rest_rows)
         order = np.argsort(begin, kind="stable")
         begin, rows = begin[order], rows[order]
         bucket = (np.cumsum(rows) - rows) // self._step_rows
-        cuts = begin[np.flatnonzero(np.append(True, bucket[1:] != bucket[:-1]))]
+        cuts = begin[np.diff(bucket, prepend=-1) > 0]
         copies = {key: (at, number) for key, at, number in whole}
         keys = sorted({0, *cuts.tolist(), *copies})
         steps: list[tuple[Part | None, int, tuple[int, int]]] = []
@@ -234,14 +235,11 @@ class _Join:
             steps.append((part, 0 if copy is None else copy[1], (key, end)))
         return steps
 
-    def _rows(
-        self, lines: _Lines, passed: Sequence[BoolMask], step: tuple[int, int]
-    ) -> VersionedRows:
+    def _rows(self, lines: _Lines, rests: Sequence[_Rest], step: tuple[int, int]) -> VersionedRows:
         """The merged rows of one interval that are in no copied block."""
         batches: list[VersionedRows] = []
-        for at, (item, mask) in enumerate(zip(self._found, passed, strict=True)):
-            hit = (lines.last[at] >= step[0]) & (lines.begin[at] < step[1]) & ~mask
-            numbers = np.flatnonzero(hit)
+        for item, rest in zip(self._found, rests, strict=True):
+            numbers = rest.numbers[(rest.last >= step[0]) & (rest.begin < step[1])]
             if not len(numbers):
                 continue
             rows = lines.inside(item.part.read(numbers, item.part.types), step)
@@ -254,6 +252,15 @@ class _Join:
 
 _END = 1 << 64
 """After every key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """The blocks of one part that are not copied, and their ends on the line."""
+
+    numbers: BlockNumbers
+    begin: Keys
+    last: Keys
 
 
 class _Lines:
@@ -278,6 +285,10 @@ class _Lines:
                 index.device_min.astype(np.uint64) << _RANK_BITS | low.astype(np.uint64)
             )
             self.last.append(index.device_max.astype(np.uint64) << _RANK_BITS | high)
+
+    def rest(self, at: int, numbers: BlockNumbers) -> _Rest:
+        """Some blocks of part ``at``."""
+        return _Rest(numbers, self.begin[at][numbers], self.last[at][numbers])
 
     def inside(self, rows: VersionedRows, step: tuple[int, int]) -> VersionedRows:
         """The rows of one part (sorted) from the one key to before the other."""

@@ -250,6 +250,18 @@ def test_whole_blocks_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     place.close()
 
 
+def test_nothing_but_whole_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_join, "BLOCK_GROWTH", 1)
+    place = Place(tmp_path)
+    place.add(concat_rows([dense(1, 0, 16, 1), dense(2, 0, 8, 1)]), MEASUREMENTS, 1)
+    place.add(dense(1, 16, 8, 2), MEASUREMENTS, 2)
+    before = content(place.parts, NONE)
+    place.open(place.join())
+    assert content(place.parts[2:], NONE) == before
+    assert place.parts[2].blocks.rows.tolist() == [8, 8, 8, 8]
+    place.close()
+
+
 def test_crumbs_of_a_device_are_not_left_beside_a_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
