@@ -13,12 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_engine.encoding.column_encoder import encode_column
+from mainstem_engine.encoding.column_encoder import ColumnEncoder, encode_column
 from mainstem_engine.encoding.compression import Compression
 from mainstem_engine.encoding.constant import Constant, is_constant
 from mainstem_engine.encoding.interface import Encoding, EncodingNumber
 from mainstem_engine.encoding.linear import Linear, is_linear
-from mainstem_engine.encoding.pco import Pco
+from mainstem_engine.encoding.pco import (
+    AUTO_DELTA,
+    LEVEL_FAST,
+    LEVEL_SMALL,
+    LOOKBACK_DELTA,
+    Pco,
+    PcoConfig,
+)
 from mainstem_engine.encoding.registry import ENCODINGS, decode_column
 from mainstem_engine.errors import EncodingError
 from mainstem_engine.model import AnyArray, ColumnType
@@ -233,6 +240,45 @@ def test_unknown_numbers() -> None:
             decode_column(encoding, compression, data, ColumnType.INT64, out)
     with pytest.raises(EncodingError):
         decode_column(EncodingNumber.PCO, 0, data, ColumnType.TEXT, np.empty(1, object))
+
+
+@pytest.mark.parametrize("level", [LEVEL_FAST, LEVEL_SMALL])
+@pytest.mark.parametrize("delta", [AUTO_DELTA, LOOKBACK_DELTA, 0, 1, 2])
+@pytest.mark.parametrize("base", [None, 0.0, 1.0, 0.01, 1e-9])
+def test_every_way_of_pcodec_is_exact(level: int, delta: int, base: float | None) -> None:
+    """A mode that does not suit the values costs bytes, never a bit of a value."""
+    config = PcoConfig(level, delta, base)
+    rng = np.random.default_rng(9)
+    for kind in TYPES:
+        if not Pco().supports(kind) or (base and not kind.is_float):
+            continue
+        values = extremes(kind)
+        decimals = np.round(rng.normal(0, 50, 600), 2).astype(kind.dtype)
+        for sample in (
+            values[:0], values[:1], values, np.tile(values, 200), decimals,
+            np.where(rng.random(600) < 0.05, rng.choice(values, 600), decimals),
+        ):  # fmt: skip
+            packed = Pco().encode_as(sample, kind, config)
+            out = np.empty(len(sample), kind.dtype)
+            Pco().decode(memoryview(packed), kind, out)
+            assert same_bits(out, sample)
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_blocks_of_a_column_share_what_suited_the_first(kind: ColumnType) -> None:
+    """What a trial found for one block is used for blocks of quite another kind."""
+    rng = np.random.default_rng(int(kind))
+    values = extremes(kind)
+    calm = np.repeat(values[:1], 600)
+    calm[::7] = values[-1]
+    blocks = [calm, values, np.tile(values, 90), values[:0], values[:1], rng.choice(values, 700)]
+    encoder = ColumnEncoder(kind)
+    for block in [*blocks, *reversed(blocks)]:
+        encoded = encoder.encode(block)
+        out = np.empty(len(block), kind.dtype)
+        view = memoryview(encoded.data)
+        decode_column(encoded.encoding, encoded.compression, view, kind, out)
+        assert same_bits(out, block)
 
 
 def test_numbers_are_fixed() -> None:
