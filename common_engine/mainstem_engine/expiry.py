@@ -3,18 +3,20 @@
 1. *Plan*: a part whose rows are all expired is *dropped*. One of which more than REWRITE_SHARE is
    expired is *rewritten* without them. Nothing is planned while retention's clock is paused, nor
    for rows that a hold protects: those stay, invisible.
-2. *Count*: how many (device, time) of the removed rows no other part has; they leave ``live``.
+2. *Count*, while nothing is flushed and no delete is resolved: how many (device, time) of the
+   removed rows no other part has and no delete has taken; they leave ``live``.
 3. *Commit*: one record of the part list removes the parts, adds the rewritten ones, and carries
    the rows counted and the horizons, so that a crash finds all of it or nothing.
 4. *Publish*, under the store's state lock, then *unlink*.
 
-Under the maintenance lock throughout. The log knows nothing of this: what a tier keeps is its own.
+No compaction runs meanwhile. The log knows nothing of this: what a tier keeps is its own.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ import numpy as np
 from mainstem_engine.catalog.database_options import part_settings
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import conform_rows
+from mainstem_engine.deletes import Tombstones
 from mainstem_engine.inventory import AnyPart, blocks_of
 from mainstem_engine.merge import match_keys, run_starts
 from mainstem_engine.model import DeviceIds, TimesNs, VersionedRows
@@ -50,8 +53,15 @@ REWRITE_SHARE = 0.5
 """A part is rewritten when it shrinks to half: a row is then copied about once in its life."""
 REWRITES_MAX = 8
 """Parts rewritten in one run, so that a flush never waits long for it; the rest come next time."""
-STEP_ROWS = 1 << 17
-"""Rows looked at together: a few MB."""
+STEP_BYTES = 8 << 20
+"""What the rows that are looked at together take in memory, about."""
+KEY_BYTES, VALUE_BYTES = 22, 9
+"""Device, time, origin and LSN of a row; a value with its validity."""
+COPIES = 4
+"""Read, filtered, and held by the writer until two groups are encoded."""
+
+Quiet = Callable[[], AbstractContextManager[None]]
+"""Inside it nothing is flushed and no delete is resolved, and all before is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +98,11 @@ class _Plan:
 
 
 class Expiry:
-    """Removes what is expired from one store. The caller holds the maintenance lock."""
+    """Removes what is expired from one store. The caller sees to it that no compaction runs."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, quiet: Quiet) -> None:
         self._store = store
+        self._quiet = quiet
         self._holds: dict[str, PartHold] = {}
         self.total = ExpiryResult()
         """What was removed since the start."""
@@ -160,18 +171,19 @@ class Expiry:
         store = self._store
         inventory = store.inventory
         removed = plan.parts
-        rows = self._count(plan)
         added = [
             meta
             for part in plan.rewrite
             if (meta := self._rewritten(part, plan.table, plan.cutoff)) is not None
         ]
-        state = self._next_state(plan, rules, rows)
         opened = inventory.open_parts(added)
         names = [part.meta.name for part in removed]
-        inventory.record(added, names, facts={FACT: state.to_plain()})
-        store.publish_expiry(state, opened, names)
-        inventory.unlink([part.meta for part in removed])
+        with self._quiet():
+            rows = self._count(plan)
+            state = self._next_state(plan, rules, rows)
+            inventory.record(added, names, facts={FACT: state.to_plain()})
+            store.publish_expiry(state, opened, names)
+            inventory.unlink([part.meta for part in removed])
         freed = sum(part.meta.bytes for part in removed) - sum(meta.bytes for meta in added)
         return ExpiryResult(rows, len(plan.drop), len(plan.rewrite), freed)
 
@@ -195,19 +207,24 @@ class Expiry:
         measurements, block_rows = part_settings(
             store.catalog.database_of(meta.device_min), table.template, store.options.block_rows
         )
-        with PartWriter(
-            store.fs,
-            directory,
-            store.inventory.next_name(),
-            table=meta.table,
-            partition_start_ns=meta.partition_start_ns,
-            measurements=measurements,
-            block_rows=block_rows,
-            vnode=meta.vnode,
-            vnodes=meta.vnodes,
-            applied=meta.applied,
-            erased_through=meta.erased_through,
-        ) as writer:
+        row_bytes = KEY_BYTES + VALUE_BYTES * len(part.types)
+        size = COPIES * min(STEP_BYTES, meta.rows * row_bytes)
+        with (
+            store.memory.reserve("compaction", size),
+            PartWriter(
+                store.fs,
+                directory,
+                store.inventory.next_name(),
+                table=meta.table,
+                partition_start_ns=meta.partition_start_ns,
+                measurements=measurements,
+                block_rows=block_rows,
+                vnode=meta.vnode,
+                vnodes=meta.vnodes,
+                applied=meta.applied,
+                erased_through=meta.erased_through,
+            ) as writer,
+        ):
             for rows in _steps(part, range(len(part.blocks)), list(part.types)):
                 mask = cutoff.keeps(rows)
                 kept = rows if mask is None else rows.take(mask)
@@ -261,13 +278,13 @@ def _share(part: Part, cutoff: Cutoff) -> float:
 
 
 def _steps(part: Part, blocks: Sequence[int], keys: Sequence[int]) -> Iterator[VersionedRows]:
-    """The rows of blocks, about STEP_ROWS at a time."""
+    """The rows of blocks, about STEP_BYTES at a time."""
     group: list[int] = []
-    rows = 0
+    rows, step_rows = 0, STEP_BYTES // (KEY_BYTES + VALUE_BYTES * len(keys))
     for block in blocks:
         group.append(block)
         rows += int(part.blocks.rows[block])
-        if rows >= STEP_ROWS:
+        if rows >= step_rows:
             yield part.read(group, keys)
             group, rows = [], 0
     if group:
@@ -275,8 +292,11 @@ def _steps(part: Part, blocks: Sequence[int], keys: Sequence[int]) -> Iterator[V
 
 
 def _alive(part: Part, blocks: Sequence[int], tombstones: Any) -> Iterator[VersionedRows]:
-    """Keys and versions of the rows that no tombstone has erased."""
+    """Keys and versions of the rows that no counted delete has taken. What another node deleted is
+    counted by the next flush, which finds nothing of it where it was removed here."""
     left = tombstones.of_part(part.meta) if tombstones else None
+    if left:
+        left = Tombstones(item for item in left if item.rows is not None)
     # A row that loses its last value goes, so tombstones of values need the values.
     keys = list(part.types) if left else []
     for rows in _steps(part, blocks, keys):

@@ -79,7 +79,7 @@ class Housekeeping:
             block_rows=store.options.block_rows,
             catalog_files=store.catalog_files,
         )
-        self.expiry = Expiry(store)
+        self.expiry = Expiry(store, self._quiet)
         self._expired_at_ns = store.options.monotonic()
         self._pending: FrozenState | None = None
         self._avoid: set[str] = set()
@@ -98,7 +98,7 @@ class Housekeeping:
         self._compactor: Background | None = None
         if store.options.background:
             self._background = Background(self.work, "engine-housekeeping")
-            self._compactor = Background(self.compact_due, "engine-compaction")
+            self._compactor = Background(self._tidy, "engine-compaction")
             store.on_full = self._background.wake
         else:
             # Nobody else would make room for a writer that waits for memory.
@@ -123,10 +123,22 @@ class Housekeeping:
             self.flush()
             if self._compactor is not None:
                 self._compactor.wake()
-        if self._store.options.monotonic() - self._expired_at_ns >= EXPIRE_EVERY_NS:
-            self._expire_due()
+        if self._expiry_due():
+            if self._compactor is None:
+                self._expire_due()
+            else:
+                self._compactor.wake()
         with self._lock:
             self._store.release_log()
+
+    def _tidy(self) -> None:
+        """What may take long: a flush never waits for it."""
+        if self._expiry_due():
+            self._expire_due()
+        self.compact_due()
+
+    def _expiry_due(self) -> bool:
+        return self._store.options.monotonic() - self._expired_at_ns >= EXPIRE_EVERY_NS
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -136,9 +148,16 @@ class Housekeeping:
 
     def expire(self) -> ExpiryResult:
         """Removes what is expired. Raises OSError, EngineError."""
-        with self._lock:
+        with self._compaction_lock:
             self._expired_at_ns = self._store.options.monotonic()
             return self.expiry.run()
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """No delete is resolved and nothing is flushed inside the block; all before is in parts."""
+        with self._store.delete_lock, self._lock:
+            self._flush_all()
+            yield
 
     def _expire_due(self) -> None:
         try:
@@ -168,13 +187,16 @@ class Housekeeping:
     def flush(self) -> None:
         """Moves what was accepted before the call into parts. Raises OSError, EngineError."""
         with self._lock:
-            if self._pending is not None:
-                self._flush(self._pending)
-            frozen = self._store.freeze()
-            if frozen is not None:
-                self._flush(frozen)
+            self._flush_all()
             self._last_flush_s = time.monotonic()
             self._store.release_log()
+
+    def _flush_all(self) -> None:
+        if self._pending is not None:
+            self._flush(self._pending)
+        frozen = self._store.freeze()
+        if frozen is not None:
+            self._flush(frozen)
 
     def _flush(self, frozen: FrozenState) -> None:
         self._pending = frozen
