@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mainstem_engine.aggregates import Aggregation, Answered, aggregate
+from mainstem_engine.aggregates import Aggregation, Answered, aggregate, explain
 from mainstem_engine.catalog.devices import Devices
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
@@ -105,13 +105,16 @@ class AggregateQueries:
         *,
         every_ns: int | None,
         by_device: bool,
+        read: bool = True,
     ) -> tuple[Pieces | None, Answered]:
         """The groups of rows of ``devices`` (ascending, None: all) in [first, beyond), merged and
-        sorted, None without any; and how they were found."""
+        sorted, None without any; and how they were found. ``read`` False: only how they would."""
         table, view = self._store.current(template)
         wanted = wanted_of(table, functions)
         selection = Selection(devices, first_ns, beyond_ns)
         aggregation = Aggregation(wanted, every_ns, by_device)
+        if not read:
+            return None, explain(view, selection, aggregation)
         return aggregate(view, selection, aggregation)
 
 

@@ -56,11 +56,12 @@ class Aggregation:
 @dataclass(slots=True)
 class Answered:
     """What answered a query. ``blocks``: that may hold rows of it. ``from_statistics``: of them,
-    not read; ``rows_from_statistics``: their rows."""
+    not read; ``rows_from_statistics``: their rows. ``rollup``: the table that was read instead."""
 
     blocks: int = 0
     from_statistics: int = 0
     rows_from_statistics: int = 0
+    rollup: str | None = None
 
     @property
     def read(self) -> int:

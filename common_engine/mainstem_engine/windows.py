@@ -3,7 +3,7 @@
 1. A piece says of some rows of one device in one window how many there are, and of each measurement
    the count, extremes, total, first and last value that is not null, as far as somebody asked.
 2. Pieces can be merged in any order and number: of equal groups the counts and totals are added,
-   extremes compared, the earliest first and the latest last kept.
+   extremes compared, the earliest first and the latest last kept (of one time, the lowest device).
 3. NaN is the greatest value, as in SQL: the maximum where it occurs, the minimum only where nothing
    else does. Extremes are 0.0 rather than -0.0, and the one canonical NaN: rows and statistics
    give the same bits. Totals of integers are exact: they are kept as two halves.
@@ -282,8 +282,7 @@ def _merged_values(values: Values, device: DeviceIds, order: Index, starts: Inde
         result.first = spread(values.first[early])
         result.first_ns = spread(values.first_ns[early])
     if values.last is not None and values.last_ns is not None:
-        newest_first = np.lexsort((-device[index].astype(np.int64), -values.last_ns[index], group))
-        late = index[newest_first[begin]]
+        late = index[np.lexsort((device[index], -values.last_ns[index], group))[begin]]
         result.last = spread(values.last[late])
         result.last_ns = spread(values.last_ns[late])
     return result

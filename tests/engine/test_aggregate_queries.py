@@ -97,9 +97,13 @@ def expected(
             if name == "*":
                 row["count"] = len(index)
                 continue
-            column = rows[name].take(pa.array(index)) if len(index) else rows[name].slice(0, 0)
-            values = [v for v in column.to_pylist() if v is not None]
-            row.update({f"{name}_{f}": brute(values, f) for f in asked})
+            for function in asked:
+                order = index
+                if function == "last":
+                    order = index[np.lexsort((device[index], -time[index]))]
+                column = rows[name].take(pa.array(order, pa.int64()))
+                values = [v for v in column.to_pylist() if v is not None]
+                row[f"{name}_{function}"] = brute(values, function)
         answer.append(row)
     return answer
 
@@ -110,7 +114,7 @@ def brute(values: list[Any], function: str) -> Any:
     if not values:
         return None
     if function in ("first", "last"):
-        return values[0] if function == "first" else values[-1]
+        return values[0]
     if function in ("sum", "mean"):
         exact = all(isinstance(v, int) for v in values)
         total = float(sum(values)) if exact else math_sum(values)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
-from mainstem_engine.model import ColumnType
-from mainstem_engine.sql.plan import TableInput
+from mainstem_engine.model import ColumnType, TimesNs
+from mainstem_engine.sql.groups import group_batch
+from mainstem_engine.sql.plan import Partials, TableInput
 from mainstem_engine.sql.relations import DEVICE, TIME
 from mainstem_engine.sql.times import NS_PER_US, TIME_UNITS
 
@@ -29,6 +30,8 @@ def open_input(engine: Storage, source: TableInput, precision_ns: int) -> pa.Rec
     """
     import pyarrow as pa
 
+    if source.partials is not None:
+        return _open_groups(engine, source, source.partials, precision_ns)
     table_ns = engine.precision_ns(source.table)
     reader = engine.scan(
         source.table,
@@ -39,6 +42,16 @@ def open_input(engine: Storage, source: TableInput, precision_ns: int) -> pa.Rec
     )
     layout = _Layout(engine, source.table, reader.schema, source.columns, precision_ns)
     return pa.RecordBatchReader.from_batches(layout.schema, map(layout.convert, reader))
+
+
+def _open_groups(
+    engine: Storage, source: TableInput, partials: Partials, precision_ns: int
+) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    conversion = _TimeConversion(engine.precision_ns(source.table), precision_ns)
+    batch = group_batch(engine, source, partials, conversion.of_ns)
+    return pa.RecordBatchReader.from_batches(batch.schema, [batch])
 
 
 def batch_reader(
@@ -105,9 +118,16 @@ class _TimeConversion:
         import pyarrow as pa
 
         # A statement of coarser precision than the table knows microseconds at best.
+        self._table_ns = table_ns
         unit_ns = 1 if precision_ns == 1 else max(table_ns, NS_PER_US)
         self.type = pa.timestamp(TIME_UNITS[unit_ns], tz="UTC")
         self._multiply, self._divide = max(table_ns // unit_ns, 1), max(unit_ns // table_ns, 1)
+
+    def of_ns(self, times: TimesNs) -> Any:
+        """Timestamps of nanoseconds."""
+        import pyarrow as pa
+
+        return self.convert(pa.array(times // self._table_ns))
 
     def convert(self, values: Any) -> Any:
         import pyarrow.compute as pc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,19 @@ from mainstem_engine.sql.times import format_time
 
 
 @dataclass(frozen=True, slots=True)
+class Partials:
+    """Groups in place of rows: see aggregation.py. ``functions`` by measurement name, per window of
+    ``every_ns`` (None: one of all time), by device or over all."""
+
+    functions: Mapping[str, tuple[str, ...]]
+    every_ns: int | None
+    by_device: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TableInput:
-    """One scan that the statement reads. ``devices`` None: all; times in ns, end exclusive."""
+    """One scan that the statement reads. ``devices`` None: all; times in ns, end exclusive.
+    ``partials``: groups are read instead."""
 
     name: str
     table: str
@@ -22,6 +33,7 @@ class TableInput:
     start_ns: int
     end_ns: int
     columns: tuple[str, ...]
+    partials: Partials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +69,17 @@ class Plan:
             None if end > TIME_MAX_NS else end,
         )
 
-    def explain(self) -> list[str]:
-        """What would be read and run, line by line."""
+    def explain(self, reading: Callable[[TableInput], str]) -> list[str]:
+        """What would be read and run, line by line; ``reading`` says how an input is read."""
         lines = []
         for source in self.inputs:
             devices = "all" if source.devices is None else str(len(source.devices))
-            lines.append(f"scan {source.table} as {source.name}")
+            verb = "scan" if source.partials is None else "aggregate"
+            lines.append(f"{verb} {source.table} as {source.name}")
             lines.append(f"  devices: {devices}")
             lines.append(f"  time: {self._bound(source.start_ns)} to {self._bound(source.end_ns)}")
             lines.append(f"  columns: {', '.join(source.columns)}")
+            lines.append(f"  from: {reading(source)}")
         lines.append(f"run {self.sql}")
         return lines
 

@@ -24,6 +24,7 @@ from sqlglot import exp
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import SqlError, SqlLimitError, SqlUnsupportedError
+from mainstem_engine.sql.aggregation import push_aggregates
 from mainstem_engine.sql.alignment import shape_path_query
 from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
@@ -79,8 +80,9 @@ class Planner:
             if len(sources) == 1 and sources[0].relation is not None:
                 rewrite_peer_functions(select)
         warnings: list[str] = []
+        push_down = PushDown(self._catalog, scopes, times)
         if self._narrows:
-            PushDown(self._catalog, scopes, times).narrow(tree)
+            push_down.narrow(tree)
         if by_itself and relations and relations[0].is_path and isinstance(tree, exp.Select):
             shape_path_query(tree, relations[0], self._catalog, warnings)
         elif any(ALIGN in select.meta for select in tree.find_all(exp.Select)):
@@ -89,8 +91,10 @@ class Planner:
                 hint="select from one path or a pattern such as root.plant_a.**",
             )
         rename_time_of_stars(tree, scopes)
-        choose_columns(tree, scopes, relations)
         units = column_units(tree, scopes)
+        if self._narrows and by_itself and len(relations) == 1 and push_down.is_exact:
+            push_aggregates(tree, relations[0], request.time_zone, precision_ns)
+        choose_columns(tree, scopes, relations)
         times.rewrite(tree)
         inputs = _Inputs()
         for node in list(tree.find_all(exp.Table)):
@@ -217,11 +221,12 @@ class _Inputs:
         start = TIME_MIN_NS if relation.start_ns is None else max(relation.start_ns, TIME_MIN_NS)
         end = TIME_MAX_NS + 1 if relation.end_ns is None else min(relation.end_ns, TIME_MAX_NS + 1)
         devices = None if member.devices is None else member.devices.tobytes()
-        key = (member.table.name, devices, start, end, columns)
+        key = (member.table.name, devices, start, end, columns, relation.partials is None)
         found = self._by_key.get(key)
         if found is None:
             name = f"mainstem_{len(self.all)}"
-            found = TableInput(name, member.table.name, member.devices, start, end, columns)
+            table, devices_read = member.table.name, member.devices
+            found = TableInput(name, table, devices_read, start, end, columns, relation.partials)
             self._by_key[key] = found
             self.all.append(found)
         return found

@@ -30,6 +30,7 @@ from mainstem_engine.catalog.names import (
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import NotFoundError
 from mainstem_engine.model import ColumnType, DeviceIds
+from mainstem_engine.sql.plan import Partials
 from mainstem_engine.sql.statements import Name
 
 TIME = "time"
@@ -100,6 +101,8 @@ class Relation:
     """Names of the columns that the statement needs, in the order of ``columns``."""
     start_ns: int | None = None
     end_ns: int | None = None
+    partials: Partials | None = None
+    """Groups are delivered in place of rows."""
 
     def is_time(self, name: str) -> bool:
         """True for time and for measurements of type TIMESTAMP."""

@@ -22,10 +22,11 @@ from mainstem_engine.sql.definition import define
 from mainstem_engine.sql.deletion import RowDeletion
 from mainstem_engine.sql.dialect import parse
 from mainstem_engine.sql.executors import Executor, InProcessExecutor
+from mainstem_engine.sql.groups import describe_reading
 from mainstem_engine.sql.inputs import open_input
 from mainstem_engine.sql.insertion import Insertion
 from mainstem_engine.sql.listings import Listings, NodeListing
-from mainstem_engine.sql.plan import Plan, Request
+from mainstem_engine.sql.plan import Plan, Request, TableInput
 from mainstem_engine.sql.planner import Planner
 from mainstem_engine.sql.relations import database_name
 from mainstem_engine.sql.result import Result
@@ -126,7 +127,9 @@ class Session:
             return self._query(self._plan(statement, request), call)
         if isinstance(statement, Explain):
             plan = self._plan(statement.query, request)
-            return Result.of_rows([("plan", "TEXT")], [[line] for line in plan.explain()])
+            return Result.of_rows(
+                [("plan", "TEXT")], [[line] for line in plan.explain(self._reading)]
+            )
         if isinstance(statement, Insert):
             insertion = Insertion(self._engine, request)
             count = insertion.insert(statement)
@@ -158,6 +161,12 @@ class Session:
         finally:
             if own:
                 executor.close()
+
+    def _reading(self, source: TableInput) -> str:
+        """How an input of a plan would be read now."""
+        if source.partials is None:
+            return "scan"
+        return describe_reading(self._engine, source, source.partials)
 
     def _plan(self, query: Query, request: Request) -> Plan:
         return Planner(self._engine.catalog).plan(query.tree, request)

@@ -6,12 +6,13 @@ owns; neither is imported here. Every method is that of the engine's own of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mainstem_engine.aggregates import Answered
     from mainstem_engine.alterations import Unchanged
     from mainstem_engine.catalog.catalog import Catalog
     from mainstem_engine.catalog.databases import Database
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mainstem_engine.deletion import Deletion
     from mainstem_engine.model import ColumnType, DeviceIds, Measurement, Rows, Template
     from mainstem_engine.options import EngineOptions
+    from mainstem_engine.windows import Pieces
 
 
 class Storage(Protocol):
@@ -42,6 +44,18 @@ class Storage(Protocol):
         end: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader: ...
+    def aggregate_pieces(
+        self,
+        template: str,
+        functions: Mapping[str, Collection[str]],
+        devices: DeviceIds | None,
+        first_ns: int,
+        beyond_ns: int,
+        *,
+        every_ns: int | None,
+        by_device: bool,
+        read: bool = True,
+    ) -> tuple[Pieces | None, Answered]: ...
     def write_rows(self, table: Table, rows: Rows) -> Ack: ...
     def delete(
         self,

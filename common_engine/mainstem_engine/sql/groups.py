@@ -1,0 +1,126 @@
+"""Groups as an input: what the engine aggregated, in the columns that a plan asks for.
+
+See aggregation.py for what the columns are. Columns of the device and the tags are made as a scan
+makes them, of one row per group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mainstem_engine.aggregates import Answered
+from mainstem_engine.arrow import ArrowLayout, arrow_type
+from mainstem_engine.model import TimesNs, VersionedRows
+from mainstem_engine.sql.aggregation import BEGIN, END, FIRST_TIME, HIGH, LAST_TIME, LOW, ROWS
+from mainstem_engine.sql.plan import Partials, TableInput
+from mainstem_engine.sql.relations import DEVICE, TIME
+from mainstem_engine.windows import COUNT, FIRST, LAST, MAX, MIN, SUM, Pieces, Values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mainstem_engine.catalog.templates import Table
+    from mainstem_engine.sql.storage import Storage
+
+
+def group_batch(
+    engine: Storage, source: TableInput, partials: Partials, timestamps: Callable[[TimesNs], Any]
+) -> pa.RecordBatch:
+    """One row per group, columns in the order of ``source.columns``; ``timestamps`` makes a column
+    of times in ns."""
+    import pyarrow as pa
+
+    pieces, _ = _aggregate(engine, source, partials, read=True)
+    if pieces is None:
+        zeros = np.zeros(0, np.int64)
+        pieces = Pieces(np.zeros(0, np.uint32), zeros, zeros, zeros, zeros)
+    table = engine.catalog.table(source.table)
+    keys = _keys(engine, table, pieces, source.columns)
+    arrays: dict[str, Any] = {}
+    for name in source.columns:
+        if name == TIME:
+            arrays[name] = timestamps(pieces.window)
+        elif name == ROWS:
+            arrays[name] = pa.array(pieces.rows)
+        elif name in (BEGIN, END):
+            arrays[name] = timestamps(pieces.begin_ns if name == BEGIN else pieces.end_ns)
+        elif name.startswith("#"):
+            part, _, measurement = name[1:].partition(":")
+            arrays[name] = _part(table, pieces, part, measurement)
+        else:
+            arrays[name] = keys.column(name)
+    return pa.RecordBatch.from_pydict(arrays)
+
+
+def describe_reading(engine: Storage, source: TableInput, partials: Partials) -> str:
+    """What would answer the groups of an input now, in words for EXPLAIN."""
+    _, answered = _aggregate(engine, source, partials, read=False)
+    known, blocks = answered.from_statistics, answered.blocks
+    if answered.rollup is not None:
+        return f"rollup {answered.rollup}, {known} of {blocks} blocks by statistics"
+    kind = "statistics" if known else "scan"
+    return (
+        f"{kind}, {known} of {blocks} blocks ({answered.rows_from_statistics} rows) by statistics,"
+        f" {answered.read} blocks read"
+    )
+
+
+def _aggregate(
+    engine: Storage, source: TableInput, partials: Partials, *, read: bool
+) -> tuple[Pieces | None, Answered]:
+    return engine.aggregate_pieces(
+        source.table,
+        partials.functions,
+        source.devices,
+        source.start_ns,
+        source.end_ns,
+        every_ns=partials.every_ns,
+        by_device=partials.by_device,
+        read=read,
+    )
+
+
+def _keys(engine: Storage, table: Table, pieces: Pieces, columns: tuple[str, ...]) -> Any:
+    """Columns of device and tags."""
+    tags = [name for name in columns if not name.startswith("#") and name not in (TIME, DEVICE)]
+    layout = ArrowLayout(table, engine.catalog.devices, 1, tags)
+    none = np.zeros(len(pieces), np.uint16)
+    rows = VersionedRows(pieces.device, pieces.window, none, none.astype(np.uint64))
+    return layout.batch(layout.schema(), rows)
+
+
+def _part(table: Table, pieces: Pieces, part: str, name: str) -> Any:
+    """A column that belongs to one measurement; null where a group has no value of it."""
+    import pyarrow as pa
+
+    measurement = table.measurement(name)
+    assert measurement is not None
+    values = pieces.values.get(measurement.id)
+    if values is None:
+        values = Values(np.zeros(len(pieces), np.int64))
+    if part == COUNT:
+        return pa.array(values.count)
+    kind = arrow_type(measurement.type)
+    if part in (HIGH, LOW, FIRST_TIME, LAST_TIME):
+        kind = pa.int64()
+    elif part == SUM:
+        kind = pa.float64()
+    total = values.total
+    found = {
+        MIN: values.low,
+        MAX: values.high,
+        FIRST: values.first,
+        LAST: values.last,
+        FIRST_TIME: values.first_ns,
+        LAST_TIME: values.last_ns,
+        SUM: total,
+        HIGH: None if total is None or total.ndim == 1 else total[:, 0],
+        LOW: None if total is None or total.ndim == 1 else total[:, 1],
+    }[part]
+    if found is None:
+        return pa.nulls(len(pieces), kind)
+    missing = values.count == 0
+    return pa.array(found, kind, mask=missing if missing.any() else None)
