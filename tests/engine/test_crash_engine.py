@@ -44,8 +44,9 @@ Rows = tuple[dict[str, Any], ...]
 class Life:
     """One engine on a journalled file system, and what it showed after each step."""
 
-    def __init__(self, root: Path, template: Template) -> None:
+    def __init__(self, root: Path, template: Template, **options: Any) -> None:
         self.fs = FaultyFilesystem(root)
+        self.options = options
         self.clock = FakeClock(NOW * 1_000_000)
         self.monotonic = FakeClock(0)
         self.expected: list[Rows] = [()]
@@ -57,7 +58,11 @@ class Life:
 
     def open(self, fs: FaultyFilesystem, path: Path) -> Engine:
         options = EngineOptions(
-            background=False, clock=self.clock, monotonic=self.monotonic, log_segment_bytes=4096
+            background=False,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            log_segment_bytes=4096,
+            **self.options,
         )
         return Engine.open(path, options, fs=fs)
 
@@ -89,6 +94,8 @@ def rows_of(engine: Engine) -> Rows:
 
 
 LIVES: dict[str, Callable[[Life], None]] = {}
+VNODES = {"vnodes": 3}
+"""Lives of engines with more vnodes than one."""
 
 
 def life(function: Callable[[Life], None]) -> None:
@@ -177,6 +184,32 @@ def backups(life: Life) -> None:
     life.note()
 
 
+@life
+def vnodes(life: Life) -> None:
+    for number in range(2):
+        for device in range(4):
+            life.write(f"root.a.d{device}", NOW + number * 10, 5)
+        life.engine.flush()
+        life.note()
+    life.engine.compact()
+    life.note()
+
+
+@life
+def rules(life: Life) -> None:
+    life.write("root.a.d1", NOW - 5 * DAY, 3)
+    life.write("root.a.d2", NOW - 5 * DAY, 3)
+    life.engine.flush()
+    life.engine.set_ttl("root.a.d1", DAY * 1_000_000)
+    life.note()
+    life.engine.expire()
+    life.note()
+    life.engine.alter_database("root.a", keep_ns=DAY * 1_000_000)
+    life.note()
+    life.engine.expire()
+    life.note()
+
+
 def drawn(
     journal: list[Operation], start: dict[str, bytes], promise: Callable[[int], object], all_: bool
 ) -> Iterator[CrashState]:
@@ -194,7 +227,7 @@ def every(request: pytest.FixtureRequest) -> bool:
 
 @pytest.mark.parametrize("name", sorted(LIVES))
 def test_a_life(meters: Template, tmp_path: Path, name: str, every: bool) -> None:
-    lived = Life(tmp_path / "before", meters)
+    lived = Life(tmp_path / "before", meters, vnodes=VNODES.get(name, 1))
     LIVES[name](lived)
     lived.engine.close()
     after = tmp_path / "after"
