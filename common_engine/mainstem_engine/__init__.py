@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from mainstem_engine.accounting import StoreCounts
+from mainstem_engine.backup import BackupReport
+from mainstem_engine.check import CheckReport, check_directory
 from mainstem_engine.consumers import Ack, AppliedRows, LogConsumer, RowSink
+from mainstem_engine.damage import Damage
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import (
     ClosedError,
@@ -20,6 +23,8 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.model import Column, ColumnType, Measurement, Origin, Rows, Tag, Template
 from mainstem_engine.options import Durability, EngineOptions
+from mainstem_engine.repair import RepairPlan, RepairReport, plan_repair, repair_directory
+from mainstem_engine.restore import RestoreReport, restore
 from mainstem_engine.rollup import RollupDefinition, Rollups
 from mainstem_engine.slices import SliceDigests
 from mainstem_engine.statistics import (
@@ -54,6 +59,17 @@ __all__ = [
     "directory_statistics",
     "StoreCounts",
     "SliceDigests",
+    # directories that no engine has open
+    "check_directory",
+    "CheckReport",
+    "Damage",
+    "plan_repair",
+    "RepairPlan",
+    "repair_directory",
+    "RepairReport",
+    "BackupReport",
+    "restore",
+    "RestoreReport",
     # errors
     "MainstemError",
     "EngineError",
