@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,8 @@ def create_names(place: Path, devices: int, tags: bool) -> dict[str, float]:
         for start in range(0, devices, NAMES_BATCH):
             end = min(start + NAMES_BATCH, devices)
             some, columns = paths(start, end), tag_values(start, end) if tags else None
-            taken_s += timed(
-                lambda some=some, columns=columns: engine.device_ids(  # type: ignore[misc]
-                    "car_template", some, columns, create=True
-                )
-            )
+            make = partial(engine.device_ids, "car_template", some, columns, create=True)
+            taken_s += timed(make)
         peak = memory()["VmHWM"]
         engine.flush()
         one_more = timed(
@@ -179,15 +177,15 @@ def ask_for_tags(engine: Engine, devices: int) -> dict[str, float]:
         "vin": ({"vin": f"LSVAA{devices // 2:012d}"}, 1),
     }
     found = {}
+    matching = engine.catalog.devices.matching
     for name, (question, expected) in questions.items():
-        matching = engine.catalog.devices.matching
         started = time.perf_counter()
         count = len(matching("car_template", question))
         found[f"{name}_first_s"] = time.perf_counter() - started
         if count != expected:
             raise SystemExit(f"{question}: {count} cars, not {expected}")
-        again = (timed(lambda q=question: matching("car_template", q)) for _ in range(ROUNDS))
-        found[f"{name}_s"] = min(again)
+        again = partial(matching, "car_template", question)
+        found[f"{name}_s"] = min(timed(again) for _ in range(ROUNDS))
     return found
 
 
