@@ -17,6 +17,7 @@ from mainstem_engine.model import AUTO, ColumnType, Measurement, Tag, Template
 from mainstem_engine.sql.column_types import checked_compression, checked_encoding, column_type
 from mainstem_engine.sql.row_grammar import RowGrammar
 from mainstem_engine.sql.statements import (
+    ActivateTemplate,
     CreateDatabase,
     CreateDevices,
     CreateTemplate,
@@ -46,11 +47,10 @@ _CREATE_HINTS = {
 }
 
 _SHOWN = (
-    "DATABASES", "TEMPLATES", "STABLES", "DEVICES", "TABLES", "TAGS", "TTL", "STREAMS", "NODES",
-    "QUARANTINE", "JOBS",
+    "DATABASES", "TEMPLATES", "STABLES", "DEVICES", "TIMESERIES", "TABLES", "TAGS", "TTL",
+    "STREAMS", "NODES", "QUARANTINE", "JOBS",
 )  # fmt: skip
 _SHOW_HINTS = {
-    "TIMESERIES": "use SHOW DEVICES and DESCRIBE",
     "VERSION": "use `mainstem --version`",
     "FUNCTIONS": "SELECT has every function of DuckDB",
 }
@@ -88,7 +88,6 @@ REFUSED = {
     "UNPIVOT": "use UNION ALL",
     "GRANT": "use `mainstem token create`",
     "REVOKE": "use `mainstem token revoke`",
-    "COUNT": "use SELECT count(*)",
 }
 """First words of statements that are not run, and what to do instead."""
 
@@ -96,7 +95,9 @@ REFUSED = {
 class DefinitionGrammar(RowGrammar):
     """Parser methods for definitions and for what lists them."""
 
-    def parse_create(self) -> CreateDatabase | CreateTemplate | CreateDevices:
+    def parse_create(
+        self,
+    ) -> CreateDatabase | CreateTemplate | CreateDevices | ActivateTemplate:
         """After CREATE."""
         if self._match_text_seq("DATABASE") or self._match_text_seq("STORAGE", "GROUP"):
             return self._create_database()
@@ -107,6 +108,11 @@ class DefinitionGrammar(RowGrammar):
             return self._create_stable()
         if self._match_text_seq("TABLE"):
             return self._create_table()
+        if self._match_text_seq("TIMESERIES", "OF") or self._match_text_seq("TIMESERIES", "USING"):
+            if not self._match_texts(("SCHEMA", "DEVICE")):
+                self.expected("SCHEMA TEMPLATE")
+            self.require("TEMPLATE", "ON")
+            return ActivateTemplate(self.parse_name("a path"))
         word = self._curr.text.upper() if self._curr else ""
         raise SqlUnsupportedError(
             f"CREATE {word} is not supported".replace("  ", " "),
@@ -299,14 +305,18 @@ class DefinitionGrammar(RowGrammar):
 
     # SHOW and DESCRIBE
 
-    def parse_show(self) -> Show:
+    def parse_count(self) -> Show:
+        """After COUNT: as SHOW, and only how many there are."""
+        return self.parse_show("COUNT")
+
+    def parse_show(self, verb: str = "SHOW") -> Show:
         """After SHOW."""
-        what = self._show_subject()
+        what = self._show_subject(verb)
         of: Name | None = None
         if what == "TAGS":
             self.require("FROM")
             of = self.parse_name("a table")
-        elif what in ("DEVICES", "TTL"):
+        elif what in ("DEVICES", "TIMESERIES", "TTL"):
             named = self._match_texts(("FROM", "ON"))
             if named or not self._show_ends():
                 of = self.parse_name("a template or path", pattern=True)
@@ -322,12 +332,12 @@ class DefinitionGrammar(RowGrammar):
         limit = self.parse_integer("a number") if self._match_text_seq("LIMIT") else None
         offset = self.parse_integer("a number") if self._match_text_seq("OFFSET") else 0
         predicate = None if where is None else where.this
-        return Show(what, of, like, limit, offset, predicate)
+        return Show(what, of, like, limit, offset, predicate, verb == "COUNT")
 
     def _show_ends(self) -> bool:
         return not self._curr or self._curr.text.upper() in ("WHERE", "LIKE", "LIMIT", "OFFSET")
 
-    def _show_subject(self) -> str:
+    def _show_subject(self, verb: str) -> str:
         if self._match_text_seq("STORAGE", "GROUP"):
             return "DATABASES"
         if self._match_texts(("SCHEMA", "DEVICE")):
@@ -339,8 +349,8 @@ class DefinitionGrammar(RowGrammar):
         word = self._curr.text.upper() if self._curr else ""
         if word not in _SHOWN:
             raise SqlUnsupportedError(
-                f"SHOW {word} is not supported".replace("  ", " "),
-                hint=_SHOW_HINTS.get(word, f"use SHOW {', '.join(_SHOWN[:-1])} or {_SHOWN[-1]}"),
+                f"{verb} {word} is not supported".replace("  ", " "),
+                hint=_SHOW_HINTS.get(word, f"use {verb} {', '.join(_SHOWN[:-1])} or {_SHOWN[-1]}"),
             )
         self._advance()
         return word

@@ -28,7 +28,7 @@ from mainstem_engine.sql.inputs import batch_reader
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.planner import finest_precision_ns, renumber_parameters
 from mainstem_engine.sql.pushdown import PushDown
-from mainstem_engine.sql.relations import Member, Relation, find_relation
+from mainstem_engine.sql.relations import Member, Relation, find_relation, name_matcher
 from mainstem_engine.sql.sandbox import Program, SqlLimits
 from mainstem_engine.sql.scopes import Scopes
 from mainstem_engine.sql.statements import Delete, Name
@@ -102,8 +102,10 @@ class RowDeletion:
     def _targets(self, names: Sequence[Name]) -> dict[Name, tuple[str, ...] | None]:
         """Measurements by name of a table, None for whole rows."""
         found: dict[Name, tuple[str, ...] | None] = {}
+        before: Name | None = None
         for name in names:
-            table, measurement = self._split(name)
+            table, measurement = self._split(name, before)
+            before = table if measurement is not None else None
             if measurement is None:
                 found[table] = None
             else:
@@ -112,8 +114,15 @@ class RowDeletion:
                     found[table] = (*known, measurement)
         return found
 
-    def _split(self, name: Name) -> tuple[Name, str | None]:
-        """A target as a table and a measurement of it, None for all of them."""
+    def _split(self, name: Name, before: Name | None) -> tuple[Name, str | None]:
+        """A target as a table and a measurement of it, None for all of them.
+
+        ``before``: the table of the measurement before it: ``root.a.d.s1, s2`` are both of it.
+        """
+        if before is not None and len(name.elements) == 1:
+            columns = self._relation(before).columns
+            if name.elements[0].casefold() in columns:
+                return before, name.elements[0]
         try:
             self._relation(name)
         except NotFoundError:
@@ -127,7 +136,7 @@ class RowDeletion:
                 prefix = name
             if prefix is name:
                 raise
-            return prefix, None if last in name.wildcards else name.elements[-1]
+            return prefix, None if name.elements[-1] in ("*", "**") else name.elements[-1]
         return name, None
 
     def _relation(self, name: Name) -> Relation:
@@ -142,7 +151,7 @@ class RowDeletion:
         self, name: Name, measurements: tuple[str, ...] | None, where: exp.Expr | None
     ) -> list[_TableDelete]:
         relation = self._relation(name)
-        kept = [m for m in relation.members if measurements is None or _has_any(m, measurements)]
+        kept = [m for m in relation.members if measurements is None or _named(m, measurements)]
         if not kept:
             raise NotFoundError(
                 f"{name} has no measurement {', '.join(measurements or ())}",
@@ -155,9 +164,7 @@ class RowDeletion:
         for member in relation.members:
             if member.devices is not None and not len(member.devices):
                 continue
-            named = None
-            if measurements is not None:
-                named = tuple(m for m in measurements if m.casefold() in member.columns)
+            named = None if measurements is None else _named(member, measurements)
             parts.append(
                 _TableDelete(
                     member.table.name,
@@ -273,11 +280,11 @@ def _bound(value_ns: int | None, unit_ns: int) -> int | None:
     return -(-min(value_ns, TIME_MAX_NS + 1) // unit_ns)
 
 
-def _has_any(member: Member, measurements: Sequence[str]) -> bool:
-    return any(
-        name.casefold() in member.columns and member.columns[name.casefold()].kind == "MEASUREMENT"
-        for name in measurements
-    )
+def _named(member: Member, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The measurements of a template that ``wanted`` names, ``*`` in them for any text."""
+    matchers = [name_matcher(name, "*" in name) for name in wanted]
+    names = (m.name for m in member.table.template.measurements)
+    return tuple(name for name in names if any(matches(name) for matches in matchers))
 
 
 def _check_condition(select: exp.Select, relation: Relation) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 from sqlglot import exp
@@ -171,7 +171,7 @@ class MainstemParser(ChangeGrammar):
         return super()._parse_statement()
 
     def _own_statement(self, word: str) -> Any:
-        parsers = {
+        parsers: dict[str, Callable[[], Any]] = {
             "CREATE": self.parse_create,
             "SET": self.parse_set,
             "UNSET": self.parse_unset,
@@ -180,6 +180,7 @@ class MainstemParser(ChangeGrammar):
             "INSERT": self.parse_insert,
             "USE": self.parse_use,
             "SHOW": self.parse_show,
+            "COUNT": self.parse_count,
             "DESCRIBE": self.parse_describe,
             "DESC": self.parse_describe,
             "EXPLAIN": self._explain,

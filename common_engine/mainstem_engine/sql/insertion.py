@@ -27,6 +27,7 @@ from mainstem_engine.model import ColumnType, Measurement, Rows
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.relations import DEVICE, TBNAME, TIME, device_path
 from mainstem_engine.sql.statements import (
+    ActivateTemplate,
     CreateDevices,
     DeviceDefinition,
     Insert,
@@ -45,13 +46,16 @@ if TYPE_CHECKING:
 
 _EXTENDED_TYPES: dict[type, ColumnType] = {
     bool: ColumnType.BOOLEAN,
-    int: ColumnType.INT64,
+    int: ColumnType.DOUBLE,
     float: ColumnType.DOUBLE,
     str: ColumnType.TEXT,
     bytes: ColumnType.BLOB,
     Now: ColumnType.TIMESTAMP,
 }
-"""What a value makes a measurement of that did not exist."""
+"""What a value makes a measurement of that did not exist. A number may have a fraction in the next
+row, though the first has none."""
+_EXACT_DOUBLE = 1 << 53
+"""A larger integer is kept as one: DOUBLE would round it."""
 _FLOAT_WORDS = {"nan", "infinity", "-infinity", "inf", "-inf"}
 """Text that stands for a float, as results render it."""
 
@@ -87,6 +91,12 @@ class Insertion:
             self._define(definition)
         for batch in self._batches.values():
             self._create(batch)
+
+    def activate(self, statement: ActivateTemplate) -> None:
+        """Makes a device of the template that is set above it; one that exists stays."""
+        path = device_path(statement.path, self._request.database)
+        table = self._table_of(statement.path, path)
+        self._engine.device_ids(table.name, [path], create=True)
 
     def insert(self, statement: Insert) -> int:
         """The number of rows, which are durable then."""
@@ -211,6 +221,8 @@ class Insertion:
                 values = (self._plain(row[place]) for row in target.rows if place < len(row))
                 found = next((value for value in values if value is not None), None)
                 kind = _EXTENDED_TYPES.get(type(found))
+                if isinstance(found, int) and abs(found) > _EXACT_DOUBLE:
+                    kind = ColumnType.INT64
                 if kind is not None:
                     added.append(Measurement(0, name, kind))
         if added:

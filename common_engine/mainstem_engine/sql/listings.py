@@ -22,6 +22,7 @@ from mainstem_engine.sql.relations import (
     database_name,
     device_path,
     match_devices,
+    matching_series,
     table_columns,
 )
 from mainstem_engine.sql.result import Result
@@ -30,6 +31,7 @@ from mainstem_engine.sql.times import NS_PER_MS, UNIT_NS
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.databases import Database
+    from mainstem_engine.model import Measurement
     from mainstem_engine.sql.plan import Request
     from mainstem_engine.sql.storage import Storage
 
@@ -57,6 +59,15 @@ _TEMPLATES: Columns = (
     ("keep", "TEXT"),
 )
 _DEVICES: Columns = (("device", "TEXT"), ("template", "TEXT"), ("database", "TEXT"))
+_TIMESERIES: Columns = (
+    ("timeseries", "TEXT"),
+    ("template", "TEXT"),
+    ("database", "TEXT"),
+    ("type", "TEXT"),
+    ("encoding", "TEXT"),
+    ("compression", "TEXT"),
+    ("unit", "TEXT"),
+)
 _TABLES: Columns = (("tbname", "TEXT"), ("template", "TEXT"), ("device", "TEXT"))
 _COLUMNS: Columns = (
     ("name", "TEXT"),
@@ -124,6 +135,7 @@ class Listings:
             "TEMPLATES": self._templates,
             "STABLES": self._templates,
             "DEVICES": self._devices,
+            "TIMESERIES": self._timeseries,
             "TABLES": self._tables,
             "TAGS": self._tags,
             "TTL": self._ttls,
@@ -133,6 +145,9 @@ class Listings:
         if statement.like is not None:
             matcher = like_pattern(statement.like)
             rows = (row for row in rows if matcher.fullmatch(str(row[0])) is not None)
+        if statement.counts:
+            count = sum(1 for _ in rows)
+            return Result.of_rows([(f"count({statement.what.lower()})", "INT64")], [[count]])
         limit = row_limit if statement.limit is None else min(statement.limit, row_limit)
         end = statement.offset + limit
         listed = list(itertools.islice(rows, statement.offset, end + 1))
@@ -216,8 +231,31 @@ class Listings:
             ids = devices.of_family(table.family).tolist()
         else:
             prefix = device_path(of, self._database)
-            ids = (i for i in range(len(devices)) if is_below(devices.path(i), prefix))
+            ids = devices.below(prefix).tolist()
         return ((i, devices.path(i), devices.family_name(i)) for i in ids)
+
+    def _timeseries(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+        """Every measurement of every device, as IoTDB counts them."""
+        devices = self._catalog.devices
+        ids, accepts = matching_series(self._catalog, statement.of, self._database)
+        columns: dict[str, list[Measurement]] = {}
+        for table in self._catalog.templates.all():
+            measurements = table.template.measurements
+            columns[table.name] = [m for m in measurements if accepts(m.name)]
+        return _TIMESERIES, (
+            (
+                f"{devices.path(device)}.{m.name}",
+                family,
+                self._catalog.database_of(device).name,
+                m.type.name,
+                m.encoding,
+                m.compression,
+                m.unit,
+            )
+            for device in ids
+            for family in (devices.family_name(device),)
+            for m in columns.get(family, ())
+        )
 
     def _tables(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         """The devices of the current database, as TDengine lists its subtables."""

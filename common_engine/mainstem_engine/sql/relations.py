@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,6 @@ from mainstem_engine.catalog.names import (
     ROOT,
     check_element,
     database_path,
-    is_below,
     join_path,
 )
 from mainstem_engine.catalog.templates import Table
@@ -39,6 +38,8 @@ TBNAME = "tbname"
 
 _ELEMENT = r"(?:[^.`]+|`(?:[^`]|``)+`)"
 _WILDCARDS = {"*": _ELEMENT, "**": rf"{_ELEMENT}(?:\.{_ELEMENT})*"}
+_PARTIAL = r"[^.`]*"
+"""What a ``*`` stands for beside other text: ``sg*``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +190,8 @@ def _template_in_database(catalog: Catalog, name: Name) -> Member | None:
     database = catalog.databases.get(database_name(Name(name.elements[:-1])))
     if table is None or database is None:
         return None
-    ids = catalog.devices.of_family(table.family)
-    inside = [is_below(path, database.name) for path in catalog.devices.paths(ids.tolist())]
-    return _member(table, ids[np.array(inside, np.bool_)])
+    inside = catalog.devices.below(database.name)
+    return _member(table, np.intersect1d(inside, catalog.devices.of_family(table.family)))
 
 
 def _pattern_members(catalog: Catalog, name: Name) -> list[Member]:
@@ -223,13 +223,54 @@ def match_devices(catalog: Catalog, name: Name) -> list[int]:
     parts = []
     for position, element in enumerate(elements):
         if position in wildcards:
-            parts.append(_WILDCARDS[element])
+            partial = _PARTIAL.join(map(re.escape, element.split("*")))
+            parts.append(_WILDCARDS.get(element, partial))
         else:
             quoted = join_path([check_element(element, "path element")])
             parts.append(re.escape(quoted))
+    # What comes before the first wildcard leads to the candidates; the catalog has them sorted.
+    fixed = min(wildcards, default=len(elements) - 1)
+    prefix = join_path(elements[:fixed])
+    ids = catalog.devices.below(prefix)
+    if elements[fixed:] == ["**"] and fixed in wildcards:
+        itself = catalog.devices.id_of(prefix)
+        return [device for device in ids.tolist() if device != itself]
     pattern = re.compile(r"\.".join(parts))
-    paths = catalog.devices.paths(range(len(catalog.devices)))
-    return [device for device, path in enumerate(paths) if pattern.fullmatch(path)]
+    paths = catalog.devices.paths(ids)
+    found = zip(ids.tolist(), paths, strict=True)
+    return [device for device, path in found if pattern.fullmatch(path)]
+
+
+def matching_series(
+    catalog: Catalog, of: Name | None, database: str
+) -> tuple[Iterable[int], Callable[[str], bool]]:
+    """(ids of devices, which of their measurements) that a path, a pattern of devices followed by
+    one of measurements, or nothing (all) stands for. A device's path means all of its series."""
+    if of is None:
+        return range(len(catalog.devices)), _any_name
+    if not of.is_pattern:
+        device = catalog.devices.id_of(device_path(of, database))
+        if device is not None:
+            return [device], _any_name
+    last = len(of.elements) - 1
+    above = Name(of.elements[:-1], of.wildcards - {last})
+    ids = match_devices(catalog, above) if above.elements else []
+    if of.elements[last] == "**" and last in of.wildcards:
+        # Its last element is the measurement; those before it are more of the path.
+        return sorted({*ids, *match_devices(catalog, of)}), _any_name
+    return ids, name_matcher(of.elements[last], last in of.wildcards)
+
+
+def name_matcher(text: str, is_pattern: bool) -> Callable[[str], bool]:
+    """Whether the name of a column is ``text``, in which ``*`` may stand for any text."""
+    parts = text.split("*") if is_pattern else [text]
+    pattern = re.compile(".*".join(map(re.escape, parts)), re.IGNORECASE | re.DOTALL)
+    return lambda name: pattern.fullmatch(name) is not None
+
+
+def _any_name(name: str) -> bool:
+    del name
+    return True
 
 
 def _member(table: Table, devices: DeviceIds | None) -> Member:

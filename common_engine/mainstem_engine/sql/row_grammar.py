@@ -27,10 +27,8 @@ from mainstem_engine.sql.statements import (
 )
 from mainstem_engine.sql.times import TIME_PATTERN, UNIT_NS
 
-_ELEMENT = re.compile(
-    r"`((?:[^`]|``)+)`|\"((?:[^\"]|\"\")+)\"|(\*\*?)(?![\w*])|([^\W]+)", re.UNICODE
-)
-"""A quoted element, a wildcard, or letters, digits and underscores."""
+_ELEMENT = re.compile(r"`((?:[^`]|``)+)`|\"((?:[^\"]|\"\")+)\"|(\w*\*[\w*]*)|([^\W]+)", re.UNICODE)
+"""A quoted element, one with wildcards, or letters, digits and underscores."""
 _SPECIAL_FLOATS = {"NAN": math.nan, "INF": math.inf, "INFINITY": math.inf}
 
 

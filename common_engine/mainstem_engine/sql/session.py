@@ -32,6 +32,7 @@ from mainstem_engine.sql.relations import database_name
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import Program, SqlLimits
 from mainstem_engine.sql.statements import (
+    ActivateTemplate,
     CreateDevices,
     Delete,
     Describe,
@@ -144,9 +145,12 @@ class Session:
             return Result.of_rows((), ())
         if isinstance(statement, Delete):
             return Result.of_rows((), (), rows_affected=self._delete(statement, call))
-        if isinstance(statement, CreateDevices):
+        if isinstance(statement, CreateDevices | ActivateTemplate):
             insertion = Insertion(self._engine, request)
-            insertion.create_devices(statement)
+            if isinstance(statement, CreateDevices):
+                insertion.create_devices(statement)
+            else:
+                insertion.activate(statement)
             return Result.of_rows((), (), warnings=insertion.warnings)
         warnings = define(self._engine, statement, request.database)
         return Result.of_rows((), (), warnings=warnings)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Name:
     """A dotted name as written: ``d1001``, ``power.d1001``, ``root.plant_a.**``.
 
-    ``wildcards`` holds the positions of elements that were a bare ``*`` or ``**``.
+    ``wildcards`` holds the positions of elements that were ``*``, ``**`` or text with ``*`` in it,
+    not in quotes.
     """
 
     elements: tuple[str, ...]
@@ -85,6 +86,13 @@ class CreateTemplate:
 @dataclass(frozen=True, slots=True)
 class SetTemplate:
     template: str
+    path: Name
+
+
+@dataclass(frozen=True, slots=True)
+class ActivateTemplate:
+    """Makes the device ``path`` of the template that is set on it or above it."""
+
     path: Name
 
 
@@ -179,8 +187,9 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TABLES, TAGS, TTL, STREAMS, NODES,
-    QUARANTINE or JOBS; ``of`` and ``where`` (on devices) narrow it."""
+    """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TIMESERIES, TABLES, TAGS, TTL, STREAMS,
+    NODES, QUARANTINE or JOBS; ``of`` and ``where`` (on devices) narrow it. ``counts``: only how
+    many there are."""
 
     what: str
     of: Name | None = None
@@ -188,6 +197,7 @@ class Show:
     limit: int | None = None
     offset: int = 0
     where: exp.Expr | None = None
+    counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +229,7 @@ Statement = (
     | SetTtl
     | Delete
     | CreateDevices
+    | ActivateTemplate
     | Insert
     | Show
     | Describe

@@ -156,9 +156,19 @@ def test_a_database_may_let_rows_extend_their_template(run: Run, engine: Engine)
     run("CREATE SCHEMA TEMPLATE t (s INT32)")
     run("SET SCHEMA TEMPLATE t TO root.a; SET SCHEMA TEMPLATE t TO root.b")
     run("INSERT INTO root.a.d(time, s, f, n, w) VALUES (1, 1, NULL, 2, 'x'), (2, 2, 0.5, 3, 'y')")
-    kinds = [ColumnType.INT32, ColumnType.DOUBLE, ColumnType.INT64, ColumnType.TEXT]
+    kinds = [ColumnType.INT32, ColumnType.DOUBLE, ColumnType.DOUBLE, ColumnType.TEXT]
     assert list(columns(engine, "t").values()) == kinds
     rows = run("SELECT f, n, w FROM root.a.d").rows()
     assert rows == [[1, None, 2, "x"], [2, 0.5, 3, "y"]]
     with pytest.raises(NotFoundError, match="ALTER STABLE t ADD COLUMN"):
         run("INSERT INTO root.b.d(time, s, z) VALUES (1, 1, 1)")
+
+
+def test_a_template_is_activated_for_a_device(own_plant: Run) -> None:
+    own_plant("CREATE TIMESERIES OF DEVICE TEMPLATE ON root.beijing.d7")
+    own_plant("create timeseries using schema template on root.beijing.d7")
+    assert own_plant("COUNT TIMESERIES root.beijing.d7.*").rows() == [[2]]
+    with pytest.raises(NotFoundError, match="no template is set above it"):
+        own_plant("CREATE TIMESERIES OF DEVICE TEMPLATE ON root.nowhere.d7")
+    with pytest.raises(SqlUnsupportedError, match="TIMESERIES"):
+        own_plant("CREATE TIMESERIES root.beijing.d7.s9 INT32")

@@ -237,7 +237,7 @@ def test_listings_and_the_rest() -> None:
         ("CREATE TIMESERIES root.a.b INT32", "TIMESERIES"),
         ("CREATE TABLE t (ts TIMESTAMP, k INT)", "TAGS"),
         ("CREATE TABLE t AS SELECT 1", "CREATE TABLE"),
-        ("SHOW TIMESERIES", "TIMESERIES"),
+        ("SHOW VERSION", "VERSION"),
         ("ALTER USER x", "USER"),
         ("ALTER STABLE m DROP COLUMN x", "DROP"),
         ("ALTER STABLE m RENAME TAG a b", "RENAME TAG"),

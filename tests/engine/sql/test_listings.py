@@ -152,3 +152,32 @@ def test_what_a_node_adds_is_empty_without_one(own_plant: Run, engine: Engine) -
     assert session.execute("SHOW STREAMS").rows()[0][4:] == ["30s", 2]
     assert session.execute("SHOW NODES").rows() == []
     session.close()
+
+
+def test_series_are_the_measurements_of_devices(plant: Run) -> None:
+    every = plant("SHOW TIMESERIES").rows()
+    assert len(every) == 8
+    first = ["root.beijing.d1.s1", "car", "root.beijing", "INT32", "AUTO", "AUTO", "rpm"]
+    assert every[0] == first
+    for pattern, count in [
+        ("root.beijing.**", 4),
+        ("root.beijing.d1.*", 2),
+        ("root.beijing.*.s1", 2),
+        ("root.bei*.*.s*", 4),
+        ("root.**", 8),
+        ("root.**.volt*", 2),
+        ("root.beijing.d1", 2),
+        ("root.beijing.d2.s2", 1),
+        ("root.beijing.d2.s9", 0),
+        ("root.nothing.**", 0),
+    ]:
+        assert plant(f"SHOW TIMESERIES {pattern}").row_count == count, pattern
+        assert plant(f"COUNT TIMESERIES {pattern}").rows() == [[count]], pattern
+    assert plant("COUNT DEVICES root.beijing.**").rows() == [[2]]
+    assert plant("COUNT DEVICES WHERE location = 'south'").rows() == [[1]]
+    assert plant("COUNT DATABASES").columns[0]["name"] == "count(databases)"
+
+
+def test_parts_of_elements_may_be_left_open(plant: Run) -> None:
+    assert plant("SHOW DEVICES root.*ing.d*").row_count == 2
+    assert plant("SELECT voltage FROM root.m*n.d*1").rows() == [[1000, 219], [2000, 220]]
