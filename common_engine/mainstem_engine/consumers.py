@@ -26,6 +26,7 @@ import numpy.typing as npt
 from mainstem_engine.deletes import Tombstone
 from mainstem_engine.erasures import Erasure
 from mainstem_engine.errors import EngineError
+from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.model import DeviceIds, Lsns, Origin, Rows, TimesNs
 
@@ -154,6 +155,10 @@ class RowSink(Protocol):
     def delete(self, origin: Origin, erasure: Erasure) -> None:
         """Deletes rows of ``origin``: ``erasure`` with local table, device and measurement ids, and
         as_of an LSN of the origin. Rows that it covers and that arrive later are left out."""
+
+    def replace_slice(self, image: SliceImage) -> None:
+        """Replaces what came before of the image's origin in its slice; ids are local. Whoever
+        logs it has made sure that it is not older than what was received of the slice."""
 
 
 class LogConsumer(Protocol):

@@ -195,7 +195,7 @@ class Deletions(Queries):
             self._check_kept(table, end_ns)
             store.retention.check_delete(table, chosen, None if start is None else start_ns)
             needed = () if where is None and keys is None else None
-            selection = Selection(chosen, start_ns, end_ns, needed)
+            selection = Selection(chosen, start_ns, end_ns, needed, versions=True)
             mask_of = None if where is None else self._predicate(table, where)
             found = _Found()
             for rows in iterate_rows(view, selection):

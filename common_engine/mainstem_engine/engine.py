@@ -27,6 +27,7 @@ from mainstem_engine.errors import EngineError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Buffer, FileLock, Filesystem
 from mainstem_engine.housekeeping import Housekeeping
 from mainstem_engine.identity import ensure_identity
+from mainstem_engine.imaging import Imaging
 from mainstem_engine.last_values import LastValues
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import RecordKind
@@ -47,9 +48,9 @@ logger = logging.getLogger(__name__)
 LOCK_NAME = "LOCK"
 
 
-class Engine(RollupControl, Deletions):
-    """Use ``Engine.open``. It is also what definitions.py, retention_control.py, queries.py and
-    deletion.py say."""
+class Engine(RollupControl, Deletions, Imaging):
+    """Use ``Engine.open``. It is also what definitions.py, retention_control.py, queries.py,
+    deletion.py and imaging.py say."""
 
     def __init__(self, store: Store, lock: FileLock) -> None:
         self._store = store

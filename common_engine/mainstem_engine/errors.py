@@ -13,6 +13,7 @@ MainstemError
 │   │   └── NotFoundError    (LookupError) an unknown database, template, device or measurement
 │   ├── MetadataLimitError   (RuntimeError) templates and devices take all the memory they may
 │   ├── NotOwnerError        (PermissionError) rows that only another node may delete
+│   ├── StaleImageError      (RuntimeError) a slice image older than what was received
 │   ├── OutOfRangeError      (ValueError)  a time or value that the type cannot hold
 │   ├── OutOfRetentionError  (ValueError)  a row or delete older than what is kept here
 │   └── SqlError             (ValueError)  a statement that cannot be run
@@ -159,6 +160,22 @@ class NotOwnerError(EngineError, PermissionError):
         )
         self.device = device
         self.node = node
+
+
+class StaleImageError(EngineError, RuntimeError):
+    """A slice image that is older than what is known of the slice. ``needed_lsn``: what it must be
+    as of."""
+
+    code = "STALE_IMAGE"
+
+    def __init__(self, table: str, start_ns: int, as_of: int, needed_lsn: int) -> None:
+        super().__init__(
+            f"the image of the slice of {table} at {start_ns} ns is as of LSN {as_of}, and LSN "
+            f"{needed_lsn} has touched it",
+            hint="ask for a later one",
+        )
+        self.as_of = as_of
+        self.needed_lsn = needed_lsn
 
 
 class OutOfRangeError(EngineError, ValueError):

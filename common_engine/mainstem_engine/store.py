@@ -3,8 +3,8 @@
 1. ``append_points`` and ``append`` encode a record outside every lock, then append it to the log
    under the *append lock*. Definitions are checked, appended and applied under the same lock, so
    the log never names what it has not defined.
-2. The log's committer thread makes the record durable and hands it back in LSN order. ``_apply``
-   puts its rows into the head, counts them, tells the consumers, and completes the Ack.
+2. The log's committer thread makes the record durable and hands it back in LSN order;
+   application.py puts its rows into the head. Then the Ack is completed.
 3. A start reads the checkpoint that the part list names and applies every later record of the log
    in the same way: state = checkpoint at F + records above F.
 4. ``freeze`` waits, under the append lock, until everything appended is applied. What it copies is
@@ -23,10 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mainstem_engine.accounting import StoreAccounting, StoreCounts
+from mainstem_engine.application import Application
 from mainstem_engine.catalog.budget import MetadataBudget, default_metadata_bytes
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.sections import CatalogFiles
@@ -35,14 +33,10 @@ from mainstem_engine.checkpoint import read_checkpoint
 from mainstem_engine.columns import conform_rows
 from mainstem_engine.consumers import (
     Ack,
-    AppliedDelete,
-    AppliedRows,
     Completion,
-    DeleteFollower,
     LogConsumer,
 )
-from mainstem_engine.deletes import Tombstone, Tombstones
-from mainstem_engine.erasures import Erasure, decode_erasure
+from mainstem_engine.deletes import Tombstones
 from mainstem_engine.errors import (
     ClosedError,
     CorruptionError,
@@ -61,18 +55,18 @@ from mainstem_engine.flush import (
 from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.log.log import Log
-from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
+from mainstem_engine.log.records import Record, RecordKind, encode_payload
 from mainstem_engine.losses import Losses
 from mainstem_engine.memory import MemoryBudget
-from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Lsns, Origin, Rows, TimesNs
+from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Origin, Rows, TimesNs
 from mainstem_engine.options import MIB, Durability, EngineOptions
 from mainstem_engine.origins import Origins
-from mainstem_engine.points import Points, decode_points, encode_points, split_points
+from mainstem_engine.points import Points, encode_points, split_points
 from mainstem_engine.retention import CLOCK_SECTION, FACT, Retention, RetentionState
 from mainstem_engine.retention_clock import RetentionClock
 from mainstem_engine.standing_deletes import StandingDeletes
 from mainstem_engine.view import TableView
-from mainstem_engine.vnode import Vnode, split_rows
+from mainstem_engine.vnode import Vnode
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +110,7 @@ class Store:
         self.origins = Origins(own)
         self.accounting = StoreAccounting()
         self.standing = StandingDeletes()
+        self.application = Application(self)
         self.delete_lock = threading.Lock()
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()
@@ -143,7 +138,8 @@ class Store:
             trusted_lsn=self.checkpoint_lsn,
         )
         self.applied_lsn = self.checkpoint_lsn
-        self._visible_lsn = self.checkpoint_lsn
+        self.visible_lsn = self.checkpoint_lsn
+        """The last record that brought or deleted rows; under the state lock."""
         self.replayed_records = 0
         self.vnodes = [Vnode(number) for number in range(options.vnodes)]
         self._completion = Completion()
@@ -302,7 +298,7 @@ class Store:
                 f"the log ends at LSN {self.log.appended_lsn}, the parts at {self.checkpoint_lsn}",
             )
         for record in self.log.read(self.checkpoint_lsn + 1):
-            self._apply(record, None, live=False)
+            self.application.apply(record, None, live=False)
             self.applied_lsn = record.lsn
             self.replayed_records += 1
         self.applied_lsn = self.log.appended_lsn
@@ -315,7 +311,7 @@ class Store:
             if isinstance(token, Ack):
                 token.lsn = record.lsn
                 acks.append(token)
-                self._apply(record, token.decoded, live=True)
+                self.application.apply(record, token.decoded, live=True)
         self.applied_lsn = batch[-1][0].lsn
         self._completion.complete(acks)
         if sum(vnode.head.bytes for vnode in self.vnodes) >= self.flush_bytes:
@@ -325,92 +321,6 @@ class Store:
         self._failure = error
         logger.error("the log of %s failed: %s", self.path, error)
         self._completion.complete([t for t in tokens if isinstance(t, Ack)], error)
-
-    def _apply(self, record: Record, decoded: object, *, live: bool) -> None:
-        """One record. Live definitions are in the catalog since they were appended."""
-        if record.kind == RecordKind.PTS:
-            points = decoded if isinstance(decoded, Points) else decode_points(record.payload)
-            self._add_rows(points.table, SELF_ORIGIN, points.rows, record.lsn, record.lsn)
-            decoded = points
-        elif record.kind == RecordKind.DEL:
-            erasure = decoded if isinstance(decoded, Erasure) else decode_erasure(record.payload)
-            tombstone = erasure.tombstone(record.lsn, SELF_ORIGIN, rows=erasure.rows)
-            self._add_tombstone(erasure.table, tombstone, erasure.spans)
-            decoded = erasure
-        elif record.kind == RecordKind.SCH and not live:
-            self.catalog.apply_schema(decode_payload(record.payload)[0])
-        elif record.kind == RecordKind.DEV and not live:
-            self.catalog.apply_devices(decode_payload(record.payload)[0])
-        for consumer in self.consumers:
-            if record.kind in consumer.kinds:
-                consumer.apply(record, decoded, _Sink(self, record.lsn))
-
-    def _add_rows(
-        self, table: str, origin: int, rows: Rows, lsn: int | Lsns, local_lsn: int
-    ) -> None:
-        if not len(rows):
-            return
-        whole = rows
-        known = self.catalog.templates.get(table)
-        if known is not None:
-            rows = conform_rows(rows, known.types)
-        with self.state_lock:
-            self._visible_lsn = local_lsn
-            account = self.accounting.account(table)
-            put = lsn
-            if origin != SELF_ORIGIN:
-                arrival = self.standing.arriving(table, origin, rows, lsn)
-                rows, put = arrival.rows, arrival.lsn
-                account.leave_out(arrival.superseded, arrival.deleted)
-            late = account.note(rows.device, rows.time)
-            pieces = split_rows(rows, put, late, len(self.vnodes)) if len(rows) else ()
-            grown = 0
-            for number, some, lsns, some_late in pieces:
-                head = self.vnodes[number].head
-                grown += head.append(table, some, origin, lsns, some_late, local_lsn)
-        self.memory.take("head", grown)
-        if self.consumers:
-            batch = AppliedRows(table, origin, whole.device, whole.time, lsn, local_lsn)
-            for consumer in self.consumers:
-                consumer.rows_applied(batch)
-
-    def add_foreign_rows(
-        self, table: str, origin: Origin, rows: Rows, lsn: int | Lsns, local_lsn: int
-    ) -> None:
-        """Rows that a consumer found in the record ``local_lsn``."""
-        with self.state_lock:
-            index = self.origins.index(origin)
-        self._add_rows(table, index, rows, lsn, local_lsn)
-
-    def delete_foreign_rows(self, origin: Origin, erasure: Erasure, local_lsn: int) -> None:
-        """A delete that a consumer found in the record ``local_lsn``."""
-        with self.state_lock:
-            index = self.origins.index(origin)
-        tombstone = erasure.tombstone(local_lsn, index, rows=None)
-        self._add_tombstone(erasure.table, tombstone, erasure.spans)
-
-    def _add_tombstone(
-        self, table: str, tombstone: Tombstone, spans: npt.NDArray[np.int64]
-    ) -> None:
-        with self.state_lock:
-            self._visible_lsn = tombstone.lsn
-            self.standing.add(table, tombstone)
-            self.accounting.account(table).erase(tombstone.rows or 0)
-        for consumer in self.consumers:
-            if isinstance(consumer, DeleteFollower):
-                consumer.rows_deleted(AppliedDelete(table, tombstone, spans))
-
-    def seal(self, table: str) -> None:
-        """Ends the growing chunks of a table: later rows come into others.
-
-        A record that replaces rows (a slice image) is applied to the chunks before it, and its
-        own rows must not join them. On the committer thread.
-        """
-        with self.state_lock:
-            for vnode in self.vnodes:
-                head = vnode.head.tables.get(table)
-                if head is not None:
-                    head.seal()
 
     # Reading
 
@@ -443,7 +353,7 @@ class Store:
         with self.state_lock:
             table = self.catalog.table(name)
             view = dataclasses.replace(self._view(table), cutoff=self.retention.whole(table))
-            return self._visible_lsn, table, view
+            return self.visible_lsn, table, view
 
     @property
     def tombstones(self) -> Mapping[str, Tombstones]:
@@ -585,22 +495,6 @@ class Store:
             self._closed = True
         self.log.close()
         self.inventory.close()
-
-
-class _Sink:
-    """The RowSink that a consumer gets with one record."""
-
-    __slots__ = ("_lsn", "_store")
-
-    def __init__(self, store: Store, local_lsn: int) -> None:
-        self._store = store
-        self._lsn = local_lsn
-
-    def add(self, table: str, origin: Origin, rows: Rows, lsn: int | Lsns) -> None:
-        self._store.add_foreign_rows(table, origin, rows, lsn, self._lsn)
-
-    def delete(self, origin: Origin, erasure: Erasure) -> None:
-        self._store.delete_foreign_rows(origin, erasure, self._lsn)
 
 
 def _everything_settled(origin: int) -> int:

@@ -261,7 +261,7 @@ def test_rows_of_others_only_when_asked(open_engine: Any) -> None:
     write(engine, "d", [0])
     ids = engine.device_ids("t", ["root.a.d"])
     foreign = Rows(ids, np.array([5_000 * MS]), {0: Column(np.array([1.0]))})
-    engine._store.add_foreign_rows("t", Origin("f" * 32, "child"), foreign, 1, 99)
+    engine._store.application.add_foreign_rows("t", Origin("f" * 32, "child"), foreign, 1, 99)
     assert rollups.run(10 * MINUTE) == 2
     assert counts(engine) == {("d", 0): (1, 1.0)}
     assert counts(engine, "t_all") == {("d", 0): (2, 2.0)}

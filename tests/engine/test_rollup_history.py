@@ -208,7 +208,7 @@ def test_a_late_row_below_the_horizon_leaves_the_rollup_as_it_was(site: Site) ->
     # A child's rows are stored whatever their age: they are counted, and change nothing.
     ids = engine.device_ids("t", ["root.a.d"])
     late = Rows(ids, np.array([NOW + MINUTE // 2]), {0: Column(np.array([1.0]))})
-    engine._store.add_foreign_rows("t", CHILD, late, 1, engine.applied_lsn + 1)
+    engine._store.application.add_foreign_rows("t", CHILD, late, 1, engine.applied_lsn + 1)
     definition = RollupDefinition("t", MINUTE, "1m", all=True)
     site.rollups._of(definition, "t")
     before = site.windows("t_1m")
@@ -247,7 +247,7 @@ def test_a_tier_that_receives_only_rollups_makes_coarser_ones(site: Site) -> Non
     assert count is not None
     times = np.array([NOW, NOW + MINUTE, NOW + HOUR])
     rows = Rows(np.repeat(ids, 3), times, {count.id: Column(np.array([3, 4, 5]))})
-    engine._store.add_foreign_rows("t_1m", CHILD, rows, 1, engine.applied_lsn + 1)
+    engine._store.application.add_foreign_rows("t_1m", CHILD, rows, 1, engine.applied_lsn + 1)
     assert site.run() == 2
     assert {k: v[0] for k, v in site.windows("t_1h").items()} == {("d", 0): 7, ("d", 60): 5}
     engine.flush()

@@ -318,7 +318,7 @@ def test_foreign_rows_with_an_lsn_each(open_engine: Any) -> None:
         np.repeat(ids, 3), np.array([1, 1, 2]), {0: Column(np.array([10, 20, 30], np.int64))}
     )
     lsns = np.array([9, 8, 7], np.uint64)
-    engine._store.add_foreign_rows("t", CHILD, rows, lsns, 1)
+    engine._store.application.add_foreign_rows("t", CHILD, rows, lsns, 1)
     assert engine.scan_rows("t").columns[0].values.tolist() == [10, 30]
     engine.flush()
     counts = engine.store_accounting()["t"]

@@ -99,15 +99,6 @@ def test_values_of_measurements(own_plant: Run) -> None:
     assert own_plant("SELECT time FROM root.beijing.d1").rows() == []
 
 
-def test_several_values_of_one_device(own_plant: Run) -> None:
-    assert own_plant("DELETE FROM root.beijing.d2.s1, s2 WHERE time = 3000").rows_affected == 1
-    assert own_plant("SELECT time FROM root.beijing.d2").rows() == [[1000]]
-    own_plant("DELETE FROM root.bei*.d1.s* WHERE time <= 1000")
-    assert own_plant("SELECT time FROM root.beijing.d1").rows() == [[2000]]
-    with pytest.raises(NotFoundError, match="no table s9"):
-        own_plant("DELETE FROM root.beijing.d1.s1, s9")
-
-
 def test_parameters_and_zones(own_plant: Run) -> None:
     assert (
         own_plant("DELETE FROM meters WHERE ts = ? AND voltage = ?", 1000, 221).rows_affected == 1

@@ -1,0 +1,169 @@
+"""Making and applying slice images: the part of an Engine that does.
+
+An image is made of a snapshot of what is on disk. Applying is one record of the log per piece, so
+that it is durable, visible at once, and the same at replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.consumers import Ack
+from mainstem_engine.errors import (
+    NotFoundError,
+    OutOfRetentionError,
+    OverloadedError,
+    StaleImageError,
+)
+from mainstem_engine.head import Chunk
+from mainstem_engine.images import SliceImage, encode_image
+from mainstem_engine.log.records import RecordKind
+from mainstem_engine.model import SELF_ORIGIN, Origin, Rows, VersionedRows
+from mainstem_engine.queries import Queries
+from mainstem_engine.retention import moment
+from mainstem_engine.scan import Selection, iterate_rows, read_rows
+from mainstem_engine.view import TableView
+
+IMAGE_ROWS_MAX = 4_000_000
+"""Rows of one image while it is made: a minute of 60,000 devices every second."""
+RETRY_S = 1.0
+"""What is committed is on disk within an interval of the log."""
+
+
+class Imaging(Queries):
+    """Slice images of one engine."""
+
+    def slice_image(
+        self, table: str, origin: int, start_ns: int, end_ns: int, *, as_of: int | None = None
+    ) -> SliceImage:
+        """The content of [start, end) of one origin (by index), times in ns.
+
+        ``as_of``: for rows of other nodes the LSN of that node up to which everything here is
+        complete, which only the caller knows; None for rows of this node. Raises StaleImageError
+        when a stored row is newer, OutOfRetentionError when rows of the slice were removed,
+        OverloadedError when what is committed is not on disk yet, or for too many rows.
+        """
+        store = self._store
+        visible_lsn, found, view = store.view_at(table)
+        synced_lsn = store.log.fsynced_lsn
+        self._check_whole(found, start_ns)
+        if origin == SELF_ORIGIN:
+            as_of = min(visible_lsn, synced_lsn)
+            # Own versions are local LSNs: the state at as_of is what was written up to it.
+            view = _synced(replace(view, tombstones=view.tombstones.through(as_of)), as_of)
+        elif as_of is None:
+            raise ValueError("the image of another node's rows needs as_of")
+        elif synced_lsn < visible_lsn:
+            raise OverloadedError("rows of the slice are not on disk yet", retry_after_s=RETRY_S)
+        selection = Selection(None, start_ns, end_ns, None, origin, versions=True)
+        if sum(len(rows) for rows in _keys(view, selection)) > IMAGE_ROWS_MAX:
+            raise OverloadedError(f"the slice has more than {IMAGE_ROWS_MAX} rows: ask for less")
+        rows = read_rows(view, selection)
+        newest = int(rows.lsn.max()) if len(rows) else 0
+        if newest > as_of:
+            raise StaleImageError(found.name, start_ns, as_of, newest)
+        who = store.origins.all[origin]
+        values = Rows(rows.device, rows.time, rows.columns)
+        return SliceImage(found.name, who, start_ns, end_ns, as_of, values, rows.lsn)
+
+    def slice_max_lsn(self, table: str, origin: Origin, start_ns: int, end_ns: int) -> int:
+        """The greatest LSN of ``origin`` that is known to have touched [start, end) here: of stored
+        rows, of deletes and of earlier images. 0 when nothing has."""
+        store = self._store
+        index = store.origins.find(origin)
+        if index is None:
+            return 0
+        _, found, view = store.view_at(table)
+        with store.state_lock:
+            greatest = store.standing.floors(found.name).of(index, start_ns, end_ns)
+        for item in view.tombstones.overlapping(None, start_ns, end_ns):
+            if item.origin == index:
+                greatest = max(greatest, item.as_of)
+        for rows in _keys(view, Selection(None, start_ns, end_ns, (), index)):
+            greatest = max(greatest, int(rows.lsn.max()))
+        return greatest
+
+    def apply_image(self, image: SliceImage, *, max_lsn: int = 0) -> Ack:
+        """Replaces what is stored of the image's origin in its slice; ids are those of this node.
+
+        ``max_lsn``: what the caller knows of LSNs that touched the slice here, beyond what is
+        stored. A large image becomes several records; the Ack is that of the last.
+        Raises StaleImageError when one is above the image's ``as_of``, OverloadedError when too
+        many floors or deletes wait, NotFoundError, LogFailedError.
+        """
+        store = self._store
+        table = store.catalog.table(image.table)
+        if image.origin == store.origins.all[SELF_ORIGIN]:
+            raise NotFoundError(
+                f"{image.origin.node} is this node: an image of its rows is not applied here",
+                field="origin",
+            )
+        known = self.slice_max_lsn(table.name, image.origin, image.start_ns, image.end_ns)
+        known = max(known, max_lsn)
+        if image.as_of < known:
+            raise StaleImageError(table.name, image.start_ns, image.as_of, known)
+        with store.state_lock:
+            full = store.standing.floors(table.name).full
+        if full or store.standing.of(table.name).full:
+            store.on_full()
+            raise OverloadedError(f"too many slices of {table.name} are being repaired")
+        store.admit()
+        acks = []
+        for piece in replace(image, table=table.name).pieces():
+            header, buffers = encode_image(piece, table.types)
+            acks.append(store.append(RecordKind.IMG, header, buffers, piece))
+        return acks[-1]
+
+    def drop_floors(self, table: str, origin: Origin, through_lsn: int) -> None:
+        """Everything of ``origin`` up to ``through_lsn`` was received: floors up to it say nothing
+        any more. The engine drops them by itself when ``settled`` says so."""
+        store = self._store
+        index = store.origins.find(origin)
+        name = store.catalog.table(table).name
+        if index is not None:
+            with store.state_lock:
+                store.standing.floors(name).drop(index, through_lsn)
+
+    def _check_whole(self, table: Table, start_ns: int) -> None:
+        whole = self._store.retention.whole(table)
+        if whole is not None and start_ns < whole.greatest_ns:
+            raise OutOfRetentionError(
+                f"rows of {table.name} before {moment(whole.greatest_ns)} have been removed here",
+                device="",
+                time_ns=start_ns,
+                cutoff_ns=whole.greatest_ns,
+                reason="too_late",
+                hint="the slice is no longer whole, and its image would delete what others keep",
+            )
+
+
+def _keys(view: TableView, selection: Selection) -> Iterator[VersionedRows]:
+    """The selected rows step by step, with their versions and no values."""
+    return iterate_rows(view, replace(selection, measurement_ids=(), versions=True))
+
+
+def _synced(view: TableView, as_of: int) -> TableView:
+    """The view without the rows of later records. Parts have none: a flush waits for the disk."""
+    return replace(view, chunks=[_until(chunk, as_of) for chunk in view.chunks])
+
+
+def _until(chunk: Chunk, as_of: int) -> Chunk:
+    if chunk.applied[1] <= as_of:
+        return chunk
+    keep = chunk.lsn[: chunk.length] <= np.uint64(as_of)
+    rows = chunk.all_rows().take(keep)
+    return replace(
+        chunk,
+        device=rows.device,
+        time=rows.time,
+        origin=rows.origin,
+        lsn=rows.lsn,
+        columns=rows.columns,
+        length=len(rows),
+        by_device=None,
+        ranges=None,
+    )
