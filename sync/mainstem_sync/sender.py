@@ -335,6 +335,8 @@ class Sender:
                 self._tail_start = self._engine.log.fsynced_lsn
                 self._status_at = self._live_at = float("-inf")
                 self._session.connected(welcome)
+                # Retention believes a wall clock that jumped only when somebody else agrees.
+                self._engine.confirm_clock(welcome.time_ns)
             self._notify()
 
     def _acknowledged(self, request: Request, status: int, body: bytes) -> None:

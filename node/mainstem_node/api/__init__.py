@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mainstem_node.api import (
     backups,
+    clock,
     console,
     devices,
     health,
@@ -33,6 +34,7 @@ ROUTES: tuple[Route, ...] = (
     *tokens.ROUTES,
     *quarantine.ROUTES,
     *backups.ROUTES,
+    *clock.ROUTES,
     *openapi.ROUTES,
     *console.ROUTES,
 )
