@@ -43,6 +43,7 @@ ClassIndexes = npt.NDArray[np.uint16]
 ClassName = tuple[str, str]
 """(database, path with a TTL or '')."""
 Horizons = Mapping[ClassName, int]
+_NO_HORIZONS: Horizons = {}
 
 
 class Cutoff:
@@ -136,6 +137,11 @@ class TableRules:
     horizon: TimesNs
     class_of: ClassIndexes | None
 
+    @property
+    def forgets(self) -> bool:
+        """False when every row is kept for ever, and all there were are there."""
+        return bool(self.horizons) or any(keep is not None for keep in self.keeps)
+
     def cutoff(self, now_ns: int) -> Cutoff | None:
         """Where visible rows begin at ``now_ns``; None when all are visible."""
         return _cutoff(np.maximum(self.kept_from(now_ns), self.horizon), self.class_of)
@@ -215,7 +221,8 @@ class Retention:
 
     def cutoff(self, table: Table) -> Cutoff | None:
         """Where the visible rows of the table begin now; None when all are visible."""
-        return self.rules(table).cutoff(self.clock.now_ns())
+        rules = self.rules(table)
+        return rules.cutoff(self.clock.now_ns()) if rules.forgets else None
 
     def whole(self, table: Table) -> Cutoff | None:
         """Where the rows of the table are whole; None when none was ever removed."""
@@ -229,7 +236,7 @@ class Retention:
     def judge(self, table: Table, device: DeviceIds, time: TimesNs) -> OutOfRetention | None:
         """Which rows may not be stored; None when all may."""
         rules = self.rules(table)
-        cutoff = rules.cutoff(self.clock.now_ns())
+        cutoff = rules.cutoff(self.clock.now_ns()) if rules.forgets else None
         if cutoff is None or not len(time) or int(time.min()) >= cutoff.greatest_ns:
             return None
         bad: BoolMask = time < cutoff.of(device)
@@ -304,7 +311,7 @@ class Retention:
         catalog = self.catalog
         indexes = sorted(catalog.devices.family_databases(table.family))
         databases = tuple(catalog.databases.at(index) for index in indexes)
-        horizons = self._state.horizons.get(table.name, {})
+        horizons = self._state.horizons.get(table.name, _NO_HORIZONS)
         revision = catalog.rules.revision
         with self._lock:
             known = self._tables.get(table.name)
