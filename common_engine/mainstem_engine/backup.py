@@ -193,7 +193,7 @@ def _files_below(directory: Path) -> list[Path]:
 def _content_of(store: Store) -> _Content:
     """An open store at this instant. The maintenance lock is held."""
     store.check_open()
-    store.log.barrier()
+    store.barrier()
     store.log.rotate()
     fs, root = store.fs, store.path
     # Every segment but the newest is complete; records that come meanwhile go into that one.

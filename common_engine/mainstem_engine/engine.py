@@ -36,6 +36,7 @@ from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
 from mainstem_engine.rollup_control import RollupControl
+from mainstem_engine.single_rows import SingleRows
 from mainstem_engine.statistics import EngineStatistics, engine_statistics
 from mainstem_engine.store import Store
 
@@ -58,6 +59,8 @@ class Engine(RollupControl, Deletions, Imaging):
         self._session: Session | None = None
         self._last_values = LastValues(store)
         self._housekeeping = Housekeeping(store, self._last_values.absorb)
+        self._single_rows = SingleRows(store, self._write_group)
+        store.take_over = self._single_rows.take_over
 
     @classmethod
     def open(
@@ -102,6 +105,7 @@ class Engine(RollupControl, Deletions, Imaging):
         """
         if self._session is not None:
             self._session.close()
+        self._single_rows.stop()
         self._housekeeping.stop()
         try:
             if self._store.behind > 1:  # beyond the BOOT record of this start
@@ -117,6 +121,7 @@ class Engine(RollupControl, Deletions, Imaging):
 
         For a caller that must be quick, or whose disk is failing.
         """
+        self._single_rows.stop()
         self._housekeeping.stop()
         self._store.close()
         self._lock.close()
@@ -206,6 +211,10 @@ class Engine(RollupControl, Deletions, Imaging):
         Raises SchemaError, NotFoundError, OutOfRangeError, OutOfRetentionError (nothing is stored),
         LogFailedError, OverloadedError.
         """
+        if type(time) is list and len(time) == 1 and not (derived or intake or header):
+            ack = self._single_rows.offer(template, devices, time[0], columns)
+            if ack is not None:
+                return ack
         table = self._store.catalog.table(template)
         count = _length(time)
         ids = self._devices_for_write(table, devices, count)
@@ -244,6 +253,14 @@ class Engine(RollupControl, Deletions, Imaging):
         if intake is not None:
             fields["in"] = dict(intake)
         return self._store.append_points({**fields, **(header or {})}, merged, table)
+
+    def _write_group(self, table: Table, rows: Rows, ack: Ack | None) -> Ack:
+        """Logs rows of several calls that were checked one by one."""
+        merged = merge_call(rows)
+        fields = points_header(
+            table.name, table.template.revision, len(merged), accepted=len(rows), derived=False
+        )
+        return self._store.append_points(fields, merged, table, ack)
 
     def append(
         self,
