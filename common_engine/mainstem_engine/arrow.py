@@ -154,6 +154,8 @@ def arrow_type(column_type: ColumnType) -> Any:
 
 def _runs(device: DeviceIds) -> tuple[Any, DeviceIds]:
     """(position in the list of present devices int32[n], present devices) of sorted devices."""
+    if len(device) and device[0] == device[-1]:
+        return np.zeros(len(device), np.int32), device[:1]
     first = np.append(True, device[1:] != device[:-1]) if len(device) else np.empty(0, np.bool_)
     codes = (np.cumsum(first) - 1).astype(np.int32)
     return codes, device[first]

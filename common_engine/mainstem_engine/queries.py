@@ -17,6 +17,7 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.last_values import LastRows, LastValues
 from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
+from mainstem_engine.newest import newest_row
 from mainstem_engine.scan import Selection, iterate_rows, read_rows
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
 from mainstem_engine.slices import SliceDigests, slice_digests
@@ -115,6 +116,11 @@ class Queries(AggregateQueries):
             wanted = self._select_devices(table, devices, None)
             if wanted is None:
                 wanted = self._store.catalog.devices.of_family(table.family)
+            if len(wanted) == 1:
+                table, view = self._store.current(template)
+                newest = newest_row(view, wanted)
+                if newest is not None:
+                    return table, newest
             found = self._last_values.last(table, wanted)
             if self._store.catalog.table(template).types == table.types:
                 return table, found

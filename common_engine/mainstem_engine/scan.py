@@ -197,7 +197,18 @@ def _read_plain(
     rows = concat_rows(batches)
     if len(batches) > 1:
         rows = gather(rows, in_block_order(found))
-    return _inside(rows, view, selection) if is_cut or selection.origin is not None else rows
+    if not is_cut and selection.origin is None:
+        return rows
+    if selection.origin is None and view.cutoff is None and _is_one_device(found):
+        first, end = rows.time.searchsorted([selection.start_ns, selection.end_ns])
+        return rows.take(slice(first, end))
+    return _inside(rows, view, selection)
+
+
+def _is_one_device(found: Sequence[PartBlocks]) -> bool:
+    """True when all blocks are of the same device."""
+    index, numbers = found[0].part.blocks, found[0].numbers
+    return len(found) == 1 and bool(index.device_min[numbers[0]] == index.device_max[numbers[-1]])
 
 
 def _is_cut(item: PartBlocks, selection: Selection) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.merge import Index, key_order, run_starts
+from mainstem_engine.merge import Index, is_strictly_sorted, key_order, run_starts
 from mainstem_engine.model import AnyArray, Column, ColumnType, DeviceIds, TimesNs, VersionedRows
 
 COUNT, MIN, MAX, SUM, MEAN, FIRST, LAST = FUNCTIONS = (
@@ -236,6 +236,8 @@ def merged(pieces: Sequence[Pieces], *, by_device: bool) -> Pieces:
     """One piece per group, sorted by device and window, or by window alone."""
     joined = _joined(pieces)
     group = joined.device if by_device else np.zeros(len(joined), np.uint32)
+    if is_strictly_sorted(group, joined.window):
+        return joined
     order = key_order(group, joined.window)
     starts = run_starts(group[order], joined.window[order])
     result = Pieces(
