@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mainstem_engine.aggregate import rollup_columns, rollup_template
+from mainstem_engine.catalog.budget import templates_bytes
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import Database, checked_database
 from mainstem_engine.catalog.names import canonical_path
@@ -149,6 +150,9 @@ def revise(
     old = table.template
     if wanted is old or wanted == old:
         return None
+    added = templates_bytes([wanted]) - templates_bytes([old])
+    if added > 0:
+        store.metadata.require(added, f"new measurements of {old.name}")
     rollups = [template_to_map(rollup) for rollup in _followers(store.catalog, old, wanted)]
     fields = template_to_map(wanted)
     if rollups:
@@ -194,7 +198,7 @@ def followed_rollup(rollup: Template, old: Template, new: Template) -> Template:
                 )
     measurements = tuple(changed.values())
     if covers_all:
-        next_id = max(changed) + 1
+        next_id = max(changed, default=-1) + 1
         only_new = dataclasses.replace(new, measurements=new.measurements[len(old.measurements) :])
         measurements += tuple(
             dataclasses.replace(column, id=next_id + place)

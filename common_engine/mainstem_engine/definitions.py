@@ -83,6 +83,7 @@ class Definitions(Alterations):
             ack: Ack | None
             if existing is None:
                 wanted = checked_template(theirs)
+                store.metadata.require(templates_bytes([wanted]), f"template {wanted.name}")
                 ack = self._define_schema("template", foreign=foreign, **template_to_map(wanted))
             else:
                 wanted = adopted_template(existing.template, theirs.measurements)
@@ -158,7 +159,6 @@ class Definitions(Alterations):
             some = paths[start : start + DEVICES_PER_RECORD]
             rows = np.arange(start, start + len(some))
             mine = {name: tag.take(rows) for name, tag in tags.items()}
-            self._store.metadata.admit(devices_bytes(some, len(tags)), f"{len(some)} devices")
             pieces.append(self._create_some(family, some, mine, foreign))
         return np.concatenate(pieces)
 
@@ -166,27 +166,39 @@ class Definitions(Alterations):
         self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool
     ) -> DeviceIds:
         store = self._store
+        needed_bytes = devices_bytes(paths, tags.values())
+        while True:
+            store.metadata.admit(needed_bytes, f"{len(paths)} devices")
+            with store.append_lock:
+                if store.metadata.fits(needed_bytes):
+                    return self._create_now(family, paths, tags, foreign)
+            # Others were quicker: wait again.
+
+    def _create_now(
+        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool
+    ) -> DeviceIds:
+        """Under the append lock."""
+        store = self._store
         devices = store.catalog.devices
-        with store.append_lock:
-            ids = devices.lookup(paths)
-            unknown = np.flatnonzero(ids == NO_DEVICE)
-            new = [paths[row] for row in unknown.tolist()]
-            if not new:
-                return ids
-            # Of a path that is there twice the first counts.
-            first = dict(zip(reversed(new), reversed(unknown.tolist()), strict=True))
-            distinct = np.array(sorted(first.values()))
-            if len(distinct) < len(new):
-                new = [paths[row] for row in distinct.tolist()]
-            for database in store.catalog.missing_databases(new):
-                self._define_schema("database", **database.to_map())
-            coded = {name: tag.take(distinct) for name, tag in tags.items()}
-            whole = store.catalog.device_record(family, new, coded, foreign)
-            for record in whole.pieces(DEVICES_PER_RECORD):
-                store.append(RecordKind.DEV, record.to_header(), (), None)
-                store.catalog.add_devices(record)
-            ids[distinct] = whole.ids
-            return ids if len(distinct) == len(unknown) else devices.lookup(paths)
+        ids = devices.lookup(paths)
+        unknown = np.flatnonzero(ids == NO_DEVICE)
+        new = [paths[row] for row in unknown.tolist()]
+        if not new:
+            return ids
+        # Of a path that is there twice the first counts.
+        first = dict(zip(reversed(new), reversed(unknown.tolist()), strict=True))
+        distinct = np.array(sorted(first.values()))
+        if len(distinct) < len(new):
+            new = [paths[row] for row in distinct.tolist()]
+        for database in store.catalog.missing_databases(new):
+            self._define_schema("database", **database.to_map())
+        coded = {name: tag.take(distinct) for name, tag in tags.items()}
+        whole = store.catalog.device_record(family, new, coded, foreign)
+        for record in whole.pieces(DEVICES_PER_RECORD):
+            store.append(RecordKind.DEV, record.to_header(), (), None)
+            store.catalog.add_devices(record)
+        ids[distinct] = whole.ids
+        return ids if len(distinct) == len(unknown) else devices.lookup(paths)
 
     def _refuse_other_family(self, family: str, ids: DeviceIds) -> None:
         devices = self._store.catalog.devices

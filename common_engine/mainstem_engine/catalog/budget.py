@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.sections import CatalogFiles
+from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.errors import MetadataLimitError
 from mainstem_engine.model import Template
 
@@ -22,8 +23,10 @@ MEASUREMENT_BYTES = 500
 """Estimates, measured with templates of 30 measurements: objects, names and three lookups each."""
 DEVICE_BYTES = 60
 """Estimate of a device in the overlay without its path and tags."""
-TAG_BYTES = 10
+TAG_BYTES = 5
 """Estimate of a tag of one device whose value others have too."""
+VALUE_BYTES = 30
+"""Estimate of a tag value without its text."""
 METADATA_BYTES_MIN = 32 << 20
 """A smaller default would refuse what even the smallest node is meant to hold."""
 
@@ -68,13 +71,22 @@ class MetadataBudget:
     def merge_due(self) -> bool:
         return self._catalog().devices.overlay_bytes > self._files.overlay_bytes_max
 
+    def fits(self, needed_bytes: int) -> bool:
+        """True when so much more is within the budget."""
+        return self.used_bytes + needed_bytes <= self.limit_bytes
+
+    def require(self, needed_bytes: int, what: str) -> None:
+        """As admit(), without waiting: for definitions under the append lock."""
+        if not self.fits(needed_bytes):
+            raise MetadataLimitError(what, self.used_bytes, needed_bytes, self.limit_bytes)
+
     def admit(self, needed_bytes: int, what: str) -> None:
         """Waits until so much more fits. Raises MetadataLimitError.
 
         Never called with the append lock held: the merge that makes room needs it.
         """
         attempt = 0
-        while self.used_bytes + needed_bytes > self.limit_bytes:
+        while not self.fits(needed_bytes):
             fixed = self.used_bytes - self._catalog().devices.overlay_bytes
             if fixed + needed_bytes > self.limit_bytes or not self._wait(attempt):
                 raise MetadataLimitError(what, self.used_bytes, needed_bytes, self.limit_bytes)
@@ -103,9 +115,10 @@ def templates_bytes(templates: Iterable[Template]) -> int:
     return sum(TEMPLATE_BYTES + MEASUREMENT_BYTES * len(t.measurements) for t in templates)
 
 
-def devices_bytes(paths: Sequence[str], tags: int) -> int:
-    """The estimate for devices with so many tags each."""
-    return sum(map(len, paths)) + (DEVICE_BYTES + TAG_BYTES * tags) * len(paths)
+def devices_bytes(paths: Sequence[str], tags: Collection[CodedTag]) -> int:
+    """The estimate for new devices; as if every tag value of theirs were new."""
+    values = sum(len(str(value)) + VALUE_BYTES for tag in tags for value in tag.values)
+    return sum(map(len, paths)) + (DEVICE_BYTES + TAG_BYTES * len(tags)) * len(paths) + values
 
 
 def default_metadata_bytes(memory_limit_bytes: int) -> int:

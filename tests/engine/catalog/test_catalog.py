@@ -56,7 +56,6 @@ def test_ids_are_given_in_order_and_names_ignore_case() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        Template("t", ()),
         Template("", (Measurement(0, "x", DOUBLE),)),
         Template("a/b", (Measurement(0, "x", DOUBLE),)),
         Template("t", (Measurement(0, "x", DOUBLE), Measurement(1, "X", DOUBLE))),
