@@ -23,7 +23,14 @@ from dataclasses import dataclass, field
 
 from mainstem_engine.background import Background
 from mainstem_engine.catalog.database_options import least_flush_every_ns
-from mainstem_engine.compaction import DUE, FULL, Compaction, Policy, plan_compactions
+from mainstem_engine.compaction import (
+    DUE,
+    FULL,
+    Compaction,
+    Policy,
+    plan_compactions,
+    rounds_needed,
+)
 from mainstem_engine.deletes import Tombstones
 from mainstem_engine.errors import EngineError
 from mainstem_engine.expiry import Expiry, ExpiryResult
@@ -224,7 +231,10 @@ class Housekeeping:
 
         A failure is logged and counted. Raises ClosedError, LogFailedError.
         """
-        self._compact(FULL)
+        # More parts than are joined at once need several rounds; not those that come meanwhile.
+        for _ in range(rounds_needed(len(self._store.inventory.all()))):
+            if not self._compact(FULL):
+                break
 
     def compact_due(self) -> None:
         """Merges parts where there are many, and rewrites those of which much is deleted."""

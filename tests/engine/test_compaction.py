@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mainstem_engine import ColumnType, Engine, Measurement, Template, housekeeping, part_join
+from mainstem_engine import (
+    ColumnType,
+    Engine,
+    Measurement,
+    Template,
+    compaction,
+    housekeeping,
+    part_join,
+)
 from mainstem_engine.compaction import PARTS_MAX, PARTS_MIN, Policy, plan_compactions
 from mainstem_engine.inventory import BrokenPart
 from mainstem_engine.part.manifest import PartMeta
@@ -265,3 +273,30 @@ def test_deletes_give_their_space_back(open_engine: Any) -> None:
     assert [part.meta.rows for part in engine._store.inventory.all()] == [5000]
     assert not engine._store.tombstones.get("t")
     assert [row["time"] for row in content(engine)] == list(range(15_000, 20_000))
+
+
+def test_a_few_rows_deleted_one_by_one_are_no_reason_to_rewrite(open_engine: Any) -> None:
+    engine: Engine = open_engine()
+    engine.create_template(T)
+    times = np.arange(20_000)
+    engine.write("t", "root.a.d", times, {"x": times % 1000}).wait()
+    engine.flush()
+    engine.delete("t", where=lambda rows: np.asarray(rows["x"]) == 7).ack.wait()
+    engine.flush()
+    engine._housekeeping.compact_due()
+    assert engine.statistics().housekeeping.compactions == 0
+    engine.compact()
+    assert engine.statistics().housekeeping.compactions == 1
+    assert [part.meta.rows for part in engine._store.inventory.all()] == [19_980]
+
+
+def test_more_parts_than_are_joined_at_once(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "PARTS_MAX", 3)
+    engine: Engine = open_engine()
+    filled(engine, 8)
+    before = content(engine)
+    engine.compact()
+    assert engine.statistics().parts == 1
+    assert content(engine) == before
