@@ -45,7 +45,7 @@ def define_table(theirs: Template, known: TableMap | None, engine: Engine) -> Ta
             existing = engine.catalog.table(theirs.name)
     local = None if existing is None else existing.template
     targets = _targets(theirs, known, existing) if usable else {}
-    if targets:
+    if targets or (usable and not theirs.measurements):
         wanted = Template(
             theirs.name, tuple(targets.values()), theirs.tags, 1, theirs.time_name,
             theirs.rollup_of, theirs.every_ns,

@@ -142,6 +142,22 @@ def test_rollups_follow_their_source(open_engine: OpenEngine) -> None:
         engine.alter_template("t_1s", rename={"b_max": "x"})
 
 
+def test_a_template_may_begin_empty(open_engine: OpenEngine) -> None:
+    rollups = Rollups([RollupDefinition("t", SECOND_NS, "1s")])
+    engine = open_engine(consumers=[rollups])
+    make(engine)
+    engine.create_rollup("t", "1s", SECOND_NS)
+    engine.device_ids("t", [PATH], create=True)
+    assert engine.scan("t").read_all().num_rows == 0
+    assert engine.last_rows("t") == []
+    engine.flush()
+    engine.alter_template("t", add=[Measurement(0, "a", ColumnType.INT8)])
+    assert engine.catalog.template("t_1s").measurement("a_max") is not None
+    engine.write("t", PATH, [1], {"a": [5]}).wait()
+    engine.abandon()
+    assert column(open_engine(), "a") == [5]
+
+
 def test_what_a_change_refuses_leaves_nothing_behind(open_engine: OpenEngine) -> None:
     engine = open_engine()
     make(engine, a=ColumnType.INT32, b=ColumnType.TEXT)

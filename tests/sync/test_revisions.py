@@ -147,6 +147,12 @@ def test_a_new_name_that_is_taken_here_is_not_followed(plant: Any) -> None:
     assert one.says(template(3, (0, "d", INT32), (1, "e", INT32))) == {0: "a", 1: "c"}
 
 
+def test_a_template_may_begin_empty_below(plant: Any) -> None:
+    origin = Origin(plant)
+    assert origin.says(template(1)) == {}
+    assert origin.says(template(2, (0, "a", INT32))) == {0: "a"}
+
+
 def test_names_may_be_exchanged_below(plant: Any) -> None:
     origin = Origin(plant)
     origin.says(template(1, (0, "a", INT32), (1, "b", TEXT)))

@@ -84,7 +84,7 @@ def adopted_template(old: Template, theirs: Iterable[Measurement]) -> Template:
 def extended_template(old: Template, added: Iterable[Measurement]) -> Template:
     """``old`` with those of ``added`` that it lacks. Raises SchemaError on another type."""
     present = {m.name.casefold(): m for m in old.measurements}
-    next_id = max(m.id for m in old.measurements) + 1
+    next_id = max((m.id for m in old.measurements), default=-1) + 1
     fresh: list[Measurement] = []
     taken = {t.name.casefold() for t in old.tags} | {old.time_name.casefold()}
     for measurement in added:

@@ -76,8 +76,6 @@ class Table:
 def checked_template(template: Template) -> Template:
     """A new template as it will be stored: names checked, ids given. Raises SchemaError."""
     check_element(template.name, "template name")
-    if not template.measurements:
-        raise SchemaError(f"template {template.name} has no measurement", hint="declare one")
     if len(template.measurements) + len(template.tags) > COLUMNS_MAX:
         raise SchemaError(f"template {template.name} has more than {COLUMNS_MAX} columns")
     check_element(template.time_name, "time column")

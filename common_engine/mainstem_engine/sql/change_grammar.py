@@ -142,8 +142,9 @@ class ChangeGrammar(DefinitionGrammar):
     # DELETE
 
     def parse_delete(self) -> Delete:
-        """After DELETE: ``FROM name [, name ...] [WHERE condition]``."""
-        if not self._match_text_seq("FROM"):
+        """After DELETE: ``FROM name [, name ...] [WHERE condition]``, ``TIMESERIES name, ...``."""
+        series = bool(self._match_text_seq("TIMESERIES"))
+        if not series and not self._match_text_seq("FROM"):
             word = self._curr.text.upper() if self._curr else ""
             raise SqlUnsupportedError(
                 f"DELETE {word} is not supported".replace("  ", " "),
@@ -152,6 +153,6 @@ class ChangeGrammar(DefinitionGrammar):
         targets = [self.parse_name("a table", pattern=True)]
         while self._match(TokenType.COMMA):
             targets.append(self.parse_name("a table", pattern=True))
-        where = self._parse_where()
+        where = None if series else self._parse_where()
         condition: exp.Expr | None = None if where is None else where.this
-        return Delete(tuple(targets), condition)
+        return Delete(tuple(targets), condition, series)

@@ -210,7 +210,11 @@ class DefinitionGrammar(RowGrammar):
         if_not_exists = self._if_not_exists()
         name = self.parse_word("a template")
         self._match_text_seq("ALIGNED")
-        columns, warnings = self.parse_columns()
+        columns: list[Measurement] = []
+        warnings: list[str] = []
+        if self._curr and not self._match_pair(TokenType.L_PAREN, TokenType.R_PAREN):
+            # Without any, measurements are added later.
+            columns, warnings = self.parse_columns()
         return CreateTemplate(Template(name, tuple(columns)), if_not_exists, tuple(warnings))
 
     def parse_columns(self) -> tuple[list[Measurement], list[str]]:

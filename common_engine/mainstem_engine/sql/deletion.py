@@ -2,6 +2,7 @@
 
 1. A target is what FROM of a SELECT takes (template, device, pattern), or such a name and one of
    its measurements: then only that measurement's values go. The first reading that exists counts.
+   DELETE TIMESERIES is the same for measurements: their values go, the template keeps them.
 2. What WHERE says of time, device, tbname and tags narrows the delete as it narrows a scan. When
    that is all it says, the engine is asked for exactly that range and these devices.
 3. Else the whole condition is put to the executing database, batch by batch, over the rows of that
@@ -12,7 +13,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,12 @@ class RowDeletion:
         Every target is resolved and checked before any row is looked at. Raises SqlError and its
         kinds, NotFoundError, and what Engine.delete raises.
         """
+        targets = self._targets(statement.targets)
+        if statement.series:
+            self._require_series(targets)
         planned = [
             part
-            for name, measurements in self._targets(statement.targets).items()
+            for name, measurements in targets.items()
             for part in self._plan(name, measurements, statement.where)
         ]
         deletions = [self._run(part) for part in planned]
@@ -113,6 +117,16 @@ class RowDeletion:
                 if known is not None:
                     found[table] = (*known, measurement)
         return found
+
+    def _require_series(self, targets: Mapping[Name, tuple[str, ...] | None]) -> None:
+        """Refuses a device by itself where measurements are to be named; a pattern means them."""
+        for name, measurements in targets.items():
+            if measurements is None and not name.is_pattern:
+                raise SqlUnsupportedError(
+                    f"{name} is no series",
+                    field=str(name),
+                    hint=f"name its measurements, or DELETE FROM {name}",
+                )
 
     def _split(self, name: Name, before: Name | None) -> tuple[Name, str | None]:
         """A target as a table and a measurement of it, None for all of them.

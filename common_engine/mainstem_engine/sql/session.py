@@ -144,7 +144,10 @@ class Session:
             call.request = replace(request, database=self._known_database(statement))
             return Result.of_rows((), ())
         if isinstance(statement, Delete):
-            return Result.of_rows((), (), rows_affected=self._delete(statement, call))
+            kept = ["the template keeps the measurement: its values were deleted"]
+            warnings = kept if statement.series else []
+            affected = self._delete(statement, call)
+            return Result.of_rows((), (), rows_affected=affected, warnings=warnings)
         if isinstance(statement, CreateDevices | ActivateTemplate):
             insertion = Insertion(self._engine, request)
             if isinstance(statement, CreateDevices):

@@ -148,10 +148,12 @@ class SetTtl:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """``where`` None: all rows. A target's last element may be a measurement."""
+    """``where`` None: all rows. A target's last element may be a measurement; with ``series`` it
+    must be (DELETE TIMESERIES)."""
 
     targets: tuple[Name, ...]
     where: exp.Expr | None
+    series: bool = False
 
 
 @dataclass(frozen=True, slots=True)

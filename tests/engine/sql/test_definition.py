@@ -172,3 +172,11 @@ def test_a_template_is_activated_for_a_device(own_plant: Run) -> None:
         own_plant("CREATE TIMESERIES OF DEVICE TEMPLATE ON root.nowhere.d7")
     with pytest.raises(SqlUnsupportedError, match="TIMESERIES"):
         own_plant("CREATE TIMESERIES root.beijing.d7.s9 INT32")
+
+
+def test_a_template_may_begin_empty(run: Run, engine: Engine) -> None:
+    run("CREATE DATABASE root.a WITH (auto_extend='on'); create device template e_t")
+    run("SET DEVICE TEMPLATE e_t TO root.a; alter device template e_t add(s1 int32)")
+    run("INSERT INTO root.a.d(time, s2, s3) VALUES (1, 1, true)")
+    assert list(columns(engine, "e_t")) == ["s1", "s2", "s3"]
+    run("CREATE SCHEMA TEMPLATE IF NOT EXISTS e_t ()")

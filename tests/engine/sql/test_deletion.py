@@ -99,6 +99,25 @@ def test_values_of_measurements(own_plant: Run) -> None:
     assert own_plant("SELECT time FROM root.beijing.d1").rows() == []
 
 
+def test_several_values_of_one_device(own_plant: Run) -> None:
+    assert own_plant("DELETE FROM root.beijing.d2.s1, s2 WHERE time = 3000").rows_affected == 1
+    assert own_plant("SELECT time FROM root.beijing.d2").rows() == [[1000]]
+    own_plant("DELETE FROM root.bei*.d1.s* WHERE time <= 1000")
+    assert own_plant("SELECT time FROM root.beijing.d1").rows() == [[2000]]
+    with pytest.raises(NotFoundError, match="no table s9"):
+        own_plant("DELETE FROM root.beijing.d1.s1, s9")
+
+
+def test_a_series_loses_its_values_and_stays_declared(own_plant: Run) -> None:
+    result = own_plant("DELETE TIMESERIES root.beijing.d1.s2")
+    assert (result.rows_affected, len(result.warnings)) == (2, 1)
+    assert own_plant("SELECT s1, s2 FROM root.beijing.d1").rows() == [[1000, 1, None]]
+    with pytest.raises(SqlUnsupportedError, match="is no series"):
+        own_plant("DELETE TIMESERIES root.beijing.d1")
+    own_plant("DELETE TIMESERIES root.beijing.**")
+    assert own_plant("SELECT count(*) FROM car").rows() == [[0]]
+
+
 def test_parameters_and_zones(own_plant: Run) -> None:
     assert (
         own_plant("DELETE FROM meters WHERE ts = ? AND voltage = ?", 1000, 221).rows_affected == 1
