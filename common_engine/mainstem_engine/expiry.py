@@ -117,7 +117,7 @@ class Expiry:
         clock = self._store.retention.clock.statistics()
         if clock.paused:
             return result
-        log_hold = self._store.held_lsn()
+        log_hold = self._store.holds.held_lsn()
         for table in self._store.catalog.templates.all():
             rules = self._store.retention.rules(table)
             cutoff = rules.kept(clock.now_ns)
@@ -195,8 +195,8 @@ class Expiry:
         kept = rules.kept_from(plan.now_ns)
         horizons: dict[ClassName, int] = dict(rules.horizons)
         for number, class_name in enumerate(rules.names):
-            before = int(rules.horizon[number])
-            horizons[class_name] = max(before, min(end_ns, int(kept[number])), NOTHING_NS)
+            before = rules.horizon[number]
+            horizons[class_name] = max(before, min(end_ns, kept[number]), NOTHING_NS)
         expired = {**state.expired, name: state.expired.get(name, 0) + rows}
         return RetentionState(expired, {**state.horizons, name: horizons})
 

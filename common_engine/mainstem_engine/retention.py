@@ -50,18 +50,18 @@ class Cutoff:
     """Where the visible rows of one table begin, at one instant: a row with time < cutoff of its
     device is expired. Immutable.
 
-    ``by_class``: int64[c] ns by retention class. ``class_of``: uint16 by device id; None when all
-    devices are of class 0. A device beyond it is of no class yet and has the least cutoff.
+    ``by_class``: ns by retention class. ``class_of``: uint16 by device id; None when all devices
+    are of class 0. A device beyond it is of no class yet and has the least cutoff.
     """
 
     __slots__ = ("_by_class", "_class_of", "greatest_ns", "least_ns")
 
-    def __init__(self, by_class: TimesNs, class_of: ClassIndexes | None = None) -> None:
+    def __init__(self, by_class: Sequence[int], class_of: ClassIndexes | None = None) -> None:
         self._by_class = by_class
         self._class_of = class_of
-        self.least_ns = int(by_class.min())
+        self.least_ns = min(by_class)
         """Rows before it are expired whatever their device: a lower bound for every scan."""
-        self.greatest_ns = int(by_class.max())
+        self.greatest_ns = max(by_class)
         """Rows from here on are visible whatever their device."""
 
     def of(self, devices: DeviceIds) -> TimesNs:
@@ -70,14 +70,14 @@ class Cutoff:
             return np.full(len(devices), self.least_ns, np.int64)
         known = devices < len(self._class_of)
         classes = self._class_of[np.where(known, devices, 0)]
-        return np.where(known, self._by_class[classes], self.least_ns)
+        return np.where(known, np.array(self._by_class, np.int64)[classes], self.least_ns)
 
     def least_between(self, device_min: int, device_max: int) -> int:
         """The least cutoff in ns of any device in [min, max]: what is before it is expired."""
         if self._class_of is None or self.least_ns == self.greatest_ns:
             return self.least_ns
         classes = np.unique(self._class_of[device_min : device_max + 1])
-        return int(self._by_class[classes].min()) if len(classes) else self.least_ns
+        return min((self._by_class[number] for number in classes.tolist()), default=self.least_ns)
 
     def keeps(self, rows: Rows | VersionedRows) -> BoolMask | None:
         """bool[n]: which rows are visible; None when all are."""
@@ -125,16 +125,19 @@ class RetentionState:
 
 @dataclass(frozen=True, slots=True)
 class TableRules:
-    """The classes of one table: names, keeps (None: for ever) and horizons by class."""
+    """The classes of one table: names, keeps (None: for ever) and horizons by class; and what they
+    were made of: the databases of its devices, how many were ``known``, rules and devices."""
 
     table: Table
-    databases: tuple[Database, ...]
+    indexes: Sequence[int]
+    databases: Sequence[Database]
+    known: int
     revision: int
     devices: int
     horizons: Horizons
     names: Sequence[ClassName]
     keeps: Sequence[int | None]
-    horizon: TimesNs
+    horizon: Sequence[int]
     class_of: ClassIndexes | None
 
     @property
@@ -144,7 +147,7 @@ class TableRules:
 
     def cutoff(self, now_ns: int) -> Cutoff | None:
         """Where visible rows begin at ``now_ns``; None when all are visible."""
-        return _cutoff(np.maximum(self.kept_from(now_ns), self.horizon), self.class_of)
+        return _cutoff(list(map(max, self.kept_from(now_ns), self.horizon)), self.class_of)
 
     def kept(self, now_ns: int) -> Cutoff | None:
         """Where kept time begins, whatever was removed before."""
@@ -154,13 +157,13 @@ class TableRules:
         """Where whole rows begin."""
         return _cutoff(self.horizon, self.class_of)
 
-    def kept_from(self, now_ns: int) -> TimesNs:
-        found = [NOTHING_NS if k is None else max(now_ns - k, NOTHING_NS) for k in self.keeps]
-        return np.array(found, np.int64)
+    def kept_from(self, now_ns: int) -> list[int]:
+        """Where kept time begins, in ns by class."""
+        return [NOTHING_NS if k is None else max(now_ns - k, NOTHING_NS) for k in self.keeps]
 
 
-def _cutoff(floor: TimesNs, class_of: ClassIndexes | None) -> Cutoff | None:
-    return Cutoff(floor, class_of) if (floor > NOTHING_NS).any() else None
+def _cutoff(floor: Sequence[int], class_of: ClassIndexes | None) -> Cutoff | None:
+    return Cutoff(floor, class_of) if floor and max(floor) > NOTHING_NS else None
 
 
 class _Classes:
@@ -308,56 +311,59 @@ class Retention:
 
     def rules(self, table: Table) -> TableRules:
         """The classes of a table as they are now."""
-        catalog = self.catalog
-        indexes = sorted(catalog.devices.family_databases(table.family))
-        databases = tuple(catalog.databases.at(index) for index in indexes)
         horizons = self._state.horizons.get(table.name, _NO_HORIZONS)
-        revision = catalog.rules.revision
+        known = self._tables.get(table.name)
+        if known is not None and self._is_current(known, table, horizons):
+            return known
         with self._lock:
-            known = self._tables.get(table.name)
-            if (
-                known is not None
-                and known.table is table
-                and known.revision == revision
-                and known.horizons is horizons
-                and known.databases == databases
-                and (known.class_of is None or known.devices == len(catalog.devices))
-            ):
-                return known
-            found = self._made(table, indexes, databases, horizons)
-            self._tables[table.name] = found
+            found = self._tables[table.name] = self._made(table, horizons)
             return found
 
-    def _made(
-        self,
-        table: Table,
-        indexes: Sequence[int],
-        databases: tuple[Database, ...],
-        horizons: Horizons,
-    ) -> TableRules:
+    def _is_current(self, known: TableRules, table: Table, horizons: Horizons) -> bool:
+        """What they were made of is as it was; devices count where there are several classes."""
+        catalog = self.catalog
+        if known.table is not table or known.horizons is not horizons:
+            return False
+        if known.revision != catalog.rules.revision or known.known != len(catalog.databases):
+            return False
+        if known.class_of is not None and known.devices != len(catalog.devices):
+            return False
+        if len(catalog.devices.family_databases(known.table.family)) != len(known.indexes):
+            return False
+        found = catalog.databases.at
+        return all(
+            found(i) is database for i, database in zip(known.indexes, known.databases, strict=True)
+        )
+
+    def _made(self, table: Table, horizons: Horizons) -> TableRules:
+        known = len(self.catalog.databases)
+        indexes = sorted(self.catalog.devices.family_databases(table.family))
+        databases = tuple(self.catalog.databases.at(index) for index in indexes)
         rules = self.catalog.rules
         revision, devices = rules.revision, len(self.catalog.devices)
         class_of: ClassIndexes | None = None
         members = [(index, 0) for index in indexes]
         if databases and (len(databases) > 1 or rules):
-            known, class_of = self._classes.update(self.catalog)
+            members, class_of = self._classes.update(self.catalog)
             devices = len(class_of)
             # Classes of other databases have no device of this table. They count as the first of
             # its own, so that they say nothing about its least and greatest cutoff.
-            own = next((member for member in known if member[0] in indexes), (indexes[0], 0))
-            members = [member if member[0] in indexes else own for member in known]
+            own = next((member for member in members if member[0] in indexes), (indexes[0], 0))
+            members = [member if member[0] in indexes else own for member in members]
         names = [(self.catalog.databases.at(d).name, rules.path_of(rule)) for d, rule in members]
         keeps = [self._keep(table, d, rule) for d, rule in members]
         horizon = [self._horizon(horizons, *name) for name in names]
         return TableRules(
             table,
+            indexes,
             databases,
+            known,
             revision,
             devices,
             horizons,
             names,
             keeps,
-            np.array(horizon, np.int64),
+            horizon,
             class_of,
         )
 

@@ -24,7 +24,7 @@ def _rows(device: list[int], time: list[int]) -> Rows:
 
 
 def test_one_class_cuts_every_device_at_the_same_time() -> None:
-    cutoff = Cutoff(np.array([100], np.int64))
+    cutoff = Cutoff([100])
     assert (cutoff.least_ns, cutoff.greatest_ns) == (100, 100)
     assert cutoff.of(np.array([0, 7], np.uint32)).tolist() == [100, 100]
     mask = cutoff.keeps(_rows([0, 1, 2], [99, 100, 101]))
@@ -35,7 +35,7 @@ def test_one_class_cuts_every_device_at_the_same_time() -> None:
 
 
 def test_classes_cut_their_own_devices() -> None:
-    cutoff = Cutoff(np.array([100, 50], np.int64), np.array([0, 1, 0], np.uint16))
+    cutoff = Cutoff([100, 50], np.array([0, 1, 0], np.uint16))
     assert (cutoff.least_ns, cutoff.greatest_ns) == (50, 100)
     assert cutoff.of(np.array([0, 1, 2, 9], np.uint32)).tolist() == [100, 50, 100, 50]
     mask = cutoff.keeps(_rows([0, 1, 2], [60, 60, 100]))
