@@ -25,7 +25,7 @@ import msgpack
 from mainstem_engine.accounting import StoreAccounting
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.sections import CatalogFiles, check_catalog_files
-from mainstem_engine.check_log import LOG_DIRECTORY, LogCounts, check_log, log_firsts
+from mainstem_engine.check_log import LOG_DIRECTORY, LogCounts, check_log, log_firsts, log_node
 from mainstem_engine.check_part import PartCounts, check_part
 from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, Section, inspect_checkpoint
 from mainstem_engine.damage import Damage, Findings, damage_of
@@ -195,7 +195,14 @@ class _Check:
             self._findings.add(Damage(IDENTITY_NAME, 0, "the file is missing"))
             return None
         lost = "the log's headers still say whose it is"
-        return self._guarded(lambda: read_identity(self._fs, self._root), IDENTITY_NAME, lost)
+        found = self._guarded(lambda: read_identity(self._fs, self._root), IDENTITY_NAME, lost)
+        # The file has no checksum; the headers of the log do, and there are several.
+        named = log_node(self._fs, self._root / LOG_DIRECTORY)
+        if found is not None and named is not None and found != named:
+            problem = "it names another node than the log"
+            self._findings.add(Damage(IDENTITY_NAME, 0, problem, lost))
+            return named
+        return found
 
     def _part_list(self) -> PartList:
         path = self._root / PART_LIST_NAME
@@ -280,7 +287,7 @@ class _Check:
             if catalog.templates.get(meta.table) is None:
                 problems.append(f"the catalog has no template {meta.table!r}")
         if self._origins is not None and max(meta.lsn, default=0) >= len(self._origins.all):
-            problems.append(f"origin {max(meta.lsn)} is not known")
+            problems.append(f"its origins go to {max(meta.lsn)}, the store's do not")
         for problem in problems:
             self._findings.add(Damage(file, 0, problem, part=meta.name, table=meta.table))
 

@@ -64,6 +64,17 @@ def log_firsts(fs: Filesystem, directory: Path) -> list[int]:
     return [lsn for name in fs.list(directory) if (lsn := segment_first_lsn(name)) is not None]
 
 
+def log_node(fs: Filesystem, directory: Path) -> str | None:
+    """The node uuid that every readable header of a log directory names; None without one."""
+    found = set()
+    for first in log_firsts(fs, directory):
+        with fs.open_read(directory / segment_name(first)) as file:
+            header = SegmentHeader.unpack(file.read_at(0, SEGMENT_HEADER_BYTES))
+        if header is not None:
+            found.add(header.node_uuid.hex())
+    return found.pop() if len(found) == 1 else None
+
+
 def check_log(
     fs: Filesystem,
     root: Path,
@@ -233,7 +244,7 @@ class _LogCheck:
         first, last = damage.first_lsn, damage.last_lsn
         file = damage.path.relative_to(self._root).as_posix()
         if last < first:
-            self._findings.add(Damage(file, damage.offset, problem or "damaged"))
+            self._findings.remark(f"{file} at byte {damage.offset}: {problem}; no record is lost")
             return
         lsns = f"LSN {first}" if first == last else f"LSN {first} to {last}"
         if self._losses.declares(first, last):

@@ -61,7 +61,7 @@ from mainstem_engine.rebuild import (
 )
 from mainstem_engine.repair_part import salvage_part
 
-DEFINITION_PROBLEMS = ("the catalog has no", "its devices go to id", "is not known")
+DEFINITION_PROBLEMS = ("the catalog has no", "its devices go to id", "its origins go to")
 """Of a part that is whole, and refers to what the checkpoint lacks."""
 
 
