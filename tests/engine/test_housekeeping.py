@@ -14,6 +14,7 @@ from mainstem_engine import ColumnType, Engine, Measurement, Template
 from mainstem_engine import background as background_module
 from mainstem_engine import housekeeping as housekeeping_module
 from mainstem_engine.background import Background
+from mainstem_engine.compaction import Policy
 from mainstem_engine.log.records import RecordKind
 
 T = Template("t", (Measurement(0, "x", ColumnType.INT64),))
@@ -101,3 +102,38 @@ def test_failures_are_logged_and_tried_again(
 
 def test_stopping_what_never_ran() -> None:
     Background(lambda: None, "test").stop()
+
+
+def test_flushes_compactions_and_deletes_beside_one_another(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All threads at work: every row that was not deleted is there, once, in its last version."""
+    monkeypatch.setattr(
+        housekeeping_module, "DUE", Policy(parts_min=2, growth_max=float("inf"), deleted_share=0)
+    )
+    engine: Engine = open_engine(background=True, flush_bytes=20_000)
+    engine.create_template(T)
+    expected: dict[int, int] = {}
+    rng = np.random.default_rng(7)
+    for number in range(150):
+        times = np.unique(rng.integers(0, 30_000, 300))
+        ack = engine.write("t", "root.a.d", times, {"x": times + number})
+        expected.update({time: time + number for time in times.tolist()})
+        if number % 10 == 9:
+            start = int(rng.integers(0, 30_000))
+            engine.delete("t", start=start, end=start + 500).ack.wait()
+            expected = {t: x for t, x in expected.items() if not start <= t < start + 500}
+        if number % 25 == 24:
+            ack.wait()
+            # Not before the other threads have had something to do.
+            wait_until(lambda: engine.statistics().housekeeping.flushes > 0)
+            found = engine.scan("t").read_all()
+            stored = found["time"].cast("int64").to_pylist()
+            assert dict(zip(stored, found["x"].to_pylist(), strict=True)) == expected
+    wait_until(lambda: engine.statistics().housekeeping.compactions > 0)
+    statistics = engine.statistics().housekeeping
+    assert (statistics.flush_failures, statistics.compaction_failures) == (0, 0)
+    engine.flush()
+    engine.compact()
+    assert engine.scan("t").read_all().num_rows == len(expected)
+    assert engine._store.counts()["t"].live == len(expected)
