@@ -16,16 +16,23 @@ import numpy as np
 import pytest
 
 from mainstem_engine import (
+    AppliedRows,
+    Column,
     ColumnType,
     Engine,
     EngineOptions,
     Measurement,
     NotFoundError,
+    Origin,
+    Rows,
+    RowSink,
     SchemaError,
     Template,
 )
 from mainstem_engine.backup_files import BACKUP_NAME
 from mainstem_engine.check import check_directory
+from mainstem_engine.images import SliceImage
+from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.repair import repair_directory
 from mainstem_engine.restore import restore
 from mainstem_engine.testing.clock import FakeClock
@@ -34,11 +41,38 @@ from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem, Operatio
 
 DAY = 86_400_000
 NOW = 20_000 * DAY
-STATES = 24
+STATES = 16
 """Crash states of one life that are tried here; a start and a check take some 30 ms."""
 SEED = 7
 
-Rows = tuple[dict[str, Any], ...]
+CHILD = Origin("0" * 31 + "1", "press")
+Shown = tuple[dict[str, Any], ...]
+
+
+class Child:
+    """Applies what a life says a child sent; ``sent`` by LSN serves every start."""
+
+    name = "child"
+    kinds = frozenset({RecordKind.RCV})
+
+    def __init__(self, sent: dict[int, Any]) -> None:
+        self._sent = sent
+
+    def apply(self, record: Record, decoded: Any, sink: RowSink) -> None:
+        what = self._sent.setdefault(record.lsn, decoded)
+        if isinstance(what, SliceImage):
+            sink.replace_slice(what)
+        else:
+            sink.add("meters", CHILD, what, record.lsn)
+
+    def rows_applied(self, batch: AppliedRows) -> None:
+        pass
+
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, data: bytes) -> None:
+        pass
 
 
 class Life:
@@ -47,9 +81,10 @@ class Life:
     def __init__(self, root: Path, template: Template, **options: Any) -> None:
         self.fs = FaultyFilesystem(root)
         self.options = options
+        self.sent: dict[int, Any] = {}
         self.clock = FakeClock(NOW * 1_000_000)
         self.monotonic = FakeClock(0)
-        self.expected: list[Rows] = [()]
+        self.expected: list[Shown] = [()]
         self.points: list[tuple[int, int]] = [(0, 0)]
         self.engine = self.open(self.fs, root / "data")
         self.engine.create_database("root.a", keep_ns=30 * DAY * 1_000_000, duration_ns=10**15)
@@ -64,7 +99,7 @@ class Life:
             log_segment_bytes=4096,
             **self.options,
         )
-        return Engine.open(path, options, fs=fs)
+        return Engine.open(path, options, fs=fs, consumers=[Child(self.sent)])
 
     def note(self) -> None:
         """A step has returned: what it did holds from here on."""
@@ -77,12 +112,17 @@ class Life:
         self.engine.write("meters", device, times, values).wait()
         self.note()
 
+    def receive(self, what: Any) -> None:
+        """A record of a child: rows, or an image of a slice."""
+        self.engine.append(RecordKind.RCV, {}, decoded=what).wait()
+        self.note()
+
     def promised(self, operations: int) -> int:
         """The last step that had returned after so many operations."""
         return max(step for count, step in self.points if count <= operations)
 
 
-def rows_of(engine: Engine) -> Rows:
+def rows_of(engine: Engine) -> Shown:
     """All rows of the table, in order; nothing before it was defined."""
     try:
         table = engine.scan("meters").read_all()
@@ -182,6 +222,31 @@ def backups(life: Life) -> None:
     life.note()
     life.engine.flush()
     life.note()
+
+
+@life
+def images(life: Life) -> None:
+    device = life.engine.device_ids("meters", ["root.a.c1"], create=True)
+    life.note()
+    life.receive(rows_at(device, range(10), 1))
+    life.engine.flush()
+    life.note()
+    life.receive(rows_at(device, range(10, 14), 2))
+    kept = rows_at(device, range(4, 12, 2), 3)
+    as_of = life.engine.applied_lsn
+    lsn = np.full(len(kept), as_of, np.uint64)
+    start, end = kept.time[0], kept.time[-1] + 1
+    life.receive(SliceImage("meters", CHILD, int(start), int(end), as_of, kept, lsn))
+    life.engine.flush()
+    life.note()
+    life.engine.compact()
+    life.note()
+
+
+def rows_at(device: Any, numbers: range, value: int) -> Rows:
+    times = (NOW + np.array(numbers, np.int64)) * 1_000_000
+    voltage = Column(np.full(len(times), value, np.int32))
+    return Rows(np.repeat(device, len(times)), times, {1: voltage})
 
 
 @life
