@@ -10,7 +10,7 @@ from mainstem_engine.definitions import Definitions
 from mainstem_engine.expiry import ExpiryResult, PartHold
 from mainstem_engine.housekeeping import Housekeeping
 from mainstem_engine.model import DeviceIds, TimesNs
-from mainstem_engine.retention import OutOfRetention
+from mainstem_engine.retention import NOTHING_NS, OutOfRetention
 
 
 class RetentionControl(Definitions):
@@ -49,6 +49,12 @@ class RetentionControl(Definitions):
         """The oldest time in ns from which on the rows of the table are whole here;
         retention.NOTHING_NS when none was ever removed."""
         return self._store.retention.horizon_ns(self._store.catalog.table(table))
+
+    def visible_from_ns(self, table: str) -> int:
+        """The time in ns from which on rows of every device are visible, as far as retention goes;
+        retention.NOTHING_NS when all are."""
+        cutoff = self._store.retention.cutoff(self._store.catalog.table(table))
+        return NOTHING_NS if cutoff is None else cutoff.greatest_ns
 
     def out_of_retention(
         self, table: str, devices: DeviceIds, times_ns: TimesNs

@@ -69,6 +69,7 @@ def judge_watch(
     bad = watch.unproven(low, high)
     gaps = list(watch.closed.gaps(low, high - 1))
     slices, rows = watch.quarantined_slices(low, high)
+    expired = watch.expired_slices(low, high)
     result = completeness_object(
         node, table, COMPLETE if not len(bad) and not gaps else INCOMPLETE, now_ns
     )
@@ -76,10 +77,10 @@ def judge_watch(
     result["complete_through"] = None if through is None else _ms(through * size)
     result["holes"] = [[_ms(a * size), _ms(b * size)] for a, b in merged_runs(bad, gaps)]
     result["lost"] = [
-        {"from": _ms(key * size), "to": _ms((key + 1) * size), "rows": count,
-         "reason": "quarantined"}
-        for key, count in zip(slices.tolist()[:HOLES_MAX], rows.tolist(), strict=False)
-    ]  # fmt: skip
+        {"from": _ms(key * size), "to": _ms((key + 1) * size), "rows": count, "reason": reason}
+        for reason, (keys, counts) in (("quarantined", (slices, rows)), ("expired", expired))
+        for key, count in zip(keys.tolist()[:HOLES_MAX], counts.tolist(), strict=False)
+    ]
     result["quarantined"] = watch.quarantined + int(rows.sum())
     result["missing_sources"] = list(watch.missing_sources)
     result["collector_gaps"] = [[_ms(a), _ms(b)] for a, b in watch.collector_gaps]
@@ -191,6 +192,7 @@ REASONS: dict[SliceState, str] = {
     SliceState.REVISED: "rows arrived after its last manifest",
     SliceState.MISMATCH: "everything has arrived and the stored rows differ from the manifest",
     SliceState.QUARANTINED: "equal when the rows put aside here are added",
+    SliceState.EXPIRED: "it is older than what is kept here",
     SliceState.UNKNOWN: "no manifest has arrived",
     SliceState.VERIFIED: "",
 }

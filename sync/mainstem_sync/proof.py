@@ -17,7 +17,7 @@ from mainstem_sync.completeness import Window, judge_own, judge_watch, list_slic
 from mainstem_sync.follower import Follower
 from mainstem_sync.manifests import scan_slices
 from mainstem_sync.origins import OriginState
-from mainstem_sync.watch import TableWatch
+from mainstem_sync.watch import Candidates, TableWatch
 
 UNSTORED_ORIGIN = 0xFFFF
 """An origin index that no row has: a scan for it finds nothing."""
@@ -59,6 +59,12 @@ class Proof:
             watch.prune(state.received.watermark)
         if not len(chosen.keys) or mapped is None:
             return 0
+        expired = chosen.keys * watch.slice_ns < engine.visible_from_ns(table)
+        if expired.any():
+            with self._lock:
+                watch.expired(chosen.keys[expired])
+            kept = ~expired
+            chosen = Candidates(chosen.keys[kept], chosen.row_lsn[kept], chosen.man_lsn[kept])
         index = engine.origin_index(state.origin)
         count, d1, d2 = scan_slices(
             engine,
@@ -70,7 +76,7 @@ class Proof:
         )
         with self._lock:
             watch.judged(chosen, count, d1, d2)
-        return len(chosen.keys)
+        return len(expired)
 
     def completeness(
         self, tables: Sequence[str] | None, window: Window, now_ns: int

@@ -12,6 +12,8 @@ touched it since.
    been received. Equality proves it, whatever else is missing. Inequality proves nothing while
    older records are still to come.
 5. Rows put aside here (``parked``) are counted apart: equal with them is QUARANTINED.
+6. A slice that began before what this tier keeps cannot be compared any more: it is EXPIRED, unless
+   it was proven before and nothing has touched it since.
 """
 
 from __future__ import annotations
@@ -51,10 +53,11 @@ class SliceState(enum.StrEnum):
     REVISED = "REVISED"
     MISMATCH = "MISMATCH"
     QUARANTINED = "QUARANTINED"
+    EXPIRED = "EXPIRED"
     UNKNOWN = "UNKNOWN"
 
 
-_UNPROVEN, _VERIFIED, _QUARANTINED, _UNEQUAL = 0, 1, 2, 3
+_UNPROVEN, _VERIFIED, _QUARANTINED, _UNEQUAL, _EXPIRED = 0, 1, 2, 3, 4
 """Values of the column ``state``; they are in checkpoints: append only."""
 
 _COLUMNS: dict[str, npt.DTypeLike] = {
@@ -199,13 +202,21 @@ class TableWatch:
         columns["dirty"][at] = 0
         return int(np.count_nonzero(state != _UNEQUAL))
 
+    def expired(self, keys: Ints) -> None:
+        """These slices are older than what is kept here."""
+        self.merge()
+        at = self.slices.upsert(keys)
+        self.slices["state"][at] = _EXPIRED
+        self.slices["dirty"][at] = 0
+
     def prune(self, watermark: int) -> None:
         """Forget the oldest proven slices beyond a bound: inside a closed interval an unlisted
         slice counts as proven. Only where no older manifest can still arrive."""
         excess = len(self.slices) - PROVEN_SLICES_KEPT
         if excess > 0:
             columns = self.slices.columns
-            gone = (columns["state"] == _VERIFIED) & (columns["man_lsn"] <= watermark)
+            gone = np.isin(columns["state"], (_VERIFIED, _EXPIRED))
+            gone &= columns["man_lsn"] <= watermark
             gone[excess:] = False
             gone[gone] = [self.closed.covers(k, k) for k in self.slices.keys[gone].tolist()]
             self.slices.remove(gone)
@@ -217,8 +228,15 @@ class TableWatch:
         self.merge()
         inside = self.slices.range(first, end)
         state = self.slices["state"][inside]
-        keys: Ints = self.slices.keys[inside][(state != _VERIFIED) & (state != _QUARANTINED)]
+        settled = np.isin(state, (_VERIFIED, _QUARANTINED, _EXPIRED))
+        keys: Ints = self.slices.keys[inside][~settled]
         return keys
+
+    def expired_slices(self, first: int, end: int) -> tuple[Ints, Ints]:
+        """(slices, rows stated) in [first, end) that are older than what is kept here."""
+        inside = self.slices.range(first, end)
+        found = self.slices["state"][inside] == _EXPIRED
+        return self.slices.keys[inside][found], self.slices["count"][inside][found]
 
     def quarantined_slices(self, first: int, end: int) -> tuple[Ints, Ints]:
         """(slices, rows or values put aside) that are equal only with what was put aside."""
@@ -237,6 +255,8 @@ class TableWatch:
             state = SliceState.VERIFIED
         elif columns["state"] == _QUARANTINED:
             state = SliceState.QUARANTINED
+        elif columns["state"] == _EXPIRED:
+            state = SliceState.EXPIRED
         elif not columns["man_lsn"]:
             closed = self.closed.covers(key, key)
             state = SliceState.REVISED if closed else SliceState.OPEN

@@ -13,7 +13,7 @@ from mainstem_sync import Export
 from mainstem_sync.completeness import HOLES_MAX, merged_runs
 from mainstem_sync.manifest import SLICE_NS, Manifest
 from mainstem_sync.testing.nodes import START_NS
-from mainstem_sync.testing.tiers import START_MS, Tiers
+from mainstem_sync.testing.tiers import METERS, START_MS, Tiers
 from mainstem_sync.watch import PROVEN_SLICES_KEPT
 
 MakeTiers = Callable[..., Tiers]
@@ -62,6 +62,24 @@ def test_proof_survives_a_restart_with_the_checkpoint(tiers: Tiers) -> None:
     tiers.plant.restart()
     assert tiers.state(tiers.plant)["state"] == "complete"
     assert tiers.plant.federation.run_verification() == 0
+
+
+def test_what_a_tier_does_not_keep_is_expired_there_and_no_mismatch(tiers: Tiers) -> None:
+    tiers.plant.engine.create_template(METERS)
+    tiers.plant.engine.set_keep("meters", 510 * 10**9)
+    tiers.write(rows=200)
+    tiers.close()
+    state = tiers.state(tiers.plant)
+    assert (state["state"], state["holes"]) == ("complete", [])
+    assert [(item["from"] - START_MS, item["rows"], item["reason"]) for item in state["lost"]] == [
+        (0, 60, "expired"), (MINUTE_MS, 60, "expired"),
+    ]  # fmt: skip
+    assert tiers.plant.federation.verify()["slices"] == []
+    assert tiers.state(tiers.group)["state"] == "complete"
+    assert tiers.state(tiers.group)["lost"] == []
+    counts = tiers.plant.engine.store_accounting()["meters"]
+    assert counts.balanced
+    assert counts.live == 200, "what is not removed yet is only invisible"
 
 
 def test_late_rows_take_completeness_back_until_they_are_stated(tiers: Tiers) -> None:

@@ -87,7 +87,11 @@ class TestNode:
             rng=random.Random(f"{self.name}/{self.seed}/{self.opened}"),
         )
         options = EngineOptions(
-            durability=self.durability, background=False, clock=self.clock.wall, node_name=self.name
+            durability=self.durability,
+            background=False,
+            clock=self.clock.wall,
+            monotonic=lambda: int(self.clock.elapsed_s * 1e9),
+            node_name=self.name,
         )
         self.engine = Engine.open(
             self.directory,
