@@ -163,11 +163,11 @@ def _require_elsewhere(fs: Filesystem, root: Path, destination: Path) -> None:
 def _log_held(store: Store) -> Iterator[None]:
     """No segment is released."""
     name = f"{_HOLD}:{time.monotonic_ns()}"
-    store.holds[name] = lambda: 0
+    store.holds.add(name, lambda: 0, firm=True)
     try:
         yield
     finally:
-        del store.holds[name]
+        store.holds.remove(name)
 
 
 @contextmanager

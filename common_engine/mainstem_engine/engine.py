@@ -298,7 +298,12 @@ class Engine(RollupControl, Deletions, Imaging):
 
     def add_hold(self, name: str, function: Callable[[], int]) -> None:
         """``function()`` says the highest LSN that may be released; called during a flush."""
-        self._store.holds[name] = function
+        self._store.holds.add(name, function)
+
+    def on_log_released(self, function: Callable[[int, int], None]) -> None:
+        """``function(first_lsn, last_lsn)`` is told what went although a hold asked for it, because
+        the log was larger than ``EngineOptions.log_bytes_max``; called during a flush."""
+        self._store.holds.on_released(function)
 
     def flush(self) -> None:
         """Moves what was accepted before into parts, and releases the log that no hold needs."""

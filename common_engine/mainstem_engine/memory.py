@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from mainstem_engine.errors import OverloadedError
 
 SHARES = {
-    "head": (1, 2),
+    "head": (3, 8),
     "log": (1, 8),
     "flush": (1, 8),
     "compaction": (1, 8),
     "scan": (1, 8),
 }
-"""Of the limit. The head has two: one part takes rows while a flush writes the other."""
+"""Of the limit. The head has most: one half takes rows while a flush writes the other. What is left
+is for what nobody counts: batches that callers hand in, and what the allocator keeps."""
 
 WAIT_S_MAX = 30.0
 """A writer waits so long for memory. A flush of a full head takes a few seconds on a slow disk."""

@@ -68,6 +68,10 @@ class EngineOptions:
     log_segment_bytes: int = 64 * MIB
     """A new log segment is opened beyond this size; released space comes in these units."""
 
+    log_bytes_max: int | None = None
+    """Beyond it the oldest segments go although a hold asks for them, as soon as their rows are in
+    parts; None: a hold that is never released fills the disk. At least a few segments."""
+
     vnodes: int = 1
     """Shards of the store (1 to 64), each with a head and parts of its own, flushed in parallel.
     More than the cores there are only makes more files. May be changed at any start."""

@@ -53,6 +53,7 @@ from mainstem_engine.flush import (
     consumer_sections,
 )
 from mainstem_engine.head import Chunk
+from mainstem_engine.holds import Holds
 from mainstem_engine.inventory import AnyPart, Inventory
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind, encode_payload
@@ -76,8 +77,6 @@ small that live rows need not wait behind one."""
 
 LOG_QUEUE_BYTES_MAX = 64 * MIB
 """What may wait for the committer; several commits of the largest size."""
-LSN_MAX = (1 << 63) - 1
-"""Every LSN: nothing holds it, everything is settled."""
 
 
 class Store:
@@ -114,7 +113,6 @@ class Store:
         self.delete_lock = threading.Lock()
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()
-        self.holds: dict[str, Callable[[], int]] = {}
         self.settled: Callable[[int], int] = _everything_settled
         self.on_full: Callable[[], None] = _nothing_to_do
         self.take_over: Callable[[], None] = _nothing_to_do
@@ -137,6 +135,7 @@ class Store:
             queue_bytes_max=min(LOG_QUEUE_BYTES_MAX, self.memory.limit_of("log")),
             trusted_lsn=self.checkpoint_lsn,
         )
+        self.holds = Holds(self.log, options.log_bytes_max)
         self.applied_lsn = self.checkpoint_lsn
         self.visible_lsn = self.checkpoint_lsn
         """The last record that brought or deleted rows; under the state lock."""
@@ -469,23 +468,9 @@ class Store:
                 self.inventory, self.checkpoint_lsn, lambda origin: reached.get(origin, 0)
             )
 
-    def held_lsn(self) -> int:
-        """The last LSN that every hold lets go."""
-        through = LSN_MAX
-        for name, hold in list(self.holds.items()):
-            try:
-                through = min(through, hold())
-            except Exception:
-                # What a hold cannot say, it may still need.
-                logger.exception("hold %s failed: nothing is released", name)
-                return 0
-        return through
-
     def release_log(self) -> None:
         """Lets go of log segments that neither a restart nor a hold needs."""
-        through = min(self.checkpoint_lsn, self.held_lsn())
-        if through >= self.log.first_lsn:
-            self.log.release(through)
+        self.holds.release(self.checkpoint_lsn)
 
     # Life
 

@@ -174,7 +174,7 @@ def test_a_failed_backup_leaves_nothing_behind(
     with pytest.raises(NotFoundError, match=r"backup\.json"):
         restore(tmp_path / "backup", tmp_path / "restored")
     assert not [p for p in (engine.path / STAGE_NAME).rglob("*") if p.is_file()]
-    assert [name for name in engine._store.holds if name.startswith("backup")] == []
+    assert [name for name in engine._store.holds.names if name.startswith("backup")] == []
     engine.backup(tmp_path / "again")
 
 

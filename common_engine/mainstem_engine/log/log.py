@@ -11,6 +11,7 @@ What holds at every moment, also after a crash:
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class LogStatistics:
     lost_records: int
     torn_bytes: int
     error: str | None
+    capped_records: int = 0
+    """Records that went because the log was too large, since the start."""
 
 
 class Log:
@@ -67,6 +70,7 @@ class Log:
         self._fs = fs
         self._segments = recovered.segments
         self._segments_lock = threading.Lock()
+        self._capped_records = 0
         self._damages = {(d.path, d.offset, d.first_lsn): d for d in recovered.report.damages}
         self.recovery: LogRecovery = recovered.report
         """What open() found."""
@@ -168,6 +172,27 @@ class Log:
         if released:
             self._fs.sync_directory(self._directory)
         return self.first_lsn
+
+    def shrink(self, bytes_max: int, through_lsn: int) -> tuple[int, int] | None:
+        """Unlink the oldest segments while all take more than ``bytes_max``.
+
+        Only whole ones whose last LSN is at or below ``through_lsn``, never the open one. Returns
+        the first and last LSN that went, None if none did. Raises OSError.
+        """
+        with self._segments_lock:
+            first = self._segments[0].first_lsn
+            size = sum(segment.bytes for segment in self._segments)
+            last = 0
+            for segment, following in itertools.pairwise(self._segments):
+                if size <= bytes_max or following.first_lsn - 1 > through_lsn:
+                    break
+                size -= segment.bytes
+                last = following.first_lsn - 1
+        if last < first:
+            return None
+        self.release(last)
+        self._capped_records += last - first + 1
+        return first, last
 
     def close(self) -> None:
         """Commit what is queued, sync, and stop the thread. May be called twice."""
@@ -272,6 +297,7 @@ class Log:
             lost_records=sum(damage.records for damage in damages),
             torn_bytes=self.recovery.torn_bytes,
             error=None if writer.error is None else writer.error.message,
+            capped_records=self._capped_records,
         )
 
     def _segment_of(self, lsn: int) -> Segment | None:
