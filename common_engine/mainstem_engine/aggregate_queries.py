@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.aggregates import Aggregation, Answered, aggregate, explain
+from mainstem_engine.arrow import arrow_type
+from mainstem_engine.arrow_arrays import number_array, text_array
 from mainstem_engine.catalog.devices import Devices
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
@@ -172,16 +174,16 @@ def _table(
 ) -> pa.Table:
     import pyarrow as pa
 
-    from mainstem_engine.arrow import arrow_type
-
-    arrays: dict[str, Any] = {name: pa.array(values) for name, values in keys.items()}
+    whole = pa.int64()
+    arrays: dict[str, Any] = {name: number_array(values, whole) for name, values in keys.items()}
     if present is not None:
         distinct, codes = np.unique(present, return_inverse=True)
-        paths = pa.array(devices.paths(distinct.tolist()), pa.string())
-        arrays["device"] = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), paths)
+        paths = text_array(devices.paths(distinct.tolist()))
+        numbers = number_array(codes.astype(np.int32), pa.int32())
+        arrays["device"] = pa.DictionaryArray.from_arrays(numbers, paths)
     for name, function in columns:
         if name == ROWS:
-            arrays[COUNT] = pa.array(pieces.rows)
+            arrays[COUNT] = number_array(pieces.rows, whole)
             continue
         measurement = table.measurement(name)
         assert measurement is not None
@@ -189,7 +191,7 @@ def _table(
         heading = f"{measurement.name}_{function}"
         if function == COUNT:
             counts = np.zeros(len(pieces), np.int64) if values is None else values.count
-            arrays[heading] = pa.array(counts)
+            arrays[heading] = number_array(counts, whole)
             continue
         kind = pa.float64() if function in (SUM, MEAN) else arrow_type(measurement.type)
         if values is None:
@@ -198,8 +200,11 @@ def _table(
         found, missing = result_of(values, function)
         if measurement.type == ColumnType.TIMESTAMP:
             found = found // precision_ns
-        arrays[heading] = pa.array(found, kind, mask=missing if missing.any() else None)
-    return pa.table(arrays)
+        if found.dtype == object:
+            arrays[heading] = pa.array(found, kind, mask=missing if missing.any() else None)
+        else:
+            arrays[heading] = number_array(found, kind, missing)
+    return pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
 
 
 def result_of(values: Values, function: str) -> tuple[AnyArray, BoolMask]:

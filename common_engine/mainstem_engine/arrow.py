@@ -1,4 +1,4 @@
-"""Rows become Arrow batches. The only file of the engine's core that imports pyarrow, lazily.
+"""Rows become Arrow batches. pyarrow is imported when the first is made.
 
 Columns: ``time`` int64 in the table's precision, ``device`` and TEXT tags as dictionaries of
 strings, measurements in their types. A TIMESTAMP measurement is int64 in the table's precision
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mainstem_engine.arrow_arrays import number_array, text_array
 from mainstem_engine.catalog.devices import Devices
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import NotFoundError
@@ -102,10 +103,11 @@ class ArrowLayout:
         arrays: list[Any] = []
         for column, field in zip(self._columns, schema, strict=True):
             if column == TIME:
-                arrays.append(pa.array(rows.time // self._precision_ns))
+                arrays.append(number_array(rows.time // self._precision_ns, field.type))
             elif column == DEVICE:
-                paths = pa.array(self._devices.paths(present.tolist()), pa.string())
-                arrays.append(pa.DictionaryArray.from_arrays(pa.array(codes), paths))
+                paths = text_array(self._devices.paths(present.tolist()))
+                numbers = number_array(codes, field.type.index_type)
+                arrays.append(pa.DictionaryArray.from_arrays(numbers, paths))
             elif isinstance(column, Tag):
                 arrays.append(self._tag_array(column, field.type.value_type, codes, present))
             else:
@@ -119,12 +121,16 @@ class ArrowLayout:
 
         tag_codes, values = self._devices.tag_codes(self._table.family, tag.name, present)
         used, dense = np.unique(tag_codes, return_inverse=True)
-        dictionary = pa.array([values[code] for code in used if code], value_type)
+        present_values = [values[code] for code in used if code]
+        if value_type == pa.string():
+            dictionary = text_array([str(value) for value in present_values])
+        else:
+            dictionary = pa.array(present_values, value_type)
         # Code 0 is "absent": it is not in the dictionary, so the others move down by one.
         shift = 1 if len(used) and used[0] == 0 else 0
         indices = dense.astype(np.int32)[codes] - shift
         return pa.DictionaryArray.from_arrays(
-            pa.array(indices, pa.int32(), mask=indices < 0), dictionary
+            number_array(indices, pa.int32(), indices < 0), dictionary
         )
 
     def _value_array(
@@ -138,6 +144,8 @@ class ArrowLayout:
         if measurement.type == ColumnType.TIMESTAMP:
             values = values // self._precision_ns
         mask = None if column.valid is None else ~column.valid
+        if values.dtype != object:
+            return number_array(values, value_type, mask)
         return pa.array(values, value_type, mask=mask)
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ma  # np.unique needs it: loaded with the modules, not at the first call
 
 from mainstem_engine.errors import OutOfRangeError, SchemaError
 from mainstem_engine.model import (
@@ -129,8 +130,8 @@ def to_times_ns(time: Any, precision_ns: int) -> TimesNs:
 
 
 def _values_and_validity(data: Any, rows: int) -> tuple[AnyArray, BoolMask | None]:
-    if isinstance(data, np.ma.MaskedArray):
-        return np.asarray(data.data), ~np.ma.getmaskarray(data)
+    if isinstance(data, ma.MaskedArray):
+        return np.asarray(data.data), ~ma.getmaskarray(data)
     if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) == 1:
         values = np.asarray(data[0])
         valid = ~np.asarray(data[1], dtype=np.bool_)

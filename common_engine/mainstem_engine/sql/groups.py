@@ -13,6 +13,7 @@ import numpy as np
 
 from mainstem_engine.aggregates import Answered
 from mainstem_engine.arrow import ArrowLayout, arrow_type
+from mainstem_engine.arrow_arrays import number_array
 from mainstem_engine.model import TimesNs, VersionedRows
 from mainstem_engine.sql.aggregation import BEGIN, END, FIRST_TIME, HIGH, LAST_TIME, LOW, ROWS
 from mainstem_engine.sql.plan import Partials, TableInput
@@ -44,7 +45,7 @@ def group_batch(
         if name == TIME:
             arrays[name] = timestamps(pieces.window)
         elif name == ROWS:
-            arrays[name] = pa.array(pieces.rows)
+            arrays[name] = number_array(pieces.rows, pa.int64())
         elif name in (BEGIN, END):
             arrays[name] = timestamps(pieces.begin_ns if name == BEGIN else pieces.end_ns)
         elif name.startswith("#"):
@@ -52,7 +53,7 @@ def group_batch(
             arrays[name] = _part(table, pieces, part, measurement)
         else:
             arrays[name] = keys.column(name)
-    return pa.RecordBatch.from_pydict(arrays)
+    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
 def describe_reading(engine: Storage, source: TableInput, partials: Partials) -> str:
@@ -102,7 +103,7 @@ def _part(table: Table, pieces: Pieces, part: str, name: str) -> Any:
     if values is None:
         values = Values(np.zeros(len(pieces), np.int64))
     if part == COUNT:
-        return pa.array(values.count)
+        return number_array(values.count, pa.int64())
     kind = arrow_type(measurement.type)
     if part in (HIGH, LOW, FIRST_TIME, LAST_TIME):
         kind = pa.int64()
@@ -123,4 +124,6 @@ def _part(table: Table, pieces: Pieces, part: str, name: str) -> Any:
     if found is None:
         return pa.nulls(len(pieces), kind)
     missing = values.count == 0
-    return pa.array(found, kind, mask=missing if missing.any() else None)
+    if found.dtype == object:
+        return pa.array(found, kind, mask=missing if missing.any() else None)
+    return number_array(found, kind, missing)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mainstem_engine.arrow_arrays import number_array
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import ColumnType, TimesNs
 from mainstem_engine.sql.groups import group_batch
@@ -127,7 +128,7 @@ class _TimeConversion:
         """Timestamps of nanoseconds."""
         import pyarrow as pa
 
-        return self.convert(pa.array(times // self._table_ns))
+        return self.convert(number_array(times // self._table_ns, pa.int64()))
 
     def convert(self, values: Any) -> Any:
         import pyarrow.compute as pc
