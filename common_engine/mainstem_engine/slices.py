@@ -13,6 +13,9 @@ Canonical values are 64 bits: integers, booleans and timestamps as they are (sig
 and DOUBLE as the bits of the float64 of the same value with the sign of zero and the payload of
 NaN kept, TEXT and BLOB as the first 64 bits of blake2b of their bytes.
 
+What counts is what a query would read: fragments are merged, deleted rows are left out, and so are
+rows that are expired here. A slice that has begun to expire cannot equal its owner's statement.
+
 The two mixes are the finalisers of SplitMix64 (Steele, Lea, Flood 2014, variant 13 of Stafford)
 and of MurmurHash3 (Appleby): bijections of 64 bits that shuffle every input bit into every output
 bit. With two independent 64-bit sums, two different slices agree with a chance of about 2**-128.

@@ -111,6 +111,10 @@ class Classifier:
             self._points(content, record, header)
         elif kind == RecordKind.RCV:
             self._relayed(content, record)
+        elif kind == RecordKind.IMG:
+            # What a repair here brought is not this node's to send.
+            fields = decode_payload(byte_view(record.payload))[0]
+            content.count(str(fields["t"]), 0, int(fields["n"]))
         elif kind == RecordKind.DEL:
             self._delete(content, record.lsn, byte_view(record.payload), None)
             content.control = bool(content.pieces)

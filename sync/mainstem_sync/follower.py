@@ -17,6 +17,7 @@ import numpy as np
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.consumers import AppliedDelete, AppliedRows, RowSink
 from mainstem_engine.filesystem import byte_view
+from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
 from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.accounting import Accounts
@@ -85,6 +86,8 @@ class Follower:
                     self.accounts.points(header)
             elif record.kind == RecordKind.RCV:
                 self._received(record, decoded, sink)
+            elif record.kind == RecordKind.IMG and isinstance(decoded, SliceImage):
+                self.accounts.received({decoded.table: [len(decoded.rows), 0, 0]}, {})
             elif record.kind == RecordKind.MAN:
                 known = isinstance(decoded, Manifest)
                 self.manifests.apply(decoded if known else Manifest.decode(record.payload))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -127,6 +128,24 @@ def test_only_what_is_exported_goes_up(make_tiers: MakeTiers) -> None:
     assert tiers.values(tiers.plant) == inside
     assert len(inside) == 4
     assert tiers.forward(tiers.edge)["pending"] == 0
+
+
+def test_an_image_keeps_the_sums(tiers: Tiers) -> None:
+    tiers.write(rows=10)
+    image = tiers.edge.engine.slice_image("meters", 0, START_MS * 10**6, (START_MS + 5000) * 10**6)
+    tiers.write(rows=1, start_s=20)
+    tiers.run()
+    devices = tiers.plant.engine.device_ids("meters", ["root.p.e.d1"])
+    rows = dataclasses.replace(image.rows, device=np.repeat(devices, 5))
+    tiers.plant.engine.apply_image(dataclasses.replace(image, rows=rows)).wait()
+    tiers.check()
+    for node in (tiers.plant, tiers.group):
+        node.engine.flush()
+        node.crash()
+        node.start()
+    tiers.check()
+    assert len(same_everywhere(tiers)) == 11
+    assert tiers.plant.engine.store_accounting()["meters"].overwritten == 5
 
 
 def u32(*values: int) -> Any:
