@@ -32,10 +32,13 @@ class DeviceScope:
         """False if no rule is limited."""
         return bool(self._masks)
 
-    def devices(self, ids: DeviceIds, paths: Sequence[str], *, foreign: bool) -> None:
+    def devices(
+        self, ids: Sequence[int] | DeviceIds, paths: Sequence[str], *, foreign: bool
+    ) -> None:
         """A DEV record was applied."""
         if not self._masks or not len(ids):
             return
+        ids = np.asarray(ids, np.uint32)
         if not foreign:
             self._own.update(ids.tolist())
         for prefixes, mask in self._masks.items():

@@ -17,6 +17,7 @@ FIGURES = {
         "last row of a device",
         "open and first answer",
     },
+    "seed": {"created by data", "names, open", "names and three tags, anonymous memory"},
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
     "size": {"pump, size", "meter, usage_kwh, PCO", "all, raw points to part files"},
     "sync": {"edge to group, drain", "publish to queryable at the group, p99"},

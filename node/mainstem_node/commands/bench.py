@@ -30,6 +30,9 @@ def bench(
     points: Annotated[
         int | None, typer.Option("--points", min=1, help="Size of the data set (engine).")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="Devices to create (seed).")
+    ] = None,
 ) -> None:
     """Run a benchmark (needs a checkout)."""
     folder = benchmarks_folder()
@@ -48,6 +51,8 @@ def bench(
     options = [*(["--quick"] if quick else []), *(["--json"] if as_json else [])]
     if points is not None:
         options += ["--points", str(points)]
+    if devices is not None:
+        options += ["--devices", str(devices)]
     options += [str(path) for path in files or ()]
     # A process of its own: the memory of this one would be part of the figures.
     ended = subprocess.run([sys.executable, str(known[name]), *options], check=False)
