@@ -19,7 +19,7 @@ import numpy as np
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, conform_rows
 from mainstem_engine.deletes import NONE
-from mainstem_engine.head import Chunk, is_member
+from mainstem_engine.head import KEY_BYTES, Chunk, is_member
 from mainstem_engine.merge import concat_rows, empty_rows, gather, merge_versions
 from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
 from mainstem_engine.sources import PartBlocks, are_all_plain, find_blocks, in_block_order
@@ -30,6 +30,13 @@ STEP_ROWS = 1 << 17
 """Rows of one step: enough for vectorised work, a few MB for ten columns."""
 STEP_VALUES = 1 << 21
 """Values of one step: wide rows make steps of fewer rows."""
+
+STEP_ROWS_MIN = 1 << 12
+"""However little memory there is: smaller steps would decode blocks again and again."""
+STEP_COPIES = 3
+"""Of the rows of a step: decoded, joined, merged."""
+VALUE_BYTES = 9
+"""A value with its validity."""
 
 _AHEAD = ThreadPoolExecutor(4, thread_name_prefix="engine-scan")
 """Where steps are read ahead; a few scans at once. Not the threads of the codecs, which tasks of
@@ -85,6 +92,10 @@ def iterate_found(
     """
     keys = view.types if selection.measurement_ids is None else selection.measurement_ids
     step_rows = min(step_rows, max(1, STEP_VALUES // (len(keys) + 1)))
+    step_bytes = STEP_COPIES * (KEY_BYTES + VALUE_BYTES * len(keys)) * step_rows
+    if view.memory is not None and step_bytes > (share := view.memory.limit_of("scan")):
+        step_rows = max(STEP_ROWS_MIN, step_rows * share // step_bytes)
+        step_bytes = share
     extent = Extent(found, chunks, selection.devices, selection.start_ns, selection.end_ns)
     if extent.rows_at_most(2 * step_rows) <= 2 * step_rows:
         rows = _read(view, selection, found, chunks)
@@ -102,7 +113,8 @@ def iterate_found(
                 selection, devices=devices[low:high], start_ns=step.start_ns, end_ns=step.end_ns
             )
             before = ahead
-            ahead = _AHEAD.submit(_read, view, some, _narrowed(found, some), chunks)
+            narrowed = _narrowed(found, some)
+            ahead = _AHEAD.submit(_read_step, view, some, narrowed, chunks, step_bytes)
             if before is not None and len(rows := before.result()):
                 yield rows
         if ahead is not None and len(rows := ahead.result()):
@@ -110,6 +122,20 @@ def iterate_found(
     finally:
         if ahead is not None:
             ahead.cancel()
+
+
+def _read_step(
+    view: TableView,
+    selection: Selection,
+    found: Sequence[PartBlocks],
+    chunks: Sequence[Chunk],
+    step_bytes: int,
+) -> VersionedRows:
+    """As _read, in its turn when the memory for scans is used up. What is read is the reader's."""
+    if view.memory is None:
+        return _read(view, selection, found, chunks)
+    with view.memory.reserve("scan", step_bytes):
+        return _read(view, selection, found, chunks)
 
 
 def visible(view: TableView, selection: Selection) -> Selection:

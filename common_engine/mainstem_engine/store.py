@@ -373,6 +373,7 @@ class Store:
             table.types,
             self.standing.of(table.name),
             self.retention.cutoff(table),
+            self.memory,
         )
 
     def newest_times(self, table: str, devices: DeviceIds) -> TimesNs:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mainstem_engine.deletes import NONE, Tombstones
 from mainstem_engine.head import Chunk
 from mainstem_engine.inventory import AnyPart
+from mainstem_engine.memory import MemoryBudget
 from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.retention import Cutoff
 
@@ -25,7 +26,8 @@ class TableView:
     ``whole_rows``: the newest version of a row replaces all of it (rollup tables).
     ``types``: the table's types at this instant by measurement id; older parts and chunks may hold
     narrower ones. ``tombstones``: what was deleted and is still in parts or chunks; false when
-    nothing was. ``cutoff``: rows before it are expired; None when none are."""
+    nothing was. ``cutoff``: rows before it are expired; None when none are. ``memory``: what scans
+    take their steps' memory from; None: nobody counts."""
 
     table: str
     whole_rows: bool
@@ -36,3 +38,4 @@ class TableView:
     types: Mapping[int, ColumnType] = field(default_factory=dict)
     tombstones: Tombstones = NONE
     cutoff: Cutoff | None = None
+    memory: MemoryBudget | None = None

@@ -147,6 +147,29 @@ def test_a_small_limit_is_kept_by_the_counts(open_engine: Any) -> None:
     assert engine.scan("t", columns=["x"]).read_all().num_rows == 60 * batch
 
 
+def test_scans_take_their_turn(open_engine: Any) -> None:
+    engine: Engine = open_engine(memory_limit_bytes=8 * MIB, block_rows=1000)
+    engine.create_template(T)
+    for device in range(4):
+        times = np.arange(60_000)
+        engine.write("t", f"root.a.d{device}", times, {"x": times / 2}).wait()
+    engine.flush()
+    found: list[int] = []
+
+    def scan() -> None:
+        found.append(engine.scan("t", columns=["x"]).read_all().num_rows)
+
+    threads = [threading.Thread(target=scan) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [240_000] * 6
+    memory = engine._store.memory.statistics()
+    assert 0 < memory.peak["scan"] <= memory.limits["scan"]
+    assert memory.used["scan"] == 0
+
+
 CHILD = """
 import sys
 import numpy as np
