@@ -1,7 +1,8 @@
 """Every encoding on columns as sensors write them: bytes a value, and values a second each way.
 
 1. A column is cut into blocks of 4,096 values, as a part has them. Each is encoded with what a
-   template can name, AUTO last, under the compression that AUTO means: zstd after all but PCO.
+   template can name, AUTO last, under the compression that AUTO means: zstd after all but PCO. As
+   in a part, what a trial found for one block is used for those that follow.
 2. Encoding and decoding are one thread on all blocks, several times; the fastest time counts, for
    whatever else the machine does can only add to it.
 3. What comes back is compared bit by bit before anything is printed.
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from report import Figure, Report, machine, versions
 
-from mainstem_engine.encoding.column_encoder import EncodedColumn, encode_column
+from mainstem_engine.encoding.column_encoder import ColumnEncoder, EncodedColumn
 from mainstem_engine.encoding.interface import Compression
 from mainstem_engine.encoding.registry import AUTO, NAMED, decode_column
 from mainstem_engine.model import AnyArray, ColumnType
@@ -90,10 +91,8 @@ def measure(sample: Sample, encoding: str, compression: str, rounds: int) -> Mea
     outs: list[AnyArray] = [np.empty(len(block), sample.type.dtype) for block in blocks]
 
     def encode() -> list[EncodedColumn]:
-        return [
-            encode_column(block, sample.type, encoding=encoding, compression=compression)
-            for block in blocks
-        ]
+        encoder = ColumnEncoder(sample.type, encoding=encoding, compression=compression)
+        return [encoder.encode(block) for block in blocks]
 
     columns = encode()
 
