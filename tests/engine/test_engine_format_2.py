@@ -107,7 +107,7 @@ def write_fixture(path: Path) -> None:
     engine.create_template(TEMPLATE)
     engine.set_template("press", "root.plant")
     paths = [f"root.plant.d{i}" for i in range(4)]
-    tags = {"line": ["a", "b", "a", None], "n": [1, 2, None, 4]}
+    tags: dict[str, list[Any]] = {"line": ["a", "b", "a", None], "n": [1, 2, None, 4]}
     engine.device_ids("press", paths, tags, create=True)
     old = T0 - 5 * DAY
     engine.write("press", "root.plant.d0", [old], values(1)).wait()
