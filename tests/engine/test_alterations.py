@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mainstem_engine.rollup import RollupDefinition
 from mainstem_engine.slices import canonical_bits
 
 PATH = "root.a.d1"
+NIGHTLY = bool(os.environ.get("MAINSTEM_NIGHTLY"))
 MS = 1_000_000
 DOUBLE = ColumnType.DOUBLE
 SIGNALLING = np.array([0x7F800001], np.uint32).view(np.float32)
@@ -327,8 +329,8 @@ def widened(values: Any) -> Any:
 
 TestAltered = Altered.TestCase
 TestAltered.settings = settings(
-    max_examples=40,
-    stateful_step_count=25,
+    max_examples=2000 if NIGHTLY else 25,
+    stateful_step_count=60 if NIGHTLY else 25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
