@@ -43,6 +43,7 @@ class LastCells:
         self.erased_through = 0
         """Local LSN of the newest tombstone that has been taken over."""
         self._scratch = scratch
+        self._may_map = scratch is not None and not any(t.is_variable for t in types.values())
         self._slot: Index = np.empty(0, np.intp)
         self._free: Index = np.empty(0, np.intp)
         self._count = len(types)
@@ -57,8 +58,7 @@ class LastCells:
     @property
     def room(self) -> int:
         """Devices that fit, those loaded included."""
-        mapped = self._scratch is not None and not any(t.is_variable for t in self.types.values())
-        limit = MAPPED_CELLS_MAX if mapped else CELLS_MAX
+        limit = MAPPED_CELLS_MAX if self._may_map else CELLS_MAX
         return max(1, limit // (self._count + 1))
 
     # Which devices

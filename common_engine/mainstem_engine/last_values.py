@@ -46,6 +46,8 @@ BLOCKS_AT_ONCE = 32
 SLICE_CELLS = 1_000_000
 """Cells of one slice of a question that is too large to be kept: about 30 MB."""
 SCRATCH_DIRECTORY = "scratch"
+ASKED_MAX = 100_000
+"""Devices that were asked for one at a time and are remembered: some 10 MB."""
 
 Candidate = tuple[int, Part, int]
 """(newest time, part, block) of a block that may hold rows of wanted devices."""
@@ -70,6 +72,7 @@ class LastValues:
         self._lock = threading.Lock()
         self._tables: dict[str, LastCells] = {}
         self._may_map = True
+        self._asked: set[tuple[str, int]] = set()
 
     def last(self, table: Table, devices: DeviceIds) -> LastRows:
         """The newest values of ``devices`` (ascending). Raises CorruptionError."""
@@ -87,6 +90,17 @@ class LastValues:
             _load(cells, some, view)
             pieces.append(_last_rows(cells, some, view.cutoff))
         return _concatenated(pieces)
+
+    def is_worth_holding(self, table: Table, device: DeviceIds) -> bool:
+        """True when somebody has asked for ``device`` (uint32[1]) lately. Loading it for the first
+        question may cost more than the answer."""
+        key = table.name, int(device[0])
+        if key in self._asked:
+            return True
+        if len(self._asked) >= ASKED_MAX:
+            self._asked.clear()
+        self._asked.add(key)
+        return False
 
     def absorb(self) -> None:
         """Takes over the head and its deletes, before a flush drops a part of them."""

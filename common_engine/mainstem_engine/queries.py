@@ -116,7 +116,7 @@ class Queries(AggregateQueries):
             wanted = self._select_devices(table, devices, None)
             if wanted is None:
                 wanted = self._store.catalog.devices.of_family(table.family)
-            if len(wanted) == 1:
+            if len(wanted) == 1 and not self._last_values.is_worth_holding(table, wanted):
                 table, view = self._store.current(template)
                 newest = newest_row(view, wanted)
                 if newest is not None:
