@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,13 @@ from mainstem_engine.errors import CorruptionError
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.merge import concat_rows, part_sorted
 from mainstem_engine.model import Column, ColumnType, Measurement, VersionedRows
+from mainstem_engine.part.layout import HEAD, MAGIC, PART_SUFFIX, VERSION
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.reader import Part
 from mainstem_engine.part.writer import PartWriter
+
+HEADLESS_SUFFIX = f"-head{PART_SUFFIX}"
+"""A copy that lives as long as it is read. No list names it: a start removes what a crash left."""
 
 
 @dataclass(slots=True)
@@ -47,10 +51,12 @@ def salvage_part(
     vnode. Memory: a few blocks; all rows of the part where they are out of order. Raises OSError.
     """
     salvage = Salvage()
+    beheaded = target / f"{name}{HEADLESS_SUFFIX}"
     try:
-        part = Part.open(fs, source, meta)
+        part = _opened(fs, source, meta, beheaded)
     except (CorruptionError, FileNotFoundError):
         salvage.lost_rows = meta.rows
+        fs.unlink(beheaded)
         return salvage
     try:
         known = {key: _measurement(key, kind, measurements) for key, kind in part.types.items()}
@@ -62,7 +68,25 @@ def salvage_part(
             _write(fs, target, name, part, known, salvage, iter(whole))
     finally:
         part.close()
+        fs.unlink(beheaded)
     return salvage
+
+
+def _opened(fs: Filesystem, source: Path, meta: PartMeta, copy: Path) -> Part:
+    """The part; where only its head is damaged, a copy of it with a right one."""
+    path = source / f"{meta.name}{PART_SUFFIX}"
+    try:
+        return Part.open(fs, source, meta)
+    except CorruptionError:
+        mapped = fs.map(path)
+        try:
+            head = HEAD.pack(MAGIC, VERSION, 0)
+            if bytes(mapped.view[: HEAD.size]) == head:
+                raise
+            fs.replace(copy, [head, mapped.view[HEAD.size :]])
+        finally:
+            mapped.close()
+    return Part.open(fs, copy.parent, replace(meta, name=copy.name.removesuffix(PART_SUFFIX)))
 
 
 def _measurement(key: int, kind: ColumnType, known: Mapping[int, Measurement]) -> Measurement:

@@ -162,6 +162,15 @@ def test_rows_that_lose_their_only_value_go(data: Path) -> None:
     assert counts(data).lost_local == 40
 
 
+@pytest.mark.parametrize("offset", [2, 9, 14])
+def test_a_part_whose_head_is_damaged_loses_nothing(data: Path, offset: int) -> None:
+    flip(parts_of(data)[0], offset)
+    report = repaired(data)
+    assert report.lost_rows == {"meters": 0}
+    assert voltages(data, "root.a.d1")[:ROWS] == list(range(ROWS))
+    assert not list((data / "parts").glob("*-head.part"))
+
+
 @pytest.mark.parametrize("spoil", ["footer", "cut", "gone"])
 def test_a_part_of_which_nothing_is_left(data: Path, spoil: str) -> None:
     path = parts_of(data)[0]
