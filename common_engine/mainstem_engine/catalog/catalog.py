@@ -113,8 +113,9 @@ class Catalog:
     def missing_databases(self, paths: Sequence[str]) -> list[Database]:
         """Databases to make before devices of these paths are added."""
         orphans: dict[str, str] = {}
-        for path in paths:
-            if self.databases.index_of_path(path) is None:
+        indexes = self.databases.indexes_of_paths(paths)
+        for path, index in zip(paths, indexes, strict=True):
+            if index is None:
                 orphans.setdefault(path.rpartition(".")[0], path)
         names = dict.fromkeys(default_database_name(path) for path in orphans.values())
         return [Database(name) for name in names]
@@ -153,12 +154,6 @@ class Catalog:
             name, index, lambda other: is_below(self.databases.at(other).name, name)
         )
 
-    def _database_index(self, path: str) -> int:
-        index = self.databases.index_of_path(path)
-        if index is None:
-            raise SchemaError(f"device {path} lies in no database")
-        return index
-
     def device_record(
         self,
         family: str,
@@ -179,8 +174,11 @@ class Catalog:
 
     def add_devices(self, record: DeviceRecord) -> None:
         """Applies a DEV record."""
-        index_of = self._database_index
-        self.devices.add(record, [index_of(path) for path in record.paths])
+        found = self.databases.indexes_of_paths(record.paths)
+        if None in found:
+            path = record.paths[found.index(None)]
+            raise SchemaError(f"device {path} lies in no database")
+        self.devices.add(record, np.array(found, np.uint16))
 
     def apply_devices(self, header: Mapping[str, Any]) -> None:
         """Applies a DEV record as the log has it. Raises SchemaError."""

@@ -7,7 +7,7 @@ that has no more than two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,6 +132,21 @@ class Databases:
                 self._of_parent.clear()
             self._of_parent[parent] = self._search(parent)
         return self._of_parent[parent]
+
+    def indexes_of_paths(self, paths: Sequence[str]) -> list[int | None]:
+        """As index_of_path, of each; quick where neighbours have the same parent."""
+        exact = self._index
+        found: list[int | None] = []
+        above, start, index = "\n", 0, None
+        for path in paths:
+            if not path.startswith(above) or path in exact or "." in path[start:]:
+                index = self.index_of_path(path)
+                # Within quotes a dot ends nothing, so such a path says nothing of the next.
+                same = path not in exact and "`" not in path
+                above = path[: path.rfind(".") + 1] if same else "\n"
+                start = len(above)
+            found.append(index)
+        return found
 
     def _search(self, prefix: str) -> int | None:
         if prefix == ROOT:

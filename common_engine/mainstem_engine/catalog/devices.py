@@ -34,7 +34,7 @@ from mainstem_engine.catalog.tags import (
     TagValue,
 )
 from mainstem_engine.catalog.vector import LayeredColumn, Vector
-from mainstem_engine.model import NO_DEVICE, AnyArray, DeviceIds
+from mainstem_engine.model import NO_DEVICE, DeviceIds
 
 __all__ = ["LOST_DEVICES", "Devices", "TagValue"]
 
@@ -243,7 +243,7 @@ class Devices:
 
     # Adding
 
-    def add(self, record: DeviceRecord, databases: Sequence[int] | AnyArray) -> None:
+    def add(self, record: DeviceRecord, databases: npt.NDArray[np.uint16]) -> None:
         """Adds devices under the ids that the log gives them; ``databases``: index of each one's.
 
         Those already known are skipped. Ids that a damaged record took are filled with devices of
@@ -253,7 +253,7 @@ class Devices:
         known = int(np.count_nonzero(record.ids < state.count))
         if known == len(record.ids):
             return
-        indexes = np.asarray(databases, np.uint16)[known:]
+        indexes = databases[known:]
         lost = range(state.count, int(record.ids[known]))
         if lost:
             paths = [f"{LOST_DEVICES}.d{device}" for device in lost]

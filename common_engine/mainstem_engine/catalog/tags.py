@@ -65,16 +65,16 @@ class CodedTag:
     @classmethod
     def of(cls, values: Sequence[TagValue]) -> CodedTag:
         """From one value per device."""
-        if {type(value) for value in values} <= {str, type(None)}:
+        if set(map(type, values)) <= {str, type(None)}:
             keys: Sequence[Any] = values
         else:
             keys = [packed(value) for value in values]
-        place: dict[Any, int] = {}
-        codes = [place.setdefault(key, len(place)) for key in keys]
+        place = {key: code for code, key in enumerate(dict.fromkeys(keys))}
+        codes = np.fromiter(map(place.__getitem__, keys), np.uint32, count=len(keys))
         distinct: list[TagValue] = list(place)
         if keys is not values:
             distinct = [unpacked(key) for key in place]
-        return cls(distinct, np.array(codes, np.uint32))
+        return cls(distinct, codes)
 
     def to_list(self) -> list[TagValue]:
         """One value per device."""
@@ -153,7 +153,10 @@ class TagColumn:
     def _codes_made(self, keys: list[bytes]) -> Codes:
         """The codes of distinct values, new ones for new values."""
         codes = self._codes_found(keys)
-        new = np.flatnonzero((codes == NO_TAG) & np.array([key != _NOTHING for key in keys]))
+        unknown = codes == NO_TAG
+        if _NOTHING in keys:
+            unknown[keys.index(_NOTHING)] = False
+        new = np.flatnonzero(unknown)
         if len(new):
             first = 1 + self.distinct
             self.added.add([keys[row] for row in new.tolist()])

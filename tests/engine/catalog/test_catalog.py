@@ -337,3 +337,17 @@ def test_a_quoted_element_is_one_element() -> None:
     define(catalog, checked_template(template()))
     add_devices(catalog, "t", ["root.`x.y`", "root.`a.b`.`c.d`"])
     assert [catalog.database_of(i).name for i in range(2)] == ["root.main", "root.`a.b`"]
+
+
+def test_databases_of_a_list_are_those_of_each_path() -> None:
+    catalog = Catalog()
+    for name in ("root.a", "root.a.b", "root.a.c.d", "root.main", "root.`x.y`"):
+        catalog.apply_schema(catalog.schema_record("database", **Database(name).to_map()))
+    elements = ["a", "b", "c", "d", "`x.y`", "`b`", "main"]
+    paths = [f"root.{x}" for x in elements]
+    paths += [f"root.{x}.{y}" for x in elements for y in elements]
+    paths += [f"root.{x}.{y}.{z}" for x in elements for y in elements for z in elements]
+    for some in (paths, paths[::-1], sorted(paths, key=len)):
+        expected = [catalog.databases.index_of_path(path) for path in some]
+        assert catalog.databases.indexes_of_paths(some) == expected
+        assert None in expected
