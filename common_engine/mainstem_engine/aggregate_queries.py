@@ -6,7 +6,8 @@ The answer comes from statistics, rollups or rows, whichever says it with the le
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,13 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.model import AnyArray, BoolMask, ColumnType, DeviceIds, Measurement
+from mainstem_engine.rollup_answers import (
+    coarsest_first,
+    range_of_rollup,
+    rollup_pieces,
+    stored_range,
+)
+from mainstem_engine.rollup_definition import HeldRollup
 from mainstem_engine.scan import Selection
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
 from mainstem_engine.store import Store
@@ -35,6 +43,7 @@ from mainstem_engine.windows import (
     Values,
     Wanted,
     float_totals,
+    merged,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +52,8 @@ if TYPE_CHECKING:
 ROWS = "*"
 """In place of a measurement: the rows themselves, which can only be counted."""
 BY_DEVICE = "device"
+BLOCKS_READ_AT_ONCE = 4
+"""So few blocks are read sooner than a rollup is looked for."""
 
 
 class AggregateQueries:
@@ -112,12 +123,60 @@ class AggregateQueries:
         """The groups of rows of ``devices`` (ascending, None: all) in [first, beyond), merged and
         sorted, None without any; and how they were found. ``read`` False: only how they would."""
         table, view = self._store.current(template)
-        wanted = wanted_of(table, functions)
         selection = Selection(devices, first_ns, beyond_ns)
-        aggregation = Aggregation(wanted, every_ns, by_device)
+        aggregation = Aggregation(wanted_of(table, functions), every_ns, by_device)
+        rollups = [] if ROWS in functions else coarsest_first(self.rollups_of(table.name))
+        if rollups and explain(view, selection, aggregation).read > BLOCKS_READ_AT_ONCE:
+            found = self._from_rollup(table, rollups, selection, aggregation, read=read)
+            if found is not None:
+                return found
         if not read:
             return None, explain(view, selection, aggregation)
         return aggregate(view, selection, aggregation)
+
+    def _from_rollup(
+        self,
+        table: Table,
+        rollups: Sequence[HeldRollup],
+        selection: Selection,
+        aggregation: Aggregation,
+        *,
+        read: bool,
+    ) -> tuple[Pieces | None, Answered] | None:
+        """As aggregate(), with the middle of the range from a rollup; None when none fits."""
+        for rollup in rollups:
+            applied_lsn = self._store.applied_lsn
+            stored = stored_range(self._store.current(table.name)[1])
+            span = stored and range_of_rollup(rollup, selection, aggregation, stored)
+            if not span:
+                continue
+            lsn, ((table, view), (target, rolled)) = self._store.snapshots(
+                [table.name, rollup.table]
+            )
+            if lsn > applied_lsn:
+                # Rows came that the rollup's keeper had not been told of.
+                continue
+            middle = replace(selection, start_ns=span[0], end_ns=span[1])
+            pieces = rollup_pieces(table, target, rolled, middle, aggregation) if read else []
+            if pieces is None:
+                continue
+            answered = Answered(rollup=rollup.table)
+            for start, end in ((selection.start_ns, span[0]), (span[1], selection.end_ns)):
+                some = replace(selection, start_ns=start, end_ns=end)
+                if not read:
+                    answered.add(explain(view, some, aggregation))
+                    continue
+                rest, how = aggregate(view, some, aggregation)
+                pieces += [] if rest is None else [rest]
+                answered.add(how)
+            if not sum(len(piece) for piece in pieces):
+                return None, answered
+            return merged(pieces, by_device=aggregation.by_device), answered
+        return None
+
+    def rollups_of(self, table: str) -> list[HeldRollup]:
+        """See rollup_control.py."""
+        raise NotImplementedError
 
 
 def wanted_of(table: Table, functions: Mapping[str, Collection[str]]) -> dict[int, Wanted]:

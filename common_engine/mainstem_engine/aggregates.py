@@ -63,6 +63,12 @@ class Answered:
     rows_from_statistics: int = 0
     rollup: str | None = None
 
+    def add(self, other: Answered) -> None:
+        """Counts another part of the same question."""
+        self.blocks += other.blocks
+        self.from_statistics += other.from_statistics
+        self.rows_from_statistics += other.rows_from_statistics
+
     @property
     def read(self) -> int:
         return self.blocks - self.from_statistics

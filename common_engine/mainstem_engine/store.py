@@ -339,6 +339,13 @@ class Store:
             known = not view.tombstones and not account.deleted
             return view, account.newest_of(devices) if known else None
 
+    def snapshots(self, names: Sequence[str]) -> tuple[int, list[tuple[Table, TableView]]]:
+        """(last record that brought or deleted rows, tables with their snapshots), of one instant.
+        Raises NotFoundError."""
+        with self.state_lock:
+            tables = [self.catalog.table(name) for name in names]
+            return self.visible_lsn, [(table, self._view(table)) for table in tables]
+
     def current(self, name: str) -> tuple[Table, TableView]:
         """A table as it is now, and a snapshot with exactly its types. Raises NotFoundError."""
         with self.state_lock:

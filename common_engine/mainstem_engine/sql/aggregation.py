@@ -189,6 +189,9 @@ class _Columns:
     def offer(self, call: _Call) -> bool:
         """Takes up the columns that a call needs; False if groups cannot answer it."""
         column = call.column
+        if column is None or _is_row_time(column):
+            # What is said of the rows themselves.
+            self.functions["*"] = (COUNT,)
         if column is None:
             return self._add(ROWS, ColumnType.INT64)
         if _is_row_time(column):

@@ -61,7 +61,7 @@ def describe_reading(engine: Storage, source: TableInput, partials: Partials) ->
     _, answered = _aggregate(engine, source, partials, read=False)
     known, blocks = answered.from_statistics, answered.blocks
     if answered.rollup is not None:
-        return f"rollup {answered.rollup}, {known} of {blocks} blocks by statistics"
+        return f"rollup {answered.rollup}, and {blocks} blocks at its ends, {answered.read} read"
     kind = "statistics" if known else "scan"
     return (
         f"{kind}, {known} of {blocks} blocks ({answered.rows_from_statistics} rows) by statistics,"
