@@ -60,12 +60,12 @@ class _Condition:
 
 @dataclass(slots=True)
 class _TableDelete:
-    """What is deleted of one table; times in ns, end exclusive, None where open."""
+    """What is deleted of one table; times in ns, end exclusive."""
 
     table: str
     devices: DeviceIds | None
-    start_ns: int | None
-    end_ns: int | None
+    start_ns: int
+    end_ns: int
     measurements: tuple[str, ...] | None
     condition: _Condition | None
 
@@ -174,6 +174,9 @@ class RowDeletion:
             )
         relation.members[:] = kept
         asked = None if where is None else self._narrow(relation, where)
+        start_ns, end_ns = _range(relation)
+        if start_ns >= end_ns:
+            return []
         parts = []
         for member in relation.members:
             if member.devices is not None and not len(member.devices):
@@ -183,8 +186,8 @@ class RowDeletion:
                 _TableDelete(
                     member.table.name,
                     member.devices,
-                    relation.start_ns,
-                    relation.end_ns,
+                    start_ns,
+                    end_ns,
                     named,
                     None if asked is None else self._condition(*asked, relation, member),
                 )
@@ -257,8 +260,9 @@ class RowDeletion:
         return self._engine.delete(
             part.table,
             devices=part.devices,
-            start=_bound(part.start_ns, unit_ns),
-            end=_bound(part.end_ns, unit_ns),
+            # Rounded up: the first time in units that is not before it.
+            start=None if part.start_ns <= TIME_MIN_NS else -(-part.start_ns // unit_ns),
+            end=None if part.end_ns > TIME_MAX_NS else -(-part.end_ns // unit_ns),
             where=None if condition is None else where,
             measurements=part.measurements,
         )
@@ -287,11 +291,13 @@ class RowDeletion:
         return mask
 
 
-def _bound(value_ns: int | None, unit_ns: int) -> int | None:
-    """A bound in units, rounded up: the first that is not before it."""
-    if value_ns is None or value_ns <= TIME_MIN_NS:
-        return None
-    return -(-min(value_ns, TIME_MAX_NS + 1) // unit_ns)
+def _range(relation: Relation) -> tuple[int, int]:
+    """[start, end) in ns, within what a time can be."""
+    start_ns, end_ns = relation.start_ns, relation.end_ns
+    return (
+        TIME_MIN_NS if start_ns is None else max(start_ns, TIME_MIN_NS),
+        TIME_MAX_NS + 1 if end_ns is None else min(end_ns, TIME_MAX_NS + 1),
+    )
 
 
 def _named(member: Member, wanted: Sequence[str]) -> tuple[str, ...]:

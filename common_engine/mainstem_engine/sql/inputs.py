@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mainstem_engine.arrow_arrays import number_array
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import ColumnType, TimesNs
@@ -68,9 +70,11 @@ def batch_reader(
     import pyarrow as pa
 
     layout = _Layout(engine, table, batch.schema, columns, precision_ns)
-    numbers = pa.array(range(batch.num_rows), pa.int64())
-    numbered = layout.convert(batch).append_column(row_column, numbers)
-    return pa.RecordBatchReader.from_batches(numbered.schema, [numbered])
+    # Made of arrays: a batch without any column would have no length.
+    numbers = pa.array(np.arange(batch.num_rows))
+    schema = layout.schema.append(pa.field(row_column, pa.int64()))
+    numbered = pa.RecordBatch.from_arrays([*layout.arrays(batch), numbers], schema=schema)
+    return pa.RecordBatchReader.from_batches(schema, [numbered])
 
 
 class _Layout:
@@ -103,13 +107,16 @@ class _Layout:
         """A batch of the scan."""
         import pyarrow as pa
 
-        arrays = [
+        return pa.RecordBatch.from_arrays(self.arrays(batch), schema=self.schema)
+
+    def arrays(self, batch: pa.RecordBatch) -> list[Any]:
+        """The columns of a batch of the scan."""
+        return [
             self._conversion.convert(batch.column(position))
             if field.name in self._times
             else batch.column(position)
             for field, position in zip(self.schema, self._positions, strict=True)
         ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
 class _TimeConversion:

@@ -51,6 +51,17 @@ ALL = [("d1001", 1000), ("d1001", 2000), ("d1002", 1000), ("d1002", 3000)]
         ("WHERE current > 11 OR (location = 'north' AND ts = 1000)", [ALL[0], ALL[2]]),
         ("WHERE meters.voltage = 219", [ALL[0]]),
         ("WHERE ts > now()", []),
+        ("WHERE ts < -9223372036854775808", []),
+        ("WHERE ts < -1000000000000000000000000000000", []),
+        ("WHERE ts > 1000000000000000000000000000000", []),
+        ("WHERE ts >= -1000000000000000000000000000000", ALL),
+        ("WHERE ts < 1000000000000000000000000000000", ALL),
+        ("WHERE ts > 2000 AND ts < 2000", []),
+        ("WHERE ts < '1970-01-01T00:00:01.0000001Z'", [ALL[0], ALL[2]]),
+        ("WHERE NOT (voltage > 219)", [ALL[0]]),
+        ("WHERE TRUE", ALL),
+        ("WHERE FALSE", []),
+        ("WHERE NULL", []),
         ("WHERE voltage = 1000", []),
         ("WHERE location = 'nowhere'", []),
         ("WHERE ts + INTERVAL '1 second' = '1970-01-01T00:00:03Z'", [ALL[1]]),
@@ -79,6 +90,7 @@ def test_rows_of_a_device_and_of_a_pattern(own_plant: Run, engine: Engine, flush
 
 def test_a_pattern_over_templates_reads_missing_columns_as_null(own_plant: Run) -> None:
     assert own_plant("DELETE FROM root.** WHERE voltage >= 222 OR s1 = 30").rows_affected == 2
+    assert own_plant("DELETE FROM root.** WHERE location = 'x' AND ts > 0").rows_affected == 0
     assert own_plant("DELETE FROM root.** WHERE voltage IS NULL AND time = 2000").rows_affected == 1
     assert left(own_plant, "car") == [("d1", 1000), ("d2", 1000)]
 
