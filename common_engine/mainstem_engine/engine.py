@@ -215,18 +215,24 @@ class Engine(RollupControl, Deletions, Imaging):
             ack = self._single_rows.offer(template, devices, time[0], columns)
             if ack is not None:
                 return ack
+        table, rows = self._checked(template, devices, time, columns)
+        return self.write_rows(table, rows, intake=intake, derived=derived, header=header)
+
+    def _checked(
+        self, template: str, devices: Any, time: Any, columns: Mapping[str, Any]
+    ) -> tuple[Table, Rows]:
+        """The rows of a call, typed. Raises what write() says."""
         table = self._store.catalog.table(template)
         count = _length(time)
         ids = self._devices_for_write(table, devices, count)
         precision_ns = self._store.catalog.precision_ns(template)
-        times = to_times_ns(time, precision_ns)
-        rows = Rows(ids, times)
+        rows = Rows(ids, to_times_ns(time, precision_ns))
         # Rows that are not sorted are copied when they are.
-        copy = is_strictly_sorted(ids, times)
+        copy = is_strictly_sorted(rows.device, rows.time)
         for name, data in columns.items():
             known = _measurement(table, name)
             rows.columns[known.id] = to_column(known, data, count, precision_ns, copy=copy)
-        return self.write_rows(table, rows, intake=intake, derived=derived, header=header)
+        return table, rows
 
     def write_rows(
         self,
@@ -240,26 +246,16 @@ class Engine(RollupControl, Deletions, Imaging):
         """As write(), of rows that are typed already, times in ns. Takes over the arrays."""
         if not derived:
             self._store.retention.check(table, rows.device, rows.time)
-        merged = merge_call(rows)
+        merged, revision = merge_call(rows), table.template.revision
         fields = points_header(
-            table.name,
-            table.template.revision,
-            len(merged),
-            accepted=0 if derived else len(rows),
-            derived=derived,
+            table.name, revision, len(merged), accepted=len(rows), derived=derived, intake=intake
         )
-        if derived:
-            fields["mrg"] = 0
-        if intake is not None:
-            fields["in"] = dict(intake)
         return self._store.append_points({**fields, **(header or {})}, merged, table)
 
     def _write_group(self, table: Table, rows: Rows, ack: Ack | None) -> Ack:
         """Logs rows of several calls that were checked one by one."""
-        merged = merge_call(rows)
-        fields = points_header(
-            table.name, table.template.revision, len(merged), accepted=len(rows), derived=False
-        )
+        merged, revision = merge_call(rows), table.template.revision
+        fields = points_header(table.name, revision, len(merged), accepted=len(rows))
         return self._store.append_points(fields, merged, table, ack)
 
     def append(

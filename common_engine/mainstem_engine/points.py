@@ -42,17 +42,19 @@ class Points:
 
 
 def points_header(
-    table: str, revision: int, rows: int, *, accepted: int, derived: bool
+    table: str,
+    revision: int,
+    rows: int,
+    *,
+    accepted: int,
+    derived: bool = False,
+    intake: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """The fields that every PTS record has."""
-    return {
-        "t": table,
-        "rev": revision,
-        "n": rows,
-        "acc": accepted,
-        "mrg": accepted - rows,
-        "der": int(derived),
-    }
+    """The fields that every PTS record has. ``accepted``: rows before equal keys were merged; of
+    derived rows nothing was accepted."""
+    fields: dict[str, Any] = {"t": table, "rev": revision, "n": rows, "der": int(derived)}
+    fields |= {"acc": 0, "mrg": 0} if derived else {"acc": accepted, "mrg": accepted - rows}
+    return fields if intake is None else {**fields, "in": dict(intake)}
 
 
 def split_points(

@@ -30,11 +30,11 @@ def test_rows_come_back(data: st.DataObject, template: Any, count: int) -> None:
         )
         columns[m.id] = to_column(m, cells, count, 1)
     rows = Rows(np.arange(count, dtype=np.uint32), np.arange(count, dtype=np.int64), columns)
-    header = points_header("t", 3, count, accepted=count + 2, derived=True)
+    header = points_header("t", 3, count, accepted=count + 2)
     types = {m.id: m.type for m in template.measurements}
     points = decode_points(joined(encode_points({**header, "more": 1}, rows, types)))
     assert points.table == "t"
-    assert points.derived
+    assert not points.derived
     assert (points.header["mrg"], points.header["rev"], points.header["more"]) == (2, 3, 1)
     assert points.rows.device.tolist() == rows.device.tolist()
     assert points.rows.time.tolist() == rows.time.tolist()
@@ -98,7 +98,6 @@ def test_pieces_add_up_and_each_is_consistent(
     rows = Rows(np.arange(count, dtype=np.uint32), np.arange(count, dtype=np.int64))
     accepted = 0 if derived else count + merged
     header = {**points_header("t", 1, count, accepted=accepted, derived=derived), "asof": 7}
-    header["mrg"] = 0 if derived else merged
     intake = {"received": accepted + 3, "filtered": 2, "quarantined": 1, "refused": 0, "late": 4}
     split = split_points({**header, "in": intake}, rows, pieces)
     assert 1 <= len(split) <= pieces
