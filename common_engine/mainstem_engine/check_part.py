@@ -172,6 +172,9 @@ class _PartCheck:
         if (self._before is not None and after < self._before) or not _is_sorted(rows):
             problems.append("its rows are out of order")
         self._before = _key(rows, -1)
+        same = (rows.device[1:] == rows.device[:-1]) & (rows.time[1:] == rows.time[:-1])
+        if blocks.distinct[number] and same.any():
+            problems.append("the index calls its rows distinct, and two share device and time")
         if meta.vnodes > 1 and bool((rows.device % meta.vnodes != meta.vnode).any()):
             problems.append(f"it holds devices that are not of shard {meta.vnode}")
         for origin in np.unique(rows.origin).tolist():

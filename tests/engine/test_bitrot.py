@@ -99,7 +99,7 @@ def spoil(path: Path, random: Random) -> str:
     return f"{kind} at {place} of {path}"
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(2000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("count", [20, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_damage_to_any_file(data: Path, tmp_path: Path, count: int) -> None:
     shutil.copytree(data, tmp_path / "first")
     before = shown(tmp_path / "first")

@@ -17,8 +17,10 @@ from mainstem_engine.damage import DAMAGES_MAX, Damage, Findings
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.identity import IDENTITY_NAME
 from mainstem_engine.log.layout import SEGMENT_HEADER_BYTES
+from mainstem_engine.model import VersionedRows
 from mainstem_engine.part import layout
 from mainstem_engine.part.manifest import PartList
+from mainstem_engine.part.reader import Part
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -171,6 +173,19 @@ def test_an_index_that_lies(data: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for word in ("times", "extremes", "the sum", "first is", "last time"):
         assert word in problems
     assert {damage.block for damage in report.damages} == {0, 1, 2, None}
+
+
+def test_rows_that_the_index_calls_distinct(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Part.read
+
+    def doubled(self: Part, *args: Any, **options: Any) -> VersionedRows:
+        rows = read(self, *args, **options)
+        rows.time[1] = rows.time[0]
+        return rows
+
+    monkeypatch.setattr(Part, "read", doubled)
+    problems = {damage.problem for damage in check_directory(data).damages}
+    assert "the index calls its rows distinct, and two share device and time" in problems
 
 
 @pytest.mark.parametrize(
