@@ -74,12 +74,11 @@ class CatalogFiles:
         """Sets ``snapshot.merged`` when its overlay is large. Raises OSError, CorruptionError."""
         devices = snapshot.devices
         added = devices.count - devices.first
-        large = added > max(MERGE_DEVICES_MIN, devices.first // MERGE_FRACTION)
-        if snapshot.merged is not None or not added:
-            return
-        if large or self.merge_next or snapshot.overlay_bytes > self.overlay_bytes_max:
+        due = added > max(MERGE_DEVICES_MIN, devices.first // MERGE_FRACTION)
+        due |= self.merge_next or snapshot.overlay_bytes > self.overlay_bytes_max
+        if due and added and snapshot.merged is None:
             snapshot.merged = self.open(merge(devices, self._fs, self.directory))
-            self.merge_next = False
+        self.merge_next = False
 
     def remove_all_but(self, base: DeviceBase | None) -> None:
         """Deletes the files that the committed checkpoint does not name."""
