@@ -352,3 +352,21 @@ def test_losses() -> None:
     assert Losses.of(losses.to_facts()) == losses
     assert losses.declares(6, 8)
     assert not losses.declares(2, 5)
+
+
+def test_the_newest_row_of_a_device_was_in_a_lost_block(data: Path) -> None:
+    path = parts_of(data)[1]
+    flip(path, column_offset(path, 2, layout.TIME_COLUMN))
+    repaired(data)
+    with Engine.open(data, EngineOptions(background=False)) as engine:
+        (last,) = engine.last("meters", devices=["root.a.d2"]).to_pylist()
+        assert last["voltage"] == 1999
+        engine.write("meters", "root.a.d2", [T0 + 2500], {"voltage": [7]}).wait()
+        (last,) = engine.last("meters", devices=["root.a.d2"]).to_pylist()
+        assert last["voltage"] == 7
+        engine.flush()
+        assert engine.sql("SELECT last(voltage) FROM meters WHERE device = 'root.a.d2'").rows() == [
+            [7]
+        ]
+    everything = counts(data)
+    assert (everything.unresolved, everything.balanced) == (0, True)
