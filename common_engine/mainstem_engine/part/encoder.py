@@ -53,8 +53,11 @@ def encode_blocks(
 ) -> tuple[EncodedBlocks, Choice | None]:
     """Encodes the blocks that begin at the rows ``starts`` of ``column``; the last ends with it.
 
-    Also what suited them, for the blocks that follow.
+    Also what suited them, for the blocks that follow. ValueError for values of another type.
     """
+    if column.values.dtype != plan.type.dtype:
+        # What is written under a wrong type could never be read.
+        raise ValueError(f"column {plan.key} is {column.values.dtype}, not {plan.type.name}")
     data: list[bytes] = []
     entries: list[tuple[int, int, int, int, int, int]] = []
     edges = [*starts.tolist(), len(column.values)]

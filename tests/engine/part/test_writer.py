@@ -135,3 +135,13 @@ def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="sorted by device"):
             part_writer.add(rows.take(slice(0, 5)))
     assert fs.list(tmp_path) == []
+
+
+def test_values_of_another_type_are_refused(tmp_path: Path) -> None:
+    rows = rows_of([50])
+    rows.columns[3] = Column(np.zeros(50, np.int64))
+    with writer(tmp_path) as part_writer:
+        part_writer.add(rows)
+        with pytest.raises(ValueError, match="not INT32"):
+            part_writer.finish()
+    assert fs.list(tmp_path) == []
