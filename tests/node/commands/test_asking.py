@@ -245,3 +245,16 @@ def test_join_puts_the_credential_where_the_topology_wants_it(node: Script, tmp_
     sent = node.asked[0][2]
     identity = json.loads((tmp_path / "data" / "identity.json").read_text())
     assert sent == {"token": "msj_abc", "uuid": identity["node_uuid"]}
+
+
+def test_a_backup_is_made_by_the_node(node: Script) -> None:
+    report = {
+        "path": "/backups/monday", "files": 7, "bytes": 2_000_000, "linked": 4, "parts": 3,
+        "checkpoint_lsn": 60, "durable_lsn": 65, "still_ns": 9,
+    }  # fmt: skip
+    node.answers["POST", "/api/v1/backup"] = 201, report
+    answer = invoke(node, "backup", "monday")
+    assert answer.exit_code == 0, answer.stderr
+    assert node.asked[0][2] == {"name": "monday"}
+    assert "/backups/monday" in answer.stdout
+    assert json.loads(invoke(node, "backup", "monday", "--json").stdout) == report
