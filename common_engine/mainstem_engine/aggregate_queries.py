@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mainstem_engine.aggregates import Aggregation, Answered, aggregate, explain
+from mainstem_engine.aggregates import (
+    AggregateCounts,
+    Aggregation,
+    Answered,
+    aggregate,
+    explain,
+)
 from mainstem_engine.arrow import arrow_type
 from mainstem_engine.arrow_arrays import number_array, text_array
 from mainstem_engine.catalog.devices import Devices
@@ -30,6 +36,7 @@ from mainstem_engine.rollup_definition import HeldRollup
 from mainstem_engine.scan import Selection
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
 from mainstem_engine.store import Store
+from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
     COUNT,
     FIRST,
@@ -60,6 +67,7 @@ class AggregateQueries:
     """The part of an Engine that aggregates."""
 
     _store: Store
+    _aggregates: AggregateCounts
 
     def aggregate(
         self,
@@ -126,13 +134,32 @@ class AggregateQueries:
         selection = Selection(devices, first_ns, beyond_ns)
         aggregation = Aggregation(wanted_of(table, functions), every_ns, by_device)
         rollups = [] if ROWS in functions else coarsest_first(self.rollups_of(table.name))
-        if rollups and explain(view, selection, aggregation).read > BLOCKS_READ_AT_ONCE:
-            found = self._from_rollup(table, rollups, selection, aggregation, read=read)
-            if found is not None:
-                return found
         if not read:
-            return None, explain(view, selection, aggregation)
-        return aggregate(view, selection, aggregation)
+            return None, self._explained(table, view, rollups, selection, aggregation)
+        if rollups and explain(view, selection, aggregation).read > BLOCKS_READ_AT_ONCE:
+            found = self._from_rollup(table, rollups, selection, aggregation, read=True)
+            if found is not None:
+                self._aggregates.add(found[1])
+                return found
+        pieces, answered = aggregate(view, selection, aggregation)
+        self._aggregates.add(answered)
+        return pieces, answered
+
+    def _explained(
+        self,
+        table: Table,
+        view: TableView,
+        rollups: Sequence[HeldRollup],
+        selection: Selection,
+        aggregation: Aggregation,
+    ) -> Answered:
+        """What would answer, without reading it."""
+        known = explain(view, selection, aggregation)
+        if known.read > BLOCKS_READ_AT_ONCE:
+            found = self._from_rollup(table, rollups, selection, aggregation, read=False)
+            if found is not None:
+                return found[1]
+        return known
 
     def _from_rollup(
         self,

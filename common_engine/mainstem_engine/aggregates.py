@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,41 @@ class Answered:
     @property
     def read(self) -> int:
         return self.blocks - self.from_statistics
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateStatistics:
+    """What answered all aggregates since the start. ``blocks`` may have held rows of one;
+    ``blocks_from_statistics`` of them, with ``rows_from_statistics`` rows, were not read;
+    ``from_rollups`` aggregates took windows of a rollup."""
+
+    aggregates: int = 0
+    blocks: int = 0
+    blocks_from_statistics: int = 0
+    rows_from_statistics: int = 0
+    from_rollups: int = 0
+
+
+class AggregateCounts:
+    """Counts answers; any thread may."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = AggregateStatistics()
+
+    def add(self, answered: Answered) -> None:
+        with self._lock:
+            before = self._counts
+            self._counts = AggregateStatistics(
+                before.aggregates + 1,
+                before.blocks + answered.blocks,
+                before.blocks_from_statistics + answered.from_statistics,
+                before.rows_from_statistics + answered.rows_from_statistics,
+                before.from_rollups + (answered.rollup is not None),
+            )
+
+    def statistics(self) -> AggregateStatistics:
+        return self._counts
 
 
 def aggregate(

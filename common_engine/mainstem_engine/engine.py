@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.accounting import StoreCounts
+from mainstem_engine.aggregates import AggregateCounts
 from mainstem_engine.backup import BackupReport, backup_store, remove_stage
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import Database
@@ -58,6 +59,7 @@ class Engine(RollupControl, Deletions, Imaging):
         self._lock = lock
         self._session: Session | None = None
         self._last_values = LastValues(store)
+        self._aggregates = AggregateCounts()
         self._housekeeping = Housekeeping(store, self._last_values.absorb)
         self._single_rows = SingleRows(store, self._write_group)
         store.take_over = self._single_rows.take_over
@@ -279,7 +281,9 @@ class Engine(RollupControl, Deletions, Imaging):
 
     def statistics(self) -> EngineStatistics:
         """The engine at this moment; cheap."""
-        return engine_statistics(self._store, self._housekeeping.statistics())
+        return engine_statistics(
+            self._store, self._housekeeping.statistics(), self._aggregates.statistics()
+        )
 
     # Housekeeping
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mainstem_engine.aggregates import AggregateStatistics
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.sections import CatalogFiles
 from mainstem_engine.checkpoint import read_checkpoint
@@ -96,6 +97,7 @@ class EngineStatistics:
     housekeeping: HousekeepingStatistics
     damages: tuple[str, ...]
     retention_clock: ClockStatistics
+    aggregates: AggregateStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,9 @@ class DirectoryStatistics:
     damages: tuple[str, ...] = ()
 
 
-def engine_statistics(store: Store, housekeeping: HousekeepingStatistics) -> EngineStatistics:
+def engine_statistics(
+    store: Store, housekeeping: HousekeepingStatistics, aggregates: AggregateStatistics
+) -> EngineStatistics:
     """Gathers the figures of an open engine; cheap."""
     catalog = store.catalog
     parts = store.inventory.all()
@@ -154,6 +158,7 @@ def engine_statistics(store: Store, housekeeping: HousekeepingStatistics) -> Eng
         housekeeping=housekeeping,
         damages=tuple(damages),
         retention_clock=store.retention.clock.statistics(),
+        aggregates=aggregates,
     )
 
 
