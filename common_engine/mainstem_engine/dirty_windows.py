@@ -6,7 +6,8 @@
    be computed from is a span, and so is a delete of much.
 3. Above MARKS_MAX distinct marks the windows with the most of them are widened to spans of all
    devices, and above SPANS_MAX spans the nearest are joined. So what is kept is bounded: that
-   computes more than needed, never less.
+   computes more than needed, never less. A mark in a span of all devices is not kept: it makes
+   the stretch around it a newer span, and leaves the rest as old as it was.
 4. What was computed from everything up to LSN ``asof`` is clean where no newer change came.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_engine.merge import key_order, match_keys, run_starts
 from mainstem_engine.model import DeviceIds, Lsns, TimesNs
@@ -70,6 +72,8 @@ class DirtyWindows:
         self._lsn: list[Lsns] = []
         self._marks = 0
         self._spans: list[Span] = []
+        self._bounds: npt.NDArray[np.int64] = np.empty((0, 2), np.int64)
+        """Start and end of the spans of all devices, (0, 0) for others."""
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -149,18 +153,29 @@ class DirtyWindows:
             np.frombuffer(window, np.int64),
             np.frombuffer(lsn, np.uint64),
         )
-        self._spans = [Span(*(int(value) for value in values)) for values in spans]
+        self._set_spans([Span(*(int(value) for value in values)) for values in spans])
 
     def _not_in_spans(
         self, device: DeviceIds, window: TimesNs, lsn: int
     ) -> tuple[DeviceIds, TimesNs]:
-        """Marks that lie in no span of all devices; such a span is as new as they."""
+        """Marks that lie in no span of all devices; where they do, the span is as new as they."""
+        if not len(window):
+            return device, window
+        oldest, newest = int(window.min()), int(window.max())
+        hit = (self._bounds[:, 0] <= newest) & (self._bounds[:, 1] > oldest)
+        if not hit.any():
+            return device, window
+        spans: list[Span] = []
         for number, span in enumerate(self._spans):
-            if span.low == 0 and span.high == DEVICE_MAX:
-                inside = (window >= span.start_ns) & (window < span.end_ns)
-                if inside.any():
-                    self._spans[number] = replace(span, lsn=max(span.lsn, lsn))
-                    device, window = device[~inside], window[~inside]
+            inside = (window >= span.start_ns) & (window < span.end_ns)
+            if not hit[number] or not inside.any():
+                spans.append(span)
+                continue
+            first, last = int(window[inside].min()), int(window[inside].max())
+            touched = Span(0, DEVICE_MAX, first, last + self._every_ns, max(span.lsn, lsn))
+            spans += [*span.without(touched), touched]
+            device, window = device[~inside], window[~inside]
+        self._set_spans(spans)
         return device, window
 
     def _widen(self) -> None:
@@ -184,6 +199,11 @@ class DirtyWindows:
     def _set_spans(self, spans: list[Span]) -> None:
         spans.sort(key=lambda span: (span.start_ns, span.low))
         self._spans = _joined(spans)
+        bounds = [
+            (s.start_ns, s.end_ns) if (s.low, s.high) == (0, DEVICE_MAX) else (0, 0)
+            for s in self._spans
+        ]
+        self._bounds = np.array(bounds, np.int64).reshape(-1, 2)
 
     def _set(self, device: DeviceIds, window: TimesNs, lsn: Lsns) -> None:
         self._device, self._window, self._lsn = [device], [window], [lsn]
@@ -191,11 +211,13 @@ class DirtyWindows:
 
 
 def _joined(spans: list[Span]) -> list[Span]:
-    """Neighbours of equal devices as one; above SPANS_MAX the nearest, whatever their devices."""
+    """Neighbours of equal devices and LSN as one; above SPANS_MAX the nearest of all."""
     found: list[Span] = []
     for span in spans:
         last = found[-1] if found else None
-        same = last is not None and (last.low, last.high) == (span.low, span.high)
+        same = last is not None and (last.low, last.high, last.lsn) == (
+            span.low, span.high, span.lsn,
+        )  # fmt: skip
         if last is not None and same and span.start_ns <= last.end_ns:
             found[-1] = _around(last, span)
         else:

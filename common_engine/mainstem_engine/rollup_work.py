@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -175,39 +176,49 @@ class RollupWork:
 
     def _run_spans(self, limit_ns: int) -> Iterator[tuple[Ack, int]]:
         """Windows that begin before ``limit_ns``, a piece after the other, each with a record that
-        says so: a restart goes on from the last."""
-        while True:
-            with self._lock:
-                span = next((s for s in self._dirty.spans if s.start_ns < limit_ns), None)
-            if span is None:
-                return
-            asof = self._engine.applied_lsn
-            piece = self._piece(span, min(span.end_ns, limit_ns), asof)
-            if piece is not None:
+        says so: a restart goes on from the last. What changes meanwhile is for the next run."""
+        with self._lock:
+            waiting = [
+                dataclasses.replace(span, end_ns=min(span.end_ns, limit_ns))
+                for span in self._dirty.spans
+                if span.start_ns < limit_ns
+            ]
+        waiting.reverse()
+        while waiting:
+            span = waiting.pop()
+            piece = self._piece(span)
+            if self._has_rows(piece):
                 yield from self._compute(piece)
+            else:
+                with self._lock:
+                    self._dirty.clean_span(piece)
+            waiting += reversed(span.without(piece))
 
-    def _piece(self, span: Span, end_ns: int, asof: int) -> Span | None:
-        """The next piece of a span with rows in it; None when it was an empty stretch."""
-        every_ns = self._definition.every_ns
+    def _piece(self, span: Span) -> Span:
+        """The first piece of a span: a stretch without rows, or so much that one scan reads it."""
+        every_ns, asof = self._definition.every_ns, self._engine.applied_lsn
         names = (self._source.name, self._target.name)
         found = [self._engine.next_time(name, span.start_ns) for name in names]
-        first = min((time for time in found if time is not None), default=end_ns)
-        first = min(end_ns, first - first % every_ns)
-        if first > span.start_ns:
-            with self._lock:
-                self._dirty.clean_span(Span(span.low, span.high, span.start_ns, first, asof))
-            return None
+        first = min((time for time in found if time is not None), default=span.end_ns)
+        first = min(span.end_ns, first - first % every_ns)
         devices = self._devices(span)
-        if not len(devices):
-            with self._lock:
-                self._dirty.clean_span(Span(span.low, span.high, first, end_ns, asof))
-            return None
+        if first > span.start_ns or not len(devices):
+            end_ns = first if len(devices) else span.end_ns
+            return Span(span.low, span.high, span.start_ns, end_ns, asof)
         cells = min(self._cells(), CELLS_MAX)
         if len(devices) <= cells:
-            last = min(end_ns, first + cells // len(devices) * every_ns)
+            last = min(span.end_ns, first + cells // len(devices) * every_ns)
             return Span(span.low, span.high, first, last, asof)
         high = int(devices[cells - 1])
         return Span(span.low, high, first, first + every_ns, asof)
+
+    def _has_rows(self, piece: Span) -> bool:
+        """False for a stretch in which neither table has a row."""
+        if not len(self._devices(piece)):
+            return False
+        names = (self._source.name, self._target.name)
+        found = [self._engine.next_time(name, piece.start_ns) for name in names]
+        return any(time is not None and time < piece.end_ns for time in found)
 
     def _devices(self, span: Span) -> DeviceIds:
         ids = self._engine.catalog.devices.of_family(self._source.family)

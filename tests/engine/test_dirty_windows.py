@@ -47,10 +47,13 @@ def test_a_span_is_computed_piece_by_piece() -> None:
     dirty.mark_span(Span(0, DEVICE_MAX, 0, 100, 5))
     _mark(dirty, 3, 20, 4)
     _mark(dirty, 3, 90, 9)
-    assert dirty.spans[0].lsn == 9, "marks in it make it newer instead of being kept"
+    newer = Span(0, DEVICE_MAX, 90, 100, 9)
+    assert dirty.spans == (Span(0, DEVICE_MAX, 0, 90, 5), newer), "a mark in it is not kept"
     assert len(dirty.fold()[0]) == 0
-    dirty.clean_span(Span(0, DEVICE_MAX, 0, 50, 8))
-    assert len(dirty.spans) == 1
+    dirty.clean_span(Span(0, DEVICE_MAX, 0, 100, 8))
+    assert dirty.spans == (newer,)
+    dirty.mark_span(Span(0, DEVICE_MAX, 0, 90, 9))
+    assert dirty.spans == (Span(0, DEVICE_MAX, 0, 100, 9),)
     dirty.clean_span(Span(0, DEVICE_MAX, 0, 50, 9))
     assert dirty.spans == (Span(0, DEVICE_MAX, 50, 100, 9),)
     assert dirty.touches(95, 200)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,9 @@ from mainstem_engine import (
     RollupDefinition,
     Rollups,
     Template,
+    dirty_windows,
+    rollup,
+    rollup_work,
 )
 
 SECOND_NS = 1_000_000_000
@@ -64,7 +68,7 @@ class Machine:
         if name == "write":
             for device, second, row in argument:
                 columns = {key: [value] for key, value in row.items()}
-                self.engine.write("t", f"root.a.{device}", [second * 1000], columns)
+                self.engine.write("t", f"root.a.{device}", [second * 1000], columns).wait()
                 self.model.setdefault((device, second), {}).update(row)
         elif name == "delete":
             device, first, last = argument
@@ -138,15 +142,22 @@ def _same(found: dict[Any, dict[str, Any]], expected: dict[Any, dict[str, Any]])
             np.testing.assert_allclose(found[key][name], value, rtol=1e-12, err_msg=f"{key} {name}")
 
 
-@given(st.lists(steps, max_size=14))
-@settings(max_examples=30, deadline=None)
-def test_rollups_are_what_the_rows_say(some: list[tuple[str, Any]]) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+@given(st.lists(steps, max_size=14), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_rollups_are_what_the_rows_say(some: list[tuple[str, Any]], tight: bool) -> None:
+    """``tight``: with bounds so small that marks become spans, and spans are taken in pieces."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as directory:
+        if tight:
+            patch.setattr(dirty_windows, "FOLD_MARKS", 1)
+            patch.setattr(dirty_windows, "MARKS_MAX", 3)
+            patch.setattr(dirty_windows, "SPANS_MAX", 2)
+            patch.setattr(rollup, "EXPANDED_MAX", 2)
+            patch.setattr(rollup_work, "SCAN_ROWS", 8)
+            patch.setattr(rollup_work, "WINDOWS_FIRST", 2)
         machine = Machine(Path(directory))
         try:
             for name, argument in some:
                 machine.step(name, argument)
-            machine.engine.log.barrier()
             machine.rollups.run(LATER)
             _same(machine.found("t_1m"), machine.expected(MINUTE))
             _same(machine.found("t_1h"), machine.expected(HOUR))
