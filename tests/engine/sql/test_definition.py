@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.engine.sql.conftest import NOW_MS
 
 from mainstem_engine import ColumnType, Engine
 from mainstem_engine.errors import (
@@ -16,6 +15,8 @@ from mainstem_engine.errors import (
     SqlUnsupportedError,
 )
 from mainstem_engine.sql.result import Result
+
+from .conftest import NOW_MS
 
 Run = Callable[..., Result]
 DAY_NS = 86_400 * 10**9

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.engine.sql.conftest import NOW_MS, make_plant, runner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mainstem_engine import Engine
 from mainstem_engine.errors import (
@@ -23,7 +25,11 @@ from mainstem_engine.sql.executors import InProcessExecutor
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.session import Session
 
+from .conftest import NOW_MS, make_plant, open_engine, runner
+from .predicates import fill, predicates
+
 Run = Callable[..., Result]
+NIGHTLY = bool(os.environ.get("MAINSTEM_NIGHTLY"))
 
 
 def left(run: Run, table: str = "meters") -> list[tuple[Any, Any]]:
@@ -206,3 +212,26 @@ def test_many_rows_are_asked_for_in_batches(run: Run, engine: Engine) -> None:
     engine.flush()
     assert run("DELETE FROM t WHERE x % 100000 < 5 AND ts <= ?", NOW_MS).rows_affected == 15
     assert run("SELECT count(*) FROM t").rows() == [[count - 15]]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory, executor: InProcessExecutor) -> Iterator[Session]:
+    """A session over the odd devices."""
+    with open_engine(tmp_path_factory.mktemp("deletion")) as engine:
+        yield Session(engine, executor)
+
+
+@settings(max_examples=1000 if NIGHTLY else 20, deadline=None)
+@given(predicates("m"), st.sampled_from(["UTC", "Europe/Berlin"]))
+def test_exactly_the_rows_that_a_select_finds_are_deleted(
+    odd: Session, condition: str, zone: str
+) -> None:
+    def rows(where: str) -> list[list[Any]]:
+        text = f"SELECT device, time, v, ref FROM m WHERE {where} ORDER BY 1, 2"
+        return odd.execute(text, time_zone=zone).rows()
+
+    fill(odd)
+    found, others = rows(condition), rows(f"({condition}) IS NOT TRUE")
+    result = odd.execute(f"DELETE FROM m WHERE {condition}", time_zone=zone)
+    assert result.rows_affected == len(found)
+    assert rows("TRUE") == others
