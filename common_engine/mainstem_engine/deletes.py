@@ -23,7 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.head import is_member
-from mainstem_engine.merge import Index, match_ranges, stable_device_order
+from mainstem_engine.merge import (
+    Index,
+    concat_ranges,
+    key_order,
+    lower_bounds,
+    stable_device_order,
+)
 from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, TimesNs, VersionedRows
 from mainstem_engine.part.manifest import PartMeta
 
@@ -32,8 +38,6 @@ TOMBSTONES_MAX = 4096
 microseconds each, so many cost a query some milliseconds."""
 TOMBSTONE_BYTES_MAX = 32 << 20
 """Devices and times of one table's tombstones in memory: about 1.6 million single rows."""
-_FEW_DEVICES = 16
-"""So many are looked up one by one; for more, all rows are compared."""
 _FIXED_BYTES = 200
 """A tombstone without its arrays."""
 
@@ -106,50 +110,75 @@ class Tombstone:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """Rows with a way to find those of a device. ``order`` None: sorted by device as they are."""
+    """Rows, and ways to find those that a tombstone covers, made when they are first needed."""
 
-    rows: VersionedRows
-    order: Index | None
-    ordered: DeviceIds
-
-    @classmethod
-    def of(cls, rows: VersionedRows) -> _Batch:
-        if bool((rows.device[1:] >= rows.device[:-1]).all()):
-            return cls(rows, None, rows.device)
-        order = stable_device_order(rows.device)
-        return cls(rows, order, rows.device[order])
+    def __init__(self, rows: VersionedRows) -> None:
+        self.rows = rows
+        self._order: Index | None = None
+        device = rows.device
+        if bool((device[1:] < device[:-1]).any()):
+            self._order = stable_device_order(device)
+            device = device[self._order]
+        self._starts = np.flatnonzero(np.append(True, device[1:] != device[:-1]))
+        self._devices = device[self._starts]
+        self._lsn_max = int(rows.lsn.max())
+        first = int(rows.origin[0])
+        self._origin = first if bool((rows.origin == first).all()) else None
 
     def covered(self, tombstone: Tombstone) -> Index:
         """Row numbers that the tombstone covers."""
+        if self._origin not in (None, tombstone.origin):
+            return np.empty(0, np.intp)
         rows = self.rows
-        index = self._candidates(tombstone.devices)
-        time = rows.time[index]
-        inside = (time >= tombstone.start_ns) & (time < tombstone.end_ns)
-        inside &= rows.lsn[index] <= np.uint64(tombstone.as_of)
-        inside &= rows.origin[index] == tombstone.origin
-        index = index[inside]
-        if tombstone.times is None or not len(index):
-            return index
-        assert tombstone.devices is not None
-        ends = tombstone.times + 1 if tombstone.ends is None else tombstone.ends
-        hit = match_ranges(
-            tombstone.devices, tombstone.times, ends, rows.device[index], rows.time[index]
-        )
-        return index[hit]
+        if tombstone.times is None:
+            index = self._of_devices(tombstone.devices)
+            time = rows.time[index]
+            index = index[(time >= tombstone.start_ns) & (time < tombstone.end_ns)]
+        else:
+            index = self._in_ranges(tombstone)
+        if self._lsn_max > tombstone.as_of:
+            index = index[rows.lsn[index] <= np.uint64(tombstone.as_of)]
+        if self._origin is None:
+            index = index[rows.origin[index] == tombstone.origin]
+        return index
 
-    def _candidates(self, devices: DeviceIds | None) -> Index:
-        if devices is None:
-            return np.arange(len(self.rows))
-        if len(devices) > _FEW_DEVICES:
-            return np.flatnonzero(is_member(self.rows.device, devices))
-        distinct = np.unique(devices)
-        starts = self.ordered.searchsorted(distinct, side="left")
-        ends = self.ordered.searchsorted(distinct, side="right")
-        pieces = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]
-        index = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        return index if self.order is None else self.order[index]
+    def _of_devices(self, devices: DeviceIds | None) -> Index:
+        """Rows of ``devices`` (ascending, None: all)."""
+        count = len(self.rows)
+        ends = np.append(self._starts[1:], count)
+        starts = self._starts
+        if devices is not None:
+            chosen = is_member(self._devices, devices)
+            starts, ends = starts[chosen], ends[chosen]
+        place = concat_ranges(starts, ends)
+        return place if self._order is None else self._order[place]
+
+    def _in_ranges(self, tombstone: Tombstone) -> Index:
+        """Rows in the ranges of the tombstone."""
+        assert tombstone.devices is not None
+        assert tombstone.times is not None
+        low, high = tombstone.devices.searchsorted([self._devices[0], self._devices[-1] + 1])
+        device, start = tombstone.devices[low:high], tombstone.times[low:high]
+        end = start + 1 if tombstone.ends is None else tombstone.ends[low:high]
+        order = self._key_order
+        ordered_device, ordered_time = self.rows.device, self.rows.time
+        if order is not None:
+            ordered_device, ordered_time = ordered_device[order], ordered_time[order]
+        first = lower_bounds(ordered_device, ordered_time, device, start)
+        last = lower_bounds(ordered_device, ordered_time, device, end)
+        place = concat_ranges(first, last)
+        return place if order is None else order[place]
+
+    @cached_property
+    def _key_order(self) -> Index | None:
+        """The rows by device and time; None when they are so."""
+        device, time = self.rows.device, self.rows.time
+        if self._order is None:
+            wrong = (device[1:] == device[:-1]) & (time[1:] < time[:-1])
+            if not wrong.any():
+                return None
+        return key_order(device, time)
 
 
 class Tombstones:
@@ -263,7 +292,7 @@ class Tombstones:
         near = [t for t in near if t.applied_before is None or applied[1] < t.applied_before]
         if not near:
             return rows
-        batch = _Batch.of(rows)
+        batch = _Batch(rows)
         gone: BoolMask | None = None
         bare: BoolMask | None = None
         nulled: dict[int, BoolMask] = {}
@@ -378,7 +407,9 @@ def _sum(first: int | None, second: int | None) -> int | None:
 def _includes(devices: DeviceIds | None, others: DeviceIds | None) -> bool:
     if devices is None:
         return True
-    return others is not None and bool(is_member(others, devices).all())
+    if others is None or others[0] < devices[0] or others[-1] > devices[-1]:
+        return False
+    return bool(is_member(others, devices).all())
 
 
 # In the checkpoint

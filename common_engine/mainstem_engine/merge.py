@@ -265,24 +265,29 @@ def match_keys(
     return np.where(equal, candidate, -1)
 
 
-def match_ranges(
-    device: DeviceIds,
-    start: TimesNs,
-    end: TimesNs,
-    wanted_device: DeviceIds,
-    wanted_time: TimesNs,
-) -> BoolMask:
-    """bool[n]: which wanted (device, time) lie in one of the ranges [start, end) of a device.
+def lower_bounds(
+    device: DeviceIds, time: TimesNs, wanted_device: DeviceIds, wanted_time: TimesNs
+) -> Index:
+    """intp[n]: the first of the keys (sorted, may repeat) that is not below each wanted one."""
+    low = device.searchsorted(wanted_device, side="left")
+    high = device.searchsorted(wanted_device, side="right")
+    active = np.flatnonzero(low < high)
+    while len(active):
+        middle = (low[active] + high[active]) >> 1
+        below = time[middle] < wanted_time[active]
+        low[active[below]] = middle[below] + 1
+        high[active[~below]] = middle[~below]
+        active = active[low[active] < high[active]]
+    return low
 
-    The ranges are sorted by device and start and do not overlap; the wanted ones may be in any
-    order and repeat.
-    """
-    if len(device) == 0:
-        return np.zeros(len(wanted_device), np.bool_)
-    candidate = _last_at_or_before(device, start, wanted_device, wanted_time)
-    known = np.maximum(candidate, 0)
-    inside: BoolMask = (candidate >= 0) & (device[known] == wanted_device)
-    return inside & (wanted_time < end[known])
+
+def concat_ranges(starts: Index, ends: Index) -> Index:
+    """All integers of the ranges [start, end), one range after the other."""
+    counts = np.maximum(ends - starts, 0)
+    total = int(counts.sum())
+    offsets = starts - (np.cumsum(counts) - counts)
+    found: Index = np.arange(total) + np.repeat(offsets, counts)
+    return found
 
 
 def _last_at_or_before(
