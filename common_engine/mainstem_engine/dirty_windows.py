@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.merge import key_order, match_keys, run_starts
-from mainstem_engine.model import DeviceIds, Lsns, TimesNs
+from mainstem_engine.merge import Index, key_order, run_starts
+from mainstem_engine.model import BoolMask, DeviceIds, Lsns, TimesNs
 
 FOLD_MARKS = 1 << 16
 """Marks that may pile up before equal ones are folded: sorting so many takes milliseconds."""
@@ -67,9 +67,13 @@ class DirtyWindows:
 
     def __init__(self, every_ns: int = 1) -> None:
         self._every_ns = every_ns
-        self._device: list[DeviceIds] = []
-        self._window: list[TimesNs] = []
-        self._lsn: list[Lsns] = []
+        # The first arrays are folded; what was marked since follows.
+        self._device: list[DeviceIds] = [np.empty(0, np.uint32)]
+        self._window: list[TimesNs] = [np.empty(0, np.int64)]
+        self._lsn: list[Lsns] = [np.empty(0, np.uint64)]
+        self._clean: BoolMask = np.zeros(0, np.bool_)
+        """Which of the folded marks are clean already."""
+        self._is_folded = True
         self._marks = 0
         self._spans: list[Span] = []
         self._bounds: npt.NDArray[np.int64] = np.empty((0, 2), np.int64)
@@ -87,6 +91,7 @@ class DirtyWindows:
         self._device.append(device)
         self._window.append(window)
         self._lsn.append(np.full(len(device), lsn, np.uint64))
+        self._is_folded = False
         self._marks += len(device)
         if self._marks > 2 * FOLD_MARKS:
             self.fold()
@@ -102,12 +107,14 @@ class DirtyWindows:
 
     def clean(self, device: DeviceIds, window: TimesNs, asof: int) -> None:
         """These windows were computed from everything up to ``asof``."""
-        known_device, known_window, lsn = self.fold()
-        place = match_keys(known_device, known_window, device, window)
-        keep = np.ones(len(known_device), np.bool_)
+        known_device, known_window, lsn = self._merged()
+        place = _places(known_device, known_window, device, window)
         place = place[place >= 0]
-        keep[place[lsn[place] <= asof]] = False
-        self._set(known_device[keep], known_window[keep], lsn[keep])
+        place = place[lsn[place] <= asof]
+        self._clean[place] = True
+        # Few of very many are cleaned at a time: they are taken out together.
+        if 2 * int(np.count_nonzero(self._clean)) > len(lsn):
+            self._take_out()
 
     def clean_span(self, done: Span) -> None:
         """All windows of ``done`` were computed from everything up to its LSN."""
@@ -122,9 +129,15 @@ class DirtyWindows:
 
     def fold(self) -> tuple[DeviceIds, TimesNs, Lsns]:
         """The distinct marks, sorted by device and window, each with its greatest LSN."""
-        if not self._device:
-            self._set(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.uint64))
-        elif len(self._device) > 1:
+        self._merged()
+        self._take_out()
+        return self._device[0], self._window[0], self._lsn[0]
+
+    def _merged(self) -> tuple[DeviceIds, TimesNs, Lsns]:
+        """As fold(), with those that are clean and have not been taken out."""
+        if not self._is_folded:
+            if len(self._clean):
+                self._take_out()
             device = np.concatenate(self._device)
             window = np.concatenate(self._window)
             lsn = np.concatenate(self._lsn)
@@ -134,6 +147,15 @@ class DirtyWindows:
             newest = np.maximum.reduceat(lsn, starts) if len(starts) else lsn
             self._set(device[starts], window[starts], newest)
         return self._device[0], self._window[0], self._lsn[0]
+
+    def _take_out(self) -> None:
+        """The first array without those that are clean."""
+        if self._clean.any():
+            keep = ~self._clean
+            self._device[0] = self._device[0][keep]
+            self._window[0] = self._window[0][keep]
+            self._lsn[0] = self._lsn[0][keep]
+            self._clean = np.zeros(len(self._lsn[0]), np.bool_)
 
     def touches(self, start_ns: int, end_ns: int) -> bool:
         """True when a window that overlaps [start, end) is not clean."""
@@ -207,7 +229,31 @@ class DirtyWindows:
 
     def _set(self, device: DeviceIds, window: TimesNs, lsn: Lsns) -> None:
         self._device, self._window, self._lsn = [device], [window], [lsn]
+        self._clean = np.zeros(len(device), np.bool_)
+        self._is_folded = True
         self._marks = len(device)
+
+
+def _places(
+    device: DeviceIds, window: TimesNs, wanted_device: DeviceIds, wanted_window: TimesNs
+) -> Index:
+    """Where each wanted key stands among the marks (sorted, distinct), -1 where it does not.
+
+    A binary search each: few are looked up among very many, which must not be sorted for that.
+    """
+    low = device.searchsorted(wanted_device, side="left")
+    end = device.searchsorted(wanted_device, side="right")
+    high = end.copy()
+    active = np.flatnonzero(low < high)
+    while len(active):
+        middle = (low[active] + high[active]) >> 1
+        below = window[middle] < wanted_window[active]
+        low[active[below]] = middle[below] + 1
+        high[active[~below]] = middle[~below]
+        active = active[low[active] < high[active]]
+    found = low < end
+    found[found] = window[low[found]] == wanted_window[found]
+    return np.where(found, low, -1)
 
 
 def _joined(spans: list[Span]) -> list[Span]:

@@ -195,10 +195,8 @@ class Rollups:
         self, definition: RollupDefinition, table: Table, target: Table, start_ns: int, end_ns: int
     ) -> bool:
         assert self._engine is not None
-        devices = self._engine.catalog.devices.of_family(table.family)
         for kept in (table, target):
-            oldest = self._engine.kept_from(kept, devices)
-            if oldest is not None and len(oldest) and start_ns < int(oldest.max()):
+            if start_ns < self._engine.visible_from_ns(kept.name):
                 return False
         chain: RollupDefinition | None = definition
         with self._lock:
