@@ -29,11 +29,11 @@ def test_floors_are_the_greatest_of_all_images(
     again = decode_floors(encode_floors({"t": floors, "empty": Floors()})).get("t", Floors())
     for held in (floors, again):
         for origin in (0, 1, 2):
-            time = np.repeat(np.arange(-1, 30), 11)
-            lsn = np.tile(np.arange(11, dtype=np.uint64), 31)
-            mask = held.below(origin, time, lsn)
-            expected = [n <= model.get((origin, t), -1) for t, n in zip(time, lsn, strict=True)]
-            assert (mask.tolist() if mask is not None else [False] * len(time)) == expected
+            keys = [(t, n) for t in range(-1, 30) for n in range(11)]
+            time, lsn = np.array(keys, np.int64).T
+            mask = held.below(origin, time, lsn.astype(np.uint64))
+            expected = [n <= model.get((origin, t), -1) for t, n in keys]
+            assert (mask.tolist() if mask is not None else [False] * len(keys)) == expected
             inside = [as_of for (o, t), as_of in model.items() if o == origin and 5 <= t < 9]
             assert held.of(origin, 5, 9) == max(inside, default=0)
     assert len(floors) <= len({(o, t) for o, t in model})

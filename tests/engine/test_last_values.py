@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mainstem_engine import ColumnType, Engine, Measurement, Template
+from mainstem_engine import ColumnType, Engine, EngineOptions, Measurement, Template
 from mainstem_engine import last_cells as last_cells_module
 from mainstem_engine import last_values as last_values_module
 from mainstem_engine.accounting import NEVER_NS
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.part.reader import Part
+from mainstem_engine.testing.model_store import ModelDelete, ModelTable
+
+MS = 1_000_000
 
 T = Template(
     "t",
@@ -216,3 +221,98 @@ def test_half_loaded_is_not_loaded(engine: Engine, monkeypatch: pytest.MonkeyPat
         with pytest.raises(OSError, match="unreadable"):
             last(engine)
     assert last(engine) == {"root.a.d": {"time": 1, "a": 1}}
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("write"), st.integers(0, 3), st.integers(0, 12), st.none() | st.integers(0, 9)
+        ),
+        st.tuples(
+            st.just("delete"), st.sets(st.integers(0, 3)), st.integers(0, 12), st.integers(1, 9),
+            st.sampled_from([None, ["a"], ["s"]]),
+        ),
+        st.tuples(st.just("ask"), st.sets(st.integers(0, 3), min_size=1)),
+        st.tuples(st.sampled_from(["flush", "compact", "forget", "reopen"])),
+        st.tuples(st.just("keep"), st.integers(1, 12)),
+    ),
+    max_size=18,
+)  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(steps)
+def test_newest_values_are_the_models(
+    tmp_path_factory: pytest.TempPathFactory, plan: list[Any]
+) -> None:
+    base, model = tmp_path_factory.mktemp("last"), ModelTable()
+    options = EngineOptions(
+        background=False, durability="os", block_rows=4, clock=lambda: 20 * MS, monotonic=lambda: 0
+    )
+    paths = [f"root.a.d{n}" for n in range(4)]
+
+    def opened() -> Engine:
+        found = Engine.open(base, options)
+        if found.catalog.templates.get("t") is None:
+            found.create_template(T)
+            found.device_ids("t", paths, create=True)
+        return found
+
+    engine = opened()
+    try:
+        for number, step in enumerate(plan):
+            if step[0] == "write":
+                _, device, time, value = step
+                if model.cutoff_ns is not None and time * MS < model.cutoff_ns:
+                    continue
+                values = {"a": value, "b": None, "s": None if number % 3 else f"v{number}"}
+                ack = engine.write("t", paths[device], [time], {k: [v] for k, v in values.items()})
+                ack.wait()
+                model.add(paths[device], time * MS, (0, 0, ack.lsn), values)
+            elif step[0] == "delete":
+                chosen = {paths[n] for n in step[1]}
+                low, high = step[2] * MS, (step[2] + step[3]) * MS
+                as_of = engine.applied_lsn
+                names = step[4]
+                deletion = engine.delete(
+                    "t", devices=sorted(chosen), start=step[2], end=step[2] + step[3],
+                    measurements=names,
+                )  # fmt: skip
+                deletion.ack.wait()
+                model.deletes.append(
+                    ModelDelete(
+                        0,
+                        as_of,
+                        lambda d, t, chosen=chosen, low=low, high=high: (
+                            d in chosen and low <= t < high
+                        ),  # type: ignore[misc]
+                        None if names is None else frozenset(names),
+                    )
+                )
+            elif step[0] == "keep":
+                engine.set_keep("t", (20 - step[1]) * MS)
+                model.cutoff_ns = step[1] * MS
+            elif step[0] == "ask":
+                check(engine, model, [paths[n] for n in sorted(step[1])])
+            elif step[0] == "forget":
+                engine._last_values._tables.clear()
+            elif step[0] == "reopen":
+                engine.abandon()
+                engine = opened()
+            else:
+                getattr(engine, step[0])()
+        check(engine, model, paths)
+    finally:
+        engine.close()
+
+
+def check(engine: Engine, model: ModelTable, paths: list[str]) -> None:
+    expected = {}
+    for path in paths:
+        newest = model.last(path)
+        if newest is not None:
+            values = {name: value for name, (_, value) in newest[1].items() if value is not None}
+            expected[path] = {"time": newest[0] // MS, **values}
+    assert last(engine, devices=paths) == expected
+    for path in paths:
+        assert last(engine, devices=path) == {k: v for k, v in expected.items() if k == path}
