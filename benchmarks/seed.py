@@ -119,19 +119,21 @@ def create_names(place: Path, devices: int, tags: bool) -> dict[str, float]:
     with Engine.open(place, options) as engine:
         for statement in statements(tags):
             engine.sql(statement)
-        taken_s = 0.0
+        taken_s, used_s = 0.0, 0.0
         for start in range(0, devices, NAMES_BATCH):
             end = min(start + NAMES_BATCH, devices)
             some, columns = paths(start, end), tag_values(start, end) if tags else None
             make = partial(engine.device_ids, "car_template", some, columns, create=True)
+            used = time.process_time()
             taken_s += timed(make)
+            used_s += time.process_time() - used
         peak = memory()["VmHWM"]
         engine.flush()
         one_more = timed(
             lambda: engine.device_ids("car_template", ["root.beijing.new"], create=True)
         )
         flush_s = timed(engine.flush)
-    return {"s": taken_s, "peak": peak, "one_more_s": one_more, "flush_s": flush_s}
+    return {"s": taken_s, "cpu_s": used_s, "peak": peak, "one_more_s": one_more, "flush_s": flush_s}
 
 
 def tag_values(start: int, end: int) -> dict[str, list[str]]:
@@ -249,6 +251,12 @@ def measure(report: Report, place: Path, devices: int) -> None:
     report.add("created by data, points", points / made["s"] / 1e6, "M points/s", "the same")
     report.add("created by data, peak memory", made["peak"], "MB", "VmHWM, memory_limit 256 MiB")
     read = child("read", place / "rows", devices)
+    report.add(
+        "with rows, anonymous memory after opening",
+        read["RssAnon"],
+        "MB",
+        "names, and the time of the newest row of each car",
+    )
     report.add("values compared", read["values"], "values", "of cars chosen at random; all equal")
     report.add(
         "SQL count of all",
@@ -276,6 +284,13 @@ def names(report: Report, place: Path, devices: int, *, tags: bool) -> None:
         f"lists of {NAMES_BATCH:,} paths",
         "5 s" if goals else None,
     )
+    report.add(
+        f"{label}, processor time of creation",
+        made["cpu_s"],
+        "s",
+        "all threads, merges in the background included",
+    )
+    report.add(f"{label}, one more", made["one_more_s"] * 1e6, "us", "one path, not there yet")
     report.add(f"{label}, peak memory of creation", made["peak"], "MB", "VmHWM")
     report.add(f"{label}, flush of one more", made["flush_s"] * 1e3, "ms", "checkpoint included")
     report.add(f"{label}, open", many["open_s"] * 1e3, "ms", "a new process", "50 ms")

@@ -2,7 +2,8 @@
 
 1. Counted are devices that are not in the base, tag values and bitmaps, and templates with their
    measurements. What is mapped from the base is not: the system may take those pages back.
-2. From three quarters of the budget on a merge is *due*: devices move from memory into the base.
+2. From three quarters of the budget, or OVERLAY_BYTES_MAX, on a merge is *due*: devices move from
+   memory into the base.
 3. A definition that would go beyond the budget waits for that merge; if there is nothing that a
    merge would free, or it does not come, it is refused with MetadataLimitError.
 """
@@ -27,6 +28,8 @@ TAG_BYTES = 5
 """Estimate of a tag of one device whose value others have too."""
 VALUE_BYTES = 30
 """Estimate of a tag value without its text."""
+OVERLAY_BYTES_MAX = 32 << 20
+"""About 400,000 devices. A merge takes twice as much for a moment, and a second."""
 METADATA_BYTES_MIN = 32 << 20
 """A smaller default would refuse what even the smallest node is meant to hold."""
 
@@ -53,7 +56,7 @@ class MetadataBudget:
         background: bool,
     ) -> None:
         self.limit_bytes = limit_bytes
-        files.overlay_bytes_max = limit_bytes * 3 // 4
+        files.overlay_bytes_max = min(limit_bytes * 3 // 4, OVERLAY_BYTES_MAX)
         self._catalog = catalog
         self._files = files
         self._make_room = make_room
