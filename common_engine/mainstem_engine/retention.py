@@ -236,6 +236,19 @@ class Retention:
         whole = self.whole(table)
         return NOTHING_NS if whole is None else whole.greatest_ns
 
+    def safe_from_ns(self, table: Table) -> int:
+        """From here on no row of the table is refused, whatever its device, which need not exist
+        yet; until a rule changes and the clock moves on."""
+        rules = self.catalog.rules
+        keeps = {rules.keep_of(table.name, table.template.keep_ns)}
+        if not table.replaces_rows:
+            if None in keeps:
+                keeps = {database.keep_ns for database in self.catalog.databases}
+            keeps.update(rules.ttls().values())
+        least = min((keep for keep in keeps if keep is not None), default=None)
+        kept_ns = NOTHING_NS if least is None else self.clock.now_ns() - least
+        return max(kept_ns, self.horizon_ns(table))
+
     def judge(self, table: Table, device: DeviceIds, time: TimesNs) -> OutOfRetention | None:
         """Which rows may not be stored; None when all may."""
         rules = self.rules(table)

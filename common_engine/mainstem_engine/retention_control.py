@@ -72,6 +72,8 @@ class RetentionControl(Definitions):
         """Somebody who knows the time vouches for ``now_ns``, by default for the wall clock:
         retention, paused by a jump, goes on."""
         self._store.retention.clock.confirm(now_ns)
+        with self._store.append_lock:
+            self._store.definitions += 1  # whoever looked up what is kept looks again
 
     def add_part_hold(self, name: str, hold: PartHold) -> None:
         """``hold(table, start_ns, end_ns)`` is True while rows of that time are still needed; they

@@ -25,6 +25,7 @@ from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import ClosedError, EngineError, OverloadedError
 from mainstem_engine.model import Column, ColumnType, Rows
+from mainstem_engine.retention import NOTHING_NS
 from mainstem_engine.store import Store
 
 NOTED_MAX = 1 << 12
@@ -179,8 +180,8 @@ class SingleRows:
             if plain[1] is not None:
                 bounds.append((position, *plain[1]))
         precision_ns = self._store.catalog.precision_ns(template)
-        cutoff = self._store.retention.cutoff(table)
-        low_ns = TIME_MIN_NS if cutoff is None else cutoff.greatest_ns + RETENTION_MARGIN_NS
+        safe_ns = self._store.retention.safe_from_ns(table)
+        low_ns = TIME_MIN_NS if safe_ns == NOTHING_NS else safe_ns + RETENTION_MARGIN_NS
         return _Form(
             table,
             tuple(ids),

@@ -229,3 +229,29 @@ def test_a_restart_remembers_the_confirmed_time(
     assert engine.expire() == ExpiryResult()
     engine.confirm_clock()
     assert _times(engine) == []
+
+
+def test_calls_of_one_row_are_refused_from_the_first_on(
+    open_engine: OpenEngine, meters: Template, days: Days
+) -> None:
+    engine = open_engine(**days.options())
+    engine.create_database("root.a", keep_ns=10 * DAY_NS)
+    engine.create_database("root.b", keep_ns=2 * DAY_NS)
+    engine.create_template(meters)
+
+    def write(device: str, time: int) -> None:
+        engine.write("meters", device, [time], {"current": [1.0]}).wait()
+
+    write("root.a.d", NOW)
+    for _ in range(2):
+        with pytest.raises(OutOfRetentionError):
+            write("root.a.d", NOW - 11 * DAY)
+    write("root.a.d", NOW - 5 * DAY)
+    write("root.b.d", NOW)
+    with pytest.raises(OutOfRetentionError):
+        write("root.b.d", NOW - 5 * DAY)
+    days.wall.advance(20 * DAY_NS)
+    write("root.a.d", NOW + 1)
+    engine.confirm_clock()
+    with pytest.raises(OutOfRetentionError):
+        write("root.a.d", NOW + 2)
