@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from mainstem_engine.aggregate_arrow import aggregate_table, no_groups
 from mainstem_engine.aggregates import (
     AggregateCounts,
     Aggregation,
@@ -19,13 +18,10 @@ from mainstem_engine.aggregates import (
     aggregate,
     explain,
 )
-from mainstem_engine.arrow import arrow_type
-from mainstem_engine.arrow_arrays import number_array, text_array
-from mainstem_engine.catalog.devices import Devices
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import NotFoundError, SchemaError
-from mainstem_engine.model import AnyArray, BoolMask, ColumnType, DeviceIds, Measurement
+from mainstem_engine.model import AnyArray, ColumnType, DeviceIds, Measurement
 from mainstem_engine.rollup_answers import (
     coarsest_first,
     range_of_rollup,
@@ -39,25 +35,20 @@ from mainstem_engine.store import Store
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
     COUNT,
-    FIRST,
     FUNCTIONS,
-    LAST,
     MAX,
     MEAN,
     MIN,
+    ROWS,
     SUM,
     Pieces,
-    Values,
     Wanted,
-    float_totals,
     merged,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = "*"
-"""In place of a measurement: the rows themselves, which can only be counted."""
 BY_DEVICE = "device"
 BLOCKS_READ_AT_ONCE = 4
 """So few blocks are read sooner than a rollup is looked for."""
@@ -107,12 +98,12 @@ class AggregateQueries:
             by_device=by == BY_DEVICE,
         )
         if pieces is None:
-            pieces = _nothing(0 if every is not None or by is not None else 1)
+            pieces = no_groups(0 if every is not None or by is not None else 1)
         keys: dict[str, AnyArray] = {}
         if every is not None:
             keys["time"] = pieces.window // precision_ns
         present = pieces.device if by is not None else None
-        return _table(
+        return aggregate_table(
             table, pieces, columns, keys, present, self._store.catalog.devices, precision_ns
         )
 
@@ -242,64 +233,3 @@ def _check(measurement: Measurement, asked: Collection[str]) -> None:
             field=measurement.name,
             hint="it has count, first and last",
         )
-
-
-def _nothing(count: int) -> Pieces:
-    zeros = np.zeros(count, np.int64)
-    return Pieces(np.zeros(count, np.uint32), zeros, zeros, zeros, zeros)
-
-
-def _table(
-    table: Table,
-    pieces: Pieces,
-    columns: list[tuple[str, str]],
-    keys: dict[str, AnyArray],
-    present: DeviceIds | None,
-    devices: Devices,
-    precision_ns: int,
-) -> pa.Table:
-    import pyarrow as pa
-
-    whole = pa.int64()
-    arrays: dict[str, Any] = {name: number_array(values, whole) for name, values in keys.items()}
-    if present is not None:
-        distinct, codes = np.unique(present, return_inverse=True)
-        paths = text_array(devices.paths(distinct.tolist()))
-        numbers = number_array(codes.astype(np.int32), pa.int32())
-        arrays["device"] = pa.DictionaryArray.from_arrays(numbers, paths)
-    for name, function in columns:
-        if name == ROWS:
-            arrays[COUNT] = number_array(pieces.rows, whole)
-            continue
-        measurement = table.measurement(name)
-        assert measurement is not None
-        values = pieces.values.get(measurement.id)
-        heading = f"{measurement.name}_{function}"
-        if function == COUNT:
-            counts = np.zeros(len(pieces), np.int64) if values is None else values.count
-            arrays[heading] = number_array(counts, whole)
-            continue
-        kind = pa.float64() if function in (SUM, MEAN) else arrow_type(measurement.type)
-        if values is None:
-            arrays[heading] = pa.nulls(len(pieces), kind)
-            continue
-        found, missing = result_of(values, function)
-        if measurement.type == ColumnType.TIMESTAMP:
-            found = found // precision_ns
-        if found.dtype == object:
-            arrays[heading] = pa.array(found, kind, mask=missing if missing.any() else None)
-        else:
-            arrays[heading] = number_array(found, kind, missing)
-    return pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
-
-
-def result_of(values: Values, function: str) -> tuple[AnyArray, BoolMask]:
-    """(results of a function that was asked, where there is none)."""
-    missing: BoolMask = values.count == 0
-    if function in (SUM, MEAN):
-        assert values.total is not None
-        total = float_totals(values.total)
-        return (total if function == SUM else total / np.maximum(values.count, 1)), missing
-    found = {MIN: values.low, MAX: values.high, FIRST: values.first, LAST: values.last}[function]
-    assert found is not None
-    return found, missing

@@ -25,6 +25,8 @@ COUNT, MIN, MAX, SUM, MEAN, FIRST, LAST = FUNCTIONS = (
     "count", "min", "max", "sum", "mean", "first", "last"
 )  # fmt: skip
 
+ROWS = "*"
+"""In place of a measurement: the rows themselves, which can only be counted."""
 ALL_TIMES = 0
 """The window of an answer that has no windows."""
 LOW_BITS = np.int64(32)
