@@ -23,7 +23,12 @@ _POOL = ThreadPoolExecutor(THREADS, thread_name_prefix="engine-codec")
 
 def submit(task: Callable[..., Result], *arguments: Any) -> Future[Result]:
     """Runs ``task`` on a thread. Callers bound how many of their tasks wait."""
-    return _POOL.submit(task, *arguments)
+    try:
+        return _POOL.submit(task, *arguments)
+    except RuntimeError:
+        # No thread can be had: the interpreter ends (a last flush must work all the same), or the
+        # system has no more of them.
+        return done(task, *arguments)
 
 
 def done(task: Callable[..., Result], *arguments: Any) -> Future[Result]:
