@@ -171,13 +171,15 @@ class Deletions(Queries):
         start: int | None = None,
         end: int | None = None,
         where: Callable[[pa.RecordBatch], Any] | None = None,
+        columns: Sequence[str] | None = None,
         measurements: Sequence[str] | None = None,
     ) -> Deletion:
         """Deletes the visible rows of [``start``, ``end``), times in the table's precision.
 
         ``devices`` and ``tags``: as in scan(). ``where``: bool[n] for each batch of rows, shown as
-        scan() shows them; null counts as false. ``measurements``: only their values are deleted; a
-        row without any value left goes.
+        scan() shows them; null counts as false. ``columns``: those that it looks at, as in scan();
+        None: all. ``measurements``: only their values are deleted; a row without any value left
+        goes.
         Raises NotOwnerError when it means rows of other nodes, SchemaError for a rollup table,
         OutOfRetentionError for a range that is not kept, OverloadedError when too many deletes wait
         for compaction, NotFoundError, LogFailedError. Then nothing was deleted.
@@ -194,9 +196,11 @@ class Deletions(Queries):
             chosen = self._select_devices(table, devices, tags)
             self._check_kept(table, end_ns)
             store.retention.check_delete(table, chosen, None if start is None else start_ns)
-            needed = () if where is None and keys is None else None
+            layout = self._layout(table, () if where is None else columns)
+            # Whether a row has a value left is seen in all of its measurements.
+            needed = layout.measurement_ids if keys is None else None
             selection = Selection(chosen, start_ns, end_ns, needed, versions=True)
-            mask_of = None if where is None else self._predicate(table, where)
+            mask_of = None if where is None else _predicate(layout, where)
             found = _Found()
             for rows in iterate_rows(view, selection):
                 meant = None if mask_of is None else mask_of(rows)
@@ -236,14 +240,9 @@ class Deletions(Queries):
                         found.add(rows, meant, None)
             return self._log(Erasure(table.name, as_of, 0, 0, header=header or {}), found)
 
-    def _predicate(
-        self, table: Table, where: Callable[[pa.RecordBatch], Any]
-    ) -> Callable[[VersionedRows], BoolMask]:
-        """``where`` of rows."""
+    def _layout(self, table: Table, columns: Sequence[str] | None) -> ArrowLayout:
         catalog = self._store.catalog
-        layout = ArrowLayout(table, catalog.devices, catalog.precision_ns(table.name), None)
-        schema = layout.schema()
-        return lambda rows: _mask(where(layout.batch(schema, rows)), len(rows))
+        return ArrowLayout(table, catalog.devices, catalog.precision_ns(table.name), columns)
 
     def _log(self, erasure: Erasure, found: _Found, *, everywhere: bool = False) -> Deletion:
         """Logs the records of a delete. The caller holds the lock."""
@@ -294,6 +293,14 @@ class Deletions(Queries):
                 reason="too_late",
                 hint="nothing of that time can be deleted any more",
             )
+
+
+def _predicate(
+    layout: ArrowLayout, where: Callable[[pa.RecordBatch], Any]
+) -> Callable[[VersionedRows], BoolMask]:
+    """``where`` of rows."""
+    schema = layout.schema()
+    return lambda rows: _mask(where(layout.batch(schema, rows)), len(rows))
 
 
 def _check_own(table: Table) -> None:

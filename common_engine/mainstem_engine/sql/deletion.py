@@ -264,6 +264,7 @@ class RowDeletion:
             start=None if part.start_ns <= TIME_MIN_NS else -(-part.start_ns // unit_ns),
             end=None if part.end_ns > TIME_MAX_NS else -(-part.end_ns // unit_ns),
             where=None if condition is None else where,
+            columns=None if condition is None else condition.columns,
             measurements=part.measurements,
         )
 
@@ -287,7 +288,9 @@ class RowDeletion:
             ),
         )
         mask = np.zeros(batch.num_rows, np.bool_)
-        mask[found.column(0).to_numpy()] = True
+        for chunk in filter(len, found.column(0).chunks):
+            # Not to_numpy(): that imports pandas where it is installed.
+            mask[np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset :][: len(chunk)]] = True
         return mask
 
 

@@ -71,7 +71,7 @@ def batch_reader(
 
     layout = _Layout(engine, table, batch.schema, columns, precision_ns)
     # Made of arrays: a batch without any column would have no length.
-    numbers = pa.array(np.arange(batch.num_rows))
+    numbers = number_array(np.arange(batch.num_rows, dtype=np.int64), pa.int64())
     schema = layout.schema.append(pa.field(row_column, pa.int64()))
     numbered = pa.RecordBatch.from_arrays([*layout.arrays(batch), numbers], schema=schema)
     return pa.RecordBatchReader.from_batches(schema, [numbered])

@@ -66,6 +66,7 @@ class Storage(Protocol):
         start: int | None = None,
         end: int | None = None,
         where: Callable[[pa.RecordBatch], Any] | None = None,
+        columns: Sequence[str] | None = None,
         measurements: Sequence[str] | None = None,
     ) -> Deletion: ...
 
