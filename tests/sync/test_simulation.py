@@ -69,6 +69,8 @@ def test_it_fails_if_a_touched_slice_stays_proven(
 
     monkeypatch.setattr(TableWatch, "unproven", lambda self, a, b: self.slices.keys[:0])
     river = run(tmp_path, 3, STEPS)
+    river.write()
+    river.settle()  # so that the group has rows in its head
     changed_in_secret(river)
     with pytest.raises(AssertionError):
         river.assert_equal()

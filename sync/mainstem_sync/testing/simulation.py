@@ -2,7 +2,8 @@
 
 A run is a function of its seed. Whatever happened, after the faults end:
 
-1. Every tier holds exactly the rows that the edge accepted and acknowledged, with the right values.
+1. Every tier holds exactly the rows that the edge accepted and did not delete, with the right
+   values.
 2. All sums hold, at every step and at every node; no parent acknowledged more than it applied.
 3. Everything pending is delivered, and every closed slice is verified at plant and group.
 """
@@ -79,14 +80,19 @@ class River:
         """One random thing."""
         self.clock.advance(self.rng.choice([0.01, 0.05, 0.2, 1.0]))
         what = self.rng.random()
-        if what < 0.25:
+        if what < 0.22:
             self.write()
+        elif what < 0.25:
+            self.delete()
         elif what < 0.90:
             self.rng.choice(self.links).step()
         elif what < 0.93:
             self.flap(self.rng.choice(self.links))
         elif what < 0.95:
-            self.rng.choice(self.nodes).engine.flush()
+            engine = self.rng.choice(self.nodes).engine
+            engine.flush()
+            if self.rng.random() < 0.3:
+                engine.compact()
         elif what < 0.98:
             self.edge.federation.run_manifests(START_NS + self.rng.randrange(MINUTES) * 60 * 10**9)
         else:
@@ -116,6 +122,29 @@ class River:
         ack.wait()
         for path, time, n, word in zip(paths, times, numbers, words, strict=True):
             self.expected[(path, time)] = (n, n / 2, word)
+
+    def delete(self) -> None:
+        """Some rows of the edge: of a device, a range of time, or by value."""
+        if not self.expected:
+            return
+        start = START_NS // 10**6 + self.rng.randrange(MINUTES * 60) * 1000
+        end = start + self.rng.randrange(1, 120) * 1000
+        path = self.rng.choice([None, f"root.p.e.d{self.rng.randrange(4)}"])
+        where = None
+        if self.rng.random() < 0.3:
+            where = lambda rows: np.asarray(rows["n"]) % 2 == 1  # noqa: E731 - of this call only
+        doomed = [
+            (device, time)
+            for (device, time), (n, _, _) in self.expected.items()
+            if path in (None, device) and start <= time < end and (where is None or n % 2 == 1)
+        ]
+        deletion = self.edge.engine.delete(
+            "meters", devices=path, start=start, end=end, where=where
+        )
+        deletion.ack.wait()
+        assert deletion.rows == len(doomed), f"seed {self.seed}"
+        for key in doomed:
+            del self.expected[key]
 
     def flap(self, link: Link) -> None:
         if link.up:
@@ -167,6 +196,9 @@ class River:
         for node in self.nodes:
             held = contents(node.engine)
             assert held == self.expected, f"seed {self.seed}: {node.name}"
+            node.engine.flush()
+            counts = node.engine.store_accounting()["meters"]
+            assert counts.live == len(held), f"seed {self.seed}: {node.name}: {counts}"
         logged = self.edge.federation.accounting()["meters"]["log"]["logged"]
         for node in (self.plant, self.group):
             received = node.federation.accounting()["meters"]["log"]["from_children"]
