@@ -74,7 +74,7 @@ class Machine:
             device, first, last = argument
             self.engine.delete(
                 "t", devices=[f"root.a.{device}"], start=first * 1000, end=last * 1000
-            )
+            ).ack.wait()
             self.model = {
                 key: row
                 for key, row in self.model.items()
