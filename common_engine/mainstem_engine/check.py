@@ -39,6 +39,7 @@ from mainstem_engine.inventory import (
     CHECKPOINT_DIRECTORY,
     PART_LIST_NAME,
     PARTS_DIRECTORY,
+    lost_end,
     part_directory,
 )
 from mainstem_engine.losses import Losses
@@ -213,7 +214,14 @@ class _Check:
                 self._findings.add(Damage(PART_LIST_NAME, 0, problem, "no part can be used"))
             return empty
         lost = "which parts exist is not known from here on"
-        return self._guarded(lambda: PartList.read(self._fs, path), PART_LIST_NAME, lost) or empty
+        found = self._guarded(lambda: PartList.read(self._fs, path), PART_LIST_NAME, lost)
+        if found is None:
+            return empty
+        problem = lost_end(self._fs, self._root, found)
+        if problem is not None:
+            size = self._fs.size(path)
+            self._findings.add(Damage(PART_LIST_NAME, size, f"its end is lost: {problem}", lost))
+        return found
 
     def _checkpoint(self, name: str) -> None:
         directory = self._root / CHECKPOINT_DIRECTORY

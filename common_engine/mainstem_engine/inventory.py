@@ -21,6 +21,7 @@ import numpy as np
 from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, remove_checkpoints
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.filesystem import Filesystem
+from mainstem_engine.log.layout import segment_first_lsn
 from mainstem_engine.model import DeviceIds, VersionedRows
 from mainstem_engine.part.layout import PART_SUFFIX
 from mainstem_engine.part.manifest import PartList, PartMeta, remove_unlisted
@@ -33,6 +34,7 @@ PARTS_DIRECTORY = "parts"
 VNODE_PREFIX = "v"
 """The parts of vnode 3 of several are in ``parts/v3``, those of an only vnode in ``parts``."""
 CHECKPOINT_DIRECTORY = "checkpoint"
+LOG_DIRECTORY = "log"
 FEW_DEVICES = 16
 """More devices than that are likely to lie in every vnode."""
 
@@ -44,6 +46,26 @@ def part_directory(root: Path, meta: PartMeta) -> Path:
 
 def _vnode_directory(parts: Path, vnode: int, vnodes: int) -> Path:
     return parts if vnodes == 1 else parts / f"{VNODE_PREFIX}{vnode}"
+
+
+def lost_end(fs: Filesystem, root: Path, part_list: PartList) -> str | None:
+    """Why the list of a data directory must have lost its last changes, in words; None if not.
+
+    A list that was cut looks like one that a crash left. But what a change names is removed only
+    when a later change is durable: a list that names what is gone has lost that change. Everything
+    that it no longer names would be deleted, so nobody may act on it.
+    """
+    checkpoints = fs.list(root / CHECKPOINT_DIRECTORY)
+    if part_list.checkpoint is not None and part_list.checkpoint not in checkpoints:
+        return f"it names checkpoint {part_list.checkpoint}, which is missing"
+    firsts = [lsn for name in fs.list(root / LOG_DIRECTORY) if (lsn := segment_first_lsn(name))]
+    if part_list.checkpoint is None and firsts and firsts[0] > 1:
+        return f"it names no checkpoint, and the log begins at LSN {firsts[0]}"
+    named = {part_directory(root, m) / f"{m.name}{PART_SUFFIX}" for m in part_list.parts.values()}
+    found = set((root / PARTS_DIRECTORY).rglob(f"*{PART_SUFFIX}"))
+    if named - found and found - named:
+        return f"it names {min(named - found).name}, which is missing, and there are others"
+    return None
 
 
 class BrokenPart:
@@ -125,8 +147,16 @@ class Inventory:
 
     @classmethod
     def open(cls, fs: Filesystem, root: Path) -> Inventory:
-        """Reads the list of a data directory, removes what a crash left, opens every part."""
-        part_list = PartList.open(fs, root / PART_LIST_NAME)
+        """Reads the list of a data directory, removes what a crash left, opens every part.
+
+        Raises CorruptionError, and then nothing was changed.
+        """
+        path = root / PART_LIST_NAME
+        if PART_LIST_NAME in fs.list(root):
+            problem = lost_end(fs, root, PartList.read(fs, path))
+            if problem is not None:
+                raise CorruptionError(path, fs.size(path), f"its end is lost: {problem}")
+        part_list = PartList.open(fs, path)
         self = cls(fs, root, part_list)
         fs.make_directory(self.directory)
         self._remove_unlisted()

@@ -320,7 +320,10 @@ def rebuilt_checkpoint(
 ) -> None:
     """Writes a checkpoint with the whole sections and rebuilt ones, and names it in ``state``."""
     if state.checkpoint is None and not state.parts:
-        return
+        firsts = log_firsts(fs, root / LOG_DIRECTORY)
+        if not firsts or firsts[0] == 1:
+            return  # nothing was ever flushed
+        state.checkpoint_lsn = firsts[0] - 1
     sections, catalog = _whole_sections(fs, root, state)
     tables, origin = contents(fs, root, state.parts.values())
     if catalog is None:

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mainstem_engine import Engine, EngineOptions, LockedError, NotFoundError, StoreCounts, Template
+from mainstem_engine import (
+    CorruptionError,
+    Engine,
+    EngineOptions,
+    LockedError,
+    NotFoundError,
+    StoreCounts,
+    Template,
+)
 from mainstem_engine.check import check_directory
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.log.layout import SEGMENT_HEADER_BYTES
@@ -370,3 +378,35 @@ def test_the_newest_row_of_a_device_was_in_a_lost_block(data: Path) -> None:
         ]
     everything = counts(data)
     assert (everything.unresolved, everything.balanced) == (0, True)
+
+
+@pytest.mark.parametrize("record", [0, 1, 2, 3])
+def test_a_part_list_that_was_cut(data: Path, record: int) -> None:
+    """It looks like one that a crash left; acting on it would delete what it no longer names."""
+    with Engine.open(data, EngineOptions(background=False)) as engine:
+        engine.compact()
+    offsets = record_offsets(data)
+    content = (data / "part-list").read_bytes()
+    (data / "part-list").write_bytes(content[: offsets[record]])
+    files = {path for path in data.rglob("*") if path.is_file()}
+    with pytest.raises(CorruptionError, match="its end is lost"):
+        Engine.open(data)
+    assert {path for path in data.rglob("*") if path.is_file()} == files
+    report = repaired(data)
+    assert report.lost_rows == {}
+    assert voltages(data, "root.a.d1")[:ROWS] == list(range(ROWS))
+    assert voltages(data, "root.a.d2") == list(range(ROWS))
+
+
+def test_a_sector_of_the_part_list_that_reads_as_zeros(data: Path) -> None:
+    with Engine.open(data, EngineOptions(background=False)) as engine:
+        engine.compact()
+    content = bytearray((data / "part-list").read_bytes())
+    first = record_offsets(data)[0]
+    content[first : first + 1024] = bytes(len(content[first : first + 1024]))
+    (data / "part-list").write_bytes(content)
+    with pytest.raises(CorruptionError, match="its end is lost"):
+        Engine.open(data)
+    assert (data / "part-list").read_bytes() == content
+    assert repaired(data).lost_rows == {}
+    assert voltages(data, "root.a.d2") == list(range(ROWS))
