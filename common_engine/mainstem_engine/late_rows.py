@@ -98,7 +98,8 @@ def keys_in_parts(
         ]
         standing = erased.of_part(whole.meta)
         for group in _block_groups(wanted, index.rows):
-            stored = whole.read(group, whole.types if standing.partial else ())
+            needed = whole.types if standing.partial else ()
+            stored = whole.read(group, needed, versions=bool(standing))
             stored = standing.erase(stored, whole.meta.applied)
             place = match_keys(device, time, stored.device, stored.time)
             found[place[place >= 0]] = True
