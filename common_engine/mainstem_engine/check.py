@@ -217,10 +217,10 @@ class _Check:
         found = self._guarded(lambda: PartList.read(self._fs, path), PART_LIST_NAME, lost)
         if found is None:
             return empty
-        problem = lost_end(self._fs, self._root, found)
-        if problem is not None:
+        reason = lost_end(self._fs, self._root, found)
+        if reason is not None:
             size = self._fs.size(path)
-            self._findings.add(Damage(PART_LIST_NAME, size, f"its end is lost: {problem}", lost))
+            self._findings.add(Damage(PART_LIST_NAME, size, f"its end is lost: {reason}", lost))
         return found
 
     def _checkpoint(self, name: str) -> None:

@@ -156,6 +156,8 @@ class Inventory:
             problem = lost_end(fs, root, PartList.read(fs, path))
             if problem is not None:
                 raise CorruptionError(path, fs.size(path), f"its end is lost: {problem}")
+        elif fs.list(root / CHECKPOINT_DIRECTORY):
+            raise CorruptionError(path, 0, "the part list is missing, and there is a checkpoint")
         part_list = PartList.open(fs, path)
         self = cls(fs, root, part_list)
         fs.make_directory(self.directory)

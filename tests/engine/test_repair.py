@@ -398,6 +398,14 @@ def test_a_part_list_that_was_cut(data: Path, record: int) -> None:
     assert voltages(data, "root.a.d2") == list(range(ROWS))
 
 
+def test_a_missing_part_list_deletes_nothing(data: Path) -> None:
+    (data / "part-list").unlink()
+    files = {path for path in data.rglob("*") if path.is_file()}
+    with pytest.raises(CorruptionError, match="is missing"):
+        Engine.open(data)
+    assert {path for path in data.rglob("*") if path.is_file()} == files
+
+
 def test_a_sector_of_the_part_list_that_reads_as_zeros(data: Path) -> None:
     with Engine.open(data, EngineOptions(background=False)) as engine:
         engine.compact()
