@@ -295,8 +295,11 @@ def _last_at_or_before(
 ) -> Index:
     """intp[n]: the last of the sorted keys that is not above each wanted one, -1 for none."""
     count = len(device)
-    if count == 0:
+    if count == 0 or len(wanted_device) == 0:
         return np.full(len(wanted_device), -1, np.intp)
+    packed = _packed_keys((device, time), (wanted_device, wanted_time))
+    if packed is not None:
+        return packed[0].searchsorted(packed[1], side="right") - 1
     tag = np.zeros(count + len(wanted_device), np.uint8)
     tag[count:] = 1
     both_device = np.concatenate([device, wanted_device])
@@ -307,6 +310,24 @@ def _last_at_or_before(
     place = np.empty(len(order), np.intp)
     place[order] = rank
     return place[count:]
+
+
+def _packed_keys(
+    *keys: tuple[DeviceIds, TimesNs],
+) -> list[npt.NDArray[np.uint64]] | None:
+    """Integers in the order of the (device, time) they stand for, the same for equal ones; None
+    when one integer is too small. None of ``keys`` is empty."""
+    first = min(int(device.min()) for device, _ in keys)
+    low = min(int(time.min()) for _, time in keys)
+    bits = (max(int(time.max()) for _, time in keys) - low).bit_length()
+    span = max(int(device.max()) for device, _ in keys) - first
+    if bits + span.bit_length() > _KEY_BITS:
+        return None
+    return [
+        ((device - np.uint32(first)).astype(np.uint64) << np.uint64(bits))
+        | (time - np.int64(low)).view(np.uint64)
+        for device, time in keys
+    ]
 
 
 def run_starts(device: DeviceIds, time: TimesNs) -> Index:

@@ -203,3 +203,32 @@ def test_sorted_rows_are_not_copied() -> None:
     assert merge_settled(rows, lambda origin: 9, whole_rows=False) is rows
     shuffled = rows_of([(1, 2, 0, 1, 5, None), (1, 1, 0, 1, 5, None)])
     assert part_sorted(shuffled).time.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("far", [1, 2**58])
+@pytest.mark.parametrize("devices", [1, 5, 2**32 - 2])
+def test_keys_are_found_and_sorted_however_far_apart(far: int, devices: int) -> None:
+    """Near keys are packed into one integer, far ones are not: the answers are the same."""
+    rng = np.random.default_rng(3)
+    device = rng.choice([0, devices // 2, devices], 300).astype(np.uint32)
+    time = rng.integers(-8, 8, 300) * far
+    order = key_order(device, time)
+    expected = sorted(range(300), key=lambda row: (device[row], time[row], row))
+    assert order.tolist() == expected
+    lsn = rng.integers(0, 3, 300).astype(np.uint64)
+    order = key_order(device, time, lsn)
+    expected = sorted(range(300), key=lambda row: (device[row], time[row], lsn[row], row))
+    assert order.tolist() == expected
+    keys = sorted(set(zip(device[:150].tolist(), time[:150].tolist(), strict=True)))
+    place = match_keys(
+        np.array([key[0] for key in keys], np.uint32),
+        np.array([key[1] for key in keys], np.int64),
+        device,
+        time,
+    )
+    where = {key: number for number, key in enumerate(keys)}
+    pairs = zip(device.tolist(), time.tolist(), strict=True)
+    assert place.tolist() == [where.get(pair, -1) for pair in pairs]
+    none = match_keys(device[:0], time[:0], device, time)
+    assert none.tolist() == [-1] * 300
+    assert len(match_keys(device[:1], time[:1], device[:0], time[:0])) == 0
