@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.aggregate_queries import AggregateQueries
-from mainstem_engine.arrow import ArrowLayout
+from mainstem_engine.arrow import DEVICE, TIME, ArrowLayout
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.last_values import LastRows, LastValues
@@ -21,6 +21,7 @@ from mainstem_engine.newest import newest_row
 from mainstem_engine.scan import Selection, iterate_rows, read_rows
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
 from mainstem_engine.slices import SliceDigests, slice_digests
+from mainstem_engine.sources import ValueRange
 from mainstem_engine.store import Store
 
 if TYPE_CHECKING:
@@ -57,6 +58,35 @@ class Queries(AggregateQueries):
             bound_ns(start, precision_ns, TIME_MIN_NS),
             bound_ns(end, precision_ns, TIME_MAX_NS + 1),
             layout.measurement_ids,
+        )
+        return layout.reader(iterate_rows(view, selection))
+
+    def scan_columns(
+        self,
+        template: str,
+        columns: Sequence[str],
+        devices: DeviceIds | None,
+        first_ns: int,
+        beyond_ns: int,
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> pa.RecordBatchReader:
+        """As scan(), for SQL: of devices (ascending, None: all) in [first, beyond) ns.
+
+        Times are unspecified unless ``columns`` names them. ``ranges``: rows whose value of a
+        measurement is null or not in [low, high] may be left out.
+        """
+        table, view = self._store.current(template)
+        names = [name for name in columns if name not in (TIME, DEVICE)]
+        precision_ns = self._store.catalog.precision_ns(template)
+        layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, names)
+        wanted = [(table.measurement(name), bounds) for name, bounds in ranges.items()]
+        selection = Selection(
+            devices,
+            first_ns,
+            beyond_ns,
+            layout.measurement_ids,
+            times=TIME in columns,
+            ranges=tuple(ValueRange(m.id, *bounds) for m, bounds in wanted if m is not None),
         )
         return layout.reader(iterate_rows(view, selection))
 

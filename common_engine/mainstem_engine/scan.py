@@ -22,7 +22,14 @@ from mainstem_engine.deletes import NONE
 from mainstem_engine.head import KEY_BYTES, Chunk, is_member
 from mainstem_engine.merge import concat_rows, empty_rows, gather, merge_versions
 from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
-from mainstem_engine.sources import PartBlocks, are_all_plain, find_blocks, in_block_order
+from mainstem_engine.sources import (
+    PartBlocks,
+    ValueRange,
+    are_all_plain,
+    find_blocks,
+    in_block_order,
+    within,
+)
 from mainstem_engine.steps import Extent, cut
 from mainstem_engine.view import TableView
 
@@ -49,7 +56,8 @@ class Selection:
     ``measurement_ids`` None for all; ``origin`` None for all.
 
     ``versions`` False: origins and LSNs of the result are unspecified. ``times`` False: so are its
-    times. Both spare decoding them where nothing has to be merged.
+    times. Both spare decoding them where nothing has to be merged. ``ranges``: rows that fail one
+    (null fails) may be left out.
     """
 
     devices: DeviceIds | None = None
@@ -59,6 +67,7 @@ class Selection:
     origin: int | None = None
     versions: bool = False
     times: bool = True
+    ranges: tuple[ValueRange, ...] = ()
 
 
 def read_rows(view: TableView, selection: Selection) -> VersionedRows:
@@ -173,7 +182,8 @@ def _read(
         if (rows := _of_chunk(chunk, selection, needed)) is not None
     ]
     if found and not fresh and are_all_plain(found):
-        return _read_plain(view, selection, found)
+        found = within(found, selection.ranges) if selection.ranges else found
+        return _read_plain(view, selection, found) if found else empty_rows()
     stored = [
         (
             item.part.read(item.numbers, item.part.types if needed is None else needed),

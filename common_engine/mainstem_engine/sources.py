@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mainstem_engine.deletes import NONE, Tombstones
 from mainstem_engine.inventory import blocks_of
 from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
+from mainstem_engine.part.layout import EXTREMES_USABLE
 from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.view import TableView
 
@@ -74,6 +75,15 @@ class Extents:
         return len(self.device_min)
 
 
+@dataclass(frozen=True, slots=True)
+class ValueRange:
+    """Rows of interest have a value of the measurement in [low, high] (which may be infinite)."""
+
+    measurement_id: int
+    low: float
+    high: float
+
+
 def find_blocks(
     view: TableView, devices: DeviceIds | None, start_ns: int, end_ns: int
 ) -> list[PartBlocks]:
@@ -100,6 +110,35 @@ def are_all_plain(found: Sequence[PartBlocks]) -> bool:
         return _follow_strictly(found[0])
     pieces = [Extents.of_blocks(item) for item in found]
     return bool(lone(pieces).all())
+
+
+def within(found: Sequence[PartBlocks], ranges: Sequence[ValueRange]) -> list[PartBlocks]:
+    """Without the plain blocks of which every row fails one of ``ranges`` by their statistics."""
+    kept: list[PartBlocks] = []
+    for item in found:
+        mask = np.ones(len(item.numbers), np.bool_)
+        for wanted in ranges:
+            mask &= _may_hold(item, wanted)
+        if mask.all():
+            kept.append(item)
+        elif mask.any():
+            kept.append(PartBlocks(item.part, item.numbers[mask], item.tombstones))
+    return kept
+
+
+def _may_hold(item: PartBlocks, wanted: ValueRange) -> BoolMask:
+    part, numbers, key = item.part, item.numbers, wanted.measurement_id
+    if key not in part.types:
+        return np.zeros(len(numbers), np.bool_)
+    statistics = part.statistics(key)
+    if statistics is None:
+        return np.ones(len(numbers), np.bool_)
+    low = statistics.minimum[numbers].astype(np.float64)
+    high = statistics.maximum[numbers].astype(np.float64)
+    outside = (statistics.flags[numbers] & EXTREMES_USABLE) > 0
+    outside &= (high < wanted.low) | (low > wanted.high)
+    outside |= part.nulls(key)[numbers] == part.blocks.rows[numbers]
+    return ~outside
 
 
 def _follow_strictly(found: PartBlocks) -> bool:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.arrow_arrays import number_array
-from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import ColumnType, TimesNs
 from mainstem_engine.sql.groups import group_batch
 from mainstem_engine.sql.plan import Partials, TableInput
-from mainstem_engine.sql.relations import DEVICE, TIME
+from mainstem_engine.sql.relations import TIME
 from mainstem_engine.sql.times import NS_PER_US, TIME_UNITS
 
 if TYPE_CHECKING:
@@ -35,13 +34,13 @@ def open_input(engine: Storage, source: TableInput, precision_ns: int) -> pa.Rec
 
     if source.partials is not None:
         return _open_groups(engine, source, source.partials, precision_ns)
-    table_ns = engine.precision_ns(source.table)
-    reader = engine.scan(
+    reader = engine.scan_columns(
         source.table,
-        devices=source.devices,
-        start=None if source.start_ns <= TIME_MIN_NS else source.start_ns // table_ns,
-        end=None if source.end_ns > TIME_MAX_NS else -(-source.end_ns // table_ns),
-        columns=[name for name in source.columns if name not in (TIME, DEVICE)],
+        source.columns,
+        source.devices,
+        source.start_ns,
+        source.end_ns,
+        dict(source.ranges),
     )
     layout = _Layout(engine, source.table, reader.schema, source.columns, precision_ns)
     return pa.RecordBatchReader.from_batches(layout.schema, map(layout.convert, reader))

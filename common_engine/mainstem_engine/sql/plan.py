@@ -25,7 +25,8 @@ class Partials:
 @dataclass(frozen=True, slots=True)
 class TableInput:
     """One scan that the statement reads. ``devices`` None: all; times in ns, end exclusive.
-    ``partials``: groups are read instead."""
+    ``partials``: groups are read instead. ``ranges``: (measurement, (low, high)) that rows of
+    interest fulfil; the others may be left out."""
 
     name: str
     table: str
@@ -34,6 +35,7 @@ class TableInput:
     end_ns: int
     columns: tuple[str, ...]
     partials: Partials | None = None
+    ranges: tuple[tuple[str, tuple[float, float]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

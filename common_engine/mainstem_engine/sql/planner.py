@@ -221,12 +221,17 @@ class _Inputs:
         start = TIME_MIN_NS if relation.start_ns is None else max(relation.start_ns, TIME_MIN_NS)
         end = TIME_MAX_NS + 1 if relation.end_ns is None else min(relation.end_ns, TIME_MAX_NS + 1)
         devices = None if member.devices is None else member.devices.tobytes()
-        key = (member.table.name, devices, start, end, columns, relation.partials is None)
+        # Rows of several devices may be joined to one: it would lack what is left out here.
+        is_joined = relation.is_path and (member.devices is None or len(member.devices) > 1)
+        ranges = () if is_joined else tuple(sorted(relation.ranges.items()))
+        key = (member.table.name, devices, start, end, columns, relation.partials is None, ranges)
         found = self._by_key.get(key)
         if found is None:
             name = f"mainstem_{len(self.all)}"
             table, devices_read = member.table.name, member.devices
-            found = TableInput(name, table, devices_read, start, end, columns, relation.partials)
+            found = TableInput(
+                name, table, devices_read, start, end, columns, relation.partials, ranges
+            )
             self._by_key[key] = found
             self.all.append(found)
         return found

@@ -12,11 +12,13 @@ filtered there:
 3. A column of USING belongs to all tables of the join: rows that fail it only ever meet such rows.
 
 Understood are comparisons of time with constants, and =, IN and LIKE of device, tbname and tags
-with text or integers of the declared type. Everything else is left to the filter.
+with text or integers of the declared type. Comparisons of numbers with constants only let a scan
+leave out blocks that hold no such value. Everything else is left to the filter.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,7 +28,7 @@ from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.names import split_path
-from mainstem_engine.model import DeviceIds
+from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.sql.relations import TIME, Member, Relation, RelationColumn
 from mainstem_engine.sql.scopes import Scopes, TableSource
 from mainstem_engine.sql.time_expressions import TimeExpressions
@@ -39,6 +41,7 @@ _FLIPPED: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.EQ: exp.EQ,
 }
 _OPERANDS = frozenset({"this", "expression", "expressions", "low", "high"})
+_NUMBER_MAX = 1e300
 VALUES_MAX = 10_000
 """A longer IN list is left to the filter."""
 
@@ -131,9 +134,44 @@ class PushDown:
         for relation, offered in self._targets(column, select):
             if _is_row_time(offered):
                 used = self._bound(relation, kind, self._times.constant_ns_or_none(value))
+            elif offered.kind == "MEASUREMENT":
+                self._range(relation, offered, kind, self._number(value))
             elif kind is exp.EQ:
                 used = self._equal(relation, offered, [value])
         return used
+
+    # Values
+
+    def _range(
+        self,
+        relation: Relation,
+        offered: RelationColumn,
+        kind: type[exp.Expr],
+        value: float | None,
+    ) -> None:
+        """Bounds a measurement. The filter stays: a bound may be wider than what was said."""
+        if value is None or not (offered.type.is_integer or offered.type.is_float):
+            return
+        # The executing database may round the constant to the column's type.
+        margin = abs(value) * (1e-6 if offered.type == ColumnType.FLOAT else 1e-12)
+        low, high = relation.ranges.get(offered.name, (-math.inf, math.inf))
+        if kind in (exp.GTE, exp.GT, exp.EQ):
+            low = max(low, value - margin)
+        if kind in (exp.LTE, exp.LT, exp.EQ):
+            high = min(high, value + margin)
+        relation.ranges[offered.name] = (low, high)
+
+    def _number(self, node: exp.Expr) -> float | None:
+        """The value of a plain number, None for anything else."""
+        if isinstance(node, exp.Neg):
+            found = self._number(node.this)
+            return None if found is None else -found
+        value = self._times.parameter(node) if isinstance(node, exp.Placeholder) else None
+        if isinstance(node, exp.Literal) and not node.is_string:
+            value = float(node.this)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if abs(value) < _NUMBER_MAX else None
 
     def _bound(self, relation: Relation, kind: type[exp.Expr], value_ns: int | None) -> bool:
         if value_ns is None:

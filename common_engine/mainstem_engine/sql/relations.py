@@ -102,6 +102,8 @@ class Relation:
     """Names of the columns that the statement needs, in the order of ``columns``."""
     start_ns: int | None = None
     end_ns: int | None = None
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By measurement: rows without a value in [low, high] fail the WHERE."""
     partials: Partials | None = None
     """Groups are delivered in place of rows."""
 

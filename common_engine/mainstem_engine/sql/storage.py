@@ -44,6 +44,15 @@ class Storage(Protocol):
         end: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader: ...
+    def scan_columns(
+        self,
+        template: str,
+        columns: Sequence[str],
+        devices: DeviceIds | None,
+        first_ns: int,
+        beyond_ns: int,
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> pa.RecordBatchReader: ...
     def aggregate_pieces(
         self,
         template: str,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstem_engine import Engine
+from mainstem_engine.part.reader import Part
 from mainstem_engine.sql.dialect import parse
 from mainstem_engine.sql.executors import InProcessExecutor
 from mainstem_engine.sql.inputs import open_input
@@ -227,3 +228,29 @@ def test_groups_say_what_rows_say(
     items += [f"{function} AS v{number}" for number, function in enumerate(functions)]
     group = f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}" if keys else ""
     bench.check(f"SELECT {', '.join(items)} FROM m {where}{group}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT u, f FROM m WHERE i > 4611686018427387000",
+        "SELECT count(*) AS n, avg(i) FROM m WHERE f > 38.5",
+        "SELECT loc, max(f) FROM m WHERE f BETWEEN -1 AND 0.5 AND ts > 0 GROUP BY loc",
+        "SELECT f FROM m WHERE s = 0.5 OR f > 40",
+        "SELECT f, i FROM m WHERE f <= -1",
+        "SELECT f FROM d0 WHERE f > 1000 ORDER BY ts",
+        "SELECT b.f FROM m a LEFT JOIN m b ON a.ts = b.ts AND a.n = b.n WHERE b.f > 39",
+    ],
+)
+def test_values_narrow_what_is_read(bench: Bench, sql: str) -> None:
+    bench.check(sql, pushed=False)
+
+
+def test_blocks_without_such_values_are_not_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = bench.plan("SELECT u FROM m WHERE device = 'root.main.d1' AND u > ? AND f > 5", 300)
+    assert dict(plan.inputs[0].ranges)["u"][0] == pytest.approx(300)
+    assert dict(plan.inputs[0].ranges)["f"][0] == pytest.approx(5)
+    monkeypatch.setattr(Part, "read", lambda *args, **kwargs: pytest.fail("a block was read"))
+    assert bench.rows(plan).num_rows == 0
