@@ -5,8 +5,9 @@ from __future__ import annotations
 from mainstem_engine.accounting import StoreCounts
 from mainstem_engine.backup import BackupReport
 from mainstem_engine.check import CheckReport, check_directory
-from mainstem_engine.consumers import Ack, AppliedRows, LogConsumer, RowSink
+from mainstem_engine.consumers import Ack, AppliedDelete, AppliedRows, LogConsumer, RowSink
 from mainstem_engine.damage import Damage
+from mainstem_engine.deletion import Deletion
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import (
     ClosedError,
@@ -16,11 +17,15 @@ from mainstem_engine.errors import (
     LogFailedError,
     MainstemError,
     NotFoundError,
+    NotOwnerError,
     OutOfRangeError,
+    OutOfRetentionError,
     OverloadedError,
     SchemaError,
     SqlError,
+    StaleImageError,
 )
+from mainstem_engine.images import SliceImage
 from mainstem_engine.model import Column, ColumnType, Measurement, Origin, Rows, Tag, Template
 from mainstem_engine.options import Durability, EngineOptions
 from mainstem_engine.repair import RepairPlan, RepairReport, plan_repair, repair_directory
@@ -39,6 +44,7 @@ __all__ = [
     "EngineOptions",
     "Durability",
     "Ack",
+    "Deletion",
     # what it stores
     "Template",
     "Measurement",
@@ -50,6 +56,7 @@ __all__ = [
     # those who follow the log
     "LogConsumer",
     "AppliedRows",
+    "AppliedDelete",
     "RowSink",
     "RollupDefinition",
     "Rollups",
@@ -59,6 +66,7 @@ __all__ = [
     "directory_statistics",
     "StoreCounts",
     "SliceDigests",
+    "SliceImage",
     # directories that no engine has open
     "check_directory",
     "CheckReport",
@@ -80,6 +88,9 @@ __all__ = [
     "OverloadedError",
     "SchemaError",
     "NotFoundError",
+    "NotOwnerError",
+    "StaleImageError",
     "OutOfRangeError",
+    "OutOfRetentionError",
     "SqlError",
 ]

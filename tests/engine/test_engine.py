@@ -44,12 +44,15 @@ def engine(open_engine: Any, meters: Template) -> Engine:
 
 def test_the_exported_names() -> None:
     assert sorted(mainstem_engine.__all__) == [
-        "Ack", "AppliedRows", "ClosedError", "Column", "ColumnType", "CorruptionError",
-        "DirectoryStatistics", "Durability", "Engine", "EngineError", "EngineOptions",
-        "EngineStatistics", "LockedError", "LogConsumer", "LogFailedError", "MainstemError",
-        "Measurement", "NotFoundError", "Origin", "OutOfRangeError", "OverloadedError",
-        "RollupDefinition", "Rollups", "RowSink", "Rows", "SchemaError", "SliceDigests", "SqlError",
-        "StoreCounts", "Tag", "Template", "directory_statistics",
+        "Ack", "AppliedDelete", "AppliedRows", "BackupReport", "CheckReport", "ClosedError",
+        "Column", "ColumnType", "CorruptionError", "Damage", "Deletion", "DirectoryStatistics",
+        "Durability", "Engine", "EngineError", "EngineOptions", "EngineStatistics", "LockedError",
+        "LogConsumer", "LogFailedError", "MainstemError", "Measurement", "NotFoundError",
+        "NotOwnerError", "Origin", "OutOfRangeError", "OutOfRetentionError", "OverloadedError",
+        "RepairPlan", "RepairReport", "RestoreReport", "RollupDefinition", "Rollups", "RowSink",
+        "Rows", "SchemaError", "SliceDigests", "SliceImage", "SqlError", "StaleImageError",
+        "StoreCounts", "Tag", "Template", "check_directory", "directory_statistics", "plan_repair",
+        "repair_directory", "restore",
     ]  # fmt: skip
     for name in mainstem_engine.__all__:
         assert getattr(mainstem_engine, name)
