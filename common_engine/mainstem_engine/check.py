@@ -23,6 +23,7 @@ from typing import TypeVar
 import msgpack
 
 from mainstem_engine.accounting import StoreAccounting
+from mainstem_engine.catalog.base_file import CATALOG_DIRECTORY
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.sections import CatalogFiles, check_catalog_files
 from mainstem_engine.check_log import LOG_DIRECTORY, LogCounts, check_log, log_firsts, log_node
@@ -260,10 +261,16 @@ class _Check:
             self._findings.add(Damage(file, section.offset, problem, f"lost: {name}"))
             return None
 
-    def _catalog_section(self, data: bytes) -> Catalog:
-        """The catalog, every byte of its base read."""
-        check_catalog_files(self._fs, self._root, data)
-        return Catalog.restore(data, CatalogFiles(self._fs, self._root))
+    def _catalog_section(self, data: bytes) -> Catalog | None:
+        """The catalog, every byte of its base read; None when the base is damaged."""
+        found: list[Catalog] = []
+
+        def check() -> None:
+            check_catalog_files(self._fs, self._root, data)
+            found.append(Catalog.restore(data, CatalogFiles(self._fs, self._root)))
+
+        self._guarded(check, CATALOG_DIRECTORY, "names and tags of devices")
+        return found[0] if found else None
 
     def _parts(self, metas: Mapping[str, PartMeta]) -> PartCounts:
         counts = PartCounts()

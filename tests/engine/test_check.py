@@ -251,3 +251,20 @@ def test_the_list_of_damages_is_bounded() -> None:
     findings = Findings()
     findings.extend([Damage("f", 0, "p")] * (DAMAGES_MAX + 3))
     assert (len(findings.damages), findings.unlisted) == (DAMAGES_MAX, 3)
+
+
+def test_damage_to_the_catalogs_base_is_named(
+    open_engine: Any, meters: Template, tmp_path: Path
+) -> None:
+    engine = open_engine()
+    engine.create_template(meters)
+    engine.device_ids("meters", [f"root.a.d{i}" for i in range(30_000)], create=True)
+    engine.close()
+    assert check_directory(tmp_path / "data").whole
+    (base,) = (tmp_path / "data" / "catalog").iterdir()
+    data = bytearray(base.read_bytes())
+    data[-1000] ^= 1
+    base.write_bytes(data)
+    (damage,) = check_directory(tmp_path / "data").damages
+    assert damage.file == f"catalog/{base.name}"
+    assert "checksum" in damage.problem
