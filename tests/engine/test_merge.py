@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstem_engine.merge import (
+    concat_ranges,
     concat_rows,
     empty_rows,
     is_strictly_sorted,
     key_order,
+    lower_bounds,
     match_keys,
     merge_call,
     merge_settled,
@@ -232,3 +235,26 @@ def test_keys_are_found_and_sorted_however_far_apart(far: int, devices: int) -> 
     none = match_keys(device[:0], time[:0], device, time)
     assert none.tolist() == [-1] * 300
     assert len(match_keys(device[:1], time[:1], device[:0], time[:0])) == 0
+
+
+keys = st.tuples(st.integers(0, 3), st.integers(0, 6))
+
+
+@given(st.lists(keys, max_size=30), st.lists(keys, max_size=10))
+def test_lower_bounds_are_those_of_a_sorted_list(
+    held: list[tuple[int, int]], wanted: list[tuple[int, int]]
+) -> None:
+    held.sort()
+    found = lower_bounds(
+        np.array([k[0] for k in held], np.uint32),
+        np.array([k[1] for k in held], np.int64),
+        np.array([k[0] for k in wanted], np.uint32),
+        np.array([k[1] for k in wanted], np.int64),
+    )
+    assert found.tolist() == [bisect.bisect_left(held, key) for key in wanted]
+
+
+def test_ranges_one_after_the_other() -> None:
+    starts, ends = np.array([3, 9, 5, 1], np.intp), np.array([5, 9, 4, 3], np.intp)
+    assert concat_ranges(starts, ends).tolist() == [3, 4, 1, 2]
+    assert concat_ranges(starts[:0], ends[:0]).tolist() == []
