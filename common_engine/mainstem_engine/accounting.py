@@ -87,7 +87,7 @@ class TableAccount:
         """Of the live rows so many were removed. Not in the snapshot: the part list has it, for it
         changes with the parts and not with the log."""
         self.lost = 0
-        """Of the rows in parts so many were given up by repairs. In the part list, as ``expired``."""
+        """Of the rows in parts so many were given up by repairs. In the part list too."""
         self.newest: TimesNs = np.full(16, NEVER_NS, np.int64)
 
     def note(self, device: DeviceIds, time: TimesNs) -> BoolMask | None:
