@@ -6,6 +6,7 @@ Damages are drawn with a seed: a bit, a byte, a zeroed sector, a swapped pair of
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from random import Random
@@ -123,6 +124,11 @@ def test_damage_to_any_file(data: Path, tmp_path: Path, count: int) -> None:
             assert found == before or report.remarks, label
             continue
         noticed += 1
+        shutil.rmtree(tmp_path / "opened", ignore_errors=True)
+        shutil.copytree(copy, tmp_path / "opened")
+        # Without a repair: refused, or answered with nothing that was not stored.
+        with contextlib.suppress(MainstemError):
+            assert shown(tmp_path / "opened") <= before, label
         repaired = repair_directory(copy)
         assert repaired.after.whole, (label, repaired.after.damages)
         try:
