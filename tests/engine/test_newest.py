@@ -25,7 +25,9 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def opened(path: Path) -> Engine:
     engine = Engine.open(path, EngineOptions(durability="os", background=False, block_rows=100))
-    engine.sql("CREATE STABLE m (ts TIMESTAMP, f DOUBLE, i INT64, t TEXT, b BOOLEAN) TAGS (loc TEXT)")
+    engine.sql(
+        "CREATE STABLE m (ts TIMESTAMP, f DOUBLE, i INT64, t TEXT, b BOOLEAN) TAGS (loc TEXT)"
+    )
     engine.device_ids("m", ["root.a.d0", "root.a.d1"], create=True)
     return engine
 
