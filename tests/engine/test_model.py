@@ -248,8 +248,11 @@ class EngineAndModel(RuleBasedStateMachine):
         def matches(rows: pa.RecordBatch) -> np.ndarray[Any, Any]:
             return np.array([v is not None and v < limit for v in rows[name].to_pylist()], np.bool_)
 
+        # Rows that are expired and still there are deleted too.
         doomed = {
-            key for key, row in self.table.rows().items() if name in row and row[name] < limit
+            key
+            for key, row in self.table.rows(expired=True).items()
+            if name in row and row[name] < limit
         }
         self.delete(lambda path, time: (path, time) in doomed, None, where=matches)
 
@@ -271,7 +274,6 @@ class EngineAndModel(RuleBasedStateMachine):
             assert self.keep_ms is not None
             return
         deletion.ack.wait(10)
-        # Rows that are expired and still there are deleted too.
         assert deletion.rows >= doomed
         assert deletion.rows == doomed or self.keep_ms is not None
         self.table.deletes.append(ModelDelete(0, as_of, covers, names))

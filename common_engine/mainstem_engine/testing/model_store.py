@@ -80,13 +80,14 @@ class ModelTable:
         """Rows that exist, whether they are visible or expired."""
         return {key for key in self.fragments if self.stored(key)}
 
-    def rows(self, origin: int | None = None) -> dict[Key, dict[str, Any]]:
-        """Every visible row: per measurement the newest value that is not null."""
-        return dict(self._rows(origin))
+    def rows(self, origin: int | None = None, *, expired: bool = False) -> dict[Key, dict[str, Any]]:
+        """Every visible row, or with ``expired`` every row: per measurement the newest value that
+        is not null."""
+        return dict(self._rows(origin, expired))
 
-    def _rows(self, origin: int | None) -> Iterator[tuple[Key, dict[str, Any]]]:
+    def _rows(self, origin: int | None, expired: bool) -> Iterator[tuple[Key, dict[str, Any]]]:
         for key in self.fragments:
-            if self.cutoff_ns is not None and key[1] < self.cutoff_ns:
+            if not expired and self.cutoff_ns is not None and key[1] < self.cutoff_ns:
                 continue
             fragments = self.stored(key, origin)
             if not fragments:
@@ -98,7 +99,7 @@ class ModelTable:
 
     def last(self, device: str) -> tuple[int, dict[str, tuple[int, Any]]] | None:
         """(time of the newest row, {measurement: (time, value)} of the newest values)."""
-        rows = {time: row for (path, time), row in self._rows(None) if path == device}
+        rows = {time: row for (path, time), row in self._rows(None, False) if path == device}
         if not rows:
             return None
         newest: dict[str, tuple[int, Any]] = {}
