@@ -150,7 +150,13 @@ def _values_and_validity(data: Any, rows: int) -> tuple[AnyArray, BoolMask | Non
         boxed = np.empty(len(data), object)
         boxed[:] = data
         return _split_none(boxed)
-    return _split_none(np.asarray(data))
+    values = np.asarray(data)
+    if not values.ndim:
+        raise SchemaError(
+            f"{data!r:.60} is no column of values",
+            hint="give a list, or an array of numpy or Arrow",
+        )
+    return _split_none(values)
 
 
 def _split_none(values: AnyArray) -> tuple[AnyArray, BoolMask | None]:

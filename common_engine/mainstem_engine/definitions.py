@@ -16,7 +16,7 @@ import numpy as np
 from mainstem_engine.aggregate import rollup_template
 from mainstem_engine.alterations import Alterations, revise
 from mainstem_engine.catalog.budget import devices_bytes, templates_bytes
-from mainstem_engine.catalog.catalog import checked_tags
+from mainstem_engine.catalog.catalog import check_tag_names, checked_tags
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
 from mainstem_engine.catalog.names import canonical_path, canonical_paths, check_element
 from mainstem_engine.catalog.revisions import adopted_template
@@ -31,6 +31,7 @@ from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import NO_DEVICE, DeviceIds, Template
+from mainstem_engine.selections import named_devices
 
 DEVICES_PER_RECORD = 50_000
 """Devices in one DEV record, at most; it has fewer when their paths are long (device_records.py).
@@ -122,17 +123,24 @@ class Definitions(Alterations):
     def device_ids(
         self,
         template: str,
-        paths: Sequence[str],
+        paths: str | Sequence[str],
         tags: Mapping[str, Sequence[Any]] | None = None,
         *,
         create: bool = False,
         foreign: bool = False,
+        durable: bool = True,
     ) -> DeviceIds:
-        """uint32[n]. Unknown devices are created, or NotFoundError names the first. Tags of devices
-        that exist stay as they are. Raises SchemaError for a device of another template."""
+        """uint32[n] of one path or n. Unknown ones are created, or NotFoundError names the first.
+        ``tags``: n values by name; those of devices that exist stay as they are. Raises SchemaError
+        for a device of another template.
+
+        New devices are durable when this returns; not ``durable``: with the next record that is
+        acknowledged, for a caller that writes rows of them at once."""
         catalog = self._store.catalog
         family = catalog.family(template)
-        kept = canonical_paths(paths)
+        kept = canonical_paths([paths] if isinstance(paths, str) else paths)
+        table = catalog.templates.get(template)
+        check_tag_names(table, tags, len(kept))
         ids = catalog.devices.lookup(kept)
         unknown = np.flatnonzero(ids == NO_DEVICE)
         if len(unknown):
@@ -141,11 +149,12 @@ class Definitions(Alterations):
                 raise NotFoundError(
                     f"there is no device {missing}", field=missing, hint="create it first"
                 )
-            checked = checked_tags(catalog.templates.get(template), tags, len(kept))
-            rows = unknown.tolist()
-            new = [kept[row] for row in rows]
+            checked = checked_tags(table, tags, len(kept))
+            new = [kept[row] for row in unknown.tolist()]
             coded = {name: CodedTag.of(values).take(unknown) for name, values in checked.items()}
             ids[unknown] = self._create_devices(family, new, coded, foreign)
+            if durable:
+                self._store.barrier()
         if not catalog.devices.all_in_family(ids, family):
             self._refuse_other_family(family, ids)
         return ids
@@ -222,16 +231,14 @@ class Definitions(Alterations):
             if found is None or catalog.devices.family_name(found) != table.family:
                 found = int(self._ids_of_paths(table, [devices])[0])
             return np.full(rows, found, np.uint32)
-        if isinstance(devices, np.ndarray) and devices.dtype.kind in "iu":
-            ids = np.array(devices, np.uint32)
-            if ids.ndim == 0:
-                ids = np.full(rows, ids, np.uint32)
+        named = named_devices(devices)
+        if isinstance(named, np.ndarray):
+            one = np.ndim(devices) == 0
+            ids = np.full(rows, named, np.uint32) if one else np.array(named, np.uint32)
             if not catalog.devices.all_in_family(ids, table.family):
                 self._refuse_other_family(table.family, np.unique(ids))
-        elif isinstance(devices, int | np.integer):
-            return self._devices_for_write(table, np.full(rows, devices, np.uint32), rows)
         else:
-            ids = self._ids_of_paths(table, [str(path) for path in devices])
+            ids = self._ids_of_paths(table, named)
         if ids.shape != (rows,):
             raise SchemaError(
                 f"{len(ids)} devices for {rows} rows", field="devices", hint="give one per row"
@@ -255,7 +262,7 @@ class Definitions(Alterations):
                 hint=f"SET SCHEMA TEMPLATE {table.name} TO a path above it, or create it "
                 f"with USING {table.name} TAGS (...)",
             )
-        return self.device_ids(table.name, paths, create=True)
+        return self.device_ids(table.name, paths, create=True, durable=False)
 
     def _define_schema(self, op: str, **fields: Any) -> Ack:
         header = self._store.catalog.schema_record(op, **fields)

@@ -42,7 +42,7 @@ from mainstem_engine.catalog.ttl import KEEP_OP, TTL_OP, RetentionRules
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.model import ColumnType, Template
 
-__all__ = ["Catalog", "checked_device_path", "checked_tags", "encode_snapshot"]
+__all__ = ["Catalog", "check_tag_names", "checked_device_path", "checked_tags", "encode_snapshot"]
 
 DEVICES_MAX = 0xFFFFFFFE
 """Ids are uint32 and the last value means "no device"."""
@@ -238,23 +238,32 @@ class Catalog:
             self.add_devices(record)
 
 
-def checked_tags(
+def check_tag_names(
     table: Table | None, tags: Mapping[str, Sequence[Any]] | None, count: int
-) -> dict[str, list[TagValue]]:
-    """Tag columns for ``count`` devices, values of the declared types. Raises SchemaError."""
-    checked: dict[str, list[TagValue]] = {}
+) -> None:
+    """Raises NotFoundError for a tag that is not declared, SchemaError for a wrong length."""
     for name, values in (tags or {}).items():
-        if isinstance(values, str | bytes) or len(values) != count:
+        listed = hasattr(values, "__len__") and not isinstance(values, str | bytes)
+        if not listed or len(values) != count:
             raise SchemaError(
                 f"tag {name}: expected {count} values", field=name, hint="give one per device"
             )
-        tag = None if table is None else table.tag(name)
-        if table is not None and tag is None:
+        if table is not None and table.tag(name) is None:
             raise NotFoundError(
                 f"template {table.name} has no tag {name!r}",
                 field=name,
                 hint=f"it has {', '.join(t.name for t in table.template.tags) or 'none'}",
             )
+
+
+def checked_tags(
+    table: Table | None, tags: Mapping[str, Sequence[Any]] | None, count: int
+) -> dict[str, list[TagValue]]:
+    """Tag columns for ``count`` devices, values of the declared types. Raises SchemaError."""
+    check_tag_names(table, tags, count)
+    checked: dict[str, list[TagValue]] = {}
+    for name, values in (tags or {}).items():
+        tag = None if table is None else table.tag(name)
         kind = ColumnType.TEXT if tag is None else tag.type
         checked[name if tag is None else tag.name] = _tag_values(name, kind, values)
     return checked

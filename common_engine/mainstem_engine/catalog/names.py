@@ -43,7 +43,11 @@ def canonical_paths(texts: Sequence[str]) -> list[str]:
 
     Plain paths are checked together, in a few passes over one text.
     """
-    joined = "\n".join(texts)
+    try:
+        joined = "\n".join(texts)
+    except TypeError:
+        wrong = next(text for text in texts if not isinstance(text, str))
+        raise SchemaError(f"{wrong!r:.60} is no path", hint="write root.a.b") from None
     plain = (
         len(texts) > 0
         and _PLAIN_TEXT.fullmatch(joined) is not None
