@@ -44,6 +44,21 @@ class Durability:
         return self.mode
 
 
+_LEAST = {
+    "memory_limit_bytes": MIB,
+    "metadata_bytes_max": 1,
+    "flush_every_ns": 0,
+    "flush_bytes": 1,
+    "log_segment_bytes": 1,
+    "log_bytes_max": 1,
+    "vnodes": 1,
+    "block_rows": 1,
+}
+"""Below a MiB not even one record of the log fits into the memory limit. Others that are small
+are slow and nothing worse."""
+_MAY_BE_NONE = ("metadata_bytes_max", "log_bytes_max")
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How an engine is run. Every field may be left out."""
@@ -52,7 +67,8 @@ class EngineOptions:
     """See Durability. Anything but ``always`` may lose acknowledged rows at a power cut."""
 
     memory_limit_bytes: int = 256 * MIB
-    """What head, log queue and compaction may hold; writers are slowed when it is reached."""
+    """What the engine allocates, scans and compaction included: heads, log queue, flushes and
+    compactions have a share each, and wait when it is used up; so do writers. At least 1 MiB."""
 
     metadata_bytes_max: int | None = None
     """What templates and devices may take in memory; beyond it new ones are refused. None: a
@@ -93,7 +109,17 @@ class EngineOptions:
     that let days pass move both."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.vnodes <= VNODES_MAX:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None and name in _MAY_BE_NONE:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise SchemaError(
+                    f"the option {name} is {value!r}",
+                    field=name,
+                    hint=f"use a whole number, at least {least}",
+                )
+        if self.vnodes > VNODES_MAX:
             raise SchemaError(
                 f"{self.vnodes} vnodes", field="vnodes", hint=f"use 1 to {VNODES_MAX}"
             )
