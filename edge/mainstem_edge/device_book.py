@@ -139,7 +139,11 @@ class DeviceBook:
         names = dict.fromkeys(name for entry in firsts for name in entry.tags)
         tags = {name: [entry.tags.get(name) for entry in firsts] for name in names}
         ids = self._engine.device_ids(
-            self._template, [entry.path for entry in firsts], tags=tags, create=True
+            self._template,
+            [entry.path for entry in firsts],
+            tags=tags,
+            create=True,
+            durable=False,
         )
         for group, device in zip(groups, ids.tolist(), strict=True):
             for entry in group:

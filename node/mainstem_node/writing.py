@@ -198,7 +198,7 @@ class Writer:
             self._new_devices.take(len(new))
             names = dict.fromkeys(name for path in new for name in batch.tags.get(path, {}))
             tags = {name: [batch.tags.get(p, {}).get(name) for p in new] for name in names}
-            self._engine.device_ids(batch.table.name, new, tags, create=True)
+            self._engine.device_ids(batch.table.name, new, tags, create=True, durable=False)
         for path, id_ in zip(paths, known, strict=True):
             if id_ != NO_DEVICE and path in batch.tags:
                 warnings += self._changed_tags(path, int(id_), batch.tags[path])

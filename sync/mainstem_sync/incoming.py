@@ -290,9 +290,9 @@ def _define_devices(devices: DeviceRecord, engine: Engine) -> DeviceIds:
         if table is not None and table.tag(name) is not None
     }
     try:
-        return engine.device_ids(family, paths, known, create=True, foreign=True)
+        return engine.device_ids(family, paths, known, create=True, foreign=True, durable=False)
     except SchemaError:
-        return engine.device_ids(family, paths, create=True, foreign=True)
+        return engine.device_ids(family, paths, create=True, foreign=True, durable=False)
 
 
 def _may_hold(path: str, family: str, paths: Sequence[str] | None, catalog: Catalog) -> bool:

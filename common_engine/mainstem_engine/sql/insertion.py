@@ -90,7 +90,7 @@ class Insertion:
                 raise SchemaError(f"table {path} exists", field=path, hint="use IF NOT EXISTS")
             self._define(definition)
         for batch in self._batches.values():
-            self._create(batch)
+            self._create(batch, durable=True)
 
     def activate(self, statement: ActivateTemplate) -> None:
         """Makes a device of the template that is set above it; one that exists stays."""
@@ -106,10 +106,12 @@ class Insertion:
         typed = [self._typed(batch) for batch in batches]
         acks = []
         for batch in batches:
-            self._create(batch)
+            self._create(batch, durable=not batch.paths)
         for batch, rows in zip(batches, typed, strict=True):
             if len(rows):
-                rows.device = self._engine.device_ids(batch.table.name, batch.paths, create=True)
+                rows.device = self._engine.device_ids(
+                    batch.table.name, batch.paths, create=True, durable=False
+                )
                 acks.append(self._engine.write_rows(batch.table, rows))
         for ack in acks:
             ack.wait()
@@ -150,12 +152,14 @@ class Insertion:
                 f"{path} keeps the tags that it was created with ({', '.join(differing)} differ)"
             )
 
-    def _create(self, batch: _Batch) -> None:
+    def _create(self, batch: _Batch, *, durable: bool) -> None:
         if not batch.new_tags:
             return
         names = dict.fromkeys(name for tags in batch.new_tags.values() for name in tags)
         columns = {name: [tags.get(name) for tags in batch.new_tags.values()] for name in names}
-        self._engine.device_ids(batch.table.name, list(batch.new_tags), columns, create=True)
+        self._engine.device_ids(
+            batch.table.name, list(batch.new_tags), columns, create=True, durable=durable
+        )
 
     def _table_of(self, name: Name, path: str) -> Table:
         """The template of a device that exists, or that its path lets data create."""

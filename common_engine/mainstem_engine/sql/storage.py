@@ -118,6 +118,7 @@ class Storage(Protocol):
         tags: Mapping[str, Sequence[Any]] | None = None,
         *,
         create: bool = False,
+        durable: bool = True,
     ) -> DeviceIds: ...
 
     # Retention
