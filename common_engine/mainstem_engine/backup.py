@@ -17,6 +17,7 @@ it keeps what a mistake deletes; against a broken disk it must be copied elsewhe
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,8 +51,11 @@ from mainstem_engine.part.layout import PART_SUFFIX
 from mainstem_engine.part.manifest import PartList, PartMeta
 from mainstem_engine.store import Store
 
+logger = logging.getLogger(__name__)
+
 STAGE_NAME = "snapshot"
-"""Second names of what a backup under way needs. A start removes what a crash left of it."""
+"""Second names of what a backup under way needs. What a crash or a failing disk left of them goes
+at the next start, or with the next backup."""
 CATALOG_DIRECTORY = "catalog"
 PRIVATE_MODE = 0o600
 """Of files of higher layers, which may hold credentials."""
@@ -119,7 +123,7 @@ def backup_store(
     fs, root = store.fs, store.path
     _require_elsewhere(fs, root, destination)
     stage = root / STAGE_NAME
-    with _log_held(store), _staged(fs, root, stage):
+    with _staged(store, stage), _log_held(store):
         with housekeeping.standing_still():
             started = time.perf_counter_ns()
             content = _content_of(store)
@@ -171,14 +175,26 @@ def _log_held(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def _staged(fs: Filesystem, root: Path, stage: Path) -> Iterator[None]:
+def _staged(store: Store, stage: Path) -> Iterator[None]:
     """One backup at a time has the staging names. Raises SchemaError while there is another."""
-    if _files_below(stage):
-        raise SchemaError(f"a backup of {root} is under way", hint="wait until it has ended")
+    if not store.backup_lock.acquire(blocking=False):
+        raise SchemaError(f"a backup of {store.path} is under way", hint="wait until it has ended")
     try:
-        yield
+        _unlink_below(store.fs, stage)  # of one that could not remove them
+        try:
+            yield
+        finally:
+            _let_go(store.fs, stage)
     finally:
+        store.backup_lock.release()
+
+
+def _let_go(fs: Filesystem, stage: Path) -> None:
+    """A backup that is whole does not fail because of its second names."""
+    try:
         _unlink_below(fs, stage)
+    except OSError as error:
+        logger.warning("%s could not be emptied; the next backup or start will: %s", stage, error)
 
 
 def _unlink_below(fs: Filesystem, directory: Path) -> None:

@@ -110,6 +110,8 @@ class Store:
         self.accounting = StoreAccounting()
         self.standing = StandingDeletes()
         self.application = Application(self)
+        self.backup_lock = threading.Lock()
+        """One backup at a time; taken before every other lock and never waited for."""
         self.delete_lock = threading.Lock()
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()

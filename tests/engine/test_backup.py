@@ -181,13 +181,33 @@ def test_a_failed_backup_leaves_nothing_behind(
 def test_what_a_crash_left_of_a_backup_goes_at_the_next_start(
     engine: Engine, tmp_path: Path
 ) -> None:
-    (engine.path / STAGE_NAME / "parts").mkdir(parents=True)
-    (engine.path / STAGE_NAME / "parts" / "x.part").write_bytes(b"x")
-    with pytest.raises(SchemaError, match="under way"):
-        engine.backup(tmp_path / "backup")
+    left = left_over(engine)
     engine.close()
     with Engine.open(engine.path) as again:
+        assert not left.exists()
         again.backup(tmp_path / "backup")
+
+
+def test_what_a_failing_disk_left_of_a_backup_is_in_nobodys_way(
+    engine: Engine, tmp_path: Path
+) -> None:
+    left = left_over(engine)
+    engine.backup(tmp_path / "backup")
+    assert not left.exists()
+    assert times_of(tmp_path / "backup") == list(range(25))
+
+
+def left_over(engine: Engine) -> Path:
+    (engine.path / STAGE_NAME / "parts").mkdir(parents=True)
+    left = engine.path / STAGE_NAME / "parts" / "x.part"
+    left.write_bytes(b"x")
+    return left
+
+
+def test_one_backup_at_a_time(engine: Engine, tmp_path: Path) -> None:
+    with engine._store.backup_lock, pytest.raises(SchemaError, match="under way"):
+        engine.backup(tmp_path / "backup")
+    engine.backup(tmp_path / "backup")
 
 
 def test_a_damaged_directory_has_no_good_backup(engine: Engine, tmp_path: Path) -> None:
