@@ -43,7 +43,9 @@ def define(engine: Storage, statement: Definition, database: str) -> list[str]:
         engine.create_database(
             database_name(statement.name),
             keep_ns=statement.keep_ns,
-            duration_ns=statement.duration_ns or DEFAULT_DURATION_NS,
+            duration_ns=(
+                DEFAULT_DURATION_NS if statement.duration_ns is None else statement.duration_ns
+            ),
             precision=statement.precision or "ms",
             if_not_exists=statement.if_not_exists,
             **statement.options,

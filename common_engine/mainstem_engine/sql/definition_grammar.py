@@ -318,8 +318,10 @@ class DefinitionGrammar(RowGrammar):
         what = self._show_subject(verb)
         of: Name | None = None
         if what == "TAGS":
-            self.require("FROM")
-            of = self.parse_name("a table")
+            if self._match_text_seq("FROM"):
+                of = self.parse_name("a table")
+            elif not self._show_ends():
+                self.expected("FROM and a table")
         elif what in ("DEVICES", "TIMESERIES", "TTL"):
             named = self._match_texts(("FROM", "ON"))
             if named or not self._show_ends():

@@ -192,15 +192,12 @@ class MainstemParser(ChangeGrammar):
         return parser()
 
     def _explain(self) -> Explain:
-        if self._match_text_seq("ANALYZE"):
-            raise SqlUnsupportedError(
-                "EXPLAIN ANALYZE is not supported", hint="EXPLAIN shows what would be read"
-            )
+        analyze = bool(self._match_text_seq("ANALYZE"))
         tree = self._parse_statement()
         statement = _statement(tree) if tree is not None else None
         if not isinstance(statement, Query):
             raise SqlUnsupportedError("EXPLAIN of this statement", hint="EXPLAIN SELECT ...")
-        return Explain(statement)
+        return Explain(statement, analyze)
 
     # Values
 

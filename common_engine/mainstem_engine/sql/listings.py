@@ -79,6 +79,7 @@ _COLUMNS: Columns = (
 )
 
 
+_TAGS: Columns = (("template", "TEXT"), ("tag", "TEXT"), ("type", "TEXT"))
 _TTLS: Columns = (("path", "TEXT"), ("ttl", "TEXT"), ("ttl_ms", "INT64"))
 _STREAMS: Columns = (
     ("stream", "TEXT"),
@@ -267,7 +268,9 @@ class Listings:
         )
 
     def _tags(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        assert statement.of is not None
+        if statement.of is None:
+            declared = (table.template for table in self._catalog.templates.all())
+            return _TAGS, ((t.name, tag.name, tag.type.name) for t in declared for tag in t.tags)
         table = self._table(statement.of)
         tags = table.template.tags
         columns: Columns = (("device", "TEXT"), *((tag.name, tag.type.name) for tag in tags))

@@ -12,8 +12,10 @@ that serve several users pass ``database`` with every call, and USE then holds f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.catalog.databases import DEFAULT_DATABASE
@@ -23,7 +25,7 @@ from mainstem_engine.sql.deletion import RowDeletion
 from mainstem_engine.sql.dialect import parse
 from mainstem_engine.sql.executors import Executor, InProcessExecutor
 from mainstem_engine.sql.groups import describe_reading
-from mainstem_engine.sql.inputs import open_input
+from mainstem_engine.sql.inputs import counted, open_input
 from mainstem_engine.sql.insertion import Insertion
 from mainstem_engine.sql.listings import Listings, NodeListing
 from mainstem_engine.sql.plan import Plan, Request, TableInput
@@ -46,7 +48,11 @@ from mainstem_engine.sql.statements import (
 from mainstem_engine.sql.times import parse_zone
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mainstem_engine.sql.storage import Storage
+
+RowCounter = Callable[[str, int], None]
 
 
 @dataclass(slots=True)
@@ -128,9 +134,10 @@ class Session:
             return self._query(self._plan(statement, request), call)
         if isinstance(statement, Explain):
             plan = self._plan(statement.query, request)
-            return Result.of_rows(
-                [("plan", "TEXT")], [[line] for line in plan.explain(self._reading)]
-            )
+            lines = plan.explain(self._reading)
+            if statement.analyze:
+                lines += self._analysis(plan, call)
+            return Result.of_rows([("plan", "TEXT")], [[line] for line in lines])
         if isinstance(statement, Insert):
             insertion = Insertion(self._engine, request)
             count = insertion.insert(statement)
@@ -178,7 +185,21 @@ class Session:
     def _plan(self, query: Query, request: Request) -> Plan:
         return Planner(self._engine.catalog).plan(query.tree, request)
 
-    def _query(self, plan: Plan, call: _Call) -> Result:
+    def _analysis(self, plan: Plan, call: _Call) -> list[str]:
+        """Runs a plan: what was read, what came out, and how long it took."""
+        read = {source.name: 0 for source in plan.inputs}
+
+        def count(name: str, rows: int) -> None:
+            read[name] += rows
+
+        started = time.perf_counter()
+        result = self._query(plan, call, count)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        lines = [f"read {rows} rows of {name}" for name, rows in read.items()]
+        return [*lines, f"answer {result.row_count} rows in {elapsed_ms:.1f} ms"]
+
+    def _query(self, plan: Plan, call: _Call, count: RowCounter | None = None) -> Result:
+        """``count`` is told the rows of each batch of an input."""
         program = Program(
             sql=plan.sql,
             params=plan.params,
@@ -189,9 +210,12 @@ class Session:
         )
         by_name = {source.name: source for source in plan.inputs}
         completeness = [] if self._before_query is None else self._before_query(plan)
-        table = self._executor.execute(
-            program, lambda name: open_input(self._engine, by_name[name], plan.precision_ns)
-        )
+
+        def opened(name: str) -> pa.RecordBatchReader:
+            reader = open_input(self._engine, by_name[name], plan.precision_ns)
+            return reader if count is None else counted(reader, partial(count, name))
+
+        table = self._executor.execute(program, opened)
         return Result.of_table(
             table,
             tables=plan.tables,

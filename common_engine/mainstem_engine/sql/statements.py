@@ -216,7 +216,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Explain:
+    """``analyze``: it is run too."""
+
     query: Query
+    analyze: bool = False
 
 
 Statement = (

@@ -80,6 +80,7 @@ def test_an_encoding_is_changed_for_what_comes(own_plant: Run, engine: Engine) -
         ("ALTER DATABASE root.beijing SET precision='ns'", SchemaError, "precision"),
         ("ALTER DATABASE nothing KEEP 3d", NotFoundError, "SHOW DATABASES"),
         ("ALTER DATABASE root.beijing KEEP 3x", SqlSyntaxError, "not a duration"),
+        ("CREATE DATABASE root.z WITH (duration='0d')", SchemaError, "too short"),
         ("SET TTL TO root.*.b 5", SqlUnsupportedError, r"root\.a\.\*\*"),
         ("UNSET SCHEMA TEMPLATE car FROM root.x", NotFoundError, r"set on root\.beijing"),
     ],

@@ -244,7 +244,7 @@ def test_listings_and_the_rest() -> None:
         ("ALTER TABLE d SET TAG a = 1", "SET"),
         ("ALTER STABLE m MODIFY COLUMN a INT UNIT='V'", "unit"),
         ("DELETE DATABASE root.a", "DATABASE"),
-        ("EXPLAIN ANALYZE SELECT 1", "ANALYZE"),
+        ("EXPLAIN ANALYZE DELETE FROM t", "EXPLAIN"),
         ("CREATE SCHEMA TEMPLATE t (a DECIMAL)", "DECIMAL"),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from mainstem_engine import Engine
-from mainstem_engine.errors import NotFoundError, SchemaError, SqlUnsupportedError
+from mainstem_engine.errors import NotFoundError, SchemaError, SqlSyntaxError, SqlUnsupportedError
 from mainstem_engine.sql.listings import duration_text
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.session import Session
@@ -69,6 +69,13 @@ def test_tags(plant: Run) -> None:
     assert [c["name"] for c in result.columns] == ["device", "location", "groupid"]
     assert result.rows() == [["root.main.d1001", "north", 2], ["root.main.d1002", "south", 3]]
     assert plant("SHOW TAGS FROM d1002").rows() == result.rows()[1:]
+    assert plant("SHOW TAGS").rows() == [
+        ["meters", "location", "TEXT"],
+        ["meters", "groupid", "INT32"],
+    ]
+    assert plant("COUNT TAGS").rows() == [[2]]
+    with pytest.raises(SqlSyntaxError, match="FROM and a table"):
+        plant("SHOW TAGS meters")
 
 
 def test_describe(plant: Run, own_plant: Run, engine: Engine) -> None:

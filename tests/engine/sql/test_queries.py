@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -495,3 +496,15 @@ def test_explain_says_what_would_be_read(plant: Run) -> None:
         "  time: 1970-01-01T00:00:01.000000000Z to 1970-01-01T00:00:02.000000000Z",
         "  columns: location, voltage, time",
     ]
+
+
+def test_explain_analyze_runs_the_query_and_counts(plant: Run) -> None:
+    query = "SELECT device, voltage FROM meters WHERE ts < 2000"
+    plan = [row[0] for row in plant(f"EXPLAIN {query}").rows()]
+    lines = [row[0] for row in plant(f"EXPLAIN ANALYZE {query}").rows()]
+    count = plant(query).row_count
+    assert lines[: len(plan)] == plan
+    assert lines[-2] == f"read {count} rows of mainstem_0"
+    assert re.fullmatch(rf"answer {count} rows in [0-9.]+ ms", lines[-1])
+    with pytest.raises(SqlError):
+        plant("EXPLAIN ANALYZE SELECT nothing FROM meters")
