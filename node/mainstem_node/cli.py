@@ -7,6 +7,7 @@ stderr that names the remedy, never in a traceback.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -94,10 +95,24 @@ def main() -> None:
         # The engine's errors are imported only when there is one: help must not wait for it.
         from mainstem_engine.errors import MainstemError
 
-        if not isinstance(error, MainstemError):
-            raise
-        typer.echo(f"mainstem: {error}", err=True)
-        sys.exit(USAGE if error.code in USAGE_CODES else FAILED)
+        if isinstance(error, MainstemError):
+            typer.echo(f"mainstem: {error}", err=True)
+            sys.exit(USAGE if error.code in USAGE_CODES else FAILED)
+        if isinstance(error, OSError) and error.errno is not None:
+            typer.echo(f"mainstem: {of_system(error)}", err=True)
+            sys.exit(FAILED)
+        raise
+
+
+def of_system(error: OSError) -> str:
+    """What the operating system refused, of which file, and where to look."""
+    reason = error.strerror or str(error)
+    named = f"{error.filename}: {reason}" if error.filename else reason
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{named}; make room on the disk and try again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{named}; it must be writable for this user"
+    return f"{named}; check the path, the disk and the rights"
 
 
 if __name__ == "__main__":

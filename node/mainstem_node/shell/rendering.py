@@ -1,6 +1,7 @@
 """Answers as text: a table for people, CSV and JSON for programs, and Parquet.
 
-Nothing is rounded: floats are shown with the shortest digits that read back as the same number.
+Nothing is rounded: floats are shown with the shortest digits that read back as the same number of
+their type; a FLOAT of 10.3 is 10.3 in a table and in CSV. JSON has the value as a double.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mainstem_node.client import Answer
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 
 TABLE_ROWS_MAX = 1000
 """Rows that a terminal shows; csv and json have all of them."""
+
+FLOAT_DIGITS_MAX = 9
+"""Decimal digits that tell any two FLOATs apart."""
+FLOAT_MAX = struct.unpack("f", b"\xff\xff\x7f\x7f")[0]
 
 WIDE = 10_000
 """Characters of a line that is not shown on a terminal: no cell is folded."""
@@ -57,7 +65,10 @@ def csv_text(answer: Answer) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(answer.names)
-    writer.writerows([["" if v is None else plain(v) for v in row] for row in answer.rows])
+    show = [cell_of(column["type"]) for column in answer.columns]
+    for row in answer.rows:
+        cells = zip(show, row, strict=True)
+        writer.writerow(["" if value is None else plain(value) for plain, value in cells])
     return text.getvalue()
 
 
@@ -81,9 +92,12 @@ def table_text(answer: Answer, width: int | None) -> str:
         unit = None if column["type"] == "TIMESTAMP" else column.get("unit")
         title = column["name"] + (f" [{unit}]" if unit else "")
         table.add_column(Text(title), justify="right" if numbers else "left", overflow="fold")
+    show = [cell_of(column["type"]) for column in answer.columns]
     for row in shown:
-        cells = [Text("null", style="dim") if v is None else Text(str(plain(v))) for v in row]
-        table.add_row(*cells)
+        cells = zip(show, row, strict=True)
+        table.add_row(
+            *(Text("null", style="dim") if v is None else Text(str(plain(v))) for plain, v in cells)
+        )
     text = io.StringIO() if width == 0 else None
     console = Console(file=text, width=WIDE if width == 0 else width, highlight=False)
     with console.capture() as capture:
@@ -97,11 +111,29 @@ def table_text(answer: Answer, width: int | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cell_of(kind: str | None) -> Callable[[Any], Any]:
+    """How values of a column of that type are shown."""
+    return single if kind == "FLOAT" else plain
+
+
 def plain(value: Any) -> Any:
     """A value as a cell holds it."""
     if isinstance(value, bool):
         return str(value).lower()
     return value
+
+
+def single(value: Any) -> Any:
+    """A FLOAT with the fewest digits that are the same FLOAT."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return plain(value)
+    packed = struct.pack("f", value)
+    for digits in range(6, FLOAT_DIGITS_MAX):
+        short = float(f"{value:.{digits}g}")
+        # Rounding may leave the range of a FLOAT; its neighbours are longer then.
+        if abs(short) <= FLOAT_MAX and struct.pack("f", short) == packed:
+            return short
+    return float(f"{value:.{FLOAT_DIGITS_MAX}g}")
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +177,28 @@ def test_the_format_of_logs_is_chosen_where_the_topology_leaves_it_open(tmp_path
     assert with_log_format(topology, "b", "text").node("b").logs.format == "json"
     answer = CliRunner().invoke(cli.app, ["run", "-c", str(file), "--node", "a", "--logs", "xml"])
     assert answer.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "make room on the disk"),
+        (errno.EROFS, "must be writable"),
+        (errno.EACCES, "must be writable"),
+        (errno.EIO, "check the path, the disk"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    code: int, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise OSError(code, os.strerror(code), "data/LOCK")
+
+    monkeypatch.setattr(cli, "app", refused)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"mainstem: data/LOCK: {os.strerror(code)}; ")
+    assert remedy in line
+    assert line.count("\n") == 1
