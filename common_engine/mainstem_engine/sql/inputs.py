@@ -149,10 +149,14 @@ class _TimeConversion:
         return self.convert(number_array(times // self._table_ns, pa.int64()))
 
     def convert(self, values: Any) -> Any:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         if self._multiply > 1:
             values = pc.multiply(values, self._multiply)
         if self._divide > 1:
-            values = pc.floor(pc.divide(values, self._divide))
+            # Of integers, whose division cuts towards zero: floor() would make floats of them.
+            whole = pc.divide(values, self._divide)
+            below = pc.less(pc.subtract(values, pc.multiply(whole, self._divide)), 0)
+            values = pc.subtract(whole, below.cast(pa.int64()))
         return values.view(self.type)

@@ -508,3 +508,31 @@ def test_explain_analyze_runs_the_query_and_counts(plant: Run) -> None:
     assert re.fullmatch(rf"answer {count} rows in [0-9.]+ ms", lines[-1])
     with pytest.raises(SqlError):
         plant("EXPLAIN ANALYZE SELECT nothing FROM meters")
+
+
+def test_a_device_keeps_the_precision_of_its_database_in_a_finer_table(
+    own_plant: Run, engine: Engine
+) -> None:
+    # The table's integers are nanoseconds, those of the path milliseconds, before 1970 too.
+    own_plant("CREATE DATABASE root.slow")
+    own_plant("CREATE DATABASE root.fast WITH (precision='ns')")
+    own_plant("CREATE STABLE mixed (ts TIMESTAMP, v INT, at TIMESTAMP) TAGS (k INT)")
+    own_plant(
+        "INSERT INTO root.slow.d USING mixed TAGS (1) VALUES (1792540800123, 1, -7), (5, 2, NULL)"
+    )
+    own_plant("INSERT INTO root.fast.d USING mixed TAGS (2) VALUES (1792540800123456789, 3, 1)")
+    engine.write("mixed", ["root.slow.d"], [-1_500_000], {"v": [4], "at": [-1]}).wait()
+    rows = [[-2, 4, -1], [5, 2, None], [1792540800123, 1, -7]]
+    for _ in range(2):
+        assert own_plant("SELECT v, at FROM root.slow.d").rows() == rows
+        assert own_plant("SELECT v FROM root.slow.d WHERE time = 1792540800123").row_count == 1
+        assert own_plant("SELECT max(time), count(v) FROM root.slow.d").rows() == [
+            [1792540800123, 3]
+        ]
+        assert own_plant("SELECT v FROM root.fast.d").rows() == [[1792540800123456789, 3]]
+        assert own_plant("SELECT ts FROM mixed WHERE k = 1 ORDER BY ts").rows()[-1] == [
+            1792540800123000000
+        ]
+        engine.flush()
+    assert own_plant("DELETE FROM root.slow.d WHERE at = -7 AND time > 6").rows_affected == 1
+    assert own_plant("SELECT v, at FROM root.slow.d").rows() == rows[:2]
