@@ -2,7 +2,8 @@
 
 1. A process writes, overwrites, deletes, alters, forgets, flushes, compacts and makes backups from
    several threads, with a tiny memory; a journal says what it tries and what is acknowledged.
-2. It gets SIGKILL at a random moment, sometimes while it opens the directory.
+2. It gets SIGKILL at a random moment, sometimes while it opens the directory, sometimes when a file
+   comes or goes. In some lives the disk fails now and then.
 3. The directory is whole. Opened again it shows, for each writer, what was acknowledged, or that
    and some of what was tried next; nothing else. Accounts, newest values, counts and the catalog
    agree with it.
@@ -24,8 +25,10 @@ from typing import Any
 import pytest
 
 from mainstem_engine import Engine, NotFoundError
+from mainstem_engine.backup import CATALOG_DIRECTORY, STAGE_NAME
 from mainstem_engine.backup_files import BACKUP_NAME
 from mainstem_engine.check import check_directory
+from mainstem_engine.inventory import CHECKPOINT_DIRECTORY, PARTS_DIRECTORY
 from mainstem_engine.restore import restore
 
 from .killing.child import options
@@ -37,10 +40,14 @@ SEED = int(os.environ.get("MAINSTEM_KILL_SEED", "1"))
 KILLS = 8
 KILLS_NIGHTLY = int(os.environ.get("MAINSTEM_KILLS", "30"))
 DIRECTORIES_NIGHTLY = 10
-WORK_S = 2.0
+WORK_S = 1.5
 """How long a process lives at most once it is open."""
 OPENING_S = 0.15
 """Within which one that is killed at its start dies."""
+AIMS = (None, None, PARTS_DIRECTORY, CHECKPOINT_DIRECTORY, CATALOG_DIRECTORY, STAGE_NAME)
+"""Where a file must come or go before the kill; None: anything may happen."""
+AIM_S = 1.0
+"""How long that is waited for."""
 START_S = 120.0
 """A start on a machine with much else to do."""
 
@@ -71,12 +78,21 @@ class Killed:
             self._await(child, journal, "o" if early else "r")
             with pytest.raises(subprocess.TimeoutExpired):
                 child.wait(delay_s)
+            self._aim(self.random.choice(AIMS))
         finally:
             child.kill()
             child.wait()
         failures = self.history.read(journal.read_text())
         assert not failures, f"seed {self.seed}, turn {self.turn}: {failures[0]}"
         self.turn += 1
+
+    def _aim(self, name: str | None) -> None:
+        """Returns when the files of a directory are others than now."""
+        if name is None:
+            return
+        before, deadline = files_of(self.data / name), time.monotonic() + AIM_S
+        while files_of(self.data / name) == before and time.monotonic() < deadline:
+            pass
 
     def _await(self, child: subprocess.Popen[bytes], journal: Path, mark: str) -> None:
         deadline = time.monotonic() + START_S
@@ -199,6 +215,11 @@ class Killed:
         finally:
             engine.abandon()
         shutil.rmtree(restored)
+
+
+def files_of(directory: Path) -> set[str]:
+    """Names in a directory and below; those that vanish meanwhile may be missing."""
+    return {name for _, _, names in os.walk(directory) for name in names}
 
 
 def kill(place: Path, seed: int, kills: int) -> None:

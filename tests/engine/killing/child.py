@@ -4,11 +4,15 @@ Before each operation a line goes to the journal that says what it is, and one a
 acknowledged: ``t`` tried, ``a`` acknowledged, ``n`` refused, so nothing was done. ``o`` the engine
 is about to open, ``r`` it is open, ``f`` something failed that must not.
 
+In every FAULTY_EVERY-th round the disk fails now and then, but for the log: flushes, compactions,
+backups and expiry may fail then, and nothing else.
+
 Run as a module: <directory> <journal> <seed> <base time in ms> <round> <first LSN of the child>.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -20,15 +24,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mainstem_engine import Engine, EngineOptions, NotFoundError, OverloadedError
+from mainstem_engine import Engine, EngineError, EngineOptions, NotFoundError, OverloadedError
 from mainstem_engine.errors import OutOfRetentionError
+from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.options import MIB
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
 from .operations import SHARED, YEAR_MS, Operation, Receiver, carry_out, columns_of
 
 KINDS = ("INT16", "INT32", "INT64")
 MEASUREMENTS_MAX = 12
 OLD_MS = 2 * YEAR_MS
+FAULTY_EVERY = 4
+MAY_FAIL = ("flush", "merge", "compact", "backup", "expire")
+FAULTS = (".part", ".part", ".ckpt", "catalog", "snapshot", "backup", "part-list")
+"""Pieces of paths. A part list that failed lets nothing but writing go on."""
 
 
 def options(**changed: Any) -> EngineOptions:
@@ -70,14 +80,17 @@ class Journal:
 class Failures(logging.Handler):
     """What the engine logs as an error is one here."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, faulty: bool) -> None:
         super().__init__(logging.ERROR)
         self._journal = journal
+        self._faulty = faulty
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if record.exc_info:
             text += "".join(traceback.format_exception(*record.exc_info))
+        if self._faulty and ("injected" in text or "re-open" in text):
+            return
         self._journal.note("f", "log", json.dumps(text))
 
 
@@ -116,6 +129,11 @@ class Writer:
             try:
                 waiting.append((number, carry_out(self.engine, op)))
             except (OverloadedError, NotFoundError, OutOfRetentionError):
+                self.journal.note("n", self.name, number)
+            except (OSError, EngineError) as error:
+                is_fault = "injected" in str(error) or "re-open" in str(error)
+                if not (is_fault and self.round % FAULTY_EVERY == 2 and op["op"] in MAY_FAIL):
+                    raise
                 self.journal.note("n", self.name, number)
         for number, ack in waiting:
             if ack is not None:
@@ -251,23 +269,41 @@ def tidy(me: Writer, place: Path) -> None:
     """What an operator and a timer ask for."""
     threading.Event().wait(me.random.random() / 20)
     what = me.random.random()
-    if what < 0.4:
+    if what < 0.3:
         me.do({"op": "flush"})
+    elif what < 0.5:
+        me.do({"op": "merge"})
     elif what < 0.8:
         me.do({"op": "compact"})
     else:
         me.do({"op": "backup", "to": str(place / f"backup_r{me.round}_{me.steps}")})
 
 
+def break_the_disk(me: Writer, fs: FaultyFilesystem) -> None:
+    """Something on disk fails once or for a while."""
+    fs.fail(
+        path_part=me.random.choice(FAULTS),
+        skip=me.random.randrange(8),
+        error=me.random.choice([errno.ENOSPC, errno.EIO]),
+        partial_bytes=me.random.choice([0, 20]),
+        times=me.random.choice([1, 5]),
+    )
+    threading.Event().wait(me.random.random() / 5)
+    fs.heal()
+    threading.Event().wait(me.random.random() / 5)
+
+
 def main() -> None:
     """Works until it is killed."""
     directory, path, seed, base_ms, turn, first_lsn = sys.argv[1:]
     journal = Journal(path)
-    logging.getLogger("mainstem_engine").addHandler(Failures(journal))
+    is_faulty = int(turn) % FAULTY_EVERY == 2
+    fs = FaultyFilesystem(Path(directory).parent) if is_faulty else Filesystem()
+    logging.getLogger("mainstem_engine").addHandler(Failures(journal, faulty=is_faulty))
     journal.note("o")
     try:
         vnodes = 3 if int(turn) % 4 else 2
-        engine = Engine.open(directory, options(vnodes=vnodes), consumers=[Receiver()])
+        engine = Engine.open(directory, options(vnodes=vnodes), consumers=[Receiver()], fs=fs)
         journal.note("r")
     except BaseException:
         journal.note("f", "open", json.dumps(traceback.format_exc()))
@@ -282,6 +318,8 @@ def main() -> None:
         "keep": forget,
         "tidy": lambda me: tidy(me, Path(directory).parent),
     }
+    if isinstance(fs, FaultyFilesystem):
+        steps["disk"] = lambda me: break_the_disk(me, fs)
     writers = [Writer(name, engine, journal, f"{seed} {turn}", int(base_ms)) for name in steps]
     writers[0].do({"op": "table", "table": SHARED})
     threads = [

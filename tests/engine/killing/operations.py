@@ -216,6 +216,9 @@ def carry_out(engine: Engine, op: Operation) -> Ack | None:
         return step(engine, op)
     if op["op"] == "backup":
         engine.backup(op["to"])
+    elif op["op"] == "merge":
+        engine._store.catalog_files.merge_next = True
+        engine.flush()
     else:
         getattr(engine, op["op"])()
     return None
