@@ -5,8 +5,11 @@
 2. A snapshot at LSN S is searched for the rows that are meant. They become devices with a range of
    time, or under a value predicate exactly the ranges in which every row of the device matched. No
    predicate is ever logged.
-3. DEL records with ``as_of`` S make it durable. Rows written meanwhile have greater versions and
-   stand: writers never wait for a delete.
+3. DEL records make it durable. Between ``as_of`` and the record lies no row that it could mean: a
+   tier may merge fragments as soon as it has all records up to the later one, and must not find
+   out afterwards that a delete lay between them. So the end of a search is checked under the append
+   lock. When rows of its range came meanwhile, it is done again; the last time with the lock held,
+   so that writers wait.
 
 One delete at a time: what one has erased is not counted again by the next. Only rows of this node
 are deleted; if the call means others too, nothing is.
@@ -34,6 +37,7 @@ from mainstem_engine.errors import (
     OverloadedError,
     SchemaError,
 )
+from mainstem_engine.inventory import BrokenPart
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.merge import key_order, match_keys, run_starts
 from mainstem_engine.model import (
@@ -63,6 +67,8 @@ SPAN_NS = 60 * 1_000_000_000
 """Times of erased rows are told to the minute, the slice of a manifest."""
 SPANS_MAX = 256
 """Spans of one record; beyond it the smallest gaps are closed."""
+SEARCHES_MAX = 2
+"""Searches beside writers; one more holds them up. Most deletes mean times at which nobody writes."""
 RETRY_S = 10.0
 """A compaction of a few parts takes seconds."""
 
@@ -188,7 +194,8 @@ class Deletions(Queries):
         precision_ns = store.catalog.precision_ns(template)
         start_ns = bound_ns(start, precision_ns, TIME_MIN_NS)
         end_ns = bound_ns(end, precision_ns, TIME_MAX_NS + 1)
-        with store.delete_lock:
+
+        def search() -> tuple[_Found, Erasure, Selection]:
             store.barrier()
             as_of, table, view = store.view_at(template)
             _check_own(table)
@@ -208,8 +215,35 @@ class Deletions(Queries):
                     continue
                 self._check_origins(table, rows, meant)
                 found.add(rows, meant, None if keys is None else _bare(rows, keys))
-            erasure = Erasure(table.name, as_of, 0, 0, measurements=keys)
-            return self._log(erasure, found, everywhere=chosen is None)
+            return found, Erasure(table.name, as_of, 0, 0, measurements=keys), selection
+
+        with store.delete_lock:
+            for _ in range(SEARCHES_MAX):
+                found, erasure, selection = search()
+                with store.append_lock:
+                    now = self._unchanged_since(erasure, selection)
+                    if now is not None:
+                        erasure = replace(erasure, as_of=now)
+                        return self._log(erasure, found, everywhere=selection.devices is None)
+            with store.append_lock:
+                found, erasure, selection = search()
+                return self._log(erasure, found, everywhere=selection.devices is None)
+
+    def _unchanged_since(self, erasure: Erasure, selection: Selection) -> int | None:
+        """The last LSN, if no own row of the selection came after ``as_of``, else None."""
+        store = self._store
+        store.barrier()
+        now, _, view = store.view_at(erasure.table)
+        where = (selection.devices, selection.start_ns, selection.end_ns)
+        chunks = (c for c in view.chunks if c.applied[1] > erasure.as_of)
+        parts = (p for p in view.parts if p.meta.applied[1] > erasure.as_of)
+        for rows in (chunk.select(*where, []) for chunk in chunks):
+            newer = None if rows is None else rows.lsn[rows.origin == SELF_ORIGIN] > erasure.as_of
+            if newer is not None and newer.any():
+                return None
+        if any(isinstance(part, BrokenPart) or len(part.prune(*where)) for part in parts):
+            return None
+        return now
 
     def delete_rows(
         self,

@@ -47,7 +47,8 @@ class FrozenState:
 
     ``heads``: one per vnode. ``sections``: further sections of the checkpoint, encoded.
     ``tombstones``: by table, what stood at ``lsn``. ``views``: per table with deletes of these
-    records, its older parts and the chunks of the heads."""
+    records, its older parts and the chunks of the heads. ``settled``: by origin, the LSN up to
+    which everything of it is in these heads or in parts."""
 
     first_lsn: int
     lsn: int
@@ -59,6 +60,11 @@ class FrozenState:
     sections: dict[str, bytes] = field(default_factory=dict)
     tombstones: Mapping[str, Tombstones] = field(default_factory=dict)
     views: Mapping[str, TableView] = field(default_factory=dict)
+    settled: Mapping[int, int] = field(default_factory=dict)
+
+    def settled_lsn(self, origin: int) -> int:
+        """Of the origin of that index; 0 where nothing is known."""
+        return self.settled.get(origin, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,7 +211,7 @@ class Housekeeping:
         inventory = self._store.inventory
         try:
             self._before_publish()
-            result = self._flusher.write(frozen, self._store.settled)
+            result = self._flusher.write(frozen, frozen.settled_lsn)
             parts = inventory.open_parts(result.parts)
             inventory.record(result.parts, (), result.checkpoint)
         except (OSError, EngineError, MemoryError) as error:
@@ -283,7 +283,7 @@ class Housekeeping:
             store.fs,
             inventory,
             store.memory,
-            store.settled,
+            store.settled_in_parts,
             lambda: not self._stopping.is_set(),
             store.options.block_rows,
             store.catalog.database_of(plan.parts[0].meta.device_min),

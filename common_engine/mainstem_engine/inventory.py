@@ -134,6 +134,15 @@ def read_part(
     return whole.read(blocks, whole.types if measurement_ids is None else measurement_ids)
 
 
+def lsn_ranges(metas: Iterable[PartMeta]) -> dict[int, list[tuple[int, int]]]:
+    """LSN ranges of the rows of some parts, by origin."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for meta in metas:
+        for origin, (low, high) in meta.lsn.items():
+            found.setdefault(origin, []).append((low, high))
+    return found
+
+
 class Inventory:
     """The part list and a reader for each part. One writer at a time (the maintenance lock)."""
 

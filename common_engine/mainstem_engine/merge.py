@@ -9,7 +9,9 @@ A *fragment* is a stored row: some values of one (device, time), and the version
    A null never erases. The row carries the greatest version.
 3. Rows of rollup tables replace each other whole: the greatest version wins, nulls included.
 4. Two fragments may be merged for good only when they are of one origin and both settled: nothing
-   older can still arrive between them. Others are stored side by side and merged when read.
+   can still arrive between them; and when no version between them is stored elsewhere: the merged
+   row has one version, the later, and would hide it. Others are stored side by side and merged when
+   read.
 
 The result does not depend on the order of arrival. Everything is vectorised: groups are runs in
 sorted arrays, and the newest value of a group is a running maximum of row numbers.
@@ -204,12 +206,21 @@ def merge_versions(
     return _collapse(rows, starts, whole_rows)
 
 
+LsnRanges = Mapping[int, Sequence[tuple[int, int]]]
+"""Lowest and highest LSN of what is stored somewhere, several of them by origin."""
+
+
 def merge_settled(
-    rows: VersionedRows, settled: Callable[[int], int], *, whole_rows: bool
+    rows: VersionedRows,
+    settled: Callable[[int], int],
+    *,
+    whole_rows: bool,
+    elsewhere: LsnRanges | None = None,
 ) -> VersionedRows:
     """``rows`` (part order) with settled fragments of one origin merged; the others as they are.
 
-    ``settled(origin)`` is the LSN up to which nothing of that origin can still arrive.
+    ``settled(origin)`` is the LSN up to which everything of that origin is in ``rows`` or lies
+    ``elsewhere``: there may be rows of the same devices and times with LSNs in these ranges.
     """
     if is_strictly_sorted(rows.device, rows.time):
         return rows
@@ -223,7 +234,22 @@ def merge_settled(
         | (rows.origin[1:] != rows.origin[:-1])
         | (rows.lsn[1:] > limits[rows.origin[1:]])
     )
+    if elsewhere and not whole_rows:
+        pairs = np.flatnonzero(~first)
+        first[pairs[_is_parted(rows, pairs, elsewhere)]] = True
     return _collapse(rows, np.flatnonzero(first), whole_rows)
+
+
+def _is_parted(rows: VersionedRows, pairs: Index, elsewhere: LsnRanges) -> BoolMask:
+    """Of the fragments at ``pairs``, which may have a version between it and the one before it."""
+    low, high, origin = rows.lsn[pairs - 1], rows.lsn[pairs], rows.origin[pairs]
+    parted = np.zeros(len(pairs), np.bool_)
+    for number, ranges in elsewhere.items():
+        mine = origin == number
+        if mine.any():
+            for least, greatest in ranges:
+                parted |= mine & (low < np.uint64(greatest)) & (high > np.uint64(least))
+    return parted
 
 
 def merge_call(rows: Rows) -> Rows:

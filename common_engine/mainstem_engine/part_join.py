@@ -29,7 +29,7 @@ from mainstem_engine.compaction import Compaction
 from mainstem_engine.deletes import Tombstones
 from mainstem_engine.encoding.pco import LEVEL_SMALL
 from mainstem_engine.filesystem import Filesystem
-from mainstem_engine.inventory import Inventory
+from mainstem_engine.inventory import Inventory, lsn_ranges
 from mainstem_engine.memory import MemoryBudget
 from mainstem_engine.merge import concat_rows, merge_settled, part_sorted
 from mainstem_engine.model import BoolMask, VersionedRows
@@ -70,7 +70,7 @@ class JoinAborted(Exception):
 class JoinContext:
     """What a join needs to know of the store it works for.
 
-    ``settled(origin)``: the LSN up to which nothing of it can still arrive. ``go_on()``: False to
+    ``settled(origin)``: the LSN up to which everything of it is in parts. ``go_on()``: False to
     give up. ``block_rows``: of a flush of ``database``, whose rows are joined.
     """
 
@@ -133,6 +133,13 @@ class _Join:
             PartBlocks(part, np.arange(len(part.blocks)), tombstones.of_part(part.meta))
             for part in plan.parts
         ]
+        joined = {part.meta.name for part in plan.parts}
+        self._elsewhere = lsn_ranges(
+            part.meta
+            for part in context.inventory.of_table(plan.table)
+            if part.meta.name not in joined
+            and any(_may_share(part.meta, p.meta) for p in plan.parts)
+        )
 
     def run(self) -> PartMeta | None:
         passed = [self._may_pass(item) for item in self._found]
@@ -247,7 +254,24 @@ class _Join:
             if len(rows):
                 batches.append(conform_rows(rows, self._table.types))
         rows = part_sorted(concat_rows(batches))
-        return merge_settled(rows, self._context.settled, whole_rows=self._table.replaces_rows)
+        return merge_settled(
+            rows,
+            self._context.settled,
+            whole_rows=self._table.replaces_rows,
+            elsewhere=self._elsewhere,
+        )
+
+
+def _may_share(one: PartMeta, other: PartMeta) -> bool:
+    """False when no device and time can be in both."""
+    if one.vnodes == other.vnodes and one.vnode != other.vnode:
+        return False
+    return (
+        one.device_min <= other.device_max
+        and one.device_max >= other.device_min
+        and one.time_min_ns <= other.time_max_ns
+        and one.time_max_ns >= other.time_min_ns
+    )
 
 
 _END = 1 << 64

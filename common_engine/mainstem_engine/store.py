@@ -116,6 +116,7 @@ class Store:
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()
         self.settled: Callable[[int], int] = _everything_settled
+        self._settled_in_parts: Mapping[int, int] = {}
         self.on_full: Callable[[], None] = _nothing_to_do
         self.take_over: Callable[[], None] = _nothing_to_do
         self.definitions = 0
@@ -427,6 +428,7 @@ class Store:
                 {CLOCK_SECTION: self.retention.clock.snapshot(), **deletes},
                 tombstones,
                 views,
+                {index: self.settled(index) for index in range(len(self.origins.all))},
             )
 
     def publish_flush(
@@ -445,8 +447,15 @@ class Store:
             for table, found in result.resolutions.items():
                 self.accounting.account(table).resolve(found)
             self.checkpoint_lsn = frozen.lsn
+            self._settled_in_parts = frozen.settled
         self.memory.give_back("head", sum(head.bytes for head in frozen.heads))
         self._forget_deletes()
+
+    def settled_in_parts(self, origin: int) -> int:
+        """The LSN up to which everything of an origin is in parts; of another node, 0 before the
+        first flush of this start. What arrives later than a flush may settle older rows too."""
+        own = self.checkpoint_lsn if origin == SELF_ORIGIN else 0
+        return self._settled_in_parts.get(origin, own)
 
     def whole_view(self, table: Table) -> TableView:
         """As view(), with the rows that are expired and have not been removed."""

@@ -23,10 +23,10 @@ from mainstem_engine.catalog.database_options import part_settings
 from mainstem_engine.deletes import Tombstones
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.head import TableHead
-from mainstem_engine.inventory import AnyPart, Inventory
+from mainstem_engine.inventory import AnyPart, Inventory, lsn_ranges
 from mainstem_engine.late_rows import LateRows
 from mainstem_engine.memory import MemoryBudget
-from mainstem_engine.merge import merge_settled, part_sorted
+from mainstem_engine.merge import LsnRanges, merge_settled, part_sorted
 from mainstem_engine.model import DeviceIds, VersionedRows
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.writer import PartWriter
@@ -77,12 +77,15 @@ class TableFlush:
         self._written = written
         self._table = plan.catalog.table(head.table)
         bounds = [chunk.bounds() for chunk in head.chunks]
+        self._devices = min(b[0] for b in bounds), max(b[1] for b in bounds)
         self._times = min(b[2] for b in bounds), max(b[3] for b in bounds)
+        self._elsewhere: LsnRanges = {}
 
     def run(self) -> Resolution:
         """Writes the parts; returns what became of the late rows. Raises OSError."""
         plan = self._plan
         older = [p for p in plan.inventory.of_table(self._head.table) if self._may_share(p)]
+        self._elsewhere = lsn_ranges(part.meta for part in older if self._overlaps(part))
         late = LateRows(self._head, older, self._tombstones.through(plan.applied[0] - 1))
         row_bytes = max(chunk.row_bytes() for chunk in self._head.chunks)
         share = plan.memory.limit_of("flush") // plan.workers
@@ -129,7 +132,10 @@ class TableFlush:
             keys = part_sorted(piece.keys()) if self._tombstones else rows
             resolution = late.resolve(keys)
         whole_rows = self._table.replaces_rows
-        return merge_settled(rows, self._plan.settled, whole_rows=whole_rows), resolution
+        merged = merge_settled(
+            rows, self._plan.settled, whole_rows=whole_rows, elsewhere=self._elsewhere
+        )
+        return merged, resolution
 
     def _split(self, rows: VersionedRows) -> Iterator[tuple[Target, VersionedRows]]:
         """The rows of each database and partition, order kept."""
@@ -173,6 +179,13 @@ class TableFlush:
     def _may_share(self, part: AnyPart) -> bool:
         """False when no device can be in both."""
         return part.meta.vnodes != self._plan.vnodes or part.meta.vnode == self._head.vnode
+
+    def _overlaps(self, part: AnyPart) -> bool:
+        """False when no device and time can be in both."""
+        meta = part.meta
+        if meta.device_max < self._devices[0] or meta.device_min > self._devices[1]:
+            return False
+        return meta.time_max_ns >= self._times[0] and meta.time_min_ns <= self._times[1]
 
 
 def whole_partitions(duration_ns: int, oldest_ns: int, newest_ns: int) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mainstem_engine import (
@@ -380,3 +381,42 @@ def test_keys_of_a_rollup_are_deleted_by_its_owner(engine: Engine) -> None:
     assert engine.scan_rows("meters_1m").time.tolist() == [2 * minute]
     record = next(iter(engine.log.read(gone.ack.lsn, gone.ack.lsn)))
     assert decode_erasure(record.payload).header["asof"] == 7
+
+
+def test_rows_that_come_during_a_search_are_judged_too(engine: Engine) -> None:
+    """No row of the range lies between ``as_of`` and the record, however often one comes."""
+    write(engine, PATHS[0], [1, 2], voltage=[1, 1])
+    searches: list[int] = []
+
+    def where(rows: pa.RecordBatch) -> Any:
+        searches.append(rows.num_rows)
+        if len(searches) <= deletion_module.SEARCHES_MAX:
+            write(engine, PATHS[0], [10 + len(searches)], voltage=[1])
+            write(engine, PATHS[0], [1], current=[1.0])
+        return np.asarray(rows["voltage"]) == 1
+
+    found = engine.delete("meters", where=where)
+    found.ack.wait()
+    assert searches == [2, 3, 4]
+    assert found.rows == 4
+    assert keys(engine) == []
+    record = next(engine.log.read(found.ack.lsn))
+    assert decode_erasure(record.payload).as_of == found.ack.lsn - 1
+    engine.flush()
+    balance(engine, visible=0)
+
+
+def test_rows_elsewhere_do_not_repeat_a_search(engine: Engine) -> None:
+    write(engine, PATHS[0], [1, 2])
+    searches: list[int] = []
+
+    def where(rows: pa.RecordBatch) -> Any:
+        searches.append(rows.num_rows)
+        write(engine, PATHS[0], [50])
+        write(engine, PATHS[1], [1])
+        return np.ones(rows.num_rows, np.bool_)
+
+    found = engine.delete("meters", devices=PATHS[0], start=0, end=10, where=where)
+    found.ack.wait()
+    assert searches == [2]
+    assert keys(engine) == [(PATHS[0], 50), (PATHS[1], 1)]

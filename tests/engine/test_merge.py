@@ -258,3 +258,29 @@ def test_ranges_one_after_the_other() -> None:
     starts, ends = np.array([3, 9, 5, 1], np.intp), np.array([5, 9, 4, 3], np.intp)
     assert concat_ranges(starts, ends).tolist() == [3, 4, 1, 2]
     assert concat_ranges(starts[:0], ends[:0]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("ranges", "merged"),
+    [
+        ([], [10]),
+        ([(1, 3), (10, 12)], [10]),
+        ([(4, 9)], [3, 10]),
+        ([(1, 20)], [3, 10]),
+        ([(3, 3), (10, 10)], [10]),
+    ],
+)
+def test_a_version_elsewhere_keeps_fragments_apart(
+    ranges: list[tuple[int, int]], merged: list[int]
+) -> None:
+    rows = VersionedRows(
+        np.zeros(2, np.uint32),
+        np.zeros(2, np.int64),
+        np.ones(2, np.uint16),
+        np.array([3, 10], np.uint64),
+        {0: Column(np.array([7, 0]), np.array([True, False]))},
+    )
+    found = merge_settled(rows, lambda _: 99, whole_rows=False, elsewhere={1: ranges, 0: [(5, 6)]})
+    assert found.lsn.tolist() == merged
+    whole = merge_settled(rows, lambda _: 99, whole_rows=True, elsewhere={1: ranges})
+    assert whole.lsn.tolist() == [10]

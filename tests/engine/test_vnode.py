@@ -180,3 +180,19 @@ def test_a_number_of_vnodes_out_of_range_is_refused() -> None:
     for number in (0, 65):
         with pytest.raises(SchemaError, match="vnodes"):
             EngineOptions(vnodes=number)
+
+
+def test_what_one_shard_holds_does_not_hide_a_newer_value_in_another(open_engine: Any) -> None:
+    """1, 2, 1 vnodes: the parts of the first and last time are joined without the one between."""
+    for vnodes, values in ((1, [1]), (2, [2]), (1, [None])):
+        engine: Engine = open_engine(vnodes=vnodes)
+        engine.create_template(
+            Template("t", (Measurement(0, "x", ColumnType.INT64),)), if_not_exists=True
+        )
+        engine.write("t", "root.a.d", [5], {"x": values}).wait()
+        engine.flush()
+        engine.compact()
+        assert engine.statistics().parts <= 2
+        if vnodes == 1 and values == [None]:
+            assert engine.scan("t").read_all()["x"].to_pylist() == [2]
+        engine.close()

@@ -64,8 +64,8 @@ def test_it_fails_if_a_touched_slice_stays_proven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changed_in_secret(river: River) -> None:
-        rows = river.group.engine._store.vnodes[0].head.tables["meters"].chunks[-1].columns[1].values
-        rows[0] = -1.0
+        head = river.group.engine._store.vnodes[0].head
+        head.tables["meters"].chunks[-1].columns[1].values[0] = -1.0
 
     monkeypatch.setattr(TableWatch, "unproven", lambda self, a, b: self.slices.keys[:0])
     river = run(tmp_path, 3, STEPS)

@@ -80,7 +80,9 @@ class ModelTable:
         """Rows that exist, whether they are visible or expired."""
         return {key for key in self.fragments if self.stored(key)}
 
-    def rows(self, origin: int | None = None, *, expired: bool = False) -> dict[Key, dict[str, Any]]:
+    def rows(
+        self, origin: int | None = None, *, expired: bool = False
+    ) -> dict[Key, dict[str, Any]]:
         """Every visible row, or with ``expired`` every row: per measurement the newest value that
         is not null."""
         return dict(self._rows(origin, expired))
