@@ -68,7 +68,7 @@ SPAN_NS = 60 * 1_000_000_000
 SPANS_MAX = 256
 """Spans of one record; beyond it the smallest gaps are closed."""
 SEARCHES_MAX = 2
-"""Searches beside writers; one more holds them up. Most deletes mean times at which nobody writes."""
+"""Searches beside writers; one more holds them up. Most deletes mean times that nobody writes."""
 RETRY_S = 10.0
 """A compaction of a few parts takes seconds."""
 
