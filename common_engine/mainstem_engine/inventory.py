@@ -167,6 +167,8 @@ class Inventory:
                 raise CorruptionError(path, fs.size(path), f"its end is lost: {problem}")
         elif fs.list(root / CHECKPOINT_DIRECTORY):
             raise CorruptionError(path, 0, "the part list is missing, and there is a checkpoint")
+        elif any((root / PARTS_DIRECTORY).rglob(f"*{PART_SUFFIX}")):
+            raise CorruptionError(path, 0, "the part list is missing, and there are parts")
         part_list = PartList.open(fs, path)
         self = cls(fs, root, part_list)
         fs.make_directory(self.directory)
@@ -219,7 +221,9 @@ class Inventory:
         return [part for parts in self._parts.values() for part in parts]
 
     def next_name(self) -> str:
-        """A name that no part has. From any thread."""
+        """A name that no part has. From any thread. Raises OSError while the list takes no change:
+        then no part is written that would lie about until the next start."""
+        self._list.ready()
         with self._number_lock:
             self._number += 1
             return f"{self._number:012d}"

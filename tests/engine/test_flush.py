@@ -134,6 +134,8 @@ def test_many_late_keys_are_compared_in_pieces(
         ("rename", ".part", 1),
         ("create", ".ckpt", 0),
         ("sync_directory", "checkpoint", 0),
+        ("write", "part-list", 0),
+        ("sync", "part-list", 0),
     ],
 )
 def test_a_failed_flush_is_tried_again(

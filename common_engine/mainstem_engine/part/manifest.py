@@ -6,7 +6,8 @@
    write and is cut off. Any other wrong byte raises: guessing which parts exist would lose or
    double data without a word.
 3. A list that has grown to many times its live content is written anew, by atomic replacement.
-4. A part file that the list does not name is what a crash left; ``remove_unlisted`` deletes it.
+4. So is one of which a record failed, before the next: what that record said did not happen.
+5. A part file that the list does not name is what a crash left; ``remove_unlisted`` deletes it.
 
 Bytes: head ``magic 8 | version u32 | crc32c u32 of the 12 bytes before``, then records
 ``length u32 | inverted length u32 | crc32c u32 | msgpack map``, where the map is
@@ -17,6 +18,7 @@ damaged one is not taken for a record that a torn write left incomplete.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +106,8 @@ class PartList:
         self._path = path
         self._file: AppendFile | None = None
         self._failed = False
+        """Whether the last record is on disk is not known."""
+        self._lock = threading.Lock()
         self.parts: dict[str, PartMeta] = {}
         """Every part that exists, by name. Replaced, never changed, by commit()."""
         self.checkpoint: str | None = None
@@ -149,13 +153,37 @@ class PartList:
         """Make one change durable, all of it or nothing. ``checkpoint`` None keeps the present one;
         ``facts`` (plain values) replace those of the same name.
 
-        Raises OSError, and from then on LogFailedError: whether the record is on disk is unknown
-        until the list is opened again. KeyError if a part to remove is not there.
+        Raises OSError: a crash may leave the change or not, so files of both must stay; what comes
+        next, see ready(), is without it. KeyError if a part to remove is not there.
         """
-        if self._failed or self._file is None:
-            raise LogFailedError(
-                f"{self._path} failed earlier or is closed", hint="re-open the data directory"
-            )
+        with self._lock:
+            self._commit(self._writable(), add, remove, checkpoint, facts)
+
+    def ready(self) -> None:
+        """Writes the list anew, as it was before the change, after one that failed. From any
+        thread; before files are written for a change that cannot be made. Raises OSError."""
+        with self._lock:
+            self._writable()
+
+    def _writable(self) -> AppendFile:
+        if self._file is None:
+            raise LogFailedError(f"{self._path} is closed", hint="re-open the data directory")
+        if self._failed:
+            # What follows the failed record would be lost with it; a new file is either complete
+            # and in place, or not there.
+            file = self._rewrite(self._file)
+            self._failed = False
+            return file
+        return self._file
+
+    def _commit(
+        self,
+        file: AppendFile,
+        add: Iterable[PartMeta],
+        remove: Iterable[str],
+        checkpoint: str | None,
+        facts: Mapping[str, Any] | None,
+    ) -> None:
         added, removed = list(add), list(remove)
         parts = dict(self.parts)
         for name in removed:
@@ -163,8 +191,8 @@ class PartList:
         parts.update((meta.name, meta) for meta in added)
         record = _record(added, removed, checkpoint, facts)
         try:
-            self._file.write([record])
-            self._file.sync()
+            file.write([record])
+            file.sync()
         except OSError:
             self._failed = True
             raise
@@ -218,12 +246,18 @@ class PartList:
     def _rewrite_if_worth(self, size: int) -> None:
         if size < REWRITE_BYTES_MIN or self._file is None:
             return
-        live = _record(list(self.parts.values()), [], self.checkpoint, self.facts)
-        if size < REWRITE_FACTOR * len(live):
-            return
-        self._fs.replace(self._path, [_head(), live])
-        self._file.close()
+        if size >= REWRITE_FACTOR * len(self._live()):
+            self._rewrite(self._file)
+
+    def _live(self) -> bytes:
+        """One record that says what all of them say."""
+        return _record(list(self.parts.values()), [], self.checkpoint, self.facts)
+
+    def _rewrite(self, old: AppendFile) -> AppendFile:
+        self._fs.replace(self._path, [_head(), self._live()])
         self._file = self._fs.open_append(self._path)
+        old.close()
+        return self._file
 
 
 def remove_unlisted(fs: Filesystem, directory: Path, parts: Iterable[str]) -> int:

@@ -117,7 +117,7 @@ def test_records_that_do_not_fit_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["write", "sync"])
-def test_a_failed_change_is_final(tmp_path: Path, kind: str) -> None:
+def test_a_failed_change_is_undone_by_the_next(tmp_path: Path, kind: str) -> None:
     faulty = FaultyFilesystem(tmp_path)
     parts = PartList.open(faulty, tmp_path / "l")
     parts.commit(add=[meta("a")])
@@ -125,11 +125,21 @@ def test_a_failed_change_is_final(tmp_path: Path, kind: str) -> None:
     with pytest.raises(OSError, match="injected"):
         parts.commit(add=[meta("b")])
     assert list(parts.parts) == ["a"]
-    with pytest.raises(LogFailedError):
-        parts.commit(add=[meta("c")])
+    # Unknown if it is read now: there as a whole, or not at all.
+    assert list(PartList.read(fs, tmp_path / "l").parts) in (["a"], ["a", "b"])
+    faulty.fail("rename", error=errno.ENOSPC)
+    with pytest.raises(OSError, match="injected"):
+        parts.ready()
+    parts.commit(add=[meta("c")])
     parts.close()
-    # Unknown until it is read again: there as a whole, or not at all.
-    assert list(PartList.open(fs, tmp_path / "l").parts) in (["a"], ["a", "b"])
+    assert list(PartList.open(fs, tmp_path / "l").parts) == ["a", "c"]
+
+
+def test_a_closed_list_takes_nothing(tmp_path: Path) -> None:
+    parts = PartList.open(fs, tmp_path / "l")
+    parts.close()
+    with pytest.raises(LogFailedError, match="closed"):
+        parts.commit(add=[meta("a")])
 
 
 def test_a_long_list_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
