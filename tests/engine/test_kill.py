@@ -37,7 +37,7 @@ from .killing.operations import SHARED, UNIQUE, Receiver
 
 ROOT = Path(__file__).parents[2]
 SEED = int(os.environ.get("MAINSTEM_KILL_SEED", "1"))
-KILLS = 8
+KILLS = 7
 KILLS_NIGHTLY = int(os.environ.get("MAINSTEM_KILLS", "30"))
 DIRECTORIES_NIGHTLY = 10
 WORK_S = 1.5

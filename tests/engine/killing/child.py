@@ -38,7 +38,7 @@ OLD_MS = 2 * YEAR_MS
 FAULTY_EVERY = 4
 MAY_FAIL = ("flush", "merge", "compact", "backup", "expire")
 FAULTS = (".part", ".part", ".ckpt", "catalog", "snapshot", "backup", "part-list")
-"""Pieces of paths. A part list that failed lets nothing but writing go on."""
+"""Pieces of paths. The log is not among them: nothing goes on after it has failed."""
 
 
 def options(**changed: Any) -> EngineOptions:
