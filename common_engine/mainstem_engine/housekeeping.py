@@ -9,7 +9,9 @@
 3. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions.
 4. A flush that failed keeps its frozen state and is tried again before anything else is frozen.
 5. A compaction whose parts are not all there any more when it is done (they expired meanwhile) is
-   thrown away. One that failed is counted, and its parts are left alone until the next start.
+   thrown away. One that failed is counted. Its parts are left alone until the next start, for it
+   would fail again; but a full disk may be freed: after an OSError it is tried again with the next
+   flush.
 """
 
 from __future__ import annotations
@@ -248,6 +250,7 @@ class Housekeeping:
         """Carries out what is planned now; returns how many compactions worked."""
         store = self._store
         done = 0
+        failure: str | None = None
         with self._compaction_lock:
             for plan in self._plans(policy):
                 if self._stopping.is_set():
@@ -260,8 +263,11 @@ class Housekeeping:
                 except (OSError, EngineError, MemoryError) as error:
                     logger.error("compaction of %s failed: %s", plan.table, error)
                     self._compaction_failures += 1
-                    self._compaction_error = f"compaction of {plan.table}: {error}"
-                    self._avoid.update(plan.names)
+                    failure = f"compaction of {plan.table}: {error}"
+                    if not isinstance(error, OSError):
+                        self._avoid.update(plan.names)
+            if done or failure:
+                self._compaction_error = failure
         return done
 
     def _plans(self, policy: Policy) -> list[Compaction]:

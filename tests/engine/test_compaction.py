@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mainstem_engine.housekeeping as housekeeping_module
 from mainstem_engine import (
     ColumnType,
     Engine,
@@ -145,13 +146,32 @@ def test_a_failed_compaction_is_counted_and_changes_nothing(
     assert statistics.last_error is not None
     assert "compaction of t" in statistics.last_error
     assert content(engine) == before
+    assert engine.statistics().parts == 3
     engine.compact()
-    assert engine.statistics().parts == 3, "parts that failed are left alone until the next start"
+    assert content(engine) == before
+    statistics = engine.statistics().housekeeping
+    assert (engine.statistics().parts, statistics.last_error) == (1, None)
+
+
+def test_what_fails_for_another_reason_is_left_alone_until_the_next_start(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Engine = open_engine()
+    filled(engine, 3)
+    before = content(engine)
+
+    def fails(*_: Any) -> Any:
+        raise MemoryError("too large")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(housekeeping_module, "join_parts", fails)
+        engine.compact()
+    engine.compact()
+    assert (engine.statistics().parts, content(engine)) == (3, before)
     engine.close()
     again: Engine = open_engine()
     again.compact()
-    assert content(again) == before
-    assert again.statistics().parts == 1
+    assert (again.statistics().parts, content(again)) == (1, before)
 
 
 def test_a_column_added_later_is_null_in_older_rows(open_engine: Any) -> None:
