@@ -209,7 +209,7 @@ class Killed:
             shown, measurements = shown_by(engine, names), measurements_of(engine)
             for writer in {*backup.before, *backup.tried}:
                 before = backup.before.get(writer) or History().of(writer)
-                tried = backup.tried.get(writer, [])
+                tried = backup.tried.get(writer, {}).values()
                 fitting(writer, before, tried, shown.get(writer, {}), measurements)
             assert all(counts.balanced for counts in engine.store_accounting().values())
         finally:

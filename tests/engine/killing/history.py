@@ -25,7 +25,7 @@ class Backup:
 
     path: Path
     before: dict[str, Written]
-    tried: dict[str, list[Operation]]
+    tried: dict[str, dict[int, Operation]]
     is_done: bool = False
 
 
@@ -60,6 +60,8 @@ class History:
                 self._acknowledged(writer, int(rest))
             elif kind == "n":
                 del self.pending[writer][int(rest)]
+                for backup in self.backups:
+                    backup.tried.get(writer, {}).pop(int(rest), None)
         return failures
 
     def of(self, writer: str) -> Written:
@@ -75,10 +77,10 @@ class History:
         self.of(writer)
         for backup in self.backups:
             if not backup.is_done:
-                backup.tried.setdefault(writer, []).append(op)
+                backup.tried.setdefault(writer, {})[number] = op
         if op["op"] == "backup":
             before = {name: written.copy() for name, written in self.certain.items()}
-            tried = {name: list(ops.values()) for name, ops in self.pending.items()}
+            tried = {name: dict(ops) for name, ops in self.pending.items()}
             self.backups.append(Backup(Path(op["to"]), before, tried))
         self.pending.setdefault(writer, {})[number] = op
         self.devices.update(op.get("devices") or ())
