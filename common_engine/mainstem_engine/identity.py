@@ -15,6 +15,9 @@ from mainstem_engine.filesystem import Filesystem
 
 IDENTITY_NAME = "identity.json"
 _HEX_DIGITS = 32
+_PART_LIST = "part-list"
+_LATER = (_PART_LIST, "log", "parts", "checkpoint")
+"""What the engine makes after the identity."""
 
 
 def read_identity(fs: Filesystem, directory: Path) -> str | None:
@@ -35,9 +38,17 @@ def read_identity(fs: Filesystem, directory: Path) -> str | None:
 
 
 def ensure_identity(fs: Filesystem, directory: Path) -> str:
-    """The node uuid, a new random one at the first start."""
+    """The node uuid, a new random one at the first start.
+
+    Raises CorruptionError where something else is already: a new identity would make the log that
+    of another node, and what repair can still find out would be lost.
+    """
     found = read_identity(fs, directory)
     if found is None:
+        for name in _LATER:
+            if name in fs.list(directory) and (name == _PART_LIST or fs.list(directory / name)):
+                path = directory / IDENTITY_NAME
+                raise CorruptionError(path, 0, f"the identity is missing, and there is {name}")
         found = uuid.uuid4().hex
         write_identity(fs, directory, found)
     return found
