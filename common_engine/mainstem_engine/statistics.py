@@ -32,6 +32,7 @@ from mainstem_engine.log.layout import (
 )
 from mainstem_engine.log.log import LogStatistics
 from mainstem_engine.log.reader import Segment, scan_segment
+from mainstem_engine.memory import MemoryStatistics
 from mainstem_engine.part.layout import PartFooter
 from mainstem_engine.part.manifest import PartList, PartMeta
 from mainstem_engine.part.reader import Part
@@ -75,8 +76,12 @@ class TableStatistics:
 class EngineStatistics:
     """An engine at one moment. Sizes in bytes, times in ns.
 
-    ``throttled``: writes that had to wait for memory. ``damages``: what is known to be damaged, in
-    words; queries that need such rows fail, others do not.
+    ``applied_lsn``: last log record whose rows are visible. ``checkpoint_lsn``: last one whose rows
+    are in parts; a restart replays those between, ``replayed_records`` at the last start.
+    ``throttled``: writes that had to wait for memory. ``head_rows``: rows in no part.
+    ``metadata_bytes``: names, tags and templates in memory, at most ``metadata_bytes_max``.
+    ``damages``: what is known to be damaged, in words; queries that need such rows fail, others do
+    not. ``aggregates``: what answered Engine.aggregate and SQL. ``memory``: shares of the limit.
     """
 
     node_uuid: str
@@ -98,6 +103,7 @@ class EngineStatistics:
     damages: tuple[str, ...]
     retention_clock: ClockStatistics
     aggregates: AggregateStatistics
+    memory: MemoryStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,7 @@ def engine_statistics(
     catalog = store.catalog
     parts = store.inventory.all()
     heads = store.head_sizes()
+    memory = store.memory.statistics()
     tables = {
         table.name: _table_statistics(
             len(catalog.devices.of_family(table.family)),
@@ -145,7 +152,7 @@ def engine_statistics(
         applied_lsn=store.applied_lsn,
         checkpoint_lsn=store.checkpoint_lsn,
         replayed_records=store.replayed_records,
-        throttled=store.memory.statistics().waits["head"],
+        throttled=memory.waits["head"],
         head_rows=store.head_rows(),
         head_bytes=store.head_bytes(),
         part_bytes=sum(part.meta.bytes for part in parts),
@@ -159,6 +166,7 @@ def engine_statistics(
         damages=tuple(damages),
         retention_clock=store.retention.clock.statistics(),
         aggregates=aggregates,
+        memory=memory,
     )
 
 

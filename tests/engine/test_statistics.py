@@ -38,6 +38,8 @@ def test_an_open_engine(filled: Engine) -> None:
     assert found.housekeeping.flushes == 1
     assert found.housekeeping.last_flush_ns > 0
     assert found.log.appended_lsn == found.applied_lsn
+    assert found.memory.used["head"] == found.head_bytes
+    assert sum(found.memory.limits.values()) <= filled.options.memory_limit_bytes
 
 
 def test_a_directory_is_read_while_it_is_owned_and_left_as_it_is(filled: Engine) -> None:
