@@ -95,7 +95,8 @@ class CorruptionError(EngineError, ValueError):
 
     def __init__(self, path: Path | str, offset: int, problem: str) -> None:
         super().__init__(
-            f"{path} at byte {offset}: {problem}", hint="run `mainstem db check` on the directory"
+            f"{path} at byte {offset}: {problem}",
+            hint="run `mainstem db check` on the directory, then `mainstem db repair`",
         )
         self.path = path
         self.offset = offset

@@ -1,9 +1,10 @@
 """Rebuilding the sections of a checkpoint from what is left: the parts, the log, a catalog's base.
 
-1. *Catalog*: names and tags of devices come from the base file that is whole and from the
-   definitions that the log still holds; templates and databases from these definitions. What has no
-   definition gets one: a template ``T`` with measurements ``m<id>`` in the types that the parts
-   have, a device ``root.lost.d<id>``. Rows then stay readable under the ids they always had.
+1. *Catalog*: when only the base is damaged, the rest of the section stays (repair_catalog.py).
+   Otherwise names and tags of devices come from the newest base, as far as it is whole, and from
+   the definitions that the log still holds; templates and databases from these definitions. What
+   has no definition gets one: a template ``T`` with measurements ``m<id>`` in the types that the
+   parts have, a device ``root.lost.d<id>``. Rows then stay readable under the ids they always had.
 2. *Origins*: this node, and a stand-in for every other origin that rows name.
 3. *Accounts*: what the parts hold is what was stored. What was overwritten, deleted or expired
    before is not known.
@@ -26,6 +27,7 @@ from mainstem_engine.accounting import NEVER_NS
 from mainstem_engine.catalog.base import DeviceBase
 from mainstem_engine.catalog.base_file import (
     CATALOG_DIRECTORY,
+    HEAD,
     BaseName,
     base_files,
     check_base,
@@ -34,6 +36,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import Database, default_database_name
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.devices import LOST_DEVICES
+from mainstem_engine.catalog.salvaged_file import SalvagedFile
 from mainstem_engine.catalog.sections import CatalogFiles
 from mainstem_engine.errors import EngineError
 from mainstem_engine.filesystem import Filesystem
@@ -42,10 +45,14 @@ from mainstem_engine.log.records import Record, RecordKind, decode_payload
 from mainstem_engine.model import ColumnType, DeviceIds, Measurement, Template, TimesNs
 from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.reader import Part
+from mainstem_engine.repair_catalog import (
+    NO_DEVICES,
+    define_lost_database,
+    lost_path,
+    salvaged_catalog,
+)
 
-BASE_HEAD = struct.Struct("<8sIIII")
-"""Magic, version, length of the index, its crc32c, zeros; see catalog/base_file.py."""
-_PRECISIONS = (("ms", 1_000_000), ("us", 1_000), ("ns", 1))
+_SETTINGS = "the settings of databases: keep, duration and precision are the defaults"
 _UNITS_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
 
 
@@ -96,6 +103,26 @@ def contents(
     return tables, origin
 
 
+def grain_ns(tables: dict[str, TableContent]) -> int:
+    """What every time in the parts is a multiple of; 0 when there is none."""
+    return int(np.gcd.reduce([table.grain_ns for table in tables.values()] or [0]))
+
+
+def completed_catalog(
+    fs: Filesystem,
+    root: Path,
+    section: bytes,
+    tables: dict[str, TableContent],
+    definitions: Sequence[Record],
+    unknown: list[str],
+) -> Catalog:
+    """The catalog of a section that is whole and names a base that is not, made complete."""
+    rows = {name: table.devices for name, table in tables.items()}
+    catalog = salvaged_catalog(fs, root, section, rows, grain_ns(tables), definitions, unknown)
+    complete_catalog(catalog, tables, unknown)
+    return catalog
+
+
 def rebuilt_catalog(
     fs: Filesystem,
     root: Path,
@@ -105,7 +132,7 @@ def rebuilt_catalog(
 ) -> Catalog:
     """A catalog that defines everything in ``tables``. ``definitions``: SCH and DEV records that
     the log still has, in order. What had to be made up is added to ``unknown``, in words."""
-    catalog = _from_base(fs, root, unknown)
+    catalog = _from_base(fs, root, tables, definitions, unknown)
     devices: list[DeviceRecord] = []
     for record in definitions:
         header = decode_payload(record.payload)[0]
@@ -150,34 +177,43 @@ def _template(name: str, table: TableContent, catalog: Catalog) -> Template:
     return Template(name, measurements)
 
 
-def _from_base(fs: Filesystem, root: Path, unknown: list[str]) -> Catalog:
-    """A catalog with the devices of the newest base that is whole; empty when there is none."""
+def _from_base(
+    fs: Filesystem,
+    root: Path,
+    tables: dict[str, TableContent],
+    definitions: Sequence[Record],
+    unknown: list[str],
+) -> Catalog:
+    """A catalog with the devices of the newest base that is whole, or else of what is left of the
+    newest one that can be opened at all; empty when there is none."""
     directory = root / CATALOG_DIRECTORY
-    files = CatalogFiles(fs, root)
-    for name in reversed(base_files(fs, directory)):
+    section: dict[str, Any] = {"databases": [], "templates": [], "devices": NO_DEVICES}
+    doubtful: BaseName | None = None
+    for name in sorted(base_files(fs, directory), reverse=True):
         try:
             wanted = _base_name(fs, directory, name)
+            if doubtful is None and SalvagedFile.open(fs, directory / name) is not None:
+                doubtful = wanted
             check_base(fs, directory, wanted)
             base = DeviceBase.open(fs, directory, wanted)
         except (EngineError, OSError, struct.error):
             continue
-        section: dict[str, Any] = {
-            "databases": [],
-            "templates": [],
-            "devices": {
-                "base": wanted.to_list(), "paths": "", "family": b"", "foreign": b"",
-                "families": [],
-            },
-        }  # fmt: skip
+        section["devices"] = {**NO_DEVICES, "base": wanted.to_list()}
         section["databases"] = [d.to_map() for d in _databases_of(base)]
-        unknown.append("the settings of databases: keep, duration and precision are the defaults")
-        return Catalog.restore(msgpack.packb(section), files)
-    return Catalog()
+        unknown.append(_SETTINGS)
+        return Catalog.restore(msgpack.packb(section), CatalogFiles(fs, root))
+    if doubtful is None:
+        return Catalog()
+    unknown.append(_SETTINGS)
+    section["devices"] = {**NO_DEVICES, "base": doubtful.to_list()}
+    rows = {name: table.devices for name, table in tables.items()}
+    packed = msgpack.packb(section)
+    return salvaged_catalog(fs, root, packed, rows, grain_ns(tables), definitions, unknown)
 
 
 def _base_name(fs: Filesystem, directory: Path, name: str) -> BaseName:
     with fs.open_read(directory / name) as file:
-        _, _, _, crc, _ = BASE_HEAD.unpack(file.read_at(0, BASE_HEAD.size))
+        _, _, _, crc, _ = HEAD.unpack(file.read_at(0, HEAD.size))
         return BaseName(name, file.size(), crc)
 
 
@@ -223,7 +259,7 @@ def _lost_devices(
 ) -> None:
     """Stand-ins for the ids from ``first`` to ``end``, each in the family that has its rows."""
     unknown.append(f"paths and tags of devices {first} to {end - 1}: they are {LOST_DEVICES}.d<id>")
-    _lost_database(catalog, tables)
+    define_lost_database(catalog, grain_ns(tables))
     family_of: dict[int, str] = {}
     # Rollup tables have longer names than their source, and the same devices.
     for name, table in sorted(tables.items(), key=lambda item: -len(item[0])):
@@ -231,19 +267,10 @@ def _lost_devices(
         for device in devices[(devices >= first) & (devices < end)].tolist():
             family_of[device] = name
     for ids, family in _runs(first, end, family_of):
-        paths = [f"{LOST_DEVICES}.d{device}" for device in ids]
+        paths = [lost_path(device) for device in ids]
         catalog.add_devices(
             DeviceRecord(family, np.array(ids, np.uint32), paths, {}, foreign=False)
         )
-
-
-def _lost_database(catalog: Catalog, tables: dict[str, TableContent]) -> None:
-    """The database of stand-ins, with the coarsest precision that holds every time."""
-    if catalog.databases.get(LOST_DEVICES) is None:
-        grain = int(np.gcd.reduce([t.grain_ns for t in tables.values()] or [0]))
-        precision = next(name for name, size in _PRECISIONS if grain % size == 0)
-        database = Database(LOST_DEVICES, precision=precision)
-        catalog.apply_schema(catalog.schema_record("database", **database.to_map()))
 
 
 def _runs(first: int, end: int, family_of: dict[int, str]) -> Iterator[tuple[range, str]]:

@@ -5,7 +5,8 @@
 2. *Keep*: every file that an action replaces or removes is linked into ``DATA/repair-<n>/`` first.
 3. *Write*: new files appear beside the old ones. Identity and headers of log segments are put back
    from each other; parts are written anew without what cannot be read (repair_part.py); a
-   checkpoint with damaged sections is written anew with what can be rebuilt (rebuild.py).
+   checkpoint with damaged sections is written anew with what can be rebuilt (rebuild.py), and a
+   damaged base of the catalog with everything of it that is whole (repair_catalog.py).
 4. *Commit*: one new part list, by atomic replacement, names the new parts and checkpoint and says
    what is lost: rows of parts by table, LSNs of the log. Before it the directory is as it was,
    behind it the losses are counted as ``lost_local``.
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mainstem_engine.backup_files import take
-from mainstem_engine.catalog.base_file import CATALOG_DIRECTORY
+from mainstem_engine.catalog.base_file import CATALOG_DIRECTORY, base_files
 from mainstem_engine.check import LOCK_NAME, CheckReport, check_locked, require_data_directory
 from mainstem_engine.check_log import HEADER_DAMAGED, LOG_DIRECTORY, log_firsts, record_spans
 from mainstem_engine.damage import Damage
@@ -41,6 +42,7 @@ from mainstem_engine.log.layout import (
     segment_name,
 )
 from mainstem_engine.losses import Losses
+from mainstem_engine.lost_names import KEPT_PREFIX
 from mainstem_engine.part.manifest import PartList
 from mainstem_engine.repair_state import (
     DEFINITION_PROBLEMS,
@@ -50,7 +52,6 @@ from mainstem_engine.repair_state import (
     repaired_parts,
 )
 
-KEPT_PREFIX = "repair-"
 NEW_LIST_NAME = "part-list.new"
 """The part list to be, until it is complete."""
 
@@ -112,6 +113,7 @@ class _Work:
     identity: bool = False
     part_list: bool = False
     checkpoint: bool = False
+    bases: list[str] = field(default_factory=list)
     parts: dict[str, list[Damage]] = field(default_factory=dict)
     headers: list[str] = field(default_factory=list)
     definitions: bool = False
@@ -128,6 +130,8 @@ class _Work:
                 self.part_list = True
             elif top in (CHECKPOINT_DIRECTORY, CATALOG_DIRECTORY):
                 self.checkpoint = True
+                if top == CATALOG_DIRECTORY:
+                    self.bases.append(damage.file)
             elif damage.part is not None:
                 self.parts.setdefault(damage.part, []).append(damage)
                 if any(word in damage.problem for word in DEFINITION_PROBLEMS):
@@ -147,6 +151,8 @@ class _Work:
         for name, damages in self.parts.items():
             lost = sorted({damage.lost for damage in damages if damage.lost})
             yield f"write part {name} anew; {'; '.join(lost) or 'nothing of it is lost'}"
+        for file in self.bases:
+            yield f"write {file} anew, with every name and tag whose checksum is right"
         if self.checkpoint:
             yield "write the checkpoint anew: its damaged sections are rebuilt or left out"
         for file in self.headers:
@@ -241,6 +247,8 @@ class _Repair:
         if work.checkpoint or work.part_list or work.definitions:
             if state.checkpoint is not None:
                 self._keep(f"{CHECKPOINT_DIRECTORY}/{state.checkpoint}")
+            for name in base_files(fs, root / CATALOG_DIRECTORY):
+                self._keep(f"{CATALOG_DIRECTORY}/{name}")
             rebuilt_checkpoint(fs, root, state, self._node_uuid().hex(), self._unknown)
         if work.log_end or not log_firsts(fs, root / LOG_DIRECTORY):
             self._begin_segment(state.checkpoint_lsn)

@@ -54,11 +54,13 @@ from mainstem_engine.part.reader import Part
 from mainstem_engine.part_list_records import part_list_records
 from mainstem_engine.rebuild import (
     complete_catalog,
+    completed_catalog,
     contents,
     rebuilt_accounts,
     rebuilt_catalog,
     rebuilt_origins,
 )
+from mainstem_engine.repair_catalog import definitions_of
 from mainstem_engine.repair_part import salvage_part
 
 DEFINITION_PROBLEMS = ("the catalog has no", "its devices go to id", "its origins go to")
@@ -281,7 +283,10 @@ def _known_measurements(
     fs: Filesystem, root: Path, state: ListedState
 ) -> dict[str, dict[int, Measurement]]:
     """Measurements by table and id, for the encodings that they name; empty without a catalog."""
-    catalog = _whole_sections(fs, root, state)[1]
+    sections, catalog = _whole_sections(fs, root, state)
+    section = sections.get(CATALOG_SECTION)
+    if catalog is None and section is not None:
+        catalog = definitions_of(section)
     if catalog is None:
         return {}
     return {t.name: {m.id: m for m in t.template.measurements} for t in catalog.templates.all()}
@@ -290,7 +295,8 @@ def _known_measurements(
 def _whole_sections(
     fs: Filesystem, root: Path, state: ListedState
 ) -> tuple[dict[str, bytes | None], Catalog | None]:
-    """Sections of the checkpoint by name, None for damaged ones; and its catalog."""
+    """Sections of the checkpoint by name, None for damaged ones; and its catalog, None when that or
+    its base is damaged."""
     sections: dict[str, bytes | None] = {}
     catalog: Catalog | None = None
     if state.checkpoint is None:
@@ -305,14 +311,23 @@ def _whole_sections(
             continue
         try:
             if section.name == CATALOG_SECTION:
-                check_catalog_files(fs, root, section.data)
-                catalog = Catalog.restore(section.data, CatalogFiles(fs, root))
+                definitions_of(section.data)
+                catalog = _whole_catalog(fs, root, section.data)
             elif section.name in SECTION_DECODERS:
                 SECTION_DECODERS[section.name](section.data)
         except (*UNDERSTANDING_ERRORS, OSError):
             continue
         sections[section.name] = section.data
     return sections, catalog
+
+
+def _whole_catalog(fs: Filesystem, root: Path, section: bytes) -> Catalog | None:
+    """None when the base that the section names is damaged."""
+    try:
+        check_catalog_files(fs, root, section)
+        return Catalog.restore(section, CatalogFiles(fs, root))
+    except (CorruptionError, OSError):
+        return None
 
 
 def rebuilt_checkpoint(
@@ -328,7 +343,11 @@ def rebuilt_checkpoint(
     tables, origin = contents(fs, root, state.parts.values())
     if catalog is None:
         definitions = [*_definitions(fs, root, state.checkpoint_lsn)]
-        catalog = rebuilt_catalog(fs, root, tables, definitions, unknown)
+        section = sections.get(CATALOG_SECTION)
+        if section is None:
+            catalog = rebuilt_catalog(fs, root, tables, definitions, unknown)
+        else:
+            catalog = completed_catalog(fs, root, section, tables, definitions, unknown)
     else:
         complete_catalog(catalog, tables, unknown)
     sections[CATALOG_SECTION] = encode_snapshot(catalog.snapshot())

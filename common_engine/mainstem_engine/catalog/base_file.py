@@ -3,8 +3,8 @@
 1. A file is written whole under a temporary name, synced and renamed. It counts when a checkpoint
    that the part list names refers to it, by name, length and the crc32c of its index; the index
    has the checksum of everything else.
-2. Opening reads the index; the tries, whose code trusts the bytes it walks through; and CHECKED
-   arrays. The others are mapped and not read; ``check_base`` reads everything.
+2. Opening reads everything once, about 20 bytes a device, against the checksums: a wrong number
+   would give a device another's tags, and everyone would believe it. Then it is mapped.
 3. A file that the checkpoint does not name is what a crash left; ``remove_bases`` deletes it.
 
 Bytes: ``magic 8 | version u32 | index length u32 | crc32c of the index u32 | zeros u32 | index |
@@ -34,40 +34,41 @@ CATALOG_DIRECTORY = "catalog"
 BASE_SUFFIX = ".base"
 MAGIC = b"MSTMCAT\n"
 VERSION = 1
-CHECKED = frozenset({"device_of_key", "key_of_device"})
-"""Arrays that say whose rows are whose: a wrong number here would be believed by everyone. Eight
-bytes a device, which are read in a few milliseconds per million."""
 RAW = ""
 """The dtype of a section that is bytes: one trie."""
 
-_HEAD = struct.Struct("<8sIIII")
+HEAD = struct.Struct("<8sIIII")
 _ALIGNMENT = 64
 """A cache line; enough for any dtype."""
 _READ_BYTES = 1 << 20
 """Bytes that a check reads at a time. Read, not mapped: a check leaves no pages in memory."""
-_INDEX_BYTES_MAX = 1 << 28
+INDEX_BYTES_MAX = 1 << 28
 """Families, tags and the first keys of shards; a longer index is damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaseName:
-    """What a checkpoint says of its base: the file, its length, the crc32c of its index."""
+    """What a checkpoint says of its base: the file, its length, the crc32c of its index, and how
+    many devices it has (0: written before that was said), for a repair that cannot ask the file."""
 
     name: str
     bytes: int
     crc: int
+    devices: int = 0
 
     def to_list(self) -> list[Any]:
-        return [self.name, self.bytes, self.crc]
+        return [self.name, self.bytes, self.crc, self.devices]
 
     @classmethod
     def from_list(cls, data: Sequence[Any]) -> BaseName:
-        name, size, crc = data[:3]
-        return cls(str(name), int(size), int(crc))
+        name, size, crc, devices = (*data, 0)[:4]
+        return cls(str(name), int(size), int(crc), int(devices))
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class StoredSection:
+    """Where a section is. ``offset``: from the beginning of the file."""
+
     dtype: str
     count: int
     offset: int
@@ -98,17 +99,18 @@ def write_base(
         listing.append([name, dtype, count, position, view.nbytes, crc])
         position = _aligned(position + view.nbytes)
     index = msgpack.packb({"fields": fields, "sections": listing})
-    start = _aligned(_HEAD.size + len(index))
+    start = _aligned(HEAD.size + len(index))
     crc = google_crc32c.value(index)
-    buffers: list[Buffer] = [_HEAD.pack(MAGIC, VERSION, len(index), crc, 0), index]
-    buffers.append(bytes(start - _HEAD.size - len(index)))
+    buffers: list[Buffer] = [HEAD.pack(MAGIC, VERSION, len(index), crc, 0), index]
+    buffers.append(bytes(start - HEAD.size - len(index)))
     for _, _, _, buffer in stored:
         size = byte_view(buffer).nbytes
         buffers += [buffer, bytes(_aligned(size) - size)]
     fs.make_directory(directory)
     taken = [int(name.removesuffix(BASE_SUFFIX)) for name in base_files(fs, directory)]
     name = f"{max(taken, default=0) + 1:012d}{BASE_SUFFIX}"
-    return BaseName(name, fs.replace(directory / name, buffers), crc)
+    size = fs.replace(directory / name, buffers)
+    return BaseName(name, size, crc, int(fields.get("devices", 0)))
 
 
 class BaseFile:
@@ -119,7 +121,7 @@ class BaseFile:
         path: Path,
         mapped: MappedFile,
         fields: Mapping[str, Any],
-        sections: Mapping[str, _Section],
+        sections: Mapping[str, StoredSection],
     ) -> None:
         self._path = path
         self._mapped = mapped
@@ -132,8 +134,7 @@ class BaseFile:
         path = directory / wanted.name
         fields, sections = _read_index(fs, path, wanted)
         for name, section in sections.items():
-            if section.dtype == RAW or name in CHECKED:
-                _check_section(fs, path, name, section)
+            _check_section(fs, path, name, section)
         return cls(path, fs.map(path), fields, sections)
 
     def has(self, name: str) -> bool:
@@ -146,17 +147,21 @@ class BaseFile:
 
     def array(self, name: str) -> AnyArray:
         """An array, mapped, only for reading. Raises CorruptionError when there is none."""
-        section = self._section(name)
-        values = np.frombuffer(self.raw(name), np.dtype(section.dtype))
-        if len(values) == section.count:
-            return values
-        return np.broadcast_to(values[:1], section.count)
+        return array_of(self._section(name), self.raw(name))
 
-    def _section(self, name: str) -> _Section:
+    def _section(self, name: str) -> StoredSection:
         found = self._sections.get(name)
         if found is None:
             raise CorruptionError(self._path, 0, f"the catalog's base has no section {name!r}")
         return found
+
+
+def array_of(section: StoredSection, data: Buffer) -> AnyArray:
+    """The array whose bytes these are."""
+    values = np.frombuffer(data, np.dtype(section.dtype))
+    if len(values) == section.count:
+        return values
+    return np.broadcast_to(values[:1], section.count)
 
 
 def check_base(fs: Filesystem, directory: Path, wanted: BaseName) -> None:
@@ -187,7 +192,7 @@ def _aligned(size: int) -> int:
 
 def _read_index(
     fs: Filesystem, path: Path, wanted: BaseName
-) -> tuple[Mapping[str, Any], dict[str, _Section]]:
+) -> tuple[Mapping[str, Any], dict[str, StoredSection]]:
     try:
         file = fs.open_read(path)
     except FileNotFoundError as error:
@@ -196,26 +201,33 @@ def _read_index(
         if file.size() != wanted.bytes:
             problem = f"the base has {file.size()} bytes, the checkpoint says {wanted.bytes}"
             raise CorruptionError(path, 0, problem)
-        head = file.read_at(0, _HEAD.size)
-        if len(head) < _HEAD.size or head[:8] != MAGIC:
+        head = file.read_at(0, HEAD.size)
+        if len(head) < HEAD.size or head[:8] != MAGIC:
             raise CorruptionError(path, 0, "this is not a catalog base")
-        _, version, length, crc, _ = _HEAD.unpack(head)
+        _, version, length, crc, _ = HEAD.unpack(head)
         if version != VERSION:
             raise CorruptionError(path, 8, f"version {version} is not known")
-        index = file.read_at(_HEAD.size, length) if length <= _INDEX_BYTES_MAX else b""
+        index = file.read_at(HEAD.size, length) if length <= INDEX_BYTES_MAX else b""
     if len(index) != length or crc != wanted.crc or google_crc32c.value(index) != crc:
-        raise CorruptionError(path, _HEAD.size, "the index of the base has a wrong checksum")
+        raise CorruptionError(path, HEAD.size, "the index of the base has a wrong checksum")
+    fields, sections = parse_index(index)
+    for name, section in sections.items():
+        if section.offset + section.length > wanted.bytes:
+            raise CorruptionError(path, HEAD.size, f"section {name!r} lies outside the file")
+    return fields, sections
+
+
+def parse_index(index: bytes) -> tuple[Mapping[str, Any], dict[str, StoredSection]]:
+    """(fields, sections by name) of an index whose checksum is right."""
     parsed = msgpack.unpackb(index, strict_map_key=False)
-    start = _aligned(_HEAD.size + length)
+    start = _aligned(HEAD.size + len(index))
     sections = {}
     for name, dtype, count, offset, size, section_crc in parsed["sections"]:
-        if start + offset + size > wanted.bytes:
-            raise CorruptionError(path, _HEAD.size, f"section {name!r} lies outside the file")
-        sections[name] = _Section(dtype, count, start + offset, size, section_crc)
+        sections[name] = StoredSection(dtype, count, start + offset, size, section_crc)
     return parsed["fields"], sections
 
 
-def _check_section(fs: Filesystem, path: Path, name: str, section: _Section) -> None:
+def _check_section(fs: Filesystem, path: Path, name: str, section: StoredSection) -> None:
     crc, position, end = 0, section.offset, section.offset + section.length
     with fs.open_read(path) as file:
         while position < end:
