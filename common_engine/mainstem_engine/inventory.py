@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from mainstem_engine.checkpoint import CHECKPOINT_SUFFIX, remove_checkpoints
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.log.layout import segment_first_lsn
-from mainstem_engine.model import DeviceIds, VersionedRows
+from mainstem_engine.model import DeviceIds
 from mainstem_engine.part.layout import PART_SUFFIX
 from mainstem_engine.part.manifest import PartList, PartMeta, remove_unlisted
 from mainstem_engine.part.reader import BlockNumbers, Part
@@ -117,21 +117,6 @@ def _of_vnode(devices: DeviceIds, meta: PartMeta) -> bool:
     if meta.vnodes == 1 or len(devices) > FEW_DEVICES:
         return True
     return bool((devices % np.uint32(meta.vnodes) == meta.vnode).any())
-
-
-def read_part(
-    part: AnyPart,
-    devices: DeviceIds | None,
-    start_ns: int,
-    end_ns: int,
-    measurement_ids: Sequence[int] | None,
-) -> VersionedRows | None:
-    """Rows of the blocks that may hold such rows, with others that share a block; None if none."""
-    found = blocks_of(part, devices, start_ns, end_ns)
-    if found is None:
-        return None
-    whole, blocks = found
-    return whole.read(blocks, whole.types if measurement_ids is None else measurement_ids)
 
 
 def lsn_ranges(metas: Iterable[PartMeta]) -> dict[int, list[tuple[int, int]]]:

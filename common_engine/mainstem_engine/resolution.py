@@ -5,7 +5,7 @@
 2. What a delete or slice image of another node erased is counted here: the visible rows of its
    range without it, less those with it, all earlier ones applied.
 
-Late rows were compared (flush.resolve_late) as if nothing of this flush had been deleted; what is
+Late rows were compared (late_rows.py) as if nothing of this flush had been deleted; what is
 found here corrects that.
 """
 
