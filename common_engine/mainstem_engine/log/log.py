@@ -167,9 +167,10 @@ class Log:
                 released.append(self._segments.pop(0))
             gone = {segment.path for segment in released}
             self._damages = {k: d for k, d in self._damages.items() if d.path not in gone}
-        for segment in released:  # oldest first: a crash in between leaves no gap
+        for segment in released:
+            # Oldest first, and each for good before the next: a crash in between leaves no gap,
+            # on a file system too that keeps changes of names in another order.
             self._fs.unlink(segment.path)
-        if released:
             self._fs.sync_directory(self._directory)
         return self.first_lsn
 

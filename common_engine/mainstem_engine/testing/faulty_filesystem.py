@@ -22,7 +22,7 @@ from mainstem_engine.filesystem import AppendFile, Buffer, Filesystem, byte_view
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change: create write truncate sync sync_failed rename unlink sync_directory."""
+    """One change: create write truncate sync sync_failed rename unlink mkdir sync_directory."""
 
     kind: str
     path: str
@@ -42,7 +42,7 @@ class _Fault:
 
 
 class FaultyFilesystem(Filesystem):
-    """See the module. Thread-safe. Directories are made at once and survive every crash."""
+    """See the module. Thread-safe."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
@@ -110,6 +110,14 @@ class FaultyFilesystem(Filesystem):
         self.check("unlink", path)
         super().unlink(path)
         self.note("unlink", path)
+
+    def make_directory(self, path: Path) -> None:
+        missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+        for directory in reversed(missing):
+            self.check("mkdir", directory)
+            directory.mkdir(exist_ok=True)
+            self.note("mkdir", directory)
+            self.sync_directory(directory.parent)
 
     def sync_directory(self, path: Path) -> None:
         self.check("sync_directory", path)

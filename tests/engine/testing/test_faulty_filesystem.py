@@ -66,14 +66,78 @@ def test_nothing_is_durable_without_a_sync(fs: FaultyFilesystem) -> None:
     assert {"f": b"abcdef"} in names
 
 
-def test_names_become_durable_in_order(fs: FaultyFilesystem) -> None:
+def names_of(fs: FaultyFilesystem) -> set[str]:
+    return {"".join(sorted(state.disk)) for state in crash_states(fs.journal, {})}
+
+
+def test_names_become_durable_in_any_order_until_their_directory_is_synced(
+    fs: FaultyFilesystem,
+) -> None:
     for name in "abc":
         fs.create(fs.root / name).close()
-    fs.rename(fs.root / "c", fs.root / "a")
+    assert names_of(fs) == {"", "a", "b", "c", "ab", "ac", "bc", "abc"}
+    fs.sync_directory(fs.root)
     fs.unlink(fs.root / "b")
     fs.unlink(fs.root / "b")
-    names = {"".join(sorted(state.disk)) for state in crash_states(fs.journal, {})}
-    assert names == {"", "a", "ab", "abc"}  # never "b" or "c" alone
+    assert {"".join(sorted(disk)) for disk in disks(fs)} == {"abc", "ac"}
+
+
+def test_a_rename_is_there_or_not(fs: FaultyFilesystem) -> None:
+    fs.create(fs.root / "a").close()
+    fs.create(fs.root / "b").close()
+    fs.sync_directory(fs.root)
+    fs.rename(fs.root / "a", fs.root / "b")
+    assert {"".join(sorted(disk)) for disk in disks(fs)} == {"ab", "b"}
+
+
+def test_changes_in_two_directories_know_nothing_of_each_other(fs: FaultyFilesystem) -> None:
+    for name in "xy":
+        fs.make_directory(fs.root / name)
+        fs.create(fs.root / name / "f").close()
+    fs.sync_directory(fs.root / "y")
+    names = {frozenset(disk) for disk in disks(fs)}
+    assert names == {frozenset({"x/", "y/", "y/f"}), frozenset({"x/", "x/f", "y/", "y/f"})}
+
+
+def test_a_directory_that_was_not_synced_is_gone_with_all_that_is_in_it(
+    fs: FaultyFilesystem,
+) -> None:
+    fs.make_directory(fs.root / "d")
+    assert [op.kind for op in fs.journal] == ["mkdir", "sync_directory"]
+    file = fs.create(fs.root / "d" / "f")
+    file.write([b"abc"])
+    file.sync()
+    file.close()
+    fs.sync_directory(fs.root / "d")
+    del fs.journal[1]  # the sync of the directory's own name
+    assert {"d/": b"", "d/f": b"abc"} in disks(fs)
+    assert {} in disks(fs)
+
+
+def test_writes_that_were_not_synced_survive_in_part(fs: FaultyFilesystem) -> None:
+    file = fs.create(fs.root / "f")
+    fs.sync_directory(fs.root)
+    for letter in (b"a", b"b", b"c"):
+        file.write([letter * 700])
+    file.close()
+    found = {disk["f"] for disk in disks(fs)}
+    whole = b"a" * 700 + b"b" * 700 + b"c" * 700
+    for written in (0, 512, 700, 1024, 1400, 1536, 2048, 2100):
+        assert whole[:written] in found
+    assert bytes(700) + whole[700:] in found  # a later write came first
+    assert whole[:700] + bytes(324) + whole[1024:] in found
+    assert b"" in found  # the name alone
+
+
+def test_the_content_of_one_file_says_nothing_of_another(fs: FaultyFilesystem) -> None:
+    for name in "ab":
+        file = fs.create(fs.root / name)
+        file.write([name.encode()])
+        file.close()
+    fs.sync_directory(fs.root)
+    found = [(disk["a"], disk["b"]) for disk in disks(fs)]
+    assert (b"", b"b") in found
+    assert (b"a", b"") in found
 
 
 def test_start_is_durable(fs: FaultyFilesystem) -> None:
