@@ -364,12 +364,12 @@ def byte_view(buffer: Buffer) -> memoryview:
 
 
 def has_blank_sector(view: memoryview, start: int, end: int) -> bool:
-    """True if the part of some sector that lies in [start, end) is all zeros.
+    """True if the part of some sector that lies in [start, end) is all zeros; of nothing, False.
 
     This tells a write that a power cut tore (something of it is missing) from damage.
     """
     first_whole = start - start % SECTOR_BYTES
-    return any(
+    return start < end and any(
         not any(view[max(start, sector) : min(end, sector + SECTOR_BYTES)])
         for sector in range(first_whole, end, SECTOR_BYTES)
     )

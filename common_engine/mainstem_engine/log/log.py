@@ -315,4 +315,10 @@ class Log:
 
     def _note_damage(self, damage: LogDamage) -> None:
         with self._segments_lock:
-            self._damages[(damage.path, damage.offset, damage.first_lsn)] = damage
+            # What recovery carried over lacks the same records in another file.
+            known = any(
+                d.first_lsn <= damage.first_lsn and damage.last_lsn <= d.last_lsn
+                for d in self._damages.values()
+            )
+            if not known:
+                self._damages[(damage.path, damage.offset, damage.first_lsn)] = damage

@@ -103,8 +103,10 @@ class _Recovery:
         for position, first in enumerate(firsts):
             limit = firsts[position + 1] if position + 1 < len(firsts) else None
             segment, header_ok = self._open_segment(first, chain)
-            if segments and first > last_lsn + 1:
-                self._damages.append(LogDamage(segment.path, 0, 0, last_lsn + 1, first - 1))
+            # What a checkpoint covers may be gone; the record after it may not.
+            before = last_lsn if segments else trusted_lsn
+            if before and first > before + 1:
+                self._damages.append(LogDamage(segment.path, 0, 0, before + 1, first - 1))
             segments.append(segment)
             if limit is not None:
                 chain = self._read_inner(segment, limit, trusted_lsn)
