@@ -1,4 +1,6 @@
-"""Random damage and kills: a log opens, alters no record, and reports what is missing."""
+"""The table of damages to a log, random damage, and kills: a log opens, alters no record,
+keeps what follows a damage, and reports what is missing.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +8,25 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstem_engine import Template
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.options import Durability
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 from mainstem_engine.testing.recorder import NODE_UUID, payload_for
+
+from .damages import Recorded, cases, judge_engine, judge_foreign, judge_log, recorded
+
+ENGINES = 10
+"""One of so many damages is tried on a whole engine too; all of them nightly."""
 
 RECORDS = 40
 SIZES = [payload_size % 400 for payload_size in range(0, RECORDS * 37, 37)]
@@ -31,6 +40,40 @@ def open_log(root: Path, fs: Filesystem | None = None) -> Log:
         durability=Durability.parse("always"),
         segment_bytes_max=2500,
     )
+
+
+@pytest.fixture
+def killed(meters: Template, tmp_path: Path) -> Recorded:
+    return recorded(tmp_path, meters)
+
+
+def test_the_table_of_damages(
+    killed: Recorded, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Survivors are all records but the damaged ones; the loss is counted."""
+    table = cases(killed)
+    for case in table:
+        judge_log(killed, case, tmp_path / "damaged")
+    assert len(table) > 120
+    record_property("count:log damages", len(table))
+
+
+@pytest.mark.parametrize("stride", [ENGINES, pytest.param(1, marks=pytest.mark.nightly)])
+def test_the_table_of_damages_in_an_engine(
+    killed: Recorded,
+    tmp_path: Path,
+    stride: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Its rows, what a check names, and what statistics report."""
+    table = cases(killed)[::stride]
+    for case in table:
+        judge_engine(killed, case, tmp_path / "damaged")
+    record_property("count:log damages", len(table))
+
+
+def test_a_segment_of_another_node_is_refused(killed: Recorded, tmp_path: Path) -> None:
+    judge_foreign(killed, tmp_path / "damaged")
 
 
 @pytest.fixture(scope="module")
