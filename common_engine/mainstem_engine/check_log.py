@@ -25,9 +25,9 @@ from mainstem_engine.log.layout import (
     CHAIN_START,
     CHAIN_UNKNOWN,
     SEGMENT_HEADER_BYTES,
-    VERSION,
+    VERSIONS,
     SegmentHeader,
-    next_chain,
+    chain_of_version,
     record_salt,
     segment_first_lsn,
     segment_name,
@@ -39,7 +39,7 @@ from mainstem_engine.log.reader import (
     iterate_records,
     scan_segment,
 )
-from mainstem_engine.log.records import RecordKind, decode_payload
+from mainstem_engine.log.records import Record, RecordKind, decode_payload
 from mainstem_engine.log.recovery import is_torn, lost_tail
 from mainstem_engine.losses import Losses
 from mainstem_engine.points import decode_points
@@ -170,8 +170,9 @@ class _LogCheck:
             self._chain = CHAIN_UNKNOWN
             if self._uuid is None:
                 return None
-            return Segment(path, first, first - 1, record_salt(self._uuid, first), CHAIN_UNKNOWN)
-        if header.version != VERSION:
+            salt = record_salt(self._uuid, first)
+            return Segment(path, first, first - 1, salt, CHAIN_UNKNOWN, version=None)
+        if header.version not in VERSIONS:
             problem = f"version {header.version} of the log is not known"
             self._findings.add(Damage(file, 8, problem))
             return None
@@ -184,7 +185,8 @@ class _LogCheck:
             self._findings.add(Damage(file, 24, "the chain does not follow the segment before"))
         if header.chain_before != CHAIN_UNKNOWN:
             self._chain = header.chain_before
-        return Segment(path, first, first - 1, record_salt(self._uuid, first), header.chain_before)
+        salt = record_salt(self._uuid, first)
+        return Segment(path, first, first - 1, salt, header.chain_before, version=header.version)
 
     def _tail(
         self, view: memoryview, segment: Segment, scan: SegmentScan
@@ -214,10 +216,9 @@ class _LogCheck:
             for record in iterate_records(opened, segment, expected, last_lsn, _known):
                 if record.lsn != expected:
                     self._chain = CHAIN_UNKNOWN
-                chain = next_chain(self._chain, record.kind, record.lsn, record.payload)
                 # Without the chain before it nothing can be said; LSN 1 follows the zeros.
                 known = self._chain != CHAIN_UNKNOWN or record.lsn == 1
-                if known and chain != record.chain:
+                if known and not _follows(segment.version, self._chain, record):
                     self._findings.add(
                         Damage(
                             file,
@@ -283,6 +284,14 @@ class _LogCheck:
                     last_lsn=counts.first_lsn - 1,
                 )
             )
+
+
+def _follows(version: int | None, chain: bytes, record: Record) -> bool:
+    """True if the chain of ``record`` goes on from ``chain``, as segments of ``version`` have it;
+    of any version if the header does not say which."""
+    made = chain, record.kind, record.lsn, record.payload
+    versions = VERSIONS if version is None else (version,)
+    return any(chain_of_version(number, *made) == record.chain for number in versions)
 
 
 def _known(_: LogDamage) -> None:

@@ -272,6 +272,7 @@ def _log(fs: Filesystem, root: Path, table: str | None) -> Iterator[Entry]:
                     "first_lsn": header.first_lsn,
                     "node_uuid": header.node_uuid.hex(),
                     "chain_before": header.chain_before.hex(),
+                    "version": header.version,
                 }
             salt = record_salt(header.node_uuid, first)
             yield from _records(view, file, first, limit, salt, table)

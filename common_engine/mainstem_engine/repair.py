@@ -39,8 +39,10 @@ from mainstem_engine.log.layout import (
     CHAIN_UNKNOWN,
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
+    record_salt,
     segment_name,
 )
+from mainstem_engine.log.reader import Segment, version_of
 from mainstem_engine.losses import Losses
 from mainstem_engine.lost_names import KEPT_PREFIX
 from mainstem_engine.part.manifest import PartList
@@ -231,9 +233,12 @@ class _Repair:
         """A header that names the segment as its file name does. The chain before is not known."""
         self._keep(file)
         path = self._root / file
+        first, node_uuid = int(path.stem), self._node_uuid()
+        segment = Segment(path, first, first - 1, record_salt(node_uuid, first), CHAIN_UNKNOWN)
+        with self._fs.open_read(path) as found:
+            header = SegmentHeader(first, CHAIN_UNKNOWN, node_uuid, version_of(found, segment))
         mapped = self._fs.map(path)
         try:
-            header = SegmentHeader(int(path.stem), CHAIN_UNKNOWN, self._node_uuid())
             self._fs.replace(path, [header.pack(), mapped.view[SEGMENT_HEADER_BYTES:]])
         finally:
             mapped.close()

@@ -226,8 +226,7 @@ class Follower:
         now_ns = self._clock_ns()
         if header is not None and not self.scope.used:
             # What an edge does all day: no need to look into the record.
-            rows, size = int(header["n"]), memoryview(record.payload).nbytes
-            forward.points(record.lsn, header["t"], rows, size, now_ns)
+            forward.points(record.lsn, header["t"], int(header["n"]), record.size, now_ns)
         else:
             forward.apply(forward.classifier.content(record, header), now_ns)
 

@@ -1,8 +1,8 @@
 """The format on disk: what a release wrote must be read for ever.
 
-``fixtures/format-1`` was written by ``write_fixture`` and is kept. Log and checkpoint are
-also compared byte by byte with what is written now, so that no change goes unnoticed;
-of parts only the content is, for their bytes depend on the versions of the compressors.
+``fixtures/format-1`` and ``-2`` were written by ``write_fixture`` and are kept. Log and checkpoint
+of the newest are also compared byte by byte with what is written now, so that no change goes
+unnoticed; of parts only the content is, for their bytes depend on the versions of the compressors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from mainstem_engine.part.reader import Part
 from mainstem_engine.part.writer import write_part
 from mainstem_engine.testing.recorder import NODE_UUID
 
-FIXTURE = Path(__file__).parent / "fixtures" / "format-1"
+FIXTURES = Path(__file__).parent / "fixtures"
+NAMES = {
+    "format-1": "72f795ac5e1561361c8b8f162de3e539",
+    "format-2": "8e8a8b14bfd9c91cda387777ec334e30",
+}
+"""Kept directories, the newest last, and the chain value of their last record."""
 
 fs = Filesystem()
 TYPES = [kind for kind in ColumnType if kind != ColumnType.UNKNOWN]
@@ -87,14 +92,19 @@ def write_fixture(root: Path) -> None:
     parts.close()
 
 
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """A copy of the kept directory: opening a log may change it."""
-    shutil.copytree(FIXTURE, tmp_path / "kept")
+def kept(tmp_path: Path, name: str) -> Path:
+    """A copy of a kept directory: opening a log may change it."""
+    shutil.copytree(FIXTURES / name, tmp_path / "kept")
     return tmp_path / "kept"
 
 
-def test_the_kept_log_is_read(kept: Path) -> None:
+def test_the_kept_log_is_read(kept: Path, name: str) -> None:
     log = Log.open(kept / "log", fs=fs, node_uuid=NODE_UUID, durability=Durability.parse("always"))
     assert log.recovery.damages == ()
     assert log.recovery.torn_bytes == log.recovery.carried_records == 0
@@ -104,7 +114,7 @@ def test_the_kept_log_is_read(kept: Path) -> None:
         header, buffers = decode_payload(record.payload)
         assert header == {"n": int(record.kind)}
         assert [bytes(b) for b in buffers] == [bytes([record.kind]) * record.kind, b"\1\2\3"]
-    assert log.chain_at(15).hex() == "72f795ac5e1561361c8b8f162de3e539"
+    assert log.chain_at(15).hex() == NAMES[name]
     log.close()
 
 
@@ -146,12 +156,13 @@ def test_the_example_in_the_documentation(tmp_path: Path) -> None:
     assert (tmp_path / segment_name(1)).read_bytes() == documented
 
 
+@pytest.mark.parametrize("name", list(NAMES)[-1:])
 def test_the_format_has_not_changed(kept: Path, tmp_path: Path) -> None:
     write_fixture(tmp_path / "now")
     for path in sorted(kept.rglob("*")):
         if path.is_file() and path.suffix != ".part" and path.name != "part-list":
-            name = path.relative_to(kept)
-            assert (tmp_path / "now" / name).read_bytes() == path.read_bytes(), name
+            place = path.relative_to(kept)
+            assert (tmp_path / "now" / place).read_bytes() == path.read_bytes(), place
     assert sorted(p.relative_to(kept) for p in kept.rglob("*")) == sorted(
         p.relative_to(tmp_path / "now") for p in (tmp_path / "now").rglob("*")
     )

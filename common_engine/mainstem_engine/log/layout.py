@@ -11,7 +11,11 @@ then the payload, then zeros to a multiple of 8.
 - The record's crc covers everything after the crc field, but not the zeros behind the payload. It
   starts from ``record_salt(node uuid, first LSN of the segment)``, so that a record of another log
   or segment that lies inside a payload or on a stale disk block is never taken for one of this one.
-- ``chain[n] = blake2b-16(chain[n-1] | kind u8 | lsn u64 | payload)``; chain[0] is 16 zero bytes.
+- ``chain[n] = blake2b-16(chain[n-1] | kind u8 | lsn u64 | length u32 | xxh3-128(payload))``, the
+  inner hash big-endian; chain[0] is 16 zero bytes. It tells two logs apart that went on from
+  one copy, and a payload from another; it is no defence against somebody who forges both.
+- A segment of version 1 differs in one thing: its chain is ``blake2b-16(chain[n-1] | kind u8 |
+  lsn u64 | payload)``. It is read, and never extended.
 - ``unsynced`` is the number of records before this one that were not known to be on disk when it
   was written: LSN - 1 - unsynced and all before it were durable. With it recovery tells a torn
   write (the records were never durable) from damage to durable records.
@@ -24,13 +28,17 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import google_crc32c
 import numpy as np
+import xxhash
 
 MAGIC = b"MSTMLOG\n"
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, VERSION)
+"""What is read; only the last is written, but for records that are copied as they are."""
 SEGMENT_SUFFIX = ".log"
 
 SEGMENT_HEADER = struct.Struct("<8sHHIQ16s16sI")
@@ -51,7 +59,8 @@ LSN_MAX = (1 << 63) - 1
 """LSNs also live in int64 columns."""
 
 CHECKED_FROM = 8  # the crc covers everything behind the length and crc fields
-_CHAIN_PREFIX = struct.Struct("<16sBQ")
+_CHAIN_PREFIX_1 = struct.Struct("<16sBQ")
+_CHAIN_INPUT = struct.Struct("<16sBQI16s")
 _LENGTH_AND_CRC = struct.Struct("<II")
 
 
@@ -101,9 +110,33 @@ def padded(length: int) -> int:
     return -(-length // RECORD_ALIGNMENT) * RECORD_ALIGNMENT
 
 
-def next_chain(chain: bytes, kind: int, lsn: int, payload: bytes | memoryview) -> bytes:
-    """The chain value of record ``lsn``. Large payloads are hashed without the interpreter lock."""
-    digest = hashlib.blake2b(_CHAIN_PREFIX.pack(chain, kind, lsn), digest_size=CHAIN_BYTES)
+def payload_digest(pieces: Sequence[bytes | memoryview]) -> bytes:
+    """What the chain takes of a payload: 16 bytes, the same however it is cut into pieces.
+
+    Depends on nothing else, so that it is made before a record knows its place. Large pieces are
+    hashed without the interpreter lock.
+    """
+    if len(pieces) == 1:
+        return xxhash.xxh3_128_digest(pieces[0])
+    digest = xxhash.xxh3_128()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
+
+
+def next_chain(chain: bytes, kind: int, lsn: int, length: int, digest: bytes) -> bytes:
+    """The chain value of record ``lsn`` with a payload of ``length`` bytes."""
+    made = _CHAIN_INPUT.pack(chain, kind, lsn, length, digest)
+    return hashlib.blake2b(made, digest_size=CHAIN_BYTES).digest()
+
+
+def chain_of_version(
+    version: int, chain: bytes, kind: int, lsn: int, payload: bytes | memoryview
+) -> bytes:
+    """The chain value of a record in a segment of ``version``, which is one of VERSIONS."""
+    if version >= VERSION:
+        return next_chain(chain, kind, lsn, len(payload), payload_digest([payload]))
+    digest = hashlib.blake2b(_CHAIN_PREFIX_1.pack(chain, kind, lsn), digest_size=CHAIN_BYTES)
     digest.update(payload)
     return digest.digest()
 
@@ -114,11 +147,19 @@ def record_salt(node_uuid: bytes, first_lsn: int) -> int:
 
 
 def pack_record_header(
-    salt: int, lsn: int, kind: int, unsynced: int, chain: bytes, payload: bytes | memoryview
+    salt: int,
+    lsn: int,
+    kind: int,
+    unsynced: int,
+    chain: bytes,
+    length: int,
+    pieces: Sequence[bytes | memoryview],
 ) -> bytes:
-    """The 40 bytes before a payload."""
-    head = RECORD_HEADER.pack(len(payload), 0, lsn, kind, 0, 0, unsynced, chain)
-    # The C function takes no memoryview; an array over one is accepted.
-    data = payload if isinstance(payload, bytes) else np.frombuffer(payload, np.uint8)
-    crc = google_crc32c.extend(google_crc32c.extend(salt, head[CHECKED_FROM:]), data)
-    return _LENGTH_AND_CRC.pack(len(payload), crc) + head[CHECKED_FROM:]
+    """The 40 bytes before a payload of ``length`` bytes in ``pieces``."""
+    head = RECORD_HEADER.pack(length, 0, lsn, kind, 0, 0, unsynced, chain)
+    crc = google_crc32c.extend(salt, head[CHECKED_FROM:])
+    for piece in pieces:
+        # The C function takes no memoryview; an array over one is accepted.
+        data = piece if isinstance(piece, bytes) else np.frombuffer(piece, np.uint8)
+        crc = google_crc32c.extend(crc, data)
+    return _LENGTH_AND_CRC.pack(length, crc) + head[CHECKED_FROM:]

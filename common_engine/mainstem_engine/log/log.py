@@ -142,8 +142,9 @@ class Log:
     def append(self, kind: RecordKind, buffers: Sequence[Buffer], token: object = None) -> int:
         """Queue one record made of ``buffers`` (encode_payload gives them) and return its LSN.
 
-        The buffers may be changed as soon as this returns. Blocks while the queue is over its
-        bound. Raises LogFailedError, ClosedError, or OutOfRangeError for more than 256 MiB.
+        The buffers are not copied: they must not be changed before the record is committed, nor,
+        for readers that take its payload then, after it. Blocks while the queue is over its bound.
+        Raises LogFailedError, ClosedError, or OutOfRangeError for more than 256 MiB.
         """
         return self._writer.append(kind, buffers, token)
 

@@ -24,11 +24,15 @@ import numpy.typing as npt
 from mainstem_engine.filesystem import ReadFile
 from mainstem_engine.log.layout import (
     CHECKED_FROM,
+    LSN_MAX,
     PAYLOAD_BYTES_MAX,
     RECORD_ALIGNMENT,
     RECORD_HEADER,
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
+    VERSION,
+    VERSIONS,
+    chain_of_version,
     padded,
 )
 from mainstem_engine.log.records import Record, RecordKind
@@ -73,6 +77,8 @@ class Segment:
     salt: int
     chain_before: bytes
     bytes: int = SEGMENT_HEADER_BYTES
+    version: int | None = VERSION
+    """None when the header is damaged and does not say it."""
     index_lsn: array[int] = field(default_factory=lambda: array("Q"))
     index_offset: array[int] = field(default_factory=lambda: array("Q"))
 
@@ -109,7 +115,8 @@ class Located(NamedTuple):
     def record(self, view: memoryview) -> Record:
         """The record, with a payload that looks into ``view``."""
         kind = _KINDS.get(self.kind) or RecordKind(self.kind)
-        return Record(self.lsn, kind, view[self.start : self.stop], self.chain)
+        payload = view[self.start : self.stop]
+        return Record(self.lsn, kind, (payload,), self.stop - self.start, self.chain)
 
 
 def parse_record(
@@ -256,6 +263,24 @@ def _skip_damage(
     lsn = found.lsn
     on_damage(LogDamage(segment.path, position, found.offset, expected, lsn - 1))
     return lsn, position + found.offset
+
+
+def version_of(file: ReadFile, segment: Segment, last_lsn: int = LSN_MAX) -> int:
+    """The version of a segment whose header does not say it, by how the chain of its records was
+    made; the newest if it has no two records in a row."""
+    before: Record | None = None
+    for record in iterate_records(file, segment, segment.first_lsn, last_lsn, _seen):
+        if before is not None and record.lsn == before.lsn + 1:
+            for version in VERSIONS:
+                chain = before.chain, record.kind, record.lsn, record.payload
+                if chain_of_version(version, *chain) == record.chain:
+                    return version
+        before = record
+    return VERSION
+
+
+def _seen(_: LogDamage) -> None:
+    """Damage that somebody else reports."""
 
 
 def declared_bytes(view: memoryview) -> int:

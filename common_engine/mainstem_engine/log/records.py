@@ -71,8 +71,16 @@ class Record:
 
     lsn: int
     kind: RecordKind
-    payload: memoryview | bytes
+    pieces: tuple[memoryview | bytes, ...]
+    """The payload, in order. One piece for a record that was read."""
+    size: int
+    """Bytes of the payload."""
     chain: bytes
+
+    @property
+    def payload(self) -> memoryview | bytes:
+        """The payload as one buffer; a copy when it is in several pieces."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
 def encode_payload(header: Mapping[str, Any], buffers: Sequence[Buffer] = ()) -> list[Buffer]:

@@ -12,6 +12,8 @@
 5. What was not proven durable is written again, into a new segment that is synced. So nothing that
    recovery saw only in the page cache, perhaps after a failed sync, is ever relied on. The new
    segment's first LSN voids the old copies; after that the old segment is cut.
+6. A segment of an older version is not extended: an empty one of this version follows it. Records
+   that are written again keep their chain, in a segment of the version that they came from.
 
 Running it again finds the same records and nothing more to repair.
 """
@@ -36,6 +38,7 @@ from mainstem_engine.log.layout import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     VERSION,
+    VERSIONS,
     SegmentHeader,
     pack_record_header,
     padded,
@@ -51,6 +54,7 @@ from mainstem_engine.log.reader import (
     iterate_records,
     parse_record,
     scan_segment,
+    version_of,
 )
 from mainstem_engine.log.records import Record
 
@@ -127,7 +131,7 @@ class _Recovery:
             header = SegmentHeader.unpack(file.read_at(0, SEGMENT_HEADER_BYTES))
             size = file.size()
         ok = header is not None and header.first_lsn == first
-        if header is not None and header.version != VERSION:
+        if header is not None and header.version not in VERSIONS:
             raise CorruptionError(path, 8, f"version {header.version} of the log is not known")
         if header is not None and header.node_uuid != self._uuid:
             raise CorruptionError(path, 0, "this segment belongs to the log of another node")
@@ -136,7 +140,8 @@ class _Recovery:
         elif header is not None:
             chain_before = header.chain_before
         salt = record_salt(self._uuid, first)
-        return Segment(path, first, first - 1, salt, chain_before, size), ok
+        version = header.version if ok and header is not None else None
+        return Segment(path, first, first - 1, salt, chain_before, size, version=version), ok
 
     def _read_inner(self, segment: Segment, limit: int, trusted_lsn: int) -> bytes:
         """Read a segment that has a successor: all of it was synced. Returns its last chain."""
@@ -187,6 +192,10 @@ class _Recovery:
             # The gap between the two segments keeps the lost LSN from being given out again.
             segments.append(self._new_segment(lost.last_lsn + 1, scan.chain, ()))
             return lost.last_lsn, scan.chain
+        if segments[-1].version != VERSION:
+            if segments[-1].first_lsn > scan.last_lsn:
+                segments.pop()  # empty: replaced by one of the same name
+            segments.append(self._new_segment(scan.last_lsn + 1, scan.chain, ()))
         return scan.last_lsn, scan.chain
 
     def _carry_over(self, segments: list[Segment], scan: SegmentScan) -> None:
@@ -200,7 +209,11 @@ class _Recovery:
                     chain = record.chain
                 else:
                     records.append(record)
-        new = self._new_segment(first, chain, records)
+        version = old.version if records else VERSION
+        if version is None:
+            with self._fs.open_read(old.path) as file:
+                version = version_of(file, old, scan.last_lsn)
+        new = self._new_segment(first, chain, records, version)
         self._carried += len(records)
         if new.path == old.path:
             segments[-1] = new
@@ -232,19 +245,22 @@ class _Recovery:
             file.close()
         segment.bytes = offset
 
-    def _new_segment(self, first: int, chain: bytes, records: Sequence[Record]) -> Segment:
+    def _new_segment(
+        self, first: int, chain: bytes, records: Sequence[Record], version: int = VERSION
+    ) -> Segment:
         """A durable segment that starts at ``first`` and holds ``records``."""
         path = self._directory / segment_name(first)
-        new = Segment(path, first, first - 1, record_salt(self._uuid, first), chain)
-        pieces: list[Buffer] = [SegmentHeader(first, chain, self._uuid).pack()]
+        salt = record_salt(self._uuid, first)
+        new = Segment(path, first, first - 1, salt, chain, version=version)
+        pieces: list[Buffer] = [SegmentHeader(first, chain, self._uuid, version).pack()]
         for record in records:
-            payload = record.payload
             header = pack_record_header(
-                new.salt, record.lsn, record.kind, record.lsn - first, record.chain, payload
-            )
+                salt, record.lsn, record.kind, record.lsn - first,
+                record.chain, record.size, record.pieces,
+            )  # fmt: skip
             new.note(record.lsn, new.bytes)
-            length = RECORD_HEADER_BYTES + len(payload)
-            pieces += [header, payload, bytes(padded(length) - length)]
+            length = RECORD_HEADER_BYTES + record.size
+            pieces += [header, *record.pieces, bytes(padded(length) - length)]
             new.bytes += padded(length)
             new.last_lsn = record.lsn
         self._fs.replace(path, pieces)

@@ -28,7 +28,7 @@ from mainstem_engine.log.reader import Segment
 from mainstem_engine.log.records import Record
 
 SMALL_BYTES = 16 << 10
-"""Payloads below this are joined into one buffer; larger ones go to writev as they are."""
+"""Pieces below this are joined into one buffer; larger ones go to writev as they are."""
 
 _PADS = tuple(bytes(n) for n in range(8))
 
@@ -132,22 +132,23 @@ class OpenSegment:
         segment, synced_lsn = self._segment, self.synced_lsn
         salt, offset = segment.salt, segment.bytes
         pieces: list[Buffer] = []
-        small: list[bytes] = []
+        small: list[bytes | memoryview] = []
         for record in records:
-            lsn, payload = record.lsn, record.payload
-            assert isinstance(payload, bytes)
+            lsn = record.lsn
             segment.note(lsn, offset)
             small.append(
                 pack_record_header(
-                    salt, lsn, record.kind, lsn - 1 - synced_lsn, record.chain, payload
+                    salt, lsn, record.kind, lsn - 1 - synced_lsn,
+                    record.chain, record.size, record.pieces,
                 )
-            )
-            if len(payload) < SMALL_BYTES:
-                small.append(payload)
-            else:
-                pieces += [b"".join(small), payload]
-                small = []
-            length = RECORD_HEADER_BYTES + len(payload)
+            )  # fmt: skip
+            for piece in record.pieces:
+                if len(piece) < SMALL_BYTES:
+                    small.append(piece)
+                else:
+                    pieces += [b"".join(small), piece]
+                    small = []
+            length = RECORD_HEADER_BYTES + record.size
             end = padded(length)
             if end != length:
                 small.append(_PADS[end - length])

@@ -1,8 +1,9 @@
 """Group commit: many appenders, one committer thread, one sync for all that waits.
 
-1. ``append`` joins the buffers (the one copy), gives out the next LSN, extends the chain and queues
-   the record. It blocks while the queue holds more bytes than its bound. Hashing there, not on the
-   committer, lets it overlap with writing; large payloads are hashed without the interpreter lock.
+1. ``append`` hashes the payload, gives out the next LSN, extends the chain and queues the record.
+   It blocks while the queue holds more bytes than its bound. Nothing but small payloads is copied:
+   the buffers are written as they are. Hashing there, not on the committer, lets it overlap with
+   writing; large buffers are hashed without the interpreter lock.
 2. The committer takes what is queued, up to COMMIT_BYTES_MAX and COMMIT_RECORDS_MAX, checksums it,
    writes it with one call, and syncs it if the durability says so.
 3. It calls ``on_commit`` with the batch, in LSN order, and only then counts it as committed.
@@ -16,15 +17,19 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from mainstem_engine.errors import ClosedError, LogFailedError, OutOfRangeError
-from mainstem_engine.filesystem import Buffer
-from mainstem_engine.log.layout import PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, next_chain
+from mainstem_engine.filesystem import Buffer, byte_view
+from mainstem_engine.log.layout import (
+    PAYLOAD_BYTES_MAX,
+    RECORD_HEADER_BYTES,
+    next_chain,
+    payload_digest,
+)
 from mainstem_engine.log.records import Record, RecordKind
-from mainstem_engine.log.segment import OpenSegment
+from mainstem_engine.log.segment import SMALL_BYTES, OpenSegment
 from mainstem_engine.options import Durability
 
 COMMIT_BYTES_MAX = 8 << 20
@@ -66,7 +71,6 @@ class LogWriter:
         self._queue_bytes_max = queue_bytes_max
         self._chain = chain  # of the last record appended
 
-        self._order = threading.Lock()  # LSN and chain go in step; held while hashing
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # the committer waits for records
         self._progress = threading.Condition(self._lock)  # everybody else waits for it
@@ -88,31 +92,28 @@ class LogWriter:
 
     def append(self, kind: RecordKind, buffers: Sequence[Buffer], token: object) -> int:
         """Queue a record; see Log.append."""
-        first = buffers[0] if len(buffers) == 1 else None
-        payload = first if isinstance(first, bytes) else b"".join(cast("Iterable[bytes]", buffers))
-        if len(payload) > PAYLOAD_BYTES_MAX:
+        pieces, length = _payload(buffers)
+        if length > PAYLOAD_BYTES_MAX:
             raise OutOfRangeError(
-                f"a record of {len(payload)} bytes is larger than {PAYLOAD_BYTES_MAX}",
+                f"a record of {length} bytes is larger than {PAYLOAD_BYTES_MAX}",
                 hint="write fewer rows per call",
             )
-        size = len(payload) + RECORD_HEADER_BYTES
-        with self._order:
-            with self._lock:
-                # An empty queue takes any record, or one larger than the bound would wait forever.
-                while self.queue_bytes and self.queue_bytes + size > self._queue_bytes_max:
-                    self._check()
-                    self._progress.wait()
+        digest = payload_digest(pieces)
+        size = length + RECORD_HEADER_BYTES
+        with self._lock:
+            # An empty queue takes any record, or one larger than the bound would wait forever.
+            while self.queue_bytes and self.queue_bytes + size > self._queue_bytes_max:
                 self._check()
-                lsn = self.appended_lsn + 1
-            chain = next_chain(self._chain, kind, lsn, payload)
-            with self._lock:
-                self._check()
-                self.appended_lsn = lsn
-                self._chain = chain
-                self.queue_bytes += size
-                if not self._queue:
-                    self._work.notify()
-                self._queue.append((Record(lsn, kind, payload, chain), token))
+                self._progress.wait()
+            self._check()
+            lsn = self.appended_lsn + 1
+            chain = next_chain(self._chain, kind, lsn, length, digest)
+            self.appended_lsn = lsn
+            self._chain = chain
+            self.queue_bytes += size
+            if not self._queue:
+                self._work.notify()
+            self._queue.append((Record(lsn, kind, pieces, length, chain), token))
         return lsn
 
     def barrier(self) -> int:
@@ -211,7 +212,7 @@ class LogWriter:
                     self._queue.popleft()
                     return item
                 batch.append(item)
-                size += len(item[0].payload)
+                size += item[0].size
                 self._queue.popleft()
             return batch
 
@@ -224,7 +225,7 @@ class LogWriter:
             segment.sync()
         if self._on_commit is not None:
             self._on_commit(batch)
-        size = sum(len(record.payload) for record, _ in batch) + len(batch) * RECORD_HEADER_BYTES
+        size = sum(record.size for record, _ in batch) + len(batch) * RECORD_HEADER_BYTES
         with self._lock:
             self.committed_lsn = batch[-1][0].lsn
             self.commits += 1
@@ -267,3 +268,15 @@ class LogWriter:
         self._segment.void_unsynced()
         if self._on_failure is not None:
             self._on_failure(error, [token for _, token in [*batch, *queued]])
+
+
+def _payload(buffers: Sequence[Buffer]) -> tuple[tuple[bytes | memoryview, ...], int]:
+    """The pieces of a payload and its length. A small one is copied into one piece."""
+    first = buffers[0] if len(buffers) == 1 else None
+    if isinstance(first, bytes):
+        return (first,), len(first)
+    views = [byte_view(buffer) for buffer in buffers]
+    length = sum(view.nbytes for view in views)
+    if length < SMALL_BYTES:
+        return (b"".join(views),), length
+    return tuple(view for view in views if view.nbytes), length

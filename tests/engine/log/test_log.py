@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from mainstem_engine.errors import ClosedError, CorruptionError, LogRangeError, OutOfRangeError
-from mainstem_engine.filesystem import AppendFile, Filesystem
+from mainstem_engine.filesystem import AppendFile, Buffer, Filesystem
 from mainstem_engine.log import writer
-from mainstem_engine.log.layout import SegmentHeader, next_chain, segment_name
+from mainstem_engine.log.layout import VERSION, SegmentHeader, chain_of_version, segment_name
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.log.segment import SMALL_BYTES
@@ -47,7 +49,7 @@ def test_chain_binds_everything_before(open_log: OpenLog) -> None:
     fill(log, 5)
     chain = bytes(16)
     for record in log.read(1):
-        chain = next_chain(chain, record.kind, record.lsn, record.payload)
+        chain = chain_of_version(VERSION, chain, record.kind, record.lsn, record.payload)
         assert record.chain == chain == log.chain_at(record.lsn)
     assert log.chain_at(0) == bytes(16)
     with pytest.raises(LogRangeError) as caught:
@@ -68,7 +70,7 @@ def test_reopen_goes_on(open_log: OpenLog) -> None:
         log.close()
 
 
-def test_appender_may_change_its_buffer(open_log: OpenLog) -> None:
+def test_appender_may_change_a_small_buffer(open_log: OpenLog) -> None:
     log = open_log()
     values = np.arange(100)
     log.append(RecordKind.PTS, [b"x", values])
@@ -77,6 +79,49 @@ def test_appender_may_change_its_buffer(open_log: OpenLog) -> None:
     log.barrier()
     (record,) = log.read(1)
     assert bytes(record.payload) == b"x" + np.arange(100).tobytes()
+
+
+class SeenFile(AppendFile):
+    """Notes what is written."""
+
+    seen: ClassVar[list[Buffer]] = []
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        self.seen.extend(buffers)
+        return super().write(buffers)
+
+
+class SeenFilesystem(Filesystem):
+    def open_append(self, path: Path) -> AppendFile:
+        return SeenFile(path, os.open(path, os.O_WRONLY | os.O_APPEND))
+
+
+def test_large_buffers_are_written_as_they_are(open_log: OpenLog) -> None:
+    SeenFile.seen.clear()
+    columns = [np.arange(n, dtype=np.int64) for n in (3, 5000, 0, 7, 4096)]
+    expected = b"".join(column.tobytes() for column in columns)
+    log = open_log(fs=SeenFilesystem(), sink=(sink := CommitRecorder()))
+    log.append(RecordKind.PTS, columns)
+    log.append(RecordKind.PTS, [columns[4][1:], b"small"])
+    log.barrier()
+    for column in (columns[1], columns[4]):
+        assert any(np.shares_memory(np.frombuffer(b, np.uint8), column) for b in SeenFile.seen)
+    assert len(SeenFile.seen) <= 7  # the small ones are joined, over the ends of records too
+    whole, rest = (bytes(record.payload) for record in log.read(1))
+    assert whole == expected == bytes(sink.records[0].payload)
+    assert rest == columns[4][1:].tobytes() + b"small"
+    assert [record.size for record in sink.records] == [len(whole), len(rest)]
+
+
+def test_more_buffers_than_one_call_takes(open_log: OpenLog) -> None:
+    log = open_log()
+    columns = [np.full(SMALL_BYTES, n % 251 + 1, np.uint8) for n in range(1500)]
+    for start in (0, 700):
+        log.append(RecordKind.PTS, columns[start : start + 700])
+    log.start(lambda _: None)
+    log.barrier()
+    read = b"".join(bytes(record.payload) for record in log.read(1))
+    assert read == b"".join(column.tobytes() for column in columns[:1400])
 
 
 def test_large_and_odd_sizes(open_log: OpenLog) -> None:
@@ -119,7 +164,7 @@ def test_many_appenders_share_one_order(open_log: OpenLog) -> None:
     assert sink.tokens == [got[lsn] for lsn in range(1, 801)]
     chain = bytes(16)
     for record in sink.records:
-        chain = next_chain(chain, record.kind, record.lsn, record.payload)
+        chain = chain_of_version(VERSION, chain, record.kind, record.lsn, record.payload)
         assert record.chain == chain
 
 
@@ -372,11 +417,11 @@ def test_log_of_a_later_version(open_log: OpenLog, directory: Path) -> None:
     log = open_log(sink=CommitRecorder())
     fill(log, 1)
     log.close()
-    header = SegmentHeader(1, bytes(16), bytes.fromhex(NODE_UUID), version=2).pack()
+    header = SegmentHeader(1, bytes(16), bytes.fromhex(NODE_UUID), version=3).pack()
     path = directory / segment_name(1)
     path.write_bytes(header + path.read_bytes()[len(header) :])
     before = path.read_bytes()
-    with pytest.raises(CorruptionError, match="version 2"):
+    with pytest.raises(CorruptionError, match="version 3"):
         open_log()
     assert path.read_bytes() == before
 
@@ -394,7 +439,7 @@ def test_kinds_of_a_later_version_are_kept(open_log: OpenLog, directory: Path) -
     assert again.recovery.carried_records == 1  # copied into another segment
     (record,) = again.read(1)
     assert (int(record.kind), record.kind.name, bytes(record.payload)) == (200, "KIND_200", b"new")
-    assert record.chain == next_chain(bytes(16), 200, 1, b"new")
+    assert record.chain == chain_of_version(VERSION, bytes(16), 200, 1, b"new")
 
 
 def test_trusted_segments_are_not_read_at_open(open_log: OpenLog, directory: Path) -> None:
