@@ -29,9 +29,9 @@ def read_identity(fs: Filesystem, directory: Path) -> str | None:
         return None
     try:
         found = json.loads(data)["node_uuid"]
-        if len(found) != _HEX_DIGITS:
-            raise ValueError(f"{len(found)} digits")
-        int(found, 16)
+        # Exactly as it was written: another case of a letter would be another name.
+        if len(found) != _HEX_DIGITS or set(found) - set("0123456789abcdef"):
+            raise ValueError(f"{found!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptionError(path, 0, f"no node_uuid of 32 hex digits ({error!r})") from error
     return str(found)

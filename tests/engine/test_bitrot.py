@@ -1,140 +1,201 @@
-"""Damage to any file of a directory: it is noticed, or does not matter; a repair leaves a directory
-that is whole and shows nothing that was not stored.
+"""Damage to any file of a directory: it is noticed, or does not matter; it costs only its block; a
+repair leaves a directory that is whole and shows nothing that was not stored.
 
-Damages are drawn with a seed: a bit, a byte, a zeroed sector, a swapped pair of sectors, a cut.
+Damages are drawn with a seed: a bit, a byte, a zeroed sector, a swapped pair of sectors or of
+blocks, a cut. Files take turns, so that each kind gets its share.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
-import numpy as np
 import pytest
 
-from mainstem_engine import Engine, EngineOptions, MainstemError, Template
-from mainstem_engine.check import check_directory
-from mainstem_engine.filesystem import SECTOR_BYTES
+from mainstem_engine import Engine, MainstemError, Template
+from mainstem_engine.check import CheckReport, check_directory
+from mainstem_engine.errors import CorruptionError
 from mainstem_engine.repair import repair_directory
+from mainstem_engine.restore import restore
 
-T0 = 1_790_000_000_000
-DEVICES = 6
-Found = set[tuple[int, int]]
+from .rotting.specimen import (
+    MS,
+    Block,
+    Row,
+    Rows,
+    blocks_of,
+    files_of,
+    matters,
+    options,
+    rows_of,
+    shown,
+    specimen,
+    spoiled,
+    stored,
+)
+
+DAMAGES, DAMAGES_NIGHTLY = 20, 2000
+Property = Callable[[str, object], None]
 
 
 @pytest.fixture
-def data(open_engine: Any, meters: Template, tmp_path: Path) -> Path:
-    """Vnodes, a catalog with a base, deletes, a compaction, and records above the checkpoint."""
-    engine: Engine = open_engine(vnodes=2, log_segment_bytes=4096)
-    engine.create_template(meters)
-    for number in range(3):
-        for device in range(DEVICES):
-            write(engine, device, number * 50, 60)
-        engine._store.catalog_files.merge_next = number == 1
-        engine.flush()
-        if number == 1:
-            engine.compact()
-    engine.delete("meters", devices="root.a.d0", start=T0, end=T0 + 5).ack.wait()
-    engine.flush()
-    for device in range(DEVICES):
-        write(engine, device, 200, 20)
-    engine.abandon()
-    return tmp_path / "data"
+def data(meters: Template, tmp_path: Path) -> Path:
+    return specimen(tmp_path, meters)
 
 
-def write(engine: Engine, device: int, first: int, count: int) -> None:
-    """Every value says of which device and time it is."""
-    numbers = np.arange(first, first + count)
-    columns = {"voltage": device * 10_000 + numbers}
-    tags = {"location": [f"hall {device}"]}
-    ids = engine.device_ids("meters", [f"root.a.d{device}"], tags, create=True)
-    engine.write("meters", int(ids[0]), T0 + numbers, columns).wait()
+def copied(source: Path, target: Path) -> Path:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    return target
 
 
-def shown(data: Path) -> Found:
-    """(time, value) of all rows that have one, whatever their device is called by now."""
-    with Engine.open(data, EngineOptions(background=False, durability="os")) as engine:
-        tables = [t.name for t in engine.catalog.templates.all()]
-        assert all(counts.balanced for counts in engine.store_accounting().values())
-        if "meters" not in tables:
-            return set()
-        table = engine.scan("meters").read_all()
-    name = "voltage" if "voltage" in table.column_names else "m1"
-    if name not in table.column_names:
-        return set()
-    times, values = table["time"].cast("int64").to_pylist(), table[name].to_pylist()
-    return {pair for pair in zip(times, values, strict=True) if pair[1] is not None}
+class Rot:
+    """Damages one directory after the other and judges what its users would see."""
 
+    def __init__(self, data: Path, place: Path) -> None:
+        self.data = data
+        self.place = place
+        self.before = shown(copied(data, place / "first"))
+        self.blocks = blocks_of(data)
+        self.seen: Counter[str] = Counter()
 
-def stored() -> Found:
-    """Everything that was ever written."""
-    numbers = {*range(160), *range(200, 220)}
-    return {(T0 + n, device * 10_000 + n) for device in range(DEVICES) for n in numbers}
-
-
-def spoil(path: Path, random: Random) -> str:
-    """One damage; says which."""
-    content = bytearray(path.read_bytes())
-    kind = random.choice(["bit", "byte", "zeros", "swap", "cut"])
-    place = random.randrange(len(content))
-    if kind == "bit":
-        content[place] ^= 1 << random.randrange(8)
-    elif kind == "byte":
-        content[place] ^= random.randrange(1, 256)
-    elif kind == "cut":
-        del content[place:]
-    else:
-        start = place - place % SECTOR_BYTES
-        sector = bytes(content[start : start + SECTOR_BYTES])
-        if kind == "zeros":
-            content[start : start + SECTOR_BYTES] = bytes(len(sector))
-        else:
-            content[: len(sector)], content[start : start + len(sector)] = (
-                sector,
-                bytes(content[: len(sector)]),
-            )
-    path.write_bytes(content)
-    return f"{kind} at {place} of {path}"
-
-
-@pytest.mark.parametrize("count", [20, pytest.param(2000, marks=pytest.mark.nightly)])
-def test_damage_to_any_file(data: Path, tmp_path: Path, count: int) -> None:
-    shutil.copytree(data, tmp_path / "first")
-    before = shown(tmp_path / "first")
-    assert before < stored()
-    files = sorted(
-        path.relative_to(data) for path in data.rglob("*") if path.is_file() and path.name != "LOCK"
-    )
-    assert len({path.parts[0] for path in files}) == 6, "every kind of file is there"
-    noticed = 0
-    for seed in range(count):
-        random = Random(seed)
-        copy = tmp_path / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(data, copy)
-        label = f"seed {seed}: {spoil(copy / files[seed % len(files)], random)}"
+    def try_one(self, name: Path, seed: int) -> None:
+        copy = copied(self.data, self.place / "copy")
+        content = (copy / name).read_bytes()
+        kind, after = spoiled(content, Random(seed))
+        (copy / name).write_bytes(after)
+        label = f"seed {seed}: {kind} of {name}"
         report = check_directory(copy)
         if report.whole:
-            # The end of the log may look torn; nothing else may change what is seen.
-            found = shown(copy)
-            assert found <= before, label
-            assert found == before or report.remarks, label
-            continue
-        noticed += 1
-        shutil.rmtree(tmp_path / "opened", ignore_errors=True)
-        shutil.copytree(copy, tmp_path / "opened")
-        # Without a repair: refused, or answered with nothing that was not stored.
-        with contextlib.suppress(MainstemError):
-            assert shown(tmp_path / "opened") <= before, label
+            self._unnoticed(copy, report, matters(name, content, after), label)
+            return
+        self.seen["noticed"] += 1
+        self._opened(copied(copy, self.place / "opened"), label)
+        if name in self.blocks:
+            hit = [i for i in range(min(len(content), len(after))) if content[i] != after[i]]
+            if hit and len(after) == len(content):
+                self._costs_its_block(copy, name, report, hit, label)
         repaired = repair_directory(copy)
         assert repaired.after.whole, (label, repaired.after.damages)
-        try:
-            found = shown(copy)
-        except MainstemError as error:
-            raise AssertionError(label) from error
-        assert found <= (stored() if repaired.unknown else before), label
+        found = shown(copy)
+        if not repaired.unknown:
+            assert found <= self.before, label
+        else:  # names or the part list are lost: what was overwritten or deleted may be back
+            assert {row[1:] for row in found} <= {row[1:] for row in stored()}, label
         assert check_directory(copy).whole, label
-    assert noticed > count // 2
+
+    def _unnoticed(self, copy: Path, report: CheckReport, mattered: bool, label: str) -> None:
+        """Only the end of the log may look torn; nothing else may change what is seen."""
+        found = shown(copy)
+        assert found <= self.before, label
+        if not mattered:
+            self.seen["did not matter"] += 1
+            assert found == self.before, label
+            return
+        self.seen["looks like a torn write"] += 1
+        assert any("torn write" in remark for remark in report.remarks), (label, report.remarks)
+
+    def _opened(self, copy: Path, label: str) -> None:
+        """Without a repair: refused, or answered with nothing that was not stored."""
+        with contextlib.suppress(MainstemError):
+            assert shown(copy) <= self.before, label
+
+    def _costs_its_block(
+        self, copy: Path, name: Path, report: CheckReport, hit: list[int], label: str
+    ) -> None:
+        blocks = self.blocks[name]
+        if hit[-1] >= blocks[-1].end or hit[0] < blocks[0].start:
+            self.seen["head or footer of a part"] += 1
+            return
+        self.seen["block of a part"] += 1
+        damaged = [b for b in blocks if any(b.start <= place < b.end for place in hit)]
+        for damage in report.damages:
+            spans = {(b.times, b.devices) for b in damaged}
+            assert damage.start_ns is not None, label
+            assert damage.end_ns is not None, label
+            assert damage.devices is not None, label
+            devices = tuple(int(path.removeprefix("root.a.d")) for path in damage.devices)
+            assert ((damage.start_ns, damage.end_ns), devices) in spans, (label, damage)
+            assert damage.rows > 0, (label, damage)
+        assert {d.block for d in report.damages} == {blocks.index(b) for b in damaged}, label
+        with Engine.open(copied(copy, self.place / "opened"), options()) as engine:
+            for block in blocks:
+                self._ask(engine, block, damaged, label)
+
+    def _ask(self, engine: Engine, block: Block, damaged: list[Block], label: str) -> None:
+        """The rows of one block: there, unless they share device and time with a damaged one."""
+        wanted = frozenset(row for row in self.before if block.may_hold(row))
+        first, last = block.times
+        devices = [f"root.a.d{n}" for n in range(block.devices[0], block.devices[1] + 1)]
+        selection = {"devices": devices, "start": first // MS, "end": last // MS + 1}
+        try:
+            assert rows_of(engine, **selection) == wanted, label
+        except CorruptionError:
+            assert any(_overlap(block, other) for other in damaged), label
+            self.seen["queries refused"] += 1
+        else:
+            self.seen["queries answered"] += 1
+
+
+def _overlap(a: Block, b: Block) -> bool:
+    return all(
+        low <= last and first <= high
+        for (low, high), (first, last) in ((a.devices, b.devices), (a.times, b.times))
+    )
+
+
+def lost(before: Rows, found: Rows) -> set[Row]:
+    return set(before - found)
+
+
+@pytest.mark.parametrize(
+    "count", [DAMAGES, pytest.param(DAMAGES_NIGHTLY, marks=pytest.mark.nightly)]
+)
+def test_damage_to_any_file(
+    data: Path, tmp_path: Path, count: int, record_property: Property
+) -> None:
+    rot = Rot(data, tmp_path)
+    assert rot.before < stored()
+    files = files_of(data)
+    kinds = {path.parts[0] for path in files}
+    assert kinds == {"log", "parts", "part-list", "checkpoint", "catalog", "identity.json"}
+    for seed in range(count):
+        rot.try_one(files[seed % len(files)], seed)
+    record_property("count:damages", count)
+    print(dict(rot.seen))
+    assert rot.seen["noticed"] > count // 2
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(300, marks=pytest.mark.nightly)])
+def test_damage_to_a_backup(
+    data: Path, tmp_path: Path, count: int, record_property: Property
+) -> None:
+    """A restore refuses, or restores exactly what was saved."""
+    backup = tmp_path / "backup"
+    restore(backup, tmp_path / "first")
+    before = shown(tmp_path / "first")
+    files = files_of(backup)
+    assert len({path.parts[0] for path in files}) > 5
+    refused = 0
+    for seed in range(count):
+        copy = copied(backup, tmp_path / "copy")
+        name = files[seed * 5 % len(files)]
+        content = (copy / name).read_bytes()
+        kind, after = spoiled(content, Random(seed))
+        (copy / name).write_bytes(after)
+        label = f"seed {seed}: {kind} of {name}"
+        shutil.rmtree(tmp_path / "restored", ignore_errors=True)
+        try:
+            restore(copy, tmp_path / "restored")
+        except MainstemError:
+            refused += 1
+            assert content != after, label
+            continue
+        assert content == after, label
+        assert shown(tmp_path / "restored") == before, label
+    assert refused > count // 2
+    record_property("count:damages", count)

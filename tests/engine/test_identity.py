@@ -73,3 +73,16 @@ def test_empty_directories_are_no_obstacle(open_engine: Any, tmp_path: Path) -> 
     for name in ("log", "parts", "checkpoint"):
         (tmp_path / "data" / name).mkdir(parents=True)
     assert len(open_engine().node_uuid) == 32
+
+
+def test_an_identity_that_another_case_or_digit_changed_is_no_identity(
+    open_engine: Any, tmp_path: Path
+) -> None:
+    open_engine().close()
+    file = tmp_path / "data" / IDENTITY_NAME
+    content = file.read_text(encoding="utf-8")
+    place = next(i for i in range(content.index(": "), len(content)) if content[i] in "abcdef")
+    for wrong in (content[place].upper(), "_", "g"):
+        file.write_text(content[:place] + wrong + content[place + 1 :], encoding="utf-8")
+        with pytest.raises(CorruptionError, match="no node_uuid"):
+            open_engine()

@@ -1,0 +1,187 @@
+"""A directory with every kind of file in it, its backup, and damages to any of them.
+
+Every value says of which device and time it is, so that a row in the wrong place shows.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from mainstem_engine import Engine, EngineOptions, Template
+from mainstem_engine.filesystem import SECTOR_BYTES, Filesystem
+from mainstem_engine.inventory import PART_LIST_NAME, part_directory
+from mainstem_engine.log.layout import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, padded
+from mainstem_engine.part.layout import HEAD, TRAILER
+from mainstem_engine.part.manifest import PartList
+from mainstem_engine.part.reader import Part
+
+T0 = 1_790_000_000_000
+MS = 1_000_000
+DEVICES = 6
+BLOCK_BYTES = 4096
+"""What a file system moves as one."""
+BLOCK_ROWS = 40
+"""Small, so that a part has many blocks."""
+
+Row = tuple[str, int, int]
+"""Device, time in ms, value."""
+Rows = frozenset[Row]
+
+
+def write(engine: Engine, device: int, first: int, count: int) -> None:
+    """Rows of which each is known by its value."""
+    numbers = np.arange(first, first + count)
+    columns = {"voltage": device * 10_000 + numbers}
+    tags = {"location": [f"hall {device}"]}
+    ids = engine.device_ids("meters", [f"root.a.d{device}"], tags, create=True)
+    engine.write("meters", int(ids[0]), T0 + numbers, columns).wait()
+
+
+def stored() -> Rows:
+    """Everything that was ever written."""
+    numbers = {*range(160), *range(200, 260)}
+    return frozenset(
+        (f"root.a.d{device}", T0 + n, device * 10_000 + n)
+        for device in range(DEVICES)
+        for n in numbers
+    )
+
+
+def options(**others: object) -> EngineOptions:
+    chosen = {"background": False, "durability": "os", "vnodes": 2, "log_segment_bytes": 4096}
+    return EngineOptions(**{**chosen, "block_rows": BLOCK_ROWS, **others})  # type: ignore[arg-type]
+
+
+def specimen(place: Path, meters: Template) -> Path:
+    """Vnodes, a catalog with a base, deletes, a compaction, records above the checkpoint: in
+    ``place/data``, as a kill leaves it, and its backup in ``place/backup``."""
+    engine = Engine.open(place / "data", options())
+    engine.create_template(meters)
+    for number in range(3):
+        for device in range(DEVICES):
+            write(engine, device, number * 50, 60)
+        engine._store.catalog_files.merge_next = number == 1
+        engine.flush()
+        if number == 1:
+            engine.compact()
+    engine.delete("meters", devices="root.a.d0", start=T0, end=T0 + 5).ack.wait()
+    engine.flush()
+    for first in range(200, 260, 20):
+        for device in range(DEVICES):
+            write(engine, device, first, 20)
+    engine.backup(place / "backup")
+    engine.abandon()
+    return place / "data"
+
+
+def rows_of(engine: Engine, **selection: object) -> Rows:
+    """(device, time, value) of all rows that have a value."""
+    table = engine.scan("meters", **selection).read_all()  # type: ignore[arg-type]
+    name = "voltage" if "voltage" in table.column_names else "m1"
+    if name not in table.column_names:
+        return frozenset()
+    columns = (
+        table["device"].to_pylist(),
+        table["time"].cast("int64").to_pylist(),
+        table[name].to_pylist(),
+    )
+    return frozenset(row for row in zip(*columns, strict=True) if row[2] is not None)
+
+
+def shown(data: Path) -> Rows:
+    """What an engine that opens the directory shows. Raises MainstemError."""
+    with Engine.open(data, options()) as engine:
+        tables = [t.name for t in engine.catalog.templates.all()]
+        assert all(counts.balanced for counts in engine.store_accounting().values())
+        return rows_of(engine) if "meters" in tables else frozenset()
+
+
+def files_of(root: Path) -> list[Path]:
+    """Every file that may be damaged, relative to its directory."""
+    return sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file() and p.name != "LOCK")
+
+
+def spoiled(content: bytes, random: Random) -> tuple[str, bytes]:
+    """One damage: which, and the content after it."""
+    data = bytearray(content)
+    kind = random.choice(["bit", "byte", "zeros", "sectors", "blocks", "cut"])
+    place = random.randrange(len(data))
+    if kind == "bit":
+        data[place] ^= 1 << random.randrange(8)
+    elif kind == "byte":
+        data[place] ^= random.randrange(1, 256)
+    elif kind == "cut":
+        del data[place:]
+    elif kind == "zeros":
+        start = place - place % SECTOR_BYTES
+        data[start : start + SECTOR_BYTES] = bytes(len(data[start : start + SECTOR_BYTES]))
+    else:
+        _swap(data, SECTOR_BYTES if kind == "sectors" else BLOCK_BYTES, place, random)
+    return f"{kind} at {place}", bytes(data)
+
+
+def _swap(data: bytearray, size: int, place: int, random: Random) -> None:
+    """Two sectors or blocks were written in each other's place; the last may be short."""
+    start, other = place - place % size, random.randrange(len(data)) // size * size
+    first, second = sorted((start, other))
+    a, b = bytes(data[first : first + size]), bytes(data[second : second + size])
+    data[second : second + size] = a[: len(b)]
+    data[first : first + len(b)] = b
+
+
+def matters(name: Path, before: bytes, after: bytes) -> bool:
+    """True if the damage changed a byte that says something."""
+    if before == after:
+        return False
+    if name.suffix != ".log" or len(before) != len(after):
+        return True
+    changed = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
+    live = np.zeros(len(before), np.bool_)
+    live[:SEGMENT_HEADER_BYTES] = True
+    position = SEGMENT_HEADER_BYTES
+    while position < len(before):
+        (length,) = struct.unpack_from("<I", before, position)
+        stop = position + RECORD_HEADER_BYTES + length
+        live[position:stop] = True
+        position += padded(RECORD_HEADER_BYTES + length)  # zeros that nobody reads
+    return bool(live[changed].any())
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a part: where its bytes are, and which rows are in it."""
+
+    start: int
+    end: int
+    devices: tuple[int, int]
+    times: tuple[int, int]
+
+    def may_hold(self, row: Row) -> bool:
+        device, time, _ = row
+        low, high = self.devices
+        first, last = self.times
+        return low <= int(device.removeprefix("root.a.d")) <= high and first <= time * MS <= last
+
+
+def blocks_of(data: Path) -> dict[Path, list[Block]]:
+    """The blocks of every part in use, by file; ids of devices are the numbers in their names."""
+    fs, found = Filesystem(), {}
+    for meta in PartList.read(fs, data / PART_LIST_NAME).parts.values():
+        directory = part_directory(data, meta)
+        part = Part.open(fs, directory, meta)
+        index, position, blocks = part.blocks, HEAD.size, []
+        for number in range(len(index)):
+            end = position + len(part.block_bytes(number))
+            devices = int(index.device_min[number]), int(index.device_max[number])
+            times = int(index.time_min_ns[number]), int(index.time_max_ns[number])
+            blocks.append(Block(position, end, devices, times))
+            position = end
+        part.close()
+        assert position < meta.bytes - TRAILER.size
+        found[(directory / f"{meta.name}.part").relative_to(data)] = blocks
+    return found
