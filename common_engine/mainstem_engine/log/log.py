@@ -159,19 +159,26 @@ class Log:
     def release(self, through_lsn: int) -> int:
         """Unlink whole segments whose last LSN is at or below ``through_lsn``.
 
-        Never the open one. Returns the new first LSN. Readers that are inside a released segment
-        go on reading it; those that come to it later skip it.
+        Oldest first, never the open one. Returns the new first LSN. Readers that are inside a
+        released segment go on reading it; those that come to it later skip it. OSError: what was
+        not released yet is still there, and goes the next time.
         """
-        with self._segments_lock:
-            released: list[Segment] = []
-            while len(self._segments) > 1 and self._segments[1].first_lsn - 1 <= through_lsn:
-                released.append(self._segments.pop(0))
-            gone = {segment.path for segment in released}
-            self._damages = {k: d for k, d in self._damages.items() if d.path not in gone}
-        for segment in released:
-            # Oldest first, and each for good before the next: a crash in between leaves no gap,
-            # on a file system too that keeps changes of names in another order.
-            self._fs.unlink(segment.path)
+        while True:
+            with self._segments_lock:
+                if len(self._segments) < 2 or self._segments[1].first_lsn - 1 > through_lsn:
+                    break
+                segment = self._segments.pop(0)
+            try:
+                self._fs.unlink(segment.path)
+            except OSError:
+                with self._segments_lock:
+                    self._segments.insert(0, segment)
+                raise
+            with self._segments_lock:
+                gone = segment.path
+                self._damages = {k: d for k, d in self._damages.items() if d.path != gone}
+            # Each for good before the next, which stays in the list if this fails: a crash in
+            # between leaves no gap, on a file system too that keeps names in another order.
             self._fs.sync_directory(self._directory)
         return self.first_lsn
 

@@ -246,3 +246,26 @@ def test_every_operation_fails_once(tmp_path: Path, mode: str) -> None:
 
 def open_at(root: Path, fs: Filesystem, mode: str) -> Log:
     return Log.open(root / "log", fs=fs, node_uuid=NODE_UUID, durability=Durability.parse(mode))
+
+
+@pytest.mark.parametrize("kind", ["unlink", "sync_directory"])
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_release_that_fails_leaves_no_gap(
+    open_log: OpenLog, faulty: FaultyFilesystem, kind: str, skip: int
+) -> None:
+    log = open_log(faulty, sink=CommitRecorder())
+    for _ in range(4):
+        fill(log, 10)
+        log.rotate()
+    faulty.fail(kind, skip=skip)
+    with pytest.raises(OSError, match="injected"):
+        log.release(30)
+    first = log.first_lsn
+    assert first == 1 + 10 * (skip + (kind == "sync_directory"))
+    assert [record.lsn for record in log.read(1)] == list(range(first, 41))
+    # The next try takes what the first left, and not only what came since.
+    assert log.release(40) == 41
+    log.close()
+    again = open_log()
+    assert again.first_lsn == 41
+    assert again.damages == ()
