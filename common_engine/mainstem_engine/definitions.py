@@ -141,6 +141,7 @@ class Definitions(Alterations):
         kept = canonical_paths([paths] if isinstance(paths, str) else paths)
         table = catalog.templates.get(template)
         check_tag_names(table, tags, len(kept))
+        known = len(catalog.devices)
         ids = catalog.devices.lookup(kept)
         unknown = np.flatnonzero(ids == NO_DEVICE)
         if len(unknown):
@@ -152,7 +153,7 @@ class Definitions(Alterations):
             checked = checked_tags(table, tags, len(kept))
             new = [kept[row] for row in unknown.tolist()]
             coded = {name: CodedTag.of(values).take(unknown) for name, values in checked.items()}
-            ids[unknown] = self._create_devices(family, new, coded, foreign)
+            ids[unknown] = self._create_devices(family, new, coded, foreign, known)
             if durable:
                 self._store.barrier()
         if not catalog.devices.all_in_family(ids, family):
@@ -160,19 +161,19 @@ class Definitions(Alterations):
         return ids
 
     def _create_devices(
-        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool
+        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool, known: int
     ) -> DeviceIds:
-        """Ids of paths that were not there a moment ago."""
+        """Ids of paths that were not there when there were ``known`` devices."""
         pieces = []
         for start in range(0, len(paths), DEVICES_PER_RECORD):
             some = paths[start : start + DEVICES_PER_RECORD]
             rows = np.arange(start, start + len(some))
             mine = {name: tag.take(rows) for name, tag in tags.items()}
-            pieces.append(self._create_some(family, some, mine, foreign))
+            pieces.append(self._create_some(family, some, mine, foreign, known))
         return np.concatenate(pieces)
 
     def _create_some(
-        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool
+        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool, known: int
     ) -> DeviceIds:
         store = self._store
         needed_bytes = devices_bytes(paths, tags.values())
@@ -180,34 +181,40 @@ class Definitions(Alterations):
             store.metadata.admit(needed_bytes, f"{len(paths)} devices")
             with store.append_lock:
                 if store.metadata.fits(needed_bytes):
-                    return self._create_now(family, paths, tags, foreign)
+                    return self._create_now(family, paths, tags, foreign, known)
             # Others were quicker: wait again.
 
     def _create_now(
-        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool
+        self, family: str, paths: list[str], tags: Mapping[str, CodedTag], foreign: bool, known: int
     ) -> DeviceIds:
         """Under the append lock."""
         store = self._store
         devices = store.catalog.devices
-        ids = devices.lookup(paths)
+        ids = devices.lookup_since(paths, known)
         unknown = np.flatnonzero(ids == NO_DEVICE)
-        new = [paths[row] for row in unknown.tolist()]
+        new = paths if len(unknown) == len(paths) else [paths[row] for row in unknown.tolist()]
         if not new:
             return ids
-        # Of a path that is there twice the first counts.
-        first = dict(zip(reversed(new), reversed(unknown.tolist()), strict=True))
-        distinct = np.array(sorted(first.values()))
-        if len(distinct) < len(new):
+        distinct, twice = unknown, len(set(new)) < len(new)
+        if twice:
+            # Of a path that is there twice the first counts.
+            first = dict(zip(reversed(new), reversed(unknown.tolist()), strict=True))
+            distinct = np.array(sorted(first.values()))
             new = [paths[row] for row in distinct.tolist()]
-        for database in store.catalog.missing_databases(new):
-            self._define_schema("database", **database.to_map())
+        lie_in = store.catalog.databases.indexes_of_paths(new)
+        if None in lie_in:
+            for database in store.catalog.missing_databases(new, lie_in):
+                self._define_schema("database", **database.to_map())
+            lie_in = store.catalog.databases.indexes_of_paths(new)
         coded = {name: tag.take(distinct) for name, tag in tags.items()}
         whole = store.catalog.device_record(family, new, coded, foreign)
+        done = 0
         for record in whole.pieces(DEVICES_PER_RECORD):
             store.append(RecordKind.DEV, record.to_header(), (), None)
-            store.catalog.add_devices(record)
+            store.catalog.add_devices(record, lie_in[done : done + len(record.paths)])
+            done += len(record.paths)
         ids[distinct] = whole.ids
-        return ids if len(distinct) == len(unknown) else devices.lookup(paths)
+        return devices.lookup(paths) if twice else ids
 
     def _refuse_other_family(self, family: str, ids: DeviceIds) -> None:
         devices = self._store.catalog.devices

@@ -20,7 +20,7 @@ from mainstem_engine import (
     Tag,
     Template,
 )
-from mainstem_engine.catalog import key_shards
+from mainstem_engine.catalog import key_shards, value_table
 from mainstem_engine.catalog.base_file import HEAD, StoredSection, parse_index
 from mainstem_engine.check import check_directory
 from mainstem_engine.repair import RepairReport, plan_repair, repair_directory
@@ -36,6 +36,7 @@ FAMILIES = ("meters", "pumps")
 def small_shards() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setattr(key_shards, "SHARD_KEYS", SHARD_KEYS)
+    patch.setattr(value_table, "VALUES_PER_SHARD", SHARD_KEYS)
     yield
     patch.undo()
 
@@ -164,7 +165,7 @@ def without(expected: list[Device], name: str) -> list[int]:
     elif kind in ("codes", "values"):
         tag = ("site", "serial")[int(numbers[1])]
         mine = [d for d in range(IN_BASE) if in_base[d].family == FAMILIES[int(numbers[0])]]
-        values = sorted({msgpack.packb(in_base[d].tags[tag]) for d in mine})
+        values = list(dict.fromkeys(msgpack.packb(in_base[d].tags[tag]) for d in mine))
         if kind == "values":
             start = int(numbers[2]) * SHARD_KEYS
             values = values[start : start + SHARD_KEYS]
@@ -242,6 +243,12 @@ SECTIONS = [
     "foreign",
     *(f"ids/{family}" for family in range(2)),
     *(f"codes/{family}/{tag}" for family in range(2) for tag in range(2)),
+    *(
+        f"{way}/{family}/{tag}"
+        for way in ("hashes", "numbers")
+        for family in (0, 1)
+        for tag in (0, 1)
+    ),
     *(f"values/{family}/0/0" for family in range(2)),
     *(f"values/{family}/1/{shard}" for family in range(2) for shard in range(2)),
 ]

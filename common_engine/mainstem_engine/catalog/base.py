@@ -4,14 +4,15 @@
    permutations lead from a path's number to its device and back; they are left out where the two
    are the same, as for devices that were made in the order of their names.
 2. Columns by device: family, position in the family, database at the time of writing, foreign.
-   Columns by position: the family's device ids, and per tag a code in the narrowest type.
+   Columns by position: the family's device ids, and per tag a code in the narrowest type, which
+   leads to a table of values (value_table.py; in a base of version 1, to tries).
 3. Nothing of it is ever changed. What came since is in the overlay (devices.py); a merge
    (base_merge.py) makes a new base of both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,15 @@ import numpy as np
 
 from mainstem_engine.catalog.base_file import BaseFile, BaseName
 from mainstem_engine.catalog.key_shards import ABSENT, KeyShards, Numbers
+from mainstem_engine.catalog.value_table import StoredValues, ValueTable
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import NO_DEVICE, AnyArray, DeviceIds
+
+SHARD_KEYS_V1 = 1 << 16
+"""Keys of each shard but the last in a base of version 1, which does not say how many."""
+
+BaseValues = KeyShards | ValueTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class BaseTag:
 
     name: str
     codes: AnyArray
-    values: KeyShards
+    values: BaseValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +117,26 @@ class DeviceBase:
 
 def open_keys(file: BaseFile, name: str, count: int) -> KeyShards:
     """The set of keys stored under ``name``."""
-    firsts = file.fields["firsts"][name]
-    tries = [file.raw(f"{name}/{shard}") for shard in range(len(firsts))]
-    return KeyShards(tries, firsts, count)
+    tries = [file.raw(f"{name}/{shard}") for shard in range(len(file.fields["firsts"][name]))]
+    return KeyShards(tries, file.fields["firsts"][name], key_counts(file.fields, name, count))
+
+
+def key_counts(fields: Mapping[str, Any], name: str, count: int) -> list[int]:
+    """How many keys or values each shard of a set has."""
+    if "counts" in fields:
+        return list(fields["counts"][name])
+    return [min(SHARD_KEYS_V1, count - start) for start in range(0, count, SHARD_KEYS_V1)]
+
+
+def open_values(file: BaseFile, index: int, place: int, count: int) -> BaseValues:
+    """The values of a tag: family number ``index``, tag number ``place``."""
+    name = f"values/{index}/{place}"
+    if name in file.fields["firsts"]:
+        return open_keys(file, name, count)
+    counts = key_counts(file.fields, name, count)
+    shards = [file.raw(f"{name}/{shard}") for shard in range(len(counts))]
+    hashes, numbers = file.array(f"hashes/{index}/{place}"), file.array(f"numbers/{index}/{place}")
+    return ValueTable(StoredValues(list(shards), counts, hashes, numbers))
 
 
 def _family(file: BaseFile, index: int, fields: Sequence[Any]) -> BaseFamily:
@@ -120,6 +144,6 @@ def _family(file: BaseFile, index: int, fields: Sequence[Any]) -> BaseFamily:
     opened = []
     for place, (tag, values) in enumerate(tags):
         codes = file.array(f"codes/{index}/{place}")
-        opened.append(BaseTag(tag, codes, open_keys(file, f"values/{index}/{place}", values)))
+        opened.append(BaseTag(tag, codes, open_values(file, index, place, values)))
     ids = file.array(f"ids/{index}")
     return BaseFamily(name, ids, frozenset(databases), tuple(opened))

@@ -2,30 +2,34 @@
 
 1. Only immutable values are read (a snapshot), so that it runs beside readers and writers, without
    a lock.
-2. Base and overlay are both sorted by path and merged shard by shard. Memory: the overlay's paths
-   once more, one shard, and eight bytes per device.
-3. Values of a tag that no device has any more are left out, so codes change; positions do not.
+2. New paths are sorted and go into the shards of the base where they belong; shards that get none
+   are copied as they are. New values go behind those of the base, whose codes stay.
+   Memory: the overlay's paths and values once more, a few shards, and eight bytes per device.
+3. Values of a tag that no device has any more are left out; then its codes change. Positions never
+   do.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mainstem_engine.catalog.base import DeviceBase
-from mainstem_engine.catalog.base_file import BaseName, write_base
+from mainstem_engine.catalog.base import BaseValues, DeviceBase
+from mainstem_engine.catalog.base_file import BaseName, SectionData, write_base
 from mainstem_engine.catalog.key_index import KeyIndex
-from mainstem_engine.catalog.key_shards import KeyShards, ShardBuilder
+from mainstem_engine.catalog.key_shards import ABSENT, SHARD_KEYS, KeyShards, ShardBuilder
+from mainstem_engine.catalog.value_table import StoredValues, ValueTable, stored_values
 from mainstem_engine.catalog.vector import FrozenColumn
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import AnyArray
 
-Sections = list[tuple[str, AnyArray | bytes]]
+Sections = list[tuple[str, SectionData]]
+
+_SORT_BYTES_MAX = 32 << 20
+"""Paths that take more, each as long as the longest, are sorted as Python objects instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class TagSnapshot:
 
     name: str
     codes: FrozenColumn
-    base_values: KeyShards | None
+    base_values: BaseValues | None
     added: KeyIndex
     added_count: int
 
@@ -77,119 +81,112 @@ class DevicesSnapshot:
 
 def merge(snapshot: DevicesSnapshot, fs: Filesystem, directory: Path) -> BaseName:
     """Writes the new base durably. Raises OSError, CorruptionError."""
-    sections: Sections = []
-    firsts: dict[str, list[bytes]] = {}
-    builder = ShardBuilder(snapshot.count)
-    for keys, devices in _merged_paths(snapshot):
-        builder.add(keys, devices)
-    _store_keys("paths", builder, sections, firsts)
+    paths = _merged_paths(snapshot)
+    sections: Sections = [(f"paths/{shard}", trie) for shard, trie in enumerate(paths.tries)]
+    counts = {"paths": paths.counts}
     in_order = np.arange(snapshot.count, dtype=np.uint32)
-    same_order = np.array_equal(builder.payload, in_order)
+    same_order = np.array_equal(paths.payload, in_order)
     if not same_order:
         key_of_device = np.empty(snapshot.count, np.uint32)
-        key_of_device[builder.payload] = in_order
-        sections += [("device_of_key", builder.payload), ("key_of_device", key_of_device)]
+        key_of_device[paths.payload] = in_order
+        sections += [("device_of_key", paths.payload), ("key_of_device", key_of_device)]
     sections += [
-        ("family_of", snapshot.family_of.joined()),
-        ("position_of", snapshot.position_of.joined()),
-        ("database_of", snapshot.database_of.joined()),
-        ("foreign", snapshot.foreign.joined()),
+        ("family_of", snapshot.family_of.pieces()),
+        ("position_of", snapshot.position_of.pieces()),
+        ("database_of", snapshot.database_of.pieces()),
+        ("foreign", snapshot.foreign.pieces()),
     ]
     families: list[list[Any]] = []
     for index, family in enumerate(snapshot.families):
-        ids = family.ids.joined()
-        sections.append((f"ids/{index}", ids))
+        sections.append((f"ids/{index}", family.ids.pieces()))
+        size = len(family.ids.base) + len(family.ids.added)
         tags = []
         for place, tag in enumerate(family.tags):
-            name = f"values/{index}/{place}"
-            codes, values = _merged_values(tag, len(ids))
-            _store_keys(name, values, sections, firsts)
-            sections.append((f"codes/{index}/{place}", codes))
-            tags.append([tag.name, len(values.payload)])
+            where = f"{index}/{place}"
+            codes, values = _merged_tag(tag, size)
+            sections.append((f"codes/{where}", codes))
+            sections += [(f"values/{where}/{n}", held) for n, held in enumerate(values.shards)]
+            sections += [(f"hashes/{where}", values.hashes), (f"numbers/{where}", values.numbers)]
+            counts[f"values/{where}"] = values.counts
+            tags.append([tag.name, values.count])
         families.append([family.name, sorted(family.databases), tags])
     fields = {
         "devices": snapshot.count,
         "same_order": same_order,
         "databases": snapshot.databases,
         "families": families,
-        "firsts": firsts,
+        "firsts": {"paths": paths.firsts},
+        "counts": counts,
     }
     return write_base(fs, directory, fields, sections)
 
 
-def _store_keys(
-    name: str, builder: ShardBuilder, sections: Sections, firsts: dict[str, list[bytes]]
-) -> None:
-    builder.finish()
-    firsts[name] = builder.firsts
-    sections.extend((f"{name}/{shard}", trie) for shard, trie in enumerate(builder.tries))
-
-
-def _merged_paths(snapshot: DevicesSnapshot) -> Iterator[tuple[list[bytes], AnyArray]]:
-    """(paths, devices) in order of the paths."""
+def _merged_paths(snapshot: DevicesSnapshot) -> ShardBuilder:
+    """The paths of the base and of the overlay, with the device of each."""
     new = snapshot.paths()
-    order = sorted(range(len(new)), key=new.__getitem__)
-    keys = [new[place] for place in order]
-    devices = np.array(order, np.uint32) + np.uint32(snapshot.first)
+    order = _sorted_order(new)
+    keys = [new[place] for place in order.tolist()]
+    devices = order.astype(np.uint32) + np.uint32(snapshot.first)
     base = snapshot.base
     if base is None:
-        yield keys, devices
-        return
-    start = 0
-    for old, numbers in base.paths.sorted_pieces():
-        # New paths below the last of this shard are in its place; the rest waits.
-        end = bisect_left(keys, old[-1], start)
-        yield _two_sorted(old, base.devices(numbers), keys[start:end], devices[start:end])
-        start = end
-    yield keys[start:], devices[start:]
+        return KeyShards([], [], []).with_keys(keys, devices, devices[:0])
+    return base.paths.with_keys(keys, devices, base.devices(np.arange(base.count)))
 
 
-def _two_sorted(
-    old: list[bytes], old_devices: AnyArray, new: list[bytes], new_devices: AnyArray
-) -> tuple[list[bytes], AnyArray]:
-    if not new:
-        return old, old_devices
-    both = old + new
-    order = sorted(range(len(both)), key=both.__getitem__)
-    return [both[place] for place in order], np.concatenate([old_devices, new_devices])[order]
+def _sorted_order(keys: list[bytes]) -> AnyArray:
+    """int64[n]: the places of keys without zero bytes, in order of the keys."""
+    longest = max(map(len, keys), default=0)
+    if not longest or longest * len(keys) > _SORT_BYTES_MAX:
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    # Bytes of one length are sorted without the interpreter's lock, and copied with short holds.
+    text = np.empty(len(keys), f"S{longest}")
+    for start in range(0, len(keys), SHARD_KEYS):
+        text[start : start + SHARD_KEYS] = keys[start : start + SHARD_KEYS]
+    return np.argsort(text, kind="stable")
 
 
-def _merged_values(tag: TagSnapshot, count: int) -> tuple[AnyArray, ShardBuilder]:
-    """(codes by position, the set of values in use, whose payload is the code they had)."""
-    known = 0 if tag.base_values is None else len(tag.base_values)
-    used = np.zeros(1 + known + tag.added_count, np.bool_)
-    old_codes = tag.codes.joined()
-    used[old_codes] = True
-    used[0] = False
-    builder = ShardBuilder(int(np.count_nonzero(used)))
-    for keys, codes in _sorted_values(tag, used):
-        builder.add(keys, codes)
-    builder.finish()
+def _merged_tag(tag: TagSnapshot, size: int) -> tuple[list[AnyArray], StoredValues]:
+    """(codes by position, the set of values in use). The codes of the base stay, unless one of its
+    values is not used any more."""
+    base = _as_table(tag.base_values)
+    known = base.count
+    keys = tag.added.between(0, tag.added_count)
+    used = np.zeros(1 + known + len(keys), np.bool_)
+    used[tag.codes.base] = True
+    used[tag.codes.added] = True
     new_code = np.zeros(len(used), np.uint32)
-    new_code[builder.payload] = np.arange(1, len(builder.payload) + 1, dtype=np.uint32)
-    codes = np.zeros(count, _narrowest(len(builder.payload)))
-    codes[: len(old_codes)] = new_code[old_codes]
-    return codes, builder
+    if used[1 : known + 1].all():
+        new_code[1 : known + 1] = np.arange(1, known + 1)
+    else:
+        kept = np.flatnonzero(used[1 : known + 1])
+        old = list(base.keys())
+        base = ValueTable(stored_values([old[number] for number in kept.tolist()]))
+        new_code[kept + 1] = np.arange(1, len(kept) + 1)
+    # A value may be in the base and in the overlay: tags.py does not look for those of large tags.
+    numbers = base.find_many(keys)
+    twice = numbers != ABSENT
+    new_code[known + 1 :][twice] = numbers[twice] + 1
+    fresh = np.flatnonzero(~twice & used[known + 1 :])
+    new_code[known + 1 + fresh] = np.arange(base.count + 1, base.count + 1 + len(fresh))
+    if len(fresh) < len(keys):
+        keys = [keys[place] for place in fresh.tolist()]
+    values = base.with_keys(keys)
+    narrow = _narrowest(values.count)
+    missing = size - len(tag.codes.base) - len(tag.codes.added)
+    codes = [new_code[column].astype(narrow) for column in (tag.codes.base, tag.codes.added)]
+    return [*codes, np.zeros(missing, narrow)], values
 
 
-def _sorted_values(tag: TagSnapshot, used: AnyArray) -> Iterator[tuple[list[bytes], AnyArray]]:
-    known = 0 if tag.base_values is None else len(tag.base_values)
-    new = sorted(
-        (key, 1 + known + place)
-        for place, key in enumerate(tag.added.between(0, tag.added_count))
-        if used[1 + known + place]
-    )
-    keys = [key for key, _ in new]
-    codes = np.array([code for _, code in new], np.uint32)
-    start = 0
-    for old, numbers in () if tag.base_values is None else tag.base_values.sorted_pieces():
-        end = bisect_left(keys, old[-1], start)
-        kept = np.flatnonzero(used[numbers + 1])
-        old_keys = old if len(kept) == len(old) else [old[place] for place in kept.tolist()]
-        old_codes = (numbers[kept] + 1).astype(np.uint32)
-        yield _two_sorted(old_keys, old_codes, keys[start:end], codes[start:end])
-        start = end
-    yield keys[start:], codes[start:]
+def _as_table(values: BaseValues | None) -> ValueTable:
+    """The values of a base, also of one whose values are in tries."""
+    if isinstance(values, ValueTable):
+        return values
+    ordered = [b""] * (0 if values is None else len(values))
+    if values is not None:
+        for keys, numbers in values.sorted_pieces():
+            for key, number in zip(keys, numbers.tolist(), strict=True):
+                ordered[number] = key
+    return ValueTable(stored_values(ordered))
 
 
 def _narrowest(values: int) -> type[np.unsignedinteger[Any]]:

@@ -6,7 +6,8 @@
    are damaged, what they agree on, the rows in parts, and exclusion have to do. A device of which
    nothing is known is of no family.
 3. *Tags*: a damaged column of codes loses its tag, a damaged shard of values the values in it. A
-   column by position is of use only when it is known who is in the family.
+   column by position is of use only when it is known who is in the family. The hashes of values
+   are computed.
 4. Positions follow from the families, databases from the paths: both are always computed.
 """
 
@@ -20,7 +21,7 @@ import marisa_trie
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.catalog import key_shards
+from mainstem_engine.catalog.base import key_counts
 from mainstem_engine.catalog.base_file import BaseName
 from mainstem_engine.catalog.base_merge import (
     DevicesSnapshot,
@@ -30,8 +31,8 @@ from mainstem_engine.catalog.base_merge import (
 )
 from mainstem_engine.catalog.databases import Databases
 from mainstem_engine.catalog.key_index import KeyIndex
-from mainstem_engine.catalog.key_shards import KeyShards
 from mainstem_engine.catalog.salvaged_file import SalvagedFile
+from mainstem_engine.catalog.value_table import keys_between, shard_parts
 from mainstem_engine.catalog.vector import FrozenColumn
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import AnyArray, DeviceIds
@@ -102,12 +103,14 @@ def salvaged_names(file: SalvagedFile) -> list[bytes | None]:
     count = int(file.fields["devices"])
     names: list[bytes | None] = [None] * count
     device_of_key = _device_of_key(file, count)
-    for shard in range(len(file.fields["firsts"]["paths"])):
-        data = file.raw(f"paths/{shard}")
+    start = 0
+    for shard, size in enumerate(key_counts(file.fields, "paths", count)):
+        data, first = file.raw(f"paths/{shard}"), start
+        start += size
         if data is None:
             continue
         keys, numbers = _keys_of(data)
-        devices = device_of_key[numbers + shard * key_shards.SHARD_KEYS]
+        devices = device_of_key[numbers + first]
         for key, device in zip(keys, devices.tolist(), strict=True):
             if device >= 0:
                 names[device] = key
@@ -224,29 +227,25 @@ def _salvage_tags(file: SalvagedFile, index: int, family: SalvagedFamily) -> Non
             family.lost[name] = family.ids
             continue
         stored = f"values/{index}/{place}"
-        firsts = file.fields["firsts"][stored]
-        tries = [file.raw(f"{stored}/{shard}") for shard in range(len(firsts))]
-        whole = [trie for trie in tries if trie is not None]
-        if len(whole) == len(tries):
-            values = KeyShards(whole, firsts, distinct)
-            family.tags.append(TagSnapshot(name, _column(codes), values, KeyIndex(), 0))
-            continue
-        kept, new_code = _kept_values(tries, distinct)
+        counts = key_counts(file.fields, stored, distinct)
+        in_tries = stored in file.fields["firsts"]
+        kept, new_code = KeyIndex(), np.zeros(1 + distinct, np.uint32)
+        start = 1
+        for shard, size in enumerate(counts):
+            data = file.raw(f"{stored}/{shard}")
+            if data is not None:
+                keys, numbers = _keys_of(data) if in_tries else _values_of(data, size)
+                first = 1 + len(kept)
+                kept.add(keys)
+                new_code[start + numbers] = np.arange(first, first + len(keys), dtype=np.uint32)
+            start += size
         new_codes = new_code[codes]
         family.tags.append(TagSnapshot(name, _column(new_codes), None, kept, len(kept)))
-        family.lost[name] = family.ids[(codes != 0) & (new_codes == 0)]
+        lost = family.ids[(codes != 0) & (new_codes == 0)]
+        if len(lost):
+            family.lost[name] = lost
 
 
-def _kept_values(tries: Sequence[bytes | None], distinct: int) -> tuple[KeyIndex, AnyArray]:
-    """(the values that are left, uint32 by old code: the new one, 0 when it is lost)."""
-    kept = KeyIndex()
-    new_code = np.zeros(1 + distinct, np.uint32)
-    for shard, trie in enumerate(tries):
-        if trie is None:
-            continue
-        keys, numbers = _keys_of(trie)
-        first = 1 + len(kept)
-        kept.add(keys)
-        old = 1 + shard * key_shards.SHARD_KEYS + numbers
-        new_code[old] = np.arange(first, first + len(keys), dtype=np.uint32)
-    return kept, new_code
+def _values_of(shard: bytes, count: int) -> tuple[list[bytes], AnyArray]:
+    """(values, their numbers) of one shard of a table whose checksum is right."""
+    return keys_between(*shard_parts(shard, count)), np.arange(count)

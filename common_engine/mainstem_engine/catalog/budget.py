@@ -120,7 +120,8 @@ def templates_bytes(templates: Iterable[Template]) -> int:
 
 def devices_bytes(paths: Sequence[str], tags: Collection[CodedTag]) -> int:
     """The estimate for new devices; as if every tag value of theirs were new."""
-    values = sum(len(str(value)) + VALUE_BYTES for tag in tags for value in tag.values)
+    values = sum(sum(map(len, map(str, tag.values))) for tag in tags)
+    values += VALUE_BYTES * sum(len(tag.values) for tag in tags)
     return sum(map(len, paths)) + (DEVICE_BYTES + TAG_BYTES * len(tags)) * len(paths) + values
 
 

@@ -110,10 +110,14 @@ class Catalog:
 
     # Changing
 
-    def missing_databases(self, paths: Sequence[str]) -> list[Database]:
-        """Databases to make before devices of these paths are added."""
+    def missing_databases(
+        self, paths: Sequence[str], indexes: Sequence[int | None] | None = None
+    ) -> list[Database]:
+        """Databases to make before devices of these paths are added. ``indexes``: of the databases
+        that they lie in, if known."""
         orphans: dict[str, str] = {}
-        indexes = self.databases.indexes_of_paths(paths)
+        if indexes is None:
+            indexes = self.databases.indexes_of_paths(paths)
         for path, index in zip(paths, indexes, strict=True):
             if index is None:
                 orphans.setdefault(path.rpartition(".")[0], path)
@@ -172,9 +176,12 @@ class Catalog:
         }
         return DeviceRecord(family, ids, list(paths), coded, foreign)
 
-    def add_devices(self, record: DeviceRecord) -> None:
-        """Applies a DEV record."""
-        found = self.databases.indexes_of_paths(record.paths)
+    def add_devices(
+        self, record: DeviceRecord, indexes: Sequence[int | None] | None = None
+    ) -> None:
+        """Applies a DEV record. ``indexes``: of the databases that its paths lie in, if known.
+        Raises SchemaError."""
+        found = self.databases.indexes_of_paths(record.paths) if indexes is None else indexes
         if None in found:
             path = record.paths[found.index(None)]
             raise SchemaError(f"device {path} lies in no database")

@@ -90,8 +90,14 @@ class DeviceRecord:
         if not all(map(str.isascii, self.paths)):
             sizes = np.array([len(path.encode()) + CODE_BYTES for path in self.paths], np.int64)
         for tag in self.tags.values():
-            lengths = [len(v) * 4 if isinstance(v, str | bytes) else 9 for v in tag.values]
-            sizes += np.array(lengths or [0], np.int64)[tag.codes] + CODE_BYTES
+            texts = [value for value in tag.values if isinstance(value, str)]
+            if len(texts) == len(tag.values):
+                lengths = np.fromiter(map(len, texts), np.int64, count=len(texts)) * 4
+            else:
+                lengths = np.array(
+                    [len(v) * 4 if isinstance(v, str | bytes) else 9 for v in tag.values], np.int64
+                )
+            sizes += (lengths[tag.codes] if len(lengths) else 0) + CODE_BYTES
         before = np.cumsum(sizes) - sizes
         full = np.diff(before // RECORD_TEXT_BYTES) != 0
         full |= np.diff(np.arange(len(sizes)) // devices_max) != 0

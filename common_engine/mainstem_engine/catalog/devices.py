@@ -164,6 +164,18 @@ class Devices:
         ids = dict(zip(distinct, _lookup(state, distinct).tolist(), strict=True))
         return np.fromiter(map(ids.__getitem__, paths), np.uint32, count=len(paths))
 
+    def lookup_since(self, paths: Sequence[str], known: int) -> DeviceIds:
+        """As lookup(), for paths that were not there when there were ``known`` devices."""
+        state = self._state
+        if state.count == known:
+            return np.full(len(paths), NO_DEVICE, np.uint32)
+        if state.first > known:
+            return _lookup(state, paths)
+        places = state.names.find_many([path.encode() for path in paths])
+        return np.where(places == ABSENT, np.int64(NO_DEVICE), places + state.first).astype(
+            np.uint32
+        )
+
     def below(self, prefix: str) -> DeviceIds:
         """uint32, ascending: the device ``prefix``, if it is one, and all whose path lies below."""
         state = self._state
@@ -260,7 +272,7 @@ class Devices:
             _append(state, "", paths, {}, np.full(len(lost), indexes[0], np.uint16), False)
         tags = record.tags
         if known:
-            rest = slice(known, None)
+            rest = np.arange(known, len(record.ids))
             tags = {name: tag.take(rest) for name, tag in tags.items()}
         _append(state, record.family, record.paths[known:], tags, indexes, record.foreign)
 
@@ -275,7 +287,8 @@ class Devices:
         column = None if member is None else member.tags.get(tag.casefold())
         if column is None:
             return np.zeros(len(devices), np.uint32), [None]
-        return column.codes_of(state.position_of.take(devices)), column.values
+        codes = column.codes_of(state.position_of.take(devices))
+        return column.canonical(codes), column.values
 
     def tags(self, device: int) -> dict[str, TagValue]:
         """The tag values of one device by tag name; absent ones are left out."""
@@ -309,7 +322,8 @@ class Devices:
         for column, codes in compared:
             if positions is None:
                 held = column.codes_between(0, len(ids))
-                positions = np.flatnonzero(np.isin(held, codes)).astype(np.uint32)
+                same = held == codes[0] if len(codes) == 1 else np.isin(held, codes)
+                positions = np.flatnonzero(same).astype(np.uint32)
             else:
                 positions = positions[np.isin(column.codes_of(positions), codes)]
         return ids if positions is None else ids[positions]

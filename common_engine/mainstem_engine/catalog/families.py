@@ -9,7 +9,7 @@ import numpy as np
 
 from mainstem_engine.catalog.base import BaseFamily
 from mainstem_engine.catalog.base_merge import FamilySnapshot, TagSnapshot
-from mainstem_engine.catalog.tags import NO_TAG, CodedTag, TagColumn, TagValue
+from mainstem_engine.catalog.tags import NO_TAG, TagColumn, TagValue
 from mainstem_engine.catalog.vector import LayeredColumn, Vector
 from mainstem_engine.model import DeviceIds
 
@@ -70,10 +70,7 @@ class Family:
         for column in old.tags.values():
             mine, count = self.tag_column(column.name), len(column.codes)
             if count > known:
-                used, codes = np.unique(column.codes_between(known, count), return_inverse=True)
-                values = column.values
-                meant: list[TagValue] = [values[code] for code in used.tolist()]
-                mine.extend(CodedTag(meant, codes.astype(np.uint32)), known)
+                mine.extend_from(column, known, count)
         self.ids.extend(old.ids.slice(known, len(old.ids)))
 
     def tag_values(self, position: int) -> dict[str, TagValue]:

@@ -1,13 +1,16 @@
 """Tag values: per family and tag one column of codes, and what each code means.
 
-1. Code 0 is "no value". The codes of the values in the base are 1 + their number in a set of keys
-   (key_shards.py); values that came since have the next codes. Codes may change when a new base is
+1. Code 0 is "no value". The codes of the values in the base are 1 + their number there
+   (value_table.py); values that came since have the next codes. Codes may change when a new base is
    made, so a reader takes codes and values from one column object.
 2. Two values are the same if their packed bytes are: 1, 1.0, True and "1" are four values. A search
    for a number finds it in each of its types (1 equals 1.0, and not "1").
 3. The inverted index has, per value asked for, a roaring bitmap of the positions that have it. A
    bitmap is made when it is asked for, extended when there are new devices, and forgotten when
    others are used more. Tags with many distinct values have none: comparing the column is as fast.
+4. A value that came since is not looked for in a base with so many values, most of which belong to
+   one device each: it may have two codes. ``codes_equal_to`` gives both, ``canonical`` one of them,
+   and the next merge makes them one.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
+from mainstem_engine.catalog.base import BaseValues
 from mainstem_engine.catalog.key_index import ABSENT, KeyIndex
-from mainstem_engine.catalog.key_shards import KeyShards
 from mainstem_engine.catalog.vector import LayeredColumn, Vector
 from mainstem_engine.model import AnyArray
 
@@ -68,8 +71,11 @@ class CodedTag:
         if set(map(type, values)) <= {str, type(None)}:
             keys: Sequence[Any] = values
         else:
-            keys = [packed(value) for value in values]
-        place = {key: code for code, key in enumerate(dict.fromkeys(keys))}
+            keys = list(map(msgpack.Packer().pack, values))
+        seen = dict.fromkeys(keys)
+        if len(seen) == len(keys):
+            return cls(list(values), np.arange(len(values), dtype=np.uint32))
+        place = {key: code for code, key in enumerate(seen)}
         codes = np.fromiter(map(place.__getitem__, keys), np.uint32, count=len(keys))
         distinct: list[TagValue] = list(place)
         if keys is not values:
@@ -81,10 +87,27 @@ class CodedTag:
         values = self.values
         return [values[code] for code in self.codes.tolist()]
 
-    def take(self, index: Any) -> CodedTag:
-        """The values of some of the devices."""
-        used, codes = np.unique(self.codes[index], return_inverse=True)
-        return CodedTag([self.values[code] for code in used.tolist()], codes.astype(np.uint32))
+    def take(self, places: npt.NDArray[np.integer[Any]]) -> CodedTag:
+        """The values of some of the devices, by their places, ascending."""
+        if len(places) == len(self.codes):
+            return self
+        taken = self.codes[places]
+        if not len(taken):
+            return CodedTag([], taken)
+        if len(self.values) < len(taken):
+            used, codes = np.unique(taken, return_inverse=True)
+            return CodedTag([self.values[code] for code in used.tolist()], codes.astype(np.uint32))
+        # Many values: only those that are used are touched, without sorting them.
+        used_at = np.zeros(len(self.values), np.bool_)
+        used_at[taken] = True
+        used = np.flatnonzero(used_at)
+        new_code = np.cumsum(used_at, dtype=np.uint32) - np.uint32(1)
+        values = self.values
+        if int(used[-1]) - int(used[0]) + 1 == len(used):
+            kept = values[int(used[0]) : int(used[-1]) + 1]
+        else:
+            kept = [values[code] for code in used.tolist()]
+        return CodedTag(kept, new_code[taken])
 
 
 class TagValues(Sequence[TagValue]):
@@ -92,7 +115,7 @@ class TagValues(Sequence[TagValue]):
 
     __slots__ = ("_added", "_base", "_count")
 
-    def __init__(self, base: KeyShards | None, added: KeyIndex, added_count: int) -> None:
+    def __init__(self, base: BaseValues | None, added: KeyIndex, added_count: int) -> None:
         self._base = base
         self._added = added
         self._count = 1 + (0 if base is None else len(base)) + added_count
@@ -119,6 +142,14 @@ class TagValues(Sequence[TagValue]):
             return unpacked(self._added.key(int(code) - known - 1))
         return unpacked(self._base.key(int(code) - 1))
 
+    def packed(self, codes: npt.NDArray[np.integer[Any]]) -> list[bytes]:
+        """What identifies the values of these codes, ascending."""
+        known = 0 if self._base is None else len(self._base)
+        older, newer = codes[codes <= known].tolist(), codes[codes > known]
+        keys = [] if self._base is None else [self._base.key(code - 1) for code in older if code]
+        keys = [_NOTHING, *keys] if NO_TAG in older else keys
+        return keys + self._added.keys(newer.astype(np.int64) - known - 1)
+
 
 class TagColumn:
     """Values of one tag for the devices of one family, by the device's position in it."""
@@ -126,7 +157,7 @@ class TagColumn:
     __slots__ = ("added", "base_values", "codes", "name")
 
     def __init__(
-        self, name: str, codes: AnyArray | None = None, base_values: KeyShards | None = None
+        self, name: str, codes: AnyArray | None = None, base_values: BaseValues | None = None
     ) -> None:
         self.name = name
         base = np.empty(0, np.uint32) if codes is None else codes
@@ -137,8 +168,8 @@ class TagColumn:
 
     @property
     def distinct(self) -> int:
-        """How many values there are, used or not."""
-        return (0 if self.base_values is None else len(self.base_values)) + len(self.added)
+        """How many values there are, used or not; those that have two codes count twice."""
+        return self._known + len(self.added)
 
     @property
     def values(self) -> TagValues:
@@ -146,33 +177,69 @@ class TagColumn:
 
     def extend(self, tag: CodedTag, position: int) -> None:
         """Gives the devices from ``position`` on (above all earlier ones) their values."""
+        keys = list(map(msgpack.Packer().pack, tag.values))
+        self._extend(keys, tag.codes, position)
+
+    def extend_from(self, other: TagColumn, start: int, stop: int) -> None:
+        """Takes over the values of another column at these positions, above all of this one."""
+        codes = other.codes_between(start, stop)
+        used = np.flatnonzero(np.bincount(codes))
+        place = np.zeros(int(used[-1]) + 1, np.uint32)
+        place[used] = np.arange(len(used), dtype=np.uint32)
+        self._extend(other.values.packed(used), place[codes], start)
+
+    def _extend(self, keys: list[bytes], codes: Codes, position: int) -> None:
+        """Code c stands for keys[c]."""
         if len(self.codes) < position:
             self.codes.extend(np.full(position - len(self.codes), NO_TAG, np.uint32))
-        self.codes.extend(self._codes_made([packed(value) for value in tag.values])[tag.codes])
+        self.codes.extend(self._codes_made(keys)[codes])
 
     def _codes_made(self, keys: list[bytes]) -> Codes:
-        """The codes of distinct values, new ones for new values."""
-        codes = self._codes_found(keys)
+        """The codes of distinct values, new ones for new values; see rule 4."""
+        codes = self._codes_added(keys)
+        if 0 < self._known < INDEXED_VALUES_MAX:
+            self._look_in_base(keys, codes)
         unknown = codes == NO_TAG
         if _NOTHING in keys:
             unknown[keys.index(_NOTHING)] = False
         new = np.flatnonzero(unknown)
         if len(new):
             first = 1 + self.distinct
-            self.added.add([keys[row] for row in new.tolist()])
+            self.added.add(keys if len(new) == len(keys) else [keys[row] for row in new.tolist()])
             codes[new] = np.arange(first, first + len(new), dtype=np.uint32)
         return codes
 
-    def _codes_found(self, keys: list[bytes]) -> Codes:
-        """uint32[n], NO_TAG for a value that no device has."""
+    @property
+    def _known(self) -> int:
+        """How many values the base has."""
+        return 0 if self.base_values is None else len(self.base_values)
+
+    def _codes_added(self, keys: list[bytes]) -> Codes:
+        """uint32[n]: the codes of values that came since the base, NO_TAG for others."""
         places = self.added.find_many(keys)
-        known = 0 if self.base_values is None else len(self.base_values)
-        codes = np.where(places == ABSENT, NO_TAG, places + known + 1).astype(np.uint32)
-        if self.base_values is not None:
-            rest = np.flatnonzero(codes == NO_TAG)
-            numbers = self.base_values.find_many([keys[row] for row in rest.tolist()])
-            codes[rest] = np.where(numbers == ABSENT, NO_TAG, numbers + 1)
-        return codes
+        return np.where(places == ABSENT, NO_TAG, places + self._known + 1).astype(np.uint32)
+
+    def _look_in_base(self, keys: list[bytes], codes: Codes) -> None:
+        """Fills in the codes of values that are in the base where there is none yet."""
+        if self.base_values is None:
+            return
+        rest = np.flatnonzero(codes == NO_TAG)
+        numbers = self.base_values.find_many([keys[row] for row in rest.tolist()])
+        codes[rest] = np.where(numbers == ABSENT, NO_TAG, numbers + 1)
+
+    def canonical(self, codes: Codes) -> Codes:
+        """The same values with one code for each: that of the base where a value has two."""
+        known = self._known
+        if known < INDEXED_VALUES_MAX or self.base_values is None:
+            return codes
+        newer = np.flatnonzero(codes > known)
+        used, place = np.unique(codes[newer], return_inverse=True)
+        numbers = self.base_values.find_many(self.added.keys(used.astype(np.int64) - known - 1))
+        if (numbers == ABSENT).all():
+            return codes
+        changed = codes.copy()
+        changed[newer] = np.where(numbers == ABSENT, used, numbers + 1)[place]
+        return changed
 
     def codes_of(self, positions: npt.NDArray[Any]) -> Codes:
         """Codes at these positions; absent where the column is shorter."""
@@ -195,7 +262,9 @@ class TagColumn:
     def codes_equal_to(self, wanted: Iterable[Any]) -> list[int]:
         """Codes of the values that equal one of ``wanted``; NO_TAG when None is among them."""
         keys = list(dict.fromkeys(key for value in wanted for key in _alike(value)))
-        found = self._codes_found(keys)
+        newer, in_base = self._codes_added(keys), np.full(len(keys), NO_TAG, np.uint32)
+        self._look_in_base(keys, in_base)
+        found = np.concatenate([newer, in_base])
         codes = np.unique(found[found != NO_TAG]).tolist()
         return [NO_TAG, *codes] if _NOTHING in keys else codes
 

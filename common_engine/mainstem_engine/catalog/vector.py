@@ -136,6 +136,10 @@ class FrozenColumn(NamedTuple):
     base: AnyArray
     added: AnyArray
 
+    def pieces(self) -> list[AnyArray]:
+        """All values, in the type of those added, without joining them."""
+        return [self.base.astype(self.added.dtype, copy=False), self.added]
+
     def joined(self) -> AnyArray:
         """All values, in the type of those added."""
         if not len(self.base):

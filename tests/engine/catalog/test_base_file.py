@@ -108,7 +108,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         BaseFile.open(fs, tmp_path, BaseName("000000000009.base", 1, 1))
     with pytest.raises(CorruptionError, match="checksum"):
         BaseFile.open(fs, tmp_path, BaseName(name.name, name.bytes, name.crc ^ 1))
-    for wrong, message in ((b"X" + good[1:], "not a catalog"), (good[:8] + b"\2" + good[9:], "2")):
+    for wrong, message in ((b"X" + good[1:], "not a catalog"), (good[:8] + b"\3" + good[9:], "3")):
         path.write_bytes(wrong)
         with pytest.raises(CorruptionError, match=message):
             BaseFile.open(fs, tmp_path, name)

@@ -10,18 +10,15 @@ import pytest
 
 from mainstem_engine.catalog import tags as tags_module
 from mainstem_engine.catalog.key_index import KeyIndex
-from mainstem_engine.catalog.key_shards import KeyShards, ShardBuilder
 from mainstem_engine.catalog.tags import CodedTag, TagColumn, TagIndex, TagValues, packed
+from mainstem_engine.catalog.value_table import ValueTable, stored_values
 
 
 def column_of(values: list[Any], base: int = 0) -> TagColumn:
     """The first ``base`` values are in a base."""
     coded = CodedTag.of(values[:base])
     keys = sorted(packed(value) for value in coded.values if value is not None)
-    builder = ShardBuilder(len(keys))
-    builder.add(keys, np.zeros(len(keys), np.uint32))
-    builder.finish()
-    known = KeyShards(builder.tries, builder.firsts, len(keys))
+    known = ValueTable(stored_values(keys))
     codes = [0 if value is None else 1 + known.find(packed(value)) for value in values[:base]]
     column = TagColumn("tag", np.array(codes, np.uint8), known) if base else TagColumn("tag")
     if base < len(values):
@@ -61,6 +58,45 @@ def test_beyond_its_end_a_column_has_no_value(base: int) -> None:
     column.extend(CodedTag.of(["c"]), 6)
     assert column.values[column.codes[6]] == "c"
     assert column.codes[5] == 0
+
+
+def test_a_value_of_a_large_base_that_comes_again_is_one_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has two codes until the next merge; a question finds both, an answer has one."""
+    monkeypatch.setattr(tags_module, "INDEXED_VALUES_MAX", 3)
+    column = column_of(["a", "b", "B", ""], 4)
+    column.extend(CodedTag.of(["new", "b", None, "", "b", "É"]), 4)
+    held = column.codes_between(0, 10)
+    assert len(column.codes_equal_to(["b"])) == 2
+    values = ["a", "b", "B", "", "new", "b", None, "", "b", "É"]
+    for wanted in dict.fromkeys(values):
+        same = np.flatnonzero(np.isin(held, column.codes_equal_to([wanted]))).tolist()
+        assert same == [i for i, value in enumerate(values) if value == wanted]
+    codes = column.canonical(column.codes_of(np.arange(10)))
+    assert [column.values[code] for code in codes.tolist()] == values
+    assert len(set(codes.tolist())) == len(set(values))
+    assert (column.canonical(codes[:4]) == codes[:4]).all()
+
+
+def test_a_column_takes_over_what_another_has_beyond_its_end() -> None:
+    old = column_of(["a", "b", "a", None, "c", "b"], 2)
+    mine = column_of(["a", "b", "a"], 3)
+    mine.extend_from(old, 3, 6)
+    codes = mine.codes_of(np.arange(6)).tolist()
+    assert [mine.values[code] for code in codes] == ["a", "b", "a", None, "c", "b"]
+    assert codes[5] == codes[1]
+
+
+@pytest.mark.parametrize("values", [["a", None, "b", "c"], ["a", "a", "b", "a"], [1, 1.0, True, 2]])
+def test_some_of_the_devices(values: list[Any]) -> None:
+    coded = CodedTag.of(values)
+    assert [repr(value) for value in coded.to_list()] == [repr(value) for value in values]
+    for places in ([], [1, 3], [0, 2], [2, 3], [0, 1, 2, 3]):
+        taken = coded.take(np.array(places, np.int64))
+        wanted = [values[place] for place in places]
+        assert [repr(value) for value in taken.to_list()] == [repr(value) for value in wanted]
+        assert len(taken.values) == len(set(map(repr, wanted)))
 
 
 def test_values_are_a_sequence() -> None:
