@@ -34,15 +34,22 @@ log = logging.getLogger(__name__)
 
 
 class Ack:
-    """The promise that a record becomes durable and visible. ``lsn`` is its place in the log."""
+    """The promise that a record becomes durable and visible. ``lsn`` is its place in the log.
 
-    __slots__ = ("_callbacks", "_condition", "_done", "_error", "decoded", "lsn")
+    ``held_bytes``: of the head's share of memory, taken for its rows until they are in the head.
+    """
 
-    def __init__(self, condition: threading.Condition, decoded: object = None) -> None:
+    __slots__ = (
+        "_callbacks", "_done", "_error", "_lock", "_waiters", "decoded", "held_bytes", "lsn",
+    )  # fmt: skip
+
+    def __init__(self, lock: threading.Lock, decoded: object = None) -> None:
         self.lsn = 0
         self.decoded = decoded
-        self._condition = condition
+        self.held_bytes = 0
+        self._lock = lock
         self._done = False
+        self._waiters: list[threading.Lock] | None = None
         self._error: EngineError | None = None
         self._callbacks: list[Callable[[Ack], None]] | None = None
 
@@ -60,15 +67,30 @@ class Ack:
         Raises LogFailedError when it cannot become so, TimeoutError when ``timeout_s`` is over.
         """
         if not self._done:
-            with self._condition:
-                if not self._condition.wait_for(self.done, timeout_s):
-                    raise TimeoutError(f"LSN {self.lsn} is not durable after {timeout_s} s")
+            self._wait(-1 if timeout_s is None else max(0.0, timeout_s))
+            if not self._done:
+                raise TimeoutError(f"LSN {self.lsn} is not durable after {timeout_s} s")
         if self._error is not None:
             raise self._error
 
+    def _wait(self, timeout_s: float) -> None:
+        """Waits on a lock of its own: the thread is woken once, and by no other record."""
+        waiter = threading.Lock()
+        waiter.acquire()
+        with self._lock:
+            if self._done:
+                return
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+        if not waiter.acquire(timeout=timeout_s):
+            with self._lock:
+                if self._waiters is not None:
+                    self._waiters.remove(waiter)
+
     def add_done_callback(self, function: Callable[[Ack], None]) -> None:
         """Calls ``function(ack)`` once done: now, or later on the committer thread."""
-        with self._condition:
+        with self._lock:
             if not self._done:
                 if self._callbacks is None:
                     self._callbacks = []
@@ -78,27 +100,32 @@ class Ack:
 
 
 class Completion:
-    """Completes acknowledgements in batches; one condition serves all that wait."""
+    """Completes acknowledgements in batches; one lock serves all of them."""
 
     def __init__(self) -> None:
-        self.condition = threading.Condition()
+        self._lock = threading.Lock()
 
     def ack(self, decoded: object = None) -> Ack:
-        return Ack(self.condition, decoded)
+        return Ack(self._lock, decoded)
 
     def complete(self, acks: Sequence[Ack], error: EngineError | None = None) -> None:
         """Marks them done and runs their callbacks; a callback that fails is logged."""
         callbacks: list[tuple[Callable[[Ack], None], Ack]] = []
-        with self.condition:
+        waiters: list[threading.Lock] = []
+        with self._lock:
             for ack in acks:
                 ack._done = True  # noqa: SLF001 - Ack and Completion are two halves of one thing
                 ack._error = error  # noqa: SLF001
                 ack.decoded = None
                 waiting = ack._callbacks  # noqa: SLF001
+                if ack._waiters is not None:  # noqa: SLF001
+                    waiters += ack._waiters  # noqa: SLF001
+                    ack._waiters = None  # noqa: SLF001
                 if waiting:
                     callbacks.extend((function, ack) for function in waiting)
                     ack._callbacks = None  # noqa: SLF001
-            self.condition.notify_all()
+        for waiter in waiters:
+            waiter.release()
         for function, ack in callbacks:
             try:
                 function(ack)

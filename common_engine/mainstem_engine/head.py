@@ -39,8 +39,8 @@ _FEW_DEVICES = 16
 """So many are looked up one by one; for more, the range that spans them is filtered."""
 KEY_BYTES = 22
 """Device, time, origin and LSN of a row."""
-_OBJECT_BYTES = 64
-"""What a short string costs beside its pointer."""
+OBJECT_BYTES = 64
+"""What a string costs beside its pointer and its characters."""
 
 
 @dataclass(slots=True)
@@ -153,8 +153,17 @@ class Chunk:
         for column in self.columns.values():
             total += column.values.itemsize + (column.valid is not None)
             if column.values.dtype == object:
-                total += _OBJECT_BYTES
+                total += OBJECT_BYTES
         return total
+
+
+def text_bytes(rows: Rows) -> int:
+    """Bytes of the TEXT and BLOB values themselves, a character counted as one."""
+    found = 0
+    for column in rows.columns.values():
+        if column.values.dtype == object:
+            found += sum(map(len, filter(None, column.values.tolist())))
+    return found
 
 
 def is_member(device: DeviceIds, devices: DeviceIds) -> BoolMask:
@@ -222,7 +231,7 @@ class TableHead:
             sealed=True,
         )
         self.chunks.append(chunk)
-        self.bytes += chunk.row_bytes() * count
+        self.bytes += chunk.row_bytes() * count + text_bytes(rows)
 
     def _append_small(self, rows: Rows, origin: int, lsn: int | Lsns, local_lsn: int) -> None:
         count = len(rows)
@@ -247,7 +256,7 @@ class TableHead:
                 _valid_of(own, start)[start:end] = False
         chunk.length = end
         chunk.applied = (chunk.applied[0], local_lsn)
-        self.bytes += chunk.row_bytes() * count
+        self.bytes += chunk.row_bytes() * count + text_bytes(rows)
 
 
 def _types_fit(chunk: Chunk, rows: Rows) -> bool:

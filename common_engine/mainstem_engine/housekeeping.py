@@ -183,6 +183,9 @@ class Housekeeping:
             return True
         if store.head_bytes() >= store.flush_bytes or store.metadata.merge_due:
             return True
+        if store.memory.is_waited_for("head") and store.head_rows():
+            # A batch that is large beside the limit fits only into an empty head.
+            return True
         behind = store.applied_lsn - store.checkpoint_lsn
         every_ns = least_flush_every_ns(store.catalog.databases, store.options.flush_every_ns)
         timer = every_ns and time.monotonic() - self._last_flush_s >= every_ns / 1e9

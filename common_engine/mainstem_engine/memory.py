@@ -4,7 +4,8 @@
    a flush must never wait for heads. So every wait ends with work that needs no more memory.
 2. ``reserve`` admits what fits into its share, or anything while the share is empty: one thing that
    is larger than its share must not wait for ever. Others wait in turn.
-3. ``wait_below`` is for what grows by itself and shrinks by work elsewhere: heads.
+3. ``admit`` is for what stays until work elsewhere lets go of it: rows on their way into a head,
+   and in it, until they are in parts.
 4. Every wait is bounded. Then OverloadedError says so: nothing is refused silently.
 
 What is counted are the arrays that rows live in, as they were asked for. The interpreter, libraries
@@ -59,6 +60,7 @@ class MemoryBudget:
         self._used = dict.fromkeys(SHARES, 0)
         self._peak = dict.fromkeys(SHARES, 0)
         self._waits = dict.fromkeys(SHARES, 0)
+        self._waiting = dict.fromkeys(SHARES, 0)
         self._watched: dict[str, Callable[[], int]] = {}
         self._room = threading.Condition()
 
@@ -99,16 +101,23 @@ class MemoryBudget:
             self._used[share] -= nbytes
             self._room.notify_all()
 
-    def wait_below(self, share: str, ask: Callable[[], None]) -> None:
-        """Returns when the share is not over its limit. Raises OverloadedError.
+    def admit(self, share: str, nbytes: int, ask: Callable[[], None]) -> None:
+        """Takes ``nbytes`` of a share as soon as there is room for them; whoever lets go of them
+        calls ``give_back``. Raises OverloadedError, and then nothing was taken.
 
         ``ask()`` is called, without a lock, before every wait: it asks for the work that makes room
         and raises what makes waiting useless.
         """
-        if self._used[share] <= self._limits[share]:
-            return
+        limit = self._limits[share]
         with self._room:
-            self._wait(share, lambda: self._used[share] <= self._limits[share], ask)
+            self._wait(
+                share, lambda: not self._used[share] or self._used[share] + nbytes <= limit, ask
+            )
+            self._add(share, nbytes)
+
+    def is_waited_for(self, share: str) -> bool:
+        """True while somebody waits for room: then less work than usual is worth doing."""
+        return self._waiting[share] > 0
 
     def statistics(self) -> MemoryStatistics:
         watched = {share: used() for share, used in self._watched.items()}
@@ -129,6 +138,15 @@ class MemoryBudget:
         if fits():
             return
         self._waits[share] += 1
+        self._waiting[share] += 1
+        try:
+            self._wait_until(share, fits, ask)
+        finally:
+            self._waiting[share] -= 1
+
+    def _wait_until(
+        self, share: str, fits: Callable[[], bool], ask: Callable[[], None] | None
+    ) -> None:
         deadline = self._monotonic() + WAIT_S_MAX
         while not fits():
             if self._monotonic() > deadline:

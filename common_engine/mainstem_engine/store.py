@@ -67,7 +67,7 @@ from mainstem_engine.retention import CLOCK_SECTION, FACT, Retention, RetentionS
 from mainstem_engine.retention_clock import RetentionClock
 from mainstem_engine.standing_deletes import StandingDeletes
 from mainstem_engine.view import TableView
-from mainstem_engine.vnode import Vnode
+from mainstem_engine.vnode import Vnode, rows_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -192,10 +192,17 @@ class Store:
             for some, piece in pieces:
                 self.append_points(some, piece, table, None if ack is None else self.ack())
             return self.append_points(*last, table, ack)
-        if ack is None:
-            self.admit()
         points = Points(table.name, header, rows)
-        return self._append(RecordKind.PTS, payload, points, ack)
+        if ack is not None:
+            return self._append(RecordKind.PTS, payload, points, ack)
+        ack = self.ack()
+        ack.held_bytes = rows_bytes(rows)
+        self.admit(ack.held_bytes)
+        try:
+            return self._append(RecordKind.PTS, payload, points, ack)
+        except EngineError:
+            self.memory.give_back("head", ack.held_bytes)
+            raise
 
     def append(
         self,
@@ -244,12 +251,12 @@ class Store:
         self._completion.complete([ack])
         return ack
 
-    def admit(self) -> None:
-        """Waits while the heads hold more than their share of memory. Raises OverloadedError.
+    def admit(self, nbytes: int = 0) -> None:
+        """Takes ``nbytes`` of the heads' share of memory when there is room. OverloadedError.
 
         Never called with the append lock held: the flush that makes room needs it.
         """
-        self.memory.wait_below("head", self._make_room)
+        self.memory.admit("head", nbytes, self._make_room)
 
     def _make_room(self) -> None:
         self.check_open()
@@ -314,6 +321,9 @@ class Store:
                 token.lsn = record.lsn
                 acks.append(token)
                 self.application.apply(record, token.decoded, live=True)
+                if token.held_bytes:
+                    # Its rows are counted in the head by now.
+                    self.memory.give_back("head", token.held_bytes)
         self.applied_lsn = batch[-1][0].lsn
         self._completion.complete(acks)
         if sum(vnode.head.bytes for vnode in self.vnodes) >= self.flush_bytes:

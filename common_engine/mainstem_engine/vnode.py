@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mainstem_engine.head import Chunk, Head
+from mainstem_engine.head import KEY_BYTES, OBJECT_BYTES, Chunk, Head, text_bytes
 from mainstem_engine.model import BoolMask, Lsns, Rows
 
 
@@ -49,6 +49,16 @@ class Vnode:
             if rows is not None:
                 found += rows.view()
         return found
+
+
+def rows_bytes(rows: Rows) -> int:
+    """What rows take in a head, in bytes."""
+    row = KEY_BYTES
+    for column in rows.columns.values():
+        row += column.values.itemsize + (column.valid is not None)
+        if column.values.dtype == object:
+            row += OBJECT_BYTES
+    return row * len(rows) + text_bytes(rows)
 
 
 def split_rows(

@@ -83,17 +83,27 @@ def test_a_wait_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     budget.take("head", 301)
     asked: list[int] = []
     with pytest.raises(OverloadedError, match="memory for head"):
-        budget.wait_below("head", lambda: asked.append(1))
+        budget.admit("head", 0, lambda: asked.append(1))
     assert len(asked) == 3
     budget.give_back("head", 1)
-    budget.wait_below("head", nothing)
+    budget.admit("head", 0, nothing)
+    assert budget.used_by("head") == 300
 
 
 def test_whoever_asks_may_make_the_room_itself() -> None:
     budget = MemoryBudget(800)
     budget.take("head", 500)
-    budget.wait_below("head", lambda: budget.give_back("head", 200))
+    waited: list[bool] = []
+
+    def make_room() -> None:
+        waited.append(budget.is_waited_for("head"))
+        budget.give_back("head", 500)
+
+    budget.admit("head", 1000, make_room)
     assert budget.statistics().waits["head"] == 1
+    assert waited == [True]
+    assert not budget.is_waited_for("head")
+    assert budget.used_by("head") == 1000, "alone it may be larger than its share"
 
 
 def test_a_share_that_bounds_itself_is_shown() -> None:

@@ -144,7 +144,8 @@ class Log:
 
         The buffers are not copied: they must not be changed before the record is committed, nor,
         for readers that take its payload then, after it. Blocks while the queue is over its bound.
-        Raises LogFailedError, ClosedError, or OutOfRangeError for more than 256 MiB.
+        Raises LogFailedError, ClosedError, OverloadedError when the disk stands still, or
+        OutOfRangeError for more than 256 MiB.
         """
         return self._writer.append(kind, buffers, token)
 

@@ -20,7 +20,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mainstem_engine.errors import ClosedError, LogFailedError, OutOfRangeError
+from mainstem_engine.errors import (
+    ClosedError,
+    LogFailedError,
+    OutOfRangeError,
+    OverloadedError,
+)
 from mainstem_engine.filesystem import Buffer, byte_view
 from mainstem_engine.log.layout import (
     PAYLOAD_BYTES_MAX,
@@ -35,6 +40,10 @@ from mainstem_engine.options import Durability
 COMMIT_BYTES_MAX = 8 << 20
 COMMIT_RECORDS_MAX = 4096
 """One commit at most: bounds how long the first record of a batch waits for the last."""
+
+QUEUE_WAIT_S_MAX = 30.0
+"""An appender waits so long for room in the queue, as a writer does for memory (memory.py): a disk
+that stands still is said to whoever writes."""
 
 OS_SYNC_NS = 1_000_000_000
 """In mode ``os`` nobody waits for a sync, but what is shipped must be durable: sync this often."""
@@ -101,10 +110,7 @@ class LogWriter:
         digest = payload_digest(pieces)
         size = length + RECORD_HEADER_BYTES
         with self._lock:
-            # An empty queue takes any record, or one larger than the bound would wait forever.
-            while self.queue_bytes and self.queue_bytes + size > self._queue_bytes_max:
-                self._check()
-                self._progress.wait()
+            self._wait_for_room(size)
             self._check()
             lsn = self.appended_lsn + 1
             chain = next_chain(self._chain, kind, lsn, length, digest)
@@ -115,6 +121,20 @@ class LogWriter:
                 self._work.notify()
             self._queue.append((Record(lsn, kind, pieces, length, chain), token))
         return lsn
+
+    def _wait_for_room(self, size: int) -> None:
+        """Under the lock. An empty queue takes any record, or one larger than the bound would wait
+        forever."""
+        deadline = time.monotonic() + QUEUE_WAIT_S_MAX
+        while self.queue_bytes and self.queue_bytes + size > self._queue_bytes_max:
+            self._check()
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise OverloadedError(
+                    f"{self.queue_bytes} bytes wait for a disk that is too slow or stands still",
+                    retry_after_s=5.0,
+                )
+            self._progress.wait(left_s)
 
     def barrier(self) -> int:
         """Wait until everything appended so far is committed; see Log.barrier."""
