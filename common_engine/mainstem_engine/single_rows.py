@@ -1,9 +1,10 @@
 """Calls of one row each, gathered into records: group commit begins before the log.
 
 1. A call whose values are plain Python values of exactly the right types is checked against a
-   *form* (what is known of its table and columns) without making an array, and noted. Anything
-   else, and everything that is wrong, is left to Engine.write.
-2. A thread makes one record per table of what was noted. While it works, the next calls are noted.
+   *form* (what is known of its table and columns) and packed into the bytes of one row, without
+   making an array. Anything else, and everything that is wrong, is left to Engine.write.
+2. A thread makes one record per table of what was noted; the columns are cut out of the bytes of
+   all rows. While it works, the next calls are noted.
 3. Whoever appends another record appends first what was noted (``take_over``): the log keeps the
    order of calls. Noted rows have no LSN yet; they are appended under the append lock.
 4. The calls of one group share an Ack, which is done when all of them are durable and visible.
@@ -11,11 +12,12 @@
 
 from __future__ import annotations
 
-import itertools
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import ClosedError, EngineError, OverloadedError
-from mainstem_engine.model import Column, ColumnType, Rows
+from mainstem_engine.model import NO_DEVICE, Column, ColumnType, Rows
 from mainstem_engine.retention import NOTHING_NS
 from mainstem_engine.store import Store
 
@@ -40,19 +42,31 @@ DEVICES_MAX = 1 << 16
 """Devices that a form remembers as the table's own."""
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
+DEVICE_MAX = int(NO_DEVICE) - 1
+
+_CODES = {
+    ("b", 1): "?", ("f", 4): "f", ("f", 8): "d",
+    ("i", 1): "b", ("i", 2): "h", ("i", 4): "i", ("i", 8): "q",
+    ("u", 1): "B", ("u", 2): "H", ("u", 4): "I", ("u", 8): "Q",
+}  # fmt: skip
 
 WriteRows = Callable[[Table, Rows, Ack | None], Ack]
 
 
 @dataclass(slots=True)
 class _Form:
-    """What calls with the same table and columns have in common. ``low`` and ``high`` bound the
-    time in the table's precision; ``bounds``: (position, least, greatest) of a column."""
+    """What calls with the same table and columns have in common.
+
+    ``pack`` makes a row of device, time and values, and refuses integers that do not fit; ``row``
+    is what it makes. ``low`` and ``high`` bound the time in the table's precision, ``floats`` are
+    the positions of FLOAT columns, which struct would round to infinity."""
 
     table: Table
     ids: tuple[int, ...]
     types: tuple[type, ...]
-    bounds: tuple[tuple[int, Any, Any], ...]
+    pack: Callable[..., bytes]
+    row: np.dtype[Any]
+    floats: tuple[int, ...]
     precision_ns: int
     low: int
     high: int
@@ -61,7 +75,8 @@ class _Form:
     devices: set[int] = field(default_factory=set)
 
 
-_Noted = tuple[_Form, int, int, list[Any]]
+_Noted = tuple[_Form, list[bytes]]
+"""Packed rows of one form, in order of the calls."""
 
 
 class SingleRows:
@@ -74,6 +89,7 @@ class SingleRows:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._noted: list[_Noted] = []
+        self._noted_rows = 0
         self._ack: Ack | None = None
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -86,7 +102,10 @@ class SingleRows:
 
         ``columns``: lists of one value. Raises ClosedError, LogFailedError, OverloadedError.
         """
-        form = self._form((template, *columns))
+        form = self._forms.get((template, *columns))
+        store = self._store
+        if form is None or form.revision != store.definitions or form.until_s <= time.monotonic():
+            form = self._new_form((template, *columns))
         if form is None or type(moment) is not int or not form.low <= moment <= form.high:
             return None
         values = []
@@ -96,11 +115,17 @@ class SingleRows:
             values.append(data[0])
         if tuple(map(type, values)) != form.types:
             return None
-        for position, low, high in form.bounds:
-            if not low <= values[position] <= high:
+        for position in form.floats:
+            if not -_FLOAT_MAX <= values[position] <= _FLOAT_MAX:
                 return None
         number = self._device(form, device)
-        return None if number is None else self._note((form, number, moment, values))
+        if number is None:
+            return None
+        try:
+            row = form.pack(number, moment, *values)
+        except struct.error:  # an integer beyond the type of its column
+            return None
+        return self._note(form, row)
 
     def take_over(self) -> None:
         """Appends what was noted. With the append lock held, or about to be taken."""
@@ -111,6 +136,7 @@ class SingleRows:
                 return  # a record of this very group
             with self._lock:
                 noted, self._noted = self._noted, []
+                self._noted_rows = 0
                 ack, self._ack = self._ack, None
             if not noted or ack is None:
                 return
@@ -131,7 +157,7 @@ class SingleRows:
             self._thread.join()
         self.take_over()
 
-    def _note(self, row: _Noted) -> Ack:
+    def _note(self, form: _Form, row: bytes) -> Ack:
         self._store.check_open()
         with self._lock:
             if self._stopped:
@@ -141,18 +167,19 @@ class SingleRows:
                 ack = self._ack = self._store.ack()
                 self._start()
                 self._work.notify()
-            self._noted.append(row)
-            full = len(self._noted) >= NOTED_MAX
+            noted = self._noted
+            if noted and noted[-1][0] is form:
+                noted[-1][1].append(row)
+            else:
+                noted.append((form, [row]))
+            self._noted_rows += 1
+            full = self._noted_rows >= NOTED_MAX
         if full:
             self._store.admit()
             self.take_over()
         return ack
 
-    def _form(self, names: tuple[str, ...]) -> _Form | None:
-        form = self._forms.get(names)
-        current = form is not None and form.revision == self._store.definitions
-        if form is not None and current and form.until_s > time.monotonic():
-            return form
+    def _new_form(self, names: tuple[str, ...]) -> _Form | None:
         # Definitions change under this lock: what is read here belongs together.
         with self._store.append_lock:
             form = self._made(names)
@@ -169,24 +196,25 @@ class SingleRows:
         if table is None or not measurements:
             return None
         types: list[type] = []
-        bounds: list[tuple[int, Any, Any]] = []
-        ids: dict[int, None] = {}
-        for position, known in enumerate(measurements):
+        kinds: dict[int, ColumnType] = {}
+        for known in measurements:
             plain = None if known is None else _plain_type(known.type)
-            if known is None or plain is None or known.id in ids:
+            if known is None or plain is None or known.id in kinds:
                 return None
-            ids[known.id] = None
-            types.append(plain[0])
-            if plain[1] is not None:
-                bounds.append((position, *plain[1]))
+            kinds[known.id] = known.type
+            types.append(plain)
+        dtypes: list[np.dtype[Any]] = [np.dtype(np.uint32), np.dtype(np.int64)]
+        dtypes += [kind.dtype for kind in kinds.values()]
         precision_ns = self._store.catalog.precision_ns(template)
         safe_ns = self._store.retention.safe_from_ns(table)
         low_ns = TIME_MIN_NS if safe_ns == NOTHING_NS else safe_ns + RETENTION_MARGIN_NS
         return _Form(
             table,
-            tuple(ids),
+            tuple(kinds),
             tuple(types),
-            tuple(bounds),
+            struct.Struct("<" + "".join(_code(dtype) for dtype in dtypes)).pack,
+            np.dtype([(str(n), dtype.newbyteorder("<")) for n, dtype in enumerate(dtypes)]),
+            tuple(n for n, kind in enumerate(kinds.values()) if kind == ColumnType.FLOAT),
             precision_ns,
             -(-low_ns // precision_ns),
             TIME_MAX_NS // precision_ns,
@@ -197,12 +225,21 @@ class SingleRows:
     def _device(self, form: _Form, device: Any) -> int | None:
         """The id of a device of the form's table."""
         devices = self._store.catalog.devices
-        number = devices.id_of(device) if type(device) is str else device
-        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 0:
+        if type(device) is str:
+            number = devices.id_of(device)
+            if number is None:
+                return None
+        elif isinstance(device, bool):
             return None
-        number = int(number)
+        else:
+            try:
+                number = index(device)
+            except TypeError:
+                return None
         if number not in form.devices:
-            if not devices.all_in_family(np.array([number]), form.table.family):
+            if not 0 <= number <= DEVICE_MAX or not devices.all_in_family(
+                np.array([number]), form.table.family
+            ):
                 return None
             if len(form.devices) >= DEVICES_MAX:
                 form.devices.clear()
@@ -212,16 +249,16 @@ class SingleRows:
     def _append(self, noted: Sequence[_Noted], ack: Ack) -> None:
         """One record per table, in order of the calls; the last completes the group."""
         tables: dict[str, list[_Noted]] = {}
-        for row in noted:
-            tables.setdefault(row[0].table.name, []).append(row)
-        runs = [
-            (form, list(some))
-            for rows in tables.values()
-            for form, some in itertools.groupby(rows, key=_form_of)
-        ]
-        for position, (form, some) in enumerate(runs):
-            last = position == len(runs) - 1
-            self._write_rows(form.table, _rows(form, some), ack if last else self._store.ack())
+        for form, packed in noted:
+            runs = tables.setdefault(form.table.name, [])
+            if runs and runs[-1][0] is form:
+                runs[-1][1].extend(packed)
+            else:
+                runs.append((form, packed))
+        every = [run for runs in tables.values() for run in runs]
+        for position, (form, packed) in enumerate(every):
+            last = position == len(every) - 1
+            self._write_rows(form.table, _rows(form, packed), ack if last else self._store.ack())
 
     def _start(self) -> None:
         if self._thread is None and not self._stopped:
@@ -244,28 +281,24 @@ class SingleRows:
             self.take_over()
 
 
-def _form_of(row: _Noted) -> _Form:
-    return row[0]
+def _code(dtype: np.dtype[Any]) -> str:
+    """The letter of struct for one value of a plain column, in its standard size."""
+    return _CODES[dtype.kind, dtype.itemsize]
 
 
-def _plain_type(kind: ColumnType) -> tuple[type, tuple[Any, Any] | None] | None:
-    """The Python type that a column takes as it is, and the bounds to check."""
-    if kind == ColumnType.DOUBLE:
-        return float, None
-    if kind == ColumnType.FLOAT:
-        return float, (-_FLOAT_MAX, _FLOAT_MAX)
+def _plain_type(kind: ColumnType) -> type | None:
+    """The Python type that a column takes as it is."""
+    if kind.is_float:
+        return float
     if kind == ColumnType.BOOLEAN:
-        return bool, None
-    if kind.is_integer:
-        limits = np.iinfo(kind.dtype)
-        return int, (int(limits.min), int(limits.max))
-    return None
+        return bool
+    return int if kind.is_integer else None
 
 
-def _rows(form: _Form, noted: Iterable[_Noted]) -> Rows:
-    _, devices, moments, values = zip(*noted, strict=True)
-    times = np.array(moments, np.int64) * form.precision_ns
-    rows = Rows(np.array(devices, np.uint32), times)
-    for key, cells in zip(form.ids, zip(*values, strict=True), strict=True):
-        rows.columns[key] = Column(np.array(cells, form.table.types[key].dtype))
+def _rows(form: _Form, packed: Sequence[bytes]) -> Rows:
+    made = np.frombuffer(b"".join(packed), form.row)
+    device, moment, *cells = (np.ascontiguousarray(made[name]) for name in form.row.names or ())
+    rows = Rows(device, moment * form.precision_ns)
+    for key, values in zip(form.ids, cells, strict=True):
+        rows.columns[key] = Column(values)
     return rows

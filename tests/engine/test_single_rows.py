@@ -163,7 +163,7 @@ def test_many_rows_are_appended_by_their_writers(
     monkeypatch.setattr(single_rows_module, "NOTED_MAX", 10)
     engine, (first, _) = prepared(open_engine)
     acks = [engine.write("t", first, [time], {"x": [0.0]}) for time in range(200)]
-    assert len(engine._single_rows._noted) < 10
+    assert engine._single_rows._noted_rows < 10
     for ack in acks:
         ack.wait(10)
     assert len(content(engine)) == 200
@@ -211,3 +211,63 @@ def test_a_failed_log_fails_the_group(open_engine: Any, tmp_path: Path) -> None:
     with pytest.raises(LogFailedError):
         engine.write("t", first, [2], {"x": [0.0]})
     assert [row["time"] for row in content(engine)] == [0]
+
+
+PLAIN: dict[ColumnType, list[Any]] = {
+    ColumnType.BOOLEAN: [True, False],
+    ColumnType.INT8: [-128, 127],
+    ColumnType.INT16: [-(2**15), 2**15 - 1],
+    ColumnType.INT32: [-(2**31), 2**31 - 1],
+    ColumnType.INT64: [-(2**63), 2**63 - 1],
+    ColumnType.UINT8: [0, 255],
+    ColumnType.UINT16: [0, 2**16 - 1],
+    ColumnType.UINT32: [0, 2**32 - 1],
+    ColumnType.UINT64: [0, 2**64 - 1],
+    ColumnType.FLOAT: [-0.0, 3.4028234663852886e38],
+    ColumnType.DOUBLE: [-0.0, 1.7976931348623157e308],
+}
+
+
+def test_every_plain_type_and_its_bounds(open_engine: Any) -> None:
+    engine: Engine = open_engine()
+    engine.create_template(
+        Template("all", tuple(Measurement(0, kind.name, kind) for kind in PLAIN))
+    )
+    (device,) = engine.device_ids("all", ["root.a"], create=True)
+    # The same values by single calls and as one batch, which takes another way.
+    columns = {kind.name: values for kind, values in PLAIN.items()}
+    for time in range(2):
+        row = {name: [values[time]] for name, values in columns.items()}
+        assert engine._single_rows.offer("all", device, time, row) is not None
+    engine.write("all", device, [10, 11], columns).wait(10)
+    found = content(engine, "all")
+    single, batch = found[:2], found[2:]
+    assert [{**row, "time": 0} for row in single] == [{**row, "time": 0} for row in batch]
+    for kind, (low, high) in PLAIN.items():
+        if kind.is_integer:
+            for value in (low - 1, high + 1):
+                assert engine._single_rows.offer("all", device, 20, {kind.name: [value]}) is None
+                with pytest.raises(OutOfRangeError):
+                    engine.write("all", device, [20], {kind.name: [value]})
+
+
+@pytest.mark.parametrize("device", [True, 1.0, None, -1, 2**32 - 1, 2**40, np.bool_(True), "no"])
+def test_what_is_no_device_is_not_noted(open_engine: Any, device: Any) -> None:
+    engine, _ = prepared(open_engine)
+    assert engine._single_rows.offer("t", 1, 1, {"x": [1.0]}) is not None
+    assert engine._single_rows.offer("t", device, 1, {"x": [1.0]}) is None
+    assert engine._single_rows.offer("t", np.uint32(1), 2, {"x": [1.0]}) is not None
+
+
+def test_forms_in_turns_are_one_record_each(open_engine: Any) -> None:
+    engine, (first, _) = prepared(open_engine)
+    engine.create_template(Template("u", (Measurement(0, "x", ColumnType.DOUBLE),)))
+    (other,) = engine.device_ids("u", ["root.b.d"], create=True)
+    before = engine.log.appended_lsn
+    with held(engine):
+        for time in range(10):
+            engine.write("t", first, [time], {"x": [1.0], "n": [1]})
+            ack = engine.write("u", other, [time], {"x": [1.0]})
+    ack.wait(10)
+    assert engine.log.appended_lsn - before <= 4  # the first call may be on its way already
+    assert (len(content(engine)), len(content(engine, "u"))) == (10, 10)
