@@ -1,21 +1,23 @@
 """AUTO: which encoding a column gets when its template names none.
 
 1. One value in all rows: CONSTANT. TEXT and BLOB: DICTIONARY. A handful of numbers: PLAIN.
-2. PCO is the best of the numeric encodings on nearly all sensor data. RLE is tried beside it where
-   values stay the same for a while, DICTIONARY where a few come again and again, PLAIN (a bit each)
-   for BOOLEAN. What is not tried costs one look at the values.
-3. Those that remain encode a sample. The smallest wins, in doubt PCO.
+2. DECIMAL is the best of the numeric encodings on nearly all sensor data; PCO where values have
+   many decimals, or exceptions. RLE is tried beside it where values stay the same for a while,
+   DICTIONARY where a few come again and again, PLAIN (a bit each) for BOOLEAN. What is not tried
+   costs one look at the values.
+3. Those that remain encode a sample. The smallest wins, in doubt DECIMAL, then PCO.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mainstem_engine.encoding.bits import bits_of
 from mainstem_engine.encoding.compression import compress
 from mainstem_engine.encoding.constant import Constant, is_constant
+from mainstem_engine.encoding.decimal import LEVEL, Decimal, decimals_of, whole_numbers
 from mainstem_engine.encoding.dictionary import Dictionary
 from mainstem_engine.encoding.interface import Encoding
 from mainstem_engine.encoding.pco import LEVEL_FAST, Pco, PcoConfig
@@ -39,20 +41,37 @@ DISTINCT_VALUES_MAX = 64
 """Distinct values in one stretch beyond which a dictionary is not tried."""
 
 ADVANTAGE = 0.9
-"""Another encoding must save a tenth of what PCO needs: the sample says no more than that."""
+"""Another encoding must save a tenth of what DECIMAL or PCO needs: a sample says no more."""
 
 _PLAIN, _CONSTANT, _PCO = Plain(), Constant(), Pco()
-_DICTIONARY, _RLE = Dictionary(), RunLength()
+_DECIMAL, _DICTIONARY, _RLE = Decimal(), Dictionary(), RunLength()
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What suits a column: an encoding, for PCO how, and the bytes that a value took in the trial
-    (0 if there was none)."""
+    """What suits a column: an encoding, for PCO and DECIMAL how, the least and most bytes that a
+    value took in trials (0 if there was none), and for DECIMAL the decimals. ``stale``: to be tried
+    again at the next block."""
 
     encoding: Encoding
     config: PcoConfig | None = None
-    value_bytes: float = 0.0
+    value_bytes: tuple[float, float] = (0.0, 0.0)
+    decimals: int = 0
+    stale: bool = False
+
+    @property
+    def way(self) -> tuple[Encoding, PcoConfig | None, int]:
+        """What a block depends on."""
+        return self.encoding, self.config, self.decimals
+
+    def widened(self, *value_bytes: float) -> Choice:
+        """The same for blocks of these sizes too."""
+        sizes = (*self.value_bytes, *value_bytes)
+        return replace(self, value_bytes=(min(sizes), max(sizes)))
+
+
+def _tried(encoding: Encoding, config: PcoConfig | None, size: float, decimals: int = 0) -> Choice:
+    return Choice(encoding, config, (size, size), decimals)
 
 
 def choose(values: AnyArray, column_type: ColumnType, level: int = LEVEL_FAST) -> Choice:
@@ -64,20 +83,38 @@ def choose(values: AnyArray, column_type: ColumnType, level: int = LEVEL_FAST) -
     if len(values) < VALUES_MIN:
         return Choice(_PLAIN)
     sample = sample_of(values)
-    best = choose_pco(values, column_type, level)
-    limit = ADVANTAGE * best.value_bytes
+    best = _choose_decimal(sample, column_type, level)
+    if best is None:
+        best = choose_pco(sample, column_type, level)
+    limit = ADVANTAGE * best.value_bytes[0]
     for rival in _rivals(values, column_type):
         size = len(compress(rival.encode(sample, column_type))[1]) / len(sample)
         if size < limit:
-            best, limit = Choice(rival, None, size), size
+            best, limit = _tried(rival, None, size), size
     return best
+
+
+def _choose_decimal(sample: AnyArray, column_type: ColumnType, level: int) -> Choice | None:
+    """How DECIMAL suits the sample; None where PCO is the better, or the only one."""
+    decimals = decimals_of(sample) if _DECIMAL.supports(column_type) else None
+    whole = None if decimals is None else whole_numbers(sample, decimals)
+    if decimals is None or whole is None:
+        return None
+    level = max(level, LEVEL)
+    config, _ = search_pco(whole.numbers, ColumnType.INT64, level)
+    data = _DECIMAL.encode_as(whole, sample, slice(0, len(sample)), column_type, config)
+    found = _tried(_DECIMAL, config, len(data) / len(sample), decimals)
+    if len(whole.exceptions):
+        rival = choose_pco(sample, column_type, level)
+        return None if rival.value_bytes < found.value_bytes else found
+    return found
 
 
 def choose_pco(values: AnyArray, column_type: ColumnType, level: int) -> Choice:
     """How PCO suits a block of numbers best."""
     sample = sample_of(values)
     config, size = search_pco(sample, column_type, level)
-    return Choice(_PCO, config, size / len(sample))
+    return _tried(_PCO, config, size / len(sample))
 
 
 def _rivals(values: AnyArray, column_type: ColumnType) -> list[Encoding]:

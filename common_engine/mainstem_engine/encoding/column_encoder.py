@@ -1,49 +1,106 @@
-"""Encodes the blocks of one column one after the other, and remembers what suited the last.
+"""Encodes the blocks of one column, and remembers what suited the last.
 
 1. Equal values are CONSTANT and a handful of numbers is PLAIN, whatever is named.
 2. What the template names is used where it can hold the type; AUTO, and any other name, tries.
 3. A trial (auto.py) costs as much as several blocks, so its choice is kept until the bytes that a
-   value takes leave the range in which it is still likely to be the best.
-4. A compression that is named follows any encoding; AUTO is ZSTD after all but PCO and LINEAR.
-   Either is kept only where it makes the bytes fewer.
-5. Times and LSNs (``ordered``): LINEAR if they are, few runs as RLE, else PCO by differences.
+   value takes leave the range in which it is still likely to be the best, or DECIMAL does not hold
+   the values of several blocks. A trial that finds the same again widens that range.
+4. A compression that is named follows any encoding; AUTO is ZSTD after all but PCO, DECIMAL and
+   LINEAR. Either is kept only where it makes the bytes fewer.
+5. Times and LSNs (``ordered``): LINEAR if they are, few runs as RLE, else PCO by differences, LSNs
+   of few digits as DECIMAL.
+
+What can be seen, or made, for many blocks in one pass over the column is: which blocks are constant
+(block_shapes.py), where runs begin, the whole numbers of DECIMAL. A block itself costs one call of
+its encoder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
 
 from mainstem_engine.encoding.auto import VALUES_MIN, Choice, choose, choose_pco
+from mainstem_engine.encoding.block_shapes import (
+    Edges,
+    Positions,
+    changes,
+    constant_blocks,
+    runs_of_blocks,
+    straight_blocks,
+)
 from mainstem_engine.encoding.compression import compress
-from mainstem_engine.encoding.constant import Constant, is_constant
+from mainstem_engine.encoding.constant import Constant
+from mainstem_engine.encoding.decimal import (
+    EXCEPTIONS_SHARE,
+    Decimal,
+    WholeNumbers,
+    whole_numbers,
+)
 from mainstem_engine.encoding.interface import Compression, Encoding, EncodingNumber
-from mainstem_engine.encoding.linear import Linear, is_linear
+from mainstem_engine.encoding.linear import Linear
 from mainstem_engine.encoding.pco import LEVEL_FAST, Pco, PcoConfig
 from mainstem_engine.encoding.plain import Plain
 from mainstem_engine.encoding.registry import AUTO, NAMED
-from mainstem_engine.encoding.run_length import RunLength, run_starts
+from mainstem_engine.encoding.run_length import RunLength
 from mainstem_engine.model import AnyArray, ColumnType
 
 GROWTH_MAX = 1.25
 SHRINK_MAX = 0.6
-"""A block whose values take more, or less, of what they took in the trial asks for another."""
+"""A block whose values take more, or less, of what they took in trials asks for another."""
 FRAME_BYTES = 32
 """What a block takes beside its values; short blocks do not ask for a trial for that."""
 TRIAL_BLOCKS_MIN = 4
-"""Blocks between two trials, so that a column that changes all the time is not tried for each."""
+"""Blocks between two trials, so that a column that changes all the time is not tried for each; and
+blocks one after the other that DECIMAL does not hold before something else is tried."""
 ORDERED_RUNS_MAX = 8
 """Runs of equal LSNs up to which their lengths are as small as PCO, and far cheaper."""
 
 _CONSTANT, _LINEAR, _PCO, _PLAIN, _RLE = Constant(), Linear(), Pco(), Plain(), RunLength()
+_DECIMAL = Decimal()
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedColumn:
+class EncodedColumn(NamedTuple):
     """Bytes of the values of one column, and the two numbers that are needed to read them."""
 
     encoding: EncodingNumber
     compression: Compression
     data: bytes
+
+
+class _Column:
+    """The values of some blocks, and what was found out about all of them at once."""
+
+    __slots__ = ("_changed", "_runs", "_whole", "edges", "places", "values")
+
+    def __init__(self, values: AnyArray, edges: Edges) -> None:
+        self.values = values
+        self.edges = edges
+        self.places: list[int] = edges.tolist()
+        self._changed: Positions | None = None
+        self._runs: tuple[Positions, list[int]] | None = None
+        self._whole: dict[int, WholeNumbers | None] = {}
+
+    def block(self, number: int) -> AnyArray:
+        return self.values[self.places[number] : self.places[number + 1]]
+
+    def span(self, number: int) -> slice:
+        return slice(self.places[number], self.places[number + 1])
+
+    def run_starts(self, number: int) -> Positions:
+        """First rows of the runs of a block, counted from its first row."""
+        if self._runs is None:
+            starts, places = runs_of_blocks(changes(self.values), self.edges)
+            self._runs = starts, places.tolist()
+        starts, bounds = self._runs
+        return starts[bounds[number] : bounds[number + 1]] - self.places[number]
+
+    def whole(self, decimals: int) -> WholeNumbers | None:
+        if decimals not in self._whole:
+            self._whole[decimals] = whole_numbers(self.values, decimals)
+        return self._whole[decimals]
 
 
 class ColumnEncoder:
@@ -68,59 +125,98 @@ class ColumnEncoder:
         self._ordered = ordered
         self._level = level
         self._blocks_since_trial = TRIAL_BLOCKS_MIN
+        self._misses = 0
         self.choice = choice
         """What suits the column, as far as is known."""
 
     def encode(self, values: AnyArray) -> EncodedColumn:
         """Encodes one block of values that are not null."""
-        if is_constant(values):
-            return self._compressed(_CONSTANT, _CONSTANT.encode(values, self._type))
-        if self._ordered and len(values) >= VALUES_MIN:
-            return self._encode_ordered(values)
-        if len(values) < VALUES_MIN and not self._type.is_variable:
-            return self._compressed(_PLAIN, _PLAIN.encode(values, self._type))
-        if self._named is not None and self._named.number != EncodingNumber.PCO:
-            return self._compressed(self._named, self._named.encode(values, self._type))
-        return self._encode_chosen(values)
+        return self.encode_blocks(values, np.array([0, len(values)]))[0]
 
-    def _encode_ordered(self, values: AnyArray) -> EncodedColumn:
-        if is_linear(values):
-            data = _LINEAR.encode(values, self._type)
+    def encode_blocks(self, values: AnyArray, edges: Edges) -> list[EncodedColumn]:
+        """Encodes values[edges[i]:edges[i + 1]], none of them null, for each i."""
+        column = _Column(values, edges)
+        constant = constant_blocks(values, edges).tolist()
+        if self._ordered:
+            straight = straight_blocks(values, edges).tolist()
+        found: list[EncodedColumn] = []
+        for number, same in enumerate(constant):
+            block = column.block(number)
+            if same:
+                found.append(self._compressed(_CONSTANT, _CONSTANT.encode(block, self._type)))
+            elif len(block) < VALUES_MIN and not self._type.is_variable:
+                found.append(self._compressed(_PLAIN, _PLAIN.encode(block, self._type)))
+            elif self._ordered:
+                found.append(self._encode_ordered(column, number, straight[number]))
+            elif self._named is not None and self._named.number != EncodingNumber.PCO:
+                found.append(self._compressed(self._named, self._named.encode(block, self._type)))
+            else:
+                found.append(self._encode_chosen(column, number))
+        return found
+
+    def _encode_ordered(self, column: _Column, number: int, straight: bool) -> EncodedColumn:
+        values = column.block(number)
+        if straight:
+            data = _LINEAR.encode_step(values)
             return EncodedColumn(_LINEAR.number, Compression.UNCOMPRESSED, data)
-        if values[0] == values[1] and len(run_starts(values)) <= ORDERED_RUNS_MAX:
-            data = _RLE.encode(values, self._type)
-            return EncodedColumn(_RLE.number, Compression.UNCOMPRESSED, data)
+        if values[0] == values[1]:
+            starts = column.run_starts(number)
+            if len(starts) <= ORDERED_RUNS_MAX:
+                data = _RLE.encode_runs(values, starts, self._type)
+                return EncodedColumn(_RLE.number, Compression.UNCOMPRESSED, data)
         config = PcoConfig(self._level, delta=1, base=0.0)
+        whole = column.whole(0)
+        if whole is not None:
+            data = _DECIMAL.encode_as(whole, column.values, column.span(number), self._type, config)
+            return EncodedColumn(_DECIMAL.number, Compression.UNCOMPRESSED, data)
         data = _PCO.encode_as(values, self._type, config)
         return EncodedColumn(_PCO.number, Compression.UNCOMPRESSED, data)
 
-    def _encode_chosen(self, values: AnyArray) -> EncodedColumn:
+    def _encode_chosen(self, column: _Column, number: int) -> EncodedColumn:
+        values = column.block(number)
         choice = self.choice
-        if choice is None:
+        if choice is None or choice.stale:
             choice = self._try(values)
-        if choice.config is not None:
-            data = _PCO.encode_as(values, self._type, choice.config)
-        else:
-            data = choice.encoding.encode(values, self._type)
-        encoded = self._compressed(choice.encoding, data)
+        encoded = self._compressed(*self._encode_as(choice, column, number))
         self._blocks_since_trial += 1
-        usual = choice.value_bytes * len(values)
-        size = len(encoded.data)
-        if (
-            usual
-            and not SHRINK_MAX * usual - FRAME_BYTES <= size <= GROWTH_MAX * usual + FRAME_BYTES
-        ):
-            # Tried again at the next block, unless it was tried a moment ago.
-            self.choice = None if self._blocks_since_trial > TRIAL_BLOCKS_MIN else choice
+        if self._blocks_since_trial > TRIAL_BLOCKS_MIN:
+            size = len(encoded.data) / len(values)
+            if self._misses > TRIAL_BLOCKS_MIN or _is_unusual(choice, size, len(values)):
+                # Not this block, which may be the odd one, but the next one says what suits.
+                self.choice = replace(choice.widened(size), stale=True)
         return encoded
 
+    def _encode_as(self, choice: Choice, column: _Column, number: int) -> tuple[Encoding, bytes]:
+        """(what was used, the bytes of a block): PCO for one that DECIMAL does not hold."""
+        values, encoding = column.block(number), choice.encoding
+        if choice.config is None:
+            if encoding.number == EncodingNumber.RLE:
+                starts = column.run_starts(number)
+                return encoding, _RLE.encode_runs(values, starts, self._type)
+            return encoding, encoding.encode(values, self._type)
+        if encoding.number == EncodingNumber.PCO:
+            return encoding, _PCO.encode_as(values, self._type, choice.config)
+        whole = column.whole(choice.decimals)
+        first, last = column.places[number : number + 2]
+        if whole is None or _exceptions(whole, first, last) * EXCEPTIONS_SHARE > last - first:
+            self._misses += 1
+            return _PCO, _PCO.encode_as(values, self._type, PcoConfig(self._level))
+        self._misses = 0
+        span = column.span(number)
+        return encoding, _DECIMAL.encode_as(whole, column.values, span, self._type, choice.config)
+
     def _try(self, values: AnyArray) -> Choice:
-        self._blocks_since_trial = 0
+        self._blocks_since_trial = self._misses = 0
         if self._named is not None:
-            self.choice = choose_pco(values, self._type, self._level)
+            found = choose_pco(values, self._type, self._level)
         else:
-            self.choice = choose(values, self._type, self._level)
-        return self.choice
+            found = choose(values, self._type, self._level)
+        before = self.choice
+        if before is not None and before.way == found.way:
+            # What suits blocks of two sizes suits those between.
+            found = found.widened(*before.value_bytes)
+        self.choice = found
+        return found
 
     def _compressed(self, encoding: Encoding, data: bytes) -> EncodedColumn:
         if self._compression in Compression.__members__:
@@ -128,6 +224,23 @@ class ColumnEncoder:
         if not encoding.compressible:
             return EncodedColumn(encoding.number, Compression.UNCOMPRESSED, data)
         return EncodedColumn(encoding.number, *compress(data))
+
+
+def _is_unusual(choice: Choice, value_bytes: float, values: int) -> bool:
+    """True when a block of so many values and bytes for each asks for a trial."""
+    least, most = choice.value_bytes
+    frame = FRAME_BYTES / values
+    return bool(most) and not (
+        SHRINK_MAX * least - frame <= value_bytes <= GROWTH_MAX * most + frame
+    )
+
+
+def _exceptions(whole: WholeNumbers, first: int, last: int) -> int:
+    """How many rows of [first, last) are no whole numbers."""
+    if not len(whole.exceptions):
+        return 0
+    low, high = whole.exceptions.searchsorted((first, last)).tolist()
+    return int(high - low)
 
 
 def encode_column(

@@ -31,6 +31,7 @@ class EncodingNumber(enum.IntEnum):
     TS_2DIFF = 6
     GORILLA = 7
     LINEAR = 8
+    DECIMAL = 9
 
 
 class Compression(enum.IntEnum):

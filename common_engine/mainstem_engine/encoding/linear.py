@@ -26,9 +26,13 @@ class Linear(Encoding):
         return column_type in _TYPES
 
     def encode(self, values: AnyArray, column_type: ColumnType) -> bytes:
-        bits = bits_of(values)
         if not is_linear(values):
             raise EncodingError("LINEAR for values that are not in equal steps")
+        return self.encode_step(values)
+
+    def encode_step(self, values: AnyArray) -> bytes:
+        """``values`` that are known to be in equal steps."""
+        bits = bits_of(values)
         step = bits[1:2] - bits[:1] if len(bits) > 1 else bits[:1] * 0
         return np.concatenate([bits[:1], step]).astype("<u8").tobytes()
 

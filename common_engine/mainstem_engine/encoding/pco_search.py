@@ -13,7 +13,7 @@ import numpy as np
 
 from mainstem_engine.encoding.pco import (
     AUTO_DELTA,
-    LEVEL_FAST,
+    LEVEL_SMALL,
     LOOKBACK_DELTA,
     Pco,
     PcoConfig,
@@ -35,7 +35,7 @@ _PCO = Pco()
 
 def search_pco(values: AnyArray, column_type: ColumnType, level: int) -> tuple[PcoConfig, int]:
     """(the best way found, the bytes that it took) for ``values``, [n] without nulls."""
-    deltas = [0, 1, 2] if level <= LEVEL_FAST else [0, 1, 2, LOOKBACK_DELTA]
+    deltas = [0, 1, 2] if level < LEVEL_SMALL else [0, 1, 2, LOOKBACK_DELTA]
     best = PcoConfig(level, AUTO_DELTA)
     size = len(_PCO.encode_as(values, column_type, best))
     limit = SAME_SIZE * size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mainstem_engine.encoding.compression import decompress
 from mainstem_engine.encoding.constant import Constant
+from mainstem_engine.encoding.decimal import Decimal
 from mainstem_engine.encoding.delta2 import Delta2
 from mainstem_engine.encoding.dictionary import Dictionary
 from mainstem_engine.encoding.gorilla import Gorilla
@@ -22,14 +23,18 @@ ENCODINGS: dict[int, Encoding] = {
     encoding.number: encoding
     for encoding in (
         Plain(), Constant(), Pco(), Dictionary(), RunLength(), Delta2(), Gorilla(), Linear(),
+        Decimal(),
     )
 }  # fmt: skip
 """Every encoding by its number on disk."""
 
+_NOT_NAMED = (EncodingNumber.CONSTANT, EncodingNumber.LINEAR, EncodingNumber.DECIMAL)
+"""They hold only some values of their types."""
+
 NAMED: dict[str, Encoding] = {
     encoding.number.name: encoding
     for encoding in ENCODINGS.values()
-    if encoding.number not in (EncodingNumber.CONSTANT, EncodingNumber.LINEAR)
+    if encoding.number not in _NOT_NAMED
 }
 """Every encoding that a template can name."""
 

@@ -34,8 +34,13 @@ class RunLength(Encoding):
     def encode(self, values: AnyArray, column_type: ColumnType) -> bytes:
         if not len(values):
             return b""
-        starts = run_starts(values)
-        lengths = np.diff(starts, append=len(values))
+        return self.encode_runs(values, run_starts(values), column_type)
+
+    def encode_runs(self, values: AnyArray, starts: AnyArray, column_type: ColumnType) -> bytes:
+        """``values`` whose runs begin at the rows ``starts``, which are known already."""
+        lengths = np.empty(len(starts), np.int64)
+        np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+        lengths[-1] = len(values) - starts[-1]
         longest = int(lengths.max())
         width = next(width for width in _WIDTHS if longest < 1 << (8 * width))
         head = _HEAD.pack(len(starts), width) + lengths.astype(f"<u{width}").tobytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.model import AnyArray, Column, ColumnType
+from mainstem_engine.model import AnyArray, ColumnType
 from mainstem_engine.part.blocks import Starts
 from mainstem_engine.part.layout import (
     EXTREMES_USABLE,
@@ -27,24 +27,17 @@ def empty_statistics(column_type: ColumnType, blocks: int) -> ColumnStatistics |
 
 
 def block_statistics(
-    column: Column, column_type: ColumnType, starts: Starts
+    values: AnyArray, edges: Starts, column_type: ColumnType
 ) -> ColumnStatistics | None:
-    """Statistics of the blocks of one column that begin at the rows ``starts``, the last of which
-    ends with the column; None for a type without statistics."""
-    result = empty_statistics(column_type, len(starts))
-    if result is None:
-        return None
-    values, valid, blocks = column.values, column.valid, starts
-    count = np.diff(np.r_[starts, len(values)])
-    if valid is not None:
-        # Leave the nulls out; blocks without a value take part as none.
-        count = np.add.reduceat(valid.astype(np.int64), starts)
-        values = values[valid]
-        blocks = np.r_[0, np.cumsum(count)[:-1]]
-    some = count > 0
-    begin = blocks[some]
-    if not len(begin):
+    """Statistics of the blocks of one column, values[edges[i]:edges[i + 1]] that are not null; None
+    for a type without statistics. A block may have no value."""
+    result = empty_statistics(column_type, len(edges) - 1)
+    if result is None or not len(values):
         return result
+    count = np.diff(edges)
+    # Blocks without a value take part as none: reduceat would give them the value that follows.
+    some = slice(None) if count.all() else np.flatnonzero(count)
+    begin, count = edges[:-1][some], count[some]
     # A NaN anywhere makes the extremes NaN; an infinity of each sign makes the sum NaN.
     with np.errstate(invalid="ignore", over="ignore"):
         low = np.minimum.reduceat(values, begin)
@@ -52,8 +45,8 @@ def block_statistics(
         total = np.add.reduceat(values, begin, dtype=result.total.dtype)
         result.minimum[some], result.maximum[some], result.total[some] = low, high, total
         result.first[some] = values[begin]
-        result.last[some] = values[begin + count[some] - 1]
-        result.flags[some] = _usable(low, high, total, count[some])
+        result.last[some] = values[begin + count - 1]
+        result.flags[some] = _usable(low, high, total, count)
     return result
 
 

@@ -7,17 +7,18 @@ has a block that is all null.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_engine.encoding.auto import Choice
-from mainstem_engine.encoding.column_encoder import ColumnEncoder
+from mainstem_engine.encoding.column_encoder import ColumnEncoder, EncodedColumn
+from mainstem_engine.encoding.interface import Compression, EncodingNumber
 from mainstem_engine.encoding.pco import LEVEL_FAST
 from mainstem_engine.encoding.registry import AUTO
-from mainstem_engine.model import Column, ColumnType
+from mainstem_engine.model import AnyArray, Column, ColumnType
 from mainstem_engine.part.block_statistics import block_statistics
 from mainstem_engine.part.blocks import Starts
 from mainstem_engine.part.layout import (
@@ -29,10 +30,7 @@ from mainstem_engine.part.layout import (
 )
 
 _ORDERED_COLUMNS = (TIME_COLUMN, LSN_COLUMN)
-_NOTHING = (0, 0, 0, 0, 0, 0)
-
-_INDEX_DTYPES = (np.uint32, np.uint32, np.uint32, np.uint32, np.uint8, np.uint8)
-"""In the order of the fields of ColumnIndex."""
+_NOTHING = [EncodedColumn(EncodingNumber.UNKNOWN, Compression.UNCOMPRESSED, b"")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,9 @@ def encode_blocks(
     if column.values.dtype != plan.type.dtype:
         # What is written under a wrong type could never be read.
         raise ValueError(f"column {plan.key} is {column.values.dtype}, not {plan.type.name}")
-    data: list[bytes] = []
-    entries: list[tuple[int, int, int, int, int, int]] = []
-    edges = [*starts.tolist(), len(column.values)]
+    values, edges, bitmaps = _without_nulls(column, starts)
+    rows = np.diff(np.append(starts, len(column.values)))
+    count = np.diff(edges)
     encoder = ColumnEncoder(
         plan.type,
         encoding=plan.encoding,
@@ -69,41 +67,54 @@ def encode_blocks(
         level=plan.level,
         choice=plan.choice,
     )
-    for first, last in itertools.pairwise(edges):
-        bitmap, values, entry = _encode_block(plan.key, encoder, column.take(slice(first, last)))
-        data.append(bitmap + values if bitmap else values)
-        entries.append(entry)
-    statistics = block_statistics(column, plan.type, starts) if plan.key >= 0 else None
-    return EncodedBlocks(data, _index(entries), statistics), encoder.choice
-
-
-def _encode_block(
-    key: int, encoder: ColumnEncoder, block: Column
-) -> tuple[bytes, bytes, tuple[int, int, int, int, int, int]]:
-    values, bitmap, nulls = block.values, b"", 0
-    if key == DEVICE_COLUMN and values[0] == values[-1]:
-        return b"", b"", _NOTHING
-    if block.valid is not None:
-        nulls = len(values) - int(np.count_nonzero(block.valid))
-        if nulls == len(values):
-            return b"", b"", (0, 0, 0, nulls, 0, 0)
-        if nulls:
-            bitmap = np.packbits(block.valid, bitorder="little").tobytes()
-            values = values[block.valid]
-    encoded = encoder.encode(values)
-    data = encoded.data
-    crc = google_crc32c.extend(google_crc32c.value(bitmap), data)
-    entry = (len(data), len(bitmap), crc, nulls, int(encoded.encoding), int(encoded.compression))
-    return bitmap, data, entry
-
-
-def null_blocks(rows: Sequence[int]) -> ColumnIndex:
-    """The index of blocks of so many rows that are all null."""
-    return _index([(0, 0, 0, count, 0, 0) for count in rows])
-
-
-def _index(entries: list[tuple[int, int, int, int, int, int]]) -> ColumnIndex:
-    fields = zip(*entries, strict=True)
-    return ColumnIndex(
-        *(np.array(values, dtype) for values, dtype in zip(fields, _INDEX_DTYPES, strict=True))
+    if plan.key == DEVICE_COLUMN:
+        written = values[edges[:-1]] != values[edges[1:] - 1]
+    else:
+        written = count > 0
+    data: list[bytes] = []
+    crcs: list[int] = []
+    found = _NOTHING * len(starts) if not written.any() else encoder.encode_blocks(values, edges)
+    for number, wanted in enumerate(written.tolist()):
+        if not wanted:
+            found[number] = _NOTHING[0]
+        encoded = found[number].data
+        data.append(bitmaps[number] + encoded if bitmaps else encoded)
+        crcs.append(google_crc32c.value(data[number]))
+    index = ColumnIndex(
+        np.fromiter((len(each.data) for each in found), np.uint32, len(found)),
+        np.fromiter(map(len, bitmaps), np.uint32, len(found)) if bitmaps else _zeros(len(found)),
+        np.array(crcs, np.uint32),
+        (rows - count).astype(np.uint32),
+        np.array([each.encoding for each in found], np.uint8),
+        np.array([each.compression for each in found], np.uint8),
     )
+    statistics = block_statistics(values, edges, plan.type) if plan.key >= 0 else None
+    return EncodedBlocks(data, index, statistics), encoder.choice
+
+
+def _without_nulls(column: Column, starts: Starts) -> tuple[AnyArray, Starts, list[bytes]]:
+    """(values that are not null, where those of each block begin and the last end, the bitmap of
+    each block: b"" without nulls or without a value). No bitmaps where nothing is null."""
+    edges = np.append(starts, len(column.values))
+    valid = column.valid
+    if valid is None or valid.all():
+        return column.values, edges, []
+    count = np.add.reduceat(valid, starts, dtype=np.int64)
+    mixed = (count > 0) & (count < np.diff(edges))
+    bitmaps = [
+        np.packbits(valid[first:last], bitorder="little").tobytes() if some else b""
+        for some, (first, last) in zip(
+            mixed.tolist(), itertools.pairwise(edges.tolist()), strict=True
+        )
+    ]
+    return column.values[valid], np.concatenate([[0], np.cumsum(count)]), bitmaps
+
+
+def null_blocks(rows: npt.NDArray[np.uint32]) -> ColumnIndex:
+    """The index of blocks of so many rows that are all null."""
+    none, nothing = _zeros(len(rows)), np.zeros(len(rows), np.uint8)
+    return ColumnIndex(none, none, none, rows, nothing, nothing)
+
+
+def _zeros(count: int) -> npt.NDArray[np.uint32]:
+    return np.zeros(count, np.uint32)

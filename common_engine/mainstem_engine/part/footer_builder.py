@@ -75,4 +75,4 @@ class FooterBuilder:
         if found is not None:
             return found
         nothing = empty_statistics(self.types[key], len(blocks)) if key >= 0 else None
-        return EncodedBlocks([], null_blocks(blocks.rows.tolist()), nothing)
+        return EncodedBlocks([], null_blocks(blocks.rows), nothing)

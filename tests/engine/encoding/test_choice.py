@@ -77,7 +77,8 @@ def test_auto(count: int) -> None:
     rng = np.random.default_rng(1)
     double, boolean = ColumnType.DOUBLE, ColumnType.BOOLEAN
     noise = rng.normal(size=count)
-    assert choose(np.round(np.cumsum(noise), 2), double).encoding.number == EncodingNumber.PCO
+    decimals = choose(np.round(np.cumsum(noise), 2), double)
+    assert (decimals.encoding.number, decimals.decimals) == (EncodingNumber.DECIMAL, 2)
     assert choose(noise, double).encoding.number == EncodingNumber.PCO
     assert choose(np.full(count, np.nan), double).encoding.number == EncodingNumber.CONSTANT
     bits = choose(rng.random(count) < 0.5, boolean).encoding.number
@@ -121,7 +122,8 @@ def test_times_and_lsns_have_no_trial() -> None:
         assert decoded(column, ColumnType.UINT64, len(values)).tolist() == values.tolist()
         return column.encoding.name
 
-    assert encoded(np.repeat(np.arange(1, 300, dtype=np.uint64), 10)) == "PCO"
+    assert encoded(np.repeat(np.arange(1, 300, dtype=np.uint64), 10)) == "DECIMAL"
+    assert encoded(np.repeat(np.arange(2**40, 2**40 + 300, dtype=np.uint64), 10)) == "PCO"
     assert encoded(np.repeat(np.arange(1, 5, dtype=np.uint64), 700)) == "RLE"
     assert encoded(np.arange(5, 50_000, 1000, dtype=np.uint64)) == "LINEAR"
     assert encoded(np.arange(9, 0, -1, dtype=np.uint64)) == "LINEAR"
@@ -133,15 +135,68 @@ def test_a_choice_is_kept_until_sizes_drift() -> None:
     calm = np.round(np.cumsum(rng.normal(size=(8, 2000)), axis=1), 1)
     names = {encoder.encode(block).encoding.name for block in calm}
     kept = encoder.choice
-    assert names == {"PCO"}
+    assert names == {"DECIMAL"}
     assert kept is not None
-    assert kept.config is not None
-    assert kept.config.base == 0.1
-    encoder.encode(rng.normal(size=2000))
-    assert encoder.choice is None
-    encoder.encode(rng.normal(size=2000))
+    assert (kept.decimals, kept.stale) == (1, False)
+    wild = np.round(np.cumsum(rng.normal(0, 1000, size=(8, 2000)), axis=1), 1)
+    encoder.encode(wild[0])
     assert encoder.choice is not None
-    assert encoder.choice != kept
+    assert encoder.choice.stale
+    # The same is found again: it now suits blocks of either size.
+    for block in [*wild, *calm, *wild]:
+        encoder.encode(block)
+        assert encoder.choice.way == kept.way
+        assert encoder.choice.value_bytes[0] <= kept.value_bytes[0]
+    assert encoder.choice.value_bytes[1] > 2 * kept.value_bytes[1]
+
+
+def test_one_odd_block_does_not_decide_for_others() -> None:
+    rng = np.random.default_rng(11)
+    encoder = ColumnEncoder(ColumnType.DOUBLE)
+    calm = np.round(np.cumsum(rng.normal(size=(20, 1000)), axis=1), 2)
+    odd = rng.normal(size=1000)
+    blocks = [*calm[:6], odd, *calm[6:]]
+    names = [encoder.encode(block).encoding.name for block in blocks]
+    assert names == ["DECIMAL"] * 6 + ["PCO"] + ["DECIMAL"] * 14
+
+
+def test_values_that_change_for_good_are_tried_again() -> None:
+    rng = np.random.default_rng(12)
+    encoder = ColumnEncoder(ColumnType.DOUBLE)
+    for block in np.round(np.cumsum(rng.normal(size=(6, 1000)), axis=1), 2):
+        encoder.encode(block)
+    for block in rng.normal(size=(12, 1000)):
+        encoder.encode(block)
+    assert encoder.choice is not None
+    assert encoder.choice.encoding.number == EncodingNumber.PCO
+
+
+@pytest.mark.parametrize("kind", [ColumnType.DOUBLE, ColumnType.FLOAT], ids=lambda kind: kind.name)
+def test_a_few_values_that_are_no_decimals_are_kept_beside_them(kind: ColumnType) -> None:
+    rng = np.random.default_rng(13)
+    values = np.round(50 + rng.normal(size=1000), 2).astype(kind.dtype)
+    odd = np.array([np.nan, -0.0, np.inf, -np.inf, 1e30, 1 / 3], kind.dtype)
+    values[[0, 1, 17, 400, 998, 999]] = odd
+    column = encode_column(values, kind)
+    assert column.encoding == EncodingNumber.DECIMAL
+    assert decoded(column, kind, 1000).tobytes() == values.tobytes()
+
+
+def test_blocks_of_one_call_are_those_of_many() -> None:
+    """Blocks that are looked at together are encoded as blocks that come alone."""
+    rng = np.random.default_rng(14)
+    walks = np.round(np.cumsum(rng.normal(size=3000)), 1)
+    kinds = [walks, np.repeat(walks[:30], 100), np.full(700, 2.5), walks[:3], np.empty(0)]
+    blocks = [kinds[number] for number in rng.integers(0, len(kinds), 40)]
+    edges = np.cumsum([0, *map(len, blocks)])
+    together = ColumnEncoder(ColumnType.DOUBLE).encode_blocks(np.concatenate(blocks), edges)
+    one = ColumnEncoder(ColumnType.DOUBLE)
+    alone = [one.encode(block) for block in blocks]
+    for block, left, right in zip(blocks, together, alone, strict=True):
+        assert left.encoding == right.encoding
+        assert decoded(left, ColumnType.DOUBLE, len(block)).tobytes() == block.tobytes()
+        # Whole numbers are as wide as the largest of the column asks for.
+        assert len(left.data) <= len(right.data) + 40
 
 
 def test_decimals_are_found() -> None:
@@ -162,4 +217,7 @@ def test_what_each_encoding_can_hold() -> None:
         anything = encoding.number.name in ("PLAIN", "CONSTANT", "DICTIONARY")
         whole = {ColumnType.INT64, ColumnType.UINT64, ColumnType.TIMESTAMP}
         numbers = whole if encoding.number == EncodingNumber.LINEAR else set(NUMBERS)
+        if encoding.number == EncodingNumber.DECIMAL:
+            wide = {kind for kind in NUMBERS if kind.dtype.itemsize > 2}
+            numbers = wide - {ColumnType.TIMESTAMP}
         assert held == (set(TYPES) if anything else numbers)

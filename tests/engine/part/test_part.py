@@ -123,13 +123,13 @@ def test_encodings_that_a_template_names(tmp_path: Path, encoding: str, compress
     )  # fmt: skip
     assert_same(read_all(tmp_path, meta), rows)
     part = Part.open(fs, tmp_path, meta)
-    index = part._footer.columns[100]
+    index = part.footer.columns[100]
     assert {EncodingNumber(number).name for number in index.encoding.tolist()} == {encoding}
     if encoding == "PLAIN":
         expected = "ZSTD" if compression == "AUTO" else compression
         assert {Compression(number).name for number in index.compression.tolist()} == {expected}
-    times = part._footer.columns[TIME_COLUMN]
-    assert set(times.encoding.tolist()) == {EncodingNumber.PCO}
+    times = part.footer.columns[TIME_COLUMN]
+    assert set(times.encoding.tolist()) == {EncodingNumber.DECIMAL}
     part.close()
 
 
