@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 
 from mainstem_engine import NotFoundError
 from mainstem_engine.backup_files import BACKUP_NAME
@@ -46,6 +48,18 @@ def drawn(
 def sampled(states: list[CrashState], count: int | None) -> list[CrashState]:
     """``count`` of the states, spread over them; None: all."""
     return states if count is None else states[:: max(1, len(states) // count)]
+
+
+def spread(states: list[CrashState]) -> list[CrashState]:
+    """All states in another order: one after each operation, then another one after each."""
+    random = Random(SEED)
+    keyed = [(random.random(), state) for state in states]
+    turns: Counter[int] = Counter()
+    ordered = []
+    for _, state in sorted(keyed, key=lambda pair: pair[0]):
+        turns[state.operations] += 1
+        ordered.append((turns[state.operations], state))
+    return [state for _, state in sorted(ordered, key=lambda pair: pair[0])]
 
 
 def judge(lived: Life, state: CrashState, after: Path) -> bool:

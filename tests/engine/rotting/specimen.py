@@ -6,13 +6,16 @@ Every value says of which device and time it is, so that a row in the wrong plac
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import msgpack
 import numpy as np
 
 from mainstem_engine import Engine, EngineOptions, Template
+from mainstem_engine.catalog.base_file import HEAD as BASE_HEAD
 from mainstem_engine.filesystem import SECTOR_BYTES, Filesystem
 from mainstem_engine.inventory import PART_LIST_NAME, part_directory
 from mainstem_engine.log.layout import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, padded
@@ -25,6 +28,8 @@ MS = 1_000_000
 DEVICES = 6
 BLOCK_BYTES = 4096
 """What a file system moves as one."""
+BASE_ALIGNMENT = 64
+"""Where sections of a catalog's base start."""
 BLOCK_ROWS = 40
 """Small, so that a part has many blocks."""
 
@@ -107,10 +112,17 @@ def files_of(root: Path) -> list[Path]:
 
 
 def spoiled(content: bytes, random: Random) -> tuple[str, bytes]:
-    """One damage: which, and the content after it."""
+    """One damage that changes something: which, and the content after it."""
+    while True:
+        kind = random.choice(["bit", "byte", "zeros", "sectors", "blocks", "cut"])
+        place = random.randrange(len(content))
+        after = _spoiled(content, kind, place, random)
+        if after != content:
+            return f"{kind} at {place}", after
+
+
+def _spoiled(content: bytes, kind: str, place: int, random: Random) -> bytes:
     data = bytearray(content)
-    kind = random.choice(["bit", "byte", "zeros", "sectors", "blocks", "cut"])
-    place = random.randrange(len(data))
     if kind == "bit":
         data[place] ^= 1 << random.randrange(8)
     elif kind == "byte":
@@ -122,7 +134,7 @@ def spoiled(content: bytes, random: Random) -> tuple[str, bytes]:
         data[start : start + SECTOR_BYTES] = bytes(len(data[start : start + SECTOR_BYTES]))
     else:
         _swap(data, SECTOR_BYTES if kind == "sectors" else BLOCK_BYTES, place, random)
-    return f"{kind} at {place}", bytes(data)
+    return bytes(data)
 
 
 def _swap(data: bytearray, size: int, place: int, random: Random) -> None:
@@ -136,20 +148,44 @@ def _swap(data: bytearray, size: int, place: int, random: Random) -> None:
 
 def matters(name: Path, before: bytes, after: bytes) -> bool:
     """True if the damage changed a byte that says something."""
-    if before == after:
-        return False
-    if name.suffix != ".log" or len(before) != len(after):
+    if len(before) != len(after) or name.suffix not in _LIVE:
         return True
-    changed = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
     live = np.zeros(len(before), np.bool_)
-    live[:SEGMENT_HEADER_BYTES] = True
-    position = SEGMENT_HEADER_BYTES
-    while position < len(before):
-        (length,) = struct.unpack_from("<I", before, position)
-        stop = position + RECORD_HEADER_BYTES + length
-        live[position:stop] = True
-        position += padded(RECORD_HEADER_BYTES + length)  # zeros that nobody reads
+    for start, end in _LIVE[name.suffix](before):
+        live[start:end] = True
+    changed = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
     return bool(live[changed].any())
+
+
+def _live_of_log(data: bytes) -> Iterator[tuple[int, int]]:
+    """All but the zeros behind a record."""
+    yield 0, SEGMENT_HEADER_BYTES
+    position = SEGMENT_HEADER_BYTES
+    while position < len(data):
+        (length,) = struct.unpack_from("<I", data, position)
+        yield position, position + RECORD_HEADER_BYTES + length
+        position += padded(RECORD_HEADER_BYTES + length)
+
+
+def _live_of_base(data: bytes) -> Iterator[tuple[int, int]]:
+    """All but the zeros behind a section."""
+    _, _, length, _, _ = BASE_HEAD.unpack_from(data)
+    index = BASE_HEAD.size + length
+    yield 0, index
+    sections = msgpack.unpackb(data[BASE_HEAD.size : index])["sections"]
+    start = index + -index % BASE_ALIGNMENT
+    for _, _, _, offset, size, _ in sections:
+        yield start + offset, start + offset + size
+
+
+_LIVE = {".log": _live_of_log, ".base": _live_of_base}
+
+
+def footer_of(part: bytes) -> range:
+    """Where the footer of a part is."""
+    (stored_bytes, *_) = TRAILER.unpack_from(part, len(part) - TRAILER.size)
+    end = len(part) - TRAILER.size
+    return range(end - stored_bytes, end)
 
 
 @dataclass(frozen=True)
