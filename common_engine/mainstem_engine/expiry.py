@@ -176,7 +176,7 @@ class Expiry:
             for part in plan.rewrite
             if (meta := self._rewritten(part, plan.table, plan.cutoff)) is not None
         ]
-        opened = inventory.open_parts(added)
+        opened = inventory.open_written(added)
         names = [part.meta.name for part in removed]
         with self._quiet():
             rows = self._count(plan)

@@ -217,7 +217,7 @@ class Housekeeping:
         try:
             self._before_publish()
             result = self._flusher.write(frozen, frozen.settled_lsn)
-            parts = inventory.open_parts(result.parts)
+            parts = inventory.open_written(result.parts)
             inventory.record(result.parts, (), result.checkpoint)
         except (OSError, EngineError, MemoryError) as error:
             self._flush_failures += 1
@@ -300,7 +300,7 @@ class Housekeeping:
         table = store.catalog.table(plan.table)
         meta = join_parts(plan, table, self._applicable(plan.table), context)
         metas = [] if meta is None else [meta]
-        parts = inventory.open_parts(metas)
+        parts = inventory.open_written(metas)
         with self._lock:
             present = {part.meta.name for part in inventory.of_table(plan.table)}
             if not present.issuperset(plan.names):

@@ -10,9 +10,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ VNODE_PREFIX = "v"
 """The parts of vnode 3 of several are in ``parts/v3``, those of an only vnode in ``parts``."""
 CHECKPOINT_DIRECTORY = "checkpoint"
 LOG_DIRECTORY = "log"
+_SHORT_OF_SOMETHING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Of descriptors or memory: nothing is wrong with the file, and a repair would be wrong advice."""
 FEW_DEVICES = 16
 """More devices than that are likely to lie in every vnode."""
 
@@ -214,15 +218,28 @@ class Inventory:
             return f"{self._number:012d}"
 
     def open_parts(self, metas: Iterable[PartMeta]) -> list[AnyPart]:
-        """Readers of these parts; a stand-in for one that is damaged."""
+        """Readers of these parts; a stand-in for one that is damaged. Raises OSError where the
+        process may not open or map any more files."""
         opened: list[AnyPart] = []
         for meta in metas:
             try:
                 opened.append(Part.open(self._fs, self.path_of(meta).parent, meta))
             except (CorruptionError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in _SHORT_OF_SOMETHING:
+                    raise
                 logger.error("part %s of table %s is damaged: %s", meta.name, meta.table, error)
                 opened.append(BrokenPart(meta, error))
         return opened
+
+    def open_written(self, metas: Sequence[PartMeta]) -> list[AnyPart]:
+        """Readers of parts that are about to be listed. Raises OSError, CorruptionError: then their
+        files are gone again, and the caller may try once more."""
+        try:
+            return [Part.open(self._fs, self.path_of(meta).parent, meta) for meta in metas]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.unlink(metas)
+            raise
 
     def record(
         self,
