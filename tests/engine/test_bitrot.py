@@ -14,11 +14,23 @@ from random import Random
 
 import pytest
 
-from mainstem_engine import MainstemError, Template
+from mainstem_engine import Engine, MainstemError, Template
+from mainstem_engine.errors import CorruptionError
 from mainstem_engine.restore import restore
 
 from .rotting.rot import Rot, copied
-from .rotting.specimen import files_of, matters, shown, specimen, spoiled, stored
+from .rotting.specimen import (
+    DEVICES,
+    files_of,
+    matters,
+    options,
+    rows_of,
+    shown,
+    specimen,
+    spoiled,
+    spoiled_in_place,
+    stored,
+)
 
 DAMAGES, DAMAGES_NIGHTLY = 20, 2000
 Property = Callable[[str, object], None]
@@ -74,4 +86,38 @@ def test_damage_to_a_backup(
         assert shown(tmp_path / "restored") == before, label
         assert not matters(name, content, after), label
     assert refused > count // 2
+    record_property("count:damages", count)
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(400, marks=pytest.mark.nightly)])
+def test_damage_under_a_running_engine(
+    data: Path, tmp_path: Path, count: int, record_property: Property
+) -> None:
+    """What is mapped changes under its readers: they say so, or answer as before."""
+    files = [path for path in files_of(data) if path.suffix in (".part", ".log")]
+    refused = missing = 0
+    for seed in range(count):
+        copy = copied(data, tmp_path / "copy")
+        name = files[seed % len(files)]
+        with Engine.open(copy, options()) as engine:
+            before = rows_of(engine)
+            records = {r.lsn: bytes(r.payload) for r in engine.log.read(1)}
+            kind = spoiled_in_place(copy / name, Random(seed))
+            label = f"seed {seed}: {kind} of {name}"
+            for device in range(DEVICES):
+                path = f"root.a.d{device}"
+                wanted = frozenset(row for row in before if row[0] == path)
+                try:
+                    assert rows_of(engine, devices=[path]) == wanted, label
+                except CorruptionError:
+                    refused += 1
+                    assert name.suffix == ".part", label
+            found = {r.lsn: bytes(r.payload) for r in engine.log.read(1)}
+            assert found.items() <= records.items(), label
+            lost = engine.statistics().log.lost_records
+            assert lost == len(records) - len(found), label
+            missing += lost
+            engine.abandon()
+    assert refused > 0
+    assert missing > 0
     record_property("count:damages", count)

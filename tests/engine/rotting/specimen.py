@@ -121,6 +121,18 @@ def spoiled(content: bytes, random: Random) -> tuple[str, bytes]:
             return f"{kind} at {place}", after
 
 
+def spoiled_in_place(path: Path, random: Random) -> str:
+    """As ``spoiled``, in the very file that others have mapped. Not cut: who reads what is not
+    there any more gets a signal."""
+    content = path.read_bytes()
+    while True:
+        kind, after = spoiled(content, random)
+        if len(after) == len(content):
+            with path.open("r+b") as file:
+                file.write(after)
+            return kind
+
+
 def _spoiled(content: bytes, kind: str, place: int, random: Random) -> bytes:
     data = bytearray(content)
     if kind == "bit":
