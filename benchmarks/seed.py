@@ -225,9 +225,9 @@ STEPS: Mapping[str, Callable[[Path, int], dict[str, float]]] = {
 }
 
 
-def child(step: str, place: Path, devices: int) -> dict[str, float]:
-    """Runs a step in a process of its own."""
-    command = [sys.executable, __file__, "--step", step, "--place", str(place)]
+def child(step: str, place: Path, devices: int, program: str = __file__) -> dict[str, float]:
+    """Runs a step of a benchmark in a process of its own."""
+    command = [sys.executable, program, "--step", step, "--place", str(place)]
     ended = subprocess.run(
         [*command, "--devices", str(devices)], stdout=subprocess.PIPE, text=True, check=False
     )

@@ -11,6 +11,12 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.bench]
 
 FIGURES = {
+    "catalog": {
+        "names, RSS",
+        "devices by tag, a value that one device has, first",
+        "merge, longest gap of a reader",
+        "naive design, without templates, memory",
+    },
     "encodings": {"counter, GORILLA, size", "switch, AUTO, encode", "mode, TEXT, PLAIN, decode"},
     "engine": {
         "durable ingest, memory limit 256 MiB",

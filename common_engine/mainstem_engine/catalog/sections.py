@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 MERGE_DEVICES_MIN = 20_000
 """A smaller overlay is never merged: it takes about 2 MB, and as much in each checkpoint."""
-MERGE_FRACTION = 16
-"""Merged when it is a sixteenth of the base: an open reads at most so many devices one by one,
-60,000 of a million in 30 ms, and a device is written about 17 times while a catalog grows."""
+MERGE_FRACTION = 32
+"""Merged when it is a thirty-second of the base: an open reads at most so many devices one by one,
+30,000 of a million in 20 ms, and a device is written at most 33 times while a catalog grows."""
 
 
 @dataclass(slots=True)

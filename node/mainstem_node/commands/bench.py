@@ -31,7 +31,7 @@ def bench(
         int | None, typer.Option("--points", min=1, help="Size of the data set (engine).")
     ] = None,
     devices: Annotated[
-        int | None, typer.Option("--devices", min=1, help="Devices to create (seed).")
+        int | None, typer.Option("--devices", min=1, help="Devices to create (catalog, seed).")
     ] = None,
 ) -> None:
     """Run a benchmark (needs a checkout)."""
