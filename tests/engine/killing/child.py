@@ -4,10 +4,12 @@ Before each operation a line goes to the journal that says what it is, and one a
 acknowledged: ``t`` tried, ``a`` acknowledged, ``n`` refused, so nothing was done. ``o`` the engine
 is about to open, ``r`` it is open, ``f`` something failed that must not.
 
-In every FAULTY_EVERY-th round the disk fails now and then, but for the log: flushes, compactions,
+In some rounds the disk fails now and then, but for the log: flushes, compactions,
 backups and expiry may fail then, and nothing else.
 
-Run as a module: <directory> <journal> <seed> <base time in ms> <round> <first LSN of the child>.
+Run as a module:
+<directory> <journal> <seed> <base time in ms> <round> <first LSN of the child> <durability>
+<1 if the disk fails now and then>.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ KINDS = ("INT16", "INT32", "INT64")
 MEASUREMENTS_MAX = 12
 OLD_MS = 2 * YEAR_MS
 FAULTY_EVERY = 4
+"""Of so many rounds one has a disk that fails."""
 MAY_FAIL = ("flush", "merge", "compact", "backup", "expire")
 FAULTS = (".part", ".part", ".ckpt", "catalog", "snapshot", "backup", "part-list")
 """Pieces of paths. The log is not among them: nothing goes on after it has failed."""
@@ -295,16 +298,17 @@ def break_the_disk(me: Writer, fs: FaultyFilesystem) -> None:
 
 def main() -> None:
     """Works until it is killed, or left alone."""
-    directory, path, seed, base_ms, turn, first_lsn = sys.argv[1:]
+    directory, path, seed, base_ms, turn, first_lsn, durability, faulty = sys.argv[1:]
     parent = os.getppid()
     journal = Journal(path)
-    is_faulty = int(turn) % FAULTY_EVERY == 2
+    is_faulty = faulty == "1"
     fs = FaultyFilesystem(Path(directory).parent) if is_faulty else Filesystem()
     logging.getLogger("mainstem_engine").addHandler(Failures(journal, faulty=is_faulty))
     journal.note("o")
     try:
         vnodes = 3 if int(turn) % 4 else 2
-        engine = Engine.open(directory, options(vnodes=vnodes), consumers=[Receiver()], fs=fs)
+        chosen = options(vnodes=vnodes, durability=durability)
+        engine = Engine.open(directory, chosen, consumers=[Receiver()], fs=fs)
         journal.note("r")
     except BaseException:
         journal.note("f", "open", json.dumps(traceback.format_exc()))
