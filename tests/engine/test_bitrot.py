@@ -7,6 +7,7 @@ blocks, a cut. Files take turns, so that each kind gets its share.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ from .rotting.specimen import (
 )
 
 DAMAGES, DAMAGES_NIGHTLY = 20, 2000
+SEED = int(os.environ.get("MAINSTEM_SEED", "0")) * 10_000
+"""Every night has damages of its own."""
 Property = Callable[[str, object], None]
 
 
@@ -52,8 +55,8 @@ def test_damage_to_any_file(
     files = files_of(data)
     kinds = {path.parts[0] for path in files}
     assert kinds == {"log", "parts", "part-list", "checkpoint", "catalog", "identity.json"}
-    for seed in range(count):
-        rot.try_one(files[seed % len(files)], seed)
+    for number in range(count):
+        rot.try_one(files[number % len(files)], SEED + number)
     record_property("count:damages", count)
     print(dict(rot.seen))
     assert rot.seen["noticed"] > count // 2
@@ -70,7 +73,7 @@ def test_damage_to_a_backup(
     files = files_of(backup)
     assert len({path.parts[0] for path in files}) > 5
     refused = 0
-    for seed in range(count):
+    for seed in range(SEED, SEED + count):
         copy = copied(backup, tmp_path / "copy")
         name = files[seed * 5 % len(files)]
         content = (copy / name).read_bytes()
@@ -96,7 +99,7 @@ def test_damage_under_a_running_engine(
     """What is mapped changes under its readers: they say so, or answer as before."""
     files = [path for path in files_of(data) if path.suffix in (".part", ".log")]
     refused = missing = 0
-    for seed in range(count):
+    for seed in range(SEED, SEED + count):
         copy = copied(data, tmp_path / "copy")
         name = files[seed % len(files)]
         with Engine.open(copy, options()) as engine:
