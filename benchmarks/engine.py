@@ -1,125 +1,96 @@
-"""The storage engine beside DuckDB: ingest, size, last, range, windows, group-by, open, memory.
+"""The storage engine beside DuckDB, ClickHouse, TsFile, Parquet and SQLite, in one run.
 
-1. One generated data set (telemetry.py) is loaded by both in turns, several rounds, each time in
-   a fresh process: batches of 100,000 rows in the order of arrival, one durable commit each. The
-   clock runs until everything is in data files and closed.
-2. Ours is compacted once; DuckDB's table is kept as loaded and copied sorted by device and time.
-3. One process then holds all three and asks them the same questions in turns.
-4. A ratio is of two figures of the same round; the median of the rounds counts, and the least and
-   the greatest are shown. Where a goal does not say otherwise, DuckDB's better table is the peer.
+1. One generated data set (telemetry.py) is loaded by everyone in turns, several rounds, each time
+   in a fresh process: batches of 100,000 rows in the order of arrival, one durable commit each. The
+   clock runs until everything is in data files and closed. What cannot take late rows gets them
+   sorted, which is not timed.
+2. Everyone does what makes its files small and quick: ours is compacted, others are sorted,
+   optimised, indexed. peers/ says for each how it is used, and where that is written.
+3. A process for each then asks the same questions in turns. Before any time is taken, the answers
+   of all must be the same.
+4. A ratio is of two figures of the same round (lines.py). Of a peer's forms the best one counts.
+
+Peers that are not installed are named, never left out in silence.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import shutil
-import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from chart import chart
 from contests import (
     MIB,
     SMALL_ROWS,
+    Kind,
+    Room,
+    answer,
     apart,
-    ingest_duckdb,
-    ingest_mainstem,
-    open_duckdb,
-    open_mainstem,
-    queries,
+    ask,
+    close_here,
+    crash,
+    ingest,
+    open_here,
+    opening,
+    replay,
     row_calls,
-    settle_duckdb,
-    settle_mainstem,
+    settle,
+    size,
     small_commits,
+    span,
 )
-from report import Figure, Report, machine, shown, versions
-from telemetry import DEVICES, SENSORS, DataSet, make_dataset
+from lines import KINDS, Line
+from peers import PEERS, Mainstem
+from peers.store import differences
+from report import shown
+from tables import print_json, print_markdown, print_text
+from telemetry import SENSORS, DataSet, first_devices, make_dataset, sort_dataset
 
 POINTS, POINTS_QUICK = 20_000_000, 400_000
 ROUNDS, ROUNDS_QUICK = 3, 1
 LIMITS_MIB = (512, 256)
+REPLAY_POINTS = 20_000_000
+"""A log of about 2 GB at most, and a second of reading it."""
+SEED = 7
+HOW_TO_GET = "`make bench` installs it, or `pip install -c constraints.txt --group bench`"
 
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What the project promises of a line: of the ratio, or of our own figure."""
-
-    of: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def __str__(self) -> str:
-        bound = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
-        return f"{bound}{'x' if self.of == 'ratio' else ''}"
-
-    def verdict(self, value: float) -> str:
-        """``met``, ``within 2x`` or ``missed``."""
-        short = 0.0
-        if self.at_least is not None:
-            short = self.at_least / value
-        elif self.at_most is not None:
-            short = value / self.at_most
-        return "met" if short <= 1 else "within 2x" if short <= 2 else "missed"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table. ``ratios``: how much better ours is, or for sizes and group-bys ours
-    divided by theirs; by round."""
-
-    name: str
-    unit: str
-    ours: float
-    theirs: float
-    ratios: tuple[float, ...]
-    goal: Goal | None
-    how: str
-
-    @property
-    def ratio(self) -> float:
-        return statistics.median(self.ratios)
-
-    def verdict(self) -> str:
-        if self.goal is None:
-            return ""
-        return self.goal.verdict(self.ratio if self.goal.of == "ratio" else self.ours)
-
-
-def rates(
-    name: str,
-    unit: str,
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    goal: Goal | None,
-    how: str,
-) -> Line:
-    """More is better."""
-    ratios = tuple(a / b for a, b in zip(ours, theirs, strict=True))
-    return Line(name, unit, statistics.median(ours), statistics.median(theirs), ratios, goal, how)
-
-
-def costs(
-    name: str, unit: str, ours: Sequence[float], theirs: Sequence[float], goal: Goal | None,
-    how: str, *, faster: bool = False,
-) -> Line:  # fmt: skip
-    """Less is better; ``faster``: the ratio says how many times."""
-    pairs = zip(ours, theirs, strict=True)
-    ratios = tuple(b / a if faster else a / b for a, b in pairs)
-    return Line(name, unit, statistics.median(ours), statistics.median(theirs), ratios, goal, how)
+QUESTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "last": ("last", ("time",)),
+    "range": ("range", ("time",)),
+    "windows": ("windows", ("time",)),
+    "groups": ("groups", ("device",)),
+    "filtered groups": ("filtered_groups", ("device",)),
+    "all windows": ("all_windows", ("device", "time")),
+    "day windows": ("day_windows", ("device", "time")),
+    "rollup windows": ("rollup_windows", ("device", "time")),
+}
+"""Line -> method of a store, and the columns that identify a row of its answer."""
+OF_ONE_DEVICE = ("last", "range", "windows")
 
 
 class Contest:
-    """One run; ``place`` is a scratch directory."""
+    """One run; ``place`` is a scratch directory, which holds some 20 bytes a point at most."""
 
-    def __init__(self, place: Path, points: int, rounds: int, quick: bool) -> None:
+    def __init__(
+        self, place: Path, points: int, rounds: int, quick: bool, peers: Sequence[Kind]
+    ) -> None:
         self.place = place
         self.rounds = rounds
         self.quick = quick
+        self.kinds: tuple[Kind, ...] = (Mainstem, *peers)
+        self.peers = peers
         self.lines: list[Line] = []
         say(f"making {points:,} points")
-        self.data: DataSet = make_dataset(place / "data", points)
+        self.data = make_dataset(place / "data", points)
+        self._others: dict[tuple[bool, int], DataSet] = {(False, self.data.devices): self.data}
 
     def run(self) -> list[Line]:
         self.ingest()
@@ -128,134 +99,210 @@ class Contest:
         self.sizes()
         self.questions()
         self.opening()
+        self.replay()
         return self.lines
 
-    def add(self, line: Line) -> None:
+    def devices(self, kind: Kind) -> int:
+        return max(1, int(self.data.devices * kind.device_share))
+
+    def data_for(self, kind: Kind) -> DataSet:
+        """The rows that a contestant gets, in the order that it takes."""
+        key = (kind.sorted_input, self.devices(kind))
+        if key not in self._others:
+            say(f"rows for {kind.title}")
+            found = self.data
+            if key[1] != self.data.devices:
+                found = first_devices(found, self.place / f"data-{key[1]}", key[1])
+            if kind.sorted_input:
+                found = sort_dataset(found, self.place / f"sorted-{key[1]}")
+            self._others[key] = found
+        return self._others[key]
+
+    def store(self, kind: Kind) -> Path:
+        return self.place / kind.name
+
+    def add(self, key: str, figures: Mapping[str, Sequence[float]]) -> None:
+        """A line; ``figures`` by contestant, ours among them."""
+        theirs = {kind.name: figures[kind.name] for kind in self.peers if kind.name in figures}
+        missing = {kind.name: kind.cannot[key] for kind in self.peers if key in kind.cannot}
+        notes = {kind.name: kind.notes[key] for kind in self.peers if key in kind.notes}
+        line = Line(KINDS[key], figures[Mainstem.name], theirs, missing, notes)
         self.lines.append(line)
-        say(f"{line.name}: {shown(line.ours)} | {shown(line.theirs)} {line.unit}, {line.ratio:.2f}")
+        others = ", ".join(
+            f"{PEERS[peer].title} {shown(line.peer_figure(peer))} ({line.ratio(peer):.2f})"
+            for peer in theirs
+        )
+        say(f"{line.kind.name}: {shown(line.figure)} {line.kind.unit}; {others}")
 
     def ingest(self) -> None:
         """Leaves the last stores of a round for what follows."""
-        ours: dict[int, list[dict[str, float]]] = {limit: [] for limit in LIMITS_MIB}
-        theirs: list[dict[str, float]] = []
+        runs: dict[str, list[dict[str, float]]] = {}
         for _ in range(self.rounds):
-            path = fresh(self.place / "loaded.duckdb")
-            theirs.append(apart(ingest_duckdb, self.data, path))
+            for kind in self.peers:
+                data = self.data_for(kind)
+                found = apart(ingest, kind, data, fresh(self.store(kind)), {})
+                found["points"] = data.points
+                runs.setdefault(kind.name, []).append(found)
             for limit in LIMITS_MIB:
-                path = fresh(self.place / "mainstem")
-                ours[limit].append(apart(ingest_mainstem, self.data, path, limit * MIB))
-        millions = self.data.points / 1e6
-        for limit, at_least in zip(LIMITS_MIB, (1.2, 0.9), strict=True):
-            self.add(rates(
-                f"durable ingest, memory limit {limit} MiB", "M points/s",
-                [millions / run["s"] for run in ours[limit]],
-                [millions / run["s"] for run in theirs], Goal("ratio", at_least=at_least),
-                "batches of 100,000 rows, one durable commit each, until flushed and closed",
-            ))  # fmt: skip
-            self.add(rates(
-                f"the same until acknowledged, {limit} MiB", "M points/s",
-                [millions / run["acknowledged_s"] for run in ours[limit]],
-                [millions / run["acknowledged_s"] for run in theirs], None,
-                "until the last batch is durable",
-            ))  # fmt: skip
-            self.add(costs(
-                f"peak memory of ingest, {limit} MiB", "MiB",
-                [run["bytes"] / MIB for run in ours[limit]],
-                [run["bytes"] / MIB for run in theirs], Goal("ours", at_most=limit),
-                "anonymous resident memory above that before the first batch",
-            ))  # fmt: skip
+                path = fresh(self.store(Mainstem))
+                options = {"memory_limit_bytes": limit * MIB}
+                found = apart(ingest, Mainstem, self.data, path, options)
+                found["points"] = self.data.points
+                runs.setdefault(f"{Mainstem.name} {limit}", []).append(found)
+        for limit in LIMITS_MIB:
+            every = {**runs, Mainstem.name: runs[f"{Mainstem.name} {limit}"]}
+            self.add(f"ingest {limit}", {
+                name: [run["points"] / 1e6 / run["s"] for run in found]
+                for name, found in every.items()
+            })  # fmt: skip
+            if limit == max(LIMITS_MIB):
+                self.add("acknowledged", {
+                    name: [run["points"] / 1e6 / run["acknowledged_s"] for run in found]
+                    for name, found in self.able("acknowledged", every).items()
+                })  # fmt: skip
+            self.add(f"peak {limit}", {
+                name: [run["bytes"] / MIB for run in found] for name, found in every.items()
+            })  # fmt: skip
+
+    def able(self, key: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """``figures`` without those of peers that do something else."""
+        unable = {kind.name for kind in self.peers if key in kind.cannot}
+        return {name: found for name, found in figures.items() if name not in unable}
 
     def small(self) -> None:
-        commits = 20 if self.quick else 300
-        pairs = [
-            apart(small_commits, self.data, fresh_place(self.place / "commits"), commits)
-            for _ in range(self.rounds)
-        ]
-        millions = commits * SMALL_ROWS * SENSORS / 1e6
-        self.add(rates(
-            "commits of 1,000 rows", "M points/s", [millions / a for a, _ in pairs],
-            [millions / b for _, b in pairs], Goal("ratio", at_least=3),
-            "one after the other, each durable before the next",
-        ))  # fmt: skip
+        commits = min(20 if self.quick else 300, self.data.rows // SMALL_ROWS)
+        self._in_turns(
+            "commits", small_commits, commits, 1 / (commits * SMALL_ROWS * SENSORS / 1e6)
+        )
 
     def single(self) -> None:
-        count = 2_000 if self.quick else 20_000
-        pairs = [
-            apart(row_calls, self.data, fresh_place(self.place / "calls"), count)
-            for _ in range(self.rounds)
-        ]
-        self.add(rates(
-            "one row of 10 measurements per call", "M points/s",
-            [a * SENSORS / 1e6 for a, _ in pairs], [b * SENSORS / 1e6 for _, b in pairs],
-            Goal("ours", at_least=0.8), "eight threads, group commit; DuckDB: one connection",
-        ))  # fmt: skip
+        count = min(2_000 if self.quick else 20_000, self.data.rows)
+        self._in_turns("calls", row_calls, count, None)
+
+    def _in_turns(self, key: str, work: Any, count: int, scale: float | None) -> None:
+        """Rounds of ``work``, which returns the seconds of so many commits, or rows a second."""
+        rates: dict[str, list[float]] = {}
+        for _ in range(self.rounds):
+            for kind in self.kinds:
+                if key in kind.cannot:
+                    continue
+                path = fresh(self.place / "small")
+                found = apart(work, kind, self.data, path, count)
+                rate = found * SENSORS / 1e6 if scale is None else 1 / (found * scale)
+                rates.setdefault(kind.name, []).append(rate)
+        fresh(self.place / "small")
+        self.add(key, rates)
 
     def sizes(self) -> None:
-        points = self.data.points
-        size, _ = apart(settle_mainstem, self.place / "mainstem", self.data.devices)
-        loaded, ordered = apart(
-            settle_duckdb, self.place / "loaded.duckdb", fresh(self.place / "sorted.duckdb")
-        )
-        self.add(costs(
-            "size, beside DuckDB as loaded", "bytes/point", [size / points], [loaded / points],
-            None, "parts after compaction; DuckDB's file after a checkpoint",
-        ))  # fmt: skip
-        self.add(costs(
-            "size, beside DuckDB sorted", "bytes/point", [size / points], [ordered / points],
-            Goal("ratio", at_most=0.75), "DuckDB's table re-written by device and time",
-        ))  # fmt: skip
+        sizes: dict[str, list[float]] = {}
+        for kind in self.kinds:
+            say(f"settling {kind.title}")
+            apart(settle, kind, self.store(kind), self.devices(kind))
+            forms = [form for form in kind.forms if form not in kind.asked_of.values()]
+            sizes[kind.name] = [min(
+                apart(size, kind, self.store(kind), self.devices(kind), form) for form in forms
+            ) / self.data_for(kind).points]  # fmt: skip
+        self.add("size", sizes)
 
     def questions(self) -> None:
-        found = apart(
-            queries, self.data, self.place / "mainstem", self.place / "loaded.duckdb",
-            self.place / "sorted.duckdb", self.rounds, 20 if self.quick else 100,
-        )  # fmt: skip
-        for key, name in (
-            ("last", "last row of a device"),
-            ("range", "an hour of one sensor"),
-            ("windows", "1-minute means of one device"),
-        ):
-            self.add(costs(
-                name, "ms", [a * 1e3 for a, _, _ in found[key]],
-                [min(b, c) * 1e3 for _, b, c in found[key]], Goal("ratio", at_least=10),
-                "through the Python API, another device each time; the faster of DuckDB's tables",
-                faster=True,
-            ))  # fmt: skip
-        for key, name, goal, how in (
-            ("groups", "group-by over all devices", Goal("ratio", at_most=1.5), "through SQL"),
-            ("filtered groups", "group-by, filtered by a value", None, "through SQL"),
-            ("all windows", "1-minute means of all devices", None, "through the Python API"),
-        ):
-            self.add(costs(
-                name, "ms", [a * 1e3 for a, _, _ in found[key]],
-                [c * 1e3 for _, _, c in found[key]], goal, f"{how}; DuckDB on its sorted table",
-            ))  # fmt: skip
+        rooms: dict[tuple[str, str], Room] = {}
+        try:
+            for kind in self.kinds:
+                for form in kind.forms:
+                    room = rooms[kind.name, form] = Room()
+                    room.run(open_here, kind, self.store(kind), self.devices(kind), form)
+            for key in QUESTIONS:
+                self._agree(key, rooms)
+            for key in QUESTIONS:
+                self._question(key, rooms)
+        finally:
+            for room in rooms.values():
+                room.run(close_here)
+                room.__exit__()
+
+    def asked(self, key: str) -> list[tuple[Kind, str]]:
+        """Who is asked, and of which form."""
+        pairs: list[tuple[Kind, str]] = []
+        for kind in self.kinds:
+            special = set(kind.asked_of.values())
+            forms = [kind.asked_of[key]] if key in kind.asked_of else kind.forms
+            pairs += [(kind, form) for form in forms if key in kind.asked_of or form not in special]
+        return pairs
+
+    def arguments(self, key: str, device: int) -> tuple[Any, ...]:
+        start, end = span(self.data)
+        return {
+            "last": (device,), "range": (device, start, end, "m3"), "windows": (device, "m0"),
+        }.get(key, ())  # fmt: skip
+
+    def _agree(self, key: str, rooms: Mapping[tuple[str, str], Room]) -> None:
+        """Raises SystemExit when an answer is not ours."""
+        method, keys = QUESTIONS[key]
+        device = min(self.devices(kind) for kind in self.kinds) - 1
+        ours: list[Any] = []
+        for kind, form in self.asked(key):
+            found = rooms[kind.name, form].run(answer, method, self.arguments(key, device), keys)
+            if kind is Mainstem:
+                ours = found
+                continue
+            # Of a peer with fewer devices only those are compared.
+            some = ours[0] < self.devices(kind) if keys[0] == "device" else slice(None)
+            wrong = differences([column[some] for column in ours], found)
+            if wrong:
+                name = KINDS[key].name
+                raise SystemExit(f"benchmark: {name}: {kind.title} ({form}) differs: {wrong}")
+
+    def _question(self, key: str, rooms: Mapping[tuple[str, str], Room]) -> None:
+        method, _ = QUESTIONS[key]
+        times = (20 if self.quick else 100) if key in OF_ONE_DEVICE else 3
+        rng = np.random.default_rng(SEED)
+        found: dict[str, list[float]] = {}
+        for _ in range(self.rounds):
+            random = rng.random(times)
+            best: dict[str, float] = {}
+            for kind, form in self.asked(key):
+                devices = (random * self.devices(kind)).astype(int).tolist()
+                calls = [self.arguments(key, device) for device in devices]
+                median = float(np.median(rooms[kind.name, form].run(ask, method, calls)))
+                if key not in OF_ONE_DEVICE:
+                    median *= self.data.devices / self.devices(kind)
+                best[kind.name] = min(median * 1e3, best.get(kind.name, np.inf))
+            for name, figure in best.items():
+                found.setdefault(name, []).append(figure)
+        self.add(key, found)
 
     def opening(self) -> None:
-        devices = self.data.devices
-        pairs = [
-            (apart(open_mainstem, self.place / "mainstem", devices),
-             apart(open_duckdb, self.place / "sorted.duckdb", devices))
-            for _ in range(self.rounds)
-        ]  # fmt: skip
-        self.add(costs(
-            "open and first answer", "ms", [a * 1e3 for a, _ in pairs], [b * 1e3 for _, b in pairs],
-            Goal("ours", at_most=20), "a fresh process, modules loaded, after a clean stop",
-            faster=True,
-        ))  # fmt: skip
+        found: dict[str, list[float]] = {}
+        for _ in range(self.rounds):
+            for kind in self.kinds:
+                forms = [form for form in kind.forms if form not in kind.asked_of.values()]
+                seconds = min(
+                    apart(opening, kind, self.store(kind), self.data, form) for form in forms
+                )
+                found.setdefault(kind.name, []).append(seconds * 1e3)
+        self.add("open", found)
+
+    def replay(self) -> None:
+        rows = min(self.data.rows, REPLAY_POINTS // SENSORS)
+        context = multiprocessing.get_context("spawn")
+        rates = []
+        for _ in range(self.rounds):
+            path = fresh(self.place / "crashed")
+            process = context.Process(target=crash, args=(self.data, path, rows))
+            process.start()
+            process.join()
+            if process.exitcode:
+                raise SystemExit(f"benchmark: writing before a crash ended by {process.exitcode}")
+            seconds = apart(replay, path, self.data.devices, rows)
+            rates.append(rows * SENSORS / 1e6 / seconds)
+            fresh(path)
+        self.add("replay", {Mainstem.name: rates})
 
 
 def fresh(path: Path) -> Path:
     """``path`` without what was there."""
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    return path
-
-
-def fresh_place(path: Path) -> Path:
-    fresh(path).mkdir()
     return path
 
 
@@ -264,58 +311,56 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_table(lines: Sequence[Line], points: int, quick: bool) -> None:
-    """The lines for people."""
-    wide = max(len(line.name) for line in lines)
-    print(f"{'':<{wide}}  {'mainstem':>10}  {'DuckDB':>10}  {'':<11}  ratio (spread)         goal")
-    for line in lines:
-        spread = f"{line.ratio:.2f} ({min(line.ratios):.2f}-{max(line.ratios):.2f})"
-        goal = "" if line.goal is None else f"{line.goal!s:<8} {line.verdict()}"
-        print(
-            f"{line.name:<{wide}}  {shown(line.ours):>10}  {shown(line.theirs):>10}"
-            f"  {line.unit:<11}  {spread:<21}  {goal}"
-        )
-    print(f"{points:,} points: {DEVICES:,} devices x {SENSORS} sensors")
-    print(", ".join(f"{key} {value}" for key, value in machine().items()))
-    print(", ".join(f"{key} {value}" for key, value in versions().items()))
-    if quick:
-        print("a quick run: the figures show only that it works")
-
-
-def print_json(lines: Sequence[Line], points: int, quick: bool) -> None:
-    """Figures as every benchmark has them, and the whole lines."""
-    report = Report("engine", quick)
-    for line in lines:
-        goal = None if line.goal is None else f"{line.goal} ({line.goal.of})"
-        report.figures.append(Figure(line.name, line.ours, line.unit, line.how, goal))
-    report.extra = {
-        "points": points,
-        "lines": [
-            {**asdict(line), "goal": str(line.goal or ""), "ratio": line.ratio,
-             "verdict": line.verdict()}
-            for line in lines
-        ],
-    }  # fmt: skip
-    report.print(as_json=True)
+def chosen_peers(names: str | None) -> tuple[list[Kind], dict[str, str]]:
+    """Peers that are here, and why others are not. SystemExit for a name that is none, and in CI
+    (MAINSTEM_CI), where everything must have been installed, for one that is not here."""
+    wanted = list(PEERS) if names is None else [name.strip() for name in names.split(",") if name]
+    unknown = [name for name in wanted if name not in PEERS]
+    if unknown:
+        raise SystemExit(f"there is no peer {unknown[0]!r}: there are {', '.join(PEERS)}")
+    missing = {name: PEERS[name].missing() for name in wanted}
+    absent = {
+        name: f"{', '.join(packages)} not installed: {HOW_TO_GET}"
+        for name, packages in missing.items()
+        if packages
+    }
+    for name, why in absent.items():
+        say(f"{PEERS[name].title} is missing: {why}")
+    if absent and os.environ.get("MAINSTEM_CI"):
+        raise SystemExit("every peer must be there")
+    return [PEERS[name] for name in wanted if name not in absent], absent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The storage engine beside DuckDB.")
+    parser = argparse.ArgumentParser(description="The storage engine beside its peers.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument(
-        "--points", type=int, default=0, help="how many, about (default 20 million)"
-    )
+    parser.add_argument("--markdown", action="store_true", help="the table for the documentation")
+    parser.add_argument("--points", type=int, default=0, help="about (default 20 million)")
+    parser.add_argument("--rounds", type=int, default=0, help="of each line (default 3)")
+    parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; default: all that are installed")
+    parser.add_argument("--svg", type=Path, help="where to write the chart")
     arguments = parser.parse_args()
     quick = bool(arguments.quick)
     points = arguments.points or (POINTS_QUICK if quick else POINTS)
+    rounds = arguments.rounds or (ROUNDS_QUICK if quick else ROUNDS)
+    peers, absent = chosen_peers(arguments.peers)
     place = Path(tempfile.mkdtemp(prefix="mainstem-bench-"))
     try:
-        contest = Contest(place, points, ROUNDS_QUICK if quick else ROUNDS, quick)
+        contest = Contest(place, points, rounds, quick, peers)
         lines = contest.run()
-        (print_json if arguments.json else print_table)(lines, contest.data.points, quick)
+        points = contest.data.points
     finally:
         shutil.rmtree(place)
+    titles = {peer.name: peer.title for peer in peers}
+    if arguments.svg is not None:
+        arguments.svg.write_text(chart(lines, titles, points), encoding="utf-8")
+    if arguments.json:
+        print_json(lines, titles, absent, points, rounds, quick)
+    elif arguments.markdown:
+        print_markdown(lines, titles)
+    else:
+        print_text(lines, titles, absent, points, rounds, quick)
 
 
 if __name__ == "__main__":

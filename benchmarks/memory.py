@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from fleet import Fleet, Kinds
+from peers.mainstem_ import IN_FLIGHT
+from peers.store import TABLE
 from report import Report
-from stores import IN_FLIGHT, TABLE
 from telemetry import COUNTERS, sensor_names
 
 from mainstem_engine import Engine, EngineOptions

