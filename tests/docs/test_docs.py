@@ -81,3 +81,13 @@ def test_every_decision_is_listed() -> None:
     index = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")
     for record in sorted((ROOT / "docs" / "adr").glob("[0-9]*.md")):
         assert record.name in index, record.name
+
+
+def test_every_procedure_of_the_power_cuts_is_listed() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    lives = ROOT / "tests" / "engine" / "crashing" / "procedures.py"
+    names = re.findall(r"^@life\ndef (\w+)", lives.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(names) > 10
+    listed = re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \|$", text, re.MULTILINE)
+    assert {name for name, _ in listed} == {*names, "repair"}
+    assert all(int(states.replace(",", "")) >= 500 for _, states in listed)
