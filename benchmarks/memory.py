@@ -262,9 +262,11 @@ def add(report: Report, load: Load, seen: Watched) -> None:
     for phase in PHASES:
         curve = seen.curves.get(phase)
         if curve is not None and curve.samples:
+            # fmt: off
             report.add(f"{load.name}: {phase}", curve.peak / MIB, "MiB",
                        f"most; median {curve.quantile(0.5) / MIB:.0f}, 99th percentile "
-                       f"{curve.quantile(0.99) / MIB:.0f}, {len(curve.samples)} samples")  # fmt: skip
+                       f"{curve.quantile(0.99) / MIB:.0f}, {len(curve.samples)} samples")
+            # fmt: on
     memory = seen.facts["memory"]
     shares = ", ".join(f"{name} {size / MIB:.0f} of {memory['limits'][name] / MIB:.0f}"
                        for name, size in memory["peak"].items())  # fmt: skip

@@ -202,6 +202,8 @@ class Housekeeping:
             self._flush_all()
             self._last_flush_s = time.monotonic()
             self._store.release_log()
+        # Only now nobody names the heads that were written.
+        self._store.memory.tidy()
 
     def _flush_all(self) -> None:
         if self._pending is not None:

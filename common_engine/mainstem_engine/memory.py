@@ -7,6 +7,8 @@
 3. ``admit`` is for what stays until work elsewhere lets go of it: rows on their way into a head,
    and in it, until they are in parts.
 4. Every wait is bounded. Then OverloadedError says so: nothing is refused silently.
+5. What was let go of goes back to the system when the process has grown near the limit
+   (allocator.py): the C library would keep it.
 
 What is counted are the arrays that rows live in, as they were asked for. The interpreter, libraries
 and mapped files are beside it: files belong to the page cache, which gives way.
@@ -20,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mainstem_engine.allocator import Allocator
 from mainstem_engine.errors import OverloadedError
 
 SHARES = {
@@ -40,21 +43,30 @@ _LOOK_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class MemoryStatistics:
-    """Bytes by share: now, at most since the start, allowed; and how often somebody waited."""
+    """Bytes by share: now, at most since the start, allowed; and how often somebody waited.
+
+    ``trims``: how often free memory was given back to the system since the start.
+    """
 
     used: Mapping[str, int]
     peak: Mapping[str, int]
     limits: Mapping[str, int]
     waits: Mapping[str, int]
+    trims: int = 0
 
 
 class MemoryBudget:
     """See the module. Thread-safe."""
 
     def __init__(
-        self, limit_bytes: int, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        limit_bytes: int,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        allocator: Allocator | None = None,
     ) -> None:
         self.limit_bytes = limit_bytes
+        self._allocator = allocator or Allocator(limit_bytes)
         self._monotonic = monotonic
         self._limits = {name: limit_bytes * a // b for name, (a, b) in SHARES.items()}
         self._used = dict.fromkeys(SHARES, 0)
@@ -89,6 +101,12 @@ class MemoryBudget:
             yield
         finally:
             self.give_back(share, nbytes)
+            self._allocator.tidy()
+
+    def tidy(self) -> None:
+        """Gives what was let go of back to the system if it is time to; takes some tens of
+        milliseconds then."""
+        self._allocator.tidy()
 
     def take(self, share: str, nbytes: int) -> None:
         """Counts what is there already; never waits."""
@@ -99,6 +117,7 @@ class MemoryBudget:
         """Lets go of what was counted, and wakes those who wait."""
         with self._room:
             self._used[share] -= nbytes
+            self._allocator.let_go(nbytes)
             self._room.notify_all()
 
     def admit(self, share: str, nbytes: int, ask: Callable[[], None]) -> None:
@@ -126,7 +145,11 @@ class MemoryBudget:
                 self._used[share] = used
                 self._peak[share] = max(self._peak[share], used)
             return MemoryStatistics(
-                dict(self._used), dict(self._peak), dict(self._limits), dict(self._waits)
+                dict(self._used),
+                dict(self._peak),
+                dict(self._limits),
+                dict(self._waits),
+                self._allocator.trims,
             )
 
     def _add(self, share: str, nbytes: int) -> None:
