@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from mainstem_engine.aggregate_arrow import aggregate_table, no_groups
 from mainstem_engine.aggregates import (
     AggregateCounts,
-    Aggregation,
     Answered,
     aggregate,
     explain,
 )
+from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import NotFoundError, SchemaError
@@ -32,6 +32,7 @@ from mainstem_engine.rollup_definition import HeldRollup
 from mainstem_engine.scan import Selection
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
 from mainstem_engine.store import Store
+from mainstem_engine.value_filter import ValueFilter
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
     COUNT,
@@ -117,14 +118,23 @@ class AggregateQueries:
         *,
         every_ns: int | None,
         by_device: bool,
+        filters: Sequence[tuple[str, str, int | float]] = (),
         read: bool = True,
     ) -> tuple[Pieces | None, Answered]:
         """The groups of rows of ``devices`` (ascending, None: all) in [first, beyond), merged and
-        sorted, None without any; and how they were found. ``read`` False: only how they would."""
+        sorted, None without any; and how they were found. ``filters``: (measurement, operator,
+        number) that rows pass, see ValueFilter. ``read`` False: only how they would be found."""
         table, view = self._store.current(template)
         selection = Selection(devices, first_ns, beyond_ns)
-        aggregation = Aggregation(wanted_of(table, functions), every_ns, by_device)
-        rollups = [] if ROWS in functions else coarsest_first(self.rollups_of(table.name))
+        aggregation = Aggregation(
+            wanted_of(table, functions),
+            every_ns,
+            by_device,
+            _filters_of(table, filters),
+            row_times=ROWS in functions,
+        )
+        rollups = [] if ROWS in functions or filters else self.rollups_of(table.name)
+        rollups = coarsest_first(rollups)
         if not read:
             return None, self._explained(table, view, rollups, selection, aggregation)
         if rollups and explain(view, selection, aggregation).read > BLOCKS_READ_AT_ONCE:
@@ -218,6 +228,19 @@ def wanted_of(table: Table, functions: Mapping[str, Collection[str]]) -> dict[in
         already = frozenset() if before is None else before.functions
         wanted[measurement.id] = Wanted(measurement.type, already | frozenset(asked))
     return wanted
+
+
+def _filters_of(
+    table: Table, filters: Sequence[tuple[str, str, int | float]]
+) -> tuple[ValueFilter, ...]:
+    """Raises NotFoundError."""
+    found: list[ValueFilter] = []
+    for name, operator, number in filters:
+        measurement = table.measurement(name)
+        if measurement is None:
+            raise NotFoundError(f"table {table.name} has no measurement {name!r}", field=name)
+        found.append(ValueFilter(measurement.id, measurement.type, operator, number))
+    return tuple(found)
 
 
 def _check(measurement: Measurement, asked: Collection[str]) -> None:

@@ -1,12 +1,15 @@
 """Aggregates over a table: from the statistics of blocks where they say it all, else from rows.
 
-1. Blocks that may hold rows of the range are found. A block is *answered by its statistics* when
-   all of its rows are in the range and in one window, are of one device, distinct, not deleted, not
-   expired, share their device and time with no other block and no row of the head, and when its
-   statistics are usable for what is asked.
-2. The rows of the other blocks and of the head are scanned in steps, as by a query. They share no
-   device and time with the blocks of rule 1, so that merging them apart is the same.
-3. Both give pieces (windows.py), which are merged to one per group. How often and how finely the
+1. Blocks that may hold rows of the range are found. A block is *single* when its rows are of one
+   device, distinct, not deleted, not expired, and share their device and time with no other block
+   and no row of the head: then it needs no merging.
+2. A single block is *answered by its statistics* when all of its rows are in the range, in one
+   window and pass the filters, and when its statistics are usable for what is asked.
+3. Other single blocks are decoded and grouped as they are (block_groups.py), unless their
+   statistics say that no row passes the filters.
+4. The rows of the other blocks and of the head are scanned in steps, as by a query. They share no
+   device and time with single blocks, so that merging them apart is the same.
+5. All give pieces (windows.py), which are merged to one per group. How often and how finely the
    work was cut never shows: counts, extremes, first and last have the same bits, sums and means
    agree to 1e-12.
 """
@@ -15,17 +18,20 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mainstem_engine.aggregation import Aggregation
+from mainstem_engine.block_groups import iterate_groups, passing
 from mainstem_engine.columns import widened_values
 from mainstem_engine.model import BoolMask
 from mainstem_engine.part.layout import EXTREMES_USABLE, SUM_USABLE
 from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.scan import Selection, iterate_found, visible
-from mainstem_engine.sources import Extents, PartBlocks, find_blocks, lone
+from mainstem_engine.sources import Extents, PartBlocks, find_blocks, follow_strictly, lone
+from mainstem_engine.value_filter import kept_rows
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
     COUNT,
@@ -42,16 +48,6 @@ from mainstem_engine.windows import (
 
 PIECES_MAX = 1 << 20
 """More pieces than this are merged before more are made: some 100 bytes each and measurement."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregation:
-    """What to compute: ``wanted`` by measurement id, per window of ``every_ns`` (None: one of all
-    time, else > 0), ``by_device`` or over all devices."""
-
-    wanted: Mapping[int, Wanted]
-    every_ns: int | None = None
-    by_device: bool = False
 
 
 @dataclass(slots=True)
@@ -110,98 +106,141 @@ class AggregateCounts:
         return self._counts
 
 
+@dataclass(slots=True)
+class _Sorted:
+    """The blocks of a question: pieces of those that statistics answer, those that are grouped as
+    they are, and those whose rows have to be merged."""
+
+    pieces: list[Pieces]
+    single: list[PartBlocks]
+    rest: list[PartBlocks]
+    answered: Answered
+
+
 def aggregate(
     view: TableView, selection: Selection, aggregation: Aggregation
 ) -> tuple[Pieces | None, Answered]:
     """One piece per group that has rows, sorted; None when there are none."""
     selection = visible(view, selection)
-    pieces, rest, answered = _by_statistics(view, selection, aggregation)
-    keys = tuple(aggregation.wanted)
-    some = dataclasses.replace(selection, measurement_ids=keys, versions=False, times=True)
-    count = sum(len(piece) for piece in pieces)
-    if rest or view.chunks:
-        for rows in iterate_found(view, some, rest, view.chunks):
-            pieces.append(pieces_of_rows(rows, aggregation.every_ns, aggregation.wanted))
-            count += len(pieces[-1])
-            if count > PIECES_MAX and len(pieces) > 1:
-                pieces = [merged(pieces, by_device=aggregation.by_device)]
-                count = len(pieces[0])
+    found = _sorted(view, selection, aggregation)
+    pieces, count = found.pieces, sum(len(piece) for piece in found.pieces)
+    for piece in _read(view, selection, aggregation, found):
+        pieces.append(piece)
+        count += len(piece)
+        if count > PIECES_MAX and len(pieces) > 1:
+            pieces = [merged(pieces, by_device=aggregation.by_device)]
+            count = len(pieces[0])
     if not count:
-        return None, answered
-    return merged(pieces, by_device=aggregation.by_device), answered
+        return None, found.answered
+    return merged(pieces, by_device=aggregation.by_device), found.answered
+
+
+def _read(
+    view: TableView, selection: Selection, aggregation: Aggregation, found: _Sorted
+) -> Iterator[Pieces]:
+    """Pieces of what no statistics answer."""
+    if found.single:
+        span = selection.start_ns, selection.end_ns
+        yield from iterate_groups(view, found.single, aggregation, span)
+    if not found.rest and not view.chunks:
+        return
+    keys = {*aggregation.wanted, *(item.measurement_id for item in aggregation.filters)}
+    some = dataclasses.replace(selection, measurement_ids=tuple(keys), versions=False, times=True)
+    for rows in iterate_found(view, some, found.rest, view.chunks):
+        rows = kept_rows(rows, aggregation.filters)
+        if len(rows):
+            yield pieces_of_rows(rows, aggregation.every_ns, aggregation.wanted)
 
 
 def explain(view: TableView, selection: Selection, aggregation: Aggregation) -> Answered:
     """What aggregate() would read, without reading it."""
-    return _by_statistics(view, visible(view, selection), aggregation)[2]
+    return _sorted(view, visible(view, selection), aggregation).answered
 
 
-def _by_statistics(
-    view: TableView, selection: Selection, aggregation: Aggregation
-) -> tuple[list[Pieces], list[PartBlocks], Answered]:
-    """Pieces of the blocks whose statistics answer, the blocks that must be read, the counts."""
-    answered = Answered()
+def _sorted(view: TableView, selection: Selection, aggregation: Aggregation) -> _Sorted:
+    result = _Sorted([], [], [], Answered())
     if selection.start_ns >= selection.end_ns:
-        return [], [], answered
+        return result
     found = find_blocks(view, selection.devices, selection.start_ns, selection.end_ns)
+    answered = result.answered
     answered.blocks = sum(len(item.numbers) for item in found)
-    usable = [_usable(view, item, selection, aggregation) for item in found]
-    if not any(mask.any() for mask in usable):
-        return [], found, answered
+    single = [_single(view, item, selection) for item in found]
+    if not any(mask.any() for mask in single):
+        result.rest = found
+        return result
     alone = _lone(view, found, selection)
-    pieces: list[Pieces] = []
-    rest: list[PartBlocks] = []
     at = 0
-    for item, mask in zip(found, usable, strict=True):
-        mask = mask & alone[at : at + len(mask)]
+    for item, mask in zip(found, single, strict=True):
+        mask &= alone[at : at + len(mask)]
         at += len(mask)
-        if mask.any():
-            chosen = dataclasses.replace(item, numbers=item.numbers[mask])
-            pieces.append(_pieces_of_blocks(view, chosen, aggregation))
+        if not mask.all():
+            result.rest.append(dataclasses.replace(item, numbers=item.numbers[~mask]))
+            item = dataclasses.replace(item, numbers=item.numbers[mask])
+        if not len(item.numbers):
+            continue
+        said = _said(item, selection, aggregation)
+        if said.any():
+            chosen = item if said.all() else dataclasses.replace(item, numbers=item.numbers[said])
+            result.pieces.append(_pieces_of_blocks(view, chosen, aggregation))
             answered.from_statistics += len(chosen.numbers)
             answered.rows_from_statistics += chosen.rows
-        if not mask.all():
-            rest.append(dataclasses.replace(item, numbers=item.numbers[~mask]))
-    return pieces, rest, answered
+        if not said.all():
+            result.single.append(dataclasses.replace(item, numbers=item.numbers[~said]))
+    if aggregation.filters and result.single:
+        before = sum(len(item.numbers) for item in result.single)
+        result.single = passing(result.single, aggregation.filters)
+        # Of them no row takes part.
+        answered.blocks -= before - sum(len(item.numbers) for item in result.single)
+    return result
 
 
 def _lone(view: TableView, found: Sequence[PartBlocks], selection: Selection) -> BoolMask:
     """bool over all blocks of ``found``: shares no device and time with anything else."""
-    extents = [Extents.of_blocks(item) for item in found]
-    blocks = sum(len(extent) for extent in extents)
+    fresh: list[Extents] = []
     for chunk in view.chunks:
         rows = chunk.select(selection.devices, selection.start_ns, selection.end_ns, [])
         if rows is not None:
-            extents.append(Extents.of_rows(rows))
-    return lone(extents)[:blocks]
+            fresh.append(Extents.of_rows(rows))
+    if len(found) == 1 and not fresh and follow_strictly(found[0]):
+        return np.ones(len(found[0].numbers), np.bool_)
+    extents = [Extents.of_blocks(item) for item in found]
+    blocks = sum(len(extent) for extent in extents)
+    return lone([*extents, *fresh])[:blocks]
 
 
-def _usable(
-    view: TableView, item: PartBlocks, selection: Selection, aggregation: Aggregation
-) -> BoolMask:
-    """Blocks of rule 1, but for what else may hold rows of the same device and time."""
+def _single(view: TableView, item: PartBlocks, selection: Selection) -> BoolMask:
+    """Blocks of one device whose rows are distinct and all there: merged rows, unless something
+    else holds rows of the same device and time."""
+    index, numbers = item.part.blocks, item.numbers
+    if selection.origin is not None:
+        return np.zeros(len(numbers), np.bool_)
+    device = index.device_min[numbers]
+    single: BoolMask = (device == index.device_max[numbers]) & (index.distinct[numbers] > 0)
+    if view.cutoff is not None:
+        single &= index.time_min_ns[numbers] >= view.cutoff.of(device)
+    if item.tombstones:
+        first, last = index.time_min_ns[numbers], index.time_max_ns[numbers]
+        for at in np.flatnonzero(single).tolist():
+            extent = (int(device[at]), int(device[at]), int(first[at]), int(last[at]))
+            single[at] = not item.tombstones.covers_block(*extent)
+    return single
+
+
+def _said(item: PartBlocks, selection: Selection, aggregation: Aggregation) -> BoolMask:
+    """Blocks of rule 2, of those of rule 1."""
     index, numbers = item.part.blocks, item.numbers
     first, last = index.time_min_ns[numbers], index.time_max_ns[numbers]
-    usable: BoolMask = (first >= selection.start_ns) & (last < selection.end_ns)
+    said: BoolMask = (first >= selection.start_ns) & (last < selection.end_ns)
     if aggregation.every_ns is not None:
         every = aggregation.every_ns
-        usable &= window_of(first, every) == window_of(last, every)
-    if selection.origin is not None:
-        usable[:] = False
-    if not usable.any():
-        return usable
-    device = index.device_min[numbers]
-    usable &= device == index.device_max[numbers]
-    usable &= index.distinct[numbers] > 0
-    if view.cutoff is not None:
-        usable &= first >= view.cutoff.of(device)
+        said &= window_of(first, every) == window_of(last, every)
+    if not said.any():
+        return said
+    for wanted in aggregation.filters:
+        said &= wanted.of_blocks(item.part, numbers)[0]
     for key, want in aggregation.wanted.items():
-        usable &= _says(item, key, want)
-    if item.tombstones:
-        for at in np.flatnonzero(usable).tolist():
-            extent = (int(device[at]), int(device[at]), int(first[at]), int(last[at]))
-            usable[at] = not item.tombstones.covers_block(*extent)
-    return usable
+        said &= _says(item, key, want)
+    return said
 
 
 def _says(item: PartBlocks, key: int, want: Wanted) -> BoolMask:

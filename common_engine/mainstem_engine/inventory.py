@@ -223,7 +223,7 @@ class Inventory:
         opened: list[AnyPart] = []
         for meta in metas:
             try:
-                opened.append(Part.open(self._fs, self.path_of(meta).parent, meta))
+                opened.append(Part.open(self._fs, self.path_of(meta).parent, meta, lazy=True))
             except (CorruptionError, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _SHORT_OF_SOMETHING:
                     raise

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mainstem_engine.aggregates import Aggregation
+from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.model import AnyArray, ColumnType, VersionedRows
 from mainstem_engine.rollup_definition import HeldRollup

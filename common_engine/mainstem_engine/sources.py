@@ -107,7 +107,7 @@ def are_all_plain(found: Sequence[PartBlocks]) -> bool:
     if not all(item.part.blocks.distinct[item.numbers].all() for item in found):
         return False
     if len(found) == 1:
-        return _follow_strictly(found[0])
+        return follow_strictly(found[0])
     pieces = [Extents.of_blocks(item) for item in found]
     return bool(lone(pieces).all())
 
@@ -141,7 +141,7 @@ def _may_hold(item: PartBlocks, wanted: ValueRange) -> BoolMask:
     return ~outside
 
 
-def _follow_strictly(found: PartBlocks) -> bool:
+def follow_strictly(found: PartBlocks) -> bool:
     """True when no two neighbours of one part share a device and time: its rows are sorted."""
     index, left, right = found.part.blocks, found.numbers[:-1], found.numbers[1:]
     shared = index.device_max[left] == index.device_min[right]

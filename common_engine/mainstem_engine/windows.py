@@ -39,7 +39,8 @@ def window_of(times: TimesNs, every_ns: int | None) -> TimesNs:
     """Start of the window of each time; windows are aligned to the epoch."""
     if every_ns is None:
         return np.full(len(times), ALL_TIMES, np.int64)
-    return times - times % every_ns
+    # A division by a constant is several times faster than a remainder.
+    return times // every_ns * every_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def pieces_of_rows(
         pieces.values[key] = (
             no_values(want, len(starts))
             if column is None
-            else _values_of_rows(column, rows.time, starts, pieces.rows, want)
+            else values_of_rows(column, rows.time, starts, pieces.rows, want)
         )
     return pieces
 
@@ -147,13 +148,15 @@ def is_exact(kind: ColumnType) -> bool:
     return not kind.is_float
 
 
-def _values_of_rows(
+def values_of_rows(
     column: Column, time: TimesNs, starts: Index, rows: Counts, want: Wanted
 ) -> Values:
+    """One measurement of groups of neighbouring rows: group k has ``rows[k]`` > 0 of them, from row
+    ``starts[k]`` up to the next group. ``time`` may be empty unless first or last is asked."""
     values, count = column.values, rows
     if column.valid is not None:
-        count = np.add.reduceat(column.valid.astype(np.int64), starts)
-        values, time = values[column.valid], time[column.valid]
+        count = np.add.reduceat(column.valid, starts, dtype=np.int64)
+        values, time = values[column.valid], time[column.valid] if want.ends else time
     found = no_values(want, len(starts)) if (count == 0).any() else Values(count)
     found.count = count
     some = np.flatnonzero(count)

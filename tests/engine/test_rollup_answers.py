@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mainstem_engine import Engine, EngineOptions, RollupDefinition, Rollups
-from mainstem_engine.aggregates import Aggregation
+from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.rollup_answers import range_of_rollup
 from mainstem_engine.rollup_definition import HeldRollup
 from mainstem_engine.scan import Selection

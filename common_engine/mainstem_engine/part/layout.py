@@ -231,7 +231,22 @@ def unpack_footer(path: Path, view: memoryview) -> PartFooter:
     return footer
 
 
+def check_ends(path: Path, view: memoryview) -> None:
+    """Raises CorruptionError unless head, trailer and the checksum of the footer are right."""
+    _stored_footer(path, view)
+
+
 def _footer_bytes(path: Path, view: memoryview) -> memoryview:
+    stored, raw_bytes = _stored_footer(path, view)
+    try:
+        return decompress(Compression.ZSTD if raw_bytes else Compression.UNCOMPRESSED, stored)
+    except EncodingError as exc:
+        start = view.nbytes - TRAILER.size - stored.nbytes
+        raise CorruptionError(path, start, str(exc)) from exc
+
+
+def _stored_footer(path: Path, view: memoryview) -> tuple[memoryview, int]:
+    """(the footer as it is stored, its raw length; 0: it is not compressed), checked."""
     if view.nbytes < HEAD.size + TRAILER.size:
         raise CorruptionError(path, 0, f"{view.nbytes} bytes are too few for a part")
     magic, version, zeros = HEAD.unpack_from(view)
@@ -244,15 +259,10 @@ def _footer_bytes(path: Path, view: memoryview) -> memoryview:
     start = offset - stored_bytes
     if start < HEAD.size:
         raise CorruptionError(path, offset, f"declares a footer of {stored_bytes} bytes")
-    checked = bytes(view[start : offset + _TRAILER_CHECKED_BYTES])
+    checked = np.frombuffer(view[start : offset + _TRAILER_CHECKED_BYTES], np.uint8)
     if google_crc32c.value(checked) != crc:
         raise CorruptionError(path, start, "the footer has a wrong checksum")
-    stored = view[start:offset]
-    try:
-        raw = decompress(Compression.ZSTD if raw_bytes else Compression.UNCOMPRESSED, stored)
-    except EncodingError as exc:
-        raise CorruptionError(path, start, str(exc)) from exc
-    return raw
+    return view[start:offset], raw_bytes
 
 
 def _check_footer(path: Path, view: memoryview, footer: PartFooter) -> None:

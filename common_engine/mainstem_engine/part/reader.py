@@ -1,9 +1,12 @@
 """Reading a part through a memory map.
 
-1. ``open`` checks head, footer and every declared length; no block is touched.
+1. ``open`` checks head, footer and every declared length; no block is touched. A *lazy* reader
+   checks the checksum of the footer, and unpacks it when it is first asked for.
 2. ``prune`` names the blocks that may hold rows of some devices and times.
 3. ``read`` checks the checksum of each column of a block before it is decoded, then decodes it into
    its place in the result. Nothing is cached: the page cache holds the bytes.
+4. Times of one device in equal steps follow from the block index: for a caller that needs no
+   versions they are computed, not read.
 
 A Part may be read by many threads at once, and goes on working after its file was unlinked.
 """
@@ -18,10 +21,18 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.encoding.interface import EncodingNumber
 from mainstem_engine.encoding.registry import decode_column
 from mainstem_engine.errors import ClosedError, CorruptionError, EncodingError
 from mainstem_engine.filesystem import Filesystem, MappedFile
-from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, VersionedRows
+from mainstem_engine.model import (
+    AnyArray,
+    BoolMask,
+    Column,
+    ColumnType,
+    TimesNs,
+    VersionedRows,
+)
 from mainstem_engine.part.layout import (
     DEVICE_COLUMN,
     HEAD,
@@ -33,6 +44,7 @@ from mainstem_engine.part.layout import (
     ColumnStatistics,
     EncodedBlocks,
     PartFooter,
+    check_ends,
     sliced,
     unpack_footer,
 )
@@ -51,16 +63,18 @@ FEW_BLOCKS = 64
 class Part:
     """One open part; see the module."""
 
-    def __init__(self, meta: PartMeta, mapped: MappedFile, footer: PartFooter) -> None:
+    def __init__(self, meta: PartMeta, mapped: MappedFile) -> None:
         self.meta = meta
         self._mapped = mapped
         self._bytes: npt.NDArray[np.uint8] | None = np.frombuffer(mapped.view, np.uint8)
-        self._footer = footer
-        self._offsets = _offsets(footer)
+        self._unpacked: PartFooter | None = None
+        self._types: dict[int, ColumnType] = {}
+        self._offsets: dict[int, npt.NDArray[np.int64]] = {}
 
     @classmethod
-    def open(cls, fs: Filesystem, directory: Path, meta: PartMeta) -> Part:
-        """Map ``directory/<meta.name>.part``. CorruptionError if it is not what was written."""
+    def open(cls, fs: Filesystem, directory: Path, meta: PartMeta, *, lazy: bool = False) -> Part:
+        """Map ``directory/<meta.name>.part``. CorruptionError if it is not what was written;
+        ``lazy``: what has the right checksum and is wrong all the same is found when it is used."""
         path = directory / f"{meta.name}{PART_SUFFIX}"
         mapped = fs.map(path)
         try:
@@ -68,37 +82,53 @@ class Part:
                 raise CorruptionError(
                     path, mapped.view.nbytes, f"the part list says {meta.bytes} bytes"
                 )
-            footer = unpack_footer(path, mapped.view)
-            rows = int(footer.blocks.rows.sum(dtype=np.int64))
-            if rows != meta.rows or footer.table != meta.table:
-                raise CorruptionError(path, mapped.view.nbytes, "this is another part")
+            check_ends(path, mapped.view)
+            part = cls(meta, mapped)
+            if not lazy:
+                part._unpack()
         except CorruptionError:
             mapped.close()
             raise
-        return cls(meta, mapped, footer)
+        return part
 
     @property
     def blocks(self) -> BlockIndex:
         """Rows, devices and times of every block."""
-        return self._footer.blocks
+        return self.footer.blocks
 
     @property
     def footer(self) -> PartFooter:
-        """All that the part says of its blocks and columns."""
-        return self._footer
+        """All that the part says of its blocks and columns. Raises CorruptionError, ClosedError."""
+        return self._unpacked or self._unpack()
+
+    def _unpack(self) -> PartFooter:
+        """The footer; two threads that both need it first unpack the same."""
+        if self._bytes is None:
+            raise ClosedError(f"part {self.meta.name} is closed")
+        path, view = self._mapped.path, self._mapped.view
+        footer = unpack_footer(path, view)
+        rows = int(footer.blocks.rows.sum(dtype=np.int64))
+        if rows != self.meta.rows or footer.table != self.meta.table:
+            raise CorruptionError(path, view.nbytes, "this is another part")
+        self._types = {key: kind for key, kind in footer.types.items() if key >= 0}
+        self._offsets = _offsets(footer)
+        self._unpacked = footer  # last: another thread may be looking
+        return footer
 
     @property
     def types(self) -> dict[int, ColumnType]:
         """Types of the measurements that this part has a column for."""
-        return {key: kind for key, kind in self._footer.types.items() if key >= 0}
+        if self._unpacked is None:
+            self._unpack()
+        return self._types
 
     def nulls(self, measurement_id: int) -> npt.NDArray[np.uint32]:
         """Nulls per block of a measurement of this part."""
-        return self._footer.columns[measurement_id].nulls
+        return self.footer.columns[measurement_id].nulls
 
     def statistics(self, measurement_id: int) -> ColumnStatistics | None:
         """Per block; None for a measurement without a column here or without numbers."""
-        return self._footer.statistics.get(measurement_id)
+        return self.footer.statistics.get(measurement_id)
 
     def prune(
         self, devices: npt.NDArray[np.uint32] | None, start_ns: int, end_ns: int
@@ -107,7 +137,7 @@ class Part:
 
         Every block that holds such a row is among them.
         """
-        blocks = self._footer.blocks
+        blocks = self.footer.blocks
         begin, end = 0, len(blocks)
         if devices is not None:
             if not len(devices):
@@ -138,34 +168,66 @@ class Part:
         Raises CorruptionError (the rest of the part stays readable), ClosedError.
         """
         numbers = np.asarray(blocks, np.intp)
-        sizes = self._footer.blocks.rows[numbers].astype(np.int64)
-        ends = np.cumsum(sizes)
-        places = [
-            (number, slice(end - size, end))
-            for number, end, size in zip(
-                numbers.tolist(), ends.tolist(), sizes.tolist(), strict=True
-            )
-        ]
-        total = int(ends[-1]) if len(ends) else 0
-        keys = [key for key in measurement_ids if key in self._footer.columns and key >= 0]
-        system = [TIME_COLUMN] if times else []
-        system += [ORIGIN_COLUMN, LSN_COLUMN] if versions else []
-        found = self._read_columns([*system, *keys], places, total)
+        sizes = self.footer.blocks.rows[numbers].astype(np.int64)
+        places = _places(numbers, sizes)
+        total = places[-1][1].stop if places else 0
+        keys = [key for key in measurement_ids if key in self.types]
+        system = [ORIGIN_COLUMN, LSN_COLUMN] if versions else []
+        if len(keys) < 2 or total < THREADED_ROWS_MIN:
+            found = {key: self._read_column(key, places, total) for key in (*system, *keys)}
+        else:
+            columns = (*system, *keys)
+            tasks = {key: submit(self._read_column, key, places, total) for key in columns}
+            found = {key: task.result() for key, task in tasks.items()}
         return VersionedRows(
             device=self._read_devices(numbers, sizes, places),
-            time=found[TIME_COLUMN].values if times else _zeros(total, np.int64),
+            time=self._read_times(numbers, places, total, computed=not versions)
+            if times
+            else _zeros(total, np.int64),
             origin=found[ORIGIN_COLUMN].values if versions else _zeros(total, np.uint16),
             lsn=found[LSN_COLUMN].values if versions else _zeros(total, np.uint64),
             columns={key: found[key] for key in keys},
         )
+
+    def read_times(self, numbers: BlockNumbers) -> TimesNs:
+        """The times of all rows of some blocks, on this thread: not read where they are in equal
+        steps. Raises as read()."""
+        places = _places(numbers, self.footer.blocks.rows[numbers].astype(np.int64))
+        total = places[-1][1].stop if places else 0
+        return self._read_times(numbers, places, total, computed=True)
+
+    def read_columns(
+        self, numbers: BlockNumbers, measurement_ids: Collection[int]
+    ) -> dict[int, Column]:
+        """Columns of all rows of some blocks, as far as this part has them, on this thread. Raises
+        as read()."""
+        places = _places(numbers, self.footer.blocks.rows[numbers].astype(np.int64))
+        total = places[-1][1].stop if places else 0
+        types = self.types
+        return {
+            key: self._read_column(key, places, total) for key in measurement_ids if key in types
+        }
+
+    def steps_ns(self, numbers: BlockNumbers) -> npt.NDArray[np.int64]:
+        """int64[n]: by how much each time of a block is after the one before, where the block is of
+        one device and the step is known; else 0. Of a single row it is 1."""
+        blocks = self.footer.blocks
+        rows = blocks.rows[numbers].astype(np.int64)
+        known = self.footer.columns[TIME_COLUMN].encoding[numbers] == EncodingNumber.LINEAR
+        known &= blocks.device_min[numbers] == blocks.device_max[numbers]
+        steps = (blocks.time_max_ns[numbers] - blocks.time_min_ns[numbers]) // np.maximum(
+            rows - 1, 1
+        )
+        steps[rows == 1] = 1
+        return np.where(known | (rows == 1), steps, 0)
 
     def block_bytes(self, number: int) -> bytes:
         """A block as it lies in the file, its columns one after the other. ClosedError."""
         data = self._bytes
         if data is None:
             raise ClosedError(f"part {self.meta.name} is closed")
-        first, *_, last = self._footer.columns
-        index = self._footer.columns[last]
+        first, *_, last = self.footer.columns
+        index = self.footer.columns[last]
         start, end = int(self._offsets[first][number]), int(self._offsets[last][number])
         end += int(index.bytes[number]) + int(index.valid_bytes[number])
         return data[start:end].tobytes()
@@ -177,15 +239,15 @@ class Part:
         """
         columns: dict[int, EncodedBlocks] = {}
         one = slice(number, number + 1)
-        for key, index in self._footer.columns.items():
+        for key, index in self.footer.columns.items():
             stored = self._stored(key, number)
-            statistics = self._footer.statistics.get(key)
+            statistics = self.footer.statistics.get(key)
             columns[key] = EncodedBlocks(
                 [stored.tobytes()],
                 sliced(index, one),
                 None if statistics is None else sliced(statistics, one),
             )
-        return sliced(self._footer.blocks, one), columns
+        return sliced(self.footer.blocks, one), columns
 
     def close(self) -> None:
         """Unmap. Later reads raise ClosedError; those under way finish. May be called twice."""
@@ -199,7 +261,7 @@ class Part:
         sizes: npt.NDArray[np.int64],
         places: list[tuple[int, slice]],
     ) -> npt.NDArray[np.uint32]:
-        blocks = self._footer.blocks
+        blocks = self.footer.blocks
         first = blocks.device_min[numbers]
         device = np.repeat(first, sizes)
         for at in (first != blocks.device_max[numbers]).nonzero()[0].tolist():
@@ -207,17 +269,30 @@ class Part:
             self._decode(DEVICE_COLUMN, number, device[place], None)
         return device
 
-    def _read_columns(
-        self, keys: Sequence[int], places: list[tuple[int, slice]], total: int
-    ) -> dict[int, Column]:
-        if len(keys) < 2 or total < THREADED_ROWS_MIN:
-            return {key: self._read_column(key, places, total) for key in keys}
-        tasks = {key: submit(self._read_column, key, places, total) for key in keys}
-        return {key: task.result() for key, task in tasks.items()}
+    def _read_times(
+        self,
+        numbers: BlockNumbers,
+        places: list[tuple[int, slice]],
+        total: int,
+        *,
+        computed: bool,
+    ) -> TimesNs:
+        time: TimesNs = np.empty(total, np.int64)
+        steps = self.steps_ns(numbers).tolist() if computed else [0] * len(places)
+        first, last = self.blocks.time_min_ns, self.blocks.time_max_ns
+        for (number, place), step in zip(places, steps, strict=True):
+            if not step:
+                self._decode(TIME_COLUMN, number, time[place], None)
+                continue
+            times = np.arange(first.item(number), last.item(number) + 1, step)
+            if len(times) != place.stop - place.start:
+                raise CorruptionError(self._mapped.path, 0, "a block without a step for its times")
+            time[place] = times
+        return time
 
     def _read_column(self, key: int, places: list[tuple[int, slice]], total: int) -> Column:
-        nulls = self._footer.columns[key].nulls
-        values: AnyArray = np.empty(total, self._footer.types[key].dtype)
+        nulls = self.footer.columns[key].nulls
+        values: AnyArray = np.empty(total, self.footer.types[key].dtype)
         valid: BoolMask | None = None
         # Of few blocks each is asked, of many first all of the part at once.
         some = len(places) < FEW_BLOCKS or nulls.any()
@@ -229,8 +304,8 @@ class Part:
 
     def _decode(self, key: int, number: int, out: AnyArray, valid: BoolMask | None) -> None:
         """Check and decode one column of one block into ``out`` and ``valid``."""
-        index = self._footer.columns[key]
-        kind = self._footer.types[key]
+        index = self.footer.columns[key]
+        kind = self.footer.types[key]
         data = self._stored(key, number)
         bitmap_bytes = index.valid_bytes.item(number)
         nulls = index.nulls.item(number)
@@ -259,12 +334,21 @@ class Part:
         data = self._bytes
         if data is None:
             raise ClosedError(f"part {self.meta.name} is closed")
-        index = self._footer.columns[key]
+        index = self.footer.columns[key]
         offset = self._offsets[key].item(number)
         found = data[offset : offset + index.valid_bytes.item(number) + index.bytes.item(number)]
         if google_crc32c.value(found) != index.crc.item(number):
             raise CorruptionError(self._mapped.path, offset, "a block has a wrong checksum")
         return found
+
+
+def _places(numbers: BlockNumbers, sizes: npt.NDArray[np.int64]) -> list[tuple[int, slice]]:
+    """(block, where its rows are in the result) of each."""
+    ends = np.cumsum(sizes)
+    return [
+        (number, slice(end - size, end))
+        for number, end, size in zip(numbers.tolist(), ends.tolist(), sizes.tolist(), strict=True)
+    ]
 
 
 def _offsets(footer: PartFooter) -> dict[int, npt.NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 1. Understood is one SELECT over one template or device: count, min, max, sum, avg, FIRST and LAST
    of measurements and count(*), anywhere in the select list, HAVING and ORDER BY; by device,
    tbname, tags, and by time_bucket or date_trunc of the time. Its WHERE must be one that the scan's
-   narrowing says completely (pushdown.py).
+   narrowing and filters of values say completely (pushdown.py, value_filters.py).
 2. The relation then delivers, in place of rows, one row per device (if any of its columns is named)
    and window (if the time is), with what the engine aggregated there. The tree stays as it is, but
    that every function is replaced by the one that joins such groups: a sum of counts, a maximum of
@@ -54,9 +54,13 @@ class _Call:
 
 
 def push_aggregates(tree: exp.Expr, relation: Relation, zone: str, table_precision_ns: int) -> bool:
-    """Rewrites a SELECT over ``relation`` alone, whose WHERE is said by its narrowing, to read
-    groups; True if it did. Sets ``relation.partials``."""
+    """Rewrites a SELECT over ``relation`` alone, whose WHERE is said by its narrowing and filters,
+    to read groups; True if it did. Sets ``relation.partials``."""
     if not isinstance(tree, exp.Select) or len(relation.members) != 1 or relation.is_sampled:
+        return False
+    devices = relation.members[0].devices
+    if relation.filters and relation.is_path and (devices is None or len(devices) > 1):
+        # Rows of several devices may be joined to one, which then passes or does not.
         return False
     if {key for key, value in tree.args.items() if value} - _CLAUSES:
         return False
@@ -73,7 +77,9 @@ def push_aggregates(tree: exp.Expr, relation: Relation, zone: str, table_precisi
         call.node.replace(columns.joined(call))
     tree.set("where", None)
     columns.publish(by_device=found.by_device, by_time=every_ns is not None)
-    relation.partials = Partials(columns.functions, every_ns, found.by_device)
+    relation.partials = Partials(
+        columns.functions, every_ns, found.by_device, tuple(relation.filters)
+    )
     return True
 
 

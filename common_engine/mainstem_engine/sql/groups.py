@@ -80,6 +80,7 @@ def _aggregate(
         source.end_ns,
         every_ns=partials.every_ns,
         by_device=partials.by_device,
+        filters=partials.filters,
         read=read,
     )
 

@@ -15,11 +15,13 @@ from mainstem_engine.sql.times import format_time
 @dataclass(frozen=True, slots=True)
 class Partials:
     """Groups in place of rows: see aggregation.py. ``functions`` by measurement name, per window of
-    ``every_ns`` (None: one of all time), by device or over all."""
+    ``every_ns`` (None: one of all time), by device or over all, of the rows that pass ``filters``:
+    (measurement, operator, number) each."""
 
     functions: Mapping[str, tuple[str, ...]]
     every_ns: int | None
     by_device: bool
+    filters: tuple[tuple[str, str, int | float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class Plan:
             lines.append(f"  devices: {devices}")
             lines.append(f"  time: {self._bound(source.start_ns)} to {self._bound(source.end_ns)}")
             lines.append(f"  columns: {', '.join(source.columns)}")
+            if source.partials is not None and source.partials.filters:
+                said = " and ".join(" ".join(map(str, each)) for each in source.partials.filters)
+                lines.append(f"  rows with: {said}")
             lines.append(f"  from: {reading(source)}")
         lines.append(f"run {self.sql}")
         return lines

@@ -92,7 +92,7 @@ class Planner:
             )
         rename_time_of_stars(tree, scopes)
         units = column_units(tree, scopes)
-        if self._narrows and by_itself and len(relations) == 1 and push_down.is_exact:
+        if self._narrows and by_itself and len(relations) == 1 and push_down.is_filtered:
             push_aggregates(tree, relations[0], request.time_zone, precision_ns)
         choose_columns(tree, scopes, relations)
         times.rewrite(tree)

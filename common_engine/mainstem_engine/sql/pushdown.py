@@ -32,6 +32,7 @@ from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.sql.relations import TIME, Member, Relation, RelationColumn
 from mainstem_engine.sql.scopes import Scopes, TableSource
 from mainstem_engine.sql.time_expressions import TimeExpressions
+from mainstem_engine.sql.value_filters import OPERATORS, exact_number, literal_of
 
 _FLIPPED: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.LT: exp.GT,
@@ -40,6 +41,7 @@ _FLIPPED: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.GTE: exp.LTE,
     exp.EQ: exp.EQ,
 }
+_MIRRORED = {**_FLIPPED, exp.NEQ: exp.NEQ}
 _OPERANDS = frozenset({"this", "expression", "expressions", "low", "high"})
 _NUMBER_MAX = 1e300
 VALUES_MAX = 10_000
@@ -50,6 +52,7 @@ class PushDown:
     """Narrows the relations of one statement.
 
     ``is_exact``: of a statement that reads one table, no row that is left fails its WHERE.
+    ``is_filtered``: none that also passes the filters of its relation does.
     """
 
     def __init__(self, catalog: Catalog, scopes: Scopes, times: TimeExpressions) -> None:
@@ -57,6 +60,7 @@ class PushDown:
         self._scopes = scopes
         self._times = times
         self.is_exact = True
+        self.is_filtered = True
 
     def narrow(self, tree: exp.Expr) -> None:
         """Sets time bounds and devices of every relation in the tree."""
@@ -65,11 +69,13 @@ class PushDown:
             if where is None:
                 continue
             if not self._may_narrow(select):
-                self.is_exact = False
+                self.is_exact = self.is_filtered = False
                 continue
             for conjunct in _conjuncts(where.this):
                 used = self._use(conjunct, select)
                 self.is_exact = self.is_exact and used
+                used = used or self._filter(conjunct, select)
+                self.is_filtered = self.is_filtered and used
 
     def _may_narrow(self, select: exp.Select) -> bool:
         if select.args.get("sample"):
@@ -122,6 +128,42 @@ class PushDown:
             right = self._compare(_FLIPPED[kind], conjunct.expression, conjunct.this, select)
             return left or right
         return False
+
+    # Filters
+
+    def _filter(self, conjunct: exp.Expr, select: exp.Select) -> bool:
+        """True when filters of a relation say all that the conjunct says; sets them."""
+        if {key for key, value in conjunct.args.items() if value} - _OPERANDS:
+            return False
+        if isinstance(conjunct, exp.Between):
+            low = self._filters(exp.GTE, conjunct.this, conjunct.args["low"], select)
+            return self._filters(exp.LTE, conjunct.this, conjunct.args["high"], select) and low
+        kind = type(conjunct)
+        if kind not in _MIRRORED:
+            return False
+        left, right = conjunct.this, conjunct.expression
+        if isinstance(left, exp.Column):
+            return self._filters(kind, left, right, select)
+        return self._filters(_MIRRORED[kind], right, left, select)
+
+    def _filters(
+        self, kind: type[exp.Expr], column: exp.Expr, value: exp.Expr, select: exp.Select
+    ) -> bool:
+        found = list(self._targets(column, select)) if isinstance(column, exp.Column) else []
+        if len(found) != 1:
+            return False
+        relation, offered = found[0]
+        written: Any = literal_of(value)
+        if isinstance(value, exp.Placeholder):
+            written = self._times.parameter(value)
+        if offered.kind != "MEASUREMENT" or not isinstance(written, int | float | str):
+            return False
+        if isinstance(value, exp.Placeholder) and isinstance(written, str):
+            return False
+        number = exact_number(offered.type, written)
+        if number is not None:
+            relation.filters.append((offered.name, OPERATORS[kind], number))
+        return number is not None
 
     # Times
 

@@ -104,6 +104,8 @@ class Relation:
     end_ns: int | None = None
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By measurement: rows without a value in [low, high] fail the WHERE."""
+    filters: list[tuple[str, str, int | float]] = field(default_factory=list)
+    """Comparisons of a measurement that rows of the WHERE pass; see value_filters.py."""
     partials: Partials | None = None
     """Groups are delivered in place of rows."""
 

@@ -63,6 +63,7 @@ class Storage(Protocol):
         *,
         every_ns: int | None,
         by_device: bool,
+        filters: Sequence[tuple[str, str, int | float]] = (),
         read: bool = True,
     ) -> tuple[Pieces | None, Answered]: ...
     def write_rows(self, table: Table, rows: Rows) -> Ack: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,7 +151,16 @@ def test_groups_answer(bench: Bench, sql: str) -> None:
         "SELECT f FROM m",
         "SELECT DISTINCT loc FROM m",
         "SELECT count(DISTINCT f) FROM m",
-        "SELECT avg(f) FROM m WHERE f > 1",
+        "SELECT avg(f) FROM m WHERE s > 0.5",
+        "SELECT avg(f) FROM m WHERE i > 1.5",
+        "SELECT avg(f) FROM m WHERE u < 300",
+        "SELECT avg(f) FROM m WHERE f > u",
+        "SELECT avg(f) FROM m WHERE NOT f > 1",
+        "SELECT avg(f) FROM m WHERE f > 'NaN'",
+        "SELECT avg(f) FROM m WHERE f IS NOT NULL",
+        "SELECT avg(f) FROM m WHERE f IN (1, 2)",
+        "SELECT avg(f) FROM m WHERE f > 1 OR u > 3",
+        "SELECT avg(f) FROM m WHERE f > 1 AND f + 1 < 9",
         "SELECT avg(f) FROM m WHERE ts > 1 OR ts < 0",
         "SELECT avg(f + 1) FROM m",
         "SELECT median(f) FROM m",
@@ -172,6 +182,41 @@ def test_groups_answer(bench: Bench, sql: str) -> None:
 )
 def test_others_read_rows(bench: Bench, sql: str) -> None:
     bench.check(sql, pushed=False)
+
+
+FILTERS = (
+    "f > 20", "f >= 20", "f < 20.25", "f <= 20.25", "f = 20.25", "f <> 20.25", "20 < f",
+    "f > 1000", "f > -1000", "f < 1000", "f <> 1000", "f BETWEEN 18 AND 22",
+    "f NOT BETWEEN 18 AND 22", "u >= 0", "u > 250", "u < 1", "u = 7", "u <> 7",
+    "u BETWEEN 3 AND 200", "i > 0",
+    "i > 4611686018427387000", "i <> -5", "s > 0", "s <= -1", "f > -2.5 AND u < 128 AND s >= 0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", FILTERS)
+def test_filtered_groups_answer(bench: Bench, condition: str) -> None:
+    pushed = "NOT" not in condition
+    bench.check(
+        "SELECT device, count(*), count(f), avg(f), max(f), min(u), sum(i), last(u), min(ts)"
+        f", max(ts) FROM m WHERE {condition} GROUP BY device",
+        pushed=pushed,
+    )
+    bench.check(
+        "SELECT time_bucket(INTERVAL '1 minute', ts) AS w, avg(f), max(u) FROM m"
+        f" WHERE {condition} AND ts >= 61250 AND ts < 2000000 GROUP BY w",
+        pushed=pushed,
+    )
+    bench.check(f"SELECT count(*), sum(i), first(f) FROM m WHERE {condition}", pushed=pushed)
+
+
+@pytest.mark.parametrize("value", [5, 20.25, -0.0, 2**40])
+def test_filters_by_parameters(bench: Bench, value: float) -> None:
+    bench.check("SELECT count(*), avg(u) FROM m WHERE f > ? AND ts > ?", value, 5)
+
+
+@pytest.mark.parametrize("value", ["20", None, 2**60, math.nan, math.inf])
+def test_parameters_that_are_no_plain_numbers(bench: Bench, value: Any) -> None:
+    bench.check("SELECT count(*), avg(u) FROM m WHERE f > ?", value, pushed=False)
 
 
 def test_hours_of_other_zones_read_rows(bench: Bench) -> None:
@@ -196,8 +241,13 @@ def test_explain_says_what_is_read(bench: Bench) -> None:
     said = lines("SELECT avg(u) FROM m WHERE device = 'root.main.d1'")
     assert said[0].startswith("aggregate m")
     assert any(line.startswith("  from: statistics, ") and "0 blocks read" in line for line in said)
-    said = lines("SELECT avg(i) FROM m WHERE f > 1")
+    said = lines("SELECT avg(i) FROM m WHERE f + 1 > 1")
     assert "  from: scan" in said
+    said = lines("SELECT max(u) FROM m WHERE u >= 0 AND device = 'root.main.d1'")
+    assert "  rows with: u >= 0" in said
+    assert any(line.startswith("  from: statistics, ") and "0 blocks read" in line for line in said)
+    said = lines("SELECT max(u) FROM m WHERE i > 4611686018427387904 AND device = 'root.main.d1'")
+    assert any("0 of 0 blocks" in line for line in said)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -218,7 +268,8 @@ def test_explain_says_what_is_read(bench: Bench) -> None:
     ),
     where=st.sampled_from(
         ["", "WHERE ts >= 60000", "WHERE ts > 1234567 AND ts <= 2345678", "WHERE loc = 'a'",
-         "WHERE n IN (1, 3) AND ts < 1000000"]
+         "WHERE n IN (1, 3) AND ts < 1000000", "WHERE f > 20 AND ts < 1000000", "WHERE u >= 0",
+         "WHERE u = 3 AND loc = 'a'", "WHERE f BETWEEN 19 AND 20.5 AND i <> 0"]
     ),
 )  # fmt: skip
 def test_groups_say_what_rows_say(
@@ -234,8 +285,8 @@ def test_groups_say_what_rows_say(
     "sql",
     [
         "SELECT u, f FROM m WHERE i > 4611686018427387000",
-        "SELECT count(*) AS n, avg(i) FROM m WHERE f > 38.5",
-        "SELECT loc, max(f) FROM m WHERE f BETWEEN -1 AND 0.5 AND ts > 0 GROUP BY loc",
+        "SELECT count(*) AS n, median(i) FROM m WHERE f > 38.5",
+        "SELECT loc, median(f) FROM m WHERE f BETWEEN -1 AND 0.5 AND ts > 0 GROUP BY loc",
         "SELECT f FROM m WHERE s = 0.5 OR f > 40",
         "SELECT f, i FROM m WHERE f <= -1",
         "SELECT f FROM d0 WHERE f > 1000 ORDER BY ts",
