@@ -5,7 +5,8 @@
 2. A failed sync is never tried again. ``void_unsynced`` then leaves a new segment whose first LSN
    says from where the old one is void.
 
-Used by one thread, but for ``synced_lsn`` and ``written_lsn``, which any thread may read.
+Used by one thread, but for ``synced_lsn`` and ``written_lsn``, which any thread may read, and for
+``sync_file``, which may run on another one while the owner writes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mainstem_engine.filesystem import Buffer, Filesystem
@@ -31,6 +33,15 @@ SMALL_BYTES = 16 << 10
 """Pieces below this are joined into one buffer; larger ones go to writev as they are."""
 
 _PADS = tuple(bytes(n) for n in range(8))
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the open segment: its last LSN, its chain, and its length."""
+
+    lsn: int
+    chain: bytes
+    bytes: int
 
 
 class OpenSegment:
@@ -88,14 +99,27 @@ class OpenSegment:
         """Wait until all that was written is on disk. An OSError is final."""
         if self.synced_lsn == self.written_lsn:
             return
+        mark = self.mark()
+        self.sync_file()
+        self.confirm(mark)
+
+    def mark(self) -> Mark:
+        """The end of what is written now: what a sync that begins now covers."""
+        return Mark(self.written_lsn, self._chain, self._segment.bytes)
+
+    def sync_file(self) -> None:
+        """The waiting part of sync(). An OSError is final."""
         try:
             self._file.sync()
         except OSError:
             self._sync_failed = True
             raise
+
+    def confirm(self, mark: Mark) -> None:
+        """A sync that began at ``mark`` has ended well. The segment was not changed meanwhile."""
         self.syncs += 1
-        self._synced_chain, self._synced_bytes = self._chain, self._segment.bytes
-        self.synced_lsn = self.written_lsn
+        self._synced_chain, self._synced_bytes = mark.chain, mark.bytes
+        self.synced_lsn = mark.lsn
 
     def rotate(self) -> None:
         """Sync and close the segment, begin the next. Nothing to do if it is empty."""

@@ -6,8 +6,11 @@
    writing; large buffers are hashed without the interpreter lock.
 2. The committer takes what is queued, up to COMMIT_BYTES_MAX and COMMIT_RECORDS_MAX, checksums it,
    writes it with one call, and syncs it if the durability says so.
-3. It calls ``on_commit`` with the batch, in LSN order, and only then counts it as committed.
-4. A failed write or sync ends the log: nothing queued or in the batch is ever reported as
+3. On a slow disk it does not wait: a thread beside it syncs what was written, while it reports what
+   the sync before covered, and writes what comes for the next one. So the disk is never idle while
+   something waits for it, and one sync serves all that came during the one before.
+4. It calls ``on_commit`` with what is durable, in LSN order, and only then counts it as committed.
+5. A failed write or sync ends the log: nothing queued or in the batch is ever reported as
    committed, every later call raises LogFailedError, and nothing is tried again.
 """
 
@@ -35,6 +38,7 @@ from mainstem_engine.log.layout import (
 )
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.log.segment import SMALL_BYTES, OpenSegment
+from mainstem_engine.log.sync_thread import SyncThread
 from mainstem_engine.options import Durability
 
 COMMIT_BYTES_MAX = 8 << 20
@@ -47,6 +51,9 @@ that stands still is said to whoever writes."""
 
 OS_SYNC_NS = 1_000_000_000
 """In mode ``os`` nobody waits for a sync, but what is shipped must be durable: sync this often."""
+
+SLOW_SYNC_NS = 1_000_000
+"""From here on a sync takes so long that work beside it is worth two switches of threads."""
 
 OnCommit = Callable[[Sequence[tuple[Record, object]]], None]
 OnFailure = Callable[[LogFailedError, Sequence[object]], None]
@@ -90,6 +97,16 @@ class LogWriter:
         self._on_commit: OnCommit | None = None
         self._on_failure: OnFailure | None = None
         self._sync_due_ns = 0
+
+        # The committer's own, in LSN order: to be reported, being synced, written, being written.
+        self._durable: list[_Entry] = []
+        self._covered: list[_Entry] = []
+        self._written: list[_Entry] = []
+        self._taken: list[_Entry] = []
+        self._reporting = False  # stays True when on_commit raised
+        self._mark = segment.mark()
+        self._slow = False
+        self._beside = SyncThread(self._timed_sync, self._sync_ended)
 
         self.queue_bytes = 0
         self.appended_lsn = last_lsn
@@ -194,40 +211,53 @@ class LogWriter:
         self._segment.close()
 
     def _run(self) -> None:
-        taken: list[_Entry] | _Rotation = []
         try:
-            while True:
-                taken = self._take()
-                if isinstance(taken, _Rotation):
-                    self._segment.rotate()
-                    with self._lock:
-                        taken.done = True
-                        self._progress.notify_all()
-                elif taken:
-                    self._commit(taken)
-                elif self._closing:
-                    break
-                self._sync_if_due()
-                taken = []
+            while self._step():
+                pass
             self._segment.sync()
             self._leave_synced()
         except Exception as exc:
-            self._fail(exc, [] if isinstance(taken, _Rotation) else taken)
+            self._fail(exc)
+        finally:
+            self._beside.stop()
 
-    def _take(self) -> list[_Entry] | _Rotation:
-        """A rotation, or the next batch of records. Empty: a sync is due, or the log closes."""
+    def _step(self) -> bool:
+        """One round of the committer; False when the log is closed and nothing is left to do."""
+        taken = self._take()
+        if isinstance(taken, _Rotation):
+            self._rotate()
+            with self._lock:
+                taken.done = True
+                self._progress.notify_all()
+        elif taken:
+            self._write(taken)
+        if self._durability.mode == "always":
+            self._advance()
+        else:
+            self._durable, self._written = self._written, []
+            self._complete()
+            self._sync_if_due()
+        left = self._queue or self._written or self._beside.running
+        return bool(left) or not self._closing
+
+    def _take(self, *, wait: bool = True) -> list[_Entry] | _Rotation:
+        """A rotation, or the next batch of records. Empty: there is something else to do."""
         with self._lock:
-            while not self._queue and not self._closing:
-                timeout_s = self._sync_timeout_s()
-                if timeout_s is not None and timeout_s <= 0:
-                    return []
+            while wait and not self._queue and not self._beside.ended:
+                timeout_s = None
+                if not self._beside.running:
+                    if self._closing or self._written:
+                        return []
+                    timeout_s = self._sync_timeout_s()
+                    if timeout_s is not None and timeout_s <= 0:
+                        return []
                 self._work.wait(timeout_s)
             batch: list[_Entry] = []
             size = 0
             while self._queue and size < COMMIT_BYTES_MAX and len(batch) < COMMIT_RECORDS_MAX:
                 item = self._queue[0]
                 if isinstance(item, _Rotation):
-                    if batch:
+                    if batch or not wait:
                         break
                     self._queue.popleft()
                     return item
@@ -236,16 +266,75 @@ class LogWriter:
                 self._queue.popleft()
             return batch
 
-    def _commit(self, batch: list[_Entry]) -> None:
-        segment = self._segment
-        if segment.size >= self._segment_bytes_max:
-            segment.rotate()
-        segment.write([record for record, _ in batch])
-        if self._durability.mode == "always":
-            segment.sync()
+    def _write(self, batch: list[_Entry]) -> None:
+        self._taken = batch
+        if self._segment.size >= self._segment_bytes_max:
+            self._rotate()
+        self._segment.write([record for record, _ in batch])
+        self._written += batch
+        self._taken = []
+
+    def _advance(self) -> None:
+        """Syncs what is written and completes what is durable; step 3 of the module."""
+        if self._beside.running:
+            if not self._beside.ended:
+                return
+            self._finish()
+        elif self._written and not (self._slow and self._queue):
+            self._sync()
+        if self._slow:
+            if not self._written and isinstance(batch := self._take(wait=False), list) and batch:
+                self._write(batch)
+            if self._written:
+                self._mark = self._segment.mark()
+                self._covered, self._written = self._written, []
+                self._beside.begin()
+        self._complete()
+
+    def _sync(self) -> None:
+        """Here and now: all that is written is durable."""
+        mark = self._segment.mark()
+        self._timed_sync()
+        self._segment.confirm(mark)
+        self._durable += self._written
+        self._written = []
+
+    def _timed_sync(self) -> None:
+        started = time.perf_counter_ns()
+        self._segment.sync_file()
+        self._slow = time.perf_counter_ns() - started >= SLOW_SYNC_NS
+
+    def _finish(self) -> None:
+        """The end of the sync beside; waits for it."""
+        self._beside.finish()
+        self._segment.confirm(self._mark)
+        self._durable += self._covered
+        self._covered = []
+
+    def _sync_ended(self) -> None:
+        with self._lock:
+            self._work.notify()
+
+    def _rotate(self) -> None:
+        """Nothing is being synced, everything is synced, and a new segment begins."""
+        if self._beside.running:
+            self._finish()
+        self._segment.rotate()
+        self._durable += self._written
+        self._written = []
+        self._complete()
+
+    def _complete(self) -> None:
+        """Reports what is durable, or in other modes than ``always`` written."""
+        batch = self._durable
+        if not batch:
+            return
+        self._reporting = True
         if self._on_commit is not None:
             self._on_commit(batch)
+        self._reporting = False
         size = sum(record.size for record, _ in batch) + len(batch) * RECORD_HEADER_BYTES
+        self._durable = []
         with self._lock:
             self.committed_lsn = batch[-1][0].lsn
             self.commits += 1
@@ -260,7 +349,8 @@ class LogWriter:
 
     def _sync_timeout_s(self) -> float | None:
         """How long until the next sync is due; None if nothing waits for one."""
-        if self._segment.synced_lsn == self._segment.written_lsn:
+        synced = self._segment.synced_lsn == self._segment.written_lsn
+        if synced or self._durability.mode == "always":
             self._sync_due_ns = 0
             return None
         now = time.monotonic_ns()
@@ -276,7 +366,14 @@ class LogWriter:
         with contextlib.suppress(OSError):
             self._segment.rotate()
 
-    def _fail(self, cause: Exception, batch: list[_Entry]) -> None:
+    def _fail(self, cause: Exception) -> None:
+        with contextlib.suppress(Exception):
+            # What a sync covers that runs beside may still become durable.
+            if self._beside.running:
+                self._finish()
+        with contextlib.suppress(Exception):
+            if not self._reporting:
+                self._complete()
         error = LogFailedError(f"the log failed: {cause}", hint="re-open the data directory")
         error.__cause__ = cause
         with self._lock:
@@ -287,7 +384,8 @@ class LogWriter:
             self._progress.notify_all()
         self._segment.void_unsynced()
         if self._on_failure is not None:
-            self._on_failure(error, [token for _, token in [*batch, *queued]])
+            entries = [*self._durable, *self._covered, *self._written, *self._taken, *queued]
+            self._on_failure(error, [token for _, token in entries])
 
 
 def _payload(buffers: Sequence[Buffer]) -> tuple[tuple[bytes | memoryview, ...], int]:
