@@ -16,11 +16,12 @@ import pytest
 
 from mainstem_engine import Engine, NotFoundError, SchemaError, Template
 from mainstem_engine.backup_files import BACKUP_NAME
+from mainstem_engine.check import check_directory
 from mainstem_engine.repair import repair_directory
 from mainstem_engine.restore import restore
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
-from .crashing.life import NOW, Life, rows_of
+from .crashing.life import BACKUP, DATA, NOW, Life, rows_of
 from .crashing.power_cuts import (
     STATES_MIN,
     TEARS,
@@ -31,7 +32,7 @@ from .crashing.power_cuts import (
 )
 from .crashing.procedures import LIVES, SETTINGS
 
-SAMPLE = 8
+SAMPLE = 6
 """Crash states of one life that are tried here; starts and checks of one take some 60 ms."""
 
 Note = Callable[[str, int, int], None]
@@ -114,6 +115,42 @@ def test_a_repair(meters: Template, tmp_path: Path, count: int | None, note: Not
         assert len(rows_of(engine)) == 60, label
         engine.abandon()
     note("repair", len(states), len(some))
+
+
+def test_a_restore(meters: Template, tmp_path: Path, count: int | None, note: Note) -> None:
+    """A restore that a crash ended is begun anew; one that returned is there."""
+    lived = Life(tmp_path / "before", meters)
+    for number in range(3):
+        lived.write(f"root.a.d{number}", NOW, 50)
+        lived.flush()
+    lived.write("root.a.d0", NOW + 50, 200)
+    lived.engine.backup(lived.fs.root / BACKUP)
+    lived.engine.close()
+    shown = lived.expected[-1]
+    shutil.copytree(lived.fs.root / BACKUP, tmp_path / "root" / BACKUP)
+    fs = FaultyFilesystem(tmp_path / "root")
+    start = {
+        path.relative_to(fs.root).as_posix(): path.read_bytes()
+        for path in fs.root.rglob("*")
+        if path.is_file()
+    }
+    restore(fs.root / BACKUP, fs.root / DATA, fs=fs)
+    after = tmp_path / "after"
+    states = drawn(fs.journal, start, lambda done: done == len(fs.journal), tears=TEARS_OF_APPENDS)
+    some = [*sampled(states, count), states[-1]]
+    for state in some:
+        shutil.rmtree(after, ignore_errors=True)
+        after.mkdir()
+        state.write(after)
+        label = (state.operations, state.label)
+        if not (after / DATA).is_dir():
+            assert state.operations < len(fs.journal), label
+            restore(after / BACKUP, after / DATA)
+        assert check_directory(after / DATA).whole, label
+        engine = lived.open(FaultyFilesystem(after), after / DATA)
+        assert rows_of(engine) == shown, label
+        engine.abandon()
+    note("restore", len(states), len(some))
 
 
 def test_a_backup_that_was_cut_short_is_none(meters: Template, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,12 @@ KILLS_NIGHTLY = int(os.environ.get("MAINSTEM_KILLS", "30"))
 DIRECTORIES_NIGHTLY = 10
 
 
-def kill(place: Path, seed: int, kills: int) -> None:
+Property = Callable[[str, object], None]
+
+
+def kill(place: Path, seed: int, kills: int, record_property: Property) -> None:
     """So many lives of one directory."""
+    record_property("count:kills", kills)
     killed = Killed(place, seed)
     for _ in range(kills):
         killed.live()
@@ -37,12 +42,14 @@ def kill(place: Path, seed: int, kills: int) -> None:
 
 
 @pytest.mark.crash
-def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
-    kill(tmp_path, SEED, KILLS)
+def test_what_was_acknowledged_survives_every_kill(
+    tmp_path: Path, record_property: Property
+) -> None:
+    kill(tmp_path, SEED, KILLS, record_property)
 
 
 @pytest.mark.crash
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(SEED + 1, SEED + 1 + DIRECTORIES_NIGHTLY))
-def test_many_kills(tmp_path: Path, seed: int) -> None:
-    kill(tmp_path, seed, KILLS_NIGHTLY)
+def test_many_kills(tmp_path: Path, seed: int, record_property: Property) -> None:
+    kill(tmp_path, seed, KILLS_NIGHTLY, record_property)

@@ -4,8 +4,8 @@ A disk is allowed more than Linux file systems with a metadata journal do, and n
 
 1. Names (create, rename, unlink, mkdir) are durable once their directory was synced. Of later
    changes any prefix survives, all but one, one alone, those of some directories, or a random
-   choice. A directory that is not there takes everything below it along. A rename is one change;
-   none crosses directories.
+   choice. A directory that is not there takes everything below it along. A rename is one change,
+   of a directory too; none leads into another directory.
 2. The content of a file is durable up to its last ``sync``. Writes since then survive as any prefix
    of them, the last of these torn at any byte or sector, or with sectors that were never filled
    (zeros), while later ones are there. Files differ: one may be whole and the other empty, although
@@ -215,6 +215,16 @@ class _Names:
         """The inode that a process sees."""
         return self._present[path]
 
+    def moved(self, source: str, target: str) -> dict[str, int | None]:
+        """What a rename changes: a file's name, or those of a directory and all that is in it."""
+        found = [
+            (name, number)
+            for name, number in self._present.items()
+            if name == source or name.startswith(f"{source}/")
+        ]
+        gone: dict[str, int | None] = {name: None for name, _ in found}
+        return gone | {target + name.removeprefix(source): number for name, number in found}
+
     def prefixes(self) -> list[tuple[str, dict[str, int]]]:
         """The names after each prefix of the changes; the last is the present."""
         count = len(self._pending)
@@ -276,10 +286,11 @@ def _apply(operation: Operation, inodes: list[_Inode], names: _Names, tears: int
         inodes.append(_Inode(tears=tears))
         names.change(directory, {path: len(inodes) - 1})
         return
-    number = names.number(path)
     if kind == "rename":
-        names.change(directory, {path: None, operation.target: number})
-    elif kind == "unlink":
+        names.change(directory, names.moved(path, operation.target))
+        return
+    number = names.number(path)
+    if kind == "unlink":
         names.change(directory, {path: None})
     elif kind == "sync":
         inodes[number].settle()

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
-from mainstem_engine import ColumnType, Measurement
+from mainstem_engine import ColumnType, LogFailedError, Measurement
 from mainstem_engine.images import SliceImage
 
 from .life import BACKUP, CHILD, DAY, MS, NOW, Life, rows_at
@@ -196,6 +197,24 @@ def log_cap(life: Life) -> None:
             life.write(f"root.a.d{device}", NOW + number * 300, 200)
         life.flush()
     assert life.engine.log.first_lsn > 1
+
+
+@life
+def failed_syncs(life: Life) -> None:
+    """The disk fails once, while each kind of file is written; at last while the log is."""
+    for number, place in enumerate(("parts", "checkpoint", "catalog", "part-list")):
+        life.write(f"root.a.d{number}", NOW, 20)
+        life.engine._store.catalog_files.merge_next = True
+        life.fs.fail("sync", path_part=f"/{place}")
+        with pytest.raises(OSError, match="injected"):
+            life.engine.flush()
+        life.note()
+        life.write("root.a.d0", NOW + 100 * number, 5)
+        life.flush()
+    life.fs.fail("sync", path_part=".log")
+    with pytest.raises(LogFailedError):
+        life.write("root.a.d1", NOW + 500, 30)
+    life.note()
 
 
 @life

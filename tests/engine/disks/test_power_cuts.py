@@ -11,6 +11,7 @@ A store that acknowledges before the disk has the rows is found out in the same 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,12 @@ TRIES = 6
 """Cuts within which a store that does not wait for the disk loses something; mostly the first."""
 
 
-def cut(kind: str, notes: Path, seed: int) -> None:
+Property = Callable[[str, object], None]
+
+
+def cut(kind: str, notes: Path, seed: int, record_property: Property) -> None:
     """So many cuts of one disk."""
+    record_property("count:power cuts", CUTS_PER_DISK)
     with loop_disk(kind=kind) as disk:
         lives = PowerCut(disk, notes, seed)
         for _ in range(CUTS_PER_DISK):
@@ -54,25 +59,27 @@ def loses_something(lives: PowerCut) -> bool:
 @pytest.mark.slow
 @pytest.mark.crash
 @pytest.mark.parametrize("seed", range(SEED, SEED + DISKS))
-def test_what_was_acknowledged_survives_every_power_cut(tmp_path: Path, seed: int) -> None:
+def test_what_was_acknowledged_survives_every_power_cut(
+    tmp_path: Path, seed: int, record_property: Property
+) -> None:
     require(ext4)
-    cut("ext4", tmp_path, seed)
+    cut("ext4", tmp_path, seed, record_property)
 
 
 @pytest.mark.crash
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(SEED + DISKS, SEED + DISKS + DISKS_NIGHTLY))
-def test_many_power_cuts(tmp_path: Path, seed: int) -> None:
+def test_many_power_cuts(tmp_path: Path, seed: int, record_property: Property) -> None:
     require(ext4)
-    cut("ext4", tmp_path, seed)
+    cut("ext4", tmp_path, seed, record_property)
 
 
 @pytest.mark.crash
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(SEED, SEED + DISKS))
-def test_power_cuts_of_xfs(tmp_path: Path, seed: int) -> None:
+def test_power_cuts_of_xfs(tmp_path: Path, seed: int, record_property: Property) -> None:
     require(xfs)
-    cut("xfs", tmp_path, seed)
+    cut("xfs", tmp_path, seed, record_property)
 
 
 @pytest.mark.slow

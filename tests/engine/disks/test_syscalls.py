@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,23 @@ MET_MIN = 0.9
 """How a commit is cut into writes depends on threads: a few points do not come up again."""
 
 
-def run(sweep: Sweep, stride: int, first: int, say: pytest.CaptureFixture[str]) -> None:
+Property = Callable[[str, object], None]
+
+
+def run(
+    sweep: Sweep,
+    stride: int,
+    first: int,
+    say: pytest.CaptureFixture[str],
+    record_property: Property,
+) -> None:
     """Some of the cases; all that went wrong at the end."""
     points = sweep.points()
     every = cases(points)
     chosen = every[first::stride]
     outcomes = [sweep.outcome(point, fault) for point, fault in chosen]
     met = [outcome for outcome in outcomes if outcome.met]
+    record_property("count:injected faults", len(met))
     with say.disabled():
         calls = Counter(point.call for point in points)
         print(
@@ -51,19 +61,21 @@ def run(sweep: Sweep, stride: int, first: int, say: pytest.CaptureFixture[str]) 
 
 @pytest.mark.slow
 @pytest.mark.crash
-def test_some_calls_fail(capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_calls_fail(capsys: pytest.CaptureFixture[str], record_property: Property) -> None:
     require(strace)
     with sweeping() as sweep:
-        run(sweep, STRIDE, 0, capsys)
+        run(sweep, STRIDE, 0, capsys, record_property)
 
 
 @pytest.mark.crash
 @pytest.mark.nightly
 @pytest.mark.parametrize("share", range(NIGHTLY_SHARES))
-def test_every_call_fails(share: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_call_fails(
+    share: int, capsys: pytest.CaptureFixture[str], record_property: Property
+) -> None:
     require(strace)
     with sweeping() as sweep:
-        run(sweep, NIGHTLY_SHARES, share, capsys)
+        run(sweep, NIGHTLY_SHARES, share, capsys, record_property)
 
 
 TRACED = """\

@@ -114,6 +114,17 @@ def test_a_directory_that_was_not_synced_is_gone_with_all_that_is_in_it(
     assert {} in disks(fs)
 
 
+def test_a_directory_gets_its_new_name_with_all_that_is_in_it_or_not(fs: FaultyFilesystem) -> None:
+    fs.make_directory(fs.root / "a")
+    file = fs.create(fs.root / "a" / "f")
+    file.write([b"abc"])
+    file.sync()
+    file.close()
+    fs.sync_directory(fs.root / "a")
+    fs.rename(fs.root / "a", fs.root / "b")
+    assert disks(fs) == [{"a/": b"", "a/f": b"abc"}, {"b/": b"", "b/f": b"abc"}]
+
+
 def test_writes_that_were_not_synced_survive_in_part(fs: FaultyFilesystem) -> None:
     file = fs.create(fs.root / "f")
     fs.sync_directory(fs.root)
