@@ -331,7 +331,11 @@ class Filesystem:
             os.close(fd)
             raise
         lock = FileLock(path, fd)
-        lock.announce(url)
+        try:
+            lock.announce(url)
+        except BaseException:
+            lock.close()  # or this process itself could not try again
+            raise
         return lock
 
     def lock_shared(self, path: Path) -> FileLock | None:

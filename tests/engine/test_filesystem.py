@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -194,6 +195,19 @@ def test_a_killed_owner_leaves_no_lock(tmp_path: Path) -> None:
             fs.lock(tmp_path / "LOCK")
         assert (caught.value.pid, caught.value.url) == (owner.pid, "http://there")
         owner.kill()
+    fs.lock(tmp_path / "LOCK").close()
+
+
+def test_a_lock_that_cannot_be_announced_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "ftruncate", full)
+        with pytest.raises(OSError, match="full"):
+            fs.lock(tmp_path / "LOCK")
     fs.lock(tmp_path / "LOCK").close()
 
 
