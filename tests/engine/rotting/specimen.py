@@ -5,6 +5,7 @@ Every value says of which device and time it is, so that a row in the wrong plac
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from mainstem_engine.log.layout import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from mainstem_engine.part.layout import HEAD, TRAILER
 from mainstem_engine.part.manifest import PartList
 from mainstem_engine.part.reader import Part
+from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
 T0 = 1_790_000_000_000
 MS = 1_000_000
@@ -49,7 +51,7 @@ def write(engine: Engine, device: int, first: int, count: int) -> None:
 
 def stored() -> Rows:
     """Everything that was ever written."""
-    numbers = {*range(160), *range(200, 260)}
+    numbers = {*range(160), *range(200, 280)}
     return frozenset(
         (f"root.a.d{device}", T0 + n, device * 10_000 + n)
         for device in range(DEVICES)
@@ -63,9 +65,10 @@ def options(**others: object) -> EngineOptions:
 
 
 def specimen(place: Path, meters: Template) -> Path:
-    """Vnodes, a catalog with a base, deletes, a compaction, records above the checkpoint: in
-    ``place/data``, as a kill leaves it, and its backup in ``place/backup``."""
-    engine = Engine.open(place / "data", options())
+    """Vnodes, a catalog with a base, deletes, a compaction, records above the checkpoint and behind
+    the backup: in ``place/data``, as a kill leaves it, and the backup in ``place/backup``."""
+    fs = FaultyFilesystem(place / "live")
+    engine = Engine.open(fs.root / "data", options(durability="always"), fs=fs)
     engine.create_template(meters)
     for number in range(3):
         for device in range(DEVICES):
@@ -79,7 +82,11 @@ def specimen(place: Path, meters: Template) -> Path:
     for first in range(200, 260, 20):
         for device in range(DEVICES):
             write(engine, device, first, 20)
-    engine.backup(place / "backup")
+    engine.backup(fs.root / "backup")
+    for device in range(DEVICES):
+        write(engine, device, 260, 20)
+    for name in ("data", "backup"):
+        shutil.copytree(fs.root / name, place / name)
     engine.abandon()
     return place / "data"
 
