@@ -1,7 +1,7 @@
 """The memory limit, kept: RssAnon of an engine at work, sampled from outside.
 
-1. A child process opens an engine with a memory limit, writes points in batches of 100,000 rows as
-   fast as they are taken, compacts, reads every row back, asks for a group-by of every row, closes.
+1. A child process opens an engine with a memory limit, writes points in batches as fast as they
+   are taken, compacts, reads every row back, asks for a group-by of every row, closes.
 2. This process reads the child's RssAnon from /proc every SAMPLE_S meanwhile. What is compared with
    the limit is the most that was seen, less what the open engine had before the first row: the
    interpreter and its libraries are no part of the limit, everything else is.
@@ -17,24 +17,23 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fleet import Fleet, Kinds
-from peers.mainstem_ import IN_FLIGHT
-from peers.store import TABLE
+from loading import MIB, TABLE, create_table, device_ids, parts_of, stored_bytes, write
 from report import Report
-from telemetry import COUNTERS, sensor_names
+from telemetry import SENSORS
 
 from mainstem_engine import Engine, EngineOptions
 
-MIB = 1 << 20
 POINTS, POINTS_QUICK = 200_000_000, 5_000_000
 LIMIT_MIB, LIMIT_MIB_QUICK = 256, 64
-BATCH_ROWS = 100_000
-NAMES_BATCH = 50_000
+BATCH_ROWS, BATCH_ROWS_SMALL = 100_000, 10_000
+"""Of a limit of 256 MiB and more, and of a smaller one: a batch of 100,000 rows is 9 MB wherever it
+is held, by the client, while it is copied and sorted, and in the head."""
+BATCH_ROWS_FROM_MIB = 256
 SAMPLE_S = 0.005
 """How often memory is looked at: a flush takes many times longer."""
 PHASES = ("ingest", "flush", "compaction", "scan", "aggregate", "close")
@@ -50,6 +49,10 @@ class Load:
     limit_mib: int
     nulls: bool = False
     text: bool = False
+
+    @property
+    def batch_rows(self) -> int:
+        return BATCH_ROWS if self.limit_mib >= BATCH_ROWS_FROM_MIB else BATCH_ROWS_SMALL
 
 
 @dataclass(slots=True)
@@ -81,13 +84,13 @@ def child(place: Path, load: Load) -> None:
 
     fleet = Fleet(load.devices, Kinds(load.nulls, load.text))
     with Engine.open(place, EngineOptions(memory_limit_bytes=load.limit_mib * MIB)) as engine:
-        engine.sql(template(load.text))
+        create_table(engine, load.text)
         engine.sql(f"SELECT count(*) FROM {TABLE}").arrow()
         say("open")
         started, used = time.perf_counter(), time.process_time()
         ids = device_ids(engine, load.devices)
         say("ingest")
-        points = write(engine, fleet, ids, load.points)
+        points = write(engine, ids, fleet.batches(load.points, load.batch_rows), fleet.beside)
         say("flush", points=points, s=time.perf_counter() - started,
             cpu_s=time.process_time() - used)  # fmt: skip
         engine.flush()
@@ -95,7 +98,7 @@ def child(place: Path, load: Load) -> None:
         engine.compact()
         say("scan", parts=parts_of(engine), bytes=stored_bytes(place))
         rows = sum(len(batch) for batch in engine.scan(TABLE))
-        if rows * len(sensor_names()) != points:
+        if rows * SENSORS != points:
             raise SystemExit(f"benchmark: {rows} rows came back of {points} points")
         say("aggregate")
         found = engine.sql(
@@ -105,54 +108,11 @@ def child(place: Path, load: Load) -> None:
     say("end")
 
 
-def template(text: bool) -> str:
-    columns = [f"{name} {'INT64' if name in COUNTERS else 'DOUBLE'}" for name in sensor_names()]
-    columns += ["t0 TEXT", "t1 TEXT"] if text else []
-    return f"CREATE SCHEMA TEMPLATE {TABLE} ({', '.join(columns)})"
-
-
-def device_ids(engine: Engine, devices: int) -> Any:
-    """Creates the devices, some at a time."""
-    import numpy as np
-
-    found = [
-        engine.device_ids(
-            TABLE,
-            [f"root.bench.d{number}" for number in range(first, min(first + NAMES_BATCH, devices))],
-            create=True,
-        )
-        for first in range(0, devices, NAMES_BATCH)
-    ]
-    return np.concatenate(found)
-
-
-def write(engine: Engine, fleet: Fleet, ids: Any, points: int) -> int:
-    """Returns how many points were written when all are durable."""
-    waiting: deque[Any] = deque()
-    rows = 0
-    for batch in fleet.batches(points, BATCH_ROWS):
-        if len(waiting) >= IN_FLIGHT:
-            waiting.popleft().wait()
-        columns = fleet.beside(batch)
-        waiting.append(engine.write(TABLE, ids[batch.device], batch.time, columns))
-        rows += len(batch)
-    for ack in waiting:
-        ack.wait()
-    return rows * len(sensor_names())
-
-
-def parts_of(engine: Engine) -> int:
-    return sum(table.parts for table in engine.statistics().tables.values())
-
-
-def stored_bytes(place: Path) -> int:
-    return sum(path.stat().st_size for path in (place / "parts").rglob("*.part"))
-
-
-def counted(engine: Engine) -> dict[str, dict[str, int]]:
+def counted(engine: Engine) -> dict[str, Any]:
     """The engine's own account of its memory."""
     memory = engine.statistics().memory
-    return {"peak": dict(memory.peak), "limits": dict(memory.limits), "waits": dict(memory.waits)}
+    return {"peak": dict(memory.peak), "limits": dict(memory.limits), "waits": dict(memory.waits),
+            "trims": memory.trims}  # fmt: skip
 
 
 def house(engine: Engine) -> dict[str, Any]:
@@ -255,7 +215,8 @@ def loads(quick: bool, points: int, limit_mib: int) -> list[Load]:
 def add(report: Report, load: Load, seen: Watched) -> None:
     """The figures of one run."""
     points = seen.facts["points"]
-    how = f"{load.devices:,} devices, {points:,} points, limit {load.limit_mib} MiB"
+    how = (f"{load.devices:,} devices, {points:,} points, limit {load.limit_mib} MiB, "
+           f"batches of {load.batch_rows:,} rows")  # fmt: skip
     report.add(f"{load.name}: most anonymous memory", seen.peak / MIB, "MiB",
                f"{how}; beyond the {seen.base / MIB:.0f} MiB of the open engine",
                f"<= {load.limit_mib} MiB")  # fmt: skip
@@ -273,7 +234,8 @@ def add(report: Report, load: Load, seen: Watched) -> None:
     report.add(f"{load.name}: counted by the engine", seen.counted_peak / MIB, "MiB", shares)
     waits = sum(memory["waits"].values())
     report.add(f"{load.name}: ingest", points / seen.facts["s"] / 1e6, "M points/s",
-               f"until acknowledged, the generator included; {waits} waits for memory")  # fmt: skip
+               f"until acknowledged, the generator included; {waits} waits for memory, free "
+               f"memory given back {memory['trims']} times")  # fmt: skip
     report.add(f"{load.name}: ingest, CPU", seen.facts["cpu_s"] / points * 1e6, "s per M points",
                "all threads, flushes and compactions meanwhile included")  # fmt: skip
     kept = seen.facts["house"]

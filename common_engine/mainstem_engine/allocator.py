@@ -1,8 +1,8 @@
 """What the C library keeps of memory that nobody uses any more, and when it goes back.
 
-1. glibc serves arrays of some hundred KiB from heaps, one per thread, and keeps what is freed there:
-   after many flushes as much as the rows themselves took. Mapping every array for itself would
-   give it back at once, and costs two thirds more processor time per row written: page faults.
+1. glibc serves arrays of some hundred KiB from heaps, some per thread, and keeps what is freed
+   there: after many flushes as much as the rows themselves took. Mapping every array for itself
+   would give it back at once, and costs half as much processor time again: page faults.
 2. So it goes back when it is needed: once the process has grown by GROWN_SHARE of the memory limit
    since the engine was opened, and LET_GO_SHARE of the limit was let go of since the last time.
    With the second condition it is paid for by work of about ten times its cost, and is not tried
