@@ -127,6 +127,8 @@ class KeyIndex:
         self._ends.extend(np.cumsum(sizes, dtype=np.uint64) + end)
         self._hashes.extend(hashes)
         total = first + len(keys)
+        # Before the table: whoever finds a key in it may ask whether its place is below the length.
+        self._count = total
         if total * 3 > len(self._slots) * 2:
             size = 1 << (total * 2 - 1).bit_length()
             grown = np.zeros(size, np.uint32)
@@ -134,7 +136,6 @@ class KeyIndex:
             self._slots = grown
         else:
             _insert(self._slots, hashes, first)
-        self._count = total
 
 
 def _hashes_of(keys: Sequence[bytes]) -> Hashes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,3 +56,19 @@ def test_an_empty_index() -> None:
     assert index.find(b"a") == ABSENT
     assert index.find_many([b"a"]).tolist() == [ABSENT]
     assert index.between(0, 0) == []
+
+
+def test_a_key_that_is_found_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers take no lock: they may look at any moment of an addition."""
+    index = KeyIndex()
+    insert, seen = key_index._insert, []
+
+    def looking(slots: Any, hashes: Any, first: int) -> None:
+        insert(slots, hashes, first)
+        found = index.find_many([b"k%d" % n for n in range(200)])
+        seen.append(bool((found < len(index)).all()))
+
+    monkeypatch.setattr(key_index, "_insert", looking)
+    for n in range(200):
+        index.add([b"k%d" % n])
+    assert all(seen)
