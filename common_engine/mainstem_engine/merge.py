@@ -19,7 +19,8 @@ sorted arrays, and the newest value of a group is a running maximum of row numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def concat_rows(batches: Sequence[VersionedRows]) -> VersionedRows:
     sizes = [len(batch) for batch in batches]
     columns: dict[int, Column] = {}
     for key in {key: None for batch in batches for key in batch.columns}:
-        columns[key] = _concat_column([batch.columns.get(key) for batch in batches], sizes)
+        columns[key] = concat_column([batch.columns.get(key) for batch in batches], sizes)
     return VersionedRows(
         np.concatenate([b.device for b in batches]),
         np.concatenate([b.time for b in batches]),
@@ -95,7 +96,8 @@ def _gather_columns(columns: Mapping[int, Column], index: Index) -> dict[int, Co
     }
 
 
-def _concat_column(parts: Sequence[Column | None], sizes: Sequence[int]) -> Column:
+def concat_column(parts: Sequence[Column | None], sizes: Sequence[int]) -> Column:
+    """The values of all ``parts``, nulls for one that is not there; one at least is."""
     dtype = next(part.values.dtype for part in parts if part is not None)
     values = np.concatenate(
         [
@@ -146,13 +148,15 @@ def key_order(device: DeviceIds, time: TimesNs, *ties: AnyArray) -> Index:
     puts everything right is kept.
     """
     order = stable_device_order(device)
-    sorted_device, sorted_time = device[order], time[order]
-    if _in_order(sorted_device, sorted_time, [tie[order] for tie in ties]):
+    ordered = device.take(order, mode="clip"), time.take(order, mode="clip")
+    if _in_order(*ordered, (tie.take(order, mode="clip") for tie in ties)):
         return order
-    nearly = _time_order(sorted_device, sorted_time)
+    nearly = _time_order(*ordered)
     if nearly is not None:
-        order = order[nearly]
-        if not ties or _in_order(device[order], time[order], [tie[order] for tie in ties]):
+        # By device they are in order already, and stay so.
+        ordered = ordered[0], ordered[1].take(nearly, mode="clip")
+        order = order.take(nearly, mode="clip")
+        if not ties or _in_order(*ordered, (tie.take(order, mode="clip") for tie in ties)):
             return order
     return np.lexsort((*reversed(ties), time, device))
 
@@ -171,10 +175,11 @@ def _time_order(device: DeviceIds, time: TimesNs) -> Index | None:
     return np.argsort(key, kind="stable")
 
 
-def _in_order(device: DeviceIds, time: TimesNs, ties: Sequence[AnyArray]) -> bool:
+def _in_order(device: DeviceIds, time: TimesNs, ties: Iterable[AnyArray]) -> bool:
+    """``ties`` are only made where rows of one device and time ask for them."""
     equal: BoolMask = device[1:] == device[:-1]
     wrong: BoolMask = device[1:] < device[:-1]
-    for key in (time, *ties):
+    for key in itertools.chain((time,), ties):
         wrong |= equal & (key[1:] < key[:-1])
         equal = equal & (key[1:] == key[:-1])
         if not equal.any():
@@ -192,9 +197,15 @@ def version_sorted(rows: VersionedRows, epochs: npt.NDArray[np.uint32]) -> Versi
 
 def part_sorted(rows: VersionedRows) -> VersionedRows:
     """Rows by (device, time, origin, LSN): the order in a part."""
-    if is_strictly_sorted(rows.device, rows.time):
-        return rows
-    return gather(rows, key_order(rows.device, rows.time, rows.origin, rows.lsn))
+    order = part_order(rows)
+    return rows if order is None else gather(rows, order)
+
+
+def part_order(keys: VersionedRows) -> Index | None:
+    """Row numbers in the order of a part; None for rows that are in it. Columns are not read."""
+    if is_strictly_sorted(keys.device, keys.time):
+        return None
+    return key_order(keys.device, keys.time, keys.origin, keys.lsn)
 
 
 def merge_versions(

@@ -125,7 +125,7 @@ class TableFlush:
 
     def _sorted(self, piece: Piece, late: LateRows | None) -> tuple[VersionedRows, Resolution]:
         """The rows of a piece as they go into parts, and what became of its late rows."""
-        rows = part_sorted(piece.rows(self._tombstones, self._table.types))
+        rows = piece.sorted_rows(self._tombstones, self._table.types)
         resolution = Resolution()
         if late is not None:
             # Late rows were counted before anything was deleted, so they are compared without.

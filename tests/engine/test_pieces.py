@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mainstem_engine import head as head_module
-from mainstem_engine.deletes import NONE
+from mainstem_engine.columns import conform_rows
+from mainstem_engine.deferred import join_deferred
+from mainstem_engine.deletes import NONE, Tombstone, Tombstones
 from mainstem_engine.head import Chunk, Head
 from mainstem_engine.merge import concat_rows, part_sorted
 from mainstem_engine.model import Column, ColumnType, Rows, VersionedRows
@@ -89,3 +93,68 @@ def test_keys_are_the_rows_without_columns() -> None:
         (1, 5),
         (2, 6),
     ]
+
+
+KINDS = {0: ColumnType.INT64, 1: ColumnType.DOUBLE, 2: ColumnType.TEXT}
+
+
+@st.composite
+def heads(draw: st.DrawFn) -> list[Chunk]:
+    """Chunks of several origins with repeated keys, late rows, nulls, and columns that come late or
+    were narrower once."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    head = Head()
+    for lsn in range(1, draw(st.integers(2, 9))):
+        count = int(rng.integers(1, 40))
+        device = rng.integers(0, draw(st.sampled_from([1, 6, 90_000])), count).astype(np.uint32)
+        time = rng.integers(0, 15, count)
+        narrow = draw(st.booleans())
+        columns = {0: Column(rng.integers(0, 99, count).astype(np.int32 if narrow else np.int64))}
+        if draw(st.booleans()):
+            columns[1] = Column(rng.normal(size=count), rng.random(count) < 0.6)
+        if draw(st.booleans()):
+            columns[2] = Column(np.array(["on", "off", "ä"], object)[rng.integers(0, 3, count)])
+        lsns = rng.integers(1, 20, count).astype(np.uint64)
+        head.append("t", Rows(device, time, columns), draw(st.integers(0, 2)), lsns, None, lsn)
+        if draw(st.booleans()):
+            head.tables["t"].seal()
+    head.tables["t"].seal()
+    return head.tables["t"].chunks
+
+
+def plain(rows: VersionedRows) -> list[tuple[Any, ...]]:
+    """Rows as Python values, None for a null."""
+    columns = []
+    for key in sorted(KINDS):
+        column = rows.columns.get(key)
+        if column is None:
+            columns.append([None] * len(rows))
+            continue
+        valid = np.ones(len(rows), np.bool_) if column.valid is None else column.valid
+        assert column.values.dtype == KINDS[key].dtype
+        columns.append([v if ok else None for v, ok in zip(column.values, valid, strict=True)])
+    keys = (rows.device, rows.time, rows.origin, rows.lsn)
+    return list(zip(*(key.tolist() for key in keys), *columns, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(heads(), st.sampled_from([1, 7, 50]), st.integers(1, 30), st.booleans())
+def test_gathered_columns_are_those_of_joined_and_sorted_rows(
+    chunks: list[Chunk], piece_rows: int, cut: int, deleted: bool
+) -> None:
+    """The definition: rows of all chunks, joined, what is deleted left out, sorted for a part."""
+    gone = Tombstone(5, 0, 9, 3, np.array([2, 4], np.uint32), 3, 9, rows=None)
+    tombstones = Tombstones([gone]) if deleted else NONE
+    kept = [tombstones.erase(chunk.all_rows(), chunk.applied) for chunk in chunks]
+    whole = part_sorted(concat_rows([conform_rows(rows, KINDS) for rows in kept if len(rows)]))
+    pieces = [piece.sorted_rows(tombstones, KINDS) for piece in pieces_of(chunks, piece_rows)]
+    assert plain(concat_rows(pieces)) == plain(whole)
+    # As a part's writer joins them: what it held back, and a piece.
+    held = [piece.sorted_rows(tombstones, KINDS) for piece in pieces_of(chunks, piece_rows)]
+    found: list[tuple[Any, ...]] = []
+    rest: list[VersionedRows] = []
+    for piece in held:
+        joined = join_deferred([*rest, piece])
+        found += plain(joined.take(slice(0, cut)))
+        rest = [joined.take(slice(cut, None))]
+    assert found + plain(rest[0]) == plain(whole)

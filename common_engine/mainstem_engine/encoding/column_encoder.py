@@ -7,8 +7,7 @@
    the values of several blocks. A trial that finds the same again widens that range.
 4. A compression that is named follows any encoding; AUTO is ZSTD after all but PCO, DECIMAL and
    LINEAR. Either is kept only where it makes the bytes fewer.
-5. Times and LSNs (``ordered``): LINEAR if they are, few runs as RLE, else PCO by differences, LSNs
-   of few digits as DECIMAL.
+5. Times and LSNs (``ordered``): LINEAR if they are, few runs as RLE, else PCO by differences.
 
 What can be seen, or made, for many blocks in one pass over the column is: which blocks are constant
 (block_shapes.py), where runs begin, the whole numbers of DECIMAL. A block itself costs one call of
@@ -17,6 +16,7 @@ its encoder.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from mainstem_engine.encoding.block_shapes import (
     runs_of_blocks,
     straight_blocks,
 )
-from mainstem_engine.encoding.compression import compress
+from mainstem_engine.encoding.compression import COMPRESS_BYTES_MIN, compress
 from mainstem_engine.encoding.constant import Constant
 from mainstem_engine.encoding.decimal import (
     EXCEPTIONS_SHARE,
@@ -73,13 +73,13 @@ class EncodedColumn(NamedTuple):
 class _Column:
     """The values of some blocks, and what was found out about all of them at once."""
 
-    __slots__ = ("_changed", "_runs", "_whole", "edges", "places", "values")
+    __slots__ = ("_coder", "_runs", "_whole", "edges", "places", "values")
 
     def __init__(self, values: AnyArray, edges: Edges) -> None:
         self.values = values
         self.edges = edges
         self.places: list[int] = edges.tolist()
-        self._changed: Positions | None = None
+        self._coder: tuple[PcoConfig | None, Callable[[AnyArray], bytes]] | None = None
         self._runs: tuple[Positions, list[int]] | None = None
         self._whole: dict[int, WholeNumbers | None] = {}
 
@@ -96,6 +96,12 @@ class _Column:
             self._runs = starts, places.tolist()
         starts, bounds = self._runs
         return starts[bounds[number] : bounds[number + 1]] - self.places[number]
+
+    def coder(self, config: PcoConfig | None) -> Callable[[AnyArray], bytes]:
+        """Packs whole numbers."""
+        if self._coder is None or self._coder[0] is not config:
+            self._coder = config, _PCO.coder(config or PcoConfig())
+        return self._coder[1]
 
     def whole(self, decimals: int) -> WholeNumbers | None:
         if decimals not in self._whole:
@@ -121,7 +127,8 @@ class ColumnEncoder:
         self._named = NAMED.get(encoding)
         if self._named is not None and not self._named.supports(column_type):
             self._named = None
-        self._compression = compression
+        named = compression in Compression.__members__
+        self._using = Compression[compression] if named else None
         self._ordered = ordered
         self._level = level
         self._blocks_since_trial = TRIAL_BLOCKS_MIN
@@ -137,21 +144,25 @@ class ColumnEncoder:
         """Encodes values[edges[i]:edges[i + 1]], none of them null, for each i."""
         column = _Column(values, edges)
         constant = constant_blocks(values, edges).tolist()
-        if self._ordered:
-            straight = straight_blocks(values, edges).tolist()
+        straight = straight_blocks(values, edges).tolist() if self._ordered else constant
+        others = None if self._named is None or self._named.number == _PCO.number else self._named
         found: list[EncodedColumn] = []
         for number, same in enumerate(constant):
-            block = column.block(number)
+            first, last = column.places[number], column.places[number + 1]
             if same:
-                found.append(self._compressed(_CONSTANT, _CONSTANT.encode(block, self._type)))
-            elif len(block) < VALUES_MIN and not self._type.is_variable:
+                one = values[first : min(first + 1, last)]
+                found.append(self._compressed(_CONSTANT, _CONSTANT.encode(one, self._type)))
+            elif last - first < VALUES_MIN and not self._type.is_variable:
+                block = values[first:last]
                 found.append(self._compressed(_PLAIN, _PLAIN.encode(block, self._type)))
             elif self._ordered:
                 found.append(self._encode_ordered(column, number, straight[number]))
-            elif self._named is not None and self._named.number != EncodingNumber.PCO:
-                found.append(self._compressed(self._named, self._named.encode(block, self._type)))
+            elif others is not None:
+                found.append(
+                    self._compressed(others, others.encode(values[first:last], self._type))
+                )
             else:
-                found.append(self._encode_chosen(column, number))
+                found.append(self._encode_chosen(column, number, values[first:last]))
         return found
 
     def _encode_ordered(self, column: _Column, number: int, straight: bool) -> EncodedColumn:
@@ -165,19 +176,23 @@ class ColumnEncoder:
                 data = _RLE.encode_runs(values, starts, self._type)
                 return EncodedColumn(_RLE.number, Compression.UNCOMPRESSED, data)
         config = PcoConfig(self._level, delta=1, base=0.0)
-        whole = column.whole(0)
-        if whole is not None:
-            data = _DECIMAL.encode_as(whole, column.values, column.span(number), self._type, config)
-            return EncodedColumn(_DECIMAL.number, Compression.UNCOMPRESSED, data)
         data = _PCO.encode_as(values, self._type, config)
         return EncodedColumn(_PCO.number, Compression.UNCOMPRESSED, data)
 
-    def _encode_chosen(self, column: _Column, number: int) -> EncodedColumn:
-        values = column.block(number)
+    def _encode_chosen(self, column: _Column, number: int, values: AnyArray) -> EncodedColumn:
         choice = self.choice
         if choice is None or choice.stale:
             choice = self._try(values)
-        encoded = self._compressed(*self._encode_as(choice, column, number))
+        encoding = choice.encoding
+        if encoding.number is EncodingNumber.DECIMAL:
+            encoded = self._encode_decimal(choice, column, number, values)
+        elif choice.config is not None:
+            encoded = self._compressed(_PCO, _PCO.encode_as(values, self._type, choice.config))
+        elif encoding.number is EncodingNumber.RLE:
+            starts = column.run_starts(number)
+            encoded = self._compressed(_RLE, _RLE.encode_runs(values, starts, self._type))
+        else:
+            encoded = self._compressed(encoding, encoding.encode(values, self._type))
         self._blocks_since_trial += 1
         if self._blocks_since_trial > TRIAL_BLOCKS_MIN:
             size = len(encoded.data) / len(values)
@@ -186,24 +201,22 @@ class ColumnEncoder:
                 self.choice = replace(choice.widened(size), stale=True)
         return encoded
 
-    def _encode_as(self, choice: Choice, column: _Column, number: int) -> tuple[Encoding, bytes]:
-        """(what was used, the bytes of a block): PCO for one that DECIMAL does not hold."""
-        values, encoding = column.block(number), choice.encoding
-        if choice.config is None:
-            if encoding.number == EncodingNumber.RLE:
-                starts = column.run_starts(number)
-                return encoding, _RLE.encode_runs(values, starts, self._type)
-            return encoding, encoding.encode(values, self._type)
-        if encoding.number == EncodingNumber.PCO:
-            return encoding, _PCO.encode_as(values, self._type, choice.config)
+    def _encode_decimal(
+        self, choice: Choice, column: _Column, number: int, values: AnyArray
+    ) -> EncodedColumn:
+        """A block as DECIMAL; as PCO if that does not hold it."""
         whole = column.whole(choice.decimals)
-        first, last = column.places[number : number + 2]
-        if whole is None or _exceptions(whole, first, last) * EXCEPTIONS_SHARE > last - first:
-            self._misses += 1
-            return _PCO, _PCO.encode_as(values, self._type, PcoConfig(self._level))
-        self._misses = 0
         span = column.span(number)
-        return encoding, _DECIMAL.encode_as(whole, column.values, span, self._type, choice.config)
+        if whole is None or (
+            len(whole.exceptions) and _exceptions(whole, span) * EXCEPTIONS_SHARE > len(values)
+        ):
+            self._misses += 1
+            data = _PCO.encode_as(values, self._type, PcoConfig(self._level))
+            return self._compressed(_PCO, data)
+        self._misses = 0
+        packed = column.coder(choice.config)(whole.numbers[span])
+        data = _DECIMAL.encode_packed(whole, column.values, span, self._type, packed)
+        return self._compressed(_DECIMAL, data)
 
     def _try(self, values: AnyArray) -> Choice:
         self._blocks_since_trial = self._misses = 0
@@ -219,11 +232,12 @@ class ColumnEncoder:
         return found
 
     def _compressed(self, encoding: Encoding, data: bytes) -> EncodedColumn:
-        if self._compression in Compression.__members__:
-            return EncodedColumn(encoding.number, *compress(data, Compression[self._compression]))
-        if not encoding.compressible:
-            return EncodedColumn(encoding.number, Compression.UNCOMPRESSED, data)
-        return EncodedColumn(encoding.number, *compress(data))
+        using = self._using
+        if using is None:
+            if not encoding.compressible or len(data) < COMPRESS_BYTES_MIN:
+                return EncodedColumn(encoding.number, Compression.UNCOMPRESSED, data)
+            using = Compression.ZSTD
+        return EncodedColumn(encoding.number, *compress(data, using))
 
 
 def _is_unusual(choice: Choice, value_bytes: float, values: int) -> bool:
@@ -235,11 +249,9 @@ def _is_unusual(choice: Choice, value_bytes: float, values: int) -> bool:
     )
 
 
-def _exceptions(whole: WholeNumbers, first: int, last: int) -> int:
-    """How many rows of [first, last) are no whole numbers."""
-    if not len(whole.exceptions):
-        return 0
-    low, high = whole.exceptions.searchsorted((first, last)).tolist()
+def _exceptions(whole: WholeNumbers, span: slice) -> int:
+    """How many rows of ``span`` are no whole numbers."""
+    low, high = whole.exceptions.searchsorted((span.start, span.stop)).tolist()
     return int(high - low)
 
 

@@ -35,6 +35,8 @@ EXCEPTIONS_SHARE = 16
 EXCEPTIONS = 0x80
 LEVEL = 6
 """Of pcodec, at least: for whole numbers it costs hardly more than 4 and saves a tenth."""
+PASS_VALUES = 1 << 13
+"""Values that go through the steps of a conversion together: they stay in the fastest cache."""
 SAMPLE_VALUES = 64
 """Values that are looked at: what is no decimal shows at once."""
 
@@ -51,7 +53,7 @@ _PCO, _PLAIN = Pco(), Plain()
 @dataclass(frozen=True, slots=True)
 class WholeNumbers:
     """``numbers`` signed integers [n] that times 10 ** -decimals are the values, but at the rows
-    ``exceptions`` (ascending), where they repeat the one before."""
+    ``exceptions`` (ascending), where they are anything that is near."""
 
     decimals: int
     numbers: AnyArray
@@ -85,9 +87,24 @@ class Decimal(Encoding):
         config: PcoConfig,
     ) -> bytes:
         """The values of one block of a column, ``whole`` and ``values`` being those of all."""
-        numbers = whole.numbers[block]
-        packed = _PCO.encode_as(numbers, ColumnType.INT64, config)
-        width = numbers.dtype.itemsize
+        return self.encode_packed(
+            whole,
+            values,
+            block,
+            column_type,
+            _PCO.encode_as(whole.numbers[block], ColumnType.INT64, config),
+        )
+
+    def encode_packed(
+        self,
+        whole: WholeNumbers,
+        values: AnyArray,
+        block: slice,
+        column_type: ColumnType,
+        packed: bytes,
+    ) -> bytes:
+        """As encode_as, for whole numbers that pcodec has packed."""
+        width = whole.numbers.dtype.itemsize
         if not len(whole.exceptions):
             return _HEAD.pack(whole.decimals, width) + packed
         first, last = whole.exceptions.searchsorted((block.start, block.stop))
@@ -143,25 +160,43 @@ def whole_numbers(values: AnyArray, decimals: int) -> WholeNumbers | None:
             return None
         return WholeNumbers(0, values.astype(dtype), none)
     scale = _SCALES[decimals]
+    low, high = float(values.min()) * scale, float(values.max()) * scale
+    if low > -_EXACT and high < _EXACT:
+        return _whole_floats(values, decimals, _narrowest(round(low), round(high)))
+    # Infinities, NaNs and what is too large become 0 first, which is then not what they are.
     with np.errstate(invalid="ignore", over="ignore"):
-        steps = np.multiply(values, scale, dtype=np.float64)
+        odd = ~(np.abs(np.multiply(values, scale, dtype=np.float64)) < _EXACT)
+    good = np.where(odd, 0, np.arange(len(values)))
+    filled = values[np.maximum.accumulate(good, out=good)]
+    if odd[0]:
+        filled[: int(np.argmin(odd)) or len(odd)] = 0
+    found = whole_numbers(filled, decimals)
+    assert found is not None
+    exceptions = np.union1d(found.exceptions, np.flatnonzero(odd))
+    return WholeNumbers(decimals, found.numbers, exceptions)
+
+
+def _whole_floats(values: AnyArray, decimals: int, dtype: np.dtype[Any]) -> WholeNumbers:
+    """``values`` that are finite, and as whole numbers fit ``dtype``."""
+    scale = _SCALES[decimals]
+    numbers: AnyArray = np.empty(len(values), dtype)
+    wrong = np.empty(len(values), np.bool_)
+    bits = bits_of(values)
+    steps = np.empty(min(len(values), PASS_VALUES))
+    back = np.empty(len(steps), values.dtype)
+    for start in range(0, len(values), PASS_VALUES):
+        some = slice(start, start + PASS_VALUES)
+        block = values[some]
+        if len(block) < len(steps):
+            steps, back = steps[: len(block)], back[: len(block)]
+        np.multiply(block, scale, out=steps, dtype=np.float64)
         np.rint(steps, out=steps)
         steps += 0.0  # -0.0 becomes 0.0
-        back = (steps / scale).astype(values.dtype, copy=False)
-        wrong = bits_of(back) != bits_of(values)
-        low, high = float(steps.min()), float(steps.max())
-    if not (low > -_EXACT and high < _EXACT):  # also where a NaN is among them
-        wrong |= ~(np.abs(steps) < _EXACT)
-    exceptions = none
-    if wrong.any():
-        exceptions = np.flatnonzero(wrong)
-        if wrong[0]:
-            steps[0] = 0.0
-            wrong[0] = False
-        good = np.where(wrong, 0, np.arange(len(steps)))
-        steps = steps[np.maximum.accumulate(good, out=good)]
-        low, high = float(steps.min()), float(steps.max())
-    return WholeNumbers(decimals, steps.astype(_narrowest(int(low), int(high))), exceptions)
+        numbers[some] = steps
+        np.divide(steps, scale, out=back)
+        np.not_equal(bits_of(back), bits[some], out=wrong[some])
+    exceptions = np.flatnonzero(wrong)
+    return WholeNumbers(decimals, numbers, exceptions)
 
 
 def decimals_of(values: AnyArray) -> int | None:

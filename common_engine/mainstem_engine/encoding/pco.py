@@ -9,7 +9,8 @@ of 8 bits.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
@@ -28,8 +29,7 @@ AUTO_DELTA = -1
 LOOKBACK_DELTA = -2
 
 
-@dataclass(frozen=True, slots=True)
-class PcoConfig:
+class PcoConfig(NamedTuple):
     """How pcodec is called. ``delta``: the order of differences, AUTO_DELTA or LOOKBACK_DELTA.
 
     ``base``: the values are multiples of it (almost); 0: the bits as they are; None: pcodec looks.
@@ -59,6 +59,10 @@ class Pco(Encoding):
         packed: bytes = standalone.simple_compress(np.ascontiguousarray(values), _chunk(config))
         return packed
 
+    def coder(self, config: PcoConfig) -> Callable[[AnyArray], bytes]:
+        """``encode_as`` for many blocks of numbers, contiguous and not BOOLEAN."""
+        return functools.partial(_compress, chunk=_chunk(config))
+
     def decode(self, data: memoryview, column_type: ColumnType, out: AnyArray) -> None:
         if column_type == ColumnType.BOOLEAN:
             bits: AnyArray = np.empty(len(out), np.uint8)
@@ -75,6 +79,11 @@ class Pco(Encoding):
             raise EncodingError(f"pcodec: {exc}") from exc
         if progress.n_processed != len(out) or not progress.finished:
             raise EncodingError(f"{len(out)} values expected, {progress.n_processed} found")
+
+
+def _compress(values: AnyArray, chunk: ChunkConfig) -> bytes:
+    packed: bytes = standalone.simple_compress(values, chunk)
+    return packed
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from mainstem_engine.encoding.pco import (
@@ -50,7 +48,7 @@ def search_pco(values: AnyArray, column_type: ColumnType, level: int) -> tuple[P
         modes = [0.0] if step is None else [step, 0.0]
     limit = SAME_SIZE * size
     for base in modes:
-        config = replace(best, base=base)
+        config = best._replace(base=base)
         found = len(_PCO.encode_as(values, column_type, config))
         if found < limit:
             return config, found

@@ -30,7 +30,7 @@ from mainstem_engine.part.layout import (
 )
 
 _ORDERED_COLUMNS = (TIME_COLUMN, LSN_COLUMN)
-_NOTHING = [EncodedColumn(EncodingNumber.UNKNOWN, Compression.UNCOMPRESSED, b"")]
+_NOTHING = EncodedColumn(EncodingNumber.UNKNOWN, Compression.UNCOMPRESSED, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +71,24 @@ def encode_blocks(
         written = values[edges[:-1]] != values[edges[1:] - 1]
     else:
         written = count > 0
-    data: list[bytes] = []
-    crcs: list[int] = []
-    found = _NOTHING * len(starts) if not written.any() else encoder.encode_blocks(values, edges)
-    for number, wanted in enumerate(written.tolist()):
-        if not wanted:
-            found[number] = _NOTHING[0]
-        encoded = found[number].data
-        data.append(bitmaps[number] + encoded if bitmaps else encoded)
-        crcs.append(google_crc32c.value(data[number]))
+    found = [_NOTHING] * len(starts)
+    if written.any():
+        found = encoder.encode_blocks(values, edges)
+        for number in np.flatnonzero(~written).tolist():
+            found[number] = _NOTHING
+    encodings, compressions, data = map(list, zip(*found, strict=True))
+    sizes = np.array([len(encoded) for encoded in data], np.uint32)
+    bitmap_sizes = np.zeros(len(starts), np.uint32)
+    if bitmaps:
+        bitmap_sizes[:] = [len(bitmap) for bitmap in bitmaps]
+        data = [bitmap + encoded for bitmap, encoded in zip(bitmaps, data, strict=True)]
     index = ColumnIndex(
-        np.fromiter((len(each.data) for each in found), np.uint32, len(found)),
-        np.fromiter(map(len, bitmaps), np.uint32, len(found)) if bitmaps else _zeros(len(found)),
-        np.array(crcs, np.uint32),
+        sizes,
+        bitmap_sizes,
+        np.array([google_crc32c.value(stored) for stored in data], np.uint32),
         (rows - count).astype(np.uint32),
-        np.array([each.encoding for each in found], np.uint8),
-        np.array([each.compression for each in found], np.uint8),
+        np.array(encodings, np.uint8),
+        np.array(compressions, np.uint8),
     )
     statistics = block_statistics(values, edges, plan.type) if plan.key >= 0 else None
     return EncodedBlocks(data, index, statistics), encoder.choice

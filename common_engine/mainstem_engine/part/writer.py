@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.deferred import join_deferred
 from mainstem_engine.encoding.auto import Choice
 from mainstem_engine.encoding.pco import LEVEL_FAST
 from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Filesystem
-from mainstem_engine.merge import concat_rows
 from mainstem_engine.model import Column, Measurement, VersionedRows
 from mainstem_engine.part.blocks import Starts, block_starts, finished_blocks
 from mainstem_engine.part.encoder import ColumnPlan, encode_blocks
@@ -149,7 +149,7 @@ class PartWriter:
         self.rows += len(rows)
         _widen_lsn_ranges(self._lsn, rows)
         if self._held_rows >= 4 * self._block_rows:
-            held = concat_rows(self._held)
+            held = join_deferred(self._held)
             starts, cut = finished_blocks(held.device, self._rows_that_fit(held))
             self._encode(held, starts, cut)
             rest = held.take(slice(cut, None))
@@ -206,7 +206,7 @@ class PartWriter:
                 self._fs.unlink(self._temporary)
 
     def _encode_held(self) -> None:
-        held = concat_rows(self._held)
+        held = join_deferred(self._held)
         self._held, self._held_rows = [], 0
         if len(held):
             self._encode(held, block_starts(held.device, self._rows_that_fit(held)), len(held))
@@ -231,7 +231,7 @@ class PartWriter:
 
     def _encode(self, rows: VersionedRows, starts: Starts, end: int) -> None:
         """Hands the blocks that begin at ``starts`` and end at ``end`` over, group by group."""
-        row_bytes = 22 + sum(column.values.itemsize for column in rows.columns.values())
+        row_bytes = 22 + sum(self._plan(key).type.dtype.itemsize for key in rows.columns)
         group_rows = min(GROUP_ROWS, GROUP_BYTES // row_bytes)
         edges = np.append(starts, end)
         first = 0

@@ -129,7 +129,7 @@ def test_encodings_that_a_template_names(tmp_path: Path, encoding: str, compress
         expected = "ZSTD" if compression == "AUTO" else compression
         assert {Compression(number).name for number in index.compression.tolist()} == {expected}
     times = part.footer.columns[TIME_COLUMN]
-    assert set(times.encoding.tolist()) == {EncodingNumber.DECIMAL}
+    assert set(times.encoding.tolist()) == {EncodingNumber.PCO}
     part.close()
 
 
