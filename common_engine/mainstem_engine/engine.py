@@ -268,7 +268,10 @@ class Engine(RollupControl, Deletions, Imaging):
         *,
         decoded: object = None,
     ) -> Ack:
-        """Logs a record of a consumer; ``decoded`` spares it decoding its own record when live."""
+        """Logs a record of a consumer; ``decoded`` spares it decoding its own record when live.
+
+        ``buffers`` are written as they are: they must not be changed afterwards.
+        """
         if buffers:
             self._store.admit()
         return self._store.append(kind, header, buffers, decoded)

@@ -211,7 +211,9 @@ class Store:
         buffers: Sequence[Buffer],
         decoded: object,
     ) -> Ack:
-        """Logs a record of any other kind; ``decoded`` is handed to the consumers as it is."""
+        """Logs a record of any other kind; ``decoded`` is handed to the consumers as it is.
+
+        ``buffers`` are written as they are: they must not be changed afterwards."""
         return self._append(kind, encode_payload(header, buffers), decoded)
 
     def _append(

@@ -132,6 +132,33 @@ def test_an_ack_is_done_when_rows_are_visible(open_engine: Any) -> None:
     assert engine.durable_lsn <= engine.committed_lsn
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_arrays_of_a_call_may_be_changed_as_soon_as_it_returns(
+    open_engine: Any, order: int
+) -> None:
+    engine: Engine = open_engine()
+    engine.create_template(T)
+    (device,) = engine.device_ids("t", ["root.a.d"], create=True)
+    count = 20_000  # large: written and kept without a copy of the whole
+    times = np.arange(count)[::order].copy()
+    values = np.arange(count)[::order].astype(np.int64)
+    devices = np.full(count, device, np.uint32)
+    with engine._store.state_lock:  # the committer is still at the first when the others change
+        before = engine.log.statistics().written_bytes
+        engine.write("t", ["root.a.d"], [count], {"x": [count]})
+        while engine.log.statistics().written_bytes == before:
+            threading.Event().wait(0.001)
+        ack = engine.write("t", devices, times, {"x": values})
+        for array in (times, values, devices):
+            array[:] = 7
+    ack.wait(10)
+    engine.abandon()
+    engine = open_engine()
+    found = engine.scan("t").read_all()
+    assert found.column("x").to_pylist() == list(range(count + 1))
+    assert set(found.column("device").to_pylist()) == {"root.a.d"}
+
+
 def test_a_callback_that_fails_harms_nobody(
     open_engine: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
