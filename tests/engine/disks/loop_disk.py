@@ -105,9 +105,9 @@ class LoopDisk:
         assert self.unmount(), f"somebody holds files below {self.path}"
         self.mount()
 
-    def fill(self, leave_bytes: int = 0) -> Path:
+    def fill(self, leave_bytes: int = 0, *, name: str = "filler") -> Path:
         """Takes the space but for about ``leave_bytes``, as another program's file would."""
-        filler = self.path / "filler"
+        filler = self.path / name
         fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
         try:
             piece = IMAGE_MIB * MIB
