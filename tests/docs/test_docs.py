@@ -89,5 +89,5 @@ def test_every_procedure_of_the_power_cuts_is_listed() -> None:
     names = re.findall(r"^@life\ndef (\w+)", lives.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(names) > 10
     listed = re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \|$", text, re.MULTILINE)
-    assert {name for name, _ in listed} == {*names, "repair", "restore"}
+    assert {name for name, _ in listed} == {*names, "repair", "restore", "writers"}
     assert all(int(states.replace(",", "")) >= 500 for _, states in listed)

@@ -21,11 +21,13 @@ from mainstem_engine import Template
 from mainstem_engine.filesystem import AppendFile
 from mainstem_engine.inventory import Inventory
 from mainstem_engine.log.log import Log
+from mainstem_engine.log.writer import LogWriter
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
 from .crashing.life import Life
 from .crashing.power_cuts import drawn, judge, spread
 from .crashing.procedures import LIVES, SETTINGS
+from .crashing.writers import Writers
 from .log import damages
 from .rotting.rot import Rot
 from .rotting.specimen import files_of, footer_of, specimen
@@ -130,6 +132,19 @@ def release_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Inventory, "record", recorded)
 
 
+def report_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written while a sync went on is taken for durable when it ends."""
+    finish = LogWriter._finish
+
+    def finished(self: LogWriter) -> None:
+        finish(self)
+        self._segment.confirm(self._segment.mark())
+        self._durable += self._written
+        self._written = []
+
+    monkeypatch.setattr(LogWriter, "_finish", finished)
+
+
 @dataclass
 class Programme:
     """The durability programme, as far as it takes to find something."""
@@ -151,6 +166,14 @@ class Programme:
         states = spread(drawn(lived.fs.journal, {}, lived.promised))
         after = self.place / "after"
         return first_violation(states[:most], lambda state: judge(lived, state, after))
+
+    def writers(self) -> int:
+        """Power cuts while several write to a slow disk."""
+        writers = Writers(self.place / "before", self.template)
+        states = spread(drawn(writers.fs.journal, {}, writers.promised))
+        after = self.place / "after"
+        some = [state for state in states if state.operations >= writers.begun]
+        return first_violation(some, lambda state: writers.judge(state, after))
 
     def rot(self, kind: str, most: int = 200) -> int:
         """Damages to files of one kind."""

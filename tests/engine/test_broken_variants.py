@@ -21,6 +21,7 @@ from .broken_variants import (
     Stubborn,
     believe,
     release_too_early,
+    report_too_much,
 )
 
 
@@ -108,6 +109,13 @@ def test_the_log_goes_before_the_part_list_is_durable(
 ) -> None:
     release_too_early(monkeypatch)
     assert programme.cuts("flushes") <= 60
+
+
+def test_what_was_written_during_a_sync_is_taken_for_durable(
+    programme: Programme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_too_much(monkeypatch)
+    assert programme.writers() <= 60
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from .crashing.power_cuts import (
     sampled,
 )
 from .crashing.procedures import LIVES, SETTINGS
+from .crashing.writers import Writers
 
 SAMPLE = 6
 """Crash states of one life that are tried here; starts and checks of one take some 60 ms."""
@@ -78,6 +79,17 @@ def test_a_life(meters: Template, tmp_path: Path, name: str, count: int | None, 
     restored = sum(judge(lived, state, tmp_path / "after") for state in some)
     assert restored > 0 or name != "backups"
     note(name, len(states), len(some))
+
+
+def test_writers_beside_each_other(
+    meters: Template, tmp_path: Path, count: int | None, note: Note
+) -> None:
+    writers = Writers(tmp_path / "before", meters)
+    states = drawn(writers.fs.journal, {}, writers.promised)
+    some = sampled(states, count)
+    for state in some:
+        writers.judge(state, tmp_path / "after")
+    note("writers", len(states), len(some))
 
 
 def test_a_repair(meters: Template, tmp_path: Path, count: int | None, note: Note) -> None:

@@ -6,7 +6,7 @@ A disk is allowed more than Linux file systems with a metadata journal do, and n
    changes any prefix survives, all but one, one alone, those of some directories, or a random
    choice. A directory that is not there takes everything below it along. A rename is one change,
    of a directory too; none leads into another directory.
-2. The content of a file is durable up to its last ``sync``. Writes since then survive as any prefix
+2. What was written to a file before a ``sync`` began is durable. Later writes survive as any prefix
    of them, the last of these torn at any byte or sector, or with sectors that were never filled
    (zeros), while later ones are there. Files differ: one may be whole and the other empty, although
    it was written first. A name says nothing of the content: *names only* is a state too.
@@ -106,9 +106,15 @@ class _Inode:
         self.pending.append(operation)
         self._variants = None
 
-    def settle(self) -> None:
-        """All that was written is durable."""
-        self.synced, self.pending, self._variants = self.whole(), [], None
+    def settle(self, size: int) -> None:
+        """What was written when the file had ``size`` bytes is durable."""
+        while self.pending:
+            content = _after(self.synced, self.pending[0])
+            if len(content) > size:
+                break
+            self.synced = content
+            del self.pending[0]
+        self._variants = None
 
     def spoil(self) -> None:
         """A sync failed: what was not durable will never be."""
@@ -293,7 +299,7 @@ def _apply(operation: Operation, inodes: list[_Inode], names: _Names, tears: int
     if kind == "unlink":
         names.change(directory, {path: None})
     elif kind == "sync":
-        inodes[number].settle()
+        inodes[number].settle(operation.size)
     elif kind == "sync_failed":
         inodes[number].spoil()
     else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,10 @@ from mainstem_engine.filesystem import AppendFile, Buffer, Filesystem, byte_view
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change: create write truncate sync sync_failed rename unlink mkdir sync_directory."""
+    """One change: create write truncate sync sync_failed rename unlink mkdir sync_directory.
+
+    ``size``: to which a file was cut, or how long it was when a sync of it began.
+    """
 
     kind: str
     path: str
@@ -48,6 +51,8 @@ class FaultyFilesystem(Filesystem):
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.journal: list[Operation] = []
+        self.during_sync: Callable[[Path], object] = _nothing
+        """Called with the file while it is synced; what is written meanwhile is not covered."""
         self._faults: list[_Fault] = []
         self._lock = threading.Lock()
 
@@ -100,8 +105,9 @@ class FaultyFilesystem(Filesystem):
         if linked:
             # Only files that nobody writes to get a second name: the same as a synced copy.
             self.note("create", target)
-            self.note("write", target, target.read_bytes())
-            self.note("sync", target)
+            content = target.read_bytes()
+            self.note("write", target, content)
+            self.note("sync", target, size=len(content))
         return linked
 
     def unlink(self, path: Path) -> None:
@@ -149,6 +155,10 @@ class FaultyFilesystem(Filesystem):
         return path.relative_to(self.root).as_posix()
 
 
+def _nothing(_: Path) -> None:
+    """A sync takes no time."""
+
+
 class InjectedError(OSError):
     """A failure that a test asked for."""
 
@@ -182,12 +192,15 @@ class _FaultyAppendFile(AppendFile):
         return written
 
     def sync(self) -> None:
+        covered = self._inner.size()
+        self._faults.during_sync(self.path)
         try:
             self._faults.check("sync", self.path)
         except InjectedError:
             self._faults.note("sync_failed", self.path)
             raise
-        self._faults.note("sync", self.path)  # the disk of a test need not be waited for
+        # The disk of a test need not be waited for.
+        self._faults.note("sync", self.path, size=covered)
 
     def truncate(self, size: int) -> None:
         self._faults.check("truncate", self.path)

@@ -140,6 +140,22 @@ def test_writes_that_were_not_synced_survive_in_part(fs: FaultyFilesystem) -> No
     assert b"" in found  # the name alone
 
 
+def test_a_sync_covers_what_was_written_when_it_began(fs: FaultyFilesystem) -> None:
+    file = fs.create(fs.root / "f")
+    fs.sync_directory(fs.root)
+    file.write([b"before"])
+    fs.during_sync = lambda path: file.write([b"meanwhile"])
+    file.sync()
+    found = {disk["f"] for disk in disks(fs)}
+    assert b"before" in found
+    assert b"beforemeanwhile" in found
+    assert all(content.startswith(b"before") for content in found)
+    fs.during_sync = lambda path: None
+    file.sync()
+    file.close()
+    assert disks(fs) == [{"f": b"beforemeanwhile"}]
+
+
 def test_the_content_of_one_file_says_nothing_of_another(fs: FaultyFilesystem) -> None:
     for name in "ab":
         file = fs.create(fs.root / name)
