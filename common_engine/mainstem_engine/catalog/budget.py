@@ -67,8 +67,9 @@ class MetadataBudget:
     def used_bytes(self) -> int:
         """The estimate for what is there."""
         catalog = self._catalog()
-        templates = (table.template for table in catalog.templates.all())
-        return catalog.devices.nbytes + templates_bytes(templates)
+        templates = catalog.templates
+        held = TEMPLATE_BYTES * len(templates) + MEASUREMENT_BYTES * templates.measurements
+        return catalog.devices.nbytes + held
 
     @property
     def merge_due(self) -> bool:

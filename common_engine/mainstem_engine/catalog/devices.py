@@ -46,8 +46,8 @@ class _State:
     """A base with what came since. ``first``: the first device that is not in the base."""
 
     __slots__ = (
-        "base", "database_of", "families", "family_index", "family_of", "first", "foreign", "names",
-        "position_of",
+        "base", "database_of", "families", "families_bytes", "family_index", "family_of", "first",
+        "foreign", "names", "position_of",
     )  # fmt: skip
 
     def __init__(self, base: DeviceBase | None = None) -> None:
@@ -55,6 +55,8 @@ class _State:
         self.first = 0 if base is None else base.count
         self.names = KeyIndex()
         self.families: list[Family] = []
+        self.families_bytes = 0
+        """Of all of them when each was last grown: there may be as many as devices."""
         self.family_index: dict[str, int] = {}
         if base is None:
             self.family_of = LayeredColumn.empty(np.uint16)
@@ -77,11 +79,12 @@ class _State:
     def nbytes(self) -> int:
         columns = (self.family_of, self.position_of, self.database_of, self.foreign)
         fixed = self.names.nbytes + sum(column.added.nbytes for column in columns)
-        return fixed + sum(family.nbytes for family in self.families)
+        return fixed + self.families_bytes
 
     def put(self, family: Family) -> None:
         self.families.append(family)
         self.family_index[family.name.casefold()] = family.index
+        self.families_bytes += family.grown_bytes()
 
     def family(self, name: str) -> Family | None:
         index = self.family_index.get(name.casefold())
@@ -353,6 +356,7 @@ class Devices:
             if number == len(state.families):
                 state.put(Family(family.name, number))
             state.families[number].adopt(family)
+            state.families_bytes += state.families[number].grown_bytes()
         first, count = state.first, old.count
         if count and not np.array_equal(base.database_of, old.database_of.slice(0, first)):
             # A database came while the base was being written.
@@ -394,6 +398,7 @@ def _append(
     state.position_of.extend(np.arange(position, position + count, dtype=np.uint32))
     state.database_of.extend(databases)
     state.foreign.extend(np.full(count, foreign, np.uint8))
-    family.databases |= frozenset(np.unique(databases).tolist())
+    family.databases |= frozenset(np.flatnonzero(np.bincount(databases)).tolist())
     state.names.add([path.encode() for path in paths])
     family.ids.extend(np.arange(first, first + count, dtype=np.uint32))
+    state.families_bytes += family.grown_bytes()

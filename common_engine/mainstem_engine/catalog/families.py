@@ -17,7 +17,7 @@ from mainstem_engine.model import DeviceIds
 class Family:
     """``databases``: indexes of those that hold its devices; replaced, never changed."""
 
-    __slots__ = ("_joined", "databases", "ids", "index", "name", "tags")
+    __slots__ = ("_counted", "_joined", "databases", "ids", "index", "name", "tags")
 
     def __init__(self, name: str, index: int) -> None:
         self.name = name
@@ -26,6 +26,7 @@ class Family:
         self.ids = LayeredColumn.empty(np.uint32)
         self.tags: dict[str, TagColumn] = {}
         self._joined: DeviceIds = np.empty(0, np.uint32)
+        self._counted = 0
 
     @classmethod
     def of_base(cls, base: BaseFamily, index: int) -> Family:
@@ -42,6 +43,12 @@ class Family:
         """What it takes in memory besides the base."""
         tags = sum(tag.codes.added.nbytes + tag.added.nbytes for tag in self.tags.values())
         return self.ids.added.nbytes + self._joined.nbytes + tags
+
+    def grown_bytes(self) -> int:
+        """By how much ``nbytes`` has grown since this was last asked for."""
+        held = self.nbytes
+        grown, self._counted = held - self._counted, held
+        return grown
 
     def all_ids(self) -> DeviceIds:
         """uint32, ascending. Only for reading."""

@@ -177,6 +177,8 @@ class Templates:
 
     def __init__(self) -> None:
         self._tables: dict[str, Table] = {}
+        self.measurements = 0
+        """How many all templates have."""
 
     def __len__(self) -> int:
         return len(self._tables)
@@ -195,6 +197,8 @@ class Templates:
             if template.revision < old.template.revision:
                 return old
             foreign = foreign and old.foreign
+        known = 0 if old is None else len(old.template.measurements)
+        self.measurements += len(template.measurements) - known
         table = Table(template, foreign, old.set_paths if old is not None else ())
         self._tables[template.name.casefold()] = table
         return table

@@ -104,3 +104,22 @@ def test_writers_wait_for_the_thread_that_merges(tmp_path: Path) -> None:
         assert len(engine.catalog.devices) == 12_000
         assert sorted(engine.catalog.devices.paths(range(12_000))) == paths(0, 12_000)
         assert engine.statistics().metadata_bytes <= 600_000
+
+
+def test_what_many_templates_take_is_known_without_asking_each(open_engine: OpenEngine) -> None:
+    """A running sum, which is the same after revisions, merges and a new start."""
+    engine = open_engine()
+    for number in range(5):
+        engine.create_template(wide(f"t{number}", 3))
+        engine.device_ids(f"t{number}", [f"root.a.d{number}"], create=True)
+    engine.alter_template("t0", add=[Measurement(0, "more", ColumnType.DOUBLE)])
+    templates = engine.catalog.templates
+    assert (
+        templates.measurements == sum(len(t.template.measurements) for t in templates.all()) == 16
+    )
+    used = engine.statistics().metadata_bytes
+    engine.close()
+    again = open_engine()
+    assert again.catalog.templates.measurements == 16
+    assert again.statistics().metadata_bytes == used
+    again.close()

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mainstem_engine import ColumnType, Engine, EngineOptions, Measurement, Tag, Template
-from mainstem_engine.catalog import key_shards
+from mainstem_engine.catalog import key_shards, tags, value_table
 from mainstem_engine.catalog.base_file import base_files
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.testing.clock import FakeClock
 from mainstem_engine.testing.crash_states import crash_states
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
-TEMPLATE = Template("t", (Measurement(0, "x", ColumnType.DOUBLE),), (Tag("line"),))
+TEMPLATE = Template("t", (Measurement(0, "x", ColumnType.DOUBLE),), (Tag("line"), Tag("vin")))
 ROUNDS, DEVICES = 3, 6
 SAMPLED = 29
 """One crash state of so many is opened, so that the test takes seconds. All of them pass too."""
@@ -28,10 +28,16 @@ def options() -> EngineOptions:
     return EngineOptions(background=False, clock=FakeClock())
 
 
+def vin_of(device: int) -> str:
+    """Different for each device, but that every ninth has the one of the device before it."""
+    return f"vin {device - (device % 9 == 8)}"
+
+
 def create(engine: Engine, start: int, end: int) -> None:
     paths = [f"root.a.d{number:03d}" for number in range(start, end)]
     lines = [f"line {number % 5}" for number in range(start, end)]
-    ids = engine.device_ids("t", paths, {"line": lines}, create=True)
+    vins = [vin_of(number) for number in range(start, end)]
+    ids = engine.device_ids("t", paths, {"line": lines, "vin": vins}, create=True)
     assert ids.tolist() == list(range(start, end))
 
 
@@ -43,7 +49,9 @@ def check(engine: Engine, promised: int) -> int:
     assert devices.paths(range(count)) == [f"root.a.d{number:03d}" for number in range(count)]
     for device, path in enumerate(devices.paths(range(count))):
         assert devices.id_of(path) == device
-        assert devices.tags(device) == {"line": f"line {device % 5}"}
+        assert devices.tags(device) == {"line": f"line {device % 5}", "vin": vin_of(device)}
+        alike = [other for other in range(count) if vin_of(other) == vin_of(device)]
+        assert devices.matching("t", {"vin": vin_of(device)}).tolist() == alike
     wanted = [device for device in range(count) if device % 5 == 3]
     assert devices.matching("t", {"line": "line 3"}).tolist() == wanted
     return count
@@ -52,6 +60,8 @@ def check(engine: Engine, promised: int) -> int:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_shards, "SHARD_KEYS", 8)
+    monkeypatch.setattr(value_table, "VALUES_PER_SHARD", 8)
+    monkeypatch.setattr(tags, "INDEXED_VALUES_MAX", 8)
     monkeypatch.setattr("mainstem_engine.catalog.sections.MERGE_DEVICES_MIN", DEVICES)
 
 

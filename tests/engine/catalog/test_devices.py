@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mainstem_engine.catalog import key_shards
+from mainstem_engine.catalog import key_shards, value_table
 from mainstem_engine.catalog.catalog import Catalog, encode_snapshot
 from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.device_records import DeviceRecord
@@ -29,7 +29,7 @@ ELEMENTS = ("a", "b", "main", "`x.y`", "é")
 PATHS = st.lists(st.sampled_from(ELEMENTS), min_size=1, max_size=4).map(
     lambda elements: ".".join(["root", *elements])
 )
-TAGS = st.sampled_from([None, "x", "y", 1, 1.0, True, 2, 0.0, -0.0, b"x"])
+TAGS = st.sampled_from([None, "x", "X", "", "é", "É", 1, 1.0, True, 2, 0.0, -0.0, b"x", b""])
 DATABASES = st.sampled_from(["root.a", "root.b", "root.a.b", "root.main", "root.a.`x.y`", "root.é"])
 
 
@@ -160,7 +160,11 @@ class DevicesMachine(RuleBasedStateMachine):
             mine = [d for d in ids if self.model[d][1] == family]
             assert devices.of_family(family).tolist() == mine
             assert devices.family_databases(family) == sorted({indexes[d] for d in mine})
-            for wanted in ("x", 1, 0.0, None, b"x"):
+            held = [self.model[d][2].get("p") for d in mine]
+            codes, values = devices.tag_codes(family, "P", np.array(mine, np.uint32))
+            assert [repr(values[code]) for code in codes.tolist()] == list(map(repr, held))
+            assert len(set(codes.tolist())) == len(set(map(repr, held))), "one code for a value"
+            for wanted in ("x", "X", "", "É", 1, 0.0, None, b"x", b""):
                 found = [d for d in mine if self.model[d][2].get("p") == wanted]
                 assert devices.matching(family, {"P": wanted}).tolist() == found
             both = [
@@ -180,7 +184,9 @@ class DevicesMachine(RuleBasedStateMachine):
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that a few devices are several shards, and some tags have no bitmaps."""
     monkeypatch.setattr(key_shards, "SHARD_KEYS", 4)
-    monkeypatch.setattr("mainstem_engine.catalog.devices.INDEXED_VALUES_MAX", 6)
+    monkeypatch.setattr(value_table, "VALUES_PER_SHARD", 3)
+    for module in ("devices", "tags"):
+        monkeypatch.setattr(f"mainstem_engine.catalog.{module}.INDEXED_VALUES_MAX", 6)
 
 
 TestDevices = DevicesMachine.TestCase
