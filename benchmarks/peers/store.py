@@ -210,5 +210,5 @@ def differences(ours: Sequence[npt.NDArray[Any]], theirs: Sequence[npt.NDArray[A
         wrong = np.flatnonzero(~np.isclose(left, right, rtol=1e-9, atol=0))
         if len(wrong):
             row = wrong[0]
-            return f"column {number}, row {row:,}: {left[row]!r} for {right[row]!r}"
+            return f"column {number}, row {row:,}: {left[row]} for {right[row]}"
     return ""
