@@ -147,6 +147,7 @@ def test_a_loss_is_not_counted(programme: Programme, monkeypatch: pytest.MonkeyP
     assert programme.log_damages() <= 10
 
 
+@pytest.mark.slow
 def test_a_footer_whose_checksum_nobody_compares(
     programme: Programme, monkeypatch: pytest.MonkeyPatch
 ) -> None:
