@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TIME = "time"
 DEVICE = "device"
 
+_Column = str | Tag | Measurement
+"""TIME, DEVICE, or what the template declares."""
+
 
 class ArrowLayout:
     """Which columns a scan yields and how they are made. Raises NotFoundError for unknown names."""
@@ -35,11 +38,10 @@ class ArrowLayout:
         self._devices = devices
         self._precision_ns = precision_ns
         if columns is None:
-            template = table.template
-            self._columns: list[str | Tag | Measurement] = [TIME, DEVICE]
-            self._columns += [*template.tags, *template.measurements]
+            every = table.template
+            self._columns: list[_Column] = [TIME, DEVICE, *every.tags, *every.measurements]
         else:
-            chosen: dict[str, str | Tag | Measurement] = {TIME: TIME, DEVICE: DEVICE}
+            chosen: dict[str, _Column] = {TIME: TIME, DEVICE: DEVICE}
             for name in columns:
                 found = self._resolve(name)
                 chosen.setdefault(found if isinstance(found, str) else found.name, found)
@@ -105,9 +107,7 @@ class ArrowLayout:
             if column == TIME:
                 arrays.append(number_array(rows.time // self._precision_ns, field.type))
             elif column == DEVICE:
-                paths = text_array(self._devices.paths(present.tolist()))
-                numbers = number_array(codes, field.type.index_type)
-                arrays.append(pa.DictionaryArray.from_arrays(numbers, paths))
+                arrays.append(device_array(self._devices, codes, present))
             elif isinstance(column, Tag):
                 arrays.append(self._tag_array(column, field.type.value_type, codes, present))
             else:
@@ -160,10 +160,21 @@ def arrow_type(column_type: ColumnType) -> Any:
     return pa.from_numpy_dtype(column_type.dtype)
 
 
+def device_array(devices: Devices, codes: Any, present: DeviceIds) -> Any:
+    """Paths of ``present`` as a dictionary, ``codes`` int32[n] into it."""
+    import pyarrow as pa
+
+    found = [devices.path(present.item())] if len(present) == 1 else devices.paths(present.tolist())
+    numbers = number_array(codes, pa.int32())
+    # Not looked through for numbers beyond the dictionary: they were made of it.
+    return pa.DictionaryArray.from_arrays(numbers, text_array(found), safe=False)
+
+
 def _runs(device: DeviceIds) -> tuple[Any, DeviceIds]:
     """(position in the list of present devices int32[n], present devices) of sorted devices."""
     if len(device) and device[0] == device[-1]:
         return np.zeros(len(device), np.int32), device[:1]
-    first = np.append(True, device[1:] != device[:-1]) if len(device) else np.empty(0, np.bool_)
-    codes = (np.cumsum(first) - 1).astype(np.int32)
-    return codes, device[first]
+    starts = np.flatnonzero(device[1:] != device[:-1]) + 1
+    starts = np.append(0, starts) if len(device) else starts
+    rows = np.diff(starts, append=len(device))
+    return np.repeat(np.arange(len(starts), dtype=np.int32), rows), device[starts]

@@ -6,6 +6,7 @@ values are of its kinds: a second before the first answer. Numbers are shared, n
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from mainstem_engine.model import AnyArray, BoolMask
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_PAIR = struct.Struct("<ii")
 
 
 def number_array(values: AnyArray, kind: pa.DataType, missing: BoolMask | None = None) -> Any:
@@ -37,6 +40,10 @@ def text_array(values: Sequence[str]) -> Any:
     """A string array of a few values, none of them None: names, not measurements."""
     import pyarrow as pa
 
+    if len(values) == 1:
+        data = values[0].encode()
+        ends = pa.py_buffer(_PAIR.pack(0, len(data)))
+        return pa.StringArray.from_buffers(1, ends, pa.py_buffer(data))
     data = "".join(values).encode()
     sizes = list(map(len, values))
     if len(data) != sum(sizes):

@@ -79,6 +79,12 @@ def iterate_groups(
 ) -> Iterator[Pieces]:
     """Groups of blocks that the caller vouches for, with rows in [start, end) of ``span``; groups
     of one block come together, and each block's in order. Not every iteration has to have some."""
+    if sum(item.rows for item in found) < THREADED_ROWS_MIN:
+        for item in found:
+            few = Span(item.part, item.numbers, aggregation.filters, *span)
+            if pieces := pieces_of_span(view, few, aggregation):
+                yield pieces
+        return
     keys = {*aggregation.wanted, *(item.measurement_id for item in aggregation.filters)}
     row_bytes = ROW_BYTES + VALUE_BYTES * len(keys)
     share = None if view.memory is None else view.memory.limit_of("scan")
@@ -87,9 +93,7 @@ def iterate_groups(
         span_rows = min(SPAN_ROWS, max(SPAN_ROWS_MIN, share // (row_bytes * IN_FLIGHT)))
     spans = list(_spans(found, aggregation, span, span_rows))
     rows = sum(int(s.part.blocks.rows[s.numbers].sum(dtype=np.int64)) for s in spans)
-    if rows < THREADED_ROWS_MIN or len(spans) < 2:
-        yield from filter(None, (pieces_of_span(view, item, aggregation) for item in spans))
-    elif view.memory is None:
+    if view.memory is None:
         yield from _in_parallel(view, spans, aggregation)
     else:
         # Taken here and not by the threads: they must never wait for one who waits for them.
@@ -162,11 +166,11 @@ def pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pie
     total = int(sizes.sum())
     wanted = aggregation.wanted
     is_cut = bool(
-        (index.time_min_ns[numbers] < span.start_ns).any()
-        or (index.time_max_ns[numbers] >= span.end_ns).any()
+        index.time_min_ns[numbers].min() < span.start_ns
+        or index.time_max_ns[numbers].max() >= span.end_ns
     )
     steps = part.steps_ns(numbers) if aggregation.every_ns is not None else None
-    in_steps = steps is not None and bool((steps > 0).all())
+    in_steps = steps is not None and bool(steps.all())
     keeps_some = is_cut or bool(span.filters)
     has_ends = any(want.ends for want in wanted.values())
     needs_time = is_cut or has_ends or (aggregation.every_ns is not None and not in_steps)
@@ -193,7 +197,7 @@ def pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pie
             columns = {key: columns[key].take(kept) for key in wanted if key in columns}
             time = time[kept] if needs_time else time
             groups = _kept(groups, keep, time if needs_time else None)
-    device = index.device_min[numbers][groups.block]
+    device = index.device_min[numbers[groups.block]]
     pieces = Pieces(device, groups.window, groups.rows, groups.begin_ns, groups.end_ns)
     for key, want in wanted.items():
         column = columns.get(key)
@@ -238,6 +242,8 @@ def _groups_of_steps(
     every_ns: int,
 ) -> _Groups:
     """Windows of blocks whose times are in equal steps."""
+    if len(numbers) == 1 and steps[0] <= every_ns:
+        return _groups_of_block(part, int(numbers[0]), int(steps[0]), every_ns)
     first, last = part.blocks.time_min_ns[numbers], part.blocks.time_max_ns[numbers]
     windows = last // every_ns - first // every_ns + 1
     # Of windows that are shorter than a step most have no row: then each row has its own.
@@ -251,8 +257,30 @@ def _groups_of_steps(
     if bool((steps > every_ns).any()):
         window = begin // every_ns * every_ns
     starts = (np.cumsum(sizes) - sizes)[block] + row
-    rows = np.diff(starts, append=int(sizes.sum()))
+    rows = _lengths(starts, int(sizes.sum()))
     return _Groups(starts, block, rows, window, begin, begin + (rows - 1) * step)
+
+
+def _groups_of_block(part: Part, number: int, step: int, every_ns: int) -> _Groups:
+    """As _groups_of_steps, of one block, and with less ado."""
+    index = part.blocks
+    first, last = index.time_min_ns.item(number), index.time_max_ns.item(number)
+    window = np.arange(first // every_ns * every_ns, last + 1, every_ns)
+    starts = (window - (first - step + 1)) // step
+    starts[0] = 0
+    rows = _lengths(starts, index.rows.item(number))
+    begin = starts * step
+    begin += first
+    return _Groups(starts, np.zeros(len(starts), np.intp), rows, window, begin,
+                   begin + (rows - 1) * step)  # fmt: skip
+
+
+def _lengths(starts: Index, total: int) -> npt.NDArray[np.int64]:
+    """Rows of groups that follow one another, ``total`` of all."""
+    rows = np.empty(len(starts), np.int64)
+    np.subtract(starts[1:], starts[:-1], out=rows[:-1])
+    rows[-1] = total - starts[-1]
+    return rows
 
 
 def _groups_of_times(time: TimesNs, sizes: npt.NDArray[np.int64], every_ns: int) -> _Groups:
@@ -263,7 +291,7 @@ def _groups_of_times(time: TimesNs, sizes: npt.NDArray[np.int64], every_ns: int)
     first[1:] = window[1:] != window[:-1]
     first[begins] = True
     starts = np.flatnonzero(first)
-    rows = np.diff(starts, append=len(time))
+    rows = _lengths(starts, len(time))
     block = np.searchsorted(begins, starts, side="right") - 1
     return _Groups(starts, block, rows, window[starts], time[starts], time[starts + rows - 1])
 

@@ -28,6 +28,7 @@ from mainstem_engine.model import DeviceIds
 from mainstem_engine.part.layout import PART_SUFFIX
 from mainstem_engine.part.manifest import PartList, PartMeta, remove_unlisted
 from mainstem_engine.part.reader import BlockNumbers, Part
+from mainstem_engine.part_index import PartIndex
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class BrokenPart:
 
 
 AnyPart = Part | BrokenPart
+_NO_PARTS: PartIndex[AnyPart] = PartIndex()
 
 
 def blocks_of(
@@ -139,7 +141,7 @@ class Inventory:
         self._fs = fs
         self._root = root
         self._list = part_list
-        self._parts: dict[str, tuple[AnyPart, ...]] = {}
+        self._parts: dict[str, PartIndex[AnyPart]] = {}
         self._number = 0
         self._number_lock = threading.Lock()
 
@@ -202,9 +204,9 @@ class Inventory:
         """The checkpoint that goes with the parts."""
         return self._list.checkpoint
 
-    def of_table(self, table: str) -> tuple[AnyPart, ...]:
+    def of_table(self, table: str) -> PartIndex[AnyPart]:
         """The parts of a table, oldest first."""
-        return self._parts.get(table, ())
+        return self._parts.get(table, _NO_PARTS)
 
     def all(self) -> list[AnyPart]:
         return [part for parts in self._parts.values() for part in parts]
@@ -261,9 +263,12 @@ class Inventory:
         gone = set(removed)
         for table, parts in self._parts.items():
             if any(part.meta.name in gone for part in parts):
-                self._parts[table] = tuple(p for p in parts if p.meta.name not in gone)
+                self._parts[table] = PartIndex(p for p in parts if p.meta.name not in gone)
+        fresh: dict[str, list[AnyPart]] = {}
         for part in added:
-            self._parts[part.meta.table] = (*self._parts.get(part.meta.table, ()), part)
+            fresh.setdefault(part.meta.table, []).append(part)
+        for table, some in fresh.items():
+            self._parts[table] = PartIndex((*self.of_table(table), *some))
 
     def unlink(self, removed: Iterable[PartMeta]) -> None:
         """Removes the files of parts that the list does not name, and older checkpoints."""

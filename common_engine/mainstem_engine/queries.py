@@ -182,10 +182,7 @@ class Queries(AggregateQueries):
         return slice_digests(self._store.view(found), devices, selection, slice_ns, ids)
 
     def _select_devices(
-        self,
-        table: Table,
-        devices: DevicesLike,
-        tags: Mapping[str, Any] | None,
+        self, table: Table, devices: DevicesLike, tags: Mapping[str, Any] | None
     ) -> DeviceIds | None:
         """Ascending uint32, None for all devices of the table."""
         return select_devices(self._store.catalog, table, devices, tags)

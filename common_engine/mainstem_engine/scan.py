@@ -1,6 +1,7 @@
 """The life of a query: prune, decode, merge head and parts.
 
-1. A view fixes the chunks of the head and the parts, so that a query sees one state.
+1. A view fixes the chunks of the head and the parts, so that a query sees one state. A few rows of
+   one device that need no merging are read at once (device_rows.py).
 2. Blocks that may hold selected rows are found (sources.py); an answer of many rows is cut into
    steps (steps.py), of which one is read ahead while the one before is used.
 3. A step whose blocks are all plain is decoded and cut to size. Otherwise what was deleted is
@@ -19,6 +20,7 @@ import numpy as np
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, conform_rows
 from mainstem_engine.deletes import NONE
+from mainstem_engine.device_rows import rows_of_device
 from mainstem_engine.head import KEY_BYTES, Chunk, is_member
 from mainstem_engine.merge import concat_rows, empty_rows, gather, merge_versions
 from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
@@ -82,7 +84,9 @@ def iterate_rows(
 ) -> Iterator[VersionedRows]:
     """The selected rows in steps of about ``step_rows``, merged, sorted by device and time."""
     selection = visible(view, selection)
-    if selection.start_ns < selection.end_ns:
+    if (known := rows_of_device(view, selection)) is not None:
+        yield from filter(len, [known])
+    elif selection.start_ns < selection.end_ns:
         found = find_blocks(view, selection.devices, selection.start_ns, selection.end_ns)
         yield from iterate_found(view, selection, found, view.chunks, step_rows=step_rows)
 

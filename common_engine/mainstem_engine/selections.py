@@ -111,7 +111,6 @@ def bound_ns(value: int | None, precision_ns: int, default: int) -> int:
         number = operator.index(value)
     except TypeError:
         raise SchemaError(
-            f"{value!r:.60} is no bound of times",
-            hint="bounds are integers in the precision of the table",
+            f"{value!r:.60} is no bound of times", hint="an integer in the table's precision is"
         ) from None
     return min(max(number * precision_ns, TIME_MIN_NS), TIME_MAX_NS + 1)

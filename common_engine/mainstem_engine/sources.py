@@ -22,6 +22,7 @@ from mainstem_engine.inventory import blocks_of
 from mainstem_engine.model import BoolMask, DeviceIds, VersionedRows
 from mainstem_engine.part.layout import EXTREMES_USABLE
 from mainstem_engine.part.reader import BlockNumbers, Part
+from mainstem_engine.part_index import near_parts
 from mainstem_engine.view import TableView
 
 _RANK_BITS = np.uint64(32)
@@ -93,7 +94,7 @@ def find_blocks(
     """
     erased = view.tombstones.overlapping(devices, start_ns, end_ns) if view.tombstones else NONE
     found: list[PartBlocks] = []
-    for part in view.parts:
+    for part in near_parts(view.parts, devices, start_ns, end_ns):
         hit = blocks_of(part, devices, start_ns, end_ns)
         if hit is not None:
             found.append(PartBlocks(hit[0], hit[1], erased.of_part(hit[0].meta)))

@@ -157,30 +157,40 @@ def values_of_rows(
     if column.valid is not None:
         count = np.add.reduceat(column.valid, starts, dtype=np.int64)
         values, time = values[column.valid], time[column.valid] if want.ends else time
-    found = no_values(want, len(starts)) if (count == 0).any() else Values(count)
+        starts = np.cumsum(count) - count
+    if column.valid is None or count.all():
+        return _reduced_values(values, time, starts, count, want)
+    found = no_values(want, len(starts))
     found.count = count
     some = np.flatnonzero(count)
-    begin = (np.cumsum(count) - count)[some]
-    if not len(begin):
-        return found
-    if want.extremes:
-        found.low = _spread(found.low, some, canonical(_reduced(np.fmin, values, begin)))
-        found.high = _spread(found.high, some, canonical(_reduced(np.maximum, values, begin)))
-    if want.total:
-        found.total = _spread(found.total, some, _totals(values, begin, want.type))
-    if want.ends:
-        end = begin + count[some] - 1
-        found.first = _spread(found.first, some, values[begin])
-        found.first_ns = _spread(found.first_ns, some, time[begin])
-        found.last = _spread(found.last, some, values[end])
-        found.last_ns = _spread(found.last_ns, some, time[end])
+    if len(some):
+        there = _reduced_values(values, time, starts[some], count[some], want)
+        for name in Values.__slots__[1:]:
+            results = getattr(there, name)
+            if results is not None:
+                setattr(found, name, _spread(getattr(found, name), some, results))
     return found
 
 
-def _spread(into: AnyArray | None, some: Index, results: AnyArray) -> AnyArray:
-    """Results of the pieces ``some``; ``into`` None: these are all pieces."""
-    if into is None:
-        return results
+def _reduced_values(
+    values: AnyArray, time: TimesNs, begin: Index, count: Counts, want: Wanted
+) -> Values:
+    """Of groups that follow one another and have a value each."""
+    found = Values(count)
+    if want.extremes:
+        found.low = canonical(_reduced(np.fmin, values, begin))
+        found.high = canonical(_reduced(np.maximum, values, begin))
+    if want.total:
+        found.total = _totals(values, begin, want.type)
+    if want.ends:
+        end = begin + count - 1
+        found.first, found.first_ns = values[begin], time[begin]
+        found.last, found.last_ns = values[end], time[end]
+    return found
+
+
+def _spread(into: AnyArray, some: Index, results: AnyArray) -> AnyArray:
+    """``into`` with the results of the pieces ``some``."""
     spread = into.copy()
     spread[some] = results
     return spread

@@ -52,6 +52,7 @@ from mainstem_engine.part.manifest import PartMeta
 from mainstem_engine.part.workers import submit
 
 BlockNumbers = npt.NDArray[np.intp]
+_LINEAR = int(EncodingNumber.LINEAR)
 
 THREADED_ROWS_MIN = 1 << 15
 """Columns of fewer rows are decoded in less time than it takes to hand them to threads."""
@@ -208,10 +209,73 @@ class Part:
             key: self._read_column(key, places, total) for key in measurement_ids if key in types
         }
 
+    def read_run(
+        self, first: int, end: int, measurement_ids: Collection[int], start_ns: int, end_ns: int
+    ) -> tuple[TimesNs, dict[int, Column]]:
+        """(times, columns) of the rows in [start, end) ns of the blocks ``first`` up to ``end``.
+
+        The caller vouches that these are of one device, with times that ascend strictly from block
+        to block; few enough to be decoded on this thread. Raises as read().
+        """
+        places: list[tuple[int, slice]] = []
+        total = 0
+        for number, size in enumerate(self.footer.blocks.rows[first:end].tolist(), first):
+            places.append((number, slice(total, total + size)))
+            total += size
+        time, low, high = self._times_of_run(places, total, start_ns, end_ns)
+        types = self.types
+        columns = {
+            key: self._read_column(key, places, total) for key in measurement_ids if key in types
+        }
+        if high - low < total:
+            inside = slice(low, high)
+            columns = {key: column.take(inside) for key, column in columns.items()}
+        return time, columns
+
+    def _times_of_run(
+        self, places: list[tuple[int, slice]], total: int, start_ns: int, end_ns: int
+    ) -> tuple[TimesNs, int, int]:
+        """(times in the range, first row, row after the last) of neighbouring blocks."""
+        blocks = self.footer.blocks
+        encoding = self.footer.columns[TIME_COLUMN].encoding
+        pieces: list[TimesNs] = []
+        for number, place in places:
+            count = place.stop - place.start
+            first, last = blocks.time_min_ns.item(number), blocks.time_max_ns.item(number)
+            if encoding.item(number) == _LINEAR and count > 1 and first < last:
+                pieces.append(np.arange(first, last + 1, (last - first) // (count - 1)))
+                if len(pieces[-1]) != count:
+                    raise self._no_step()
+            else:
+                pieces.append(np.empty(count, np.int64))
+                self._decode(TIME_COLUMN, number, pieces[-1], None)
+        time = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        low, high = 0, total
+        if total and (time.item(0) < start_ns or time.item(-1) >= end_ns):
+            low, high = int(time.searchsorted(start_ns)), int(time.searchsorted(end_ns))
+            time = time[low:high]
+        return time, low, high
+
+    def _step_ns(self, number: int) -> int:
+        """As steps_ns(), of one block."""
+        blocks, rows = self.footer.blocks, self.footer.blocks.rows.item(number)
+        if rows == 1:
+            return 1
+        linear = self.footer.columns[TIME_COLUMN].encoding.item(number) == _LINEAR
+        if not linear or blocks.device_min.item(number) != blocks.device_max.item(number):
+            return 0
+        first, last = blocks.time_min_ns.item(number), blocks.time_max_ns.item(number)
+        return int((last - first) // (rows - 1))
+
+    def _no_step(self) -> CorruptionError:
+        return CorruptionError(self._mapped.path, 0, "a block without a step for its times")
+
     def steps_ns(self, numbers: BlockNumbers) -> npt.NDArray[np.int64]:
         """int64[n]: by how much each time of a block is after the one before, where the block is of
         one device and the step is known; else 0. Of a single row it is 1."""
         blocks = self.footer.blocks
+        if len(numbers) == 1:
+            return np.array([self._step_ns(int(numbers[0]))], np.int64)
         rows = blocks.rows[numbers].astype(np.int64)
         known = self.footer.columns[TIME_COLUMN].encoding[numbers] == EncodingNumber.LINEAR
         known &= blocks.device_min[numbers] == blocks.device_max[numbers]
@@ -286,7 +350,7 @@ class Part:
                 continue
             times = np.arange(first.item(number), last.item(number) + 1, step)
             if len(times) != place.stop - place.start:
-                raise CorruptionError(self._mapped.path, 0, "a block without a step for its times")
+                raise self._no_step()
             time[place] = times
         return time
 
