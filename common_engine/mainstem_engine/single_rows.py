@@ -118,12 +118,9 @@ class SingleRows:
         for position in form.floats:
             if not -_FLOAT_MAX <= values[position] <= _FLOAT_MAX:
                 return None
-        number = self._device(form, device)
-        if number is None:
-            return None
         try:
-            row = form.pack(number, moment, *values)
-        except struct.error:  # an integer beyond the type of its column
+            row = form.pack(self._device(form, device), moment, *values)
+        except struct.error:  # no device, or an integer beyond the type of its column
             return None
         return self._note(form, row)
 
