@@ -26,6 +26,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.sections import CatalogFiles, CatalogSnapshot, encode_snapshot
 from mainstem_engine.checkpoint import write_checkpoint
 from mainstem_engine.deletes import NONE, Tombstones
+from mainstem_engine.encoding.auto import Choice
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.head import Head, TableHead
 from mainstem_engine.inventory import Inventory
@@ -95,6 +96,7 @@ class Flusher:
         self._catalog_files = catalog_files
         self._memory = memory
         self._block_rows = block_rows
+        self._choices: dict[str, dict[int, Choice]] = {}
 
     def write(self, frozen: FrozenState, settled: Callable[[int], int]) -> FlushResult:
         """Steps 2: parts and checkpoint. Raises OSError; nothing counts until it is committed."""
@@ -146,6 +148,7 @@ class Flusher:
             (frozen.first_lsn, frozen.lsn),
             settled,
             workers,
+            self._choices,
         )
 
         def write(head: TableHead) -> Resolution:

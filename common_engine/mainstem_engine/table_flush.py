@@ -21,6 +21,7 @@ from mainstem_engine.accounting import Resolution
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.database_options import part_settings
 from mainstem_engine.deletes import Tombstones
+from mainstem_engine.encoding.auto import Choice
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.head import TableHead
 from mainstem_engine.inventory import AnyPart, Inventory, lsn_ranges
@@ -51,6 +52,7 @@ class FlushPlan:
     """What the flushes of all tables share.
 
     ``applied``: first and last LSN of the records whose rows are flushed. ``settled``: merge.py.
+    ``choices``: by table, how its columns were encoded last, so that not every flush tries anew.
     """
 
     fs: Filesystem
@@ -62,6 +64,7 @@ class FlushPlan:
     applied: tuple[int, int]
     settled: Callable[[int], int]
     workers: int
+    choices: dict[str, dict[int, Choice]]
 
 
 class TableFlush:
@@ -121,6 +124,7 @@ class TableFlush:
                         waiting[target] = None
             for writer in writers.values():
                 self._written.append(writer.finish())
+                self._plan.choices[self._head.table] = writer.choices
         return resolution, list(waiting)
 
     def _sorted(self, piece: Piece, late: LateRows | None) -> tuple[VersionedRows, Resolution]:
@@ -174,6 +178,7 @@ class TableFlush:
             vnodes=plan.vnodes,
             applied=plan.applied,
             erased_through=self._tombstones.newest_lsn,
+            choices=plan.choices.get(self._head.table),
         )
 
     def _may_share(self, part: AnyPart) -> bool:

@@ -23,10 +23,11 @@ FIGURES = {
         "last row of a device",
         "open and first answer",
     },
+    "flush": {"order", "encode, m0", "statistics", "a whole flush", "parts"},
     "seed": {"created by data", "names, open", "names and three tags, anonymous memory"},
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
     "slow_disk": {"sync of 5 ms, 1 on the way", "ratio, 4 on the way"},
-    "size": {"pump, size", "meter, usage_kwh, PCO", "all, raw points to part files"},
+    "size": {"pump, size", "meter, usage_kwh, DECIMAL", "all, raw points to part files"},
     "sync": {"edge to group, drain", "publish to queryable at the group, p99"},
 }
 

@@ -53,9 +53,10 @@ from mainstem_engine.part.workers import done, submit
 BLOCK_BYTES = 32 << 20
 """TEXT and BLOB of a block stay near this size, an eighth of what one column may have."""
 
-GROUP_ROWS = 1 << 16
-"""Rows that are encoded together: the cost of handing tasks over is spread over many blocks."""
-GROUP_BYTES = 8 << 20
+GROUP_ROWS = 3 << 15
+"""Rows that are encoded together: the cost of handing tasks over is spread over many blocks. A piece
+of a flush and what was held back before it make one group."""
+GROUP_BYTES = 12 << 20
 """A group of wide rows is smaller: this is what its values may take."""
 GROUPS_UNDER_WAY = 2
 """One is encoded while the one before is written."""
@@ -76,7 +77,8 @@ class PartWriter:
 
     ``measurements``: by id, at least those that the rows have columns for. ``block_rows``: rows of
     a block, at most (8 to 2**20). ``vnode``, ``vnodes``, ``applied``, ``erased_through``: see
-    PartMeta. ``level``: of pcodec. As a context manager it aborts what was not finished.
+    PartMeta. ``level``: of pcodec. ``choices``: what suited the columns of an earlier part of the
+    same kind, by id. As a context manager it aborts what was not finished.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class PartWriter:
         applied: tuple[int, int] = (0, 0),
         erased_through: int = 0,
         level: int = LEVEL_FAST,
+        choices: Mapping[int, Choice] | None = None,
     ) -> None:
         self._fs = fs
         self._directory = directory
@@ -106,6 +109,7 @@ class PartWriter:
         self._path = directory / f"{name}{PART_SUFFIX}"
         self._temporary = self._path.with_name(self._path.name + TEMPORARY_SUFFIX)
         self._level = level
+        self._choices = choices or {}
         self._plans = {
             key: ColumnPlan(key, kind, level=level) for key, kind in SYSTEM_COLUMNS.items()
         }
@@ -126,6 +130,12 @@ class PartWriter:
         except BaseException:
             self.abort()
             raise
+
+    @property
+    def choices(self) -> dict[int, Choice]:
+        """What suited the columns last."""
+        plans = self._plans.items()
+        return {key: plan.choice for key, plan in plans if plan.choice is not None}
 
     def __enter__(self) -> PartWriter:
         return self
@@ -225,7 +235,14 @@ class PartWriter:
         plan = self._plans.get(key)
         if plan is None:
             named = self._measurements[key]
-            plan = ColumnPlan(key, named.type, named.encoding, named.compression, self._level)
+            plan = ColumnPlan(
+                key,
+                named.type,
+                named.encoding,
+                named.compression,
+                self._level,
+                self._choices.get(key),
+            )
             self._plans[key] = plan
         return plan
 
