@@ -54,8 +54,8 @@ BLOCK_BYTES = 32 << 20
 """TEXT and BLOB of a block stay near this size, an eighth of what one column may have."""
 
 GROUP_ROWS = 3 << 15
-"""Rows that are encoded together: the cost of handing tasks over is spread over many blocks. A piece
-of a flush and what was held back before it make one group."""
+"""Rows that are encoded together: the cost of handing tasks over is spread over many blocks. A
+piece of a flush and what was held back before it make one group."""
 GROUP_BYTES = 12 << 20
 """A group of wide rows is smaller: this is what its values may take."""
 GROUPS_UNDER_WAY = 2
