@@ -183,6 +183,38 @@ class FileLock:
             os.close(fd)
 
 
+class SpareDescriptor:
+    """One descriptor kept back: a process that has used up its own can still open one file.
+
+    Another thread may be faster; then it is as if there were none.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._take()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Inside the block the descriptor is free."""
+        self.close()
+        try:
+            yield
+        finally:
+            self._take()
+
+    def close(self) -> None:
+        """Gives it back for good. May be called twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):  # nothing is left to keep back
+            self._fd = os.open(os.devnull, os.O_RDONLY)
+
+
 class Filesystem:
     """The real file system. ``testing.faulty_filesystem`` has a twin that fails and forgets."""
 

@@ -14,7 +14,13 @@ import pytest
 
 from mainstem_engine import filesystem
 from mainstem_engine.errors import LockedError
-from mainstem_engine.filesystem import Buffer, Filesystem, byte_view, has_blank_sector
+from mainstem_engine.filesystem import (
+    Buffer,
+    Filesystem,
+    SpareDescriptor,
+    byte_view,
+    has_blank_sector,
+)
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 
 fs = Filesystem()
@@ -196,6 +202,28 @@ def test_a_killed_owner_leaves_no_lock(tmp_path: Path) -> None:
         assert (caught.value.pid, caught.value.url) == (owner.pid, "http://there")
         owner.kill()
     fs.lock(tmp_path / "LOCK").close()
+
+
+def test_a_spare_descriptor_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    spare = SpareDescriptor()
+    held = spare._fd
+    os.fstat(held)
+    with spare.lent(), pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(held)
+    os.fstat(spare._fd)
+
+    def used_up(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", used_up)
+        with spare.lent():
+            pass
+    with spare.lent():  # nothing was kept back the last time; there is again
+        pass
+    os.fstat(spare._fd)
+    spare.close()
+    spare.close()
 
 
 def test_a_lock_that_cannot_be_announced_is_let_go(

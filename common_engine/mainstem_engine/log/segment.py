@@ -2,7 +2,8 @@
 
 1. A segment begins only when everything in the one before it is synced, and exists (atomically,
    durably) before its first record is written.
-2. A failed sync is never tried again. ``void_unsynced`` then leaves a new segment whose first LSN
+2. A process without a free descriptor can still begin a segment: one is kept back for that.
+3. A failed sync is never tried again. ``void_unsynced`` then leaves a new segment whose first LSN
    says from where the old one is void.
 
 Used by one thread, but for ``synced_lsn`` and ``written_lsn``, which any thread may read, and for
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mainstem_engine.filesystem import Buffer, Filesystem
+from mainstem_engine.filesystem import Buffer, Filesystem, SpareDescriptor
 from mainstem_engine.log.layout import (
     RECORD_HEADER_BYTES,
     SegmentHeader,
@@ -65,6 +66,7 @@ class OpenSegment:
         self._segments_lock = segments_lock
         self._segment = segments[-1]
         self._file = fs.open_append(self._segment.path)
+        self._spare = SpareDescriptor()
         self._chain = chain
         # Where a failure cuts: the last point that a sync confirmed.
         self._synced_chain = chain
@@ -126,9 +128,10 @@ class OpenSegment:
         if self.is_empty:
             return
         self.sync()
-        new = self._create(self.written_lsn + 1, self._chain)
-        self._file.close()
-        self._file = self._fs.open_append(new.path)
+        with self._spare.lent():
+            new = self._create(self.written_lsn + 1, self._chain)
+            self._file.close()
+            self._file = self._fs.open_append(new.path)
         self._segment, self._synced_bytes = new, new.bytes
         with self._segments_lock:
             self._segments.append(new)
@@ -142,7 +145,7 @@ class OpenSegment:
             # It was not a sync that failed: what was written before has not been tried yet.
             with contextlib.suppress(OSError):
                 self.sync()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._spare.lent():
             self._create(self.synced_lsn + 1, self._synced_chain)
         with contextlib.suppress(OSError):
             self._file.truncate(self._synced_bytes)
@@ -150,6 +153,7 @@ class OpenSegment:
     def close(self) -> None:
         """Close the file without syncing. May be called twice."""
         self._file.close()
+        self._spare.close()
 
     def _encode(self, records: Sequence[Record]) -> tuple[list[Buffer], int]:
         """The pieces to write, and how many bytes those are."""
