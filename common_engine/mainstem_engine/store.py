@@ -313,7 +313,19 @@ class Store:
             self.applied_lsn = record.lsn
             self.replayed_records += 1
         self.applied_lsn = self.log.appended_lsn
+        self._tell_damage()
         self.log.start(self._on_commit, self._on_failure)
+
+    def _tell_damage(self) -> None:
+        """One line at a start whose log lacks what no repair has given up yet."""
+        declared = Losses.of(self.inventory.facts)
+        found = [d for d in self.log.damages if not declared.declares(d.first_lsn, d.last_lsn)]
+        if found:
+            logger.error(
+                "the log of %s is damaged in %d places, %d records are lost; "
+                "run `mainstem db check` on the directory",
+                self.path, len(found), sum(damage.records for damage in found),
+            )  # fmt: skip
 
     def _on_commit(self, batch: Sequence[tuple[Record, object]]) -> None:
         self._committer = threading.get_ident()

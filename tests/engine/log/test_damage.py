@@ -23,7 +23,7 @@ from mainstem_engine.options import Durability
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 from mainstem_engine.testing.recorder import NODE_UUID, payload_for
 
-from .damages import Recorded, cases, judge_engine, judge_foreign, judge_log, recorded
+from .damages import Case, Recorded, cases, judge_engine, judge_foreign, judge_log, recorded
 
 ENGINES = 10
 """One of so many damages is tried on a whole engine too; all of them nightly."""
@@ -70,6 +70,17 @@ def test_the_table_of_damages_in_an_engine(
     for case in table:
         judge_engine(killed, case, tmp_path / "damaged")
     record_property("count:log damages", len(table))
+
+
+def test_a_start_says_that_its_log_is_damaged(
+    killed: Recorded, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = next(case for case in cases(killed) if case.name == "middle segment: checksum")
+    judge_engine(killed, case, tmp_path / "damaged")
+    assert "damaged in 1 places, 1 records are lost" in caplog.text
+    caplog.clear()
+    judge_engine(killed, Case("no damage", killed.segments, seen=False), tmp_path / "whole")
+    assert caplog.text == ""
 
 
 def test_a_segment_of_another_node_is_refused(killed: Recorded, tmp_path: Path) -> None:
