@@ -123,21 +123,18 @@ def replay(place: Path, devices: int, rows: int) -> float:
 # Sizes
 
 
-def settle(kind: Kind, place: Path, devices: int) -> None:
-    """What a product does once when rows have been loaded."""
+def settle(kind: Kind, place: Path, devices: int) -> int:
+    """What a product does once when rows have been loaded. Bytes of its smallest form."""
     kind.import_modules()
     store = kind(place, devices, kind.forms[0])
     store.settle()
     store.close()
-
-
-def size(kind: Kind, place: Path, devices: int, form: str) -> int:
-    """Bytes of the files of one form."""
-    kind.import_modules()
-    store = kind(place, devices, form)
-    found = store.data_bytes()
-    store.close()
-    return found
+    sizes = []
+    for form in kind.general_forms():
+        store = kind(place, devices, form)
+        sizes.append(store.data_bytes())
+        store.close()
+    return min(sizes)
 
 
 # Reading

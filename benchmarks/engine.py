@@ -43,7 +43,6 @@ from contests import (
     replay,
     row_calls,
     settle,
-    size,
     small_commits,
     span,
 )
@@ -197,11 +196,8 @@ class Contest:
         sizes: dict[str, list[float]] = {}
         for kind in self.kinds:
             say(f"settling {kind.title}")
-            apart(settle, kind, self.store(kind), self.devices(kind))
-            forms = [form for form in kind.forms if form not in kind.asked_of.values()]
-            sizes[kind.name] = [min(
-                apart(size, kind, self.store(kind), self.devices(kind), form) for form in forms
-            ) / self.data_for(kind).points]  # fmt: skip
+            found = apart(settle, kind, self.store(kind), self.devices(kind))
+            sizes[kind.name] = [found / self.data_for(kind).points]
         self.add("size", sizes)
 
     def questions(self) -> None:
@@ -222,12 +218,7 @@ class Contest:
 
     def asked(self, key: str) -> list[tuple[Kind, str]]:
         """Who is asked, and of which form."""
-        pairs: list[tuple[Kind, str]] = []
-        for kind in self.kinds:
-            special = set(kind.asked_of.values())
-            forms = [kind.asked_of[key]] if key in kind.asked_of else kind.forms
-            pairs += [(kind, form) for form in forms if key in kind.asked_of or form not in special]
-        return pairs
+        return [(kind, form) for kind in self.kinds for form in kind.forms_for(key)]
 
     def arguments(self, key: str, device: int) -> tuple[Any, ...]:
         start, end = span(self.data)
@@ -275,9 +266,9 @@ class Contest:
         found: dict[str, list[float]] = {}
         for _ in range(self.rounds):
             for kind in self.kinds:
-                forms = [form for form in kind.forms if form not in kind.asked_of.values()]
+                place = self.store(kind)
                 seconds = min(
-                    apart(opening, kind, self.store(kind), self.data, form) for form in forms
+                    apart(opening, kind, place, self.data, form) for form in kind.general_forms()
                 )
                 found.setdefault(kind.name, []).append(seconds * 1e3)
         self.add("open", found)

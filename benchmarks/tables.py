@@ -52,17 +52,17 @@ def print_markdown(lines: Sequence[Line], titles: Mapping[str, str]) -> None:
     """One table: a peer's cell has its figure, the ratio and its spread; ``*`` marks a note."""
     print("| | Mainstem | " + " | ".join(titles.values()) + " | goals |")
     print("|---" * (len(titles) + 3) + "|")
-    notes: dict[str, None] = {}
+    notes: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         cells = [f"{shown(line.figure)} {line.kind.unit}"]
         for peer, title in titles.items():
             cells.append(_cell(line, peer))
             if peer in line.notes and peer in line.theirs:
-                notes[f"{title}, {line.kind.name}: {line.notes[peer]}"] = None
+                notes.setdefault((title, line.notes[peer]), []).append(line.kind.name)
         print(f"| {line.kind.name} | {' | '.join(cells)} | {_goals(line, titles)} |")
     print()
-    for note in notes:
-        print(f"\\* {note}.  ")
+    for (title, note), names in notes.items():
+        print(f"\\* {title}, {'; '.join(names)}: {note}.  ")
 
 
 def _cell(line: Line, peer: str) -> str:

@@ -35,7 +35,7 @@ class Sqlite(Store):
     device_share = 0.1
     row_share = 0.1
     notes: ClassVar[Mapping[str, str]] = {
-        "ingest 512": A_TENTH, "ingest 256": A_TENTH, "commits": A_TENTH, "size": A_TENTH,
+        "ingest 512": A_TENTH, "ingest 256": A_TENTH, "size": A_TENTH,
         "calls": "one connection, a tenth of the rows",
         "groups": SCALED, "filtered groups": SCALED, "all windows": SCALED,
         "day windows": SCALED, "rollup windows": SCALED, "open": A_TENTH,

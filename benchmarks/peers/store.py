@@ -84,6 +84,17 @@ class Store(ABC):
     def import_modules(cls) -> None:
         """What is loaded before any clock runs."""
 
+    @classmethod
+    def general_forms(cls) -> list[str]:
+        """Forms that answer whatever no form answers alone."""
+        return [form for form in cls.forms if form not in cls.asked_of.values()]
+
+    @classmethod
+    def forms_for(cls, question: str) -> list[str]:
+        """Forms that answer ``question``."""
+        only = cls.asked_of.get(question)
+        return cls.general_forms() if only is None else [only]
+
     # Writing
 
     @abstractmethod
