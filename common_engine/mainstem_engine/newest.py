@@ -12,10 +12,13 @@ In every other case this file does not know, and last_values.py does. Nothing is
 from __future__ import annotations
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, widened_values
+from mainstem_engine.deletes import NONE
+from mainstem_engine.inventory import blocks_of
 from mainstem_engine.last_values import LastRows
 from mainstem_engine.merge import concat_rows, merge_versions
 from mainstem_engine.model import Column, DeviceIds, TimesNs, VersionedRows
-from mainstem_engine.sources import PartBlocks, find_blocks
+from mainstem_engine.part_index import newest_first
+from mainstem_engine.sources import PartBlocks
 from mainstem_engine.view import TableView
 
 
@@ -24,7 +27,7 @@ def newest_row(view: TableView, device: DeviceIds) -> LastRows | None:
 
     Raises CorruptionError for a part that might hold it and cannot be read.
     """
-    found = find_blocks(view, device, TIME_MIN_NS, TIME_MAX_NS + 1)
+    found = _newest_blocks(view, device)
     ends = [int(item.part.blocks.time_max_ns[item.numbers].max()) for item in found]
     fresh = _of_head(view, device)
     if fresh:
@@ -37,6 +40,22 @@ def newest_row(view: TableView, device: DeviceIds) -> LastRows | None:
     if view.cutoff is not None and int(time[0]) < int(view.cutoff.of(device)[0]):
         return None
     return LastRows(device, time, columns, dict.fromkeys(columns, time))
+
+
+def _newest_blocks(view: TableView, device: DeviceIds) -> list[PartBlocks]:
+    """Blocks of the device; not those of parts that end before another block of it does."""
+    span = device, TIME_MIN_NS, TIME_MAX_NS + 1
+    erased = view.tombstones.overlapping(*span) if view.tombstones else NONE
+    found: list[PartBlocks] = []
+    end_ns = TIME_MIN_NS
+    for part in newest_first(view.parts):
+        if part.meta.time_max_ns < end_ns:
+            break
+        hit = blocks_of(part, *span)
+        if hit is not None:
+            found.append(PartBlocks(*hit, erased.of_part(hit[0].meta)))
+            end_ns = max(end_ns, int(hit[0].blocks.time_max_ns[hit[1]].max()))
+    return found
 
 
 def _of_head(view: TableView, device: DeviceIds) -> list[VersionedRows]:

@@ -38,10 +38,6 @@ class PartIndex(tuple[AnyPart, ...], Generic[AnyPart]):
                 near &= (vnodes == 1) | (int(devices[0]) % vnodes == vnode)
         return [self[number] for number in near.nonzero()[0].tolist()]
 
-    def newest_first(self) -> Sequence[AnyPart]:
-        """In the order in which their newest rows end, latest first."""
-        return self._by_end
-
     @cached_property
     def _ranges(self) -> npt.NDArray[np.int64]:
         """int64[6, n]: least and greatest device and time, vnode and number of vnodes of each."""
@@ -53,7 +49,8 @@ class PartIndex(tuple[AnyPart, ...], Generic[AnyPart]):
         return np.array(ranges, np.int64).reshape(-1, 6).T.copy()
 
     @cached_property
-    def _by_end(self) -> Sequence[AnyPart]:
+    def by_end(self) -> Sequence[AnyPart]:
+        """In the order of their newest rows, latest first."""
         order = np.argsort(-self._ranges[3], kind="stable")
         return tuple(self[number] for number in order.tolist())
 
@@ -63,3 +60,8 @@ def near_parts(
 ) -> Sequence[AnyPart]:
     """As PartIndex.near, of any parts: all of them where nobody made an index."""
     return parts.near(devices, start_ns, end_ns) if isinstance(parts, PartIndex) else parts
+
+
+def newest_first(parts: Sequence[AnyPart]) -> Sequence[AnyPart]:
+    """Parts in the order of their newest rows, latest first."""
+    return (parts if isinstance(parts, PartIndex) else PartIndex(parts)).by_end

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstem_engine.part.manifest import PartMeta
-from mainstem_engine.part_index import FEW_PARTS, PartIndex, near_parts
+from mainstem_engine.part_index import FEW_PARTS, PartIndex, near_parts, newest_first
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def test_every_part_with_rows_is_near(
         )
         if holds and meta.time_max_ns >= span[0] and meta.time_min_ns < span[1]:
             assert part in near
-    ends = [part.meta.time_max_ns for part in index.newest_first()]
+    ends = [part.meta.time_max_ns for part in newest_first(list(index))]
     assert ends == sorted(ends, reverse=True)
 
 
