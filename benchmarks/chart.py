@@ -21,12 +21,14 @@ ROW_HEIGHT = 24
 TOP = 80
 BOTTOM = 14
 MARGIN = 16
+WIDTH_MIN = 560
+"""The note above takes so much."""
 ONE_AT = 28
 """Of 1x in a cell, from its left edge."""
 DECADE = 14
 """Length of a bar for a tenfold."""
-LEFT_MAX, RIGHT_MAX = 22, 34
-"""Bars are cut here, at about 40 times worse and 250 times better: the number says the rest."""
+LEFT_MAX, RIGHT_MAX = 24, 30
+"""Bars are cut here, at about 50 times worse and 140 times better: the number says the rest."""
 
 STYLE = """
     svg { --paper: #ffffff; --ink: #1f2328; --faint: #59636e; --rule: #d1d9e0;
@@ -49,7 +51,7 @@ STYLE = """
 def chart(lines: Sequence[Line], titles: Mapping[str, str], points: int) -> str:
     """The SVG document. Lines without a peer's figure are left out: there is nothing to compare."""
     compared = [line for line in lines if line.theirs]
-    width = MARGIN + NAME_WIDTH + CELL_WIDTH * len(titles) + MARGIN
+    width = max(WIDTH_MIN, MARGIN + NAME_WIDTH + CELL_WIDTH * len(titles) + MARGIN)
     height = TOP + ROW_HEIGHT * len(compared) + BOTTOM
     title = f"How many times better Mainstem's engine is than {_and(list(titles.values()))}"
     note = f"{points:,} points, medians of rounds. Right of the line: ours is better; left: theirs."
@@ -69,7 +71,9 @@ height="{height}" role="img" aria-labelledby="title description">
 
 
 def times(advantage: float) -> str:
-    """As it is written in a cell: 0.87x, 8.5x, 140x."""
+    """As it is written in a cell: 0.013x, 0.87x, 8.50x, 14.0x, 140x."""
+    if advantage < 0.0995:
+        return f"{advantage:.2g}\u00d7"
     digits = 0 if advantage >= 99.95 else 1 if advantage >= 9.995 else 2
     return f"{advantage:.{digits}f}\u00d7"
 
