@@ -1,8 +1,8 @@
 """Group commit: many appenders, one committer thread, one sync for all that waits.
 
 1. ``append`` hashes the payload, gives out the next LSN, extends the chain and queues the record.
-   It blocks while the queue holds more bytes than its bound. Nothing but small payloads is copied:
-   the buffers are written as they are. Hashing there, not on the committer, lets it overlap with
+   It blocks while the queue holds more bytes than its bound. Nothing but small buffers is copied:
+   large ones are written as they are. Hashing there, not on the committer, lets it overlap with
    writing; large buffers are hashed without the interpreter lock.
 2. The committer takes what is queued, up to COMMIT_BYTES_MAX and COMMIT_RECORDS_MAX, checksums it,
    writes it with one call, and syncs it if the durability says so.
@@ -389,12 +389,13 @@ class LogWriter:
 
 
 def _payload(buffers: Sequence[Buffer]) -> tuple[tuple[bytes | memoryview, ...], int]:
-    """The pieces of a payload and its length. A small one is copied into one piece."""
+    """The pieces of a payload and its length. Many small ones are copied into one: that costs less
+    than to hash, checksum and write each by itself."""
     first = buffers[0] if len(buffers) == 1 else None
     if isinstance(first, bytes):
         return (first,), len(first)
     views = [byte_view(buffer) for buffer in buffers]
     length = sum(view.nbytes for view in views)
-    if length < SMALL_BYTES:
+    if length < SMALL_BYTES * len(views) or not views:
         return (b"".join(views),), length
     return tuple(view for view in views if view.nbytes), length

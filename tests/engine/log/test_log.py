@@ -98,7 +98,7 @@ class SeenFilesystem(Filesystem):
 
 def test_large_buffers_are_written_as_they_are(open_log: OpenLog) -> None:
     SeenFile.seen.clear()
-    columns = [np.arange(n, dtype=np.int64) for n in (3, 5000, 0, 7, 4096)]
+    columns = [np.arange(n, dtype=np.int64) for n in (3, 50_000, 0, 7, 40_960)]
     expected = b"".join(column.tobytes() for column in columns)
     log = open_log(fs=SeenFilesystem(), sink=(sink := CommitRecorder()))
     log.append(RecordKind.PTS, columns)
