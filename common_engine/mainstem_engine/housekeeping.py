@@ -6,7 +6,9 @@
 2. The *compaction lock*, taken before it, lets one compaction run at a time, on a thread of its
    own. So a flush that is due never waits for a long compaction, nor does close(): it gives up
    between two steps.
-3. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions.
+3. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions. While
+   there are PARTS_WAITING_MAX parts to be joined, a flush gives them time first, and writers slow
+   down with it: queries and starts cost by the part.
 4. A flush that failed keeps its frozen state and is tried again before anything else is frozen.
 5. A compaction whose parts are not all there any more when it is done (they expired meanwhile) is
    thrown away. One that failed is counted. Its parts are left alone until the next start, for it
@@ -19,6 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +48,12 @@ logger = logging.getLogger(__name__)
 RECORDS_BEHIND_MAX = 10_000
 """Records without rows (manifests, received ranges) make a checkpoint due too: this many replay in
 well under a second."""
+
+PARTS_WAITING_MAX = 32
+"""Of one table, partition and vnode: four times what a compaction waits for. A query of one device
+opens each."""
+WAIT_FOR_COMPACTION_S = 10.0
+"""A third of what a writer waits for memory (memory.WAIT_S_MAX): nobody is refused for this."""
 
 EXPIRE_EVERY_NS = 60 * 1_000_000_000
 """Expired rows are invisible at once; their space may come back a minute later."""
@@ -78,6 +87,9 @@ class Housekeeping:
         self._lock = threading.Lock()
         self._compaction_lock = threading.Lock()
         self._stopping = threading.Event()
+        # Set when no compaction is to be waited for.
+        self._compacted = threading.Event()
+        self._compacted.set()
         # Parts have come since the last look for what is due.
         self._look_for_compactions = True
         self._flusher = Flusher(
@@ -122,6 +134,7 @@ class Housekeeping:
     def stop(self) -> None:
         """Waits for a flush under way; a compaction under way gives up."""
         self._stopping.set()
+        self._compacted.set()
         for thread in (self._background, self._compactor):
             if thread is not None:
                 thread.stop()
@@ -129,6 +142,8 @@ class Housekeeping:
     def work(self) -> None:
         """What is due now, without compactions."""
         if self._flush_due():
+            if self._is_behind():
+                self._compacted.wait(WAIT_FOR_COMPACTION_S)
             self.flush()
             if self._compactor is not None:
                 self._compactor.wake()
@@ -243,6 +258,15 @@ class Housekeeping:
             if not self._compact(FULL):
                 break
 
+    def _is_behind(self) -> bool:
+        """True while a compaction is under way and too many parts wait for it."""
+        if self._compacted.is_set() or self._compaction_error is not None:
+            return False
+        with self._store.state_lock:
+            metas = [part.meta for part in self._store.inventory.all()]
+        counts = Counter((m.table, m.partition_start_ns, m.vnode) for m in metas)
+        return max(counts.values(), default=0) >= PARTS_WAITING_MAX
+
     def compact_due(self) -> None:
         """Merges parts where there are many, and rewrites those of which much is deleted."""
         while self._look_for_compactions and not self._stopping.is_set():
@@ -261,6 +285,7 @@ class Housekeeping:
                 if self._stopping.is_set():
                     break
                 store.check_open()
+                self._compacted.clear()
                 try:
                     done += self._execute(plan)
                 except JoinAborted:
@@ -271,6 +296,8 @@ class Housekeeping:
                     failure = f"compaction of {plan.table}: {error}"
                     if not isinstance(error, OSError):
                         self._avoid.update(plan.names)
+                finally:
+                    self._compacted.set()
             if done or failure:
                 self._compaction_error = failure
         return done

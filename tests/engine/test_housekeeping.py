@@ -16,6 +16,7 @@ from mainstem_engine import housekeeping as housekeeping_module
 from mainstem_engine.background import Background
 from mainstem_engine.compaction import Policy
 from mainstem_engine.log.records import RecordKind
+from mainstem_engine.part_join import join_parts
 
 T = Template("t", (Measurement(0, "x", ColumnType.INT64),))
 
@@ -98,6 +99,70 @@ def test_failures_are_logged_and_tried_again(
     count = len(calls)
     background.wake()
     assert len(calls) == count
+
+
+class Compacted(threading.Event):
+    """Notes how long somebody wants to wait for it, and how many flushes there were by then."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.waits: list[tuple[float | None, int]] = []
+        self._engine = engine
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append((timeout, self._engine.statistics().housekeeping.flushes))
+        return True
+
+
+def test_a_flush_gives_compactions_time_when_parts_pile_up(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping_module, "PARTS_WAITING_MAX", 3)
+    engine: Engine = open_engine(flush_every_ns=0, flush_bytes=1)
+    engine.create_template(T)
+    housekeeping = engine._housekeeping
+    housekeeping._compacted = compacted = Compacted(engine)
+
+    def write_and_work(time: int) -> None:
+        engine.write("t", "root.a.d", [time], {"x": [time]}).wait()
+        housekeeping.work()
+
+    for number in range(3):
+        write_and_work(number)
+    assert compacted.waits == [], "few parts"
+    write_and_work(3)
+    assert compacted.waits == [(housekeeping_module.WAIT_FOR_COMPACTION_S, 3)]
+    housekeeping.work()
+    assert len(compacted.waits) == 1, "nothing to flush"
+    housekeeping._compaction_error = "a full disk"
+    write_and_work(4)
+    assert len(compacted.waits) == 1, "compactions fail: waiting helps nobody"
+    housekeeping._compaction_error = None
+    compacted.set()
+    write_and_work(5)
+    assert len(compacted.waits) == 1, "no compaction is under way"
+
+
+def test_a_compaction_is_waited_for_while_it_runs(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Engine = open_engine()
+    engine.create_template(T)
+    for time_ in range(2):
+        engine.write("t", "root.a.d", [time_], {"x": [time_]}).wait()
+        engine.flush()
+    housekeeping = engine._housekeeping
+    seen: list[bool] = []
+
+    def joined(*arguments: Any) -> Any:
+        seen.append(housekeeping._compacted.is_set())
+        return join_parts(*arguments)
+
+    monkeypatch.setattr(housekeeping_module, "join_parts", joined)
+    assert housekeeping._compacted.is_set()
+    engine.compact()
+    assert seen == [False]
+    assert housekeeping._compacted.is_set()
 
 
 def test_stopping_what_never_ran() -> None:
