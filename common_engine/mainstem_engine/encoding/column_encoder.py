@@ -4,7 +4,7 @@
 2. What the template names is used where it can hold the type; AUTO, and any other name, tries.
 3. A trial (auto.py) costs as much as several blocks, so its choice is kept until the bytes that a
    value takes leave the range in which it is still likely to be the best, or DECIMAL does not hold
-   the values of several blocks. A trial that finds the same again widens that range.
+   a block. A trial that finds the same again widens that range.
 4. A compression that is named follows any encoding; AUTO is ZSTD after all but PCO, DECIMAL and
    LINEAR. Either is kept only where it makes the bytes fewer.
 5. Times and LSNs (``ordered``): LINEAR if they are, few runs as RLE, else PCO by differences.
@@ -53,8 +53,7 @@ SHRINK_MAX = 0.6
 FRAME_BYTES = 32
 """What a block takes beside its values; short blocks do not ask for a trial for that."""
 TRIAL_BLOCKS_MIN = 4
-"""Blocks between two trials, so that a column that changes all the time is not tried for each; and
-blocks one after the other that DECIMAL does not hold before something else is tried."""
+"""Blocks between two trials, so that a column that changes all the time is not tried for each."""
 ORDERED_RUNS_MAX = 8
 """Runs of equal LSNs up to which their lengths are as small as PCO, and far cheaper."""
 
@@ -132,7 +131,6 @@ class ColumnEncoder:
         self._ordered = ordered
         self._level = level
         self._blocks_since_trial = TRIAL_BLOCKS_MIN
-        self._misses = 0
         self.choice = choice
         """What suits the column, as far as is known."""
 
@@ -196,7 +194,8 @@ class ColumnEncoder:
         self._blocks_since_trial += 1
         if self._blocks_since_trial > TRIAL_BLOCKS_MIN:
             size = len(encoded.data) / len(values)
-            if self._misses > TRIAL_BLOCKS_MIN or _is_unusual(choice, size, len(values)):
+            missed = encoded.encoding is not encoding.number
+            if missed or _is_unusual(choice, size, len(values)):
                 # Not this block, which may be the odd one, but the next one says what suits.
                 self.choice = replace(choice.widened(size), stale=True)
         return encoded
@@ -210,16 +209,14 @@ class ColumnEncoder:
         if whole is None or (
             len(whole.exceptions) and _exceptions(whole, span) * EXCEPTIONS_SHARE > len(values)
         ):
-            self._misses += 1
             data = _PCO.encode_as(values, self._type, PcoConfig(self._level))
             return self._compressed(_PCO, data)
-        self._misses = 0
         packed = column.coder(choice.config)(whole.numbers[span])
         data = _DECIMAL.encode_packed(whole, column.values, span, self._type, packed)
         return self._compressed(_DECIMAL, data)
 
     def _try(self, values: AnyArray) -> Choice:
-        self._blocks_since_trial = self._misses = 0
+        self._blocks_since_trial = 0
         if self._named is not None:
             found = choose_pco(values, self._type, self._level)
         else:

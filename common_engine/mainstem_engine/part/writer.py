@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from mainstem_engine.deferred import join_deferred
 from mainstem_engine.encoding.auto import Choice
+from mainstem_engine.encoding.interface import EncodingNumber
 from mainstem_engine.encoding.pco import LEVEL_FAST
 from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Filesystem
 from mainstem_engine.model import Column, Measurement, VersionedRows
@@ -133,9 +134,15 @@ class PartWriter:
 
     @property
     def choices(self) -> dict[int, Choice]:
-        """What suited the columns last."""
+        """What suited the columns last, for the next part. Only DECIMAL, which says by itself when
+        it fits no more; what was taken for a block of odd values is tried anew."""
         plans = self._plans.items()
-        return {key: plan.choice for key, plan in plans if plan.choice is not None}
+        found = {key: plan.choice for key, plan in plans if plan.choice is not None}
+        return {
+            key: choice
+            for key, choice in found.items()
+            if choice.encoding.number == EncodingNumber.DECIMAL
+        }
 
     def __enter__(self) -> PartWriter:
         return self

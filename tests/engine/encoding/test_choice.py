@@ -170,6 +170,21 @@ def test_values_that_change_for_good_are_tried_again() -> None:
     assert encoder.choice.encoding.number == EncodingNumber.PCO
 
 
+def test_more_decimals_are_found_from_block_to_block() -> None:
+    """As in small flushes, each of which has an encoder of its own and one block."""
+    rng = np.random.default_rng(15)
+    choice, names, decimals = None, [], []
+    for number in range(6):
+        encoder = ColumnEncoder(ColumnType.DOUBLE, choice=choice)
+        block = np.round(rng.normal(0, 50, 500), 0 if number < 2 else 2)
+        names.append(encoder.encode(block).encoding.name)
+        choice = encoder.choice
+        assert choice is not None
+        decimals.append(choice.decimals)
+    assert names == ["DECIMAL", "DECIMAL", "PCO", "DECIMAL", "DECIMAL", "DECIMAL"]
+    assert decimals == [0, 0, 0, 2, 2, 2]
+
+
 @pytest.mark.parametrize("kind", [ColumnType.DOUBLE, ColumnType.FLOAT], ids=lambda kind: kind.name)
 def test_a_few_values_that_are_no_decimals_are_kept_beside_them(kind: ColumnType) -> None:
     rng = np.random.default_rng(13)

@@ -145,3 +145,22 @@ def test_values_of_another_type_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not INT32"):
             part_writer.finish()
     assert fs.list(tmp_path) == []
+
+
+def test_a_part_begins_with_what_suited_the_one_before(tmp_path: Path) -> None:
+    rows = rows_of([600, 600])
+    rows.columns[1] = Column(np.round(rows.columns[1].values, 1))
+    with writer(tmp_path, "a", 256) as first:
+        first.add(rows)
+        first.finish()
+    assert {key: choice.decimals for key, choice in first.choices.items()} == {1: 1, 3: 0}
+    odd = rows_of([600, 600], seed=1)
+    with PartWriter(
+        FaultyFilesystem(tmp_path), tmp_path, "b", table="t", partition_start_ns=0,
+        measurements=MEASUREMENTS, block_rows=256, choices=first.choices,
+    ) as second:  # fmt: skip
+        second.add(odd)
+        meta = second.finish()
+    part = Part.open(fs, tmp_path, meta)
+    assert_reads(part, odd)
+    part.close()
