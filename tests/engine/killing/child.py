@@ -9,7 +9,7 @@ backups and expiry may fail then, and nothing else.
 
 Run as a module:
 <directory> <journal> <seed> <base time in ms> <round> <first LSN of the child> <durability>
-<1 if the disk fails now and then>.
+<1 if the disk fails now and then> <process id of who kills it>.
 """
 
 from __future__ import annotations
@@ -298,8 +298,7 @@ def break_the_disk(me: Writer, fs: FaultyFilesystem) -> None:
 
 def main() -> None:
     """Works until it is killed, or left alone."""
-    directory, path, seed, base_ms, turn, first_lsn, durability, faulty = sys.argv[1:]
-    parent = os.getppid()
+    directory, path, seed, base_ms, turn, first_lsn, durability, faulty, parent = sys.argv[1:]
     journal = Journal(path)
     is_faulty = faulty == "1"
     fs = FaultyFilesystem(Path(directory).parent) if is_faulty else Filesystem()
@@ -334,7 +333,7 @@ def main() -> None:
     for thread in threads:
         thread.start()
     # Whoever should kill it may have died first.
-    while os.getppid() == parent:
+    while os.getppid() == int(parent):
         threading.Event().wait(1)
     os._exit(1)
 

@@ -73,7 +73,7 @@ class Killed:
         journal.unlink(missing_ok=True)
         arguments = [
             self.data, journal, self.seed, self.base_ms, self.turn, self.history.lsn + 1,
-            self.durability, int(self.faults and self.turn % FAULTY_EVERY == 2),
+            self.durability, int(self.faults and self.turn % FAULTY_EVERY == 2), os.getpid(),
         ]  # fmt: skip
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.engine.killing.child", *map(str, arguments)], cwd=ROOT
