@@ -7,6 +7,7 @@ too: integers are exact and free of zones; the SQL layer decides how they are sh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,14 @@ class ArrowLayout:
         """Field names and types, in order."""
         import pyarrow as pa
 
-        strings = pa.dictionary(pa.int32(), pa.string())
-        fields = []
-        for column in self._columns:
-            if isinstance(column, str):
-                fields.append(pa.field(column, pa.int64() if column == TIME else strings, False))
-            elif isinstance(column, Tag):
-                value_type = arrow_type(column.type)
-                fields.append(pa.field(column.name, pa.dictionary(pa.int32(), value_type)))
-            else:
-                fields.append(pa.field(column.name, arrow_type(column.type)))
-        return pa.schema(fields)
+        return pa.schema(
+            [
+                _field(column, None)
+                if isinstance(column, str)
+                else _field(column.name, column.type, is_tag=isinstance(column, Tag))
+                for column in self._columns
+            ]
+        )
 
     def reader(self, steps: Iterable[VersionedRows]) -> pa.RecordBatchReader:
         """A reader that reads a step when it is asked for a batch."""
@@ -149,6 +147,19 @@ class ArrowLayout:
         return pa.array(values, value_type, mask=mask)
 
 
+@functools.lru_cache(maxsize=4096)
+def _field(name: str, kind: ColumnType | None, *, is_tag: bool = False) -> Any:
+    """A field of a schema; ``kind`` None: TIME or DEVICE. Kept: small answers have many fields."""
+    import pyarrow as pa
+
+    if kind is not None:
+        found = arrow_type(kind)
+        return pa.field(name, pa.dictionary(pa.int32(), found) if is_tag else found)
+    strings = pa.dictionary(pa.int32(), pa.string())
+    return pa.field(name, pa.int64() if name == TIME else strings, False)
+
+
+@functools.cache
 def arrow_type(column_type: ColumnType) -> Any:
     """The Arrow type of a column; TIMESTAMP is int64 (see above)."""
     import pyarrow as pa

@@ -146,11 +146,13 @@ class Queries(AggregateQueries):
             wanted = self._select_devices(table, devices, None)
             if wanted is None:
                 wanted = self._store.catalog.devices.of_family(table.family)
-            if len(wanted) == 1 and not self._last_values.is_worth_holding(table, wanted):
+            if len(wanted) == 1:
                 table, view = self._store.current(template)
-                newest = newest_row(view, wanted)
-                if newest is not None:
-                    return table, newest
+                # Without a head the statistics of one block say it as fast as what is held.
+                if not view.chunks or not self._last_values.is_worth_holding(table, wanted):
+                    newest = newest_row(view, wanted)
+                    if newest is not None:
+                        return table, newest
             found = self._last_values.last(table, wanted)
             if self._store.catalog.table(template).types == table.types:
                 return table, found
