@@ -84,11 +84,10 @@ def merge(snapshot: DevicesSnapshot, fs: Filesystem, directory: Path) -> BaseNam
     paths = _merged_paths(snapshot)
     sections: Sections = [(f"paths/{shard}", trie) for shard, trie in enumerate(paths.tries)]
     counts = {"paths": paths.counts}
-    in_order = np.arange(snapshot.count, dtype=np.uint32)
-    same_order = np.array_equal(paths.payload, in_order)
+    same_order = _counts_up(paths.payload)
     if not same_order:
         key_of_device = np.empty(snapshot.count, np.uint32)
-        key_of_device[paths.payload] = in_order
+        key_of_device[paths.payload] = np.arange(snapshot.count, dtype=np.uint32)
         sections += [("device_of_key", paths.payload), ("key_of_device", key_of_device)]
     sections += [
         ("family_of", snapshot.family_of.pieces()),
@@ -129,8 +128,17 @@ def _merged_paths(snapshot: DevicesSnapshot) -> ShardBuilder:
     devices = order.astype(np.uint32) + np.uint32(snapshot.first)
     base = snapshot.base
     if base is None:
-        return KeyShards([], [], []).with_keys(keys, devices, devices[:0])
-    return base.paths.with_keys(keys, devices, base.devices(np.arange(base.count)))
+        return KeyShards([], [], []).with_keys(keys, devices, lambda numbers: numbers)
+    return base.paths.with_keys(keys, devices, base.devices)
+
+
+def _counts_up(values: AnyArray) -> bool:
+    """True for 0, 1, 2, ..."""
+    return all(
+        bool((values[start : start + SHARD_KEYS] == np.arange(start, start + size)).all())
+        for start in range(0, len(values), SHARD_KEYS)
+        for size in (min(SHARD_KEYS, len(values) - start),)
+    )
 
 
 def _sorted_order(keys: list[bytes]) -> AnyArray:
@@ -149,32 +157,34 @@ def _merged_tag(tag: TagSnapshot, size: int) -> tuple[list[AnyArray], StoredValu
     """(codes by position, the set of values in use). The codes of the base stay, unless one of its
     values is not used any more."""
     base = _as_table(tag.base_values)
-    known = base.count
+    known, old_codes = base.count, tag.codes.base
     keys = tag.added.between(0, tag.added_count)
     used = np.zeros(1 + known + len(keys), np.bool_)
-    used[tag.codes.base] = True
+    used[old_codes] = True
     used[tag.codes.added] = True
-    new_code = np.zeros(len(used), np.uint32)
-    if used[1 : known + 1].all():
-        new_code[1 : known + 1] = np.arange(1, known + 1)
-    else:
-        kept = np.flatnonzero(used[1 : known + 1])
-        old = list(base.keys())
+    new_code = np.zeros(1 + len(keys), np.uint32)
+    added = tag.codes.added
+    if not used[1 : known + 1].all():
+        kept, old = np.flatnonzero(used[1 : known + 1]), list(base.keys())
         base = ValueTable(stored_values([old[number] for number in kept.tolist()]))
-        new_code[kept + 1] = np.arange(1, len(kept) + 1)
+        kept_code = np.zeros(1 + known, np.uint32)
+        kept_code[kept + 1] = np.arange(1, len(kept) + 1)
+        old_codes = kept_code[old_codes]
+        added = np.where(added > known, added, kept_code[np.minimum(added, known)])
     # A value may be in the base and in the overlay: tags.py does not look for those of large tags.
     numbers = base.find_many(keys)
     twice = numbers != ABSENT
-    new_code[known + 1 :][twice] = numbers[twice] + 1
+    new_code[1:][twice] = numbers[twice] + 1
     fresh = np.flatnonzero(~twice & used[known + 1 :])
-    new_code[known + 1 + fresh] = np.arange(base.count + 1, base.count + 1 + len(fresh))
-    if len(fresh) < len(keys):
-        keys = [keys[place] for place in fresh.tolist()]
-    values = base.with_keys(keys)
+    new_code[1 + fresh] = np.arange(base.count + 1, base.count + 1 + len(fresh))
+    newer = tag.codes.added > known
+    added = np.where(newer, new_code[np.where(newer, tag.codes.added - known, 0)], added)
+    values = base.with_keys([keys[place] for place in fresh.tolist()])
     narrow = _narrowest(values.count)
-    missing = size - len(tag.codes.base) - len(tag.codes.added)
-    codes = [new_code[column].astype(narrow) for column in (tag.codes.base, tag.codes.added)]
-    return [*codes, np.zeros(missing, narrow)], values
+    missing = size - len(old_codes) - len(added)
+    # What is in the base and as wide as now is copied from there, and takes no memory.
+    pieces = [old_codes.astype(narrow, copy=False), added.astype(narrow)]
+    return [*pieces, np.zeros(missing, narrow)], values
 
 
 def _as_table(values: BaseValues | None) -> ValueTable:

@@ -28,14 +28,15 @@ TAG_BYTES = 5
 """Estimate of a tag of one device whose value others have too."""
 VALUE_BYTES = 30
 """Estimate of a tag value without its text."""
-OVERLAY_BYTES_MAX = 32 << 20
-"""About 400,000 devices. A merge takes twice as much for a moment, and a second."""
+OVERLAY_BYTES_MAX = 16 << 20
+"""About 200,000 devices. A merge takes up to twice as much for a moment, and half a second. With
+32 MiB the creation of a million devices takes no less processor time."""
 METADATA_BYTES_MIN = 32 << 20
 """A smaller default would refuse what even the smallest node is meant to hold."""
 
 
 WAIT_S_MAX = 30.0
-"""A definition waits so long for a merge, which takes 3 s for a million devices."""
+"""A definition waits so long for a merge, which takes less than a second for a million devices."""
 _LOOK_AGAIN_S = 1.0
 """How often a waiter checks whether the engine still works."""
 

@@ -78,9 +78,9 @@ class KeyIndex:
         if not entry:  # the usual case where most keys are in a base: nothing else is touched
             return ABSENT
         hashes = self._hashes.view()
-        known = len(hashes)
+        known = self._count
         while entry:
-            # Beyond ``known`` are keys that came while this was under way.
+            # Beyond ``known`` are keys that are being added.
             alike = entry <= known and hashes.item(entry - 1) == wanted
             if alike and self._key_at(entry - 1) == key:
                 return int(entry) - 1
@@ -97,7 +97,8 @@ class KeyIndex:
         found = np.full(len(keys), ABSENT, np.int64)
         if not self._count:
             return found
-        slots, hashes = self._slots, self._hashes.view()
+        slots, known = self._slots, self._count
+        hashes = self._hashes.view()
         wanted = _hashes_of(keys)
         mask = np.uint32(len(slots) - 1)
         slot = wanted & mask
@@ -106,9 +107,9 @@ class KeyIndex:
             entry = slots[slot[open_rows]]
             taken = entry != 0
             open_rows, place = open_rows[taken], entry[taken].astype(np.int64) - 1
-            # Beyond the hashes are keys that came while this was under way.
-            alike = hashes[np.minimum(place, len(hashes) - 1)] == wanted[open_rows]
-            alike &= place < len(hashes)
+            # Beyond ``known`` are keys that are being added.
+            alike = hashes[np.minimum(place, known - 1)] == wanted[open_rows]
+            alike &= place < known
             rows, candidates = open_rows[alike], place[alike]
             asked = [keys[row] for row in rows.tolist()]
             equal = np.fromiter(map(eq, self.keys(candidates), asked), np.bool_, len(rows))
@@ -127,8 +128,6 @@ class KeyIndex:
         self._ends.extend(np.cumsum(sizes, dtype=np.uint64) + end)
         self._hashes.extend(hashes)
         total = first + len(keys)
-        # Before the table: whoever finds a key in it may ask whether its place is below the length.
-        self._count = total
         if total * 3 > len(self._slots) * 2:
             size = 1 << (total * 2 - 1).bit_length()
             grown = np.zeros(size, np.uint32)
@@ -136,6 +135,8 @@ class KeyIndex:
             self._slots = grown
         else:
             _insert(self._slots, hashes, first)
+        # Last: who knows the length finds every key below it, and nobody finds one that is not.
+        self._count = total
 
 
 def _hashes_of(keys: Sequence[bytes]) -> Hashes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import marisa_trie
 import numpy as np
@@ -115,9 +115,11 @@ class KeyShards:
         numbers = np.fromiter((number for _, number in items), np.int64, count=len(items))
         return [key for key, _ in items], numbers + self._starts[shard]
 
-    def with_keys(self, keys: list[bytes], meant: AnyArray, old_meant: AnyArray) -> ShardBuilder:
+    def with_keys(
+        self, keys: list[bytes], meant: AnyArray, meant_by: Callable[[Numbers], AnyArray]
+    ) -> ShardBuilder:
         """This set and further keys (sorted, not in it) as a new one. ``meant`` says what each new
-        key means, ``old_meant`` what those of this set do, by number."""
+        key means, ``meant_by`` what those of this set do whose numbers it is given."""
         builder = ShardBuilder(self.count + len(keys))
         start = 0
         for shard, trie in enumerate(self._owner):
@@ -127,12 +129,12 @@ class KeyShards:
             end = len(keys) if last else bisect_left(keys, self._firsts[shard + 1], start)
             low, high = self._starts[shard : shard + 2]
             if start == end:
-                builder.keep(trie, self._firsts[shard], old_meant[low:high])
+                builder.keep(trie, self._firsts[shard], meant_by(np.arange(low, high)))
                 continue
             old, numbers = self._piece(shard)
             both = old + keys[start:end]
             order = sorted(range(len(both)), key=both.__getitem__)
-            both_meant = np.concatenate([old_meant[numbers], meant[start:end]])[order]
+            both_meant = np.concatenate([meant_by(numbers), meant[start:end]])[order]
             # Names that go on counting fill the last shard; elsewhere there shall be room.
             in_order = last and keys[start] > old[-1]
             builder.add([both[place] for place in order], both_meant, even=not in_order)

@@ -186,7 +186,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_shards, "SHARD_KEYS", 4)
     monkeypatch.setattr(value_table, "VALUES_PER_SHARD", 3)
     for module in ("devices", "tags"):
-        monkeypatch.setattr(f"mainstem_engine.catalog.{module}.INDEXED_VALUES_MAX", 6)
+        monkeypatch.setattr(f"mainstem_engine.catalog.{module}.INDEXED_VALUES_MAX", 4)
 
 
 TestDevices = DevicesMachine.TestCase

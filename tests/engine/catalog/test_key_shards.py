@@ -15,7 +15,7 @@ KEYS = st.lists(st.binary(min_size=1, max_size=4), unique=True, max_size=60)
 
 def build(keys: list[bytes], first: int = 100) -> tuple[KeyShards, ShardBuilder]:
     meant = np.arange(first, first + len(keys), dtype=np.uint32)
-    builder = KeyShards([], [], []).with_keys(keys, meant, meant[:0])
+    builder = KeyShards([], [], []).with_keys(keys, meant, meant.take)
     return KeyShards(builder.tries, builder.firsts, builder.counts), builder
 
 
@@ -36,7 +36,7 @@ def test_a_set_that_grows(keys: list[bytes], turns: list[int], prefix: bytes) ->
             new = sorted(key for key, when in zip(keys, turns, strict=False) if when == turn)
             ids = np.arange(len(model), len(model) + len(new), dtype=np.uint32)
             model.update(zip(new, ids.tolist(), strict=True))
-            builder = found.with_keys(new, ids, meant)
+            builder = found.with_keys(new, ids, meant.take)
             found = KeyShards(builder.tries, builder.firsts, builder.counts)
             meant = builder.payload
             assert sorted(builder.firsts) == builder.firsts
@@ -61,7 +61,7 @@ def test_shards_without_new_keys_are_kept_as_they_are() -> None:
     keys = [b"k%03d" % number for number in range(0, 84, 2)]
     found, before = build(keys)
     assert before.counts == [7] * 6
-    after = found.with_keys([b"k037"], np.array([1], np.uint32), before.payload)
+    after = found.with_keys([b"k037"], np.array([1], np.uint32), before.payload.take)
     assert after.counts == [7, 7, 4, 4, 7, 7, 7]
     assert after.tries[:2] + after.tries[4:] == before.tries[:2] + before.tries[3:]
     assert all(one is other for one, other in zip(after.tries, before.tries[:2], strict=False))
@@ -70,7 +70,7 @@ def test_shards_without_new_keys_are_kept_as_they_are() -> None:
 def test_names_that_go_on_counting_fill_their_shards() -> None:
     found, builder = build([b"k%03d" % number for number in range(10)])
     more = [b"k%03d" % number for number in range(10, 30)]
-    after = found.with_keys(more, np.arange(10, 30, dtype=np.uint32), builder.payload)
+    after = found.with_keys(more, np.arange(10, 30, dtype=np.uint32), builder.payload.take)
     assert after.counts == [7, 7, 7, 7, 2]
 
 
