@@ -28,7 +28,8 @@ def bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     points: Annotated[
-        int | None, typer.Option("--points", min=1, help="Size of the data set (engine).")
+        int | None,
+        typer.Option("--points", min=1, help="Size of the data set (engine, memory, scale)."),
     ] = None,
     devices: Annotated[
         int | None, typer.Option("--devices", min=1, help="Devices to create (catalog, seed).")
@@ -40,7 +41,7 @@ def bench(
         int | None, typer.Option("--rounds", min=1, help="Rounds of each line (engine).")
     ] = None,
     svg: Annotated[
-        Path | None, typer.Option("--svg", help="File to write the chart to (engine).")
+        Path | None, typer.Option("--svg", help="File to write the chart to (engine, scale).")
     ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the table as documentation has it (engine).")
