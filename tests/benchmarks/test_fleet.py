@@ -23,7 +23,8 @@ def test_each_device_has_one_row_a_round(devices: int, batch_rows: int) -> None:
     per_device = np.bincount(device, minlength=devices)
     # What is late waits with the fleet.
     assert per_device.max() - per_device.min() <= 10
-    assert np.count_nonzero(np.diff(keys) < 0) > 100, "rows came late"
+    # Those that waited stand first in the next batch: the step back is where it begins.
+    assert np.count_nonzero(np.diff(keys) < 0) >= len(batches) // 2
 
 
 def test_a_walk_goes_on_from_batch_to_batch() -> None:
