@@ -20,6 +20,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ SHUTDOWN_WITHOUT_FLUSHING = 2
 COMMAND_S = 60
 """mkfs or an unmounting on a busy disk."""
 BUSY_TRIES = 100
-BUSY_WAIT_S = "0.05"
+BUSY_WAIT_S = 0.05
 """A killed process lets go of its files a moment after it was waited for."""
 PREFIX = "mainstem-disk-"
 
@@ -88,7 +89,7 @@ class LoopDisk:
                 ["umount", self.path], capture_output=True, timeout=COMMAND_S, check=False
             )
             if found.returncode:
-                subprocess.run(["sleep", BUSY_WAIT_S], check=True)
+                threading.Event().wait(BUSY_WAIT_S)
         if os.path.ismount(self.path):
             run("umount", "-l", self.path)
         return False
