@@ -22,8 +22,9 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-GROWN_SHARE = 0.75
-"""Of the limit. What is left is what may be allocated until somebody looks again."""
+GROWN_SHARE = 0.625
+"""Of the limit. What is left is what may be allocated until somebody looks again: up to 55 MiB of 256
+were seen."""
 LET_GO_SHARE = 0.125
 """Of the limit. A trim takes about 0.3 ms per MiB that goes back, which the next rows fault in."""
 

@@ -28,7 +28,7 @@ class Process:
 def test_memory_goes_back_near_the_limit_and_not_before() -> None:
     process = Process()
     process.allocator.let_go(500)
-    process.anonymous += 700
+    process.anonymous += 600
     process.allocator.tidy()
     assert process.allocator.trims == 0, "there is room yet"
     process.anonymous, process.free = 5800, 600
