@@ -23,8 +23,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 GROWN_SHARE = 0.625
-"""Of the limit. What is left is what may be allocated until somebody looks again: up to 55 MiB of 256
-were seen."""
+"""Of the limit. What is left is for what is allocated until somebody looks again: of a limit of
+256 MiB, 55 MiB were seen."""
 LET_GO_SHARE = 0.125
 """Of the limit. A trim takes about 0.3 ms per MiB that goes back, which the next rows fault in."""
 
