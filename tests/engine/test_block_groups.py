@@ -115,7 +115,10 @@ def test_groups_of_all_devices(
 @pytest.mark.parametrize("device", ["a", "b", "c", "few"])
 def test_groups_of_one_device(engine: Engine, device: str) -> None:
     ids = engine.device_ids("m", [f"root.x.{device}"])
-    for start, end in ((TIME_MIN_NS, TIME_MAX_NS + 1), (-1_999 * MS, 700_250 * MS), (3, 4)):
+    whole = TIME_MIN_NS, TIME_MAX_NS + 1
+    one_block = 0, 500_000 * MS
+    part_of_it = 61_234 * MS, 299_999 * MS
+    for start, end in (whole, one_block, part_of_it, (-1_999 * MS, 700_250 * MS), (3, 4)):
         for filters in FILTERS.values():
             aggregation = Aggregation(WANTED, 60_000 * MS, True, filters)
             check(engine, Selection(ids, start, end), aggregation)
