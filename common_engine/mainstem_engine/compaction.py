@@ -113,11 +113,18 @@ def rounds_needed(parts: int) -> int:
 
 
 def _choose(parts: Sequence[Part], growth_max: float) -> list[Part]:
+    """The smallest parts that may be joined. One that is much smaller than all others, as the last
+    flush before a stop leaves it, is passed over: it must not keep them from being joined."""
+    ordered = sorted(parts, key=lambda part: (part.meta.rows, part.meta.name))
     chosen: list[Part] = []
     rows = 0
-    for part in sorted(parts, key=lambda part: (part.meta.rows, part.meta.name))[:PARTS_MAX]:
-        if rows and part.meta.rows > growth_max * rows:
+    for part in ordered:
+        if len(chosen) == PARTS_MAX:
             break
+        if rows and part.meta.rows > growth_max * rows:
+            if len(chosen) > 1:
+                break
+            chosen, rows = [], 0
         chosen.append(part)
         rows += part.meta.rows
     # In order of age, which for most columns is nearly the order of the result.

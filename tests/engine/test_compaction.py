@@ -79,6 +79,13 @@ def test_a_large_part_waits_until_the_small_ones_have_grown() -> None:
     assert plan([part(1, 1), part(2, 10), part(3, 100)]) == []
 
 
+def test_a_tiny_part_keeps_no_others_from_being_joined() -> None:
+    """Otherwise one short flush before a stop would let parts pile up for ever."""
+    parts = [part(1, 2), *(part(i, 1000) for i in range(2, 12))]
+    assert plan(parts) == [("t", 0, list(range(2, 12)))]
+    assert plan([part(0, 2), *parts]) == [("t", 0, [0, 1])], "two tiny ones are joined first"
+
+
 def test_so_many_parts_join_at_once() -> None:
     parts = [part(i, 100) for i in range(1, PARTS_MAX + 9)]
     assert plan(parts) == [("t", 0, list(range(1, PARTS_MAX + 1)))]
