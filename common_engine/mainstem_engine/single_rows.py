@@ -8,10 +8,14 @@
 3. Whoever appends another record appends first what was noted (``take_over``): the log keeps the
    order of calls. Noted rows have no LSN yet; they are appended under the append lock.
 4. The calls of one group share an Ack, which is done when all of them are durable and visible.
+5. Noting takes no lock: threads that hand a lock to each other for every row spend their time on
+   that. A row is put into the group that is open, then the group is looked at again. Whoever closes
+   it says so before taking its rows, so a row that was too late is seen to be, by its own caller.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 import threading
 import time
@@ -31,7 +35,7 @@ from mainstem_engine.retention import NOTHING_NS
 from mainstem_engine.store import Store
 
 NOTED_MAX = 1 << 12
-"""Rows that wait for the thread; then the caller itself makes the record, and so slows down."""
+"""Rows that wait for the thread, and one of each caller; then the next caller makes the record."""
 FORMS_MAX = 256
 """Tables times sets of columns that are written by single rows; beyond it, forms are made anew."""
 FORM_S_MAX = 10.0
@@ -53,7 +57,7 @@ _CODES = {
 WriteRows = Callable[[Table, Rows, Ack | None], Ack]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Form:
     """What calls with the same table and columns have in common.
 
@@ -75,8 +79,21 @@ class _Form:
     devices: set[int] = field(default_factory=set)
 
 
-_Noted = tuple[_Form, list[bytes]]
-"""Packed rows of one form, in order of the calls."""
+_Noted = tuple[_Form, bytes]
+"""A packed row."""
+
+
+class _Group:
+    """Rows that become durable together. ``closed``: no row that comes now is taken with it."""
+
+    __slots__ = ("ack", "closed", "rows", "told")
+
+    def __init__(self, ack: Ack, *, closed: bool = False) -> None:
+        self.ack = ack
+        self.rows: list[_Noted] = []
+        self.closed = closed
+        self.told = False
+        """Whether the thread was told of it."""
 
 
 class SingleRows:
@@ -88,9 +105,7 @@ class SingleRows:
         self._forms: dict[tuple[str, ...], _Form] = {}
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._noted: list[_Noted] = []
-        self._noted_rows = 0
-        self._ack: Ack | None = None
+        self._group = _Group(store.ack())
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._appending = False
@@ -126,22 +141,22 @@ class SingleRows:
 
     def take_over(self) -> None:
         """Appends what was noted. With the append lock held, or about to be taken."""
-        if not self._noted:
+        if not self._group.rows:
             return
         with self._store.append_lock:
             if self._appending:
                 return  # a record of this very group
             with self._lock:
-                noted, self._noted = self._noted, []
-                self._noted_rows = 0
-                ack, self._ack = self._ack, None
-            if not noted or ack is None:
-                return
+                group = self._group
+                if not group.rows:
+                    return
+                rows = self._closed(group)
+                self._group = _Group(self._store.ack())
             self._appending = True
             try:
-                self._append(noted, ack)
+                self._append(rows, group.ack)
             except EngineError as error:
-                self._store.refuse(ack, error)
+                self._store.refuse(group.ack, error)
             finally:
                 self._appending = False
 
@@ -153,28 +168,49 @@ class SingleRows:
         if self._thread is not None:
             self._thread.join()
         self.take_over()
+        with self._lock:
+            # What was noted before it was closed is waited for by its caller, who is told.
+            left = self._closed(self._group)
+            if left:
+                self._store.refuse(self._group.ack, ClosedError("the engine is closed"))
 
     def _note(self, form: _Form, row: bytes) -> Ack:
         self._store.check_open()
-        with self._lock:
-            if self._stopped:
-                raise ClosedError("the engine is closed")
-            ack = self._ack
-            if ack is None:
-                ack = self._ack = self._store.ack()
-                self._start()
-                self._work.notify()
-            noted = self._noted
-            if noted and noted[-1][0] is form:
-                noted[-1][1].append(row)
-            else:
-                noted.append((form, [row]))
-            self._noted_rows += 1
-            full = self._noted_rows >= NOTED_MAX
-        if full:
+        if len(self._group.rows) >= NOTED_MAX:
             self._store.admit()
             self.take_over()
-        return ack
+        group, noted = self._group, (form, row)
+        group.rows.append(noted)
+        if group.closed:
+            group = self._again(group, noted)
+        if not group.told:
+            with self._work:
+                group.told = True
+                self._start()
+                self._work.notify()
+        return group.ack
+
+    def _again(self, closed: _Group, noted: _Noted) -> _Group:
+        """The group that a row is in that was put into a group about when it was closed.
+
+        Equal rows of two callers may be taken for each other: either way both are written."""
+        with self._lock:
+            try:
+                closed.rows.remove(noted)
+            except ValueError:
+                return closed  # taken in time
+            if self._stopped:
+                raise ClosedError("the engine is closed")
+            self._group.rows.append(noted)
+            return self._group
+
+    def _closed(self, group: _Group) -> list[_Noted]:
+        """Closes a group, under the lock; its rows. What remains in it came too late."""
+        group.closed = True
+        count = len(group.rows)
+        rows = group.rows[:count]
+        del group.rows[:count]
+        return rows
 
     def _new_form(self, names: tuple[str, ...]) -> _Form | None:
         # Definitions change under this lock: what is read here belongs together.
@@ -245,9 +281,10 @@ class SingleRows:
 
     def _append(self, noted: Sequence[_Noted], ack: Ack) -> None:
         """One record per table, in order of the calls; the last completes the group."""
-        tables: dict[str, list[_Noted]] = {}
-        for form, packed in noted:
+        tables: dict[str, list[tuple[_Form, list[bytes]]]] = {}
+        for form, some in itertools.groupby(noted, key=_form_of):
             runs = tables.setdefault(form.table.name, [])
+            packed = [row for _, row in some]
             if runs and runs[-1][0] is form:
                 runs[-1][1].extend(packed)
             else:
@@ -265,7 +302,7 @@ class SingleRows:
     def _run(self) -> None:
         while True:
             with self._work:
-                while not self._noted and not self._stopped:
+                while not self._group.rows and not self._stopped:
                     self._work.wait()
                 if self._stopped:
                     return
@@ -276,6 +313,10 @@ class SingleRows:
             except EngineError:
                 pass  # of the log, or closed: the group is told when it is appended
             self.take_over()
+
+
+def _form_of(noted: _Noted) -> _Form:
+    return noted[0]
 
 
 def _code(dtype: np.dtype[Any]) -> str:

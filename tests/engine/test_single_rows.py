@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -157,13 +158,88 @@ def test_a_template_may_change_between_two_calls(open_engine: Any) -> None:
         engine.write("t", first, [4], {"x": [1.0]})
 
 
+class LateRows(list[Any]):
+    """Rows of a group that is closed and taken whenever a row is about to come."""
+
+    def __init__(self, engine: Engine, first: list[Any]) -> None:
+        super().__init__(first)
+        self._engine = engine
+
+    def append(self, row: Any) -> None:
+        if not self._engine._single_rows._group.closed:
+            self._engine._single_rows.take_over()
+        super().append(row)
+
+
+def test_a_row_that_comes_when_its_group_is_taken_goes_with_the_next(open_engine: Any) -> None:
+    engine, (first, _) = prepared(open_engine)
+    with held(engine):
+        early = engine.write("t", first, [1], {"x": [1.0]})
+        group = engine._single_rows._group
+        group.rows = LateRows(engine, group.rows)
+        late = engine.write("t", first, [2], {"x": [2.0]})
+        assert late is not early
+        assert not group.rows
+    early.wait(10)
+    late.wait(10)
+    assert early.lsn < late.lsn
+    assert [row["time"] for row in content(engine)] == [1, 2]
+
+
+def test_a_row_that_comes_when_the_engine_closes_is_refused(open_engine: Any) -> None:
+    engine, (first, _) = prepared(open_engine)
+    rows = engine._single_rows
+    rows.stop()
+    with pytest.raises(ClosedError):
+        engine.write("t", first, [1], {"x": [1.0]})
+    assert not rows._group.rows
+    assert content(engine) == []
+
+
+def test_rows_of_many_threads_are_written_once_each(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single_rows_module, "NOTED_MAX", 7)
+    engine, ids = prepared(open_engine, durability="always")
+    threads, each = 8, 300
+    lsns: list[int] = []
+
+    def write(number: int) -> None:
+        for row in range(each):
+            time = 1 + number + threads * row
+            ack = engine.write("t", ids[row % 2], [time], {"x": [time / 2]})
+            if row % 50 == 0:
+                ack.wait(30)
+                lsns.append(ack.lsn)
+                assert ack.lsn <= engine.log.fsynced_lsn
+        ack.wait(30)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        writers = [threading.Thread(target=write, args=(number,)) for number in range(threads)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(lsns) == threads * each // 50
+    rows = content(engine)
+    assert {row["time"]: row["x"] for row in rows} == {
+        time: time / 2 for time in range(1, threads * each + 1)
+    }
+    counts = engine.store_accounting()["t"]
+    assert (counts.logged, counts.balanced) == (threads * each, True)
+
+
 def test_many_rows_are_appended_by_their_writers(
     open_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(single_rows_module, "NOTED_MAX", 10)
     engine, (first, _) = prepared(open_engine)
     acks = [engine.write("t", first, [time], {"x": [0.0]}) for time in range(200)]
-    assert engine._single_rows._noted_rows < 10
+    assert len(engine._single_rows._group.rows) <= 10
     for ack in acks:
         ack.wait(10)
     assert len(content(engine)) == 200
