@@ -1,10 +1,11 @@
 """System calls of a running process: counted, and made to fail at the n-th of one file.
 
-1. ``count`` traces a run and returns its *points*: the n-th call of a kind on a file. Files are
-   named relative to a directory, so that a point is found again in another run.
-2. ``Injection`` attaches strace to a process that waits, with the fault of one point. strace counts
-   calls per thread and can be told one path: together that is one call of the run, whatever else
-   the threads do.
+1. ``counting`` traces a run; ``points_of`` finds its *points*: the n-th call of a kind on a file by
+   a thread. Files are named relative to a directory, so that a point is found again in another run.
+2. ``injecting`` attaches strace to a process that waits, with the fault of one point. strace counts
+   calls per thread and can be told one path. Nearly every file has one thread that changes it: then
+   that is one call of the run. The directories of parts and of the log are synced by several
+   threads: there the n-th call of each of them fails.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ FAULTS = {
 """What each call is made to fail with; SIGKILL comes before it is carried out."""
 ATTACH_S = 20.0
 BY_PATH = frozenset({*RENAMES, *NAMES, *OPENS})
-_CALL = re.compile(r"^\d+ +(\w+)\((.*)")
+_CALL = re.compile(r"^(\d+) +(\w+)\((.*)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _DESCRIPTOR = re.compile(r"\d+<([^>]*)>")
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The ``number``-th (from 1) ``call`` on ``path``, relative to the traced directory."""
+    """A thread's ``number``-th (from 1) ``call`` on ``path``, relative to the traced directory."""
 
     call: str
     path: str
@@ -93,19 +94,20 @@ def injecting(pid: int, output: Path, directory: Path, point: Point, fault: str)
 
 def points_of(text: str, directory: Path) -> list[Point]:
     """The points of a counted run below ``directory``, in the order of their first call."""
-    seen: Counter[tuple[str, str]] = Counter()
-    points = []
+    seen: Counter[tuple[str, str, str]] = Counter()
+    points: dict[Point, None] = {}
     for line in text.splitlines():
         call = _CALL.match(line)
         if call is None or "resumed>" in line:
             continue
-        found = (_QUOTED if call[1] in BY_PATH else _DESCRIPTOR).search(call[2])
+        thread, name, arguments = call.groups()
+        found = (_QUOTED if name in BY_PATH else _DESCRIPTOR).search(arguments)
         if found is None:
             continue
         path = found[1].removesuffix(" (deleted)")
         if not path.startswith(f"{directory}/") and path != str(directory):
             continue
         relative = str(Path(path).relative_to(directory))
-        seen[call[1], relative] += 1
-        points.append(Point(call[1], relative, seen[call[1], relative]))
-    return points
+        seen[thread, name, relative] += 1
+        points[Point(name, relative, seen[thread, name, relative])] = None
+    return list(points)
