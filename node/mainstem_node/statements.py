@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.executors import WorkerExecutor
     from mainstem_engine.sql.listings import NodeListing
     from mainstem_engine.sql.plan import Plan
+    from mainstem_engine.sql.plan_cache import PlanCache
     from mainstem_engine.sql.result import Result
+    from mainstem_engine.sql.statements import Statement
     from mainstem_sync import Federation
 
 TIMEOUT_S_DEFAULT = 30.0
@@ -84,6 +86,7 @@ class Statements:
         self._guarded = cast("Engine", _OwnedEngine(engine, ownership))
         self._lock = threading.Lock()
         self._executor: WorkerExecutor | None = None
+        self._plans: PlanCache | None = None
 
     def execute(
         self,
@@ -103,8 +106,9 @@ class Statements:
         """
         from mainstem_engine.sql.session import Session
 
+        plans = self._kept_plans()
         if read_only:
-            _require_reading(sql)
+            _require_reading(plans.statements(sql))
 
         def before_query(plan: Plan) -> list[dict[str, Any]]:
             if not plan.tables:
@@ -116,7 +120,11 @@ class Statements:
             return found
 
         session = Session(
-            self._guarded, self._worker(), before_query=before_query, listings=self._listings
+            self._guarded,
+            self._worker(),
+            before_query=before_query,
+            listings=self._listings,
+            plans=plans,
         )
         return session.execute(
             sql,
@@ -126,6 +134,14 @@ class Statements:
             timeout_s=timeout_s,
             row_limit=ROWS_MAX,
         )
+
+    def _kept_plans(self) -> PlanCache:
+        from mainstem_engine.sql.plan_cache import PlanCache
+
+        with self._lock:
+            if self._plans is None:
+                self._plans = PlanCache()
+            return self._plans
 
     def _worker(self) -> WorkerExecutor:
         from mainstem_engine.sql.executors import WorkerExecutor
@@ -145,11 +161,10 @@ class Statements:
             executor.close()
 
 
-def _require_reading(sql: str) -> None:
-    from mainstem_engine.sql.dialect import parse
+def _require_reading(statements: Sequence[Statement]) -> None:
     from mainstem_engine.sql.statements import Describe, Explain, Query, Show, UseDatabase
 
-    for statement in parse(sql):
+    for statement in statements:
         if not isinstance(statement, Query | Show | Describe | Explain | UseDatabase):
             raise ForbiddenError(
                 "a read credential runs SELECT, SHOW, DESCRIBE, EXPLAIN and USE only",

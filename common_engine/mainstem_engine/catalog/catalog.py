@@ -56,6 +56,9 @@ class Catalog:
         self.templates = Templates()
         self.devices = Devices()
         self.rules = RetentionRules()
+        self.revision = 0
+        """Rises when something has changed, not before: what was learnt at one that still stands
+        is still true."""
 
     # Reading
 
@@ -130,6 +133,12 @@ class Catalog:
 
     def apply_schema(self, header: Mapping[str, Any]) -> None:
         """Applies an SCH record. Unknown operations are of a later version and are ignored."""
+        try:
+            self._apply_schema(header)
+        finally:
+            self.revision += 1
+
+    def _apply_schema(self, header: Mapping[str, Any]) -> None:
         op = header.get("op")
         if op == "template":
             self.templates.put(template_from_map(header), foreign=bool(header.get("foreign")))
@@ -185,7 +194,10 @@ class Catalog:
         if None in found:
             path = record.paths[found.index(None)]
             raise SchemaError(f"device {path} lies in no database")
-        self.devices.add(record, np.array(found, np.uint16))
+        try:
+            self.devices.add(record, np.array(found, np.uint16))
+        finally:
+            self.revision += 1
 
     def apply_devices(self, header: Mapping[str, Any]) -> None:
         """Applies a DEV record as the log has it. Raises SchemaError."""

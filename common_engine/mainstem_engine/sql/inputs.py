@@ -15,7 +15,7 @@ import numpy as np
 from mainstem_engine.arrow_arrays import number_array
 from mainstem_engine.model import ColumnType, TimesNs
 from mainstem_engine.sql.groups import group_batch
-from mainstem_engine.sql.plan import Partials, TableInput
+from mainstem_engine.sql.plan import TableInput
 from mainstem_engine.sql.relations import TIME
 from mainstem_engine.sql.times import NS_PER_US, TIME_UNITS
 
@@ -25,15 +25,20 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.storage import Storage
 
 
-def open_input(engine: Storage, source: TableInput, precision_ns: int) -> pa.RecordBatchReader:
-    """The rows of one scan, read step by step, columns in the order of ``source.columns``.
+def open_input(
+    engine: Storage, source: TableInput, precision_ns: int
+) -> pa.RecordBatchReader | pa.Table:
+    """The rows of one scan, read step by step, columns in the order of ``source.columns``; or its
+    groups, which are all there.
 
     ``precision_ns``: the statement's; 1 makes timestamps of nanoseconds.
     """
     import pyarrow as pa
 
     if source.partials is not None:
-        return _open_groups(engine, source, source.partials, precision_ns)
+        conversion = _TimeConversion(engine.precision_ns(source.table), precision_ns)
+        batch = group_batch(engine, source, source.partials, conversion.of_ns)
+        return pa.Table.from_batches([batch])
     reader = engine.scan_columns(
         source.table,
         source.columns,
@@ -46,9 +51,13 @@ def open_input(engine: Storage, source: TableInput, precision_ns: int) -> pa.Rec
     return pa.RecordBatchReader.from_batches(layout.schema, map(layout.convert, reader))
 
 
-def counted(reader: pa.RecordBatchReader, count: Callable[[int], None]) -> pa.RecordBatchReader:
+def counted(
+    source: pa.RecordBatchReader | pa.Table, count: Callable[[int], None]
+) -> pa.RecordBatchReader:
     """The same batches; ``count`` is told the rows of each when it is read."""
     import pyarrow as pa
+
+    reader = source.to_reader() if isinstance(source, pa.Table) else source
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in reader:
@@ -56,16 +65,6 @@ def counted(reader: pa.RecordBatchReader, count: Callable[[int], None]) -> pa.Re
             yield batch
 
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
-
-
-def _open_groups(
-    engine: Storage, source: TableInput, partials: Partials, precision_ns: int
-) -> pa.RecordBatchReader:
-    import pyarrow as pa
-
-    conversion = _TimeConversion(engine.precision_ns(source.table), precision_ns)
-    batch = group_batch(engine, source, partials, conversion.of_ns)
-    return pa.RecordBatchReader.from_batches(batch.schema, [batch])
 
 
 def batch_reader(

@@ -45,6 +45,7 @@ class Plan:
     """A statement ready to run. ``units`` by casefolded name of the result's column.
 
     ``is_single_pass``: the one input is read once, so that it may be streamed.
+    ``depends_on_clock``: it holds for this moment only.
     """
 
     sql: str
@@ -56,6 +57,7 @@ class Plan:
     time_zone: str
     units: dict[str, str]
     warnings: tuple[str, ...]
+    depends_on_clock: bool = False
 
     @property
     def tables(self) -> frozenset[str]:

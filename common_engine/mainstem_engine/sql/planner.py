@@ -113,6 +113,7 @@ class Planner:
             time_zone=engine_zone(request.time_zone),
             units=units,
             warnings=tuple(warnings),
+            depends_on_clock=times.asked_clock,
         )
 
     def _expand_last(self, tree: exp.Query, request: Request) -> exp.Query:

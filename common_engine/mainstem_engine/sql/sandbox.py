@@ -3,7 +3,8 @@
 1. No files, no network, no extensions, no Python variables; nothing is spilled to disk; memory and
    threads are bounded; then the configuration is locked.
 2. The time zone is part of that configuration, so there is one database per zone, a few are kept.
-3. An input that is read once is streamed through; others are held as Arrow tables, within a bound.
+3. An input that is read once is streamed through, unless it is all there; others are held as Arrow
+   tables, within a bound.
 4. Errors of DuckDB become errors of ours. Their text is DuckDB's, without the generated SQL.
 
 Imports duckdb and pyarrow when it is first used: the rest of the engine runs without them.
@@ -109,7 +110,7 @@ class Sandbox:
     def run(
         self,
         program: Program,
-        open_input: Callable[[str], pa.RecordBatchReader],
+        open_input: Callable[[str], pa.RecordBatchReader | pa.Table],
         on_start: Callable[[Callable[[], None]], None] | None = None,
     ) -> Iterator[pa.Schema | pa.RecordBatch]:
         """Yields the result's schema, then its batches.
@@ -118,6 +119,7 @@ class Sandbox:
         SqlError and its kinds, and whatever ``open_input`` and its readers raise.
         """
         import duckdb
+        import pyarrow as pa
 
         cursor = self._cursor(program.time_zone)
         failure = _Failure()
@@ -125,7 +127,12 @@ class Sandbox:
             if on_start is not None:
                 on_start(cursor.interrupt)
             for name in program.inputs:
-                reader = failure.watch(open_input(name))
+                source = open_input(name)
+                if isinstance(source, pa.Table) and program.is_single_pass:
+                    cursor.register(name, source)
+                    continue
+                reader = source.to_reader() if isinstance(source, pa.Table) else source
+                reader = failure.watch(reader)
                 if program.is_single_pass:
                     cursor.register(name, reader)
                 else:

@@ -1,6 +1,7 @@
 """A session: statements in, results out. The way of a statement from text to answer.
 
-1. ``parse`` makes statements of the text (dialect).
+1. ``parse`` makes statements of the text (dialect). A query that was asked before has its plan
+   (plan_cache).
 2. Definitions, INSERT, DELETE and SHOW go to the engine and its catalog (definition, insertion,
    deletion, listings).
 3. A query is planned (planner) and its plan runs in the executor, which reads the engine's scans
@@ -22,13 +23,13 @@ from mainstem_engine.catalog.databases import DEFAULT_DATABASE
 from mainstem_engine.errors import NotFoundError
 from mainstem_engine.sql.definition import define
 from mainstem_engine.sql.deletion import RowDeletion
-from mainstem_engine.sql.dialect import parse
 from mainstem_engine.sql.executors import Executor, InProcessExecutor
 from mainstem_engine.sql.groups import describe_reading
 from mainstem_engine.sql.inputs import counted, open_input
 from mainstem_engine.sql.insertion import Insertion
 from mainstem_engine.sql.listings import Listings, NodeListing
 from mainstem_engine.sql.plan import Plan, Request, TableInput
+from mainstem_engine.sql.plan_cache import PlanCache
 from mainstem_engine.sql.planner import Planner
 from mainstem_engine.sql.relations import database_name
 from mainstem_engine.sql.result import Result
@@ -68,7 +69,7 @@ class Session:
 
     ``before_query`` is asked, before a query reads anything, what is known of the completeness of
     the plan's tables; its answer becomes the result's ``completeness``. ``listings``: what a node
-    adds to SHOW, by subject (listings.py).
+    adds to SHOW, by subject (listings.py). ``plans``: shared by sessions of one engine.
     """
 
     def __init__(
@@ -78,10 +79,12 @@ class Session:
         *,
         before_query: Callable[[Plan], list[dict[str, Any]]] | None = None,
         listings: Mapping[str, NodeListing] | None = None,
+        plans: PlanCache | None = None,
     ) -> None:
         self._engine = engine
         self._before_query = before_query
         self._listings = listings
+        self._plans = plans or PlanCache()
         self._executor: Executor = executor or InProcessExecutor()
         self.database = DEFAULT_DATABASE
         """The database of calls that name none; USE changes it."""
@@ -103,7 +106,6 @@ class Session:
         limits, not raise them. Raises SqlError and its kinds, SchemaError, NotFoundError,
         OutOfRangeError, OverloadedError.
         """
-        statements = parse(sql)
         current = self.database if database is None else database_name(database)
         request = Request(
             database=current,
@@ -114,10 +116,15 @@ class Session:
         )
         call = _Call(request, _lowered(self._executor.limits, timeout_s, row_limit))
         warnings: list[str] = []
-        result = Result.of_rows((), ())
-        for statement in statements:
-            result = self._run(statement, call)
+        plan = self._plans.plan(sql, request, self._engine.catalog)
+        if plan is not None:
+            result = self._query(plan, call)
             warnings += result.warnings
+        else:
+            statements = self._plans.statements(sql)
+            for statement in statements:
+                result = self._run(statement, call, sql if len(statements) == 1 else None)
+                warnings += result.warnings
         if database is None:
             self.database = call.request.database
         result.warnings = warnings
@@ -128,10 +135,11 @@ class Session:
         """Closes the executor."""
         self._executor.close()
 
-    def _run(self, statement: Statement, call: _Call) -> Result:
+    def _run(self, statement: Statement, call: _Call, sql: str | None) -> Result:
+        """``sql``: the text of this one statement, None when it is one of a script."""
         request = call.request
         if isinstance(statement, Query):
-            return self._query(self._plan(statement, request), call)
+            return self._query(self._plan(statement, request, sql), call)
         if isinstance(statement, Explain):
             plan = self._plan(statement.query, request)
             lines = plan.explain(self._reading)
@@ -182,8 +190,13 @@ class Session:
             return "scan"
         return describe_reading(self._engine, source, source.partials)
 
-    def _plan(self, query: Query, request: Request) -> Plan:
-        return Planner(self._engine.catalog).plan(query.tree, request)
+    def _plan(self, query: Query, request: Request, sql: str | None = None) -> Plan:
+        catalog = self._engine.catalog
+        revision = catalog.revision
+        plan = Planner(catalog).plan(query.tree, request)
+        if sql is not None:
+            self._plans.keep(sql, request, catalog, revision, plan)
+        return plan
 
     def _analysis(self, plan: Plan, call: _Call) -> list[str]:
         """Runs a plan: what was read, what came out, and how long it took."""
@@ -211,9 +224,9 @@ class Session:
         by_name = {source.name: source for source in plan.inputs}
         completeness = [] if self._before_query is None else self._before_query(plan)
 
-        def opened(name: str) -> pa.RecordBatchReader:
-            reader = open_input(self._engine, by_name[name], plan.precision_ns)
-            return reader if count is None else counted(reader, partial(count, name))
+        def opened(name: str) -> pa.RecordBatchReader | pa.Table:
+            source = open_input(self._engine, by_name[name], plan.precision_ns)
+            return source if count is None else counted(source, partial(count, name))
 
         table = self._executor.execute(program, opened)
         return Result.of_table(
@@ -221,7 +234,7 @@ class Session:
             tables=plan.tables,
             range_ns=plan.range_ns,
             precision_ns=plan.precision_ns,
-            units=plan.units,
+            units=dict(plan.units),
             warnings=list(plan.warnings),
             completeness=completeness,
         )

@@ -101,6 +101,8 @@ class TimeExpressions:
     def __init__(self, scopes: Scopes, clock: Clock) -> None:
         self._scopes = scopes
         self._clock = clock
+        self.asked_clock = False
+        """True once something came out that holds for this moment only."""
 
     # What is a time
 
@@ -175,13 +177,17 @@ class TimeExpressions:
             is_moment = is_text and node.to.this in _MOMENTS
             return parse_time_ns(node.this.this, self._clock.zone) if is_moment else None
         if self._is_now(node):
-            return self._clock.now_ns
+            return self._now_ns()
         if isinstance(node, exp.Add | exp.Sub) and _is_interval(node.expression):
             moment = self.constant_ns(node.this, depth + 1)
             sign = -1 if isinstance(node, exp.Sub) else 1
             return None if moment is None else self._shift(moment, node.expression, sign)
         integer = _integer(node, depth)
         return None if integer is None else integer * self._clock.precision_ns
+
+    def _now_ns(self) -> int:
+        self.asked_clock = True
+        return self._clock.now_ns
 
     def parameter(self, node: exp.Placeholder) -> Any:
         """The value of a ``?``. Raises SqlError when there is none."""
@@ -230,9 +236,9 @@ class TimeExpressions:
             self._widen(tree)
         for now_node in list(tree.find_all(exp.CurrentTimestamp, exp.Anonymous, exp.Column)):
             if self._is_now(now_node):
-                now_node.replace(self._literal(self._clock.now_ns, "TIMESTAMPTZ"))
+                now_node.replace(self._literal(self._now_ns(), "TIMESTAMPTZ"))
         for today in list(tree.find_all(exp.CurrentDate)):
-            now = self._literal(self._clock.now_ns, "TIMESTAMPTZ")
+            now = self._literal(self._now_ns(), "TIMESTAMPTZ")
             today.replace(exp.cast(now, exp.DType.DATE))
 
     def _rewrite_operands(self, times: list[exp.Expr], others: Sequence[exp.Expr]) -> None:

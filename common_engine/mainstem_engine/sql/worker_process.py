@@ -29,7 +29,7 @@ from mainstem_engine.sql.worker import ERRORS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OpenInput = Callable[[str], "pa.RecordBatchReader"]
+OpenInput = Callable[[str], "pa.RecordBatchReader | pa.Table"]
 START_TIMEOUT_S = 60.0
 """A worker imports DuckDB and Arrow; a small machine that is busy takes some seconds for it."""
 EXIT_TIMEOUT_S = 2.0
@@ -211,10 +211,11 @@ class Feeder:
                 return
             write_frame(self._sink, FrameKind.END)
 
-    def _feed(self, reader: pa.RecordBatchReader) -> bool:
+    def _feed(self, source: pa.RecordBatchReader | pa.Table) -> bool:
         """One input as an Arrow stream; False when it was not fed to its end."""
         import pyarrow as pa
 
+        reader = source.to_reader() if isinstance(source, pa.Table) else source
         frames = FrameWriter(self._sink)
         writer = pa.ipc.new_stream(frames, reader.schema)
         batches = iter(reader)
