@@ -33,9 +33,9 @@ def test_it_cannot():
 def groups(tmp_path: Path) -> dict[str, Group]:
     for name, text in (("test_good.py", GOOD), ("test_bad.py", BAD), ("test_none.py", "")):
         (tmp_path / name).write_text(text, encoding="utf-8")
-    own = (f"--rootdir={tmp_path}", "-c", "/dev/null", "-p", "no:cacheprovider")
     # A warning is an error, as in this project's settings; this one is about settings themselves.
-    own += ("-W", "error", "-W", "ignore:The configuration option")
+    warnings = ("-W", "error", "-W", "ignore:The configuration option")
+    own = (f"--rootdir={tmp_path}", "-c", "/dev/null", "-p", "no:cacheprovider", *warnings)
     return {
         "bad": Group("fails", (*own, str(tmp_path / "test_bad.py"))),
         "none": Group("has nothing", (*own, str(tmp_path / "test_none.py"))),
