@@ -35,6 +35,9 @@ TEARS_OF_APPENDS = 48
 SEED = int(os.environ.get("MAINSTEM_SEED", "7"))
 """Of what is drawn at random: mixtures of files and of names. Every night has its own."""
 
+STRIDE = int(os.environ.get("MAINSTEM_STATES_STRIDE", "1"))
+"""All states where none are sampled, or every so many-th: on a machine with much else to do."""
+
 
 def drawn(
     journal: Sequence[Operation],
@@ -48,8 +51,8 @@ def drawn(
 
 
 def sampled(states: list[CrashState], count: int | None) -> list[CrashState]:
-    """``count`` of the states, spread over them; None: all."""
-    return states if count is None else states[:: max(1, len(states) // count)]
+    """``count`` of the states, spread over them; None: all, but for STRIDE."""
+    return states[:: STRIDE if count is None else max(1, len(states) // count)]
 
 
 def spread(states: list[CrashState]) -> list[CrashState]:
