@@ -86,6 +86,7 @@ class Housekeeping:
         self._before_publish = before_publish
         self._lock = threading.Lock()
         self._compaction_lock = threading.Lock()
+        self._release_lock = threading.Lock()
         self._stopping = threading.Event()
         # Set when no compaction is to be waited for.
         self._compacted = threading.Event()
@@ -117,9 +118,11 @@ class Housekeeping:
         self._expiry_error: str | None = None
         self._background: Background | None = None
         self._compactor: Background | None = None
+        self._releaser: Background | None = None
         if store.options.background:
             self._background = Background(self.work, "engine-housekeeping")
             self._compactor = Background(self._tidy, "engine-compaction")
+            self._releaser = Background(self._release, "engine-release")
             store.on_full = self._background.wake
         else:
             # Nobody else would make room for a writer that waits for memory.
@@ -127,7 +130,7 @@ class Housekeeping:
 
     def start(self) -> None:
         """Starts the threads, if the options ask for them."""
-        for thread in (self._background, self._compactor):
+        for thread in (self._background, self._compactor, self._releaser):
             if thread is not None:
                 thread.start()
 
@@ -135,7 +138,7 @@ class Housekeeping:
         """Waits for a flush under way; a compaction under way gives up."""
         self._stopping.set()
         self._compacted.set()
-        for thread in (self._background, self._compactor):
+        for thread in (self._background, self._compactor, self._releaser):
             if thread is not None:
                 thread.stop()
 
@@ -144,7 +147,7 @@ class Housekeeping:
         if self._flush_due():
             if self._is_behind():
                 self._compacted.wait(WAIT_FOR_COMPACTION_S)
-            self.flush()
+            self._flush_now()
             if self._compactor is not None:
                 self._compactor.wake()
         if self._expiry_due():
@@ -152,7 +155,15 @@ class Housekeeping:
                 self._expire_due()
             else:
                 self._compactor.wake()
-        with self._lock:
+        # Segments of the log are large: while they are unlinked, the next flush may begin.
+        if self._releaser is None:
+            self._release()
+        else:
+            self._releaser.wake()
+
+    def _release(self) -> None:
+        """Lets go of log segments that nobody needs. Raises OSError."""
+        with self._release_lock:
             self._store.release_log()
 
     def _tidy(self) -> None:
@@ -167,7 +178,7 @@ class Housekeeping:
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """No part and no checkpoint comes or goes, and no log is released, inside the block."""
-        with self._lock:
+        with self._lock, self._release_lock:
             yield
 
     def expire(self) -> ExpiryResult:
@@ -213,10 +224,13 @@ class Housekeeping:
 
     def flush(self) -> None:
         """Moves what was accepted before the call into parts. Raises OSError, EngineError."""
+        self._flush_now()
+        self._release()
+
+    def _flush_now(self) -> None:
         with self._lock:
             self._flush_all()
             self._last_flush_s = time.monotonic()
-            self._store.release_log()
         # Only now nobody names the heads that were written.
         self._store.memory.tidy()
 
