@@ -200,8 +200,8 @@ class Store:
         self.admit(ack.held_bytes)
         try:
             return self._append(RecordKind.PTS, payload, points, ack)
-        except EngineError:
-            self.memory.give_back("head", ack.held_bytes)
+        except Exception:
+            self._let_go(ack)
             raise
 
     def append(
@@ -335,9 +335,7 @@ class Store:
                 token.lsn = record.lsn
                 acks.append(token)
                 self.application.apply(record, token.decoded, live=True)
-                if token.held_bytes:
-                    # Its rows are counted in the head by now.
-                    self.memory.give_back("head", token.held_bytes)
+                self._let_go(token)  # its rows are counted in the head by now
         self.applied_lsn = batch[-1][0].lsn
         self._completion.complete(acks)
         if sum(vnode.head.bytes for vnode in self.vnodes) >= self.flush_bytes:
@@ -346,7 +344,16 @@ class Store:
     def _on_failure(self, error: LogFailedError, tokens: Sequence[object]) -> None:
         self._failure = error
         logger.error("the log of %s failed: %s", self.path, error)
-        self._completion.complete([t for t in tokens if isinstance(t, Ack)], error)
+        acks = [token for token in tokens if isinstance(token, Ack)]
+        for ack in acks:
+            self._let_go(ack)
+        self._completion.complete(acks, error)
+
+    def _let_go(self, ack: Ack) -> None:
+        """Of what was taken for the rows of a record, once."""
+        held, ack.held_bytes = ack.held_bytes, 0
+        if held:
+            self.memory.give_back("head", held)
 
     # Reading
 
