@@ -27,7 +27,7 @@ STRIDE = int(os.environ.get("MAINSTEM_STRIDE", "17"))
 """So few cases that continuous integration is done in two minutes. No number of faults divides it:
 all faults of all calls come up."""
 NIGHTLY_SHARES = 10
-MET_MIN = 0.9
+MET_MIN = 0.95
 """How a commit is cut into writes depends on threads: a few points do not come up again."""
 
 
