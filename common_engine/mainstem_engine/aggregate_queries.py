@@ -119,11 +119,13 @@ class AggregateQueries:
         every_ns: int | None,
         by_device: bool,
         filters: Sequence[tuple[str, str, int | float]] = (),
+        row_times: bool = False,
         read: bool = True,
     ) -> tuple[Pieces | None, Answered]:
         """The groups of rows of ``devices`` (ascending, None: all) in [first, beyond), merged and
         sorted, None without any; and how they were found. ``filters``: (measurement, operator,
-        number) that rows pass, see ValueFilter. ``read`` False: only how they would be found."""
+        number) that rows pass, see ValueFilter. ``row_times`` False: the first and last time of the
+        rows of a group are unspecified. ``read`` False: only how they would be found."""
         table, view = self._store.current(template)
         selection = Selection(devices, first_ns, beyond_ns)
         aggregation = Aggregation(
@@ -131,7 +133,7 @@ class AggregateQueries:
             every_ns,
             by_device,
             _filters_of(table, filters),
-            row_times=ROWS in functions,
+            row_times=row_times,
         )
         rollups = [] if ROWS in functions or filters else self.rollups_of(table.name)
         rollups = coarsest_first(rollups)

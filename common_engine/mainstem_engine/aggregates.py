@@ -1,10 +1,10 @@
 """Aggregates over a table: from the statistics of blocks where they say it all, else from rows.
 
-1. Blocks that may hold rows of the range are found. A block is *single* when its rows are of one
-   device, distinct, not deleted, not expired, and share their device and time with no other block
-   and no row of the head: then it needs no merging.
-2. A single block is *answered by its statistics* when all of its rows are in the range, in one
-   window and pass the filters, and when its statistics are usable for what is asked.
+1. Blocks that may hold rows of the range are found. A block is *single* when its rows are distinct,
+   not deleted, not expired, and share their device and time with no other block and no row of the
+   head: then it needs no merging.
+2. A single block of one device is *answered by its statistics* when all of its rows are in the
+   range, in one window and pass the filters, and when its statistics are usable for what is asked.
 3. Other single blocks are decoded and grouped as they are (block_groups.py), unless their
    statistics say that no row passes the filters.
 4. The rows of the other blocks and of the head are scanned in steps, as by a query. They share no
@@ -30,7 +30,13 @@ from mainstem_engine.model import BoolMask
 from mainstem_engine.part.layout import EXTREMES_USABLE, SUM_USABLE
 from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.scan import Selection, iterate_found, visible
-from mainstem_engine.sources import Extents, PartBlocks, find_blocks, follow_strictly, lone
+from mainstem_engine.sources import (
+    Extents,
+    PartBlocks,
+    find_blocks,
+    follow_strictly,
+    lone_blocks,
+)
 from mainstem_engine.value_filter import kept_rows
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
@@ -140,8 +146,7 @@ def _read(
 ) -> Iterator[Pieces]:
     """Pieces of what no statistics answer."""
     if found.single:
-        span = selection.start_ns, selection.end_ns
-        yield from iterate_groups(view, found.single, aggregation, span)
+        yield from iterate_groups(view, found.single, aggregation, selection)
     if not found.rest and not view.chunks:
         return
     keys = {*aggregation.wanted, *(item.measurement_id for item in aggregation.filters)}
@@ -203,25 +208,24 @@ def _lone(view: TableView, found: Sequence[PartBlocks], selection: Selection) ->
             fresh.append(Extents.of_rows(rows))
     if len(found) == 1 and not fresh and follow_strictly(found[0]):
         return np.ones(len(found[0].numbers), np.bool_)
-    extents = [Extents.of_blocks(item) for item in found]
-    blocks = sum(len(extent) for extent in extents)
-    return lone([*extents, *fresh])[:blocks]
+    return lone_blocks(found, fresh)
 
 
 def _single(view: TableView, item: PartBlocks, selection: Selection) -> BoolMask:
-    """Blocks of one device whose rows are distinct and all there: merged rows, unless something
-    else holds rows of the same device and time."""
+    """Blocks whose rows are distinct and all there: merged rows, unless something else holds rows
+    of the same device and time."""
     index, numbers = item.part.blocks, item.numbers
     if selection.origin is not None:
         return np.zeros(len(numbers), np.bool_)
-    device = index.device_min[numbers]
-    single: BoolMask = (device == index.device_max[numbers]) & (index.distinct[numbers] > 0)
+    single: BoolMask = index.distinct[numbers] > 0
+    low, high = index.device_min[numbers], index.device_max[numbers]
     if view.cutoff is not None:
-        single &= index.time_min_ns[numbers] >= view.cutoff.of(device)
+        oldest = np.where(low == high, view.cutoff.of(low), view.cutoff.greatest_ns)
+        single &= index.time_min_ns[numbers] >= oldest
     if item.tombstones:
         first, last = index.time_min_ns[numbers], index.time_max_ns[numbers]
         for at in np.flatnonzero(single).tolist():
-            extent = (int(device[at]), int(device[at]), int(first[at]), int(last[at]))
+            extent = (int(low[at]), int(high[at]), int(first[at]), int(last[at]))
             single[at] = not item.tombstones.covers_block(*extent)
     return single
 
@@ -231,6 +235,7 @@ def _said(item: PartBlocks, selection: Selection, aggregation: Aggregation) -> B
     index, numbers = item.part.blocks, item.numbers
     first, last = index.time_min_ns[numbers], index.time_max_ns[numbers]
     said: BoolMask = (first >= selection.start_ns) & (last < selection.end_ns)
+    said &= index.device_min[numbers] == index.device_max[numbers]
     if aggregation.every_ns is not None:
         every = aggregation.every_ns
         said &= window_of(first, every) == window_of(last, every)

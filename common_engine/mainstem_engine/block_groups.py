@@ -1,7 +1,8 @@
 """Groups of blocks that are already what a merge would make of them, without making their rows.
 
-1. The caller vouches for every block: of one device, distinct, lone, not deleted, not expired.
-   Blocks are cut into *spans* that are decoded on all cores; small answers on the caller's thread.
+1. The caller vouches for every block: distinct, lone, not deleted, not expired. Blocks are cut into
+   *spans* that are decoded on all cores; small answers on the caller's thread. Blocks of several
+   devices have spans of their own (mixed_groups.py).
 2. Where a window begins inside a block follows from the first time and the step when its times are
    in equal steps: they are not decoded. Otherwise they are, and a change of window is looked for.
 3. A filter keeps some rows of a span; groups without a row that is kept are no groups. A block that
@@ -15,17 +16,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.aggregation import Aggregation
-from mainstem_engine.columns import widened_values
 from mainstem_engine.merge import Index
-from mainstem_engine.model import BoolMask, Column, TimesNs
+from mainstem_engine.mixed_groups import pieces_of_mixed_span
+from mainstem_engine.model import BoolMask, TimesNs
 from mainstem_engine.part.reader import THREADED_ROWS_MIN, BlockNumbers, Part
 from mainstem_engine.part.workers import THREADS, submit
 from mainstem_engine.sources import PartBlocks
+from mainstem_engine.spans import Span, lengths, read_span, spans_of
 from mainstem_engine.value_filter import ValueFilter
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
@@ -35,6 +38,9 @@ from mainstem_engine.windows import (
     values_of_rows,
     window_of,
 )
+
+if TYPE_CHECKING:
+    from mainstem_engine.scan import Selection
 
 SPAN_ROWS = 1 << 16
 """Rows of one span: a few hundred microseconds of decoding, half a MB for each column."""
@@ -46,17 +52,6 @@ ROW_BYTES = 40
 """Of a row of a span: its time, its window and what a filter makes of it."""
 VALUE_BYTES = 18
 """Of a value of a span: decoded, with its validity, and once more where rows are filtered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Some blocks of one part, ascending, and what rows of them must fulfil."""
-
-    part: Part
-    numbers: BlockNumbers
-    filters: tuple[ValueFilter, ...]
-    start_ns: int
-    end_ns: int
 
 
 @dataclass(slots=True)
@@ -75,13 +70,13 @@ class _Groups:
 
 
 def iterate_groups(
-    view: TableView, found: Sequence[PartBlocks], aggregation: Aggregation, span: tuple[int, int]
+    view: TableView, found: Sequence[PartBlocks], aggregation: Aggregation, selection: Selection
 ) -> Iterator[Pieces]:
-    """Groups of blocks that the caller vouches for, with rows in [start, end) of ``span``; groups
-    of one block come together, and each block's in order. Not every iteration has to have some."""
+    """Groups of blocks that the caller vouches for, of the devices and the range of ``selection``;
+    groups of one block come together, and each block's in order. Not every iteration has to have
+    some."""
     if sum(item.rows for item in found) < THREADED_ROWS_MIN:
-        for item in found:
-            few = Span(item.part, item.numbers, aggregation.filters, *span)
+        for few in spans_of(found, aggregation, selection, THREADED_ROWS_MIN):
             if pieces := pieces_of_span(view, few, aggregation):
                 yield pieces
         return
@@ -91,7 +86,7 @@ def iterate_groups(
     span_rows = SPAN_ROWS
     if share is not None:
         span_rows = min(SPAN_ROWS, max(SPAN_ROWS_MIN, share // (row_bytes * IN_FLIGHT)))
-    spans = list(_spans(found, aggregation, span, span_rows))
+    spans = list(spans_of(found, aggregation, selection, span_rows))
     rows = sum(int(s.part.blocks.rows[s.numbers].sum(dtype=np.int64)) for s in spans)
     if view.memory is None:
         yield from _in_parallel(view, spans, aggregation)
@@ -130,36 +125,10 @@ def _in_parallel(
             task.cancel()
 
 
-def _spans(
-    found: Sequence[PartBlocks], aggregation: Aggregation, span: tuple[int, int], span_rows: int
-) -> Iterator[Span]:
-    """Blocks of which all rows pass are read apart from the others, without their filters."""
-    start, end = span
-    for item in found:
-        index, numbers = item.part.blocks, item.numbers
-        cut = (index.time_min_ns[numbers] < start) | (index.time_max_ns[numbers] >= end)
-        whole = ~cut
-        for wanted in aggregation.filters:
-            whole &= wanted.of_blocks(item.part, numbers)[0]
-        for chosen, is_whole in ((numbers[whole], True), (numbers[~whole], False)):
-            for piece in _cut(item.part, chosen, span_rows):
-                filters = () if is_whole else aggregation.filters
-                yield Span(item.part, piece, filters, start, end)
-
-
-def _cut(part: Part, numbers: BlockNumbers, span_rows: int) -> Iterator[BlockNumbers]:
-    """Blocks in pieces of up to ``span_rows`` rows, but at least one."""
-    if not len(numbers):
-        return
-    rows = part.blocks.rows[numbers].astype(np.int64)
-    bucket = (np.cumsum(rows) - 1) // span_rows
-    edges = (np.flatnonzero(bucket[1:] != bucket[:-1]) + 1).tolist()
-    for first, last in zip([0, *edges], [*edges, len(numbers)], strict=True):
-        yield numbers[first:last]
-
-
 def pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pieces | None:
     """The groups of a span; None when no row is kept."""
+    if span.is_mixed:
+        return pieces_of_mixed_span(view, span, aggregation)
     part, numbers = span.part, span.numbers
     index = part.blocks
     sizes = index.rows[numbers].astype(np.int64)
@@ -183,7 +152,7 @@ def pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pie
     else:
         groups = _groups_of_times(time, sizes, aggregation.every_ns)
     filtered = {item.measurement_id for item in span.filters}
-    columns = _columns(view, part, numbers, [*dict.fromkeys([*filtered, *wanted])])
+    columns = read_span(view, span, [*dict.fromkeys([*filtered, *wanted])])
     if keeps_some:
         keep: BoolMask = np.ones(total, np.bool_)
         if is_cut:
@@ -207,18 +176,6 @@ def pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pie
             else values_of_rows(column, time, groups.starts, groups.rows, want)
         )
     return pieces
-
-
-def _columns(
-    view: TableView, part: Part, numbers: BlockNumbers, keys: Sequence[int]
-) -> dict[int, Column]:
-    """Columns that the part has, in the table's types."""
-    columns = part.read_columns(numbers, keys)
-    for key, column in columns.items():
-        kind = view.types.get(key)
-        if kind is not None:
-            column.values = widened_values(column.values, kind)
-    return columns
 
 
 def _one_each(part: Part, numbers: BlockNumbers, sizes: npt.NDArray[np.int64]) -> _Groups:
@@ -257,7 +214,7 @@ def _groups_of_steps(
     if bool((steps > every_ns).any()):
         window = begin // every_ns * every_ns
     starts = (np.cumsum(sizes) - sizes)[block] + row
-    rows = _lengths(starts, int(sizes.sum()))
+    rows = lengths(starts, int(sizes.sum()))
     return _Groups(starts, block, rows, window, begin, begin + (rows - 1) * step)
 
 
@@ -268,19 +225,11 @@ def _groups_of_block(part: Part, number: int, step: int, every_ns: int) -> _Grou
     window = np.arange(first // every_ns * every_ns, last + 1, every_ns)
     starts = (window - (first - step + 1)) // step
     starts[0] = 0
-    rows = _lengths(starts, index.rows.item(number))
+    rows = lengths(starts, index.rows.item(number))
     begin = starts * step
     begin += first
     return _Groups(starts, np.zeros(len(starts), np.intp), rows, window, begin,
                    begin + (rows - 1) * step)  # fmt: skip
-
-
-def _lengths(starts: Index, total: int) -> npt.NDArray[np.int64]:
-    """Rows of groups that follow one another, ``total`` of all."""
-    rows = np.empty(len(starts), np.int64)
-    np.subtract(starts[1:], starts[:-1], out=rows[:-1])
-    rows[-1] = total - starts[-1]
-    return rows
 
 
 def _groups_of_times(time: TimesNs, sizes: npt.NDArray[np.int64], every_ns: int) -> _Groups:
@@ -291,7 +240,7 @@ def _groups_of_times(time: TimesNs, sizes: npt.NDArray[np.int64], every_ns: int)
     first[1:] = window[1:] != window[:-1]
     first[begins] = True
     starts = np.flatnonzero(first)
-    rows = _lengths(starts, len(time))
+    rows = lengths(starts, len(time))
     block = np.searchsorted(begins, starts, side="right") - 1
     return _Groups(starts, block, rows, window[starts], time[starts], time[starts + rows - 1])
 

@@ -5,7 +5,9 @@
 2. A block is *lone* when no other block of the selection and no row of the head can hold a row of
    the same device and time: their extents do not meet. This is decided from the block index alone;
    when in doubt, a block is not lone.
-3. Lone blocks whose rows are distinct and untouched by deletes are already what a merge would make
+3. Blocks of several devices begin with the device that ended the one before. Such neighbours are a
+   *chain* where the times of that device ascend through both: it is lone as a whole, or not.
+4. Lone blocks whose rows are distinct and untouched by deletes are already what a merge would make
    of them: they are read without their versions, and their statistics are those of the answer.
 """
 
@@ -70,6 +72,18 @@ class Extents:
         first = device[starts]
         return cls(
             first, first, np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
+        )
+
+    def joined(self, starts: npt.NDArray[np.intp]) -> Extents:
+        """One extent of those from each of ``starts`` up to the next, which are by device."""
+        if len(starts) == len(self):
+            return self
+        ends = np.append(starts[1:], len(self)) - 1
+        return Extents(
+            self.device_min[starts],
+            self.device_max[ends],
+            np.minimum.reduceat(self.time_min_ns, starts),
+            np.maximum.reduceat(self.time_max_ns, starts),
         )
 
     def __len__(self) -> int:
@@ -149,7 +163,39 @@ def follow_strictly(found: PartBlocks) -> bool:
     if not shared.any():
         return True
     left, right = left[shared], right[shared]
-    return bool((index.time_max_ns[left] < index.time_min_ns[right]).all())
+    meets = index.time_max_ns[left] >= index.time_min_ns[right]
+    if not meets.any():
+        return True
+    left, right = left[meets], right[meets]
+    return bool((left + 1 == right).all() and found.part.follows(right).all())
+
+
+def lone_blocks(found: Sequence[PartBlocks], others: Sequence[Extents]) -> BoolMask:
+    """bool over all blocks of ``found``, one part after the other: of a chain that meets no other
+    and none of ``others``. Raises CorruptionError."""
+    chains = [_chains(item) for item in found]
+    extents = [
+        Extents.of_blocks(item).joined(starts) for item, starts in zip(found, chains, strict=True)
+    ]
+    alone = lone([*extents, *others])
+    sizes = [
+        np.diff(starts, append=len(item.numbers))
+        for item, starts in zip(found, chains, strict=True)
+    ]
+    every = np.concatenate(sizes)
+    return np.repeat(alone[: len(every)], every)
+
+
+def _chains(found: PartBlocks) -> npt.NDArray[np.intp]:
+    """Which blocks begin a chain."""
+    index, numbers = found.part.blocks, found.numbers
+    left, right = numbers[:-1], numbers[1:]
+    several = index.device_min[numbers] != index.device_max[numbers]
+    linked = (index.device_max[left] == index.device_min[right]) & (left + 1 == right)
+    linked &= several[:-1] | several[1:]
+    if linked.any():
+        linked[linked] = found.part.follows(right[linked])
+    return np.flatnonzero(np.append(True, ~linked))
 
 
 def lone(pieces: Sequence[Extents]) -> BoolMask:

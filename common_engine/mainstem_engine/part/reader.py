@@ -4,7 +4,7 @@
    checks the checksum of the footer, and unpacks it when it is first asked for.
 2. ``prune`` names the blocks that may hold rows of some devices and times.
 3. ``read`` checks the checksum of each column of a block before it is decoded, then decodes it into
-   its place in the result. Nothing is cached: the page cache holds the bytes.
+   its place in the result. No value is cached: the page cache holds the bytes.
 4. Times of one device in equal steps follow from the block index: for a caller that needs no
    versions they are computed, not read.
 
@@ -30,6 +30,7 @@ from mainstem_engine.model import (
     BoolMask,
     Column,
     ColumnType,
+    DeviceIds,
     TimesNs,
     VersionedRows,
 )
@@ -57,6 +58,9 @@ _LINEAR = int(EncodingNumber.LINEAR)
 THREADED_ROWS_MIN = 1 << 15
 """Columns of fewer rows are decoded in less time than it takes to hand them to threads."""
 
+_UNKNOWN = -1
+"""Of a block whose times were not yet compared with those of the block before it."""
+
 FEW_BLOCKS = 64
 """Looking at each of so many blocks is cheaper than one look at all blocks of a large part."""
 
@@ -71,6 +75,7 @@ class Part:
         self._unpacked: PartFooter | None = None
         self._types: dict[int, ColumnType] = {}
         self._offsets: dict[int, npt.NDArray[np.int64]] = {}
+        self._seams: npt.NDArray[np.int8] | None = None
 
     @classmethod
     def open(cls, fs: Filesystem, directory: Path, meta: PartMeta, *, lazy: bool = False) -> Part:
@@ -196,6 +201,43 @@ class Part:
         places = _places(numbers, self.footer.blocks.rows[numbers].astype(np.int64))
         total = places[-1][1].stop if places else 0
         return self._read_times(numbers, places, total, computed=True)
+
+    def read_devices(self, numbers: BlockNumbers) -> DeviceIds:
+        """The devices of all rows of some blocks, on this thread. Raises as read()."""
+        sizes = self.footer.blocks.rows[numbers].astype(np.int64)
+        return self._read_devices(numbers, sizes, _places(numbers, sizes))
+
+    def follows(self, numbers: BlockNumbers) -> BoolMask:
+        """bool[n]: the block shares no device and time with the block before it in the part.
+
+        The index says it of most. Of others the times where they meet are read, and remembered: a
+        byte for each block of the part. Raises as read().
+        """
+        blocks = self.footer.blocks
+        before = np.maximum(numbers - 1, 0)
+        known: BoolMask = blocks.device_max[before] != blocks.device_min[numbers]
+        known |= (blocks.time_max_ns[before] < blocks.time_min_ns[numbers]) | (numbers == 0)
+        if known.all():
+            return known
+        seams = self._seams
+        if seams is None:
+            seams = self._seams = np.full(len(blocks), _UNKNOWN, np.int8)
+        left = np.empty(0, np.int64)
+        at = -1
+        for number in numbers[~known & (seams[numbers] == _UNKNOWN)].tolist():
+            if at != number - 1:
+                left = self._times_of_block(number - 1)
+            right = self._times_of_block(number)
+            # One device ends the left block and begins the right: its rows ascend through both.
+            seams[number] = left.item(-1) < right.item(0)
+            left, at = right, number
+        known |= seams[numbers] == 1
+        return known
+
+    def _times_of_block(self, number: int) -> TimesNs:
+        time: TimesNs = np.empty(self.footer.blocks.rows.item(number), np.int64)
+        self._decode(TIME_COLUMN, number, time, None)
+        return time
 
     def read_columns(
         self, numbers: BlockNumbers, measurement_ids: Collection[int]

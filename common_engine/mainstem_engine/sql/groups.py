@@ -81,6 +81,7 @@ def _aggregate(
         every_ns=partials.every_ns,
         by_device=partials.by_device,
         filters=partials.filters,
+        row_times=BEGIN in source.columns or END in source.columns,
         read=read,
     )
 

@@ -64,6 +64,7 @@ class Storage(Protocol):
         every_ns: int | None,
         by_device: bool,
         filters: Sequence[tuple[str, str, int | float]] = (),
+        row_times: bool = False,
         read: bool = True,
     ) -> tuple[Pieces | None, Answered]: ...
     def write_rows(self, table: Table, rows: Rows) -> Ack: ...
