@@ -21,7 +21,7 @@ WORDS = ["", "run", "stop", "ä\U0001f600", "\ud800", "x" * 40]
 
 
 def random_column(rng: np.random.Generator, kind: ColumnType) -> AnyArray:
-    """Up to 50 values: any bits, a walk, a few values, or extremes among ordinary ones."""
+    """Up to 50 values: any bits, a walk, a few values, or extremes among ordinary ones; decimals."""
     count = int(rng.integers(0, 51))
     if kind.is_variable:
         words = [WORDS[number] for number in rng.integers(0, len(WORDS), count).tolist()]
@@ -32,7 +32,7 @@ def random_column(rng: np.random.Generator, kind: ColumnType) -> AnyArray:
     if kind == ColumnType.BOOLEAN:
         return rng.random(count) < rng.random()
     any_bits = np.frombuffer(rng.bytes(count * kind.dtype.itemsize), kind.dtype)
-    shape = int(rng.integers(0, 4))
+    shape = int(rng.integers(0, 5))
     if shape == 0:
         return any_bits
     steps = np.cumsum(rng.integers(-2, 3, count))
@@ -41,7 +41,9 @@ def random_column(rng: np.random.Generator, kind: ColumnType) -> AnyArray:
         return walk
     if shape == 2:
         return any_bits[rng.integers(0, max(1, min(3, count)), count)]
-    return np.where(rng.random(count) < 0.1, any_bits, walk)
+    if shape == 4 and kind.is_float:
+        walk = (steps / 10.0 ** int(rng.integers(0, 11))).astype(kind.dtype)
+    return np.where(rng.random(count) < (0.1 if shape == 3 else 0.03), any_bits, walk)
 
 
 @pytest.mark.nightly
