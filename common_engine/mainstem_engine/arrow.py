@@ -101,17 +101,16 @@ class ArrowLayout:
 
         codes, present = _runs(rows.device)
         arrays: list[Any] = []
-        for column, field in zip(self._columns, schema, strict=True):
-            if column == TIME:
-                arrays.append(number_array(rows.time // self._precision_ns, field.type))
-            elif column == DEVICE:
-                arrays.append(device_array(self._devices, codes, present))
-            elif isinstance(column, Tag):
-                arrays.append(self._tag_array(column, field.type.value_type, codes, present))
-            else:
-                assert isinstance(column, Measurement)
+        for column in self._columns:
+            if isinstance(column, Measurement):
                 stored = rows.columns.get(column.id)
-                arrays.append(self._value_array(column, field.type, stored, len(rows)))
+                arrays.append(self._value_array(column, arrow_type(column.type), stored, len(rows)))
+            elif isinstance(column, Tag):
+                arrays.append(self._tag_array(column, arrow_type(column.type), codes, present))
+            elif column == TIME:
+                arrays.append(number_array(rows.time // self._precision_ns, pa.int64()))
+            else:
+                arrays.append(device_array(self._devices, codes, present))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _tag_array(self, tag: Tag, value_type: Any, codes: Any, present: DeviceIds) -> Any:

@@ -22,10 +22,12 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mainstem_engine.accounting import NEVER_NS
+from mainstem_engine.arrow import ArrowLayout
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, conform_rows
 from mainstem_engine.deletes import Tombstones
@@ -48,6 +50,9 @@ SLICE_CELLS = 1_000_000
 SCRATCH_DIRECTORY = "scratch"
 ASKED_MAX = 100_000
 """Devices that were asked for one at a time and are remembered: some 10 MB."""
+
+LAYOUTS_MAX = 64
+"""Tables whose layout is kept: some kB each."""
 
 Candidate = tuple[int, Part, int]
 """(newest time, part, block) of a block that may hold rows of wanted devices."""
@@ -73,6 +78,7 @@ class LastValues:
         self._tables: dict[str, LastCells] = {}
         self._may_map = True
         self._asked: set[tuple[str, int]] = set()
+        self._layouts: dict[str, tuple[Table, int, ArrowLayout, Any]] = {}
 
     def last(self, table: Table, devices: DeviceIds) -> LastRows:
         """The newest values of ``devices`` (ascending). Raises CorruptionError."""
@@ -101,6 +107,18 @@ class LastValues:
             self._asked.clear()
         self._asked.add(key)
         return False
+
+    def layout(self, table: Table, precision_ns: int) -> tuple[ArrowLayout, Any]:
+        """(layout, schema) of an answer as an Arrow table."""
+        found = self._layouts.get(table.name)
+        # A table that is altered is another object.
+        if found is None or found[0] is not table or found[1] != precision_ns:
+            names = [m.name for m in table.template.measurements]
+            layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, names)
+            if len(self._layouts) >= LAYOUTS_MAX:
+                self._layouts.clear()
+            found = self._layouts[table.name] = (table, precision_ns, layout, layout.schema())
+        return found[2], found[3]
 
     def absorb(self) -> None:
         """Takes over the head and its deletes, before a flush drops a part of them."""

@@ -113,12 +113,10 @@ class Queries(AggregateQueries):
         import pyarrow as pa
 
         table, found = self._last(template, devices)
-        names = [m.name for m in table.template.measurements]
         precision_ns = self._store.catalog.precision_ns(template)
-        layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, names)
+        layout, schema = self._last_values.layout(table, precision_ns)
         none = np.zeros(len(found.time), np.uint16)
-        rows = VersionedRows(found.device, found.time, none, none.astype(np.uint64), found.columns)
-        schema = layout.schema()
+        rows = VersionedRows(found.device, found.time, none, none, found.columns)
         return pa.Table.from_batches([layout.batch(schema, rows)])
 
     def last_rows(self, template: str, devices: DevicesLike = None) -> list[dict[str, Any]]:

@@ -252,6 +252,9 @@ class Devices:
             return True
         state = self._state
         index = state.family_index.get(name.casefold())
+        if index is not None and len(devices) == 1:
+            device = devices.item(0)
+            return device < state.count and state.family_of[device] == index
         if index is None or int(devices.max()) >= state.count:
             return False
         return bool((state.family_of.take(devices) == index).all())
