@@ -21,7 +21,7 @@ WORDS = ["", "run", "stop", "ä\U0001f600", "\ud800", "x" * 40]
 
 
 def random_column(rng: np.random.Generator, kind: ColumnType) -> AnyArray:
-    """Up to 50 values: any bits, a walk, a few values, or extremes among ordinary ones; decimals."""
+    """Up to 50 values: any bits, a walk, a few values, extremes among ordinary ones, decimals."""
     count = int(rng.integers(0, 51))
     if kind.is_variable:
         words = [WORDS[number] for number in rng.integers(0, len(WORDS), count).tolist()]
