@@ -40,6 +40,7 @@ from mainstem_engine.deletes import Tombstones
 from mainstem_engine.errors import EngineError
 from mainstem_engine.expiry import Expiry, ExpiryResult
 from mainstem_engine.flush import Flusher, FrozenState
+from mainstem_engine.part.reader import Part
 from mainstem_engine.part_join import JoinAborted, JoinContext, join_parts
 from mainstem_engine.store import Store
 
@@ -273,12 +274,15 @@ class Housekeeping:
                 break
 
     def _is_behind(self) -> bool:
-        """True while a compaction is under way and too many parts wait for it."""
-        if self._compacted.is_set() or self._compaction_error is not None:
+        """True while a compaction is under way and too many parts wait to be joined. Those that no
+        compaction will join before the next start do not count: they would be waited for always."""
+        done = self._compacted.is_set() or self._stopping.is_set()
+        if done or self._compaction_error is not None:
             return False
         with self._store.state_lock:
-            metas = [part.meta for part in self._store.inventory.all()]
-        counts = Counter((m.table, m.partition_start_ns, m.vnode) for m in metas)
+            parts = [p for p in self._store.inventory.all() if p.meta.name not in self._avoid]
+        metas = [part.meta for part in parts if isinstance(part, Part)]
+        counts = Counter((m.table, m.partition_start_ns, m.vnode, m.vnodes) for m in metas)
         return max(counts.values(), default=0) >= PARTS_WAITING_MAX
 
     def compact_due(self) -> None:

@@ -15,6 +15,7 @@ from mainstem_engine import background as background_module
 from mainstem_engine import housekeeping as housekeeping_module
 from mainstem_engine.background import Background
 from mainstem_engine.compaction import Policy
+from mainstem_engine.errors import CorruptionError
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.part_join import join_parts
 
@@ -141,6 +142,33 @@ def test_a_flush_gives_compactions_time_when_parts_pile_up(
     compacted.set()
     write_and_work(5)
     assert len(compacted.waits) == 1, "no compaction is under way"
+
+
+def test_parts_that_are_left_alone_are_not_waited_for(
+    open_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compaction that cannot work leaves its parts alone until the next start. Compactions of
+    other tables go on, and must not be waited for because of those parts."""
+    monkeypatch.setattr(housekeeping_module, "PARTS_WAITING_MAX", 3)
+    engine: Engine = open_engine(flush_every_ns=0, flush_bytes=1)
+    engine.create_template(T)
+    housekeeping = engine._housekeeping
+    for number in range(5):
+        engine.write("t", "root.a.d", [number], {"x": [number]}).wait()
+        engine.flush()
+
+    def refuse(*_: Any) -> Any:
+        raise CorruptionError(engine.path / "parts", 0, "spoiled")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(housekeeping_module, "join_parts", refuse)
+        engine.compact()
+    assert len(housekeeping._avoid) == 5
+    housekeeping._compaction_error = None  # another table was compacted since
+    housekeeping._compacted = compacted = Compacted(engine)
+    engine.write("t", "root.a.d", [7], {"x": [7]}).wait()
+    housekeeping.work()
+    assert compacted.waits == []
 
 
 def test_a_compaction_is_waited_for_while_it_runs(
