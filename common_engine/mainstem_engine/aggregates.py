@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mainstem_engine.aggregation import Aggregation
-from mainstem_engine.block_groups import iterate_groups, passing
+from mainstem_engine.block_groups import iterate_groups, passing, pieces_of_block
 from mainstem_engine.columns import widened_values
+from mainstem_engine.device_rows import block_of_device
 from mainstem_engine.model import BoolMask
 from mainstem_engine.part.layout import EXTREMES_USABLE, SUM_USABLE
 from mainstem_engine.part.reader import BlockNumbers, Part
@@ -95,21 +96,25 @@ class AggregateCounts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = AggregateStatistics()
+        self._aggregates = self._from_rollups = 0
+        self._sum = Answered()
 
     def add(self, answered: Answered) -> None:
         with self._lock:
-            before = self._counts
-            self._counts = AggregateStatistics(
-                before.aggregates + 1,
-                before.blocks + answered.blocks,
-                before.blocks_from_statistics + answered.from_statistics,
-                before.rows_from_statistics + answered.rows_from_statistics,
-                before.from_rollups + (answered.rollup is not None),
-            )
+            self._aggregates += 1
+            self._from_rollups += answered.rollup is not None
+            self._sum.add(answered)
 
     def statistics(self) -> AggregateStatistics:
-        return self._counts
+        with self._lock:
+            known = self._sum
+            return AggregateStatistics(
+                self._aggregates,
+                known.blocks,
+                known.from_statistics,
+                known.rows_from_statistics,
+                self._from_rollups,
+            )
 
 
 @dataclass(slots=True)
@@ -128,6 +133,11 @@ def aggregate(
 ) -> tuple[Pieces | None, Answered]:
     """One piece per group that has rows, sorted; None when there are none."""
     selection = visible(view, selection)
+    block = block_of_device(view, selection)
+    if block is not None:
+        known = pieces_of_block(view, *block, aggregation)
+        if known is not None:
+            return known, Answered(blocks=1)
     found = _sorted(view, selection, aggregation)
     pieces, count = found.pieces, sum(len(piece) for piece in found.pieces)
     for piece in _read(view, selection, aggregation, found):

@@ -63,6 +63,27 @@ def rows_of_device(view: TableView, selection: Selection) -> VersionedRows | Non
     return concat_rows([_read(view, selection, run) for run in runs])
 
 
+def block_of_device(view: TableView, selection: Selection) -> tuple[Part, int] | None:
+    """The one block that holds all selected rows, and no others; None when there is none, or it is
+    not known here."""
+    devices = selection.devices
+    if devices is None or len(devices) != 1 or not _is_still(view, selection):
+        return None
+    start, end = selection.start_ns, selection.end_ns
+    found: tuple[Part, int] | None = None
+    for part in near_parts(view.parts, devices, start, end):
+        if isinstance(part, BrokenPart):
+            return None
+        run = _run_of(part, selection)
+        if run is None or (run.rows and (found is not None or run.end - run.first > 1)):
+            return None
+        if run.rows:
+            if run.begin_ns < start or run.last_ns >= end:
+                return None
+            found = part, run.first
+    return found
+
+
 def _run_of(part: Part, selection: Selection) -> _Run | None:
     """The blocks of a part with selected rows, which may be none; None where rows of them may have
     to be merged, or others share a block with them."""

@@ -115,8 +115,9 @@ class Queries(AggregateQueries):
         table, found = self._last(template, devices)
         precision_ns = self._store.catalog.precision_ns(template)
         layout, schema = self._last_values.layout(table, precision_ns)
-        none = np.zeros(len(found.time), np.uint16)
-        rows = VersionedRows(found.device, found.time, none, none, found.columns)
+        count = len(found.time)
+        none, nothing = np.zeros(count, np.uint16), np.zeros(count, np.uint64)
+        rows = VersionedRows(found.device, found.time, none, nothing, found.columns)
         return pa.Table.from_batches([layout.batch(schema, rows)])
 
     def last_rows(self, template: str, devices: DevicesLike = None) -> list[dict[str, Any]]:

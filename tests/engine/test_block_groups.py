@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mainstem_engine import Engine, EngineOptions, block_groups
+from mainstem_engine import Engine, EngineOptions, aggregates, block_groups
 from mainstem_engine.aggregates import aggregate
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
@@ -122,6 +124,51 @@ def test_groups_of_one_device(engine: Engine, device: str) -> None:
         for filters in FILTERS.values():
             aggregation = Aggregation(WANTED, 60_000 * MS, True, filters)
             check(engine, Selection(ids, start, end), aggregation)
+
+
+@pytest.mark.parametrize("every_ms", [None, 100, 500, 1_700, 60_000, 86_400_000])
+def test_windows_of_one_block_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_ms: int | None
+) -> None:
+    options = EngineOptions(durability="os", background=False, block_rows=1000)
+    made: list[bool] = []
+    quick = block_groups.pieces_of_block
+
+    def watched(*args: Any) -> Pieces | None:
+        found = quick(*args)
+        made.append(found is not None)
+        return found
+
+    monkeypatch.setattr(aggregates, "pieces_of_block", watched)
+    with Engine.open(tmp_path, options) as engine:
+        engine.sql("CREATE SCHEMA TEMPLATE m (v DOUBLE, n INT64)")
+        count = np.arange(1000)
+        v, there = np.sin(count), count % 5 > 0
+        steps, others = 1_000_250 + 500 * count, 1_000_000 + 500 * count + count % 3
+        for device, time in (("a", steps), ("b", others), ("c", steps)):
+            columns = {"v": (v, ~there), "n": count - 500}
+            engine.write("m", f"root.x.{device}", time, columns).wait()
+        engine.write("m", "root.x.one", [1_000_400], {"n": [7]}).wait()
+        engine.flush()
+        every = None if every_ms is None else every_ms * MS
+        whole = TIME_MIN_NS, TIME_MAX_NS + 1
+        for device in ("a", "b", "c", "one"):
+            ids = engine.device_ids("m", [f"root.x.{device}"])
+            for start, end in (whole, (1_000_250 * MS, 1_499_751 * MS), (1_200_000 * MS, 2**62)):
+                for filters in FILTERS.values():
+                    check(
+                        engine,
+                        Selection(ids, start, end),
+                        Aggregation(WANTED, every, True, filters),
+                    )
+        assert any(made) == (every_ms in (500, 1_700, 60_000))
+        engine.delete("m", devices="root.x.a", start=1_200_000, end=1_200_600)
+        engine.write("m", "root.x.c", [1_000_250], {"n": [1]}).wait()
+        made.clear()
+        for device in ("a", "c"):
+            ids = engine.device_ids("m", [f"root.x.{device}"])
+            check(engine, Selection(ids, *whole), Aggregation(WANTED, every, True))
+        assert not made
 
 
 def test_memory_is_reserved_and_given_back(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

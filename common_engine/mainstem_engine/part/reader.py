@@ -251,6 +251,15 @@ class Part:
             key: self._read_column(key, places, total) for key in measurement_ids if key in types
         }
 
+    def read_block(self, number: int, measurement_ids: Collection[int]) -> dict[int, Column]:
+        """As read_columns(), of one block."""
+        total = self.footer.blocks.rows.item(number)
+        places = [(number, slice(0, total))]
+        types = self.types
+        return {
+            key: self._read_column(key, places, total) for key in measurement_ids if key in types
+        }
+
     def read_run(
         self, first: int, end: int, measurement_ids: Collection[int], start_ns: int, end_ns: int
     ) -> tuple[TimesNs, dict[int, Column]]:
@@ -298,7 +307,7 @@ class Part:
             time = time[low:high]
         return time, low, high
 
-    def _step_ns(self, number: int) -> int:
+    def step_ns(self, number: int) -> int:
         """As steps_ns(), of one block."""
         blocks, rows = self.footer.blocks, self.footer.blocks.rows.item(number)
         if rows == 1:
@@ -317,7 +326,7 @@ class Part:
         one device and the step is known; else 0. Of a single row it is 1."""
         blocks = self.footer.blocks
         if len(numbers) == 1:
-            return np.array([self._step_ns(int(numbers[0]))], np.int64)
+            return np.array([self.step_ns(int(numbers[0]))], np.int64)
         rows = blocks.rows[numbers].astype(np.int64)
         known = self.footer.columns[TIME_COLUMN].encoding[numbers] == EncodingNumber.LINEAR
         known &= blocks.device_min[numbers] == blocks.device_max[numbers]
