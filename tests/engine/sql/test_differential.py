@@ -52,7 +52,9 @@ PARAMS = [
     0, -0.0, 0.5, 1e18, 10**18, math.nan, math.inf, INT_MAX, 2**53 + 1, 0.1, 20, 20.5, True, "20",
     None, -7, 32768,
 ]  # fmt: skip
-SEEDS, STATEMENTS = 6, 60
+SEEDS, STATEMENTS = 5, 50
+RANGES = 40
+
 Cells = dict[tuple[str, int], dict[str, Any]]
 
 
@@ -283,6 +285,45 @@ def check(session: Session, database: Any, seed: int, statements: int) -> int:
     return answered
 
 
+def check_devices(plant: Plant, seed: int) -> None:
+    """The newest values of each device, and rows of single devices, with and without the other
+    columns."""
+    rnd = random.Random(seed)
+    visible = {key: cells for key, cells in plant.cells.items() if key[1] >= FIRST_MS}
+    for device in DEVICES:
+        times = sorted(time for name, time in visible if name == device)
+        newest: dict[str, Any] = {}
+        for time in times:
+            newest.update(visible[device, time])
+        found = plant.engine.last_rows("m", devices=[device])
+        wanted = [{**newest, "time": times[-1], "device": device}] if times else []
+        assert [_cells(row) for row in found] == [_cells(row) for row in wanted], (device, seed)
+    for _ in range(RANGES):
+        device = rnd.choice(DEVICES)
+        begin = FIRST_MS + rnd.randint(-5_000, 40_000)
+        end = begin + rnd.choice([1, 100, 5_000, 60_000])
+        rows = plant.engine.scan("m", devices=[device], start=begin, end=end).read_all()
+        names = [name for name in rows.column_names if name in TYPES]
+        times = rows["time"].cast("int64").to_pylist()
+        expected = [
+            (time, cells) for (name, time), cells in sorted(visible.items(), key=lambda i: i[0])
+            if name == device and begin <= time < end
+        ]  # fmt: skip
+        assert times == [time for time, _ in expected], (device, begin, end, seed)
+        for name in names:
+            cells = [_cell(value) for value in rows[name].to_pylist()]
+            assert cells == [_cell(row.get(name)) for _, row in expected], (device, name, seed)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    """Told apart by NaN and the sign of zero."""
+    return repr(value) if isinstance(value, float) else value
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_random_statements(seed: int, tmp_path: Path, executor: InProcessExecutor) -> None:
     options = EngineOptions(
@@ -298,5 +339,6 @@ def test_random_statements(seed: int, tmp_path: Path, executor: InProcessExecuto
         plant = Plant(engine, np.random.default_rng(seed))
         fill(plant, seed)
         database.register("m", plant.table())
+        check_devices(plant, seed)
         answered = check(session, database, seed, STATEMENTS)
         assert answered > STATEMENTS // 2
