@@ -32,7 +32,7 @@ from mainstem_engine.sources import (
     in_block_order,
     within,
 )
-from mainstem_engine.steps import Extent, cut
+from mainstem_engine.steps import Extent, cut, text_row_bytes
 from mainstem_engine.view import TableView
 
 STEP_ROWS = 1 << 17
@@ -42,10 +42,12 @@ STEP_VALUES = 1 << 21
 
 STEP_ROWS_MIN = 1 << 12
 """However little memory there is: smaller steps would decode blocks again and again."""
+TEXT_ROWS_MIN = 64
+"""The same with texts: blocks of long ones have few rows."""
 STEP_COPIES = 3
 """Of the rows of a step: decoded, joined, merged."""
 VALUE_BYTES = 9
-"""A value with its validity."""
+"""A value with its validity; of a text the pointer to it, which is what is copied."""
 
 _AHEAD = ThreadPoolExecutor(4, thread_name_prefix="engine-scan")
 """Where steps are read ahead; a few scans at once. Not the threads of the codecs, which tasks of
@@ -105,9 +107,11 @@ def iterate_found(
     """
     keys = view.types if selection.measurement_ids is None else selection.measurement_ids
     step_rows = min(step_rows, max(1, STEP_VALUES // (len(keys) + 1)))
-    step_bytes = STEP_COPIES * (KEY_BYTES + VALUE_BYTES * len(keys)) * step_rows
+    texts = text_row_bytes(found, keys)
+    step_bytes = (STEP_COPIES * (KEY_BYTES + VALUE_BYTES * len(keys)) + texts) * step_rows
     if view.memory is not None and step_bytes > (share := view.memory.limit_of("scan")):
-        step_rows = max(STEP_ROWS_MIN, step_rows * share // step_bytes)
+        least = TEXT_ROWS_MIN if texts else STEP_ROWS_MIN
+        step_rows = max(least, step_rows * share // step_bytes)
         step_bytes = share
     extent = Extent(found, chunks, selection.devices, selection.start_ns, selection.end_ns)
     if extent.rows_at_most(2 * step_rows) <= 2 * step_rows:

@@ -7,7 +7,7 @@ Devices are cut into ranges, and a device with very many rows into windows of ti
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,10 @@ from mainstem_engine.model import DeviceIds
 from mainstem_engine.sources import PartBlocks
 
 _DEVICE_MAX = 0xFFFFFFFF
+TEXT_OBJECT_BYTES = 56
+"""Of a text beside its characters, as Python keeps it."""
+_LOOKED_AT = 32
+"""Blocks of a part whose texts are measured: a page each."""
 _FEW_DEVICES = 64
 """For so many, the rows of a chunk are looked up; for more, all of its rows are counted."""
 
@@ -94,6 +98,27 @@ class Extent:
         bucket = (np.cumsum(weight) - weight) // step_rows
         cuts = np.unique(time[1:][bucket[1:] != bucket[:-1]])
         return [int(cut) for cut in cuts if self.start_ns < cut < self.end_ns]
+
+
+def text_row_bytes(found: Sequence[PartBlocks], keys: Iterable[int]) -> int:
+    """Bytes of the texts of one row, on average; guessed from some blocks of each part.
+
+    Texts of the head are there already: rows only point to them.
+    """
+    held = rows = 0
+    keys = list(keys)
+    for item in found:
+        part = item.part
+        texts = [key for key in keys if key in part.types and part.types[key].is_variable]
+        if not texts:
+            rows += item.rows
+            continue
+        some = item.numbers[:: max(1, len(item.numbers) // _LOOKED_AT)]
+        count = int(part.blocks.rows[some].sum(dtype=np.int64))
+        size = sum(part.text_bytes(key, number) for number in some.tolist() for key in texts)
+        held += (size // max(count, 1) + TEXT_OBJECT_BYTES * len(texts)) * item.rows
+        rows += item.rows
+    return held // max(rows, 1)
 
 
 @dataclass(frozen=True, slots=True)

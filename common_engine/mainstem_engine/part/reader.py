@@ -21,7 +21,8 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.encoding.interface import EncodingNumber
+from mainstem_engine.encoding.compression import RAW_BYTES_MAX
+from mainstem_engine.encoding.interface import Compression, EncodingNumber
 from mainstem_engine.encoding.registry import decode_column
 from mainstem_engine.errors import ClosedError, CorruptionError, EncodingError
 from mainstem_engine.filesystem import Filesystem, MappedFile
@@ -250,6 +251,19 @@ class Part:
         return {
             key: self._read_column(key, places, total) for key in measurement_ids if key in types
         }
+
+    def text_bytes(self, measurement_id: int, number: int) -> int:
+        """Bytes that the texts of one column of a block have before they are compressed, as the
+        block says itself: an estimate, nothing is checked. ClosedError."""
+        data, index = self._bytes, self.footer.columns[measurement_id]
+        if data is None:
+            raise ClosedError(f"part {self.meta.name} is closed")
+        stored = index.bytes.item(number)
+        if index.compression.item(number) == Compression.UNCOMPRESSED:
+            return int(stored)
+        offset = self._offsets[measurement_id].item(number) + index.valid_bytes.item(number)
+        declared = int.from_bytes(data[offset : offset + 4].tobytes(), "little")
+        return min(declared, RAW_BYTES_MAX)
 
     def read_block(self, number: int, measurement_ids: Collection[int]) -> dict[int, Column]:
         """As read_columns(), of one block."""
