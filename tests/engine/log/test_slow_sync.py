@@ -287,6 +287,58 @@ def test_a_rotation_waits_for_the_sync(open_log: OpenLog, fs: GatedFilesystem) -
     check(open_log(fs), 22)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_closing_waits_for_the_sync(open_log: OpenLog, fs: GatedFilesystem, fails: bool) -> None:
+    """What is being synced, and what was written meanwhile, is reported or failed by the end."""
+    sink = Sink()
+    log = until_second_sync(open_log, fs, sink)
+    closing = threading.Thread(target=log.close)
+    closing.start()
+    while not log._writer._closing:
+        threading.Event().wait(0.001)
+    assert sink.tokens == [1]
+    if fails:
+        fs.fail("sync", path_part=".log")
+    fs.open_gate()
+    closing.join(PATIENCE_S)
+    assert not closing.is_alive()
+    assert log._writer._beside._thread is None
+    failed = [token for _, tokens in sink.failures for token in tokens]
+    assert [*sink.tokens, *failed] == list(range(1, 21))
+    assert sink.tokens == ([1] if fails else list(range(1, 21)))
+    fs.heal()
+    again = open_log(fs)
+    assert again.damages == ()
+    check(again, again.appended_lsn)
+
+
+def test_a_release_while_a_sync_goes_on(open_log: OpenLog, fs: GatedFilesystem) -> None:
+    sink = Sink()
+    fs.gated = False
+    log = open_log(fs, sink=sink)
+    for lsn in (1, 2, 3):
+        append(log, lsn, lsn)
+        log.barrier()
+        log.rotate()
+    while fs.begun.acquire(blocking=False) or fs.go.acquire(blocking=False):
+        pass
+    fs.gated = True
+    append(log, 4, 4)
+    passed(fs.begun)
+    append(log, 5, 6)
+    releasing = threading.Thread(target=log.release, args=(3,))
+    releasing.start()
+    releasing.join(PATIENCE_S)
+    assert not releasing.is_alive(), "a release waits for no sync of the open segment"
+    assert log.first_lsn >= 3
+    fs.open_gate()
+    assert log.barrier() == 6
+    log.close()
+    again = open_log(fs)
+    assert again.damages == ()
+    assert [record.lsn for record in again.read(again.first_lsn)][-3:] == [4, 5, 6]
+
+
 def test_power_cuts_while_syncs_overlap_with_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
