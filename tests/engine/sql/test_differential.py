@@ -29,6 +29,7 @@ NOW_MS = 1_000_000_000
 KEEP_MS = 900_000_000
 FIRST_MS = NOW_MS - KEEP_MS
 """Where retention begins to hide rows."""
+DEVICES = [f"root.main.d{number}" for number in range(4)]
 TYPES = {
     "f": ("DOUBLE", pa.float64()),
     "s": ("FLOAT", pa.float32()),
@@ -90,6 +91,7 @@ class Plant:
     def __init__(self, engine: Engine, rng: np.random.Generator) -> None:
         self.engine = engine
         self.cells: Cells = {}
+        self.first_ms = dict.fromkeys(DEVICES, FIRST_MS)
         self._rng = rng
 
     def write(self, device: str, times: list[int], names: str) -> None:
@@ -105,9 +107,13 @@ class Plant:
         for key in [k for k in self.cells if k[0] == device and start <= k[1] < end]:
             del self.cells[key]
 
+    def visible(self) -> Cells:
+        """Without the rows that retention hides."""
+        return {key: row for key, row in self.cells.items() if key[1] >= self.first_ms[key[0]]}
+
     def table(self) -> pa.Table:
         """What is visible."""
-        rows = sorted((k, v) for k, v in self.cells.items() if k[1] >= FIRST_MS)
+        rows = sorted(self.visible().items(), key=lambda item: item[0])
         found = {
             "device": pa.array([device for (device, _), _ in rows], pa.string()),
             "time": pa.array([time for (_, time), _ in rows], pa.timestamp("ms")),
@@ -142,9 +148,12 @@ def fill(plant: Plant, seed: int) -> None:
     if seed % 3 == 0:
         plant.engine.compact()
     plant.engine.set_keep("m", KEEP_MS * NS_PER_MS)
+    if seed % 2:
+        # One device among others in a block keeps its rows for less long.
+        plant.first_ms[DEVICES[2]] = FIRST_MS + 10_000
+        plant.engine.set_ttl(DEVICES[2], (KEEP_MS - 10_000) * NS_PER_MS)
 
 
-DEVICES = [f"root.main.d{number}" for number in range(4)]
 OPERATORS = ["=", "<>", "<", "<=", ">", ">=", "!="]
 
 
@@ -289,7 +298,7 @@ def check_devices(plant: Plant, seed: int) -> None:
     """The newest values of each device, and rows of single devices, with and without the other
     columns."""
     rnd = random.Random(seed)
-    visible = {key: cells for key, cells in plant.cells.items() if key[1] >= FIRST_MS}
+    visible = plant.visible()
     for device in DEVICES:
         times = sorted(time for name, time in visible if name == device)
         newest: dict[str, Any] = {}
@@ -327,7 +336,10 @@ def _cell(value: Any) -> Any:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_random_statements(seed: int, tmp_path: Path, executor: InProcessExecutor) -> None:
     options = EngineOptions(
-        background=False, durability="os", block_rows=64, clock=lambda: NOW_MS * NS_PER_MS
+        background=False,
+        durability="os",
+        block_rows=(64, 512)[seed % 3 == 1],
+        clock=lambda: NOW_MS * NS_PER_MS,
     )
     with Engine.open(tmp_path, options) as engine, duckdb.connect() as database:
         session = Session(engine, executor)
