@@ -98,6 +98,16 @@ class Life:
         self.devices.append(len(self.engine.catalog.devices))
         self.points.append((len(self.fs.journal), len(self.expected) - 1))
 
+    def note_tried(self, device: str, first: int, count: int) -> None:
+        """A write failed: a cut before its sync may leave its rows, for nobody was answered yet."""
+        shown = self.expected[-1]
+        row = next(row for row in shown if row["device"] == device)
+        times = range(first, first + count)
+        tried = [{**row, "time": time, "voltage": time % 1000} for time in times]
+        every = sorted((*shown, *tried), key=lambda row: (row["device"], row["time"]))
+        self.expected.append(tuple(every))
+        self.devices.append(self.devices[-1])
+
     def write(self, device: str, first: int, count: int, **columns: Any) -> None:
         """Rows ``first`` to ``first + count`` (ms), durable when this returns."""
         times = np.arange(first, first + count)

@@ -214,6 +214,7 @@ def failed_syncs(life: Life) -> None:
     life.fs.fail("sync", path_part=".log")
     with pytest.raises(LogFailedError):
         life.write("root.a.d1", NOW + 500, 30)
+    life.note_tried("root.a.d1", NOW + 500, 30)
     life.note()
 
 
