@@ -15,6 +15,8 @@ from mainstem_sync.exports import Export
 from mainstem_sync.testing.network import Link
 from mainstem_sync.testing.nodes import START_NS, ManualClock, TestNode
 
+_FORWARD = ("not_exported", "delivered", "pending", "parked", "lost")
+
 START_MS = START_NS // 10**6
 MINUTE_NS = 60 * 10**9
 
@@ -131,7 +133,9 @@ class Tiers:
         return found[0]
 
     def forward(self, node: TestNode, table: str = "meters") -> dict[str, int]:
-        sums: dict[str, int] = node.federation.accounting()[table]["forward"]
+        """What became of the rows of ``table``; zeros before the first of them."""
+        found = node.federation.accounting().get(table)
+        sums: dict[str, int] = found["forward"] if found else dict.fromkeys(_FORWARD, 0)
         return sums
 
     def stop(self) -> None:

@@ -1,19 +1,20 @@
 """Writers beside each other on a slow disk: records are written while others are being synced.
 
-Each writer waits for each of its calls, as most do. What it was promised is known by the length of
-the journal when the call returned.
+Each writer waits for a call when it has made the next one. What it was promised is known by the
+length of the journal when the wait returned.
 """
 
 from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from mainstem_engine import Template
+from mainstem_engine import Ack, Template
 from mainstem_engine.check import check_directory
 from mainstem_engine.testing.crash_states import CrashState
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
@@ -21,8 +22,8 @@ from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
 from .life import DATA, NOW, Life, rows_of
 
 WRITERS, CALLS, ROWS = 4, 10, 5
-DISK_S = 0.002
-"""A sync takes so long: others write meanwhile."""
+DISK_S_MIN, DISK_S_MAX = 0.002, 0.05
+"""A sync takes until something was written beside it, within these limits."""
 
 
 class Writers:
@@ -35,7 +36,7 @@ class Writers:
         for writer in range(WRITERS):
             self.lived.write(f"root.a.d{writer}", NOW - 1, 1)
         self.begun = len(self.fs.journal)
-        self.fs.during_sync = _slow
+        self.fs.during_sync = self._slow
         threads = [threading.Thread(target=self._write, args=(w,)) for w in range(WRITERS)]
         for thread in threads:
             thread.start()
@@ -46,11 +47,27 @@ class Writers:
         assert len(self.done) == WRITERS * CALLS
 
     def _write(self, writer: int) -> None:
+        waiting: list[Ack] = []
         for call in range(CALLS):
             times = NOW + call * ROWS + np.arange(ROWS)
             columns = {"voltage": (times - NOW) * 10 + writer}
-            self.lived.engine.write("meters", f"root.a.d{writer}", times, columns).wait()
-            self.done.append((len(self.fs.journal), writer))
+            waiting.append(self.lived.engine.write("meters", f"root.a.d{writer}", times, columns))
+            if call:
+                self._wait(waiting.pop(0), writer)
+        self._wait(waiting.pop(), writer)
+
+    def _wait(self, ack: Ack, writer: int) -> None:
+        ack.wait()
+        self.done.append((len(self.fs.journal), writer))
+
+    def _slow(self, path: Path) -> None:
+        if path.suffix != ".log":
+            return
+        pause, before = threading.Event(), len(self.fs.journal)
+        deadline = time.monotonic() + DISK_S_MAX
+        pause.wait(DISK_S_MIN)
+        while len(self.fs.journal) == before and time.monotonic() < deadline:
+            pause.wait(DISK_S_MIN)
 
     def promised(self, operations: int) -> tuple[int, ...]:
         """Calls of each writer that had returned after so many operations."""
@@ -80,8 +97,3 @@ class Writers:
         assert found == {}, label
         assert engine.log.recovery.damages == (), label
         engine.abandon()
-
-
-def _slow(path: Path) -> None:
-    if path.suffix == ".log":
-        threading.Event().wait(DISK_S)
