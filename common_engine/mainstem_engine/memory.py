@@ -56,12 +56,13 @@ class MemoryStatistics:
 
 
 class MemoryBudget:
-    """See the module. Thread-safe."""
+    """See the module. Thread-safe. ``head_bytes_max``: where the head wants less than its share."""
 
     def __init__(
         self,
         limit_bytes: int,
         *,
+        head_bytes_max: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         allocator: Allocator | None = None,
     ) -> None:
@@ -69,6 +70,8 @@ class MemoryBudget:
         self._allocator = allocator or Allocator(limit_bytes)
         self._monotonic = monotonic
         self._limits = {name: limit_bytes * a // b for name, (a, b) in SHARES.items()}
+        if head_bytes_max is not None:
+            self._limits["head"] = min(self._limits["head"], head_bytes_max)
         self._used = dict.fromkeys(SHARES, 0)
         self._peak = dict.fromkeys(SHARES, 0)
         self._waits = dict.fromkeys(SHARES, 0)

@@ -75,6 +75,11 @@ RECORD_BYTES_MAX = 2 * MIB
 """A record travels to the parent whole, inside a batch: small against the batch's own bound, and so
 small that live rows need not wait behind one."""
 
+HEADS = 2
+"""While one is flushed, the other takes rows. More memory than that makes nothing faster: rows in
+memory that was never used before cost page faults, and old ones leave the caches."""
+HEAD_BYTES_MIN = 32 * MIB
+"""However small a head is flushed: a batch need not wait for the one before."""
 LOG_QUEUE_BYTES_MAX = 64 * MIB
 """What may wait for the committer; several commits of the largest size."""
 
@@ -121,7 +126,10 @@ class Store:
         self.take_over: Callable[[], None] = _nothing_to_do
         self.definitions = 0
         """Changes whenever the catalog is about to, under the append lock."""
-        self.memory = MemoryBudget(options.memory_limit_bytes)
+        self.memory = MemoryBudget(
+            options.memory_limit_bytes,
+            head_bytes_max=max(HEAD_BYTES_MIN, HEADS * options.flush_bytes),
+        )
         self.inventory = Inventory.open(fs, path)
         clock = RetentionClock(options.clock, options.monotonic)
         self.checkpoint_lsn = self._restore(clock)
@@ -148,8 +156,7 @@ class Store:
         self._committer = 0
         self._closed = False
         self._failure: EngineError | None = None
-        # Half of the heads' share: while one half is flushed, the other takes rows.
-        self.flush_bytes = min(options.flush_bytes, self.memory.limit_of("head") // 2)
+        self.flush_bytes = min(options.flush_bytes, self.memory.limit_of("head") // HEADS)
         self.memory.watch("log", lambda: self.log.queue_bytes)
 
     def _restore(self, clock: RetentionClock) -> int:
