@@ -54,7 +54,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         engine.flush()
         engine.write("m", "root.x.a", [777_250, 1_000_000], {"v": [0.25, 9.0]}).wait()
         engine.flush()
-        engine.delete("m", devices="root.x.c", start=-2_000_000, end=-1_990_000)
+        engine.delete("m", devices="root.x.c", start=-2_000_000, end=-1_990_000).ack.wait()
         engine.write("m", "root.x.b", [2_000_001], {"v": [0.75]}).wait()
         yield engine
 
@@ -162,7 +162,7 @@ def test_windows_of_one_block_by_itself(
                         Aggregation(WANTED, every, True, filters),
                     )
         assert any(made) == (every_ms in (500, 1_700, 60_000))
-        engine.delete("m", devices="root.x.a", start=1_200_000, end=1_200_600)
+        engine.delete("m", devices="root.x.a", start=1_200_000, end=1_200_600).ack.wait()
         engine.write("m", "root.x.c", [1_000_250], {"n": [1]}).wait()
         made.clear()
         for device in ("a", "c"):

@@ -103,7 +103,7 @@ def test_as_the_long_way(
         engine.sql("CREATE SCHEMA TEMPLATE m (v DOUBLE, n INT64, t TEXT)")
         for device, first, count, step, kind in calls:
             if kind == "delete":
-                engine.delete("m", devices=device, start=first, end=first + count)
+                engine.delete("m", devices=device, start=first, end=first + count).ack.wait()
                 continue
             write(engine, device, [first + number * step for number in range(count)])
             if kind == "flush":
@@ -146,7 +146,7 @@ def test_what_is_known(engine: Engine) -> None:
     engine.flush()
     check(engine, one(engine, "root.a.d0", *whole), known=False)
     check(engine, one(engine, "root.a.d0", DAY_MS * 29 * MS, TIME_MAX_NS), known=True)
-    engine.delete("m", devices="root.a.d0", start=10, end=11)
+    engine.delete("m", devices="root.a.d0", start=10, end=11).ack.wait()
     check(engine, one(engine, "root.a.d0", DAY_MS * 29 * MS, TIME_MAX_NS), known=False)
 
 

@@ -115,7 +115,7 @@ def test_late_rows_are_merged_where_they_meet(fleet: Engine) -> None:
     check(fleet, Selection())
     fleet.flush()
     check(fleet, Selection())
-    fleet.delete("m", devices="root.x.d20", start=100)
+    fleet.delete("m", devices="root.x.d20", start=100).ack.wait()
     check(fleet, Selection())
     fleet.flush()
     fleet.compact()
