@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from mainstem_engine.merge import concat_column, empty_rows
+from mainstem_engine.merge import concat_column, concat_rows
 from mainstem_engine.model import AnyArray, Column, VersionedRows
 
 
@@ -62,22 +60,7 @@ def _behind(before: Column | None, column: Column) -> Column:
 
 def join_deferred(batches: Sequence[VersionedRows]) -> VersionedRows:
     """All rows of all batches, in order, as concat_rows; the columns are joined when read."""
-    if len(batches) == 1:
-        return batches[0]
-    if not batches:
-        return empty_rows()
-    sizes = [len(batch) for batch in batches]
-    columns: dict[int, Column] = {}
-    for key in {key: None for batch in batches for key in batch.columns}:
-        parts = [batch.columns.get(key) for batch in batches]
-        columns[key] = DeferredColumn(partial(_join, parts, sizes))
-    return VersionedRows(
-        np.concatenate([b.device for b in batches]),
-        np.concatenate([b.time for b in batches]),
-        np.concatenate([b.origin for b in batches]),
-        np.concatenate([b.lsn for b in batches]),
-        columns,
-    )
+    return concat_rows(batches, lambda parts, sizes: DeferredColumn(partial(_join, parts, sizes)))
 
 
 def _join(parts: Sequence[Column | None], sizes: Sequence[int], before: Column | None) -> Column:

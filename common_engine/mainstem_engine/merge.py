@@ -43,8 +43,15 @@ _KEY_BITS = 63
 """Of the integer by which rows are sorted."""
 
 
-def concat_rows(batches: Sequence[VersionedRows]) -> VersionedRows:
-    """All rows of all batches, in order; a column that a batch lacks is null there."""
+Join = Callable[[Sequence[Column | None], Sequence[int]], Column]
+"""Makes one column of those of several batches and their lengths; None: that batch has none."""
+
+
+def concat_rows(batches: Sequence[VersionedRows], join: Join | None = None) -> VersionedRows:
+    """All rows of all batches, in order; a column that a batch lacks is null there.
+
+    ``join``: how columns are joined, if not at once by concat_column."""
+    join = join or concat_column
     if len(batches) == 1:
         return batches[0]
     if not batches:
@@ -52,7 +59,7 @@ def concat_rows(batches: Sequence[VersionedRows]) -> VersionedRows:
     sizes = [len(batch) for batch in batches]
     columns: dict[int, Column] = {}
     for key in {key: None for batch in batches for key in batch.columns}:
-        columns[key] = concat_column([batch.columns.get(key) for batch in batches], sizes)
+        columns[key] = join([batch.columns.get(key) for batch in batches], sizes)
     return VersionedRows(
         np.concatenate([b.device for b in batches]),
         np.concatenate([b.time for b in batches]),
