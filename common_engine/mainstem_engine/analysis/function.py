@@ -1,0 +1,237 @@
+"""What a function of analysis is: its name, its columns, its parameters, and what runs it.
+
+1. A *point function* makes points of each partition (DIFF, TOP, M4, resample). With ``keeps_rows``
+   it has exactly one value per row, and may stand beside other columns and in WHERE.
+2. A *window function* makes one value of the rows of each window (TWA, ELAPSED, completeness). It
+   sees the rows outside of its window too, for values at the edges.
+3. A name may have both: the first is meant in a query that does not group, the second in one that
+   does.
+4. Parameters come by position, as constants after the columns (``mavg(x, 3)``), or by name, as the
+   peers write them (``mvavg(x, 'window'='3')``). ``bind`` checks them all before anything is read.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainstem_engine.analysis.rows import Points, Signal, Timeline, Windows
+from mainstem_engine.errors import SqlError
+
+Options = Mapping[str, Any]
+"""Bound parameters by name: None, bool, int, float, str; durations and times int in ns."""
+REQUIRED = object()
+"""Default of a parameter that has none."""
+
+
+class Kind(enum.Enum):
+    """What a parameter holds, and what it may be written as."""
+
+    INTEGER = "an integer"
+    NUMBER = "a number"
+    TEXT = "a text"
+    FLAG = "true or false"
+    DURATION = "a duration such as 10s"
+    COUNT_OR_DURATION = "a number of points or a duration such as 1h"
+    """Bound to a negative integer for points (-15), to a positive one for ns."""
+    TIME = "a time"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """``name`` is matched without regard to case and underscores. ``choices``: texts, in lower
+    case, of which it is one. ``low`` and ``high`` are inclusive."""
+
+    name: str
+    kind: Kind
+    default: Any = REQUIRED
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    aliases: tuple[str, ...] = ()
+
+
+PointRun = Callable[[Timeline, Sequence[Signal], Options], Points]
+WindowRun = Callable[[Timeline, Sequence[Signal], Windows, Options], Signal]
+
+
+@dataclass(frozen=True, slots=True)
+class PointFunction:
+    """``columns``: (least, most) columns that it takes; they come first. ``parameters`` in the
+    order of their positions. ``outputs``: names of its columns, empty: one, named by the call."""
+
+    name: str
+    run: PointRun
+    columns: tuple[int, int] = (1, 1)
+    parameters: tuple[Parameter, ...] = ()
+    keeps_rows: bool = False
+    outputs: tuple[str, ...] = ()
+    takes_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFunction:
+    """As ``PointFunction``, with one value per window. ``takes_time``: its first argument is the
+    time of the rows, as in ELAPSED(ts), and is left out of the signals."""
+
+    name: str
+    run: WindowRun
+    columns: tuple[int, int] = (1, 1)
+    parameters: tuple[Parameter, ...] = ()
+    takes_time: bool = False
+    takes_text: bool = False
+
+
+Function = PointFunction | WindowFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The constants of a call. Durations and times of the grammar come as ``Ns``."""
+
+    positional: tuple[Any, ...] = ()
+    named: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ns:
+    """A duration such as ``10s``, which the grammar knows as one."""
+
+    value: int
+
+
+def bind(
+    function: Function,
+    written: Written,
+    *,
+    parse_duration: Callable[[str], int],
+    parse_time: Callable[[str], int],
+) -> dict[str, Any]:
+    """The parameters of a call, complete with defaults. ``parse_duration`` and ``parse_time`` read
+    text (ns; they raise SqlError). Raises SqlError naming function and parameter."""
+    found: dict[str, Any] = {}
+    parameters = function.parameters
+    if len(written.positional) > len(parameters):
+        most = f"{len(parameters)} parameter{'' if len(parameters) == 1 else 's'}"
+        raise SqlError(
+            f"{function.name} takes {most} after its columns, not {len(written.positional)}",
+            field=function.name,
+            hint=describe(function),
+        )
+    given = list(zip(parameters, written.positional, strict=False))
+    by_name = {
+        _plain(alias): parameter
+        for parameter in parameters
+        for alias in (parameter.name, *parameter.aliases)
+    }
+    for name, value in written.named:
+        known = by_name.get(_plain(name))
+        if known is None:
+            raise SqlError(
+                f"{function.name} has no parameter {name!r}",
+                field=function.name,
+                hint=describe(function),
+            )
+        given.append((known, value))
+    for parameter, value in given:
+        if parameter.name in found:
+            raise SqlError(f"{function.name}: {parameter.name} is given twice", field=function.name)
+        found[parameter.name] = _value(function, parameter, value, parse_duration, parse_time)
+    for parameter in parameters:
+        if parameter.name not in found:
+            if parameter.default is REQUIRED:
+                raise SqlError(
+                    f"{function.name} needs {parameter.name}",
+                    field=function.name,
+                    hint=describe(function),
+                )
+            found[parameter.name] = parameter.default
+    return found
+
+
+def describe(function: Function) -> str:
+    """How a function is called, for messages and listings."""
+    columns = ["x", "y", "z"][: max(function.columns[0], 1)]
+    if function.columns[1] > len(columns):
+        columns.append("...")
+    parts = [*columns]
+    for parameter in function.parameters:
+        written = f"{parameter.name}: {' or '.join(parameter.choices) or parameter.kind.value}"
+        parts.append(written if parameter.default is REQUIRED else f"[{written}]")
+    return f"{function.name}({', '.join(parts)})"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
+def _value(
+    function: Function,
+    parameter: Parameter,
+    value: Any,
+    parse_duration: Callable[[str], int],
+    parse_time: Callable[[str], int],
+) -> Any:
+    try:
+        found = _read(parameter, value, parse_duration, parse_time)
+    except (ValueError, TypeError, OverflowError):
+        found = None
+    if found is None:
+        shown = value.value if isinstance(value, Ns) else value
+        raise SqlError(
+            f"{function.name}: {parameter.name} is {parameter.kind.value}, not {shown!r}",
+            field=function.name,
+            hint=describe(function),
+        )
+    if parameter.choices and found not in parameter.choices:
+        raise SqlError(
+            f"{function.name}: {parameter.name} is {' or '.join(parameter.choices)}, not {value!r}",
+            field=function.name,
+        )
+    too_low = parameter.low is not None and abs_count(parameter, found) < parameter.low
+    if too_low or (parameter.high is not None and abs_count(parameter, found) > parameter.high):
+        low = "" if parameter.low is None else f" at least {parameter.low:g}"
+        high = "" if parameter.high is None else f" at most {parameter.high:g}"
+        raise SqlError(f"{function.name}: {parameter.name} must be{low}{high}", field=function.name)
+    return found
+
+
+def abs_count(parameter: Parameter, found: Any) -> Any:
+    """The size of a value: counts of points are bound as negative numbers."""
+    return abs(found) if parameter.kind is Kind.COUNT_OR_DURATION else found
+
+
+def _read(
+    parameter: Parameter,
+    value: Any,
+    parse_duration: Callable[[str], int],
+    parse_time: Callable[[str], int],
+) -> Any:
+    """None where it cannot be that."""
+    kind = parameter.kind
+    text = value.strip() if isinstance(value, str) else None
+    if kind is Kind.TEXT:
+        if text is None:
+            return None
+        return text.lower() if parameter.choices else text
+    if kind is Kind.FLAG:
+        if isinstance(value, bool | int):
+            return bool(value)
+        return {"true": True, "false": False, "1": True, "0": False}.get((text or "").lower())
+    if kind is Kind.NUMBER:
+        if isinstance(value, bool | Ns):
+            return None
+        return float(text if text is not None else value)
+    if kind is Kind.INTEGER:
+        if isinstance(value, bool | Ns | float):
+            return None
+        return int(text if text is not None else value)
+    if kind is Kind.TIME:
+        return parse_time(text) if text is not None else int(value)
+    if isinstance(value, Ns):
+        return value.value
+    if kind is Kind.COUNT_OR_DURATION and (text is None or text.isdecimal()):
+        return -int(text if text is not None else value)
+    return parse_duration(text) if text is not None else None
