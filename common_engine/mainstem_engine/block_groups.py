@@ -26,7 +26,7 @@ from mainstem_engine.columns import widened_values
 from mainstem_engine.merge import Index
 from mainstem_engine.mixed_groups import pieces_of_mixed_span
 from mainstem_engine.model import BoolMask, TimesNs
-from mainstem_engine.part.reader import THREADED_ROWS_MIN, BlockNumbers, Part
+from mainstem_engine.part.reader import THREADED_ROWS_MIN, BlockNumbers, Part, in_steps
 from mainstem_engine.part.workers import THREADS, submit
 from mainstem_engine.sources import PartBlocks
 from mainstem_engine.spans import Span, lengths, read_span, spans_of
@@ -194,7 +194,7 @@ def pieces_of_block(
     groups = _groups_of_block(part, number, step, every_ns)
     wanted = aggregation.wanted
     has_ends = any(want.ends for want in wanted.values())
-    time = np.arange(first, last + 1, step) if has_ends else np.empty(0, np.int64)
+    time = in_steps(first, last, step) if has_ends else np.empty(0, np.int64)
     columns = part.read_block(number, wanted)
     device = np.full(len(groups.starts), index.device_min.item(number), np.uint32)
     pieces = Pieces(device, groups.window, groups.rows, groups.begin_ns, groups.end_ns)
@@ -252,7 +252,7 @@ def _groups_of_block(part: Part, number: int, step: int, every_ns: int) -> _Grou
     """As _groups_of_steps, of one block, and with less ado."""
     index = part.blocks
     first, last = index.time_min_ns.item(number), index.time_max_ns.item(number)
-    window = np.arange(first // every_ns * every_ns, last + 1, every_ns)
+    window = in_steps(first // every_ns * every_ns, last, every_ns)
     starts = (window - (first - step + 1)) // step
     starts[0] = 0
     rows = lengths(starts, index.rows.item(number))

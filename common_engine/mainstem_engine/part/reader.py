@@ -308,7 +308,7 @@ class Part:
             count = place.stop - place.start
             first, last = blocks.time_min_ns.item(number), blocks.time_max_ns.item(number)
             if encoding.item(number) == _LINEAR and count > 1 and first < last:
-                pieces.append(np.arange(first, last + 1, (last - first) // (count - 1)))
+                pieces.append(in_steps(first, last, (last - first) // (count - 1)))
                 if len(pieces[-1]) != count:
                     raise self._no_step()
             else:
@@ -413,7 +413,7 @@ class Part:
             if not step:
                 self._decode(TIME_COLUMN, number, time[place], None)
                 continue
-            times = np.arange(first.item(number), last.item(number) + 1, step)
+            times = in_steps(first.item(number), last.item(number), step)
             if len(times) != place.stop - place.start:
                 raise self._no_step()
             time[place] = times
@@ -469,6 +469,17 @@ class Part:
         if google_crc32c.value(found) != index.crc.item(number):
             raise CorruptionError(self._mapped.path, offset, "a block has a wrong checksum")
         return found
+
+
+def in_steps(first_ns: int, last_ns: int, step_ns: int) -> TimesNs:
+    """Every ``step_ns`` from ``first_ns`` up to ``last_ns``, which is one of them if it fits.
+
+    Counted in integers: a range of numpy divides floats, and drops the last of some hundred days.
+    """
+    times: TimesNs = np.arange((last_ns - first_ns) // step_ns + 1)
+    times *= step_ns
+    times += first_ns
+    return times
 
 
 def _places(numbers: BlockNumbers, sizes: npt.NDArray[np.int64]) -> list[tuple[int, slice]]:
