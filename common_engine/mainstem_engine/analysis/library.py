@@ -11,7 +11,10 @@ from functools import cache
 
 from mainstem_engine.analysis.function import Function, PointFunction, WindowFunction
 
-_MODULES: tuple[str, ...] = ()
+_MODULES: tuple[str, ...] = (
+    "differences",
+    "running",
+)
 """Modules of this package; imported when the first function is asked for."""
 
 

@@ -86,6 +86,29 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Present:
+    """The rows at which a signal has a value. ``rows``: int64[m], ascending positions;
+    ``timeline``: of those rows alone; ``values``: [m]."""
+
+    rows: Positions
+    timeline: Timeline
+    values: AnyArray
+
+    def is_first(self) -> Mask:
+        """bool[m]: True for the first value of each partition."""
+        return self.timeline.is_first()
+
+
+def present(timeline: Timeline, signal: Signal) -> Present:
+    """The values of a signal that are not null; NaN is a value."""
+    if signal.valid is None:
+        return Present(np.arange(len(timeline), dtype=np.int64), timeline, signal.values)
+    rows = np.flatnonzero(signal.valid)
+    bounds = np.searchsorted(rows, timeline.bounds).astype(np.int64)
+    return Present(rows, Timeline(timeline.times[rows], bounds), signal.values[rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Windows:
     """The rows of window i are ``begin[i]:end[i]``, all of partition ``partition[i]``; windows are
     in order of partition, then of time. All int64[w]; times in ns.
