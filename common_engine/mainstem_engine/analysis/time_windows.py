@@ -1,0 +1,355 @@
+"""Windows of time over a timeline: GROUP BY ([a, b), i, step) and INTERVAL(i, offset) SLIDING(s).
+
+1. A *range* is anchored at its start. Window n starts n steps after it; each edge is reckoned from
+   the start of the range, so that a clamped day of the month is not passed on. Every window that
+   starts in the range is there, empty or not, in every partition; the last ends with the range.
+2. An *interval* lies on a grid: multiples of the step since 1970, shifted by the offset. Steps of
+   months and of whole days are those of the calendar in the zone; all others are exact. Windows
+   without rows are left out, unless they are asked for (``is_dense``).
+3. Closed on the left, a window has its start and not its end; closed on the right, its end and not
+   its start, and is labelled by its end.
+4. Windows of one partition are found by binary search; no row is looked at one by one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine.analysis.local_time import (
+    NS_PER_DAY,
+    CalendarStep,
+    Counts,
+    LocalTime,
+    add_saturated,
+    days_ns,
+    days_of_months,
+    months_of_days,
+    multiply_saturated,
+)
+from mainstem_engine.analysis.rows import Positions, Timeline, Windows
+from mainstem_engine.errors import SqlError, SqlLimitError
+from mainstem_engine.model import TimesNs
+
+WINDOWS_MAX = 4_000_000
+"""Windows of one statement: their seven columns take 224 MB at most."""
+_CLOCK_CHANGE_NS = 3 * 3600 * 1_000_000_000
+"""No change of a zone's clock makes a day longer or shorter by more."""
+_SPAN_MAX_NS = 2**63 - 1
+"""Lengths of time are int64 as well."""
+_MONTH_NS = 30 * NS_PER_DAY
+"""A month where only sizes are compared."""
+
+
+def range_windows(
+    timeline: Timeline,
+    start_ns: int,
+    end_ns: int,
+    width: tuple[int, int],
+    step: tuple[int, int] | None = None,
+    *,
+    zone: dt.tzinfo = dt.UTC,
+    is_right_closed: bool = False,
+) -> Windows:
+    """Rule 1. ``width`` and ``step`` are (months, ns). Raises SqlError for an empty range or a
+    width or step that is not positive, SqlLimitError above WINDOWS_MAX."""
+    if start_ns >= end_ns:
+        raise SqlError(
+            "the range of GROUP BY is empty", field="GROUP BY", hint="write ([start, end), i)"
+        )
+    step = width if step is None else step
+    _check_positive(width, "window")
+    _check_positive(step, "step")
+    if end_ns - start_ns + _longest_ns(width) + _longest_ns(step) > _SPAN_MAX_NS:
+        raise SqlError("GROUP BY spans more than 292 years", field="GROUP BY")
+    count = -(-(end_ns - start_ns) // _shortest_ns(step))
+    _check_count(count * timeline.partitions)
+    local = LocalTime(zone, start_ns, end_ns)
+    numbers = np.arange(count, dtype=np.int64)
+    origin = np.full(count, start_ns, np.int64)
+    steps = CalendarStep.of(step).times(numbers)
+    starts = local.add(origin, steps)
+    starts = starts[starts < end_ns]
+    origin, numbers = origin[: len(starts)], numbers[: len(starts)]
+    ends = local.add(origin, CalendarStep.of(step).times(numbers).plus(CalendarStep.of(width)))
+    ends = np.minimum(ends, end_ns)
+    partition = np.repeat(np.arange(timeline.partitions, dtype=np.int64), len(starts))
+    starts, ends = np.tile(starts, timeline.partitions), np.tile(ends, timeline.partitions)
+    return _windows(timeline, partition, starts, ends, is_right_closed=is_right_closed)
+
+
+def interval_windows(
+    timeline: Timeline,
+    width: tuple[int, int],
+    *,
+    sliding: tuple[int, int] | None = None,
+    offset: tuple[int, int] = (0, 0),
+    auto_ns: int | None = None,
+    zone: dt.tzinfo = dt.UTC,
+    is_dense: bool = False,
+    span: tuple[int | None, int | None] = (None, None),
+) -> Windows:
+    """Rule 2. ``auto_ns``: the grid is shifted so that a window starts there (INTERVAL(i, AUTO)).
+    ``is_dense``: empty windows too, from the one of ``span[0]`` to that of ``span[1]``, inclusive;
+    where an end is None, those of the partition's first or last row. Raises SqlError for widths
+    that are not positive or a step above the width, SqlLimitError above WINDOWS_MAX."""
+    sliding = width if sliding is None else sliding
+    _check_positive(width, "INTERVAL")
+    _check_positive(sliding, "SLIDING")
+    if _nominal_ns(sliding) > _nominal_ns(width):
+        raise SqlError(
+            "SLIDING is longer than INTERVAL",
+            field="SLIDING",
+            hint="write GROUP BY ([a, b), interval, step) for windows with gaps between them",
+        )
+    known = [moment for moment in (*span, auto_ns) if moment is not None]
+    if len(timeline):
+        known += [int(timeline.times.min()), int(timeline.times.max())]
+    low, high = min(known, default=0), max(known, default=0)
+    reach = _longest_ns(width) + _longest_ns(sliding)
+    grid = _Grid(LocalTime(zone, low - reach, high + reach), sliding, offset)
+    if auto_ns is not None:
+        grid = grid.through(auto_ns)
+    if is_dense:
+        partition, cells = _dense_cells(timeline, grid, _overlap(width, sliding), span)
+    elif tuple(width) == tuple(sliding):
+        return _adjacent_windows(timeline, grid)
+    else:
+        partition, cells = _cells_with_rows(timeline, grid, _overlap(width, sliding))
+    starts = grid.starts(cells)
+    ends = grid.local.add(starts, CalendarStep.of(width))
+    if tuple(width) == tuple(sliding):
+        # A clamped day of the month would leave a gap before the next window.
+        ends = grid.starts(cells + 1)
+    windows = _windows(timeline, partition, starts, ends)
+    kept = windows.end > windows.begin
+    if is_dense:
+        first, last = _ends_of_partitions(timeline, span)
+        kept |= (ends > first[partition]) & (starts <= last[partition])
+    return windows if kept.all() else _select(windows, kept)
+
+
+def segmented_search(
+    timeline: Timeline, partition: Positions, moments: TimesNs, side: Any = "left"
+) -> Positions:
+    """The first row of its partition that each moment would stand before: int64[q], with the
+    meaning of ``numpy.searchsorted``."""
+    if timeline.partitions == 1:
+        return np.searchsorted(timeline.times, moments, side).astype(np.int64)
+    # One search over (partition, rank of time): both fit into one integer where times would not.
+    ranked, ranks = np.unique(timeline.times, return_inverse=True)
+    span = len(ranked) + 1
+    keys = timeline.partition_of_rows() * span + ranks.reshape(-1)
+    found = np.searchsorted(ranked, moments, side)
+    return np.searchsorted(keys, partition * span + found, "left").astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Numbered cells of time, one step each, from start to start."""
+
+    local: LocalTime
+    step: tuple[int, int]
+    offset: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.step[0] and self.step[1]:
+            raise SqlError(
+                "a step of months and days has no grid", field="INTERVAL", hint="write one unit"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """True for months and whole days: their edges are those of local time."""
+        return self.step[0] > 0 or self.step[1] % NS_PER_DAY == 0
+
+    def through(self, moment_ns: int) -> _Grid:
+        """The grid that has a start at this moment."""
+        if not self.is_local:
+            return _Grid(self.local, self.step, (0, moment_ns % self.step[1]))
+        local = int(self.local.of(np.array([moment_ns], np.int64))[0])
+        if not self.step[0]:
+            return _Grid(self.local, self.step, (0, local % self.step[1]))
+        month = months_of_days(np.array([local // NS_PER_DAY], np.int64))
+        rest = local - int(days_of_months(month)[0]) * NS_PER_DAY
+        return _Grid(self.local, self.step, (int(month[0]) % self.step[0], rest))
+
+    def cells(self, moments: TimesNs) -> Counts:
+        """The cell of each moment."""
+        found = self._plain_cells(self.local.of(moments) if self.is_local else moments)
+        if self.is_local and not self.local.is_fixed:
+            # Beside a change of the clock, local times repeat or are left out.
+            found = np.where(self.starts(found + 1) <= moments, found + 1, found)
+            found = np.where(self.starts(found) > moments, found - 1, found)
+        return found
+
+    def _plain_cells(self, moments: TimesNs) -> Counts:
+        months, ns = self.step
+        if months:
+            days = add_saturated(moments, -self.offset[1]) // NS_PER_DAY
+            return (months_of_days(days) - self.offset[0]) // months
+        shift = self.offset[1] % ns
+        quotient, rest = np.divmod(moments, ns)
+        return quotient - (rest < shift) - self._whole_offset()
+
+    def _whole_offset(self) -> int:
+        return self.offset[1] // self.step[1] if self.step[1] else 0
+
+    def starts(self, cells: Counts) -> TimesNs:
+        """UTC ns at which cells start."""
+        months, ns = self.step
+        if months:
+            local = days_ns(days_of_months(cells * months + self.offset[0]))
+            return self.local.moment(add_saturated(local, self.offset[1]))
+        local = add_saturated(multiply_saturated(cells, ns), self.offset[1])
+        return self.local.moment(local) if self.is_local else local
+
+
+def _adjacent_windows(timeline: Timeline, grid: _Grid) -> Windows:
+    """Windows that touch, and have rows: each row is in one."""
+    cells = grid.cells(timeline.times)
+    opens = timeline.is_first()
+    opens[1:] |= cells[1:] != cells[:-1]
+    begin = np.flatnonzero(opens)
+    _check_count(len(begin))
+    end = np.append(begin[1:], len(timeline))[: len(begin)]
+    starts, ends = grid.starts(cells[begin]), grid.starts(cells[begin] + 1)
+    partition = np.searchsorted(timeline.bounds, begin, "right") - 1
+    return Windows(
+        begin,
+        end.astype(np.int64),
+        partition.astype(np.int64),
+        starts,
+        starts,
+        ends,
+        is_exclusive=True,
+        origin_ns=starts,
+        limit_ns=ends,
+    )
+
+
+def _cells_with_rows(timeline: Timeline, grid: _Grid, overlap: int) -> tuple[Positions, Counts]:
+    """Every (partition, cell) whose window may have a row: the cell of a row and those before."""
+    cells = grid.cells(timeline.times)
+    opens = timeline.is_first()
+    opens[1:] |= cells[1:] != cells[:-1]
+    rows = np.flatnonzero(opens)
+    partition = np.searchsorted(timeline.bounds, rows, "right") - 1
+    last = cells[rows]
+    first = last - overlap + 1
+    same = partition[1:] == partition[:-1]
+    first[1:] = np.where(same, np.maximum(first[1:], last[:-1] + 1), first[1:])
+    return _runs(partition.astype(np.int64), first, last)
+
+
+def _dense_cells(
+    timeline: Timeline, grid: _Grid, overlap: int, span: tuple[int | None, int | None]
+) -> tuple[Positions, Counts]:
+    """Every (partition, cell) between two moments."""
+    low, high = _ends_of_partitions(timeline, span)
+    some = low <= high
+    partition = np.flatnonzero(some)
+    first = grid.cells(low[some]) - overlap + 1
+    return _runs(partition, first, grid.cells(high[some]))
+
+
+def _ends_of_partitions(
+    timeline: Timeline, span: tuple[int | None, int | None]
+) -> tuple[TimesNs, TimesNs]:
+    """The first and last moment of each partition; first above last where there is none."""
+    begin, end = timeline.bounds[:-1], timeline.bounds[1:]
+    some = end > begin
+    low = np.full(timeline.partitions, 0 if span[0] is None else span[0], np.int64)
+    high = np.full(timeline.partitions, 0 if span[1] is None else span[1], np.int64)
+    if span[0] is None:
+        low[some] = timeline.times[begin[some]]
+    if span[1] is None:
+        high[some] = timeline.times[end[some] - 1]
+    if None in span:
+        low[~some], high[~some] = 1, 0
+    return low, high
+
+
+def _runs(partition: Positions, first: Counts, last: Counts) -> tuple[Positions, Counts]:
+    """All cells from first to last, inclusive, run after run."""
+    lengths = np.maximum(last - first + 1, 0)
+    # Added as floats: a sum that wraps would look small.
+    _check_count(float(lengths.astype(np.float64).sum()))
+    offsets = np.repeat(first - (np.cumsum(lengths) - lengths), lengths)
+    return np.repeat(partition, lengths), np.arange(int(lengths.sum()), dtype=np.int64) + offsets
+
+
+def _windows(
+    timeline: Timeline,
+    partition: Positions,
+    starts: TimesNs,
+    ends: TimesNs,
+    *,
+    is_right_closed: bool = False,
+) -> Windows:
+    side = "right" if is_right_closed else "left"
+    return Windows(
+        segmented_search(timeline, partition, starts, side),
+        segmented_search(timeline, partition, ends, side),
+        partition,
+        ends if is_right_closed else starts,
+        starts,
+        ends,
+        is_exclusive=not is_right_closed,
+        origin_ns=starts,
+        limit_ns=ends,
+    )
+
+
+def _select(windows: Windows, kept: Any) -> Windows:
+    return Windows(
+        windows.begin[kept],
+        windows.end[kept],
+        windows.partition[kept],
+        windows.label_ns[kept],
+        windows.start_ns[kept],
+        windows.end_ns[kept],
+        is_exclusive=windows.is_exclusive,
+        origin_ns=None if windows.origin_ns is None else windows.origin_ns[kept],
+        limit_ns=None if windows.limit_ns is None else windows.limit_ns[kept],
+    )
+
+
+def _overlap(width: tuple[int, int], sliding: tuple[int, int]) -> int:
+    """How many windows may hold one moment."""
+    if tuple(width) == tuple(sliding):
+        return 1
+    return -(-_longest_ns(width) // _shortest_ns(sliding))
+
+
+def _nominal_ns(duration: tuple[int, int]) -> int:
+    return duration[0] * _MONTH_NS + duration[1]
+
+
+def _shortest_ns(duration: tuple[int, int]) -> int:
+    """The least time that a step can take."""
+    months, ns = duration
+    is_local = months > 0 or ns % NS_PER_DAY == 0
+    return months * 28 * NS_PER_DAY + ns - (_CLOCK_CHANGE_NS if is_local else 0)
+
+
+def _longest_ns(duration: tuple[int, int]) -> int:
+    months, ns = duration
+    is_local = months > 0 or ns % NS_PER_DAY == 0
+    return months * 31 * NS_PER_DAY + ns + (_CLOCK_CHANGE_NS if is_local else 0)
+
+
+def _check_positive(duration: tuple[int, int], what: str) -> None:
+    if min(duration) < 0 or max(duration) <= 0:
+        raise SqlError(f"the length of {what} must be positive", field=what)
+
+
+def _check_count(count: float) -> None:
+    if count > WINDOWS_MAX:
+        raise SqlLimitError(
+            f"the statement makes more than {WINDOWS_MAX} windows",
+            hint="narrow it by time, or use longer windows",
+        )
