@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mainstem_engine.allocator import Allocator, anonymous_bytes
+from mainstem_engine.memory import MemoryBudget
 
 LIMIT = 1000
 
@@ -43,6 +44,33 @@ def test_what_other_people_hold_does_not_make_it_try_again_and_again() -> None:
         process.allocator.let_go(10)
         process.allocator.tidy()
     assert process.allocator.trims == 7, "once for each 125 that were let go of"
+
+
+def test_a_writer_gives_memory_back_itself_when_little_is_left() -> None:
+    process = Process()
+    process.allocator.let_go(100)
+    process.anonymous, process.free = 5650, 300
+    process.allocator.relieve()
+    assert process.allocator.trims == 0, "enough is left"
+    process.anonymous = 5700
+    process.allocator.tidy()
+    assert process.allocator.trims == 0, "too little was let go of for the one that looks after it"
+    process.allocator.relieve()
+    assert (process.allocator.trims, process.anonymous) == (1, 5400)
+    process.anonymous = 5990
+    process.allocator.let_go(30)
+    process.allocator.relieve()
+    assert process.allocator.trims == 1, "nothing worth it was let go of since"
+
+
+def test_memory_is_given_back_before_more_is_admitted() -> None:
+    process = Process()
+    budget = MemoryBudget(LIMIT, allocator=process.allocator)
+    budget.admit("head", 200, lambda: None)
+    budget.give_back("head", 200)
+    process.anonymous, process.free = 5900, 500
+    budget.admit("head", 100, lambda: None)
+    assert (process.allocator.trims, process.anonymous) == (1, 5400)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
