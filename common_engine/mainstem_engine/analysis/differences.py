@@ -33,6 +33,11 @@ SECOND = 1_000_000_000
 """Rates are per second unless a unit is named."""
 
 
+def span_ns(bound: int) -> int:
+    """A COUNT_OR_DURATION that means time: a plain number, bound as a negative one, is in ms."""
+    return -bound * MILLISECOND if bound < 0 else bound
+
+
 def diff(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
     """One value per row. ``ignore_option``: 1 and 3 make negative differences null. ``ignoreNull``
     False: the row before must have a value."""

@@ -61,6 +61,17 @@ def running_sums(function: str, values: AnyArray, bounds: Positions) -> Integers
     return wrapped
 
 
+def sums(function: str, values: AnyArray, begin: Positions) -> AnyArray:
+    """The sum from each position of ``begin`` (ascending) up to the next: int64 of whole numbers,
+    else float64. Raises SqlError where an integer does not fit."""
+    found: AnyArray = np.add.reduceat(values, begin)
+    if is_whole(values):
+        estimate = np.add.reduceat(values.astype(np.float64), begin)
+        if bool((np.abs(estimate - found) > _WRAPPED).any()):
+            raise _too_large(function)
+    return found
+
+
 def _less_earlier(sums: AnyArray, values: AnyArray, bounds: Positions) -> AnyArray:
     """Sums over all rows, made sums within each partition."""
     lengths = np.diff(bounds)

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -223,7 +224,8 @@ def _read(
     if kind is Kind.NUMBER:
         if isinstance(value, bool | Ns):
             return None
-        return float(text if text is not None else value)
+        number = float(text if text is not None else value)
+        return None if math.isnan(number) else number
     if kind is Kind.INTEGER:
         if isinstance(value, bool | Ns | float):
             return None

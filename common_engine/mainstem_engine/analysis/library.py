@@ -12,8 +12,12 @@ from functools import cache
 from mainstem_engine.analysis.function import Function, PointFunction, WindowFunction
 
 _MODULES: tuple[str, ...] = (
+    "buckets",
     "differences",
+    "downsampling",
     "running",
+    "quality",
+    "selections",
 )
 """Modules of this package; imported when the first function is asked for."""
 

@@ -85,6 +85,14 @@ class Signal:
         return Signal(self.values[safe], None if valid.all() else valid, self.is_time)
 
 
+def positions(begin: Positions, end: Positions) -> Positions:
+    """The positions of each stretch ``begin[i]:end[i]``, one after the other."""
+    lengths = end - begin
+    offsets = np.repeat(begin - (np.cumsum(lengths) - lengths), lengths)
+    found: Positions = np.arange(int(lengths.sum()), dtype=np.int64) + offsets
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Present:
     """The rows at which a signal has a value. ``rows``: int64[m], ascending positions;
@@ -134,10 +142,7 @@ class Windows:
 
     def rows(self) -> Positions:
         """The rows of every window, one window after the other: int64[sum of their lengths]."""
-        lengths = self.end - self.begin
-        offsets = np.repeat(self.begin - (np.cumsum(lengths) - lengths), lengths)
-        rows: Positions = np.arange(int(lengths.sum()), dtype=np.int64) + offsets
-        return rows
+        return positions(self.begin, self.end)
 
     def window_of_rows(self) -> Positions:
         """The window of each of ``rows()``."""

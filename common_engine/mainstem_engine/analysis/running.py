@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mainstem_engine.analysis.differences import MILLISECOND
+from mainstem_engine.analysis.differences import MILLISECOND, span_ns
 from mainstem_engine.analysis.exact import is_whole, running_sums
 from mainstem_engine.analysis.function import Kind, Options, Parameter, PointFunction
 from mainstem_engine.analysis.rows import (
@@ -193,17 +193,13 @@ def _runs(
     else:
         times = values.timeline.times
         sizes = times[last] - times[begin]
-        low, high = _span_ns(options["min"]), _span_ns(options["max"])
+        low = span_ns(options["min"])
+        high = None if options["max"] is None else span_ns(options["max"])
     kept: Mask = sizes >= low
     if high is not None:
         kept &= sizes <= high
     found = sizes[kept] if is_count else sizes[kept] // MILLISECOND
     return points_of_rows(timeline, values.rows[begin[kept]], Signal(found))
-
-
-def _span_ns(bound: int | None) -> int | None:
-    """Plain numbers, which are bound as negative ones, are milliseconds."""
-    return -bound * MILLISECOND if bound is not None and bound < 0 else bound
 
 
 _STATE = (
