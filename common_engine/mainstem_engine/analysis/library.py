@@ -15,8 +15,8 @@ _MODULES: tuple[str, ...] = (
     "buckets",
     "differences",
     "downsampling",
-    "running",
     "quality",
+    "running",
     "selections",
 )
 """Modules of this package; imported when the first function is asked for."""
