@@ -122,7 +122,8 @@ def add_months(days: Counts, months: int | Counts) -> Counts:
     of_month = days - days_of_months(month)
     reached = month + months
     first = days_of_months(reached)
-    return first + np.minimum(of_month, days_of_months(reached + 1) - first - 1)
+    found: Counts = first + np.minimum(of_month, days_of_months(reached + 1) - first - 1)
+    return found
 
 
 def days_ns(days: Counts) -> TimesNs:

@@ -148,6 +148,20 @@ class Windows:
         """The window of each of ``rows()``."""
         return np.repeat(np.arange(len(self.begin), dtype=np.int64), self.end - self.begin)
 
+    def take(self, which: Positions) -> Windows:
+        """Some of the windows, by ascending position."""
+        return Windows(
+            self.begin[which],
+            self.end[which],
+            self.partition[which],
+            self.label_ns[which],
+            self.start_ns[which],
+            self.end_ns[which],
+            self.is_exclusive,
+            None if self.origin_ns is None else self.origin_ns[which],
+            None if self.limit_ns is None else self.limit_ns[which],
+        )
+
 
 def whole_partitions(timeline: Timeline) -> Windows:
     """One window per partition that has rows, from its first row to its last."""

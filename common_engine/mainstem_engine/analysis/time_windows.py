@@ -129,7 +129,7 @@ def interval_windows(
     if is_dense:
         first, last = _ends_of_partitions(timeline, span)
         kept |= (ends > first[partition]) & (starts <= last[partition])
-    return windows if kept.all() else _select(windows, kept)
+    return windows if kept.all() else windows.take(np.flatnonzero(kept))
 
 
 def segmented_search(
@@ -301,20 +301,6 @@ def _windows(
         is_exclusive=not is_right_closed,
         origin_ns=starts,
         limit_ns=ends,
-    )
-
-
-def _select(windows: Windows, kept: Any) -> Windows:
-    return Windows(
-        windows.begin[kept],
-        windows.end[kept],
-        windows.partition[kept],
-        windows.label_ns[kept],
-        windows.start_ns[kept],
-        windows.end_ns[kept],
-        is_exclusive=windows.is_exclusive,
-        origin_ns=None if windows.origin_ns is None else windows.origin_ns[kept],
-        limit_ns=None if windows.limit_ns is None else windows.limit_ns[kept],
     )
 
 

@@ -53,3 +53,9 @@ def timelines(
     """Up to three partitions, some of them empty, with repeated times."""
     moments = st.lists(st.integers(low, high), max_size=rows_max).map(sorted)
     return timeline(*draw(st.lists(moments, min_size=1, max_size=3)), tick=tick)
+
+
+@st.composite
+def signals(draw: st.DrawFn, rows: int, values: st.SearchStrategy[object]) -> Signal:
+    """A signal of so many rows."""
+    return signal(*draw(st.lists(values, min_size=rows, max_size=rows)))
