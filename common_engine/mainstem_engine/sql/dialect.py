@@ -6,8 +6,8 @@
    written in its ``NAME`` meta entry. Backquotes quote names as double quotes do.
 3. ``1h`` is an interval, ``2026-10-03T06:00:00Z`` may stand without quotes, and ``?`` is numbered
    in the order of the text.
-4. A clause that is not supported is refused by name with what to use instead, never parsed as
-   something else (such as an alias).
+4. Windows, FILL, RANGE, ALIGN and PARTITION BY become nodes of their Select (clauses), and are
+   never parsed as something else, such as an alias.
 
 ``parse`` is the only way in. Its errors name line and column.
 """
@@ -26,8 +26,10 @@ from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from mainstem_engine.errors import SqlLimitError, SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.sql.change_grammar import ChangeGrammar
+from mainstem_engine.sql.clause_grammar import ClauseGrammar, group_by_peers
+from mainstem_engine.sql.clauses import PARTITION
 from mainstem_engine.sql.definition_grammar import REFUSED
+from mainstem_engine.sql.logical_signs import join_conditions
 from mainstem_engine.sql.statements import Explain, Query, Statement
 from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
 
@@ -49,27 +51,15 @@ DURATION_NS = "mainstem_ns"
 LAST = "mainstem_last"
 """Meta entry of the first projection of ``SELECT LAST a, b FROM ...``."""
 
-_WINDOW_HINT = "group by date_trunc('minute', time) or time_bucket(INTERVAL '1 minute', time)"
-_FILL_HINT = "fill gaps in the program that reads the result"
-_CLAUSES = {
-    "INTERVAL": ("(", _WINDOW_HINT),
-    "SESSION": ("(", "use lag(time) OVER (ORDER BY time)"),
-    "STATE_WINDOW": ("(", "use lag(state) OVER (ORDER BY time)"),
-    "EVENT_WINDOW": ("START", "use lag(state) OVER (ORDER BY time)"),
-    "COUNT_WINDOW": ("(", "use row_number() OVER (ORDER BY time)"),
-    "EXTERNAL_WINDOW": ("(", "use a join"),
-    "SLIDING": ("(", _WINDOW_HINT),
-    "FILL": ("(", _FILL_HINT),
-    "RANGE": ("(", _FILL_HINT),
-    "EVERY": ("(", _FILL_HINT),
-    "SLIMIT": ("", "use LIMIT"),
-    "SOFFSET": ("", "use OFFSET"),
-    "ALIGN": ("BY", "select from one path or pattern"),
+
+_SHARED_NAMES = {
+    "COUNT_IF": 1,
+    "MEDIAN": 1,
+    "MODE": 1,
+    "RANGE": 3,
+    "STDDEV": 1,
 }
-"""Clauses of the peers after FROM: the token that follows, and what to use where it is refused."""
-_GROUP_WINDOWS = frozenset({"SESSION", "VARIATION", "CONDITION", "COUNT", "TAGS", "LEVEL"})
-_GROUP_RANGE = re.compile(r"\(\s*(?:\[|\([^()\[\]]*\])")
-"""``([0, 160), 20ms)`` and ``((0, 160], 20ms)``: a time range with its brackets."""
+"""Functions that DuckDB and the peers call alike, and the most arguments that DuckDB's takes."""
 
 
 class OwnStatement(exp.Expression):
@@ -129,9 +119,42 @@ def _syntax_error(error: ParseError) -> SqlSyntaxError:
     return SqlSyntaxError(f"{where}{description}{near}")
 
 
-class MainstemParser(ChangeGrammar):
+def _builder(name: str, known: Callable[..., exp.Expr], args_max: int) -> Callable[..., exp.Expr]:
+    """Builds a function of sqlglot, or an unknown one where the peers' of that name is called."""
+
+    def build(args: list[exp.Expr]) -> exp.Expr:
+        named = any(isinstance(arg, exp.EQ) and _is_parameter(arg.this) for arg in args[1:])
+        if named or len(args) > args_max:
+            return exp.Anonymous(this=name, expressions=args)
+        return known(args)
+
+    return build
+
+
+def _is_parameter(node: exp.Expr) -> bool:
+    """True for ``'window'`` and ``"window"`` of ``f(x, 'window'='15')``."""
+    if isinstance(node, exp.Column) and not node.table:
+        node = node.this
+    is_quoted = isinstance(node, exp.Identifier) and bool(node.quoted)
+    return is_quoted or (isinstance(node, exp.Literal) and node.is_string)
+
+
+class MainstemParser(ClauseGrammar):
     """Statements, and what SELECT has beyond DuckDB."""
 
+    FUNC_TOKENS = DuckDBParser.FUNC_TOKENS | {TokenType.UNIQUE}
+    FUNCTIONS = {  # noqa: RUF012 -- sqlglot's own declaration
+        **DuckDBParser.FUNCTIONS,
+        **{
+            name: _builder(name, DuckDBParser.FUNCTIONS[name], args_max)
+            for name, args_max in _SHARED_NAMES.items()
+        },
+    }
+
+    FUNCTION_PARSERS = {  # noqa: RUF012
+        **DuckDBParser.FUNCTION_PARSERS,
+        "QUANTILE": lambda self: self.parse_quantile(),
+    }
     PRIMARY_PARSERS = {  # noqa: RUF012 -- sqlglot's own declaration
         **DuckDBParser.PRIMARY_PARSERS,
         TokenType.NUMBER: lambda self, token: self.parse_number(token),
@@ -145,7 +168,7 @@ class MainstemParser(ChangeGrammar):
         """As sqlglot's, and numbers the placeholders of the whole script."""
         placeholders = [t.start for t in raw_tokens if t.token_type == TokenType.PLACEHOLDER]
         self._placeholders = {start: index for index, start in enumerate(placeholders)}
-        return super().parse(raw_tokens, sql)
+        return super().parse(join_conditions(raw_tokens), sql)
 
     def placeholder_index(self, token: Token) -> int:
         return self._placeholders[token.start]
@@ -153,6 +176,14 @@ class MainstemParser(ChangeGrammar):
     def parse_placeholder(self) -> exp.Placeholder:
         """``?`` as a placeholder named by its number, from 1 as DuckDB counts."""
         return exp.Placeholder(this=str(self.placeholder_index(self._prev) + 1))
+
+    def parse_quantile(self) -> exp.Expr:
+        """DuckDB's ``quantile(x, 0.5)``, or an unknown function with named parameters."""
+        known = self._parse_distinct_arg_function(exp.Quantile)
+        rank = known.args.get("quantile")
+        if isinstance(rank, exp.EQ) and _is_parameter(rank.this):
+            return exp.Anonymous(this="QUANTILE", expressions=[known.this, rank])
+        return known
 
     # Statements
 
@@ -261,53 +292,32 @@ class MainstemParser(ChangeGrammar):
     def _parse_table_alias(
         self, alias_tokens: Collection[TokenType] | None = None
     ) -> exp.TableAlias | None:
-        if self._peer_clause() is not None:
+        if self.clause_word() is not None:
             return None
         return super()._parse_table_alias(alias_tokens)
 
-    def _peer_clause(self) -> str | None:
-        """The clause of a peer at the current token, or None."""
-        token = self._curr
-        if not token or token.token_type in self.TEXT_MATCH_EXCLUDED_TOKENS:
-            return None
-        word = token.text.upper()
-        follows = _CLAUSES.get(word, (None, ""))[0]
-        if follows is None or (follows and self._next.text.upper() != follows):
-            return None
-        return word
-
     def _parse_query_modifiers(self, this: Any) -> Any:
-        this = super()._parse_query_modifiers(this)
-        if isinstance(this, exp.Select) and self._match(TokenType.PARTITION_BY):
-            if this.args.get("group"):
-                self.raise_error("Expected PARTITION BY or GROUP BY, found both")
-            # Without a window, PARTITION BY groups as GROUP BY does.
-            keys = self._parse_csv(self._parse_disjunction)
-            this.set("group", exp.Group(expressions=keys))
-            this = super()._parse_query_modifiers(this)
-        if isinstance(this, exp.Select) and self._match_text_seq("ALIGN", "BY"):
-            if not self._match_texts(("DEVICE", "TIME")):
-                self.expected("DEVICE or TIME")
-            this.meta[ALIGN] = self._prev.text.upper()
-            this = super()._parse_query_modifiers(this)
-        clause = self._peer_clause() if this is not None else None
-        if clause is not None:
-            raise SqlUnsupportedError(f"{clause} is not supported", hint=_CLAUSES[clause][1])
+        # A clause after a sub-query in parentheses belongs to the Select around it.
+        if not isinstance(this, exp.Select):
+            return super()._parse_query_modifiers(this)
+        position = -1
+        while position != self._index:
+            position = self._index
+            if self.clause_word() is None:
+                this = super()._parse_query_modifiers(this)
+                group_by_peers(this)
+            while self.parse_clause(this):
+                pass
+            if self._match_text_seq("ALIGN", "BY"):
+                if not self._match_texts(("DEVICE", "TIME")):
+                    self.expected("DEVICE or TIME")
+                this.meta[ALIGN] = self._prev.text.upper()
+        if this.args.get("group") and this.args.get(PARTITION):
+            self.raise_error("Expected PARTITION BY or GROUP BY, found both")
         return this
 
-    def _parse_group(self, skip_group_by_token: bool = False) -> exp.Group | None:
-        if self._match(TokenType.GROUP_BY, advance=False):
-            word = self._next.text.upper()
-            if _GROUP_RANGE.match(self.sql, self._next.start):
-                raise SqlUnsupportedError(
-                    "GROUP BY with a time range is not supported", hint=_WINDOW_HINT
-                )
-            after = self._tokens[self._index + 2 : self._index + 3]
-            if word in _GROUP_WINDOWS and after and after[0].text in ("(", "="):
-                raise SqlUnsupportedError(
-                    f"GROUP BY {word} is not supported", hint="use window functions, or the columns"
-                )
-        return super()._parse_group(skip_group_by_token)
+    def _parse_group(self, skip_group_by_token: bool = False) -> Any:
+        return self.group_items() or super()._parse_group(skip_group_by_token)
 
 
 def _interval(amount: int, unit: str) -> exp.Expr:

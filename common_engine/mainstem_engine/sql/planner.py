@@ -26,6 +26,7 @@ from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import SqlError, SqlLimitError, SqlUnsupportedError
 from mainstem_engine.sql.aggregation import push_aggregates
 from mainstem_engine.sql.alignment import shape_path_query
+from mainstem_engine.sql.clauses import group_by_partition, refuse_clauses
 from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.last_query import last_query
@@ -66,6 +67,9 @@ class Planner:
 
     def _plan(self, tree: exp.Query, request: Request) -> Plan:
         check_query(tree)
+        for select in tree.find_all(exp.Select):
+            group_by_partition(select)
+        refuse_clauses(tree)
         tree = self._expand_last(tree, request)
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
@@ -92,8 +96,8 @@ class Planner:
             )
         rename_time_of_stars(tree, scopes)
         units = column_units(tree, scopes)
-        if self._narrows and by_itself and len(relations) == 1 and push_down.is_filtered:
-            push_aggregates(tree, relations[0], request.time_zone, precision_ns)
+        if self._narrows:
+            self._push_aggregates(tree, scopes, push_down, request)
         choose_columns(tree, scopes, relations)
         times.rewrite(tree)
         inputs = _Inputs()
@@ -115,6 +119,16 @@ class Planner:
             warnings=tuple(warnings),
             depends_on_clock=times.asked_clock,
         )
+
+    def _push_aggregates(
+        self, tree: exp.Query, scopes: Scopes, push_down: PushDown, request: Request
+    ) -> None:
+        """Every SELECT of one table that only aggregates reads groups."""
+        for select in list(tree.find_all(exp.Select)):
+            relation = scopes.only_relation(select)
+            if relation is not None and push_down.is_said(select):
+                precision_ns = finest_precision_ns(self._catalog, [relation])
+                push_aggregates(select, relation, request.time_zone, precision_ns)
 
     def _expand_last(self, tree: exp.Query, request: Request) -> exp.Query:
         """``SELECT LAST a, b FROM path`` becomes a query of its own."""
@@ -225,13 +239,15 @@ class _Inputs:
         # Rows of several devices may be joined to one: it would lack what is left out here.
         is_joined = relation.is_path and (member.devices is None or len(member.devices) > 1)
         ranges = () if is_joined else tuple(sorted(relation.ranges.items()))
-        key = (member.table.name, devices, start, end, columns, relation.partials is None, ranges)
+        partials = member.partials
+        groups = None if partials is None else partials.key()
+        key = (member.table.name, devices, start, end, columns, groups, ranges)
         found = self._by_key.get(key)
         if found is None:
             name = f"mainstem_{len(self.all)}"
             table, devices_read = member.table.name, member.devices
             found = TableInput(
-                name, table, devices_read, start, end, columns, relation.partials, ranges
+                name, table, devices_read, start, end, columns, partials, ranges
             )
             self._by_key[key] = found
             self.all.append(found)
