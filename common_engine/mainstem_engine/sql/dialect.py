@@ -26,12 +26,13 @@ from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from mainstem_engine.errors import SqlLimitError, SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.sql.clause_grammar import ClauseGrammar, group_by_peers
+from mainstem_engine.sql.clause_grammar import ClauseGrammar
 from mainstem_engine.sql.clauses import PARTITION
 from mainstem_engine.sql.definition_grammar import REFUSED
 from mainstem_engine.sql.logical_signs import join_conditions
 from mainstem_engine.sql.statements import Explain, Query, Statement
 from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
+from mainstem_engine.sql.window_grammar import group_by_peers
 
 STATEMENT_CHARS_MAX = 4 << 20
 """A script longer than this is an import. Tokens take about fifty times the text's memory."""

@@ -8,7 +8,6 @@ import pytest
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError, SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.sql.clause_grammar import read_duration
 from mainstem_engine.sql.clauses import (
     ALIGN_EVERY,
     FILL,
@@ -26,6 +25,7 @@ from mainstem_engine.sql.clauses import (
     refuse_clauses,
 )
 from mainstem_engine.sql.dialect import ALIGN, parse
+from mainstem_engine.sql.length_grammar import read_duration
 from mainstem_engine.sql.statements import Query
 
 S_NS = 10**9
