@@ -93,6 +93,10 @@ class Definitions(Alterations):
             ack.wait()
         return wanted
 
+    def require_own(self, paths: Sequence[str]) -> None:
+        """Whether devices may be made at these paths: of an engine by itself, anywhere. A node
+        refuses those that another one owns."""
+
     def set_template(self, template: str, path: str) -> None:
         """Data below ``path`` may create devices of the template. Raises NotFoundError."""
         where = canonical_path(path)

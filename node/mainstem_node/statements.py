@@ -183,6 +183,9 @@ class _OwnedEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
+    def require_own(self, paths: Sequence[str]) -> None:
+        self._ownership.require_own(dict.fromkeys(paths))
+
     def device_ids(
         self, template: str, paths: Sequence[str], *more: Any, create: bool = False, **options: Any
     ) -> DeviceIds:

@@ -16,14 +16,13 @@ from sqlglot.tokenizer_core import TokenType
 
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.model import ColumnType, Measurement
-from mainstem_engine.sql.definition_grammar import (
+from mainstem_engine.sql.definition_grammar import DefinitionGrammar, database_settings
+from mainstem_engine.sql.statements import AlterDatabase, AlterKeep, AlterTemplate, Delete, Name
+from mainstem_engine.sql.template_grammar import (
     COMPRESSION_WORDS,
     ENCODING_WORDS,
-    DefinitionGrammar,
-    database_settings,
     keep_duration_ns,
 )
-from mainstem_engine.sql.statements import AlterDatabase, AlterKeep, AlterTemplate, Delete, Name
 
 _TAG_HINT = "tags stay as they were declared, and a device keeps the values it was created with"
 _NOT_ALTERED = {

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from mainstem_engine.alterations import UNCHANGED
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS
-from mainstem_engine.catalog.names import ROOT, check_element, join_path
+from mainstem_engine.catalog.names import ROOT, check_element, is_below, join_path
 from mainstem_engine.errors import NotFoundError, SchemaError, SqlUnsupportedError
+from mainstem_engine.sql.device_templates import check_shared_name, is_own_name
 from mainstem_engine.sql.relations import database_name, device_path
 from mainstem_engine.sql.statements import (
     AlterDatabase,
@@ -52,15 +53,33 @@ def define(engine: Storage, statement: Definition, database: str) -> list[str]:
         )
         return list(statement.warnings)
     if isinstance(statement, CreateTemplate):
+        check_shared_name(statement.template.name)
         engine.create_template(statement.template, if_not_exists=statement.if_not_exists)
         return list(statement.warnings)
     if isinstance(statement, SetTemplate):
-        engine.set_template(statement.template, device_path(statement.path, database))
+        path = device_path(statement.path, database)
+        _check_no_series(engine, path)
+        engine.set_template(statement.template, path)
         return []
     if isinstance(statement, UnsetTemplate):
         engine.unset_template(statement.template, device_path(statement.path, database))
         return []
     return _alter(engine, statement, database)
+
+
+def _check_no_series(engine: Storage, path: str) -> None:
+    """Refuses to set a template where devices with series of their own are. Raises SchemaError."""
+    devices = engine.catalog.devices
+    for table in engine.catalog.templates.all():
+        if not is_own_name(table.name):
+            continue
+        for device in devices.paths(devices.of_family(table.family)):
+            if is_below(device, path):
+                raise SchemaError(
+                    f"{device} has series of its own",
+                    field=path,
+                    hint="set the template on another path, or DROP TABLE it first",
+                )
 
 
 def _alter(
@@ -102,6 +121,8 @@ def _template_name(engine: Storage, name: Name, database: str) -> str:
     device = engine.catalog.devices.id_of(path)
     if device is not None:
         family = engine.catalog.devices.family_name(device)
+        if is_own_name(family):
+            return family
         raise SchemaError(
             f"{path} is a device of {family}",
             field=str(name),

@@ -1,10 +1,12 @@
 """INSERT: rows of literals become columns, devices and one write per template.
 
 1. Everything is resolved and checked first: tables, columns, tags and every value. A statement with
-   one bad value creates no device and stores no row.
-2. Then the devices are created, and the rows of each template are written as one log record. The
-   statement returns when they are durable.
-3. Integers of time are in the precision of the device's database; text is read in the request's
+   one bad value defines nothing and stores no row.
+2. Then templates are made or extended and devices created, and the rows of each template are
+   written as one log record. The statement returns when they are durable.
+3. A full path (``root.a.d``) that has no template gets one of its own, of the types of the values
+   (IoTDB's way); so does a measurement that such a device lacks. The answer warns of both.
+4. Integers of time are in the precision of the device's database; text is read in the request's
    zone. NULL means "no value": it never erases one that is there.
 """
 
@@ -19,11 +21,13 @@ import numpy as np
 from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.database_options import extends_templates
 from mainstem_engine.catalog.databases import PRECISION_NS
-from mainstem_engine.catalog.names import is_below
+from mainstem_engine.catalog.names import ROOT
+from mainstem_engine.catalog.revisions import extended_template
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import to_column, to_times_ns
 from mainstem_engine.errors import NotFoundError, OutOfRangeError, SchemaError, SqlError
 from mainstem_engine.model import ColumnType, Measurement, Rows
+from mainstem_engine.sql.device_templates import is_own_name, own_template, template_above
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.relations import DEVICE, TBNAME, TIME, device_path
 from mainstem_engine.sql.statements import (
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
     from mainstem_engine.catalog.catalog import Catalog
     from mainstem_engine.sql.storage import Storage
 
-_EXTENDED_TYPES: dict[type, ColumnType] = {
+_NEW_TYPES: dict[type, ColumnType] = {
     bool: ColumnType.BOOLEAN,
     int: ColumnType.DOUBLE,
     float: ColumnType.DOUBLE,
@@ -62,9 +66,15 @@ _FLOAT_WORDS = {"nan", "infinity", "-infinity", "inf", "-inf"}
 
 @dataclass(slots=True)
 class _Batch:
-    """The rows of one template, columns by measurement name, values as Python objects."""
+    """The rows of one template, columns by measurement name, values as Python objects.
+
+    ``table``: as it is to be; ``new_for``: the device that it is to be made for; ``added``: of its
+    measurements, those that are not there yet.
+    """
 
     table: Table
+    new_for: str | None = None
+    added: list[Measurement] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     times_ns: list[int] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
@@ -105,7 +115,10 @@ class Insertion:
         batches = list(self._batches.values())
         typed = [self._typed(batch) for batch in batches]
         acks = []
-        for batch in batches:
+        for number, batch in enumerate(batches):
+            if batch.new_for is not None or batch.added:
+                self._carry_out(batch)
+                typed[number] = self._typed(batch)
             self._create(batch, durable=not batch.paths)
         for batch, rows in zip(batches, typed, strict=True):
             if len(rows):
@@ -164,29 +177,50 @@ class Insertion:
     def _table_of(self, name: Name, path: str) -> Table:
         """The template of a device that exists, or that its path lets data create."""
         found = self._catalog.table_of_device(path)
-        if found is not None:
-            return found[0]
-        candidates: list[tuple[int, Table]] = []
-        for table in self._catalog.templates.all():
-            depths = [p.count(".") for p in table.set_paths if is_below(path, p)]
-            if depths and not table.replaces_rows:
-                candidates.append((max(depths), table))
-        candidates.sort(key=lambda pair: pair[0])
-        if not candidates:
+        table = found[0] if found is not None else template_above(self._catalog, path)
+        if table is None:
             raise NotFoundError(
                 f"there is no table {name}: no device {path}, and no template is set above it",
                 field=str(name),
-                hint="INSERT INTO ... USING template TAGS (...), or SET SCHEMA TEMPLATE t TO it",
+                hint="INSERT INTO ... USING template TAGS (...), SET SCHEMA TEMPLATE t TO it, or "
+                f"write the whole path: INSERT INTO {path}(time, ...)",
             )
-        deepest = [table for depth, table in candidates if depth == candidates[-1][0]]
-        if len(deepest) > 1:
-            names = ", ".join(table.name for table in deepest)
-            raise SchemaError(
-                f"{path}: several templates are set above it ({names})",
-                field=path,
-                hint="INSERT INTO ... USING template TAGS (...)",
+        return table
+
+    def _batch_of(self, target: InsertTarget, path: str) -> _Batch:
+        """The batch for rows of a device without USING."""
+        name = target.name
+        if not _is_full(name) or self._catalog.devices.id_of(path) is not None:
+            return self._batch(self._table_of(name, path))
+        table = template_above(self._catalog, path)
+        if table is not None:
+            return self._batch(table)
+        if target.columns is None:
+            raise SqlError(
+                f"there is no device {path} to name the columns",
+                hint=f"INSERT INTO {name}(time, ...) VALUES ...",
             )
-        return deepest[0]
+        template = own_template(self._catalog, path, ())
+        known = self._batches.get(template.name)
+        if known is None:
+            known = self._batches[template.name] = _Batch(Table(template, False), path)
+        return known
+
+    def _carry_out(self, batch: _Batch) -> None:
+        """Makes or extends the template of a batch."""
+        name = batch.table.name
+        added = ", ".join(f"{m.name} {m.type.name}" for m in batch.added)
+        if batch.new_for is not None:
+            self._engine.require_own([batch.new_for])
+            self._engine.create_template(batch.table.template, if_not_exists=True)
+            self.warnings.append(
+                f"{batch.new_for} is new and has no template: it gets {added or 'no measurement'}"
+            )
+        else:
+            self.warnings.append(f"{name} gets new measurements: {added}")
+        if batch.added:
+            self._engine.alter_template(name, add=batch.added)
+        batch.table = self._catalog.table(name)
 
     # Rows
 
@@ -198,40 +232,62 @@ class Insertion:
         if target.using is not None:
             batch = self._define(target.using)
         else:
-            batch = self._batch(self._table_of(target.name, path))
-        template = batch.table.template
-        columns = target.columns or (TIME, *(m.name for m in template.measurements))
-        self._extend(batch, path, target)
-        keys = [self._measurement_or_time(batch.table, name) for name in columns]
+            batch = self._batch_of(target, path)
+        columns = target.columns or (TIME, *(m.name for m in batch.table.template.measurements))
+        for number, row in enumerate(target.rows, 1):
+            _check_width(target, columns, row, number)
+        if target.columns is not None:
+            self._extend(batch, path, target)
+        empty = self._without_type(batch, target)
+        keys = [
+            None if name in empty else self._measurement_or_time(batch.table, name)
+            for name in columns
+        ]
         if TIME not in keys and len(target.rows) > 1:
             raise SqlError(
                 f"{target.name}: several rows without a time", hint="name the time column too"
             )
-        for number, row in enumerate(target.rows, 1):
-            _check_width(target, columns, row, number)
-            self._add(batch, path, dict(zip(keys, row, strict=True)))
+        for row in target.rows:
+            named = zip(keys, row, strict=True)
+            self._add(batch, path, {key: value for key, value in named if key is not None})
 
     def _extend(self, batch: _Batch, path: str, target: InsertTarget) -> None:
-        """Adds measurements that the template lacks, where the database's ``auto_extend`` is on;
-        the first value that is not NULL decides the type."""
-        index = self._catalog.databases.index_of_path(path)
-        if index is None or not extends_templates(self._catalog.databases.at(index)):
+        """Adds measurements that the template lacks, where it is the device's own or the
+        database's ``auto_extend`` is on; the values decide the types."""
+        if not self._may_extend(batch, path, target):
             return
         added = []
         for place, name in enumerate(target.columns or ()):
-            if name.casefold() in (TIME, batch.table.template.time_name.casefold()):
-                continue
-            if batch.table.measurement(name) is None and batch.table.tag(name) is None:
-                values = (self._plain(row[place]) for row in target.rows if place < len(row))
-                found = next((value for value in values if value is not None), None)
-                kind = _EXTENDED_TYPES.get(type(found))
-                if isinstance(found, int) and abs(found) > _EXACT_DOUBLE:
-                    kind = ColumnType.INT64
+            if self._is_unknown(batch.table, name):
+                kind = _new_type([self._plain(row[place]) for row in target.rows])
                 if kind is not None:
                     added.append(Measurement(0, name, kind))
         if added:
-            self._engine.alter_template(batch.table.name, add=added)
-            batch.table = self._catalog.table(batch.table.name)
+            batch.added += added
+            template = extended_template(batch.table.template, added)
+            batch.table = Table(template, batch.table.foreign, batch.table.set_paths)
+
+    def _may_extend(self, batch: _Batch, path: str, target: InsertTarget) -> bool:
+        if is_own_name(batch.table.name) and _is_full(target.name):
+            return True
+        index = self._catalog.databases.index_of_path(path)
+        return index is not None and extends_templates(self._catalog.databases.at(index))
+
+    def _is_unknown(self, table: Table, name: str) -> bool:
+        """True for a name that is no time, measurement or tag."""
+        if name.casefold() in (TIME, table.template.time_name.casefold()):
+            return False
+        return table.measurement(name) is None and table.tag(name) is None
+
+    def _without_type(self, batch: _Batch, target: InsertTarget) -> set[str]:
+        """Columns of a device's own that are not there and have no value to take a type from."""
+        if not (is_own_name(batch.table.name) and _is_full(target.name)):
+            return set()
+        found = {name for name in target.columns or () if self._is_unknown(batch.table, name)}
+        if found:
+            names = ", ".join(sorted(found))
+            self.warnings.append(f"{target.name}: {names} has no value yet, and so no type")
+        return found
 
     def _is_template(self, target: InsertTarget) -> bool:
         name = target.name.elements[-1]
@@ -274,8 +330,9 @@ class Insertion:
         found = table.measurement(name)
         if found is None:
             known = ", ".join(m.name for m in table.template.measurements[:20])
+            kind = "table" if is_own_name(table.name) else "template"
             raise NotFoundError(
-                f"template {table.name} has no measurement {name!r}",
+                f"{kind} {table.name} has no measurement {name!r}",
                 field=name,
                 hint=f"it has {known}; add it with ALTER STABLE {table.name} ADD COLUMN",
             )
@@ -356,6 +413,23 @@ class Insertion:
                 hint=f"use at most {TIME_UNITS[precision_ns]}, or a database of finer precision",
             )
         return found
+
+
+def _is_full(name: Name) -> bool:
+    """True for a path that is written out: ``root.a.d``."""
+    return name.elements[0] == ROOT and len(name.elements) > 1
+
+
+def _new_type(values: Sequence[Any]) -> ColumnType | None:
+    """The type of a new measurement of these values, None when all are NULL."""
+    present = [value for value in values if value is not None]
+    numbers = [v for v in present if isinstance(v, int | float) and not isinstance(v, bool)]
+    words = [v for v in present if isinstance(v, str) and v.strip().lower() in _FLOAT_WORDS]
+    if numbers and len(numbers) + len(words) == len(present):
+        whole = all(isinstance(value, int) for value in present)
+        large = whole and any(abs(value) > _EXACT_DOUBLE for value in numbers)
+        return ColumnType.INT64 if large else ColumnType.DOUBLE
+    return _NEW_TYPES.get(type(present[0]), ColumnType.TIMESTAMP) if present else None
 
 
 def _no_times() -> Any:

@@ -16,6 +16,7 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import NotFoundError
 from mainstem_engine.sql.definition import ttl_path
 from mainstem_engine.sql.device_filter import filter_devices
+from mainstem_engine.sql.device_templates import is_own_name, shown_template
 from mainstem_engine.sql.pushdown import like_pattern
 from mainstem_engine.sql.relations import (
     RelationColumn,
@@ -164,6 +165,9 @@ class Listings:
         for column in table_columns(table):
             if column.kind in ("ALIAS", "TBNAME"):
                 continue
+            if column.kind == "DEVICE" and is_own_name(table.name):
+                # It is the same in every row.
+                continue
             rows.append(_column_row(table, column))
         return Result.of_rows(_COLUMNS, rows)
 
@@ -185,7 +189,8 @@ class Listings:
         return _DATABASES, [(*_database_row(d), vnodes) for d in self._catalog.databases]
 
     def _templates(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        return _TEMPLATES, [self._template_row(t) for t in self._catalog.templates.all()]
+        shared = (t for t in self._catalog.templates.all() if not is_own_name(t.name))
+        return _TEMPLATES, [self._template_row(table) for table in shared]
 
     def _template_row(self, table: Table) -> Sequence[Any]:
         template = table.template
@@ -207,7 +212,7 @@ class Listings:
 
     def _devices(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         return _DEVICES, (
-            (path, template, self._catalog.database_of(device).name)
+            (path, shown_template(template), self._catalog.database_of(device).name)
             for device, path, template in self._chosen_devices(statement)
         )
 
@@ -246,7 +251,7 @@ class Listings:
         return _TIMESERIES, (
             (
                 f"{devices.path(device)}.{m.name}",
-                family,
+                shown_template(family),
                 self._catalog.database_of(device).name,
                 m.type.name,
                 m.encoding,
@@ -262,14 +267,16 @@ class Listings:
         """The devices of the current database, as TDengine lists its subtables."""
         database = self._database if statement.of is None else database_name(statement.of)
         return _TABLES, (
-            (split_path(path)[-1], template, path)
+            (split_path(path)[-1], shown_template(template), path)
             for device, path, template in self._listed_devices(None)
             if self._catalog.database_of(device).name == database
         )
 
     def _tags(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         if statement.of is None:
-            declared = (table.template for table in self._catalog.templates.all())
+            declared = (
+                t.template for t in self._catalog.templates.all() if not is_own_name(t.name)
+            )
             return _TAGS, ((t.name, tag.name, tag.type.name) for t in declared for tag in t.tags)
         table = self._table(statement.of)
         tags = table.template.tags

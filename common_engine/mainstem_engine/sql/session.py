@@ -28,6 +28,7 @@ from mainstem_engine.sql.groups import describe_reading
 from mainstem_engine.sql.inputs import counted, open_input
 from mainstem_engine.sql.insertion import Insertion
 from mainstem_engine.sql.listings import Listings, NodeListing
+from mainstem_engine.sql.plain_tables import PlainTables
 from mainstem_engine.sql.plan import Plan, Request, TableInput
 from mainstem_engine.sql.plan_cache import PlanCache
 from mainstem_engine.sql.planner import Planner
@@ -37,6 +38,8 @@ from mainstem_engine.sql.sandbox import Program, SqlLimits
 from mainstem_engine.sql.statements import (
     ActivateTemplate,
     CreateDevices,
+    CreateSeries,
+    CreateTable,
     Delete,
     Describe,
     Explain,
@@ -163,6 +166,11 @@ class Session:
             warnings = kept if statement.series else []
             affected = self._delete(statement, call)
             return Result.of_rows((), (), rows_affected=affected, warnings=warnings)
+        if isinstance(statement, CreateTable | CreateSeries):
+            tables = PlainTables(self._engine, request.database)
+            if isinstance(statement, CreateTable):
+                return Result.of_rows((), (), warnings=tables.create_table(statement))
+            return Result.of_rows((), (), warnings=tables.create_series(statement))
         if isinstance(statement, CreateDevices | ActivateTemplate):
             insertion = Insertion(self._engine, request)
             if isinstance(statement, CreateDevices):

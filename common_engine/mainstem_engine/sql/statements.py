@@ -173,6 +173,28 @@ class CreateDevices:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateTable:
+    """A device with columns of its own. Ids in ``columns`` are not yet given."""
+
+    name: Name
+    columns: tuple[Measurement, ...]
+    time_name: str = "time"
+    if_not_exists: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSeries:
+    """CREATE TIMESERIES: further columns of one device's own, which is made when it is missing.
+    ``tags``: of the device."""
+
+    device: Name
+    columns: tuple[Measurement, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InsertTarget:
     """The rows of one table in INSERT. ``columns`` None: time and measurements as declared."""
 
@@ -234,6 +256,8 @@ Statement = (
     | SetTtl
     | Delete
     | CreateDevices
+    | CreateTable
+    | CreateSeries
     | ActivateTemplate
     | Insert
     | Show
