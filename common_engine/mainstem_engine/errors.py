@@ -20,6 +20,7 @@ MainstemError
 │       ├── SqlSyntaxError
 │       ├── SqlUnsupportedError
 │       ├── SqlTimeoutError  (TimeoutError)
+│       ├── SqlCancelledError              whoever asked went away
 │       └── SqlLimitError                  the statement ran into a memory, row or size bound
 """
 
@@ -233,6 +234,12 @@ class SqlTimeoutError(SqlError, TimeoutError):
     """The statement ran longer than its limit."""
 
     code = "SQL_TIMEOUT"
+
+
+class SqlCancelledError(SqlError):
+    """Whoever asked went away, or said that the answer is not wanted any more."""
+
+    code = "SQL_CANCELLED"
 
 
 class SqlLimitError(SqlError):

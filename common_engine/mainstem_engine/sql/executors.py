@@ -6,8 +6,9 @@ WorkerExecutor is for a node, whose statements come from others:
 1. At most ``pool_size`` workers, started at the first statement, each running one at a time.
 2. A statement waits for a worker, but at most ``queue_size`` do; more are refused at once.
 3. One thread streams the scans to the worker while the caller reads the result, so that neither
-   side can block the other and nothing is held whole here but the result, which is bounded.
-4. A statement that outlives its time is ended with its worker; the next one starts a new worker.
+   side can block the other and nothing is held whole here.
+4. A statement that outlives its time, or whose caller lost interest, is ended with its worker; the
+   next one starts a new worker.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mainstem_engine.errors import ClosedError, OverloadedError, SqlTimeoutError
+from mainstem_engine.sql.cancellation import Cancellation
 from mainstem_engine.sql.sandbox import Program, Sandbox, SqlLimits
 from mainstem_engine.sql.worker_process import OpenInput, WorkerProcess, timed_out
 
@@ -34,12 +38,33 @@ class Executor(Protocol):
     @property
     def limits(self) -> SqlLimits: ...
 
-    def execute(self, program: Program, open_input: OpenInput) -> pa.Table:
+    def execute(
+        self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
+    ) -> pa.Table:
         """The whole result. Raises SqlError and its kinds, OverloadedError, ClosedError, and what
         reading the inputs raises."""
         ...
 
+    def stream(
+        self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
+    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+        """The schema of the result, then its batches, as they come. Raises as ``execute``, at any
+        of them. It is a generator: read it to its end, or close it."""
+        ...
+
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPoolStatistics:
+    """Workers that run a statement or wait for one, statements that wait for a worker, workers that
+    were started in all, and what confines them (None before the first)."""
+
+    busy: int
+    idle: int
+    waiting: int
+    started: int
+    confinement: dict[str, str] | None
 
 
 class InProcessExecutor:
@@ -49,25 +74,29 @@ class InProcessExecutor:
         self.limits = limits or SqlLimits()
         self._sandbox = Sandbox(self.limits)
 
-    def execute(self, program: Program, open_input: OpenInput) -> pa.Table:
-        import pyarrow as pa
+    def execute(
+        self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
+    ) -> pa.Table:
+        return _table(self.stream(program, open_input, cancellation))
 
-        timers: list[threading.Timer] = []
+    def stream(
+        self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
+    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+        cancellation = cancellation or Cancellation()
+        with ExitStack() as stack:
 
-        def on_start(interrupt: Callable[[], None]) -> None:
-            timer = threading.Timer(program.limits.timeout_s, interrupt)
-            timer.daemon = True
-            timers.append(timer)
-            timer.start()
+            def on_start(interrupt: Callable[[], None]) -> None:
+                timer = threading.Timer(program.limits.timeout_s, interrupt)
+                timer.daemon = True
+                stack.callback(timer.cancel)
+                timer.start()
+                stack.enter_context(cancellation.calling(interrupt))
 
-        try:
-            steps = list(self._sandbox.run(program, open_input, on_start))
-        except SqlTimeoutError:
-            raise timed_out(program) from None
-        finally:
-            for timer in timers:
-                timer.cancel()
-        return pa.Table.from_batches(steps[1:], steps[0])
+            try:
+                yield from self._sandbox.run(program, open_input, on_start)
+            except SqlTimeoutError:
+                cancellation.check()
+                raise timed_out(program) from None
 
     def close(self) -> None:
         self._sandbox.close()
@@ -86,31 +115,52 @@ class WorkerExecutor:
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
         self._starting = 0
+        self._started = 0
         self._waiting = 0
         self._closed = False
         self._directory: Path | None = None
+        self._confinement: dict[str, str] | None = None
 
-    def execute(self, program: Program, open_input: OpenInput) -> pa.Table:
+    def execute(
+        self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
+    ) -> pa.Table:
+        return _table(self.stream(program, open_input, cancellation))
+
+    def stream(
+        self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
+    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+        cancellation = cancellation or Cancellation()
         deadline = time.monotonic() + program.limits.timeout_s
-        worker = self._acquire(program, deadline)
+        worker = self._acquire(deadline, cancellation)
         try:
-            return worker.run(program, open_input, deadline)
+            yield from worker.run(program, open_input, deadline, cancellation)
         finally:
             self._release(worker)
 
-    def _acquire(self, program: Program, deadline: float) -> WorkerProcess:
+    def statistics(self) -> WorkerPoolStatistics:
         with self._changed:
+            return WorkerPoolStatistics(
+                busy=len(self._busy) + self._starting,
+                idle=len(self._idle),
+                waiting=self._waiting,
+                started=self._started,
+                confinement=self._confinement,
+            )
+
+    def _acquire(self, deadline: float, cancellation: Cancellation) -> WorkerProcess:
+        with cancellation.calling(self._wake), self._changed:
             if self._is_full() and self._waiting >= self._queue_size:
                 raise OverloadedError(f"{self._waiting} statements are waiting for a worker")
             self._waiting += 1
             try:
-                while self._is_full() and not self._closed:
+                while self._is_full() and not self._closed and not cancellation.is_cancelled:
                     if not self._changed.wait(deadline - time.monotonic()):
                         raise OverloadedError("no worker became free in the statement's time")
             finally:
                 self._waiting -= 1
             if self._closed:
                 raise ClosedError("the executor is closed")
+            cancellation.check()
             while self._idle:
                 worker = self._idle.pop()
                 if worker.is_alive:
@@ -119,6 +169,10 @@ class WorkerExecutor:
                 worker.stop()
             self._starting += 1
         return self._start()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _is_full(self) -> bool:
         return not self._idle and len(self._busy) + self._starting >= self._pool_size
@@ -133,6 +187,8 @@ class WorkerExecutor:
                 self._starting -= 1
                 if worker is not None:
                     self._busy.add(worker)
+                    self._started += 1
+                    self._confinement = worker.confinement
                 else:
                     self._changed.notify()
 
@@ -163,3 +219,10 @@ class WorkerExecutor:
             worker.stop()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _table(steps: Iterator[Any]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = next(steps)
+    return pa.Table.from_batches(list(steps), schema)

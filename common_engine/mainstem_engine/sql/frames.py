@@ -2,8 +2,9 @@
 
 Node to worker: RUN (a program), then for each of its inputs DATA frames (pieces of one Arrow IPC
 stream) and one END, or ABORT when reading failed. CLOSE comes last, whatever happened before.
-Worker to node: READY once at the start. Per program DATA frames of the result's stream, then DONE
-or ERROR. A DATA frame holds all messages of one batch, so that reading it needs no joining.
+Worker to node: READY once at the start, with what confines it. Per program DATA frames of the
+result's stream, then DONE or ERROR, and before these RETIRING when the worker should be replaced.
+A DATA frame holds all messages of one batch, so that reading it needs no joining.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class FrameKind(enum.IntEnum):
     READY = 6
     DONE = 7
     ERROR = 8
+    RETIRING = 9
 
 
 class AbortedError(RuntimeError):
@@ -110,14 +112,20 @@ class FrameReader:
     def _fill(self) -> bool:
         """True when there is something to take."""
         while self._position == len(self._payload) and not self._ended:
-            kind, payload = read_frame(self._stream)
-            if kind == FrameKind.DATA:
-                self._payload, self._position = payload, 0
-            elif kind == FrameKind.END:
+            taken = self.take(*read_frame(self._stream))
+            if taken is None:
                 self._ended = True
             else:
-                raise AbortedError("reading the tables failed")
+                self._payload, self._position = taken, 0
         return self._position < len(self._payload)
+
+    def take(self, kind: FrameKind, payload: bytes) -> bytes | None:
+        """What a frame adds to the stream, None at its end. Raises AbortedError."""
+        if kind == FrameKind.DATA:
+            return payload
+        if kind == FrameKind.END:
+            return None
+        raise AbortedError("reading the tables failed")
 
     def drain(self) -> None:
         """Skips the rest of the stream."""

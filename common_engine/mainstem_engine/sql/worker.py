@@ -1,9 +1,15 @@
 """A SQL worker: a child process that runs programs in the sandbox and nothing else.
 
 ``python -m mainstem_engine.sql.worker`` reads frames from stdin and writes frames to stdout (see
-frames.py). It starts with an empty environment in an empty directory, holds no file of the data
-directory, and gets every row over its pipe. It ends when stdin ends, and by itself when a statement
-outlives its time: a node that died cannot stop it.
+frames.py).
+
+1. It starts with an empty environment in an empty directory, and confines itself before it loads
+   a library that starts threads (confinement.py). It holds no file of the data directory and gets
+   every row over its pipe.
+2. Each statement has limits of its own for memory and computing, whatever runs it. A worker that
+   keeps much of what a statement took says so and is replaced.
+3. It ends when stdin ends, and by itself when a statement outlives its time: a node that died
+   cannot stop it.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from typing import Any, BinaryIO
 import msgpack
 
 from mainstem_engine.errors import SqlError, SqlLimitError, SqlTimeoutError, SqlUnsupportedError
+from mainstem_engine.sql.confinement import StatementLimits, confine
 from mainstem_engine.sql.frames import (
     AbortedError,
     FrameKind,
@@ -24,10 +31,13 @@ from mainstem_engine.sql.frames import (
     read_frame,
     write_frame,
 )
-from mainstem_engine.sql.sandbox import Program, Sandbox, SqlLimits
+from mainstem_engine.sql.sandbox import MIB, Program, Sandbox, SqlLimits
 
 OVERTIME_S = 5.0
 """The node stops a statement at its timeout. Later than this there is no node any more."""
+KEPT_BYTES_MAX = 256 * MIB
+"""Allocators keep address space for later. A worker that keeps more is replaced, so that what the
+next statement may take stays near its limit. One more time zone takes about 75 MiB."""
 
 ERRORS: dict[str, type[SqlError]] = {
     "timeout": SqlTimeoutError,
@@ -45,34 +55,70 @@ def main() -> int:
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     limits = SqlLimits(**msgpack.unpackb(bytes.fromhex(sys.argv[1])))
+    confinement = confine()
     sandbox = Sandbox(limits)
-    sandbox.warm_up()
-    write_frame(sink, FrameKind.READY)
+    warm_up(sandbox, limits)
+    bounds = StatementLimits()
+    write_frame(sink, FrameKind.READY, msgpack.packb(confinement.to_map()))
     while True:
         try:
             kind, payload = read_frame(source)
         except EOFError:
             return 0
         if kind == FrameKind.RUN:
-            serve(Program.from_map(msgpack.unpackb(payload)), sandbox, source, sink)
+            serve(Program.from_map(msgpack.unpackb(payload)), sandbox, source, sink, bounds)
 
 
-def serve(program: Program, sandbox: Sandbox, source: BinaryIO, sink: BinaryIO) -> None:
-    """Runs one program: answers with DATA and DONE or with ERROR, then reads up to CLOSE."""
+def warm_up(sandbox: Sandbox, limits: SqlLimits) -> None:
+    """Runs a statement, so that the first one does not wait, and what the libraries take once for
+    their threads and caches is not counted as a statement's."""
+    for _ in sandbox.run(Program("SELECT 1", (), "UTC", (), False, limits), _no_input):
+        pass
+
+
+def _no_input(name: str) -> Any:
+    raise AbortedError(f"there is no input {name}")
+
+
+def process_bytes(limits: SqlLimits) -> int:
+    """What a statement may allocate in all: in DuckDB, to hold tables and to walk them."""
+    return limits.memory_limit_bytes + limits.input_bytes_max
+
+
+def serve(
+    program: Program,
+    sandbox: Sandbox,
+    source: BinaryIO,
+    sink: BinaryIO,
+    bounds: StatementLimits | None = None,
+) -> None:
+    """Runs one program: answers with DATA and DONE or with ERROR, then reads up to CLOSE.
+
+    RETIRING comes before DONE or ERROR when this worker should not run another.
+    """
+    limits = program.limits
+    if bounds is not None:
+        bounds.set(process_bytes(limits), (limits.timeout_s + OVERTIME_S) * limits.threads)
     overtime = threading.Timer(program.limits.timeout_s + OVERTIME_S, os._exit, (3,))
     overtime.daemon = True
     overtime.start()
     readers: list[FrameReader] = []
     try:
         _run(program, sandbox, source, sink, readers)
-        write_frame(sink, FrameKind.DONE)
+        end, payload = FrameKind.DONE, b""
     except SqlError as error:
-        write_frame(sink, FrameKind.ERROR, _packed(error))
-    except (AbortedError, MemoryError) as error:
+        end, payload = FrameKind.ERROR, _packed(error)
+    except MemoryError:
+        end, payload = FrameKind.ERROR, _packed(out_of_memory())
+    except AbortedError as error:
         refusal = SqlLimitError(f"the statement could not be run: {error!r}")
-        write_frame(sink, FrameKind.ERROR, _packed(refusal))
+        end, payload = FrameKind.ERROR, _packed(refusal)
     finally:
         overtime.cancel()
+    readers.clear()
+    if bounds is not None and bounds.kept_bytes() > KEPT_BYTES_MAX:
+        write_frame(sink, FrameKind.RETIRING)
+    write_frame(sink, end, payload)
     while read_frame(source)[0] != FrameKind.CLOSE:
         pass
 
@@ -104,6 +150,14 @@ def _run(
     if writer is not None:
         writer.close()
         frames.send()
+
+
+def out_of_memory() -> SqlLimitError:
+    """The error of a statement that got no more memory."""
+    return SqlLimitError(
+        "the statement needs too much memory",
+        hint="narrow it by time or device, or aggregate in steps",
+    )
 
 
 def _packed(error: SqlError) -> bytes:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -22,7 +22,14 @@ from mainstem_engine.errors import (
     SqlLimitError,
     SqlTimeoutError,
 )
-from mainstem_engine.sql.frames import FrameKind, FrameWriter, read_frame, write_frame
+from mainstem_engine.sql.cancellation import Cancellation, cancelled
+from mainstem_engine.sql.frames import (
+    FrameKind,
+    FrameReader,
+    FrameWriter,
+    read_frame,
+    write_frame,
+)
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.worker import ERRORS
 
@@ -36,6 +43,16 @@ EXIT_TIMEOUT_S = 2.0
 """A worker ends when its stdin does; one that does not is killed."""
 RESULT_OVERHEAD_BYTES = 4 * MIB
 """What schema and messages may add to the rows of a result."""
+SETTINGS = {
+    # One pool of numpy's linear algebra would take as many threads as there are processors.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # Reserved address space counts against the limit: the C library makes an arena per thread, and
+    # Arrow's own allocators reserve by the gigabyte.
+    "MALLOC_ARENA_MAX": "2",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+"""The environment of a worker, beside where Python finds its packages."""
 
 
 def timed_out(program: Program) -> SqlTimeoutError:
@@ -62,6 +79,8 @@ class WorkerProcess:
         )
         self._stdin = cast("BinaryIO", self._process.stdin)
         self._stdout = cast("BinaryIO", self._process.stdout)
+        self.confinement: dict[str, str] = {}
+        """What the kernel takes away from it: see confinement.py."""
         self.is_usable = self._is_ready()
         if not self.is_usable:
             self.stop()
@@ -84,75 +103,73 @@ class WorkerProcess:
         alarm.daemon = True
         alarm.start()
         try:
-            return read_frame(self._stdout)[0] == FrameKind.READY
+            kind, payload = read_frame(self._stdout)
+            if kind != FrameKind.READY:
+                return False
+            self.confinement = msgpack.unpackb(payload)
+            return True
         except (EOFError, OSError, CorruptionError):
             return False
         finally:
             alarm.cancel()
 
-    def run(self, program: Program, open_input: OpenInput, deadline: float) -> pa.Table:
-        """Runs one program until ``deadline`` (monotonic seconds).
+    def run(
+        self,
+        program: Program,
+        open_input: OpenInput,
+        deadline: float,
+        cancellation: Cancellation,
+    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+        """Runs one program until ``deadline`` (monotonic seconds): yields the schema of its result,
+        then the batches, as they are read. Left early, it ends the worker.
 
         Raises SqlError and its kinds, and what reading the inputs raises.
         """
         import pyarrow as pa
 
         self.is_usable = False
-        expired = threading.Event()
-        alarm = threading.Timer(max(deadline - time.monotonic(), 0.0), self._expire, (expired,))
+        reasons: list[SqlError] = []
+
+        def end(reason: SqlError) -> None:
+            reasons.append(reason)
+            self._process.kill()
+
+        remaining_s = max(deadline - time.monotonic(), 0.0)
+        alarm = threading.Timer(remaining_s, end, (timed_out(program),))
         alarm.daemon = True
         feeder = Feeder(self._stdin, program, open_input)
-        answer: tuple[bytes, SqlError | None] | None = None
+        answer = AnswerReader(self._stdout, program.limits.result_bytes_max)
+        failure: SqlError | None = None
         alarm.start()
         feeder.start()
         try:
-            answer = self._answer(program)
+            with cancellation.calling(lambda: end(cancelled())):
+                reader = pa.ipc.open_stream(answer)
+                yield reader.schema
+                yield from reader
+                answer.finish()
+        except SqlError as error:
+            failure = error
         except (EOFError, OSError, CorruptionError):
             pass  # the process is gone; why is decided below
         finally:
             alarm.cancel()
-            if answer is None:
+            if not answer.is_complete:
                 self._process.kill()
             feeder.stop()
-        if expired.is_set():
-            raise timed_out(program)
+            is_whole = answer.is_complete and not answer.is_retiring
+            self.is_usable = is_whole and not feeder.is_broken and not reasons
+        if reasons:
+            raise reasons[0]
         if feeder.error is not None:
-            self.is_usable = answer is not None and not feeder.is_broken
             raise feeder.error
-        if answer is None:
+        if failure is not None:
+            raise failure
+        if not answer.is_complete:
             raise SqlLimitError(
                 "the statement ended its worker, most likely for lack of memory",
                 hint="narrow it by time or device, or aggregate in steps",
             )
-        self.is_usable = not feeder.is_broken
-        payload, failure = answer
-        if failure is not None:
-            raise failure
-        return pa.ipc.open_stream(pa.py_buffer(payload)).read_all()
-
-    def _expire(self, expired: threading.Event) -> None:
-        expired.set()
-        self._process.kill()
-
-    def _answer(self, program: Program) -> tuple[bytes, SqlError | None]:
-        """The result as one Arrow stream, or the error that the worker reports."""
-        pieces: list[bytes] = []
-        size = 0
-        bytes_max = program.limits.result_bytes_max + RESULT_OVERHEAD_BYTES
-        while True:
-            kind, payload = read_frame(self._stdout)
-            if kind == FrameKind.DONE:
-                return b"".join(pieces), None
-            if kind == FrameKind.ERROR:
-                name, message, field, hint = msgpack.unpackb(payload)
-                return b"", ERRORS[name](message, field=field, hint=hint)
-            pieces.append(payload)
-            size += len(payload)
-            if size > bytes_max:
-                raise SqlLimitError(
-                    f"the result is larger than {program.limits.result_bytes_max // MIB} MiB",
-                    hint="select fewer columns or rows, or export the table",
-                )
 
     def stop(self) -> None:
         """Ends the process and frees its pipes."""
@@ -165,6 +182,43 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
         self._stdout.close()
+
+
+class AnswerReader(FrameReader):
+    """A file object for an Arrow stream reader: the DATA frames up to DONE or ERROR."""
+
+    def __init__(self, source: BinaryIO, bytes_max: int) -> None:
+        super().__init__(source)
+        self._bytes_max = bytes_max
+        self._size = 0
+        self.is_complete = False
+        """True when the worker said that it is done, with an answer or an error."""
+        self.is_retiring = False
+        """True when it should not be used again."""
+
+    def take(self, kind: FrameKind, payload: bytes) -> bytes | None:
+        """Raises the error that the worker reports, and SqlLimitError for too large a result."""
+        if kind == FrameKind.RETIRING:
+            self.is_retiring = True
+            return b""
+        if kind == FrameKind.DONE:
+            self.is_complete = True
+            return None
+        if kind == FrameKind.ERROR:
+            self.is_complete = True
+            name, message, field, hint = msgpack.unpackb(payload)
+            raise ERRORS[name](message, field=field, hint=hint)
+        self._size += len(payload)
+        if self._size > self._bytes_max + RESULT_OVERHEAD_BYTES:
+            raise SqlLimitError(
+                f"the result is larger than {self._bytes_max // MIB} MiB",
+                hint="select fewer columns or rows, or export the table",
+            )
+        return payload
+
+    def finish(self) -> None:
+        """Reads on to DONE or ERROR. Raises as ``read``."""
+        self.drain()
 
 
 class Feeder:
@@ -240,7 +294,7 @@ class Feeder:
 
 def _environment() -> dict[str, str]:
     """Nothing of this process but where Python finds its packages."""
-    environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **SETTINGS}
     # Windows cannot start a process without it.
     if "SYSTEMROOT" in os.environ:
         environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]

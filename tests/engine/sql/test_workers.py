@@ -35,6 +35,7 @@ from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.worker import serve
+from mainstem_engine.sql.worker_process import SETTINGS
 
 from .conftest import runner
 
@@ -216,7 +217,7 @@ def test_a_worker_has_nothing_of_the_node(far: Run, workers: WorkerExecutor) -> 
         return
     with open(f"/proc/{worker.pid}/environ", "rb") as file:
         names = {entry.partition(b"=")[0] for entry in file.read().split(b"\0") if entry}
-    assert names <= {b"PYTHONPATH"}
+    assert names == {b"PYTHONPATH", *(name.encode() for name in SETTINGS)}
     folder = f"/proc/{worker.pid}/fd"
     targets = [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]
     assert not [t for t in targets if t.startswith("/") and not t.startswith("/dev/")]
