@@ -50,7 +50,8 @@ def unique(timeline: Timeline, signals: Sequence[Signal], options: Options) -> P
     codes = np.where(signal.mask(), codes, len(distinct))
     partition = timeline.partition_of_rows()
     _, rows = np.unique(partition * (len(distinct) + 1) + codes, return_index=True)
-    rows = rows[np.lexsort((codes[rows], timeline.times[rows], partition[rows]))]
+    # They come in order of value; the sort is stable and keeps it for those of one time.
+    rows = rows[np.lexsort((timeline.times[rows], partition[rows]))]
     bounds = np.searchsorted(partition[rows], np.arange(timeline.partitions + 1)).astype(np.int64)
     return Points(timeline.times[rows], bounds, (signal.take(rows),), rows)
 

@@ -111,6 +111,20 @@ def test_the_earlier_of_equal_outliers() -> None:
     assert values_of(found) == list(range(0, 20, 2))
 
 
+@pytest.mark.parametrize("kind", ["cos", "prenextdis"])
+def test_the_ends_of_a_bucket_have_no_two_neighbours_in_it(kind: str) -> None:
+    values = [0, 0, 5, 0, 90, 90, 0, 0, 5, 0]
+    found = call(
+        "equal_size_bucket_outlier_sample",
+        timeline(list(range(10)), tick=MS),
+        signal(*values),
+        proportion=0.2,
+        type=kind,
+        number=1,
+    )
+    assert [time for time, _ in at(found)] == [2, 8]
+
+
 @pytest.mark.parametrize("proportion", [0, 1.5, "nan", -0.1])
 def test_a_proportion_is_between_0_and_1(proportion: Any) -> None:
     with pytest.raises(SqlError, match="proportion"):

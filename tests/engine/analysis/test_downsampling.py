@@ -140,6 +140,12 @@ def test_m4_bounds_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(call("m4", line, signal(1, 2), timeInterval=2, slidingStep=1)) == 2
 
 
+def test_a_sliding_window_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downsampling, "WINDOWS_MAX", 4)
+    line = timeline(list(range(20)), tick=MS)
+    assert call("m4", line, signal(*range(20)), timeInterval=10, slidingStep=5)
+
+
 def wave(points: int) -> tuple[Timeline, np.ndarray[Any, np.dtype[np.float64]]]:
     return timeline(list(range(points)), tick=MS), np.sin(np.arange(points) / 50.0)
 
