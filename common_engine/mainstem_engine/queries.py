@@ -112,7 +112,7 @@ class Queries(AggregateQueries):
         measurement the newest value that is not null."""
         import pyarrow as pa
 
-        table, found = self._last(template, devices)
+        table, found = self.newest_values(template, devices)
         precision_ns = self._store.catalog.precision_ns(template)
         layout, schema = self._last_values.layout(table, precision_ns)
         count = len(found.time)
@@ -123,7 +123,7 @@ class Queries(AggregateQueries):
     def last_rows(self, template: str, devices: DevicesLike = None) -> list[dict[str, Any]]:
         """As last(), as plain Python values; measurements that are null are left out."""
         precision_ns = self._store.catalog.precision_ns(template)
-        table, found = self._last(template, devices)
+        table, found = self.newest_values(template, devices)
         rows: list[dict[str, Any]] = []
         for row, device in enumerate(found.device.tolist()):
             values: dict[str, Any] = {
@@ -138,8 +138,11 @@ class Queries(AggregateQueries):
             rows.append(values)
         return rows
 
-    def _last(self, template: str, devices: DevicesLike) -> tuple[Table, LastRows]:
-        """The table and its newest rows, of one revision."""
+    def newest_values(
+        self, template: str, devices: DevicesLike = None
+    ) -> tuple[Table, LastRows]:
+        """The table and its newest rows, of one revision: as last(), times in ns, with the time of
+        each value."""
         while True:
             table = self._store.catalog.table(template)
             wanted = self._select_devices(table, devices, None)

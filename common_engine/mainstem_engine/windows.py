@@ -19,7 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.merge import Index, is_strictly_sorted, key_order, run_starts
-from mainstem_engine.model import AnyArray, Column, ColumnType, DeviceIds, TimesNs, VersionedRows
+from mainstem_engine.model import (
+    AnyArray,
+    BoolMask,
+    Column,
+    ColumnType,
+    DeviceIds,
+    TimesNs,
+    VersionedRows,
+)
 
 COUNT, MIN, MAX, SUM, MEAN, FIRST, LAST = FUNCTIONS = (
     "count", "min", "max", "sum", "mean", "first", "last"
@@ -99,6 +107,23 @@ class Pieces:
 
     def __len__(self) -> int:
         return len(self.window)
+
+    def take(self, some: BoolMask) -> Pieces:
+        """Some of them; themselves when that is all."""
+        if some.all():
+            return self
+        values = {
+            key: Values(*(None if array is None else array[some] for array in each.arrays()))  # type: ignore[arg-type]
+            for key, each in self.values.items()
+        }
+        return Pieces(
+            self.device[some],
+            self.window[some],
+            self.rows[some],
+            self.begin_ns[some],
+            self.end_ns[some],
+            values,
+        )
 
 
 # Rows

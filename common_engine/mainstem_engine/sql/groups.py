@@ -14,8 +14,19 @@ import numpy as np
 from mainstem_engine.aggregates import Answered
 from mainstem_engine.arrow import ArrowLayout, arrow_type
 from mainstem_engine.arrow_arrays import number_array
-from mainstem_engine.model import TimesNs, VersionedRows
-from mainstem_engine.sql.aggregation import BEGIN, END, FIRST_TIME, HIGH, LAST_TIME, LOW, ROWS
+from mainstem_engine.model import ColumnType, TimesNs, VersionedRows
+from mainstem_engine.sql.group_columns import (
+    BEGIN,
+    END,
+    FIRST_AT,
+    FIRST_TIME,
+    HIGH,
+    LAST_AT,
+    LAST_ROW,
+    LAST_TIME,
+    LOW,
+    ROWS,
+)
 from mainstem_engine.sql.plan import Partials, TableInput
 from mainstem_engine.sql.relations import DEVICE, TIME
 from mainstem_engine.windows import COUNT, FIRST, LAST, MAX, MIN, SUM, Pieces, Values
@@ -34,7 +45,10 @@ def group_batch(
     of times in ns."""
     import pyarrow as pa
 
-    pieces, _ = _aggregate(engine, source, partials, read=True)
+    if partials.newest:
+        pieces: Pieces | None = _newest(engine, source)
+    else:
+        pieces, _ = _aggregate(engine, source, partials, read=True)
     if pieces is None:
         zeros = np.zeros(0, np.int64)
         pieces = Pieces(np.zeros(0, np.uint32), zeros, zeros, zeros, zeros)
@@ -50,7 +64,7 @@ def group_batch(
             arrays[name] = timestamps(pieces.begin_ns if name == BEGIN else pieces.end_ns)
         elif name.startswith("#"):
             part, _, measurement = name[1:].partition(":")
-            arrays[name] = _part(table, pieces, part, measurement)
+            arrays[name] = _part(table, pieces, part, measurement, timestamps)
         else:
             arrays[name] = keys.column(name)
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
@@ -58,6 +72,8 @@ def group_batch(
 
 def describe_reading(engine: Storage, source: TableInput, partials: Partials) -> str:
     """What would answer the groups of an input now, in words for EXPLAIN."""
+    if partials.newest:
+        return "newest values"
     _, answered = _aggregate(engine, source, partials, read=False)
     known, blocks = answered.from_statistics, answered.blocks
     if answered.rollup is not None:
@@ -86,6 +102,23 @@ def _aggregate(
     )
 
 
+def _newest(engine: Storage, source: TableInput) -> Pieces | None:
+    """The newest values, a piece for each device with a row that is not older than the input's
+    start; None without any."""
+    _, found = engine.newest_values(source.table, source.devices)
+    if not len(found.device):
+        return None
+    ones = np.ones(len(found.device), np.int64)
+    pieces = Pieces(found.device, np.zeros_like(ones), ones, found.time, found.time)
+    for key, column in found.columns.items():
+        times = found.column_times[key]
+        there = times >= source.start_ns
+        if column.valid is not None:
+            there &= column.valid
+        pieces.values[key] = Values(there.astype(np.int64), last=column.values, last_ns=times)
+    return pieces.take(found.time >= source.start_ns)
+
+
 def _keys(engine: Storage, table: Table, pieces: Pieces, columns: tuple[str, ...]) -> Any:
     """Columns of device and tags."""
     tags = [name for name in columns if not name.startswith("#") and name not in (TIME, DEVICE)]
@@ -95,9 +128,12 @@ def _keys(engine: Storage, table: Table, pieces: Pieces, columns: tuple[str, ...
     return layout.batch(layout.schema(), rows)
 
 
-def _part(table: Table, pieces: Pieces, part: str, name: str) -> Any:
+def _part(
+    table: Table, pieces: Pieces, part: str, name: str, timestamps: Callable[[TimesNs], Any]
+) -> Any:
     """A column that belongs to one measurement; null where a group has no value of it."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     measurement = table.measurement(name)
     assert measurement is not None
@@ -117,15 +153,26 @@ def _part(table: Table, pieces: Pieces, part: str, name: str) -> Any:
         MAX: values.high,
         FIRST: values.first,
         LAST: values.last,
+        LAST_ROW: values.last,
         FIRST_TIME: values.first_ns,
+        FIRST_AT: values.first_ns,
         LAST_TIME: values.last_ns,
+        LAST_AT: values.last_ns,
         SUM: total,
         HIGH: None if total is None or total.ndim == 1 else total[:, 0],
         LOW: None if total is None or total.ndim == 1 else total[:, 1],
     }[part]
-    if found is None:
-        return pa.nulls(len(pieces), kind)
     missing = values.count == 0
+    if part == LAST_ROW and values.last_ns is not None:
+        missing |= values.last_ns != pieces.end_ns
+    is_time = part in (FIRST_AT, LAST_AT) or (
+        measurement.type == ColumnType.TIMESTAMP and part in (FIRST, LAST, LAST_ROW)
+    )
+    if found is not None and is_time:
+        times = timestamps(np.where(missing, 0, found))
+        return pc.if_else(pa.array(missing), pa.scalar(None, times.type), times)
+    if found is None:
+        return pa.nulls(len(pieces), timestamps(pieces.window[:0]).type if is_time else kind)
     if found.dtype == object:
         return pa.array(found, kind, mask=missing if missing.any() else None)
     return number_array(found, kind, missing)

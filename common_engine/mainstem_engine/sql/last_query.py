@@ -59,23 +59,26 @@ def _measurements(select: exp.Select, relation: Relation) -> list[RelationColumn
 
 def _of_measurement(select: exp.Select, column: RelationColumn) -> exp.Select:
     value = _column(column.name)
+    present = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
     newest = exp.ArgMax(this=value, expression=_column(TIME))
+    at = exp.Filter(this=exp.Max(this=_column(TIME)), expression=exp.Where(this=present))
     series = exp.DPipe(this=_column(DEVICE), expression=exp.Literal.string(f".{column.name}"))
+    there = exp.Not(this=exp.Is(this=newest.copy(), expression=exp.Null()))
     part = exp.Select(
         expressions=[
-            exp.alias_(exp.Max(this=_column(TIME)), _identifier(TIME)),
+            exp.alias_(at, _identifier(TIME)),
             exp.alias_(series, _identifier(SERIES)),
             exp.alias_(exp.cast(newest, exp.DType.TEXT), _identifier("value")),
             exp.alias_(exp.Literal.string(column.type.name), _identifier("type")),
         ],
         from_=select.args["from_"].copy(),
         group=exp.Group(expressions=[_column(DEVICE)]),
+        # Not a condition of WHERE: the newest values say it without reading rows.
+        having=exp.Having(this=there),
     )
-    present: exp.Expr = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
     where = select.args.get("where")
     if where is not None:
-        present = exp.And(this=exp.paren(where.this.copy()), expression=present)
-    part.set("where", exp.Where(this=present))
+        part.set("where", where.copy())
     return part
 
 

@@ -16,12 +16,19 @@ from mainstem_engine.sql.times import format_time
 class Partials:
     """Groups in place of rows: see aggregation.py. ``functions`` by measurement name, per window of
     ``every_ns`` (None: one of all time), by device or over all, of the rows that pass ``filters``:
-    (measurement, operator, number) each."""
+    (measurement, operator, number) each. ``newest``: the newest values of each device, no older
+    than the input's start."""
 
     functions: Mapping[str, tuple[str, ...]]
     every_ns: int | None
     by_device: bool
     filters: tuple[tuple[str, str, int | float], ...] = ()
+    newest: bool = False
+
+    def key(self) -> tuple[object, ...]:
+        """Equal of equal groups."""
+        functions = tuple(sorted(self.functions.items()))
+        return functions, self.every_ns, self.by_device, self.filters, self.newest
 
 
 @dataclass(frozen=True, slots=True)

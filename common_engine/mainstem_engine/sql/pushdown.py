@@ -52,7 +52,6 @@ class PushDown:
     """Narrows the relations of one statement.
 
     ``is_exact``: of a statement that reads one table, no row that is left fails its WHERE.
-    ``is_filtered``: none that also passes the filters of its relation does.
     """
 
     def __init__(self, catalog: Catalog, scopes: Scopes, times: TimeExpressions) -> None:
@@ -60,7 +59,7 @@ class PushDown:
         self._scopes = scopes
         self._times = times
         self.is_exact = True
-        self.is_filtered = True
+        self._left: set[int] = set()
 
     def narrow(self, tree: exp.Expr) -> None:
         """Sets time bounds and devices of every relation in the tree."""
@@ -69,13 +68,19 @@ class PushDown:
             if where is None:
                 continue
             if not self._may_narrow(select):
-                self.is_exact = self.is_filtered = False
+                self.is_exact = False
+                self._left.add(id(select))
                 continue
             for conjunct in _conjuncts(where.this):
                 used = self._use(conjunct, select)
                 self.is_exact = self.is_exact and used
-                used = used or self._filter(conjunct, select)
-                self.is_filtered = self.is_filtered and used
+                if not used and not self._filter(conjunct, select):
+                    self._left.add(id(select))
+
+    def is_said(self, select: exp.Select) -> bool:
+        """True when no row that is left of the one table of ``select``, and that passes the filters
+        of its relation, fails its WHERE."""
+        return id(select) not in self._left
 
     def _may_narrow(self, select: exp.Select) -> bool:
         if select.args.get("sample"):

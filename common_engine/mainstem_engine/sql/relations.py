@@ -80,6 +80,8 @@ class Member:
     devices: DeviceIds | None
     columns: dict[str, RelationColumn]
     """Columns by casefolded name."""
+    partials: Partials | None = None
+    """Groups are delivered in place of rows, of its own measurements."""
 
 
 @dataclass(slots=True)

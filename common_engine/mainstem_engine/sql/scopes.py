@@ -51,6 +51,13 @@ class Scopes:
         for join in select.args.get("joins") or ():
             yield from self._sources_of(join.this, join)
 
+    def only_relation(self, select: exp.Select) -> Relation | None:
+        """The relation of a SELECT that reads one table of ours and nothing else."""
+        from_ = select.args.get("from_")
+        if from_ is None or select.args.get("joins") or from_.this.args.get("joins"):
+            return None
+        return self.relation(from_.this) if isinstance(from_.this, exp.Table) else None
+
     def _sources_of(self, node: exp.Expr, join: exp.Join | None) -> Iterator[TableSource]:
         alias = node.args.get("alias")
         names = tuple(c.name for c in alias.columns) if isinstance(alias, exp.TableAlias) else ()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mainstem_engine.catalog.templates import Table
     from mainstem_engine.consumers import Ack
     from mainstem_engine.deletion import Deletion
+    from mainstem_engine.last_values import LastRows
     from mainstem_engine.model import ColumnType, DeviceIds, Measurement, Rows, Template
     from mainstem_engine.options import EngineOptions
     from mainstem_engine.windows import Pieces
@@ -67,6 +68,7 @@ class Storage(Protocol):
         row_times: bool = False,
         read: bool = True,
     ) -> tuple[Pieces | None, Answered]: ...
+    def newest_values(self, template: str, devices: DeviceIds | None) -> tuple[Table, LastRows]: ...
     def write_rows(self, table: Table, rows: Rows) -> Ack: ...
     def delete(
         self,
@@ -111,9 +113,9 @@ class Storage(Protocol):
         widen: Mapping[str, ColumnType] | None = None,
         encode: Mapping[str, tuple[str | None, str | None]] | None = None,
     ) -> Template: ...
+    def require_own(self, paths: Sequence[str]) -> None: ...
     def set_template(self, template: str, path: str) -> None: ...
     def unset_template(self, template: str, path: str) -> None: ...
-    def require_own(self, paths: Sequence[str]) -> None: ...
     def device_ids(
         self,
         template: str,

@@ -139,6 +139,24 @@ def columns(rng: np.random.Generator, count: int) -> dict[str, Any]:
         "SELECT count(*), avg(u) FROM root.main.d0",
         "SELECT avg(f) * 2 + 1, round(max(s), 2) FROM d1 WHERE ts >= 0",
         "SELECT CASE WHEN count(*) > 5 THEN 'many' ELSE 'few' END AS c FROM m GROUP BY device",
+        "SELECT time_bucket(INTERVAL '7 days', ts) AS w, count(*) FROM m GROUP BY w",
+        "SELECT time_bucket(INTERVAL '1 month', ts) AS w, count(*) FROM m GROUP BY w",
+        "SELECT time_bucket(INTERVAL '7 minutes', ts) AS w, count(*) FROM m GROUP BY w",
+        "SELECT date_trunc('month', ts) AS w, count(*) FROM m GROUP BY w",
+        "SELECT date_trunc('week', ts) AS w, year(ts), extract(quarter FROM ts), ts::DATE, sum(u)"
+        " FROM m GROUP BY ALL",
+        "SELECT (SELECT count(*) FROM m) AS c, (SELECT max(f) FROM m WHERE loc = 'a') AS d",
+        "SELECT device, top FROM (SELECT device, max(f) AS top FROM m GROUP BY device)"
+        " WHERE top > 0",
+        "WITH a AS (SELECT device, avg(f) AS f FROM m GROUP BY device),"
+        " b AS (SELECT device, avg(f) AS f FROM m WHERE ts > 100000 GROUP BY device)"
+        " SELECT a.device, a.f - b.f AS d FROM a JOIN b USING (device)",
+        "SELECT max(f) FROM m UNION ALL SELECT max(s) FROM m ORDER BY 1",
+        "SELECT max_time(f), min_time(f), max_time(u) FROM m",
+        "SELECT device, max_time(f) AS t, first(x) AS p, min_time(t) FROM m GROUP BY device",
+        "SELECT count(f), last(u), avg(i) FROM root.main.*",
+        "SELECT max(f) FILTER (WHERE device = 'root.main.d1'), count(*) FILTER (WHERE"
+        " device = 'root.main.d0') AS n, avg(u) FROM m",
     ],
 )
 def test_groups_answer(bench: Bench, sql: str) -> None:
@@ -171,12 +189,13 @@ def test_groups_answer(bench: Bench, sql: str) -> None:
         "SELECT max(t) FROM m",
         "SELECT min(x) FROM m",
         "SELECT arg_max(f, i) FROM m",
-        "SELECT time_bucket(INTERVAL '7 days', ts) AS w, count(*) FROM m GROUP BY w",
         "SELECT time_bucket(INTERVAL '7 seconds', ts) AS w, count(*) FROM m GROUP BY w",
-        "SELECT date_trunc('month', ts) AS w, count(*) FROM m GROUP BY w",
         "SELECT count(*) FROM m AS a (p, q)",
+        "SELECT arg_max_null(f, ts), max(u) FROM m",
+        "SELECT max(ts) FILTER (WHERE f > 1) FROM m",
+        "SELECT hour(ts) AS h, count(*) FROM m GROUP BY h",
         "SELECT a.n, count(*) FROM m a JOIN m b ON a.ts = b.ts AND a.n = b.n GROUP BY a.n",
-        "SELECT (SELECT count(*) FROM m) AS c, max(f) FROM m",
+        "SELECT (SELECT count(*) FROM m WHERE f > a.f) AS c, a.f FROM m a LIMIT 3",
         "SELECT max(f) OVER () FROM m LIMIT 1",
     ],
 )
@@ -223,6 +242,13 @@ def test_hours_of_other_zones_read_rows(bench: Bench) -> None:
     sql = "SELECT date_trunc('hour', ts) AS h, count(*) FROM m GROUP BY h"
     bench.check(sql, zone="Asia/Kolkata", pushed=False)
     bench.check(sql.replace("hour", "second"), zone="Asia/Kolkata")
+
+
+def test_days_of_other_zones(bench: Bench) -> None:
+    for unit in ("hour", "day", "month"):
+        sql = f"SELECT date_trunc('{unit}', ts) AS w, count(*) FROM m WHERE ts > {{}} GROUP BY w"
+        bench.check(sql.format("'1973-01-01'"), zone="Asia/Kolkata")
+        bench.check(sql.format("'1971-01-01'"), zone="Asia/Kolkata", pushed=False)
 
 
 def test_parameters(bench: Bench) -> None:
