@@ -9,6 +9,7 @@ from typing import Any
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import DeviceIds
+from mainstem_engine.sql.program import SqlStep, Step
 from mainstem_engine.sql.times import format_time
 
 
@@ -65,6 +66,8 @@ class Plan:
     units: dict[str, str]
     warnings: tuple[str, ...]
     depends_on_clock: bool = False
+    steps: tuple[Step, ...] = ()
+    """What runs before ``sql``: the tables that it reads beside the inputs."""
 
     @property
     def tables(self) -> frozenset[str]:
@@ -96,6 +99,11 @@ class Plan:
                 said = " and ".join(" ".join(map(str, each)) for each in source.partials.filters)
                 lines.append(f"  rows with: {said}")
             lines.append(f"  from: {reading(source)}")
+        for step in self.steps:
+            if isinstance(step, SqlStep):
+                lines.append(f"run {step.sql} as {step.name}")
+            else:
+                lines.append(f"walk {step.operation} over {step.source} as {step.name}")
         lines.append(f"run {self.sql}")
         return lines
 

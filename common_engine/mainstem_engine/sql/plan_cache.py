@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.sql.dialect import parse
 from mainstem_engine.sql.plan import Plan, Request
+from mainstem_engine.sql.program import SqlStep
 from mainstem_engine.sql.statements import Query, Statement
 
 if TYPE_CHECKING:
@@ -115,4 +116,6 @@ def _size(sql: str, plan: Plan) -> int:
     devices = sum(0 if s.devices is None else s.devices.nbytes for s in plan.inputs)
     named = sum(map(len, plan.units)) + sum(len(c) for s in plan.inputs for c in s.columns)
     params = sum(len(value) for value in plan.params if isinstance(value, str | bytes))
-    return len(sql) + len(plan.sql) + devices + named + params + sum(map(len, plan.warnings))
+    steps = sum(len(step.sql) for step in plan.steps if isinstance(step, SqlStep))
+    texts = len(sql) + len(plan.sql) + steps + sum(map(len, plan.warnings))
+    return texts + devices + named + params

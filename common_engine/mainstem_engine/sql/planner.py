@@ -30,8 +30,10 @@ from mainstem_engine.sql.clauses import group_by_partition, refuse_clauses
 from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.last_query import last_query
+from mainstem_engine.sql.lowering import Lowered, lower
 from mainstem_engine.sql.peer_functions import rewrite_peer_functions
 from mainstem_engine.sql.plan import Plan, Request, TableInput
+from mainstem_engine.sql.program import SqlStep, Step, WalkStep
 from mainstem_engine.sql.projection import (
     choose_columns,
     column_units,
@@ -44,6 +46,7 @@ from mainstem_engine.sql.scopes import Scopes, find_cte
 from mainstem_engine.sql.statements import Name
 from mainstem_engine.sql.time_expressions import Clock, TimeExpressions, datetime_ns
 from mainstem_engine.sql.times import NS_PER_MS, engine_zone, format_time
+from mainstem_engine.sql.walk_nodes import Extracted, extract_steps
 
 RELATIONS_MAX = 64
 """Tables that one statement may name. Each is scanned on its own."""
@@ -69,7 +72,6 @@ class Planner:
         check_query(tree)
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
-        refuse_clauses(tree)
         tree = self._expand_last(tree, request)
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
@@ -83,11 +85,17 @@ class Planner:
             sources = list(scopes.sources(select))
             if len(sources) == 1 and sources[0].relation is not None:
                 rewrite_peer_functions(select)
+        lowered = Lowered(
+            scopes, times, relations, request.time_zone, precision_ns, by_itself=by_itself
+        )
+        tree = lower(tree, lowered)
+        refuse_clauses(tree)
+        is_plain = by_itself and not lowered.is_used
         warnings: list[str] = []
         push_down = PushDown(self._catalog, scopes, times)
         if self._narrows:
             push_down.narrow(tree)
-        if by_itself and relations and relations[0].is_path and isinstance(tree, exp.Select):
+        if is_plain and relations and relations[0].is_path and isinstance(tree, exp.Select):
             shape_path_query(tree, relations[0], self._catalog, warnings)
         elif any(ALIGN in select.meta for select in tree.find_all(exp.Select)):
             raise SqlUnsupportedError(
@@ -105,19 +113,20 @@ class Planner:
             found = scopes.relation(node)
             if found is not None:
                 inputs.replace(node, found)
-        params = renumber_parameters(tree, request, times)
-        selects = sum(1 for _ in tree.find_all(exp.Select)) - inputs.selects
+        extracted = extract_steps(tree)
+        is_streamed = len(inputs.all) == 1 and len(relations) == 1
         return Plan(
+            params=renumber_parameters(tree, request, times),
             sql=tree.sql(dialect="duckdb"),
-            params=params,
             inputs=tuple(inputs.all),
-            is_single_pass=len(inputs.all) == 1 and len(relations) == 1 and selects == 1,
+            is_single_pass=is_streamed and _is_single_pass(tree, extracted, inputs.selects),
             precision_ns=precision_ns,
             zone=request.zone,
             time_zone=engine_zone(request.time_zone),
             units=units,
             warnings=tuple(warnings),
             depends_on_clock=times.asked_clock,
+            steps=_steps(extracted, request, times, relations),
         )
 
     def _push_aggregates(
@@ -175,6 +184,37 @@ class Planner:
             node.meta[RELATION] = number
             relations.append(relation)
         return relations
+
+
+def _is_single_pass(tree: exp.Query, extracted: Sequence[Extracted], of_inputs: int) -> bool:
+    """True when the one input is read by one SELECT of one step."""
+    if len(extracted) > 1:
+        return False
+    reader = extracted[0].query if extracted else tree
+    return sum(1 for _ in reader.find_all(exp.Select)) - of_inputs == 1
+
+
+def _steps(
+    extracted: Sequence[Extracted],
+    request: Request,
+    times: TimeExpressions,
+    relations: Sequence[Relation],
+) -> tuple[Step, ...]:
+    """Two steps for each walk: the query of its rows, and the walk."""
+    steps: list[Step] = []
+    for each in extracted:
+        source = f"{each.name}:source"
+        params = renumber_parameters(each.query, request, times)
+        steps.append(SqlStep(source, each.query.sql(dialect="duckdb"), params))
+        walk = each.walk
+        start = end = None
+        if walk.relation is not None:
+            relation = relations[walk.relation]
+            start = relation.start_ns
+            end = None if relation.end_ns is None else relation.end_ns - 1
+        arguments = {**walk.arguments, "span": [start, end]}
+        steps.append(WalkStep(each.name, source, walk.operation, arguments))
+    return tuple(steps)
 
 
 def finest_precision_ns(catalog: Catalog, relations: Iterable[Relation]) -> int:
@@ -246,9 +286,7 @@ class _Inputs:
         if found is None:
             name = f"mainstem_{len(self.all)}"
             table, devices_read = member.table.name, member.devices
-            found = TableInput(
-                name, table, devices_read, start, end, columns, partials, ranges
-            )
+            found = TableInput(name, table, devices_read, start, end, columns, partials, ranges)
             self._by_key[key] = found
             self.all.append(found)
         return found

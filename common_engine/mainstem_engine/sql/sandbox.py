@@ -4,7 +4,7 @@
    threads are bounded; then the configuration is locked.
 2. The time zone is part of that configuration, so there is one database per zone, a few are kept.
 3. An input that is read once is streamed through, unless it is all there; others are held as Arrow
-   tables, within a bound.
+   tables, and so is what steps make, within a bound.
 4. Errors of DuckDB become errors of ours. Their text is DuckDB's, without the generated SQL.
 
 Imports duckdb and pyarrow when it is first used: the rest of the engine runs without them.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.errors import (
@@ -25,11 +24,14 @@ from mainstem_engine.errors import (
     SqlTimeoutError,
     SqlUnsupportedError,
 )
+from mainstem_engine.sql.program import MIB, Program, SqlLimits, SqlStep
+from mainstem_engine.sql.walks import walk
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MIB = 1 << 20
+__all__ = ["MIB", "Program", "Sandbox", "SqlLimits", "check_result", "translate_error"]
+
 ZONES_MAX = 4
 """Databases that are kept open. One costs about 20 ms to make and a few MB to keep."""
 BATCH_ROWS = 16_384
@@ -44,55 +46,6 @@ _SETTINGS = {
     "python_enable_replacements": "false",
     "temp_directory": "",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SqlLimits:
-    """Bounds of one statement. Each answers with an error that names the remedy."""
-
-    timeout_s: float = 30.0
-    """Wall-clock time of the statement, waiting for a worker included."""
-
-    row_limit: int = 1_000_000
-    """Rows of the result."""
-
-    result_bytes_max: int = 256 * MIB
-    """Size of the result as Arrow."""
-
-    input_bytes_max: int = 512 * MIB
-    """Rows of tables that are read more than once (joins, sub-queries) and so must be held."""
-
-    memory_limit_bytes: int = 512 * MIB
-    """What DuckDB may allocate for sorting, grouping and joining."""
-
-    threads: int = 1
-    """Threads of DuckDB. One keeps a statement from starving what takes in data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What the executing database runs: SQL over named inputs. Crosses to the worker as a map."""
-
-    sql: str
-    params: tuple[Any, ...]
-    time_zone: str
-    inputs: tuple[str, ...]
-    is_single_pass: bool
-    limits: SqlLimits
-
-    def to_map(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_map(cls, data: dict[str, Any]) -> Program:
-        return cls(
-            sql=data["sql"],
-            params=tuple(data["params"]),
-            time_zone=data["time_zone"],
-            inputs=tuple(data["inputs"]),
-            is_single_pass=data["is_single_pass"],
-            limits=SqlLimits(**data["limits"]),
-        )
 
 
 class Sandbox:
@@ -126,6 +79,7 @@ class Sandbox:
         try:
             if on_start is not None:
                 on_start(cursor.interrupt)
+            held = _Held(program.limits.input_bytes_max)
             for name in program.inputs:
                 source = open_input(name)
                 if isinstance(source, pa.Table) and program.is_single_pass:
@@ -136,7 +90,8 @@ class Sandbox:
                 if program.is_single_pass:
                     cursor.register(name, reader)
                 else:
-                    cursor.register(name, _hold(reader, program.limits.input_bytes_max))
+                    cursor.register(name, held.read(reader))
+            _run_steps(cursor, program, held)
             yield from self._result(cursor, program)
         except duckdb.Error as error:
             if failure.error is not None:
@@ -220,20 +175,51 @@ class _Failure:
             raise
 
 
-def _hold(reader: pa.RecordBatchReader, bytes_max: int) -> pa.Table:
-    import pyarrow as pa
+class _Held:
+    """Tables that a statement holds, together at most ``bytes_max``."""
 
-    batches: list[pa.RecordBatch] = []
-    size = 0
-    for batch in reader:
-        size += batch.nbytes
-        if size > bytes_max:
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._size = 0
+
+    def read(self, reader: pa.RecordBatchReader) -> pa.Table:
+        """Everything that a reader has."""
+        import pyarrow as pa
+
+        batches: list[pa.RecordBatch] = []
+        for batch in reader:
+            self.count(batch)
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+
+    def count(self, table: pa.RecordBatch | pa.Table) -> None:
+        """Raises SqlLimitError when all tables together have become too large."""
+        self._size += table.nbytes
+        if self._size > self._bytes_max:
             raise SqlLimitError(
-                f"a table of this statement needs more than {bytes_max // MIB} MiB",
+                f"the tables of this statement need more than {self._bytes_max // MIB} MiB",
                 hint="narrow it by time, device or tag inside the sub-query that reads it",
             )
-        batches.append(batch)
-    return pa.Table.from_batches(batches, reader.schema)
+
+    def release(self, table: pa.Table) -> None:
+        """A table that no later step reads."""
+        self._size -= table.nbytes
+
+
+def _run_steps(cursor: Any, program: Program, held: _Held) -> None:
+    """Makes the tables of all steps but the last query."""
+    sources: dict[str, pa.Table] = {}
+    for step in program.steps:
+        if isinstance(step, SqlStep):
+            relation = cursor.sql(step.sql, params=list(step.params) or None)
+            sources[step.name] = held.read(relation.to_arrow_reader(BATCH_ROWS))
+            continue
+        # Only the walk reads the rows that it was made of.
+        source = sources.pop(step.source)
+        for name, table in walk(step, source).items():
+            held.count(table)
+            cursor.register(f"{step.name}:{name}", table)
+        held.release(source)
 
 
 def translate_error(error: Exception) -> SqlError:

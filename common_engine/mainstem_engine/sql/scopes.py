@@ -1,7 +1,8 @@
 """Which column of which table a name in a SELECT means.
 
 1. The tables of a SELECT are those of its FROM and JOINs: relations of ours, sub-queries and common
-   table expressions, or something else (VALUES, table functions) that is not looked into.
+   table expressions, walks with the query of their rows, or something else (VALUES, table
+   functions) that is not looked into.
 2. A qualified column belongs to the table of that alias, an unqualified one to the first table that
    has it; else the enclosing SELECT is asked.
 3. What cannot be resolved is None, never a guess: the executing database reports unknown names.
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from mainstem_engine.model import ColumnType
 from mainstem_engine.sql.dialect import RELATION
 from mainstem_engine.sql.relations import Relation, RelationColumn
+from mainstem_engine.sql.walk_nodes import WALK_TIMES, WalkTable, walk_query
 
 DEPTH_MAX = 32
 """Nested queries that are followed; a recursive WITH would otherwise never end."""
@@ -30,6 +33,7 @@ class TableSource:
     query: exp.Query | None
     column_names: tuple[str, ...]
     join: exp.Join | None
+    is_walk: bool = False
 
 
 class Scopes:
@@ -70,6 +74,8 @@ class Scopes:
             yield TableSource(label, relation, _query(cte), names, join)
         elif isinstance(node, exp.Subquery):
             yield TableSource(node.alias, None, _query(node), names, join)
+        elif isinstance(node, WalkTable):
+            yield TableSource(node.alias, None, walk_query(node), (), join, is_walk=True)
         else:
             yield TableSource(node.alias_or_name, None, None, names, join)
         for inner in node.args.get("joins") or ():
@@ -127,6 +133,8 @@ class Scopes:
                     if found is not None and not source.column_names:
                         return found
                     continue
+                if source.is_walk and name in WALK_TIMES:
+                    return RelationColumn(name, ColumnType.TIMESTAMP, kind="WALK")
                 inner = self.output(source, name, depth)
                 if inner is None:
                     continue

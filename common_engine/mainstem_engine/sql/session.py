@@ -228,6 +228,7 @@ class Session:
             inputs=tuple(source.name for source in plan.inputs),
             is_single_pass=plan.is_single_pass,
             limits=call.limits,
+            steps=plan.steps,
         )
         by_name = {source.name: source for source in plan.inputs}
         completeness = [] if self._before_query is None else self._before_query(plan)

@@ -129,6 +129,15 @@ class TimeExpressions:
             return isinstance(first, exp.Expr) and self.is_time(first, depth + 1)
         return self._is_now(node)
 
+    def is_time_of(self, node: exp.Expr, select: exp.Select | None) -> bool:
+        """As is_time, for an expression of ``select`` that need not stand in it."""
+        if not isinstance(node, exp.Column):
+            return self.is_time(node)
+        found = self._scopes.origin(node, select)
+        if isinstance(found, RelationColumn):
+            return found.type == ColumnType.TIMESTAMP
+        return found is not None and self.is_time(found[0])
+
     def _is_time_column(self, column: exp.Column, depth: int) -> bool:
         found = self._scopes.origin(column, column.find_ancestor(exp.Select))
         if isinstance(found, RelationColumn):

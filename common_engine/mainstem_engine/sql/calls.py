@@ -1,0 +1,185 @@
+"""Calls of the functions of analysis in a statement: which function, of which columns.
+
+1. A call is recognised by its name. A function that the executing database has under the same name
+   is meant only when the call has parameters by name, as IoTDB writes them.
+2. Columns come first; constants, and what is written ``'k'='2'``, are parameters. They are bound
+   before anything is read, and leave the tree.
+3. What is left is the function over its columns. What was bound is a meta entry of plain values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict, cast
+
+from sqlglot import exp
+
+from mainstem_engine.analysis import library
+from mainstem_engine.analysis.function import (
+    Function,
+    Ns,
+    PointFunction,
+    Written,
+    bind,
+    describe,
+)
+from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.dialect import DURATION_NS
+from mainstem_engine.sql.time_expressions import TimeExpressions
+from mainstem_engine.sql.times import parse_duration_ns
+
+CALL = "mainstem_call"
+"""Meta entry of a function: its ``Call``."""
+NATIVE = frozenset(
+    {"median", "mad", "mode", "histogram", "quantile", "stddev", "variance", "skewness", "range"}
+)
+"""Functions that DuckDB has too; they are its own unless a parameter is named."""
+
+
+class Call(TypedDict):
+    """A bound call. ``outputs``: how many columns it makes."""
+
+    name: str
+    is_point: bool
+    keeps_rows: bool
+    options: dict[str, Any]
+    outputs: list[str]
+    takes_time: bool
+
+
+def call_of(node: exp.Expr) -> Call | None:
+    """What was bound, None for anything else."""
+    return cast("Call | None", node.meta.get(CALL))
+
+
+def function_name(node: exp.Expr) -> str | None:
+    """The name of a function as written, in lower case; None for other nodes."""
+    if isinstance(node, exp.Anonymous):
+        return str(node.name).casefold()
+    if isinstance(node, exp.GenerateSeries):
+        return "range"
+    if isinstance(node, exp.Func) and not isinstance(node, exp.Cast | exp.Case | exp.Connector):
+        return node.sql_name().casefold()
+    return None
+
+
+def arguments_of(node: exp.Expr) -> list[exp.Expr]:
+    """The arguments of a function, in order."""
+    if isinstance(node, exp.Anonymous):
+        return list(node.expressions)
+    return list(node.iter_expressions())
+
+
+def find_function(node: exp.Expr, *, groups: bool) -> Function | None:
+    """The function that a node calls; ``groups``: by a SELECT that groups or has windows."""
+    name = function_name(node)
+    if name is None or isinstance(node.parent, exp.Window):
+        return None
+    point, window = library.point_function(name), library.window_function(name)
+    if point is None and window is None:
+        return None
+    if name in NATIVE and not any(_named(argument) for argument in arguments_of(node)):
+        return None
+    if groups:
+        return window or point
+    return point or window
+
+
+def bind_call(node: exp.Expr, function: Function, times: TimeExpressions) -> exp.Expr:
+    """Replaces a call by the function over its columns; returns the new node."""
+    columns: list[exp.Expr] = []
+    positional: list[Any] = []
+    named: list[tuple[str, Any]] = []
+    most = function.columns[1]
+    takes_time = not isinstance(function, PointFunction) and function.takes_time
+    waiting = arguments_of(node)
+    if takes_time:
+        waiting = waiting[1:]
+    for argument in waiting:
+        pair = _named(argument)
+        if pair is not None:
+            named.append((pair[0], _constant(pair[1], times)))
+        elif len(columns) < most and not positional and not _is_constant(argument):
+            columns.append(argument.copy())
+        else:
+            positional.append(_constant(argument, times))
+    if len(columns) < function.columns[0]:
+        raise SqlError(
+            f"{function.name} takes at least {function.columns[0]} column",
+            field=function.name,
+            hint=describe(function),
+        )
+    options = bind(
+        function,
+        Written(tuple(positional), tuple(named)),
+        parse_duration=lambda text: parse_duration_ns(text, bare_unit="ms"),
+        parse_time=lambda text: _time(text, times),
+    )
+    is_point = isinstance(function, PointFunction)
+    bound = exp.Anonymous(this=function.name, expressions=columns)
+    bound.meta[CALL] = Call(
+        name=function.name,
+        is_point=is_point,
+        keeps_rows=isinstance(function, PointFunction) and function.keeps_rows,
+        options=options,
+        outputs=list(function.outputs) if isinstance(function, PointFunction) else [],
+        takes_time=takes_time,
+    )
+    node.replace(bound)
+    return bound
+
+
+def _time(text: str, times: TimeExpressions) -> int:
+    literal = exp.Literal.number(text) if text.lstrip("-").isdecimal() else exp.Literal.string(text)
+    found = times.constant_ns(literal)
+    assert found is not None
+    return found
+
+
+def _named(node: exp.Expr) -> tuple[str, exp.Expr] | None:
+    """The name and value of ``'k'='2'`` or ``"k"="2"``."""
+    if not isinstance(node, exp.EQ):
+        return None
+    name = _quoted(node.this)
+    return None if name is None else (name, node.expression)
+
+
+def _quoted(node: exp.Expr) -> str | None:
+    if isinstance(node, exp.Literal) and node.is_string:
+        return str(node.this)
+    if isinstance(node, exp.Column) and not node.table and node.this.args.get("quoted"):
+        return str(node.name)
+    return None
+
+
+def _is_constant(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Neg | exp.Paren):
+        return _is_constant(node.this)
+    return isinstance(node, exp.Literal | exp.Boolean | exp.Null | exp.Interval | exp.Placeholder)
+
+
+def _constant(node: exp.Expr, times: TimeExpressions) -> Any:
+    """The value of a parameter. A bare word is a text, as in STATECOUNT(x, GT, 1)."""
+    if isinstance(node, exp.Paren):
+        return _constant(node.this, times)
+    if isinstance(node, exp.Neg):
+        value = _constant(node.this, times)
+        if isinstance(value, int | float):
+            return -value
+    elif isinstance(node, exp.Literal):
+        if node.is_string:
+            return str(node.this)
+        text = node.this.replace("_", "")
+        return int(text) if text.isdecimal() else float(text)
+    elif isinstance(node, exp.Boolean):
+        return bool(node.this)
+    elif isinstance(node, exp.Null):
+        return None
+    elif isinstance(node, exp.Placeholder):
+        return times.parameter(node)
+    elif isinstance(node, exp.Interval) and DURATION_NS in node.meta:
+        return Ns(int(node.meta[DURATION_NS]))
+    elif isinstance(node, exp.Column) and not node.table:
+        return str(node.name)
+    raise SqlError(
+        f"{node.sql()} is not a constant", hint="parameters of functions are numbers and texts"
+    )

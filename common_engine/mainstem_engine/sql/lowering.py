@@ -1,0 +1,112 @@
+"""Lowering: SELECTs with clauses and functions of time become SELECTs over walks.
+
+1. Every SELECT is looked at by itself, sub-queries and common table expressions too, inner ones
+   first. What one of DuckDB's can say is left alone.
+2. Calls of functions of analysis are bound (calls). A SELECT with a window, or with functions of
+   windows, goes to lowering_windows; one with point functions only to lowering_points.
+3. What comes out is a SELECT that reads walks (walk_nodes). Everything that the planner does with a
+   tree afterwards sees the rows of a walk as a sub-query.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from mainstem_engine.errors import SqlUnsupportedError
+from mainstem_engine.sql.calls import bind_call, call_of, find_function
+from mainstem_engine.sql.clauses import (
+    ALIGN_EVERY,
+    MERGE,
+    PARTITION,
+    RANGE,
+    WINDOW,
+)
+from mainstem_engine.sql.relations import Relation
+from mainstem_engine.sql.scopes import Scopes
+from mainstem_engine.sql.time_expressions import TimeExpressions
+
+
+@dataclass(slots=True)
+class Lowered:
+    """What lowering a statement needs of it. ``by_itself``: the statement reads one table.
+    ``is_used``: a SELECT was lowered."""
+
+    scopes: Scopes
+    times: TimeExpressions
+    relations: list[Relation]
+    time_zone: str
+    precision_ns: int
+    by_itself: bool
+    is_used: bool = False
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+
+def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
+    """Lowers every SELECT of a statement; returns its tree."""
+    for select in reversed(list(tree.find_all(exp.Select))):
+        _bind(select, lowered)
+        made = _lower(select, lowered)
+        if made is None:
+            continue
+        lowered.is_used = True
+        if select is tree:
+            tree = made
+        else:
+            select.replace(made)
+    return tree
+
+
+def own_nodes(select: exp.Select) -> Iterator[exp.Expr]:
+    """The nodes of a SELECT that belong to it, not to a sub-query; what FROM reads is left out."""
+    waiting = [
+        child
+        for key, value in select.args.items()
+        if key not in ("from_", "joins", "with_", "laterals")
+        for child in (value if isinstance(value, list) else [value])
+        if isinstance(child, exp.Expr)
+    ]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, exp.Query):
+            waiting += list(node.iter_expressions())
+
+
+def _bind(select: exp.Select, lowered: Lowered) -> None:
+    groups = _groups(select)
+    for node in list(own_nodes(select)):
+        if call_of(node) is not None:
+            continue
+        function = find_function(node, groups=groups)
+        if function is not None:
+            bind_call(node, function, lowered.times)
+
+
+def _groups(select: exp.Select) -> bool:
+    return any(select.args.get(key) for key in ("group", WINDOW, MERGE, PARTITION))
+
+
+def _lower(select: exp.Select, lowered: Lowered) -> exp.Select | None:
+    """The SELECT over walks, None for one that needs none."""
+    from mainstem_engine.sql.lowering_points import lower_points
+    from mainstem_engine.sql.lowering_windows import lower_windows
+
+    calls = [found for node in own_nodes(select) if (found := call_of(node)) is not None]
+    args = select.args
+    for key in (RANGE, ALIGN_EVERY):
+        if args.get(key) is not None:
+            return None
+    if args.get(WINDOW) is not None or any(not call["is_point"] for call in calls):
+        return lower_windows(select, lowered)
+    if calls:
+        return lower_points(select, lowered)
+    return None
+
+
+def refuse(what: str, hint: str) -> SqlUnsupportedError:
+    """An error for what cannot be lowered."""
+    return SqlUnsupportedError(f"{what} is not supported", hint=hint)

@@ -1,0 +1,232 @@
+"""Windows over the rows of a table: which rows are in which, and functions of each.
+
+1. The clause makes windows of the rows (analysis); rows that no window may hold are left out.
+2. ``windows`` has a row per window, in order of partition, then time: its number ``#g``, its
+   partition ``#s`` with the keys, its times, and what window functions say of it (``#f0`` ...).
+3. ``rows`` has the rows of every window with its number; rows of windows that overlap come
+   several times. A window without rows has one row of nulls, so that aggregates see it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mainstem_engine.analysis import library
+from mainstem_engine.analysis.row_windows import Assigned, session_windows
+from mainstem_engine.analysis.rows import Positions, Signal, Timeline, Windows
+from mainstem_engine.analysis.time_windows import interval_windows, range_windows
+from mainstem_engine.arrow_arrays import number_array
+from mainstem_engine.errors import SqlError, SqlLimitError
+from mainstem_engine.sql.timelines import (
+    TIME,
+    array_of,
+    key_name,
+    signal_of,
+    time_array,
+    timeline_of,
+)
+from mainstem_engine.sql.times import parse_zone
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_MAX = 50_000_000
+"""Rows of all windows: more would not fit into what a statement may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What windows are made of: the rows with the controls of the clause beside them."""
+
+    timeline: Timeline
+    controls: list[Signal]
+    span: tuple[int | None, int | None]
+    zone: str
+
+
+def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
+    """``arguments``: ``keys`` their number; ``window`` the clause, see ``_KINDS``; ``controls``
+    names of its columns; ``functions`` {name, columns, options, output} each; ``columns`` of the
+    rows that aggregates read, None when there are none; ``span`` the first and last moment asked
+    for, or None each; ``zone``; ``precision_ns``."""
+    timeline = timeline_of(table, arguments["keys"])
+    controls = [signal_of(table.column(name)) for name in arguments["controls"]]
+    first, last = arguments["span"]
+    rows = _Rows(timeline, controls, (first, last), arguments["zone"])
+    window = dict(arguments["window"])
+    found = _KINDS[window.pop("kind")](rows, **window)
+    if found.rows is not None:
+        table = table.take(number_array(found.rows, _int64()))
+    windows = found.windows
+    signals = [
+        (call["output"], run_window_function(call, table, found.timeline, windows))
+        for call in arguments["functions"]
+    ]
+    made = {"windows": _window_table(table, found, arguments, signals)}
+    if arguments["columns"] is not None:
+        made["rows"] = _row_table(table.select([TIME, *arguments["columns"]]), windows)
+    return made
+
+
+def run_window_function(
+    call: dict[str, Any], table: pa.Table, timeline: Timeline, windows: Windows
+) -> Signal:
+    """One value per window. Raises SqlError for columns that the function cannot take."""
+    function = library.window_function(call["name"])
+    assert function is not None, call["name"]  # the planner found it
+    signals = [signal_of(table.column(name)) for name in call["columns"]]
+    check_signals(function.name, signals, takes_text=function.takes_text)
+    return function.run(timeline, signals, windows, call["options"])
+
+
+def check_signals(name: str, signals: list[Signal], *, takes_text: bool) -> None:
+    """Raises SqlError when a function of numbers is given text."""
+    for signal in signals:
+        if signal.values.dtype == object and not takes_text:
+            raise SqlError(f"{name} takes numbers, not text", field=name)
+
+
+def _int64() -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.int64()
+
+
+def _window_table(
+    table: pa.Table,
+    found: Assigned,
+    arguments: dict[str, Any],
+    signals: list[tuple[str, Signal]],
+) -> pa.Table:
+    import pyarrow as pa
+
+    windows, precision_ns = found.windows, arguments["precision_ns"]
+    moment = table.schema.field(TIME).type
+    int64 = pa.int64()
+    arrays: dict[str, Any] = {
+        "#g": number_array(np.arange(len(windows), dtype=np.int64), int64),
+        "#s": number_array(windows.partition.astype(np.int64), int64),
+    }
+    # Partitions are numbered in the order of their rows; each has some, but the one without keys.
+    first_rows = number_array(found.timeline.bounds[:-1][windows.partition], int64)
+    for number in range(arguments["keys"]):
+        name = key_name(number)
+        arrays[name] = table.column(name).take(first_rows)
+    inclusive = windows.end_ns - precision_ns if windows.is_exclusive else windows.end_ns
+    arrays["#label"] = time_array(windows.label_ns, moment)
+    arrays["#start"] = time_array(windows.start_ns, moment)
+    arrays["#end"] = time_array(windows.end_ns, moment)
+    arrays["#last"] = time_array(inclusive, moment)
+    width = (windows.end_ns - windows.start_ns) // precision_ns
+    arrays["#width"] = number_array(width, int64)
+    for name, value in zip(("#qstart", "#qend"), arguments["span"], strict=True):
+        times = np.full(len(windows), 0 if value is None else value, np.int64)
+        missing = np.full(len(windows), value is None)
+        arrays[name] = time_array(times, moment, missing)
+    for name, signal in signals:
+        arrays[name] = array_of(signal, moment)
+    return pa.table(arrays)
+
+
+def _row_table(table: pa.Table, windows: Windows) -> pa.Table:
+    import pyarrow as pa
+
+    lengths = windows.end - windows.begin
+    if float(lengths.sum(dtype=np.float64)) > ROWS_MAX:
+        raise SqlLimitError(
+            f"windows that overlap hold more than {ROWS_MAX} rows together",
+            hint="use a longer step, or narrow the statement by time or device",
+        )
+    rows, numbers = windows.rows(), windows.window_of_rows()
+    if len(rows) != table.num_rows or not _is_all(windows, table.num_rows):
+        table = table.take(number_array(rows, pa.int64()))
+    empty = np.flatnonzero(lengths <= 0)
+    table = table.append_column("#g", number_array(numbers, pa.int64()))
+    if len(empty) == 0:
+        return table
+    none = {field.name: pa.nulls(len(empty), field.type) for field in table.schema}
+    none["#g"] = number_array(empty.astype(np.int64), pa.int64())
+    return pa.concat_tables([table, pa.table(none, schema=table.schema)])
+
+
+def _is_all(windows: Windows, count: int) -> bool:
+    """True when the windows are the rows one after the other."""
+    ends = windows.end
+    touches = bool((windows.begin[1:] == ends[:-1]).all())
+    return len(windows) > 0 and touches and windows.begin[0] == 0 and ends[-1] == count
+
+
+# The clauses
+
+
+def _whole(rows: _Rows) -> Assigned:
+    """A window per partition; one also when there is no row."""
+    bounds, times = rows.timeline.bounds, rows.timeline.times
+    begin, end = bounds[:-1], bounds[1:]
+    if len(times) == 0:
+        none = np.zeros(len(begin), np.int64)
+        return _assigned(rows, Windows(begin, end, np.arange(len(begin)), none, none, none))
+    start_ns, end_ns = times[begin], times[end - 1]
+    partition: Positions = np.arange(len(begin), dtype=np.int64)
+    return _assigned(rows, Windows(begin, end, partition, start_ns, start_ns, end_ns))
+
+
+def _assigned(rows: _Rows, windows: Windows) -> Assigned:
+    return Assigned(rows.timeline, windows)
+
+
+def _range(
+    rows: _Rows,
+    start_ns: int,
+    end_ns: int,
+    interval: tuple[int, int],
+    step: tuple[int, int] | None,
+    is_right_closed: bool,
+) -> Assigned:
+    windows = range_windows(
+        rows.timeline,
+        start_ns,
+        end_ns,
+        interval,
+        step,
+        zone=parse_zone(rows.zone),
+        is_right_closed=is_right_closed,
+    )
+    return _assigned(rows, windows)
+
+
+def _interval(
+    rows: _Rows,
+    interval: tuple[int, int],
+    offset: tuple[int, int] | None,
+    is_auto: bool,
+    sliding: tuple[int, int] | None,
+    is_dense: bool,
+) -> Assigned:
+    windows = interval_windows(
+        rows.timeline,
+        interval,
+        sliding=sliding,
+        offset=offset or (0, 0),
+        auto_ns=rows.span[0] if is_auto else None,
+        zone=parse_zone(rows.zone),
+        is_dense=is_dense,
+        span=rows.span,
+    )
+    return _assigned(rows, windows)
+
+
+def _session(rows: _Rows, gap_ns: int) -> Assigned:
+    return _assigned(rows, session_windows(rows.timeline, gap_ns))
+
+
+_KINDS: dict[str, Any] = {
+    "whole": _whole,
+    "range": _range,
+    "interval": _interval,
+    "session": _session,
+}
+"""What makes the windows of a clause; its arguments are those of the map ``window``."""

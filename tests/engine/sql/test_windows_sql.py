@@ -1,0 +1,124 @@
+"""Windows and functions of time through SQL, from text to answer, here and in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mainstem_engine import Engine
+from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.executors import WorkerExecutor
+from mainstem_engine.sql.session import Session
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    path: Path = tmp_path_factory.mktemp("windows") / "data"
+    with Engine.open(path) as opened:
+        opened.sql("CREATE STABLE m (ts TIMESTAMP, x DOUBLE, y INT) TAGS (loc TEXT)")
+        opened.sql(
+            "INSERT INTO d1 USING m TAGS ('a') VALUES"
+            " (1000, 1.5, 1), (2000, 2.5, 2), (3500, 4, null), (9000, 7, 3)"
+        )
+        opened.sql("INSERT INTO d2 USING m TAGS ('b') VALUES (1500, 10, 1), (2600, 20, 2)")
+        yield opened
+
+
+@pytest.fixture
+def rows(engine: Engine) -> Any:
+    return lambda sql, *params: engine.sql(sql, list(params)).rows()
+
+
+def test_interval_leaves_empty_windows_out(rows: Any) -> None:
+    found = rows("SELECT _wstart, _wend, _wduration, count(*), last(y) FROM d1 INTERVAL(2s)")
+    assert found == [
+        [0, 0, 2000, 2000, 1, 1],
+        [2000, 2000, 4000, 2000, 2, 2],
+        [8000, 8000, 10000, 2000, 1, 3],
+    ]
+
+
+def test_range_has_empty_windows(rows: Any) -> None:
+    found = rows("SELECT count(*), count(y), sum(x) FROM d1 GROUP BY ([0, 6000), 2s)")
+    assert found == [[0, 1, 1, 1.5], [2000, 2, 1, 6.5], [4000, 0, 0, None]]
+
+
+def test_sessions_of_each_partition(rows: Any) -> None:
+    found = rows("SELECT loc, _wstart, count(*) FROM m PARTITION BY loc SESSION(ts, 1s)")
+    assert found == [["a", 1000, 2], ["a", 3500, 1], ["a", 9000, 1], ["b", 1500, 1], ["b", 2600, 1]]
+
+
+def test_having_order_and_limit_are_of_windows(rows: Any) -> None:
+    found = rows(
+        "SELECT loc, _wstart AS s, count(*) FROM m PARTITION BY loc INTERVAL(1s)"
+        " HAVING avg(x) > 2 ORDER BY loc DESC, s DESC LIMIT 3 OFFSET 1"
+    )
+    assert found == [["b", 1000, 1], ["a", 9000, 1], ["a", 3000, 1]]
+
+
+def test_all_devices_of_a_template_are_one_partition(rows: Any) -> None:
+    found = rows("SELECT _wstart, count(*), max(x) - min(x) FROM m INTERVAL(2s)")
+    assert found == [[0, 2, 8.5], [2000, 3, 17.5], [8000, 1, 0.0]]
+
+
+def test_windows_in_a_sub_query_and_over_one(rows: Any) -> None:
+    inner = "SELECT _wstart AS w, avg(x) AS a FROM d1 INTERVAL(2s)"
+    assert rows(f"SELECT w, a FROM ({inner}) WHERE w > 1000") == [[2000, 3.25], [8000, 7.0]]
+    assert rows(f"SELECT diff(a) FROM ({inner})") == [[None], [1.75], [3.75]]
+    found = rows(
+        "WITH c AS (SELECT * FROM m WHERE x > 2) SELECT _wstart, count(*) FROM c INTERVAL(2s)"
+    )
+    assert found == [[0, 1], [2000, 3], [8000, 1]]
+
+
+def test_parameters_stay_with_their_step(rows: Any) -> None:
+    found = rows("SELECT _wstart, count(*) + ? FROM m WHERE y > ? INTERVAL(2s)", 10, 1)
+    assert found == [[2000, 12], [8000, 11]]
+
+
+def test_points_that_keep_the_rows_stand_beside_columns(rows: Any) -> None:
+    found = rows("SELECT ts, y, diff(x) * 2 FROM d1")
+    assert found == [[1000, 1, None], [2000, 2, 2.0], [3500, None, 3.0], [9000, 3, 6.0]]
+
+
+def test_points_of_each_partition(rows: Any) -> None:
+    found = rows("SELECT loc, diff(x) FROM m PARTITION BY loc")
+    assert found == [["a", None], ["a", 1.0], ["a", 1.5], ["a", 3.0], ["b", None], ["b", 10.0]]
+
+
+def test_points_of_their_own_come_with_their_time(rows: Any) -> None:
+    assert rows("SELECT top(x, 2) FROM d1") == [[3500, 4.0], [9000, 7.0]]
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELECT x FROM d1 INTERVAL(1s)", "neither aggregated nor a key"),
+        ("SELECT * FROM d1 INTERVAL(1s)", "no item of windows"),
+        ("SELECT count(*) FROM d1 INTERVAL(1s) SLIDING(2s)", "SLIDING is longer"),
+        ("SELECT count(*) FROM (SELECT x FROM d1) INTERVAL(1s)", "has no time"),
+    ],
+)
+def test_refusals(rows: Any, sql: str, says: str) -> None:
+    with pytest.raises(SqlError, match=says):
+        rows(sql)
+
+
+def test_programs_of_steps_run_in_a_worker(engine: Engine) -> None:
+    executor = WorkerExecutor(pool_size=1)
+    session = Session(engine, executor)
+    try:
+        sql = "SELECT loc, _wstart, count(*), avg(x) FROM m PARTITION BY loc INTERVAL(2s)"
+        assert session.execute(sql).rows() == engine.sql(sql).rows()
+        points = "SELECT top(x, 2) FROM d1"
+        assert session.execute(points).rows() == engine.sql(points).rows()
+        joined = (
+            "SELECT a._wstart, b.x FROM (SELECT _wstart, avg(x) AS x FROM d1 INTERVAL(2s)) AS a"
+        )
+        joined += " JOIN d1 AS b ON b.time = a._wstart"
+        assert session.execute(joined).rows() == engine.sql(joined).rows() == [[2000, 2.5]]
+    finally:
+        session.close()
