@@ -16,8 +16,11 @@ _MODULES: tuple[str, ...] = (
     "differences",
     "downsampling",
     "quality",
+    "rates",
     "running",
     "selections",
+    "statistics",
+    "weights",
 )
 """Modules of this package; imported when the first function is asked for."""
 

@@ -161,11 +161,6 @@ def condition_windows(
 ) -> Assigned:
     """Runs of rows where the condition is true, of a length that ``keep`` allows. ``ignores_null``:
     rows where it is unknown are left out; else they end a run."""
-    compare = _KEEPS.get(keep[0])
-    if compare is None:
-        raise SqlError(
-            f"KEEP {keep[0]} is unknown", field="KEEP", hint=f"use {' '.join(KEEP_OPERATORS)}"
-        )
     rows = _all_but(condition.mask()) if ignores_null else None
     kept = _kept(timeline, rows)
     holds = _is_true(condition if rows is None else condition.take(rows))
@@ -176,8 +171,19 @@ def condition_windows(
     closes[:-1] &= is_first[1:] | ~holds[1:]
     begin = np.flatnonzero(opens).astype(np.int64)
     end = np.flatnonzero(closes).astype(np.int64) + 1
-    fits = compare(end - begin, keep[1])
+    fits = compare_lengths(end - begin, *keep)
     return Assigned(kept, _windows_of(kept, begin[fits], end[fits]), rows)
+
+
+def compare_lengths(lengths: Positions, operator: str, keep: int) -> Mask:
+    """Which lengths ``KEEP operator keep`` allows. Raises SqlError for an unknown operator."""
+    compare = _KEEPS.get(operator)
+    if compare is None:
+        raise SqlError(
+            f"KEEP {operator} is unknown", field="KEEP", hint=f"use {' '.join(KEEP_OPERATORS)}"
+        )
+    fits: Mask = compare(lengths, keep)
+    return fits
 
 
 def lasting_windows(

@@ -32,6 +32,14 @@ def signal(*values: object) -> Signal:
     return Signal(array, None if valid.all() else valid)
 
 
+def values(found: Signal) -> list[object]:
+    """None is null."""
+    known = found.mask().tolist()
+    return [
+        value if is_known else None for value, is_known in zip(found.values, known, strict=True)
+    ]
+
+
 def partitions_of(line: Timeline) -> list[list[int]]:
     """The row numbers of each partition."""
     bounds = line.bounds.tolist()
