@@ -1,8 +1,9 @@
 """What a query may not contain, checked before anything is read.
 
 The executing database is closed off by its own configuration (no files, no network, no extensions,
-settings locked). This check comes first: it gives a clear message, and it does not depend on that
-configuration. Table functions are allowed by name, everything else in FROM must be a table of ours.
+settings locked), and looks itself at the text that it is to run (admission.py). This check comes
+first: it gives a clear message, and depends on neither. Table functions are allowed by name,
+everything else in FROM must be a table of ours; functions on the list of refused ones are refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlUnsupportedError
+from mainstem_engine.sql.function_list import PLACE, is_refused
 
 _TABLE_FUNCTIONS = (exp.GenerateSeries, exp.Unnest, exp.Explode, exp.Values)
 _REFUSED_NODES: dict[type[exp.Expr], tuple[str, str]] = {
@@ -23,41 +25,6 @@ _REFUSED_NODES: dict[type[exp.Expr], tuple[str, str]] = {
     exp.DDL: ("a definition in a query", "use it by itself"),
     exp.DML: ("a change in a query", "use it by itself"),
 }
-_FUNCTIONS = frozenset(
-    {
-        "getenv",
-        "getvariable",
-        "current_setting",
-        "set_config",
-        "query",
-        "query_table",
-        "glob",
-        "sniff_csv",
-        "sql_auto_complete",
-        "json_execute_serialized_sql",
-        "which_secret",
-        "write_log",
-        "parse_duckdb_log_message",
-        "nextval",
-        "currval",
-        "checkpoint",
-        "force_checkpoint",
-        "seq_scan",
-        "arrow_scan",
-        "pandas_scan",
-        "python_map_function",
-    }
-)
-_FUNCTION_PREFIXES = (
-    "read_",
-    "parquet_",
-    "duckdb_",
-    "pragma_",
-    "pg_",
-    "from_substrait",
-    "arrow_scan",
-)
-_PLACE = "SQL reads the tables of this node only: no files, settings, environment or network"
 
 
 def check_query(tree: exp.Expr) -> None:
@@ -79,12 +46,12 @@ def _check_node(node: exp.Expr) -> None:
     if isinstance(node, exp.Table) and isinstance(node.this, exp.Func):
         if not isinstance(node.this, _TABLE_FUNCTIONS):
             raise SqlUnsupportedError(
-                f"table function {_function_name(node.this)} is not available", hint=_PLACE
+                f"table function {_function_name(node.this)} is not available", hint=PLACE
             )
     elif isinstance(node, exp.Func):
         name = _function_name(node)
-        if name in _FUNCTIONS or name.startswith(_FUNCTION_PREFIXES):
-            raise SqlUnsupportedError(f"function {name} is not available", hint=_PLACE)
+        if is_refused(name):
+            raise SqlUnsupportedError(f"function {name} is not available", hint=PLACE)
 
 
 def _function_name(node: exp.Func) -> str:
