@@ -111,9 +111,17 @@ def test_the_earlier_of_equal_outliers() -> None:
     assert values_of(found) == list(range(0, 20, 2))
 
 
-@pytest.mark.parametrize("kind", ["cos", "prenextdis"])
-def test_the_ends_of_a_bucket_have_no_two_neighbours_in_it(kind: str) -> None:
-    values = [0, 0, 5, 0, 90, 90, 0, 0, 5, 0]
+@pytest.mark.parametrize(
+    ("kind", "values", "inner"),
+    [
+        ("cos", [0, 0, 1, 0, 0, 90, 0, 0, 1, 0], [2, 8]),
+        ("cos", [0, 1, 0, 0, 90, 0, 0, 0, 1, 0], [1, 8]),
+        ("prenextdis", [0, 0, 5, 0, 0, 90, 90, 85, 90, 90], [2, 7]),
+    ],
+)
+def test_the_ends_of_a_bucket_have_no_two_neighbours_in_it(
+    kind: str, values: list[int], inner: list[int]
+) -> None:
     found = call(
         "equal_size_bucket_outlier_sample",
         timeline(list(range(10)), tick=MS),
@@ -122,7 +130,7 @@ def test_the_ends_of_a_bucket_have_no_two_neighbours_in_it(kind: str) -> None:
         type=kind,
         number=1,
     )
-    assert [time for time, _ in at(found)] == [2, 8]
+    assert [time for time, _ in at(found)] == inner
 
 
 @pytest.mark.parametrize("proportion", [0, 1.5, "nan", -0.1])
