@@ -103,15 +103,14 @@ def _check_node(node: dict[str, Any]) -> None:
             raise SqlUnsupportedError(f"table {name} is not available", hint=PLACE)
     elif kind in _TABLES:
         raise SqlUnsupportedError(f"{str(kind).lower()} in FROM is not available", hint=PLACE)
-    name = node.get("function_name")
-    if name is None:
+    if "function_name" not in node:
         return
-    name = str(name).lower()
+    called = str(node["function_name"]).lower()
     if node.get("schema") or node.get("catalog"):
-        raise SqlUnsupportedError(f"function {name} of a schema is not available", hint=PLACE)
-    if name not in ALLOWED and name not in TABLE_FUNCTIONS:
-        if is_refused(name):
-            raise SqlUnsupportedError(f"function {name} is not available", hint=PLACE)
-        near = difflib.get_close_matches(name, ALLOWED, 1)
+        raise SqlUnsupportedError(f"function {called} of a schema is not available", hint=PLACE)
+    if called not in ALLOWED and called not in TABLE_FUNCTIONS:
+        if is_refused(called):
+            raise SqlUnsupportedError(f"function {called} is not available", hint=PLACE)
+        near = difflib.get_close_matches(called, ALLOWED, 1)
         hint = f"did you mean {near[0]}" if near else "docs/sql-functions.md lists what there is"
-        raise SqlUnsupportedError(f"function {name} is not known", hint=hint)
+        raise SqlUnsupportedError(f"function {called} is not known", hint=hint)
