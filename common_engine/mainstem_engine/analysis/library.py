@@ -12,11 +12,17 @@ from functools import cache
 from mainstem_engine.analysis.function import Function, PointFunction, WindowFunction
 
 _MODULES: tuple[str, ...] = (
+    "anomalies",
     "buckets",
+    "density",
     "differences",
+    "discovery",
     "downsampling",
+    "frequency",
     "quality",
     "rates",
+    "regular_times",
+    "repair",
     "running",
     "selections",
     "statistics",

@@ -33,6 +33,20 @@ class Readings:
         """int64[windows]."""
         return np.bincount(self.window, minlength=self.windows).astype(np.int64)
 
+    def bounds(self) -> Positions:
+        """int64[windows + 1]: the readings of window i are ``bounds[i]:bounds[i + 1]``."""
+        return np.concatenate(([0], np.cumsum(self.counts()))).astype(np.int64)
+
+    def take(self, kept: Positions) -> Readings:
+        """Some of the readings, ascending positions, of the same windows."""
+        return Readings(
+            self.times[kept],
+            self.values[kept],
+            self.window[kept],
+            self.windows,
+            self.rows[kept],
+        )
+
     def followers(self, distance: int = 1) -> Positions:
         """The readings that have at least ``distance`` readings before them in their window."""
         after = np.arange(distance, len(self.times), dtype=np.int64)

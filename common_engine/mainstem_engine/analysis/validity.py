@@ -33,7 +33,7 @@ def outliers(readings: Readings) -> tuple[Positions, Positions]:
     usable = np.bincount(readings.window, weights=finite, minlength=count).astype(np.int64)
     with_value = usable[readings.window] > 0
     whole = dataclasses.replace(readings, values=filled_along_lines(readings))
-    whole = _rows(whole, np.flatnonzero(with_value))
+    whole = whole.take(np.flatnonzero(with_value))
     with np.errstate(over="ignore", invalid="ignore"):
         found = _count(whole, whole.values, np.arange(len(whole.values)), whole.values)
         after = whole.followers()
@@ -48,7 +48,7 @@ def _moving(readings: Readings) -> Positions:
     first = np.ones(len(readings.times), np.bool_)
     followers = readings.followers()
     first[followers] = readings.times[followers] != readings.times[followers - 1]
-    apart = _rows(readings, np.flatnonzero(first))
+    apart = readings.take(np.flatnonzero(first))
     after = apart.followers()
     seconds = np.zeros(len(apart.times))
     seconds[after] = (apart.times[after] - apart.times[after - 1]) / 1e9
@@ -75,13 +75,3 @@ def _count(readings: Readings, entries: Floats, at: Positions, magnitudes: Float
     np.maximum.at(largest, window, np.abs(magnitudes[at]))
     is_outlier = distances > np.maximum(MADS * mads, ROUNDING * largest)[window]
     return np.bincount(window[is_outlier], minlength=count).astype(np.int64)
-
-
-def _rows(readings: Readings, kept: Positions) -> Readings:
-    return Readings(
-        readings.times[kept],
-        readings.values[kept],
-        readings.window[kept],
-        readings.windows,
-        readings.rows[kept],
-    )
