@@ -30,10 +30,21 @@ _TIME_MIN, _TIME_MAX = -(2**63), 2**63 - 1
 
 
 class Duration(NamedTuple):
-    """Months, which have no fixed length, and nanoseconds. Plain pairs are taken as well."""
+    """Months, which have no fixed length, and nanoseconds. ``is_exact``: so many nanoseconds are
+    meant even if they make whole days, as in 24h. Plain tuples are taken as well."""
 
     months: int
     ns: int
+    is_exact: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """True for months and whole days: steps of the calendar, 23 to 25 hours a day."""
+        return self.months > 0 or (self.ns % NS_PER_DAY == 0 and not self.is_exact)
+
+
+Span = tuple[int, int] | tuple[int, int, bool]
+"""A ``Duration`` as a plain tuple."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +57,11 @@ class CalendarStep:
     rest_ns: int | Counts
 
     @classmethod
-    def of(cls, duration: tuple[int, int]) -> CalendarStep:
-        """Nanoseconds that are whole days are days of the calendar: 23 to 25 hours long."""
-        months, ns = duration
+    def of(cls, duration: Span) -> CalendarStep:
+        """Nanoseconds that are whole days, and not exact, are days of the calendar."""
+        months, ns, is_exact = Duration(*duration)
         days, rest_ns = divmod(ns, NS_PER_DAY)
-        return cls(months, days, 0) if rest_ns == 0 else cls(months, 0, ns)
+        return cls(months, 0, ns) if rest_ns or is_exact else cls(months, days, 0)
 
     def times(self, count: Counts) -> CalendarStep:
         """``count`` steps at once, so that a clamped day of the month is not passed on."""

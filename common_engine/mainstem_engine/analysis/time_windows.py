@@ -23,7 +23,9 @@ from mainstem_engine.analysis.local_time import (
     NS_PER_DAY,
     CalendarStep,
     Counts,
+    Duration,
     LocalTime,
+    Span,
     add_saturated,
     days_ns,
     days_of_months,
@@ -48,19 +50,20 @@ def range_windows(
     timeline: Timeline,
     start_ns: int,
     end_ns: int,
-    width: tuple[int, int],
-    step: tuple[int, int] | None = None,
+    width: Span,
+    step: Span | None = None,
     *,
     zone: dt.tzinfo = dt.UTC,
     is_right_closed: bool = False,
 ) -> Windows:
-    """Rule 1. ``width`` and ``step`` are (months, ns). Raises SqlError for an empty range or a
-    width or step that is not positive, SqlLimitError above WINDOWS_MAX."""
+    """Rule 1. ``width`` and ``step`` are durations. Raises SqlError for an empty range or a width
+    or step that is not positive, SqlLimitError above WINDOWS_MAX."""
     if start_ns >= end_ns:
         raise SqlError(
             "the range of GROUP BY is empty", field="GROUP BY", hint="write ([start, end), i)"
         )
-    step = width if step is None else step
+    width = Duration(*width)
+    step = width if step is None else Duration(*step)
     _check_positive(width, "window")
     _check_positive(step, "step")
     if end_ns - start_ns + _longest_ns(width) + _longest_ns(step) > _SPAN_MAX_NS:
@@ -83,9 +86,9 @@ def range_windows(
 
 def interval_windows(
     timeline: Timeline,
-    width: tuple[int, int],
+    width: Span,
     *,
-    sliding: tuple[int, int] | None = None,
+    sliding: Span | None = None,
     offset: tuple[int, int] = (0, 0),
     auto_ns: int | None = None,
     zone: dt.tzinfo = dt.UTC,
@@ -96,7 +99,8 @@ def interval_windows(
     ``is_dense``: empty windows too, from the one of ``span[0]`` to that of ``span[1]``, inclusive;
     where an end is None, those of the partition's first or last row. Raises SqlError for widths
     that are not positive or a step above the width, SqlLimitError above WINDOWS_MAX."""
-    sliding = width if sliding is None else sliding
+    width = Duration(*width)
+    sliding = width if sliding is None else Duration(*sliding)
     _check_positive(width, "INTERVAL")
     _check_positive(sliding, "SLIDING")
     if _nominal_ns(sliding) > _nominal_ns(width):
@@ -115,13 +119,13 @@ def interval_windows(
         grid = grid.through(auto_ns)
     if is_dense:
         partition, cells = _dense_cells(timeline, grid, _overlap(width, sliding), span)
-    elif tuple(width) == tuple(sliding):
+    elif width == sliding:
         return _adjacent_windows(timeline, grid)
     else:
         partition, cells = _cells_with_rows(timeline, grid, _overlap(width, sliding))
     starts = grid.starts(cells)
     ends = grid.local.add(starts, CalendarStep.of(width))
-    if tuple(width) == tuple(sliding):
+    if width == sliding:
         # A clamped day of the month would leave a gap before the next window.
         ends = grid.starts(cells + 1)
     windows = _windows(timeline, partition, starts, ends)
@@ -152,11 +156,11 @@ class _Grid:
     """Numbered cells of time, one step each, from start to start."""
 
     local: LocalTime
-    step: tuple[int, int]
+    step: Duration
     offset: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if self.step[0] and self.step[1]:
+        if self.step.months and self.step.ns:
             raise SqlError(
                 "a step of months and days has no grid", field="INTERVAL", hint="write one unit"
             )
@@ -164,18 +168,18 @@ class _Grid:
     @property
     def is_local(self) -> bool:
         """True for months and whole days: their edges are those of local time."""
-        return self.step[0] > 0 or self.step[1] % NS_PER_DAY == 0
+        return self.step.is_local
 
     def through(self, moment_ns: int) -> _Grid:
         """The grid that has a start at this moment."""
         if not self.is_local:
-            return _Grid(self.local, self.step, (0, moment_ns % self.step[1]))
+            return _Grid(self.local, self.step, (0, moment_ns % self.step.ns))
         local = int(self.local.of(np.array([moment_ns], np.int64))[0])
-        if not self.step[0]:
-            return _Grid(self.local, self.step, (0, local % self.step[1]))
+        if not self.step.months:
+            return _Grid(self.local, self.step, (0, local % self.step.ns))
         month = months_of_days(np.array([local // NS_PER_DAY], np.int64))
         rest = local - int(days_of_months(month)[0]) * NS_PER_DAY
-        return _Grid(self.local, self.step, (int(month[0]) % self.step[0], rest))
+        return _Grid(self.local, self.step, (int(month[0]) % self.step.months, rest))
 
     def cells(self, moments: TimesNs) -> Counts:
         """The cell of each moment."""
@@ -187,7 +191,7 @@ class _Grid:
         return found
 
     def _plain_cells(self, moments: TimesNs) -> Counts:
-        months, ns = self.step
+        months, ns = self.step.months, self.step.ns
         if months:
             days = add_saturated(moments, -self.offset[1]) // NS_PER_DAY
             return (months_of_days(days) - self.offset[0]) // months
@@ -196,11 +200,11 @@ class _Grid:
         return quotient - (rest < shift) - self._whole_offset()
 
     def _whole_offset(self) -> int:
-        return self.offset[1] // self.step[1] if self.step[1] else 0
+        return self.offset[1] // self.step.ns if self.step.ns else 0
 
     def starts(self, cells: Counts) -> TimesNs:
         """UTC ns at which cells start."""
-        months, ns = self.step
+        months, ns = self.step.months, self.step.ns
         if months:
             local = days_ns(days_of_months(cells * months + self.offset[0]))
             return self.local.moment(add_saturated(local, self.offset[1]))
@@ -304,32 +308,30 @@ def _windows(
     )
 
 
-def _overlap(width: tuple[int, int], sliding: tuple[int, int]) -> int:
+def _overlap(width: Duration, sliding: Duration) -> int:
     """How many windows may hold one moment."""
-    if tuple(width) == tuple(sliding):
+    if width == sliding:
         return 1
     return -(-_longest_ns(width) // _shortest_ns(sliding))
 
 
-def _nominal_ns(duration: tuple[int, int]) -> int:
-    return duration[0] * _MONTH_NS + duration[1]
+def _nominal_ns(duration: Duration) -> int:
+    return duration.months * _MONTH_NS + duration.ns
 
 
-def _shortest_ns(duration: tuple[int, int]) -> int:
+def _shortest_ns(duration: Duration) -> int:
     """The least time that a step can take."""
-    months, ns = duration
-    is_local = months > 0 or ns % NS_PER_DAY == 0
-    return months * 28 * NS_PER_DAY + ns - (_CLOCK_CHANGE_NS if is_local else 0)
+    least = duration.months * 28 * NS_PER_DAY + duration.ns
+    return least - (_CLOCK_CHANGE_NS if duration.is_local else 0)
 
 
-def _longest_ns(duration: tuple[int, int]) -> int:
-    months, ns = duration
-    is_local = months > 0 or ns % NS_PER_DAY == 0
-    return months * 31 * NS_PER_DAY + ns + (_CLOCK_CHANGE_NS if is_local else 0)
+def _longest_ns(duration: Duration) -> int:
+    most = duration.months * 31 * NS_PER_DAY + duration.ns
+    return most + (_CLOCK_CHANGE_NS if duration.is_local else 0)
 
 
-def _check_positive(duration: tuple[int, int], what: str) -> None:
-    if min(duration) < 0 or max(duration) <= 0:
+def _check_positive(duration: Duration, what: str) -> None:
+    if min(duration.months, duration.ns) < 0 or not (duration.months or duration.ns):
         raise SqlError(f"the length of {what} must be positive", field=what)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mainstem_engine.analysis.local_time import (
     NS_PER_DAY,
     CalendarStep,
+    Duration,
     LocalTime,
     add_saturated,
 )
@@ -72,13 +73,18 @@ def test_a_skipped_local_time_takes_the_offset_before() -> None:
 def test_months_keep_the_day_where_there_is_one(start: str, months: int, reached: str) -> None:
     span = LocalTime(dt.UTC, 0, 0)
     moment = np.array([np.datetime64(start, "ns")]).astype(np.int64)
-    found = span.add(moment, CalendarStep.of((months, 0)))
+    found = span.add(moment, CalendarStep.of(Duration(months, 0)))
     assert str(found.astype("M8[ns]")[0])[:10] == reached
 
 
 def test_whole_days_are_days_of_the_calendar_and_hours_are_not() -> None:
-    assert CalendarStep.of((0, 2 * NS_PER_DAY)) == CalendarStep(0, 2, 0)
-    assert CalendarStep.of((1, NS_PER_DAY // 2)) == CalendarStep(1, 0, NS_PER_DAY // 2)
+    assert CalendarStep.of(Duration(0, 2 * NS_PER_DAY)) == CalendarStep(0, 2, 0)
+    assert CalendarStep.of(Duration(1, NS_PER_DAY // 2)) == CalendarStep(1, 0, NS_PER_DAY // 2)
+
+
+def test_24_hours_are_no_day() -> None:
+    assert CalendarStep.of(Duration(0, NS_PER_DAY, is_exact=True)) == CalendarStep(0, 0, NS_PER_DAY)
+    assert not Duration(0, NS_PER_DAY, is_exact=True).is_local
 
 
 def test_sums_are_held_at_the_ends() -> None:
