@@ -8,7 +8,7 @@
    measurement of each device. And our own engine with a template for each device: some are
    measured, and scaled up.
 
-Each step is a process of its own (seed.py).
+Each step is a process of its own (cars.py).
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from report import Report
-from seed import (
+from cars import (
     DEVICES,
     DEVICES_QUICK,
     LINES,
@@ -32,6 +31,7 @@ from seed import (
     MEASUREMENTS,
     MODELS,
     NAMES_BATCH,
+    Step,
     child,
     create_names,
     memory,
@@ -40,6 +40,7 @@ from seed import (
     tag_values,
     timed,
 )
+from report import Report
 
 from mainstem_engine import ColumnType, Engine, EngineOptions, Measurement, Template
 from mainstem_engine.catalog.sections import MERGE_DEVICES_MIN, MERGE_FRACTION
@@ -133,7 +134,7 @@ def open_templates(place: Path, devices: int) -> dict[str, float]:
     return found | memory()
 
 
-STEPS: Mapping[str, Callable[[Path, int], dict[str, float]]] = {
+STEPS: Mapping[str, Step] = {
     "names": lambda place, devices: create_names(place, devices, False),
     "tagged": lambda place, devices: create_names(place, devices, True),
     "open-names": lambda place, devices: open_names(place, devices, False),
