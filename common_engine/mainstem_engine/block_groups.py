@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.columns import widened_values
+from mainstem_engine.dense_windows import merge_dense
 from mainstem_engine.merge import Index
 from mainstem_engine.mixed_groups import pieces_of_mixed_span
 from mainstem_engine.model import BoolMask, TimesNs
@@ -127,9 +128,16 @@ def _in_parallel(
 
 
 def pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pieces | None:
-    """The groups of a span; None when no row is kept."""
-    if span.is_mixed:
-        return pieces_of_mixed_span(view, span, aggregation)
+    """The groups of a span, those of several devices merged where that is quick; None when no row
+    is kept."""
+    found = pieces_of_mixed_span if span.is_mixed else _pieces_of_span
+    pieces = found(view, span, aggregation)
+    if pieces is None or aggregation.by_device or aggregation.every_ns is None:
+        return pieces
+    return merge_dense(pieces, aggregation.every_ns, row_times=aggregation.row_times)
+
+
+def _pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pieces | None:
     part, numbers = span.part, span.numbers
     index = part.blocks
     sizes = index.rows[numbers].astype(np.int64)
@@ -233,6 +241,8 @@ def _groups_of_steps(
         return _groups_of_block(part, int(numbers[0]), int(steps[0]), every_ns)
     first, last = part.blocks.time_min_ns[numbers], part.blocks.time_max_ns[numbers]
     windows = last // every_ns - first // every_ns + 1
+    if bool((steps == every_ns).all()):
+        return _rows_as_groups(part, numbers, sizes, every_ns)
     # Of windows that are shorter than a step most have no row: then each row has its own.
     count = np.where(steps > every_ns, sizes, windows)
     block = np.repeat(np.arange(len(sizes)), count)
@@ -246,6 +256,17 @@ def _groups_of_steps(
     starts = (np.cumsum(sizes) - sizes)[block] + row
     rows = lengths(starts, int(sizes.sum()))
     return _Groups(starts, block, rows, window, begin, begin + (rows - 1) * step)
+
+
+def _rows_as_groups(
+    part: Part, numbers: BlockNumbers, sizes: npt.NDArray[np.int64], every_ns: int
+) -> _Groups:
+    """Of blocks with a row in every window, as those of rollups have."""
+    time = part.read_times(numbers)
+    aligned = not (part.blocks.time_min_ns[numbers] % every_ns).any()
+    window = time if aligned else window_of(time, every_ns)
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    return _Groups(np.arange(len(time)), block, np.ones(len(time), np.int64), window, time, time)
 
 
 def _groups_of_block(part: Part, number: int, step: int, every_ns: int) -> _Groups:

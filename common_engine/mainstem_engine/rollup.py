@@ -175,7 +175,8 @@ class Rollups:
             )
 
     def held(self, table: Table) -> list[HeldRollup]:
-        """The rollups that are computed here from the rows of ``table``, finest first."""
+        """The rollups that are computed here from the rows of ``table``, finest first. Of a rollup:
+        those that are merged from it, one after the other."""
         return [
             HeldRollup(
                 target.name,
@@ -186,10 +187,19 @@ class Rollups:
                 ),
             )
             for definition in self.definitions
-            if definition.table.casefold() == table.name.casefold()
+            if table.name.casefold() in self._sources_of(definition)
             and self._engine is not None
             and (target := self._engine.catalog.templates.get(definition.target)) is not None
         ]
+
+    def _sources_of(self, definition: RollupDefinition) -> list[str]:
+        """What a definition is computed from: its table, and the rollups in between."""
+        found = [definition.table.casefold()]
+        finer = self._sources.finer(definition)
+        while finer is not None:
+            found.append(finer.target.casefold())
+            finer = self._sources.finer(finer)
+        return found
 
     def _answers(
         self, definition: RollupDefinition, table: Table, target: Table, start_ns: int, end_ns: int
@@ -208,7 +218,7 @@ class Rollups:
                     return False
                 if self._of(chain, source).touches(start_ns, end_ns):
                     return False
-                chain = finer
+                chain = None if source.casefold() == table.name.casefold() else finer
         return True
 
     def pending(self) -> int:

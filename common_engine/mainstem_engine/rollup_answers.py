@@ -2,6 +2,7 @@
 
 1. A rollup fits when its windows divide those of the question, and its columns say what is asked:
    not the number of rows, not TRUE and FALSE, and totals of integers only where a DOUBLE is exact.
+   A rollup may answer for a finer one that it is merged from (rollup_groups.py).
 2. It answers for whole windows of which its keeper says that nothing is outstanding. The newest
    ones usually are not done yet: the range ends before them. What is left at both ends is answered
    from the table itself.
@@ -19,6 +20,7 @@ from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.model import AnyArray, ColumnType, VersionedRows
 from mainstem_engine.rollup_definition import HeldRollup
+from mainstem_engine.rollup_groups import pieces_of_rollup
 from mainstem_engine.scan import Selection, iterate_rows
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
@@ -68,6 +70,9 @@ def rollup_pieces(
 ) -> list[Pieces] | None:
     """Pieces of the windows of ``target`` in the range of ``selection``; None when its columns
     cannot say what is asked. ``view``: of ``target``."""
+    known = pieces_of_rollup(table, target, view, selection, aggregation)
+    if known is not None or table.template.rollup_of is not None:
+        return known
     columns: dict[int, dict[str, int]] = {}
     for key, want in aggregation.wanted.items():
         found = _columns(table, target, key, want)

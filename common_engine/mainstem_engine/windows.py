@@ -202,10 +202,15 @@ def _reduced_values(
 ) -> Values:
     """Of groups that follow one another and have a value each."""
     found = Values(count)
-    if want.extremes:
+    is_each = len(begin) == len(values)
+    if want.extremes and is_each:
+        found.low = found.high = canonical(values)
+    elif want.extremes:
         found.low = canonical(_reduced(np.fmin, values, begin))
         found.high = canonical(_reduced(np.maximum, values, begin))
-    if want.total:
+    if want.total and is_each:
+        found.total = _as_total(values.astype(np.float64) if want.type.is_float else values)
+    elif want.total:
         found.total = _totals(values, begin, want.type)
     if want.ends:
         end = begin + count - 1

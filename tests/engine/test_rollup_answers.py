@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mainstem_engine import Engine, EngineOptions, RollupDefinition, Rollups
+from mainstem_engine import Engine, EngineOptions, RollupDefinition, Rollups, rollup_answers
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.rollup_answers import range_of_rollup
 from mainstem_engine.rollup_definition import HeldRollup
@@ -90,6 +90,24 @@ def test_it_says_what_the_rows_say(
     same_as_rows(engine, monkeypatch, every=every, start=bounds[0], end=bounds[1], by=by)
 
 
+@pytest.mark.parametrize("every", [None, 60_000, 3_600_000])
+@pytest.mark.parametrize("by", [None, "device"])
+def test_without_first_and_last_no_rows_are_made(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, every: int | None, by: str | None
+) -> None:
+    plain = {"f": ASKED["f"][:-2], "i": ("count", "min", "max"), "t": ("count",)}
+    monkeypatch.setattr(rollup_answers, "iterate_rows", lambda *args: pytest.fail("rows"))
+    monkeypatch.setattr("mainstem_engine.aggregate_queries.BLOCKS_READ_AT_ONCE", -1)
+    found = engine.aggregate("m", plain, every=every, by=by).to_pylist()
+    assert engine.statistics().aggregates.from_rollups == 1
+    monkeypatch.setattr(type(engine), "rollups_of", lambda self, table: [])
+    wanted = engine.aggregate("m", plain, every=every, by=by).to_pylist()
+    assert len(found) == len(wanted)
+    for row, want in zip(found, wanted, strict=True):
+        assert row.pop("device", None) == want.pop("device", None)
+        assert row == pytest.approx(want, rel=1e-12, abs=1e-9)
+
+
 def test_the_coarsest_that_fits_is_read(engine: Engine) -> None:
     assert ask(engine, MINUTE_NS)[1].rollup == "m_1m"
     assert ask(engine, 20 * MINUTE_NS)[1].rollup == "m_10m"
@@ -150,3 +168,46 @@ def test_ranges_are_whole_windows(start: int, end: int, expected: Any) -> None:
     busy = HeldRollup("m_x", "m", 10, lambda first, beyond: beyond <= 80)
     found = range_of_rollup(busy, Selection(None, 0, 100), Aggregation({}, None), (0, 95))
     assert found == (0, 80)
+
+
+FINE: dict[str, list[str]] = {
+    "f_sum": ["sum"], "f_sumsq": ["sum"], "f_count": ["sum"], "f_min": ["min"], "f_max": ["max"],
+    "i_sum": ["sum"], "i_min": ["min"], "i_max": ["max"], "t_count": ["sum"],
+}  # fmt: skip
+"""What the rollup of ten minutes knows of that of one."""
+
+
+def ask_fine(engine: Engine, asked: dict[str, list[str]], every_ns: int | None) -> Any:
+    return engine.aggregate_pieces(
+        "m_1m", asked, None, -FAR_NS, FAR_NS, every_ns=every_ns, by_device=True
+    )
+
+
+@pytest.mark.parametrize("every", [600_000, 3_600_000, None])
+@pytest.mark.parametrize("by", [None, "device"])
+def test_a_coarser_rollup_answers_for_a_finer_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, every: int | None, by: str | None
+) -> None:
+    monkeypatch.setattr("mainstem_engine.aggregate_queries.BLOCKS_READ_AT_ONCE", -1)
+    assert ask_fine(engine, FINE, 10 * MINUTE_NS)[1].rollup == "m_10m"
+    found = engine.aggregate("m_1m", FINE, every=every, by=by).to_pylist()
+    monkeypatch.setattr(type(engine), "rollups_of", lambda self, table: [])
+    wanted = engine.aggregate("m_1m", FINE, every=every, by=by).to_pylist()
+    assert len(found) == len(wanted)
+    for row, want in zip(found, wanted, strict=True):
+        assert row.pop("device", None) == want.pop("device", None)
+        assert row == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("column", "function"),
+    [("f_sum", "count"), ("f_sum", "min"), ("f_min", "max"), ("f_max", "sum"), ("f_sum", "mean"),
+     ("f_first", "first"), ("f_last", "last"), ("f_last_time", "first")],
+)  # fmt: skip
+def test_what_only_the_finer_one_knows(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, column: str, function: str
+) -> None:
+    monkeypatch.setattr("mainstem_engine.aggregate_queries.BLOCKS_READ_AT_ONCE", -1)
+    assert ask_fine(engine, {column: [function]}, 10 * MINUTE_NS)[1].rollup is None
+    assert ask_fine(engine, {"f_min": ["min"]}, 10 * MINUTE_NS)[1].rollup == "m_10m"
+    assert ask_fine(engine, {"f_min": ["min"]}, 5 * MINUTE_NS)[1].rollup is None
