@@ -40,9 +40,10 @@ _TABLES = frozenset({"BASE_TABLE", "TABLE_FUNCTION", "SHOW_REF", "PIVOT", "COLUM
 
 
 class Admission:
-    """The check, for one executing database. Thread-safe."""
+    """The check, with the functions that may be called. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, functions: frozenset[str] = ALLOWED) -> None:
+        self._functions = functions
         self._lock = threading.Lock()
         self._admitted: OrderedDict[str, None] = OrderedDict()
 
@@ -62,7 +63,7 @@ class Admission:
             read = json.loads(text)
         except RecursionError:
             raise SqlLimitError("the statement is nested too deeply") from None
-        _check_statements(read)
+        _check_statements(read, self._functions)
         if len(sql) > TEXT_CHARACTERS_MAX:
             return
         with self._lock:
@@ -71,7 +72,7 @@ class Admission:
                 self._admitted.popitem(last=False)
 
 
-def _check_statements(read: dict[str, Any]) -> None:
+def _check_statements(read: dict[str, Any], functions: frozenset[str]) -> None:
     if read.get("error"):
         message = str(read.get("error_message", "the statement cannot be read"))
         if read.get("error_type") == "parser":
@@ -86,11 +87,12 @@ def _check_statements(read: dict[str, Any]) -> None:
         if isinstance(node, list):
             waiting += node
         elif isinstance(node, dict):
-            _check_node(node)
+            _check_table(node)
+            _check_call(node, functions)
             waiting += node.values()
 
 
-def _check_node(node: dict[str, Any]) -> None:
+def _check_table(node: dict[str, Any]) -> None:
     kind = node.get("type")
     if kind == "TABLE_FUNCTION":
         called = node.get("function", {}).get("function_name", "")
@@ -103,13 +105,16 @@ def _check_node(node: dict[str, Any]) -> None:
             raise SqlUnsupportedError(f"table {name} is not available", hint=PLACE)
     elif kind in _TABLES:
         raise SqlUnsupportedError(f"{str(kind).lower()} in FROM is not available", hint=PLACE)
+
+
+def _check_call(node: dict[str, Any], functions: frozenset[str]) -> None:
     if "function_name" not in node:
         return
     called = str(node["function_name"]).lower()
     if node.get("schema") or node.get("catalog"):
         raise SqlUnsupportedError(f"function {called} of a schema is not available", hint=PLACE)
-    if called not in ALLOWED and called not in TABLE_FUNCTIONS:
-        if is_refused(called):
+    if called not in functions:
+        if is_refused(called) or called in ALLOWED:
             raise SqlUnsupportedError(f"function {called} is not available", hint=PLACE)
         near = difflib.get_close_matches(called, ALLOWED, 1)
         hint = f"did you mean {near[0]}" if near else "docs/sql-functions.md lists what there is"

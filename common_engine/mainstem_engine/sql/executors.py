@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mainstem_engine.errors import ClosedError, OverloadedError, SqlTimeoutError
 from mainstem_engine.sql.cancellation import Cancellation
+from mainstem_engine.sql.function_list import ALLOWED
 from mainstem_engine.sql.sandbox import Program, Sandbox, SqlLimits
 from mainstem_engine.sql.worker_process import OpenInput, WorkerProcess, timed_out
 
@@ -47,7 +48,7 @@ class Executor(Protocol):
 
     def stream(
         self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
-    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+    ) -> Generator[pa.Schema | pa.RecordBatch]:
         """The schema of the result, then its batches, as they come. Raises as ``execute``, at any
         of them. It is a generator: read it to its end, or close it."""
         ...
@@ -68,11 +69,13 @@ class WorkerPoolStatistics:
 
 
 class InProcessExecutor:
-    """Runs programs in this process."""
+    """Runs programs in this process, which may call ``functions``."""
 
-    def __init__(self, limits: SqlLimits | None = None) -> None:
+    def __init__(
+        self, limits: SqlLimits | None = None, functions: frozenset[str] = ALLOWED
+    ) -> None:
         self.limits = limits or SqlLimits()
-        self._sandbox = Sandbox(self.limits)
+        self._sandbox = Sandbox(self.limits, functions)
 
     def execute(
         self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
@@ -81,7 +84,7 @@ class InProcessExecutor:
 
     def stream(
         self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
-    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+    ) -> Generator[pa.Schema | pa.RecordBatch]:
         cancellation = cancellation or Cancellation()
         with ExitStack() as stack:
 
@@ -128,7 +131,7 @@ class WorkerExecutor:
 
     def stream(
         self, program: Program, open_input: OpenInput, cancellation: Cancellation | None = None
-    ) -> Iterator[pa.Schema | pa.RecordBatch]:
+    ) -> Generator[pa.Schema | pa.RecordBatch]:
         cancellation = cancellation or Cancellation()
         deadline = time.monotonic() + program.limits.timeout_s
         worker = self._acquire(deadline, cancellation)

@@ -127,8 +127,25 @@ variant_group_object variant_keys variant_normalize variant_type variant_typeof 
 vertex_extract wavg week weekday weekofyear weighted_avg xor year yearweek
 """
 
+_OF_A_ROW = """
+abs add age bit_count cbrt ceil ceiling century contains date_diff date_part date_sub
+date_trunc datediff datepart datesub datetrunc day dayname dayofmonth dayofweek dayofyear decade
+degrees divide ends_with epoch epoch_ms epoch_ns epoch_us even exp fdiv floor fmod greatest hour if
+instr isfinite isinf isnan isodow isoyear julian lcase least left length list_value ln log log10
+log2 lower ltrim make_date make_time make_timestamp make_timestamp_ms make_timestamp_ns
+make_timestamptz microsecond millisecond minute mod month monthname multiply nanosecond now nullif
+octet_length position pow power prefix quarter radians regexp_full_match regexp_matches right round
+row rtrim second sign signbit split_part sqrt starts_with strlen strpos substr substring subtract
+suffix time_bucket timezone to_centuries to_days to_decades to_hours to_microseconds to_millennia
+to_milliseconds to_minutes to_months to_quarters to_seconds to_timestamp to_weeks to_years trim
+trunc typeof ucase upper week weekday weekofyear xor year yearweek
+"""
+
 REFUSED = frozenset(_REFUSED.split())
-ALLOWED = frozenset((_OPERATORS + _COMPUTING).split())
+ALLOWED = frozenset((_OPERATORS + _COMPUTING).split()) | TABLE_FUNCTIONS
+ROW_FUNCTIONS = frozenset((_OPERATORS + _OF_A_ROW).split()) - {"||"}
+"""What a condition on one row may call where it runs in the node itself: nothing whose result can
+be much larger than its arguments."""
 
 
 def is_refused(name: str) -> bool:

@@ -4,16 +4,18 @@
 2. In ``rows()`` integers are exact whatever their size, times are integers in ``precision_ns`` or
    RFC 3339, dates and times of day are ISO text, intervals are integers in ``precision_ns`` (ISO
    text when they hold months), BLOB is bytes, NaN and infinities are floats.
-3. ``tables`` and ``range_ns`` say what was read, for the node that attaches ``completeness``.
+3. A large answer of a single query may come in pieces, each a result with the same columns: what
+   fits into ``HEAD_BYTES`` is there at once, the rest is read as it is asked for.
+4. ``tables`` and ``range_ns`` say what was read, for the node that attaches ``completeness``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.sql.times import NS_PER_MS, NS_PER_US, TIME_UNITS, UTC, format_time
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 TimeFormat = Literal["integer", "rfc3339"]
 _ARROW_UNIT_NS = {"s": 10**9, "ms": NS_PER_MS, "us": NS_PER_US, "ns": 1}
+HEAD_BYTES = 4 << 20
+"""An answer up to here is held: it is complete, or its error known, before any of it goes out."""
+PIECE_BYTES = 1 << 20
+"""Of the rest. Less would cost more per row, more would be held for each slow reader."""
 _INT64_DIGITS = 18
 """Decimals of so many digits always fit int64."""
 
@@ -47,6 +53,8 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     completeness: list[dict[str, Any]] = field(default_factory=list)
     """Filled by the node: what it can prove about the tables that were read."""
+    _rest: _Rest | None = None
+    """What follows, of a result that is streamed."""
 
     @classmethod
     def of_rows(
@@ -60,8 +68,38 @@ class Result:
         """A result of the executing database."""
         return cls(_table=_narrowed(table), **fields)
 
+    @classmethod
+    def of_steps(
+        cls, steps: Generator[pa.Schema | pa.RecordBatch], *, is_streamed: bool, **fields: Any
+    ) -> Result:
+        """A result of the executing database: its schema, then its batches. ``is_streamed``: no
+        more than the head is read now, unless a type depends on all rows."""
+        schema = cast("pa.Schema", next(steps))
+        bound = HEAD_BYTES if is_streamed and not any(map(_is_wide, schema)) else None
+        head, is_whole = _read(schema, steps, bound)
+        rest = None if is_whole else _Rest(schema, steps)
+        return cls.of_table(head, _rest=rest, **fields)
+
+    def pieces(self) -> Iterator[Result]:
+        """This result, and what follows of it. Raises what the statement raises."""
+        yield self
+        if self._rest is not None:
+            for table in self._rest:
+                yield replace(self, _table=table, _rest=None)
+
+    @property
+    def is_whole(self) -> bool:
+        """False when more follows."""
+        return self._rest is None
+
+    def close(self) -> None:
+        """Ends a statement whose pieces were not all read."""
+        if self._rest is not None:
+            self._rest.close()
+
     @property
     def row_count(self) -> int:
+        """Rows that are there, of this piece."""
         if self._table is not None:
             return int(self._table.num_rows)
         return len(self._rows or ())
@@ -170,8 +208,7 @@ def _narrowed(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     for position, column in enumerate(table.schema):
-        kind = column.type
-        if not pa.types.is_decimal(kind) or kind.scale != 0 or kind.precision <= _INT64_DIGITS:
+        if not _is_wide(column):
             continue
         try:
             values = table.column(position).cast(pa.int64())
@@ -179,6 +216,48 @@ def _narrowed(table: pa.Table) -> pa.Table:
             continue
         table = table.set_column(position, pa.field(column.name, pa.int64()), values)
     return table
+
+
+def _is_wide(column: pa.Field) -> bool:
+    """True for whole numbers that may need more than 64 bits."""
+    import pyarrow as pa
+
+    kind = column.type
+    return bool(pa.types.is_decimal(kind) and kind.scale == 0 and kind.precision > _INT64_DIGITS)
+
+
+def _read(
+    schema: pa.Schema, batches: Iterator[pa.RecordBatch], bytes_max: int | None
+) -> tuple[pa.Table, bool]:
+    """The next batches, at least one, until they have ``bytes_max``; True when these are all."""
+    import pyarrow as pa
+
+    taken: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        taken.append(batch)
+        size += batch.nbytes
+        if bytes_max is not None and size >= bytes_max:
+            return pa.Table.from_batches(taken, schema), False
+    return pa.Table.from_batches(taken, schema), True
+
+
+class _Rest:
+    """The batches of a statement that are not read yet."""
+
+    def __init__(self, schema: pa.Schema, batches: Generator[pa.RecordBatch]) -> None:
+        self._schema = schema
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        is_whole = False
+        while not is_whole:
+            table, is_whole = _read(self._schema, self._batches, PIECE_BYTES)
+            yield table
+
+    def close(self) -> None:
+        """Ends the statement, in this thread and at once."""
+        self._batches.close()
 
 
 class _Rendering:

@@ -2,7 +2,8 @@
 
 1. No files, no network, no extensions, no Python variables; nothing is spilled to disk; memory and
    threads are bounded; then the configuration is locked.
-2. The time zone is part of that configuration, so there is one database per zone, a few are kept.
+2. The time zone and the memory are part of that configuration, so there is one database for each
+   pair of them, a few are kept. What is to run is read first (admission.py).
 3. An input that is read once is streamed through, unless it is all there; others are held as Arrow
    tables, and so is what steps make, within a bound.
 4. Errors of DuckDB become errors of ours. Their text is DuckDB's, without the generated SQL.
@@ -24,6 +25,8 @@ from mainstem_engine.errors import (
     SqlTimeoutError,
     SqlUnsupportedError,
 )
+from mainstem_engine.sql.admission import Admission
+from mainstem_engine.sql.function_list import ALLOWED
 from mainstem_engine.sql.program import MIB, Program, SqlLimits, SqlStep
 from mainstem_engine.sql.walks import walk
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MIB", "Program", "Sandbox", "SqlLimits", "check_result", "translate_error"]
 
-ZONES_MAX = 4
+DATABASES_MAX = 4
 """Databases that are kept open. One costs about 20 ms to make and a few MB to keep."""
 BATCH_ROWS = 16_384
 """Rows of a batch of the result: large enough to be cheap, small enough to check bounds often."""
@@ -51,14 +54,15 @@ _SETTINGS = {
 class Sandbox:
     """Runs programs. Thread-safe: each program has a cursor of its own."""
 
-    def __init__(self, limits: SqlLimits) -> None:
+    def __init__(self, limits: SqlLimits, functions: frozenset[str] = ALLOWED) -> None:
         self._limits = limits
         self._lock = threading.Lock()
-        self._databases: OrderedDict[str, Any] = OrderedDict()
+        self._databases: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._admission = Admission(functions)
 
     def warm_up(self) -> None:
         """Makes the database of UTC, so that the first statement does not wait for it."""
-        self._cursor("UTC").close()
+        self._cursor("UTC", self._limits).close()
 
     def run(
         self,
@@ -74,11 +78,15 @@ class Sandbox:
         import duckdb
         import pyarrow as pa
 
-        cursor = self._cursor(program.time_zone)
+        cursor = self._cursor(program.time_zone, program.limits)
         failure = _Failure()
         try:
             if on_start is not None:
                 on_start(cursor.interrupt)
+            for step in program.steps:
+                if isinstance(step, SqlStep):
+                    self._admission.check(cursor, step.sql)
+            self._admission.check(cursor, program.sql)
             held = _Held(program.limits.input_bytes_max)
             for name in program.inputs:
                 source = open_input(name)
@@ -111,22 +119,24 @@ class Sandbox:
             check_result(rows, size, program.limits)
             yield batch
 
-    def _cursor(self, time_zone: str) -> Any:
+    def _cursor(self, time_zone: str, limits: SqlLimits) -> Any:
+        memory_bytes = min(limits.memory_limit_bytes, self._limits.memory_limit_bytes)
+        key = (time_zone, memory_bytes)
         with self._lock:
-            database = self._databases.get(time_zone)
+            database = self._databases.get(key)
             if database is None:
-                database = self._databases[time_zone] = self._open(time_zone)
-                if len(self._databases) > ZONES_MAX:
+                database = self._databases[key] = self._open(time_zone, memory_bytes)
+                if len(self._databases) > DATABASES_MAX:
                     self._databases.popitem(last=False)[1].close()
-            self._databases.move_to_end(time_zone)
+            self._databases.move_to_end(key)
             return database.cursor()
 
-    def _open(self, time_zone: str) -> Any:
+    def _open(self, time_zone: str, memory_bytes: int) -> Any:
         import duckdb
 
         config: dict[str, str | bool | int | float | list[str]] = {
             **_SETTINGS,
-            "memory_limit": f"{self._limits.memory_limit_bytes}B",
+            "memory_limit": f"{memory_bytes}B",
             "threads": str(self._limits.threads),
         }
         database = duckdb.connect(":memory:", config=config)

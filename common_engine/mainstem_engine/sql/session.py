@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.catalog.databases import DEFAULT_DATABASE
 from mainstem_engine.errors import NotFoundError
+from mainstem_engine.sql.cancellation import Cancellation
 from mainstem_engine.sql.definition import define
 from mainstem_engine.sql.deletion import RowDeletion
 from mainstem_engine.sql.executors import Executor, InProcessExecutor
+from mainstem_engine.sql.function_list import ROW_FUNCTIONS
 from mainstem_engine.sql.groups import describe_reading
 from mainstem_engine.sql.inputs import counted, open_input
 from mainstem_engine.sql.insertion import Insertion
@@ -61,10 +63,13 @@ RowCounter = Callable[[str, int], None]
 
 @dataclass(slots=True)
 class _Call:
-    """One call of execute: its request, and its limits."""
+    """One call of execute: its request, its limits, how it ends early, and whether its answer may
+    come in pieces."""
 
     request: Request
     limits: SqlLimits
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    is_streamed: bool = False
 
 
 class Session:
@@ -101,13 +106,18 @@ class Session:
         time_zone: str = "UTC",
         timeout_s: float | None = None,
         row_limit: int | None = None,
+        limits: SqlLimits | None = None,
+        cancellation: Cancellation | None = None,
+        is_streamed: bool = False,
     ) -> Result:
         """Runs a script and returns the result of its last statement.
 
         ``params``: one value for each ``?``. ``time_zone``: for literals without a zone, and for
-        functions of days and hours. ``timeout_s`` and ``row_limit`` may lower the executor's
-        limits, not raise them. Raises SqlError and its kinds, SchemaError, NotFoundError,
-        OutOfRangeError, OverloadedError.
+        functions of days and hours. ``timeout_s``, ``row_limit`` and ``limits`` may lower the
+        executor's limits, not raise them. ``cancellation`` ends it from another thread.
+        ``is_streamed``: the answer of a single query may come as ``Result.pieces``, which are then
+        to be read to the end or closed. Raises SqlError and its kinds, SchemaError,
+        NotFoundError, OutOfRangeError, OverloadedError.
         """
         current = self.database if database is None else database_name(database)
         request = Request(
@@ -117,7 +127,8 @@ class Session:
             now_ns=self._engine.options.clock(),
             params=tuple(params or ()),
         )
-        call = _Call(request, _lowered(self._executor.limits, timeout_s, row_limit))
+        lowered = _lowered(self._executor.limits, timeout_s, row_limit, limits)
+        call = _Call(request, lowered, cancellation or Cancellation(), is_streamed)
         warnings: list[str] = []
         plan = self._plans.plan(sql, request, self._engine.catalog)
         if plan is not None:
@@ -125,7 +136,9 @@ class Session:
             warnings += result.warnings
         else:
             statements = self._plans.statements(sql)
+            call.is_streamed = is_streamed and len(statements) == 1
             for statement in statements:
+                call.cancellation.check()
                 result = self._run(statement, call, sql if len(statements) == 1 else None)
                 warnings += result.warnings
         if database is None:
@@ -162,10 +175,7 @@ class Session:
             call.request = replace(request, database=self._known_database(statement))
             return Result.of_rows((), ())
         if isinstance(statement, Delete):
-            kept = ["the template keeps the measurement: its values were deleted"]
-            warnings = kept if statement.series else []
-            affected = self._delete(statement, call)
-            return Result.of_rows((), (), rows_affected=affected, warnings=warnings)
+            return self._delete(statement, call)
         if isinstance(statement, CreateTable | CreateSeries):
             tables = PlainTables(self._engine, request.database)
             if isinstance(statement, CreateTable):
@@ -181,16 +191,23 @@ class Session:
         warnings = define(self._engine, statement, request.database)
         return Result.of_rows((), (), warnings=warnings)
 
-    def _delete(self, statement: Delete, call: _Call) -> int:
+    def _delete(self, statement: Delete, call: _Call) -> Result:
         # Conditions run in this process: the engine asks them batch by batch, while it holds the
         # next delete back, and must not wait for a worker.
         own = not isinstance(self._executor, InProcessExecutor)
-        executor = InProcessExecutor(self._executor.limits) if own else self._executor
+        limits = self._executor.limits
+        executor = InProcessExecutor(limits, ROW_FUNCTIONS) if own else self._executor
+        deletion = RowDeletion(self._engine, call.request, executor, call.limits)
         try:
-            return RowDeletion(self._engine, call.request, executor, call.limits).delete(statement)
+            affected = deletion.delete(statement)
         finally:
             if own:
                 executor.close()
+        warnings: list[str] = []
+        if statement.series:
+            removal = Removal(self._engine, call.request.database)
+            warnings = removal.drop_series(deletion.deleted)
+        return Result.of_rows((), (), rows_affected=affected, warnings=warnings)
 
     def _reading(self, source: TableInput) -> str:
         """How an input of a plan would be read now."""
@@ -237,9 +254,10 @@ class Session:
             source = open_input(self._engine, by_name[name], plan.precision_ns)
             return source if count is None else counted(source, partial(count, name))
 
-        table = self._executor.execute(program, opened)
-        return Result.of_table(
-            table,
+        steps = self._executor.stream(program, opened, call.cancellation)
+        return Result.of_steps(
+            steps,
+            is_streamed=call.is_streamed and count is None,
             tables=plan.tables,
             range_ns=plan.range_ns,
             precision_ns=plan.precision_ns,
@@ -259,9 +277,12 @@ class Session:
         return name
 
 
-def _lowered(limits: SqlLimits, timeout_s: float | None, row_limit: int | None) -> SqlLimits:
-    return replace(
-        limits,
-        timeout_s=limits.timeout_s if timeout_s is None else min(timeout_s, limits.timeout_s),
-        row_limit=limits.row_limit if row_limit is None else min(row_limit, limits.row_limit),
-    )
+def _lowered(
+    own: SqlLimits, timeout_s: float | None, row_limit: int | None, more: SqlLimits | None
+) -> SqlLimits:
+    """The least of each: the executor's, the call's and ``more``."""
+    timeout_s = own.timeout_s if timeout_s is None else timeout_s
+    row_limit = own.row_limit if row_limit is None else row_limit
+    asked = [own, replace(own, timeout_s=timeout_s, row_limit=row_limit), more or own]
+    least = {name: min(getattr(limits, name) for limits in asked) for name in asdict(own)}
+    return SqlLimits(**least)

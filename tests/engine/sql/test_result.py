@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.result import HEAD_BYTES, Result
 
 Run = Callable[..., Result]
 
@@ -85,3 +85,69 @@ def test_a_result_says_what_was_read(plant: Run) -> None:
     assert both.tables == {"meters", "car"}
     assert both.range_ns == (None, None)
     assert plant("SELECT 1").tables == frozenset()
+
+
+def steps_of(schema: pa.Schema, *sizes: int) -> tuple[Generator[Any], list[str]]:
+    """The schema and batches of so many rows; and what was done with them, as it is done."""
+    done: list[str] = []
+
+    def steps() -> Generator[Any]:
+        try:
+            yield schema
+            for size in sizes:
+                done.append(f"read {size}")
+                column = pa.array(range(size)).cast(schema.field(0).type)
+                yield pa.record_batch([column], schema=schema)
+        finally:
+            done.append("closed")
+
+    return steps(), done
+
+
+WHOLE_NUMBERS = pa.schema([("x", pa.int64())])
+LARGE = HEAD_BYTES // 8
+"""Rows that fill the head."""
+
+
+def test_a_small_answer_is_there_at_once() -> None:
+    steps, done = steps_of(WHOLE_NUMBERS, 2, 3)
+    result = Result.of_steps(steps, is_streamed=True)
+    assert result.is_whole
+    assert done == ["read 2", "read 3", "closed"]
+    assert [piece.rows() for piece in result.pieces()] == [[[0], [1], [0], [1], [2]]]
+
+
+def test_a_large_answer_is_read_as_it_is_asked_for() -> None:
+    steps, done = steps_of(WHOLE_NUMBERS, LARGE, LARGE, 5)
+    result = Result.of_steps(steps, is_streamed=True, units={"x": "m"})
+    assert not result.is_whole
+    assert done == [f"read {LARGE}"]
+    pieces = result.pieces()
+    assert next(pieces).row_count == LARGE
+    assert done == [f"read {LARGE}"]
+    second = next(pieces)
+    assert (second.row_count, second.columns) == (LARGE, result.columns)
+    assert [piece.row_count for piece in pieces] == [5]
+    assert done[-1] == "closed"
+
+
+def test_leaving_early_ends_the_statement() -> None:
+    for count in (0, 1):
+        steps, done = steps_of(WHOLE_NUMBERS, LARGE, LARGE, LARGE)
+        result = Result.of_steps(steps, is_streamed=True)
+        pieces = result.pieces()
+        for _ in range(count + 1):
+            next(pieces)
+        result.close()
+        assert done == [*[f"read {LARGE}"] * (count + 1), "closed"]
+
+
+def test_an_answer_is_held_unless_asked_otherwise_and_where_a_type_depends_on_all_rows() -> None:
+    wide = pa.schema([("x", pa.decimal128(38, 0))])
+    for schema, is_streamed in ((WHOLE_NUMBERS, False), (wide, True)):
+        steps, done = steps_of(schema, LARGE, LARGE)
+        result = Result.of_steps(steps, is_streamed=is_streamed)
+        assert result.is_whole
+        assert result.row_count == 2 * LARGE
+        assert result.columns[0]["type"] == "INT64"
+        assert done[-1] == "closed"

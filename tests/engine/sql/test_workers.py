@@ -19,10 +19,12 @@ from mainstem_engine.errors import (
     ClosedError,
     CorruptionError,
     OverloadedError,
+    SqlCancelledError,
     SqlError,
     SqlLimitError,
     SqlTimeoutError,
 )
+from mainstem_engine.sql.cancellation import Cancellation
 from mainstem_engine.sql.executors import InProcessExecutor, WorkerExecutor
 from mainstem_engine.sql.frames import (
     FrameKind,
@@ -35,7 +37,7 @@ from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.worker import serve
-from mainstem_engine.sql.worker_process import SETTINGS
+from mainstem_engine.sql.worker_process import SETTINGS, AnswerReader
 
 from .conftest import runner
 
@@ -221,6 +223,58 @@ def test_a_worker_has_nothing_of_the_node(far: Run, workers: WorkerExecutor) -> 
     folder = f"/proc/{worker.pid}/fd"
     targets = [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]
     assert not [t for t in targets if t.startswith("/") and not t.startswith("/dev/")]
+
+
+def test_a_cancelled_statement_ends_wherever_it_is(workers: WorkerExecutor) -> None:
+    outcomes: list[BaseException] = []
+    tokens = [Cancellation(), Cancellation()]
+
+    def endless(token: Cancellation) -> None:
+        try:
+            workers.execute(program(ENDLESS), lambda name: None, token)
+        except SqlError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=endless, args=(token,)) for token in tokens]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: bool(workers._busy) and workers._waiting == 1)
+    for token in tokens:
+        token.cancel()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    assert [type(error) for error in outcomes] == [SqlCancelledError, SqlCancelledError]
+    with pytest.raises(SqlCancelledError):
+        workers.execute(program("SELECT 1"), lambda name: None, tokens[0])
+    assert workers.execute(program("SELECT 7 AS v"), lambda name: None).to_pylist() == [{"v": 7}]
+
+
+def test_an_answer_that_is_left_ends_its_worker(workers: WorkerExecutor) -> None:
+    steps = workers.stream(program("SELECT range AS x FROM range(1000000)"), lambda name: None)
+    next(steps)
+    (worker,) = workers._busy
+    assert next(steps).num_rows > 0
+    steps.close()
+    assert not worker.is_alive
+    assert workers.statistics().busy == 0
+
+
+def test_a_worker_that_keeps_memory_is_replaced(
+    workers: WorkerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.execute(program("SELECT 1"), lambda name: None)
+    (worker,) = workers._idle
+    take = AnswerReader.take
+
+    def retiring(self: AnswerReader, kind: FrameKind, payload: bytes) -> bytes | None:
+        if kind == FrameKind.DONE:
+            take(self, FrameKind.RETIRING, b"")
+        return take(self, kind, payload)
+
+    monkeypatch.setattr(AnswerReader, "take", retiring)
+    assert workers.execute(program("SELECT 7 AS v"), lambda name: None).to_pylist() == [{"v": 7}]
+    assert not worker.is_alive
+    assert workers.statistics().idle == 0
 
 
 def test_closing_ends_workers_and_refuses_statements() -> None:
