@@ -39,8 +39,9 @@ def span_ns(bound: int) -> int:
 
 
 def diff(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
-    """One value per row. ``ignore_option``: 1 and 3 make negative differences null. ``ignoreNull``
-    False: the row before must have a value."""
+    """One value per row. ``ignore_option``: 1 and 3 make negative differences null; with 2 and 3
+    rows without one are left out of the answer. ``ignore_null`` False: the row before must have a
+    value."""
     signal = signals[0]
     values = present(timeline, signal)
     later = _with_earlier(values, ignore_null=options["ignore_null"])
@@ -135,6 +136,7 @@ FUNCTIONS = (
             Parameter("ignore_null", Kind.FLAG, True),
         ),
         keeps_rows=True,
+        skips_empty=lambda options: options["ignore_option"] in (2, 3),
     ),
     PointFunction("difference", difference),
     PointFunction("non_negative_difference", non_negative_difference),

@@ -61,7 +61,9 @@ WindowRun = Callable[[Timeline, Sequence[Signal], Windows, Options], Signal]
 @dataclass(frozen=True, slots=True)
 class PointFunction:
     """``columns``: (least, most) columns that it takes; they come first. ``parameters`` in the
-    order of their positions. ``outputs``: names of its columns, empty: one, named by the call."""
+    order of their positions. ``outputs``: names of its columns, empty: one, named by the call.
+    ``skips_empty``, with ``keeps_rows``: whether options ask for rows without a value to be left
+    out; they are where all functions of the SELECT ask for it and none has a value."""
 
     name: str
     run: PointRun
@@ -70,6 +72,7 @@ class PointFunction:
     keeps_rows: bool = False
     outputs: tuple[str, ...] = ()
     takes_text: bool = False
+    skips_empty: Callable[[Options], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
