@@ -25,22 +25,26 @@ _INT64 = range(-(2**63), 2**63)
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def fill_previous(timeline: Timeline, signal: Signal, limit_ns: int | None = None) -> Signal:
-    """Nulls take the last value before them."""
-    return signal.take(_within(timeline, previous_rows(timeline, signal.mask()), limit_ns))
+def previous_source(timeline: Timeline, present: Mask, limit_ns: int | None) -> Positions:
+    """int64[n]: the row whose value each row takes, itself where it has one, -1 for none: here the
+    last one before."""
+    return _within(timeline, previous_rows(timeline, present), limit_ns)
 
 
-def fill_next(timeline: Timeline, signal: Signal, limit_ns: int | None = None) -> Signal:
-    """Nulls take the first value after them."""
-    return signal.take(_within(timeline, next_rows(timeline, signal.mask()), limit_ns))
+def next_source(timeline: Timeline, present: Mask, limit_ns: int | None) -> Positions:
+    """The first one after."""
+    return _within(timeline, next_rows(timeline, present), limit_ns)
 
 
-def fill_near(timeline: Timeline, signal: Signal, limit_ns: int | None = None) -> Signal:
-    """Nulls take the value that is nearest in time."""
-    before = previous_rows(timeline, signal.mask())
-    after = next_rows(timeline, signal.mask())
-    rows = nearer(timeline.times, before, after, timeline.times)
-    return signal.take(_within(timeline, rows, limit_ns))
+def near_source(timeline: Timeline, present: Mask, limit_ns: int | None) -> Positions:
+    """The one that is nearest in time."""
+    before, after = previous_rows(timeline, present), next_rows(timeline, present)
+    rows = nearer(timeline.times, before, after, timeline.times) if len(timeline) else before
+    return _within(timeline, rows, limit_ns)
+
+
+SOURCES = {"PREVIOUS": previous_source, "NEXT": next_source, "NEAR": near_source}
+"""Fills that copy, by their names in FILL."""
 
 
 def fill_linear(timeline: Timeline, signal: Signal, limit_ns: int | None = None) -> Signal:
@@ -59,25 +63,6 @@ def fill_linear(timeline: Timeline, signal: Signal, limit_ns: int | None = None)
         values, timeline.times, before[between], after[between], timeline.times[between]
     )
     return Signal(values, mask | between, signal.is_time)
-
-
-FILLS = {
-    "PREVIOUS": fill_previous,
-    "NEXT": fill_next,
-    "NEAR": fill_near,
-    "LINEAR": fill_linear,
-}
-"""The fills from neighbours by their names in FILL."""
-
-
-def fill_constant(signal: Signal, value: Any) -> Signal:
-    """Nulls become ``value``, of the type of the signal; None leaves them."""
-    if value is None:
-        return signal
-    mask = signal.mask()
-    values = signal.values.copy()
-    values[~mask] = value
-    return Signal(values, None, signal.is_time)
 
 
 def fitting(signal: Signal, constant: Constant) -> Any:
