@@ -38,7 +38,7 @@ def shape_path_query(
     if select.meta.get(ALIGN) == "DEVICE" and not is_grouped:
         _show_device(select, relation, has_aggregates=has_aggregates)
         return
-    if relation.name.is_pattern and not is_grouped and not _names_devices(select, relation):
+    if relation.name.is_pattern and not is_grouped and not names_devices(select, relation):
         if any(isinstance(node, exp.Window | exp.Query) for node in _item_nodes(select)):
             warnings.append("window functions are not aligned by time; `device` tells rows apart")
             select.expressions.insert(0, _column(DEVICE))
@@ -78,7 +78,7 @@ def _shows_time(select: exp.Select, relation: Relation) -> bool:
     return False
 
 
-def _names_devices(select: exp.Select, relation: Relation) -> bool:
+def names_devices(select: exp.Select, relation: Relation) -> bool:
     """True when an item is of the device: ``device``, ``tbname`` or a tag."""
     for node in _item_nodes(select):
         column = (
@@ -113,7 +113,7 @@ def _align(
     columns: list[exp.Expr] = []
     for path, member in devices:
         for item in items:
-            if not _has_columns(item, relation, member):
+            if not has_columns(item, relation, member):
                 continue
             name = exp.to_identifier(f"{path}.{item.alias_or_name}", quoted=True)
             columns.append(
@@ -155,7 +155,8 @@ def _items(select: exp.Select, relation: Relation) -> list[exp.Expr]:
     return items
 
 
-def _has_columns(item: exp.Expr, relation: Relation, member: Member) -> bool:
+def has_columns(item: exp.Expr, relation: Relation, member: Member) -> bool:
+    """True when a device of ``member`` has every column of an item."""
     names: Sequence[str] = [column.name.casefold() for column in item.find_all(exp.Column)]
     return all(name in member.columns or name not in relation.columns for name in names)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
+from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.sql.calls import bind_call, call_of, find_function
 from mainstem_engine.sql.clauses import (
@@ -27,6 +28,7 @@ from mainstem_engine.sql.clauses import (
 )
 from mainstem_engine.sql.relations import Relation
 from mainstem_engine.sql.scopes import Scopes
+from mainstem_engine.sql.stars import expand_star
 from mainstem_engine.sql.time_expressions import TimeExpressions
 
 
@@ -35,6 +37,7 @@ class Lowered:
     """What lowering a statement needs of it. ``by_itself``: the statement reads one table.
     ``is_used``: a SELECT was lowered."""
 
+    catalog: Catalog
     scopes: Scopes
     times: TimeExpressions
     relations: list[Relation]
@@ -100,11 +103,16 @@ def _lower(select: exp.Select, lowered: Lowered) -> exp.Select | None:
     for key in (RANGE, ALIGN_EVERY):
         if args.get(key) is not None:
             return None
-    if args.get(WINDOW) is not None or any(not call["is_point"] for call in calls):
+    groups = args.get(WINDOW) is not None or args.get(MERGE) is not None
+    if not groups and not calls:
+        # FILL by itself comes after the shape of the rows, see lowering_fill.
+        return None
+    relation = lowered.scopes.only_relation(select)
+    if relation is not None:
+        expand_star(select, relation)
+    if groups or any(not call["is_point"] for call in calls):
         return lower_windows(select, lowered)
-    if calls:
-        return lower_points(select, lowered)
-    return None
+    return lower_points(select, lowered)
 
 
 def refuse(what: str, hint: str) -> SqlUnsupportedError:

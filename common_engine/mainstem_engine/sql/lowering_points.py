@@ -1,9 +1,9 @@
 """A SELECT with point functions: rows, the points of each function, and the answer.
 
 1. Functions that keep the rows add a column to them; the SELECT then reads the rows.
-2. Any other function makes points, and the SELECT reads these. Several functions, and columns that
-   stand beside them, are brought together by time.
-3. A function inside of another, or inside of WHERE, is computed before it.
+2. Any other function makes points, and the SELECT reads these, with their time in front. TDengine's
+   selections (TOP, TAIL ...) show what stands beside them in the row of the point. Other functions
+   and columns are brought together by time, as IoTDB shows them.
 """
 
 from __future__ import annotations
@@ -12,110 +12,87 @@ from typing import Any
 
 from sqlglot import exp
 
+from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.calls import Call, call_of
-from mainstem_engine.sql.lowering import Lowered
-from mainstem_engine.sql.rows_query import RowsQuery, column
+from mainstem_engine.sql.lowering import Lowered, own_nodes
+from mainstem_engine.sql.lowering_answer import Answer
+from mainstem_engine.sql.lowering_query import WalkQuery
+from mainstem_engine.sql.relations import RelationColumn
+from mainstem_engine.sql.rows_query import column
 from mainstem_engine.sql.walk_nodes import Walk, walk_table
+
+SELECTIONS = frozenset({"top", "bottom", "unique", "tail", "sample"})
+"""Functions whose points are rows, beside which TDengine shows columns of that row."""
 
 
 def lower_points(select: exp.Select, lowered: Lowered) -> exp.Select:
-    """The SELECT over a walk."""
+    """The SELECT over a walk. Raises SqlError for aggregates beside points."""
     return _PointQuery(select, lowered).build()
 
 
-class _PointQuery:
+class _PointQuery(WalkQuery):
     def __init__(self, select: exp.Select, lowered: Lowered) -> None:
-        self._select = select
-        self._lowered = lowered
-        self._rows = RowsQuery(select, lowered.scopes, lowered.times)
-        self._number = next(lowered.numbers)
-        self._aliases = {p.alias.casefold(): p.this for p in select.expressions if p.alias}
+        super().__init__(select, lowered)
         self._functions: dict[str, dict[str, Any]] = {}
-        group = select.args.get("group")
-        for key in group.expressions if group is not None else ():
-            self._rows.add_key(key)
+        self._has_columns = False
 
     def build(self) -> exp.Select:
-        select = self._select
-        items = []
-        for projection in select.expressions:
-            heading = exp.to_identifier(projection.alias_or_name, quoted=True)
-            items.append(exp.alias_(self.place(projection.unalias()), heading))
-        if self._shows_time():
-            items.insert(0, exp.alias_(column("#t"), exp.to_identifier("time", quoted=True)))
-        query = exp.Select(expressions=items)
-        order = select.args.get("order")
-        if order is not None:
-            query.set("order", self.place(order))
-        for key in ("with_", "distinct", "limit", "offset"):
-            value = select.args.get(key)
-            if value is not None:
-                query.set(key, value.copy())
+        """The whole answer."""
+        time = column("#t")
+        answer = Answer(exp.Select(), self.items(), time, column("#s"))
+        answer.order = self.order()
+        keys = [column(f"#p{number}") for number in range(self.rows.keys)]
+        answer.natural = [*keys, time]
+        calls = [call for node in own_nodes(self.select) if (call := call_of(node)) is not None]
+        keeps_rows = all(call["keeps_rows"] for call in calls)
+        is_selection = len(self._functions) == 1 and calls[0]["name"] in SELECTIONS
         walk = Walk(
             "points",
             {
-                "keys": self._rows.keys,
+                "keys": self.rows.keys,
                 "functions": list(self._functions.values()),
-                "with_rows": False,
+                "with_rows": self._has_columns and not is_selection,
             },
         )
-        query.set(
-            "from_", exp.From(this=walk_table(self._number, "rows", "#w", self._rows.build(), walk))
-        )
-        return query
+        rows = walk_table(self.number, "rows", "#w", self.rows.build(), walk)
+        source = exp.Select(from_=exp.From(this=rows))
+        shows = (self.shape.shows_time or not keeps_rows) and self.shows_time()
+        return self.answer(source, time if shows else None, answer)
 
-    def _shows_time(self) -> bool:
-        relation = self._rows.relation
-        if relation is None or not relation.is_path or not self._lowered.by_itself:
-            return False
-        return not any(
-            isinstance(p.unalias(), exp.Column) and self._rows.is_time(p.unalias())
-            for p in self._select.expressions
-        )
+    def place_other(self, node: exp.Expr) -> bool:
+        if is_aggregate(node):
+            raise SqlError(
+                f"{node.sql()} is one value, beside functions that make points",
+                hint="use a sub-query for one of them",
+            )
+        return False
 
-    def place(self, node: exp.Expr) -> exp.Expr:
-        """An expression over rows as one over the walk."""
-        holder = exp.Paren(this=node.copy())
-        self._place(holder.this)
-        found: exp.Expr = holder.this
-        return found
-
-    def _place(self, node: exp.Expr) -> None:
-        key = None if isinstance(node, exp.Literal) else self._rows.key_of(node)
-        if key is not None:
-            node.replace(key)
-        elif isinstance(node, exp.Column):
-            self._place_column(node)
-        elif (call := call_of(node)) is not None:
-            node.replace(self._function(node, call))
-        elif not isinstance(node, exp.Query):
-            for child in list(node.iter_expressions()):
-                self._place(child)
-
-    def _place_column(self, node: exp.Column) -> None:
+    def place_column(self, node: exp.Column) -> None:
         name = node.name.casefold()
-        if name.startswith("#"):
+        found = self.rows.origin(node)
+        if found is None and name == "_rowts" and not node.table:
+            node.replace(column("#t"))
+        elif self.is_alias(node):
             return
-        found = self._rows.origin(node)
-        if found is None and not node.table:
-            if name == "_rowts":
-                node.replace(column("#t"))
-                return
-            if name in self._aliases:
-                return
-        node.replace(column("#t") if self._rows.is_time(node) else self._rows.add(node))
+        elif self.rows.is_time(node):
+            node.replace(column("#t"))
+        else:
+            if not isinstance(found, RelationColumn) or found.kind not in ("TAG", "DEVICE"):
+                self._has_columns = True
+            node.replace(self.rows.add(node))
 
-    def _function(self, node: exp.Expr, call: Call) -> exp.Column:
-        columns = [self._rows.add(argument).name for argument in node.expressions]
-        key = f"{node.sql()} {sorted(call['options'].items())}"
+    def place_call(self, node: exp.Expr, call: Call) -> exp.Expr:
+        columns = [self.rows.add(argument).name for argument in node.expressions]
         number = len(self._functions)
+        names = call["outputs"] or [""]
         found = self._functions.setdefault(
-            key,
+            f"{node.sql()} {sorted(call['options'].items())}",
             {
                 "name": call["name"],
                 "columns": columns,
                 "options": call["options"],
-                "outputs": [f"#f{number}"],
+                "outputs": [f"#f{number}_{n}" for n in range(len(names))],
             },
         )
         return column(found["outputs"][0])

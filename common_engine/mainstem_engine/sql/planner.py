@@ -31,6 +31,7 @@ from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.last_query import last_query
 from mainstem_engine.sql.lowering import Lowered, lower
+from mainstem_engine.sql.lowering_fill import lower_fills
 from mainstem_engine.sql.peer_functions import rewrite_peer_functions
 from mainstem_engine.sql.plan import Plan, Request, TableInput
 from mainstem_engine.sql.program import SqlStep, Step, WalkStep
@@ -43,6 +44,7 @@ from mainstem_engine.sql.projection import (
 from mainstem_engine.sql.pushdown import PushDown
 from mainstem_engine.sql.relations import TIME, Member, Relation, find_relation
 from mainstem_engine.sql.scopes import Scopes, find_cte
+from mainstem_engine.sql.stars import expand_functions_of_stars
 from mainstem_engine.sql.statements import Name
 from mainstem_engine.sql.time_expressions import Clock, TimeExpressions, datetime_ns
 from mainstem_engine.sql.times import NS_PER_MS, engine_zone, format_time
@@ -80,16 +82,23 @@ class Planner:
         scopes = Scopes(relations)
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
         times = TimeExpressions(scopes, clock)
+        if by_itself and relations and isinstance(tree, exp.Select):
+            expand_functions_of_stars(tree, relations[0])
         set_headings(tree)
         for select in tree.find_all(exp.Select):
             sources = list(scopes.sources(select))
             if len(sources) == 1 and sources[0].relation is not None:
                 rewrite_peer_functions(select)
         lowered = Lowered(
-            scopes, times, relations, request.time_zone, precision_ns, by_itself=by_itself
+            self._catalog,
+            scopes,
+            times,
+            relations,
+            request.time_zone,
+            precision_ns,
+            by_itself=by_itself,
         )
         tree = lower(tree, lowered)
-        refuse_clauses(tree)
         is_plain = by_itself and not lowered.is_used
         warnings: list[str] = []
         push_down = PushDown(self._catalog, scopes, times)
@@ -102,6 +111,8 @@ class Planner:
                 "ALIGN BY of several tables is not supported",
                 hint="select from one path or a pattern such as root.plant_a.**",
             )
+        tree = lower_fills(tree, lowered)
+        refuse_clauses(tree)
         rename_time_of_stars(tree, scopes)
         units = column_units(tree, scopes)
         if self._narrows:

@@ -1,7 +1,8 @@
 """Point functions over the rows of a table: one value per row, or points of their own.
 
 1. Every function gets the rows of each partition in order of time.
-2. Functions that keep the rows add a column each; the answer is the rows.
+2. Functions that keep the rows add a column each; the answer is the rows. If all of them ask for
+   it, rows are left out where all of them are null.
 3. Any other makes points. Several functions are brought together by partition and time; a function
    that has no point there is null. ``with_rows``: rows of the table take part.
 4. The columns of the table beside points are those of the row that a point is, else those of a row
@@ -41,8 +42,16 @@ def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
     made = [(call, run_point_function(call, table, timeline)) for call in arguments["functions"]]
     keeps = all(_keeps_rows(call) for call, _ in made)
     if keeps:
-        return {ROWS: _beside_rows(table, made)}
+        partition = number_array(timeline.partition_of_rows(), _int64())
+        table = table.append_column("#s", partition)
+        return {ROWS: _without_empty(_beside_rows(table, made), made)}
     return {ROWS: _together(table, timeline, made, arguments)}
+
+
+def _int64() -> Any:
+    import pyarrow as pa
+
+    return pa.int64()
 
 
 def _keeps_rows(call: dict[str, Any]) -> bool:
@@ -60,11 +69,35 @@ def run_point_function(call: dict[str, Any], table: pa.Table, timeline: Timeline
 
 
 def _beside_rows(table: pa.Table, made: list[tuple[dict[str, Any], Points]]) -> pa.Table:
+    import pyarrow as pa
+
     moment = table.schema.field(TIME).type
     for call, points in made:
         for name, signal in zip(call["outputs"], points.signals, strict=False):
             table = table.append_column(name, array_of(signal, moment))
+    if all(_skips_empty(call) for call, _ in made):
+        found = np.logical_or.reduce([s.mask() for _, points in made for s in points.signals])
+        table = table.filter(pa.array(found))
     return table
+
+
+def _skips_empty(call: dict[str, Any]) -> bool:
+    function = library.point_function(call["name"])
+    skips = None if function is None else function.skips_empty
+    return skips is not None and skips(call["options"])
+
+
+def _without_empty(table: pa.Table, made: list[tuple[dict[str, Any], Points]]) -> pa.Table:
+    """Leaves rows out that no function has a value of, where all functions ask for it."""
+    import pyarrow as pa
+
+    for call, _ in made:
+        function = library.point_function(call["name"])
+        skips = None if function is None else function.skips_empty
+        if skips is None or not skips(call["options"]):
+            return table
+    masks = [signal.mask() for _, points in made for signal in points.signals]
+    return table.filter(pa.array(np.logical_or.reduce(masks))) if masks else table
 
 
 def _together(
@@ -88,6 +121,7 @@ def _together(
             row[place] = points.rows
     moment = table.schema.field(TIME).type
     arrays = _columns_of_rows(table, timeline, partition, row, arguments["keys"])
+    arrays["#s"] = number_array(partition, pa.int64())
     arrays[TIME] = time_array(times, moment)
     for (call, points), place in zip(made, places, strict=False):
         source = np.full(count, -1, np.int64)
@@ -136,7 +170,7 @@ def _columns_of_rows(
     import pyarrow as pa
 
     names = {key_name(number) for number in range(keys)}
-    first = number_array(timeline.bounds[:-1][partition] if keys else partition, pa.int64())
+    first = number_array(timeline.bounds[:-1][partition], pa.int64())
     rows = number_array(row, pa.int64(), row < 0)
     return {
         name: table.column(name).take(first if name in names else rows)

@@ -14,10 +14,17 @@ from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.clauses import (
+    ConditionWindow,
+    CountWindow,
     Duration,
+    EventWindow,
+    FillClause,
     IntervalWindow,
     RangeWindow,
     SessionWindow,
+    StateWindow,
+    TrueFor,
+    VariationWindow,
     WindowClause,
 )
 from mainstem_engine.sql.lowering import Lowered, refuse
@@ -27,24 +34,28 @@ from mainstem_engine.sql.rows_query import RowsQuery, identity
 @dataclass(slots=True)
 class WindowPlan:
     """``walk``: the argument ``window`` of the walk; ``controls``: names of the columns of its
-    expressions; ``has_empty``: windows may have no rows; ``shown``: columns that are the same all
-    over a window, as identity() has them."""
+    expressions; ``has_empty``: aggregates are asked of windows without rows; ``is_dense``: there
+    are such windows, of which nothing is known; ``shown``: columns that are the same all over a
+    window, as identity() has them."""
 
     walk: dict[str, Any]
     controls: list[str] = field(default_factory=list)
     has_empty: bool = False
+    is_dense: bool = False
     shown: frozenset[str] = frozenset()
 
 
 def plan_window(
-    clause: WindowClause | None, rows: RowsQuery, lowered: Lowered, *, is_dense: bool = False
+    clause: WindowClause | None, rows: RowsQuery, lowered: Lowered, fill: FillClause | None
 ) -> WindowPlan:
-    """``is_dense``: windows of time without rows are wanted too. Raises SqlError."""
+    """``fill``: windows of time without rows are wanted too. Raises SqlError."""
     if clause is None:
         return WindowPlan({"kind": "whole"}, has_empty=not rows.keys)
     if isinstance(clause, RangeWindow):
         return _range(clause, rows, lowered)
     if isinstance(clause, IntervalWindow):
+        mode = "NONE" if fill is None else fill.args["mode"]
+        is_dense = mode != "NONE"
         walk = {
             "kind": "interval",
             "interval": _pair(clause.args["interval"]),
@@ -52,14 +63,50 @@ def plan_window(
             "is_auto": bool(clause.args.get("is_auto")),
             "sliding": _pair(clause.args.get("sliding")),
             "is_dense": is_dense,
+            "is_forced": mode in ("NULL_F", "VALUE_F"),
         }
-        return WindowPlan(walk, has_empty=is_dense)
+        return WindowPlan(walk, is_dense=is_dense)
     if isinstance(clause, SessionWindow):
         gap: Duration = clause.args["gap"]
         if gap.months:
             raise SqlError("the gap of SESSION has no months", field="SESSION", hint="use days")
         return WindowPlan({"kind": "session", "gap_ns": gap.ns})
-    raise refuse(f"the window {type(clause).__name__}", "use INTERVAL or SESSION")
+    return _of_rows(clause, rows)
+
+
+def _of_rows(clause: WindowClause, rows: RowsQuery) -> WindowPlan:
+    """Windows that the values of rows make."""
+    args = clause.args
+    walk: dict[str, Any]
+    controls = [clause.this] if clause.this is not None else []
+    if isinstance(clause, StateWindow):
+        lasting = _lasting(args.get("true_for"))
+        walk = {"kind": "state", "extend": args.get("extend") or 0, "lasting": lasting}
+    elif isinstance(clause, EventWindow):
+        walk = {"kind": "event", "lasting": _lasting(args.get("true_for"))}
+        controls = [args["start"], args["end"]]
+    elif isinstance(clause, CountWindow):
+        walk = {"kind": "count", "size": args["rows"], "slide": args.get("slide")}
+        walk["keeps_tail"] = not args.get("drops_tail")
+        controls = list(args.get("expressions") or ())
+    elif isinstance(clause, VariationWindow):
+        walk = {"kind": "variation", "delta": args.get("delta") or 0.0}
+        walk["ignores_null"] = bool(args.get("ignores_null"))
+    elif isinstance(clause, ConditionWindow):
+        keep = args.get("keep")
+        walk = {"kind": "condition", "operator": args.get("operator") or ">="}
+        walk |= {"keep": 1 if keep is None else keep}
+        walk["ignores_null"] = bool(args.get("ignores_null"))
+    else:
+        raise refuse(f"the window {type(clause).__name__}", "use INTERVAL or SESSION")
+    names = [rows.add(control).name for control in controls]
+    # A count says nothing of its columns; values of a variation with a delta differ.
+    is_one = isinstance(clause, StateWindow | VariationWindow) and not walk.get("delta")
+    return WindowPlan(walk, names, shown=shown(controls) if is_one else frozenset())
+
+
+def _lasting(true_for: TrueFor | None) -> list[Any] | None:
+    return None if true_for is None else [true_for.ns, true_for.rows, true_for.is_either]
 
 
 def _range(clause: RangeWindow, rows: RowsQuery, lowered: Lowered) -> WindowPlan:

@@ -4,7 +4,8 @@
 2. ``windows`` has a row per window, in order of partition, then time: its number ``#g``, its
    partition ``#s`` with the keys, its times, and what window functions say of it (``#f0`` ...).
 3. ``rows`` has the rows of every window with its number; rows of windows that overlap come
-   several times. A window without rows has one row of nulls, so that aggregates see it.
+   several times. Where ``with_empty`` is said, a window without rows has one row of nulls, so that
+   aggregates see it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.analysis import library
-from mainstem_engine.analysis.row_windows import Assigned, session_windows
+from mainstem_engine.analysis.row_windows import (
+    Assigned,
+    condition_windows,
+    count_windows,
+    event_windows,
+    lasting_windows,
+    session_windows,
+    state_windows,
+    variation_windows,
+)
 from mainstem_engine.analysis.rows import Positions, Signal, Timeline, Windows
 from mainstem_engine.analysis.time_windows import interval_windows, range_windows
 from mainstem_engine.arrow_arrays import number_array
@@ -45,17 +55,18 @@ class _Rows:
     controls: list[Signal]
     span: tuple[int | None, int | None]
     zone: str
+    precision_ns: int
 
 
 def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
     """``arguments``: ``keys`` their number; ``window`` the clause, see ``_KINDS``; ``controls``
     names of its columns; ``functions`` {name, columns, options, output} each; ``columns`` of the
-    rows that aggregates read, None when there are none; ``span`` the first and last moment asked
-    for, or None each; ``zone``; ``precision_ns``."""
+    rows that aggregates read, None when there are none; ``with_empty``; ``span`` the first and last
+    moment asked for, or None each; ``zone``; ``precision_ns``."""
     timeline = timeline_of(table, arguments["keys"])
     controls = [signal_of(table.column(name)) for name in arguments["controls"]]
     first, last = arguments["span"]
-    rows = _Rows(timeline, controls, (first, last), arguments["zone"])
+    rows = _Rows(timeline, controls, (first, last), arguments["zone"], arguments["precision_ns"])
     window = dict(arguments["window"])
     found = _KINDS[window.pop("kind")](rows, **window)
     if found.rows is not None:
@@ -67,7 +78,8 @@ def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
     ]
     made = {"windows": _window_table(table, found, arguments, signals)}
     if arguments["columns"] is not None:
-        made["rows"] = _row_table(table.select([TIME, *arguments["columns"]]), windows)
+        read = table.select([TIME, *arguments["columns"]])
+        made["rows"] = _row_table(read, windows, with_empty=arguments["with_empty"])
     return made
 
 
@@ -131,7 +143,7 @@ def _window_table(
     return pa.table(arrays)
 
 
-def _row_table(table: pa.Table, windows: Windows) -> pa.Table:
+def _row_table(table: pa.Table, windows: Windows, *, with_empty: bool) -> pa.Table:
     import pyarrow as pa
 
     lengths = windows.end - windows.begin
@@ -145,7 +157,7 @@ def _row_table(table: pa.Table, windows: Windows) -> pa.Table:
         table = table.take(number_array(rows, pa.int64()))
     empty = np.flatnonzero(lengths <= 0)
     table = table.append_column("#g", number_array(numbers, pa.int64()))
-    if len(empty) == 0:
+    if len(empty) == 0 or not with_empty:
         return table
     none = {field.name: pa.nulls(len(empty), field.type) for field in table.schema}
     none["#g"] = number_array(empty.astype(np.int64), pa.int64())
@@ -205,7 +217,10 @@ def _interval(
     is_auto: bool,
     sliding: tuple[int, int] | None,
     is_dense: bool,
+    is_forced: bool,
 ) -> Assigned:
+    # Without any row there is nothing to fill, unless it is asked for.
+    is_dense = is_dense and (is_forced or len(rows.timeline) > 0)
     windows = interval_windows(
         rows.timeline,
         interval,
@@ -223,10 +238,51 @@ def _session(rows: _Rows, gap_ns: int) -> Assigned:
     return _assigned(rows, session_windows(rows.timeline, gap_ns))
 
 
+def _state(
+    rows: _Rows, extend: int, lasting: tuple[int | None, int | None, bool] | None
+) -> Assigned:
+    windows = state_windows(
+        rows.timeline, rows.controls[0], extend=extend, tick_ns=rows.precision_ns
+    )
+    return _assigned(rows, _lasting(windows, lasting))
+
+
+def _event(rows: _Rows, lasting: tuple[int | None, int | None, bool] | None) -> Assigned:
+    windows = event_windows(rows.timeline, rows.controls[0], rows.controls[1])
+    return _assigned(rows, _lasting(windows, lasting))
+
+
+def _lasting(windows: Windows, lasting: tuple[int | None, int | None, bool] | None) -> Windows:
+    """TRUE_FOR: (least length, least rows, one of both is enough)."""
+    if lasting is None:
+        return windows
+    length_ns, least, is_either = lasting
+    return lasting_windows(windows, length_ns, least, any_of=is_either)
+
+
+def _count(rows: _Rows, size: int, slide: int | None, keeps_tail: bool) -> Assigned:
+    return count_windows(rows.timeline, size, slide, columns=rows.controls, keeps_tail=keeps_tail)
+
+
+def _variation(rows: _Rows, delta: float, ignores_null: bool) -> Assigned:
+    return variation_windows(rows.timeline, rows.controls[0], delta, ignores_null=ignores_null)
+
+
+def _condition(rows: _Rows, operator: str, keep: int, ignores_null: bool) -> Assigned:
+    return condition_windows(
+        rows.timeline, rows.controls[0], (operator, keep), ignores_null=ignores_null
+    )
+
+
 _KINDS: dict[str, Any] = {
     "whole": _whole,
     "range": _range,
     "interval": _interval,
     "session": _session,
+    "state": _state,
+    "event": _event,
+    "count": _count,
+    "variation": _variation,
+    "condition": _condition,
 }
 """What makes the windows of a clause; its arguments are those of the map ``window``."""

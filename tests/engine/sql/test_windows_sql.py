@@ -97,7 +97,7 @@ def test_points_of_their_own_come_with_their_time(rows: Any) -> None:
     ("sql", "says"),
     [
         ("SELECT x FROM d1 INTERVAL(1s)", "neither aggregated nor a key"),
-        ("SELECT * FROM d1 INTERVAL(1s)", "no item of windows"),
+        ("SELECT * FROM d1 INTERVAL(1s)", "neither aggregated nor a key"),
         ("SELECT count(*) FROM d1 INTERVAL(1s) SLIDING(2s)", "SLIDING is longer"),
         ("SELECT count(*) FROM (SELECT x FROM d1) INTERVAL(1s)", "has no time"),
     ],

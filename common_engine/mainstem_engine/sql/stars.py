@@ -1,0 +1,76 @@
+"""``*`` as the argument of a function: one item per measurement.
+
+1. ``last_value(*)``, ``diff(*)`` and the like are repeated for every measurement.
+2. ``count(*)`` from a path that begins with ``root`` counts the values of each measurement, as
+   IoTDB does; where rows are grouped, or the item has a name of its own, it counts rows.
+3. ``expand_star`` is for statements whose items are not the executing database's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from mainstem_engine.catalog.names import ROOT
+from mainstem_engine.sql.clauses import MERGE, PARTITION
+from mainstem_engine.sql.dialect import TEXT
+from mainstem_engine.sql.relations import Relation
+
+
+def expand_functions_of_stars(select: exp.Select, relation: Relation) -> None:
+    """Repeats the items of a SELECT that reads ``relation`` alone."""
+    items: list[exp.Expr] = []
+    for projection in select.expressions:
+        if _is_repeated(projection, select, relation):
+            items += _repeated(projection, relation)
+        else:
+            items.append(projection)
+    select.set("expressions", items)
+
+
+def _is_repeated(projection: exp.Expr, select: exp.Select, relation: Relation) -> bool:
+    stars = [star for star in projection.find_all(exp.Star) if isinstance(star.parent, exp.Func)]
+    if not stars or any(isinstance(star.parent, exp.Columns) for star in stars):
+        return False
+    if not all(isinstance(star.parent, exp.Count) for star in stars):
+        return True
+    is_root = relation.is_path and relation.name.elements[0] == ROOT
+    groups = any(select.args.get(key) for key in ("group", PARTITION, MERGE))
+    return is_root and not groups and not isinstance(projection, exp.Alias)
+
+
+def _repeated(projection: exp.Expr, relation: Relation) -> Iterator[exp.Expr]:
+    for name in measurements(relation):
+        item = projection.copy()
+        for star in list(item.find_all(exp.Star)):
+            star.replace(exp.column(exp.to_identifier(name, quoted=True)))
+        text = projection.meta.get(TEXT)
+        if text is not None:
+            item.meta[TEXT] = text.replace("*", name)
+        if isinstance(item, exp.Alias):
+            heading = f"{projection.alias}({name})"
+            item.set("alias", exp.to_identifier(heading, quoted=True))
+        yield item
+
+
+def expand_star(select: exp.Select, relation: Relation) -> None:
+    """Replaces a plain ``*`` by the columns that it shows; from a path, by the measurements."""
+    names = measurements(relation) if relation.is_path else relation.star
+    items: list[exp.Expr] = []
+    for projection in select.expressions:
+        if isinstance(projection, exp.Star):
+            left_out = {c.name.casefold() for c in projection.args.get("except_") or ()}
+            items += [
+                exp.column(exp.to_identifier(name, quoted=True))
+                for name in names
+                if name.casefold() not in left_out
+            ]
+        else:
+            items.append(projection)
+    select.set("expressions", items)
+
+
+def measurements(relation: Relation) -> list[str]:
+    """The measurements of a relation, as written."""
+    return [column.name for column in relation.columns.values() if column.kind == "MEASUREMENT"]
