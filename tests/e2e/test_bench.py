@@ -28,6 +28,12 @@ FIGURES = {
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
     "slow_disk": {"sync of 5 ms, 1 on the way", "ratio, 4 on the way"},
     "size": {"pump, size", "meter, usage_kwh, DECIMAL", "all, raw points to part files"},
+    "sql": {
+        "last values of one device",
+        "10-second means of one device, filled",
+        "decade: daily curve of all devices",
+        "decade: hourly curve of one device",
+    },
     "sync": {"edge to group, drain", "publish to queryable at the group, p99"},
 }
 

@@ -29,7 +29,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     points: Annotated[
         int | None,
-        typer.Option("--points", min=1, help="Size of the data set (engine, memory, scale)."),
+        typer.Option("--points", min=1, help="Size of the data set (engine, memory, scale, sql)."),
     ] = None,
     devices: Annotated[
         int | None, typer.Option("--devices", min=1, help="Devices to create (catalog, seed).")
@@ -38,13 +38,13 @@ def bench(
         str | None, typer.Option("--peers", help="What to compare with: duckdb,tsfile (engine).")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option("--rounds", min=1, help="Rounds of each line (engine).")
+        int | None, typer.Option("--rounds", min=1, help="Rounds of each line (engine, sql).")
     ] = None,
     svg: Annotated[
         Path | None, typer.Option("--svg", help="File to write the chart to (engine, scale).")
     ] = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the table as documentation has it (engine).")
+        bool, typer.Option("--markdown", help="Print the table for the documentation (engine, sql).")
     ] = False,
 ) -> None:
     """Run a benchmark (needs a checkout)."""
