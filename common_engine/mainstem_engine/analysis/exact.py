@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.analysis.rows import Positions
+from mainstem_engine.analysis.rows import Mask, Positions
 from mainstem_engine.errors import SqlError
 from mainstem_engine.model import AnyArray
 
@@ -44,6 +44,17 @@ def magnitude(function: str, values: AnyArray) -> AnyArray:
     if is_whole(values) and bool((values == np.iinfo(np.int64).min).any()):
         raise _too_large(function)
     return np.abs(values)
+
+
+def compare(operator: np.ufunc, values: AnyArray, bound: float) -> Mask:
+    """``values`` compared with a bound; whole numbers as whole numbers where it is one."""
+    wanted: float | int = bound
+    if is_whole(values):
+        values = values.astype(np.int64)
+        if float(bound).is_integer() and abs(bound) < 2**63:
+            wanted = int(bound)  # as a float it would round the integers beside it
+    found: Mask = operator(values, wanted)
+    return found
 
 
 def running_sums(function: str, values: AnyArray, bounds: Positions) -> Integers:

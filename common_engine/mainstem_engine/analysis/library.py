@@ -14,6 +14,7 @@ from mainstem_engine.analysis.function import Function, PointFunction, WindowFun
 _MODULES: tuple[str, ...] = (
     "anomalies",
     "buckets",
+    "conditions",
     "correlation",
     "density",
     "differences",

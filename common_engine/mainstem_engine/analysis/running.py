@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mainstem_engine.analysis.differences import MILLISECOND, span_ns
-from mainstem_engine.analysis.exact import is_whole, running_sums
+from mainstem_engine.analysis.exact import compare, is_whole, running_sums
 from mainstem_engine.analysis.function import Kind, Options, Parameter, PointFunction
 from mainstem_engine.analysis.rows import (
     Mask,
@@ -150,13 +150,7 @@ def _states(
     """The values that are not null, where the condition holds, and the position of the first value
     of the run that each belongs to."""
     values = present(timeline, signal)
-    wanted: float | int = options["value"]
-    numbers = values.values
-    if is_whole(numbers):
-        numbers = numbers.astype(np.int64)
-        if float(wanted).is_integer() and abs(wanted) < 2**63:
-            wanted = int(wanted)  # as a float it would round the integers beside it
-    holds: Mask = _COMPARISONS[options["operator"]](numbers, wanted)
+    holds = compare(_COMPARISONS[options["operator"]], values.values, options["value"])
     return values, holds, _first_of_run(values, holds)
 
 
