@@ -44,7 +44,8 @@ def bench(
         Path | None, typer.Option("--svg", help="File to write the chart to (engine, scale).")
     ] = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the table for the documentation (engine, sql).")
+        bool,
+        typer.Option("--markdown", help="Print the table for the documentation (engine, sql)."),
     ] = False,
 ) -> None:
     """Run a benchmark (needs a checkout)."""
