@@ -69,22 +69,11 @@ def run_point_function(call: dict[str, Any], table: pa.Table, timeline: Timeline
 
 
 def _beside_rows(table: pa.Table, made: list[tuple[dict[str, Any], Points]]) -> pa.Table:
-    import pyarrow as pa
-
     moment = table.schema.field(TIME).type
     for call, points in made:
         for name, signal in zip(call["outputs"], points.signals, strict=False):
             table = table.append_column(name, array_of(signal, moment))
-    if all(_skips_empty(call) for call, _ in made):
-        found = np.logical_or.reduce([s.mask() for _, points in made for s in points.signals])
-        table = table.filter(pa.array(found))
     return table
-
-
-def _skips_empty(call: dict[str, Any]) -> bool:
-    function = library.point_function(call["name"])
-    skips = None if function is None else function.skips_empty
-    return skips is not None and skips(call["options"])
 
 
 def _without_empty(table: pa.Table, made: list[tuple[dict[str, Any], Points]]) -> pa.Table:
