@@ -4,14 +4,17 @@ After Breunig, Kriegel, Ng, Sander: LOF, identifying density-based local outlier
 
 1. A row is a point with one coordinate per column; distances are Euclidean, columns are not scaled.
    ``series`` takes one column, and a row's point is its value and the next ``windowsize - 1``.
-2. The ``k`` nearest others are a point's neighbours; of equally near ones the earlier rows.
-3. The reach from a point to a neighbour is their distance, at least the distance from that
+2. Rows on one spot count once and share their factor: sensors round, and spots where many values
+   are equal would be infinitely dense.
+3. The ``k`` nearest other spots are a spot's neighbours (fewer if there are no more); of equally
+   near ones those with the smaller coordinates.
+4. The reach from a spot to a neighbour is their distance, at least the distance from that
    neighbour to its own k-th. Density is k over the sum of the reaches.
-4. The factor is the mean density of the neighbours over the point's own: about 1 inside a cluster,
-   larger the more a point stands apart. Among points that lie on one spot it is 1.
+5. The factor is the mean density of the neighbours over the spot's own: about 1 inside a cluster,
+   larger the more a spot stands apart; 1 for a spot without neighbours.
 
 Each ``window`` rows are judged by themselves. Rows in which a column is null or not finite are
-left out, and so are the last rows of a partition if they are not more than ``k``.
+left out.
 """
 
 from __future__ import annotations
@@ -59,14 +62,16 @@ def lof(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Poin
             )
         for first in range(0, len(usable), options["window"]):
             part = slice(first, first + options["window"])
-            if len(usable[part]) > options["k"]:
-                rows.append(usable[part])
-                factors.append(_factors(points[part], options["k"]))
+            spots, spot = np.unique(points[part], axis=0, return_inverse=True)
+            rows.append(usable[part])
+            factors.append(_factors(spots, min(options["k"], len(spots) - 1))[spot])
     return points_of_rows(timeline, np.concatenate(rows), Signal(np.concatenate(factors)))
 
 
 def _factors(points: Floats, k: int) -> Floats:
     count = len(points)
+    if k == 0:
+        return np.ones(count)
     neighbours = np.empty((count, k), np.int64)
     distances = np.empty((count, k))
     step = max(CELLS_MAX // count, 1)
@@ -81,10 +86,9 @@ def _factors(points: Floats, k: int) -> Floats:
         neighbours[begin : begin + step] = nearest
         distances[begin : begin + step] = np.sqrt(np.take_along_axis(squares, nearest, axis=1))
     reach = np.maximum(distances, distances[neighbours, -1])
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         density = k / reach.sum(axis=1)
         factors: Floats = density[neighbours].mean(axis=1) / density
-    factors[np.isnan(factors)] = 1.0  # on one spot with its neighbours: as dense as they are
     return factors
 
 

@@ -183,7 +183,7 @@ def lof_model(points: AnyArray, k: int) -> list[float]:
     )
 )
 def test_lof_is_that_of_the_definition(rows: list[tuple[int, int]]) -> None:
-    points = np.array(rows, np.float64)
+    points = np.array(sorted(rows), np.float64)  # ties go to the smaller coordinates
     found = run("lof", points[:, 0].tolist(), points[:, 1].tolist(), k=2)
     assert found.signals[0].values == pytest.approx(lof_model(points, 2))
 
@@ -192,7 +192,22 @@ def test_lof_of_a_series_and_of_equal_rows() -> None:
     found = run("lof", list(range(20)), method="series")
     assert seconds(found) == list(range(16))
     assert run("lof", [7] * 6).signals[0].values.tolist() == [1] * 6
-    assert seconds(run("lof", [1, 2, 3])) == []
-    assert seconds(run("lof", [1, 2, 3, 4, 5, 6], bounds=[0, 3, 6])) == []
+    assert run("lof", [1, 2]).signals[0].values.tolist() == [1, 1]
+    values = [1, 2, 3, 90, 4, 5, 6, 7, 8]
+    apart = run("lof", values, bounds=[0, 3, 3, 9], k=2).signals[0].values
+    assert np.argmax(apart) == 3
+    assert apart[:3].tolist() == run("lof", [1, 2, 3], k=2).signals[0].values.tolist()
+    assert seconds(run("lof", [None, math.nan])) == []
+
+
+def test_lof_of_rows_on_one_spot_is_shared_and_finite() -> None:
+    found = run("lof", [1, 1, 1, 1, 1, 2, 3, 4, 40], k=3).signals[0].values
+    assert found[:5].tolist() == [found[0]] * 5
+    alone = run("lof", [1, 2, 3, 4, 40], k=3).signals[0].values
+    assert found[[0, 5, 6, 7, 8]].tolist() == alone.tolist()
+    assert np.isfinite(found).all()
+
+
+def test_lof_of_a_series_takes_one_column() -> None:
     with pytest.raises(SqlError, match="one column"):
         run("lof", [1, 2], [1, 2], method="series")
