@@ -1,4 +1,4 @@
-"""docs/sql-functions.md: its statements run in their order, and their answers are the ones shown.
+"""docs/sql-functions.md: every function is on it, and every statement answers as it is shown.
 
 An answer is shown below the statement that it is of, or below the last one of a block: one line of
 headings, then a line per row; cells are separated by two spaces and more. Fractions are rounded.
@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from mainstem_engine.analysis import library
+from mainstem_engine.analysis.function import Function, PointFunction
 from mainstem_engine.sql.result import Result
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "sql-functions.md"
@@ -64,6 +66,29 @@ def test_every_statement_runs_and_answers_as_shown(run: Callable[..., Result]) -
             assert all(is_shown(v, c) for v, c in zip(row, line, strict=True)), (heading, row, line)
         answers += 1
     assert answers > 10
+
+
+def missing_of(function: Function, page: str, examples: str) -> str | None:
+    """What the page lacks of a function: a row of a table, a parameter in it, an example."""
+    rows = [row for row in page.splitlines() if row.startswith(f"| `{function.name}(")]
+    if len(rows) != 1:
+        return f"one row of {function.name}"
+    named = rows[0].replace("_", "").casefold()
+    for parameter in function.parameters:
+        names = (parameter.name, *parameter.aliases)
+        if not any(name.replace("_", "").casefold() in named for name in names):
+            return f"{parameter.name} of {function.name}"
+    called = re.search(rf"\b{function.name}\(", examples)
+    return None if called else f"an example of {function.name}"
+
+
+def test_every_function_is_on_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    examples = "".join(content for kind, content in blocks() if kind == "sql")
+    missing = [missing_of(function, page, examples) for function in library.functions()]
+    assert [what for what in missing if what] == []
+    nowhere = PointFunction("nowhere", lambda *_: None)  # type: ignore[arg-type]
+    assert missing_of(nowhere, page, examples)
 
 
 @pytest.mark.parametrize(
