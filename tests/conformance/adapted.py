@@ -36,6 +36,8 @@ STATEMENTS: dict[str, str] = {
     "td-irate-01": "select irate(col1) from gtest1",
     "td-irate-03": "select irate(col1) from gtest3",
     "td-irate-04": "select irate(col1) from gtest4",
+    # TDengine 2 shows the column beside what is counted of it.
+    "td-statecount-01": "select dtiny, stateCount(dtiny,GT,10) from statef2",
     "td-uniq-01": "select unique(voltage) from all_tables",
     # `tail2` and others are tables; a word that SQL reserves is quoted.
 }
@@ -58,6 +60,18 @@ RULED_OTHERWISE: dict[str, Ruling] = {
     "iotdb-deriv-01": Ruling(
         "DERIVATIVE is per second unless a unit is given; IoTDB's is per millisecond",
         "select DERIVATIVE(s1, 1ms) from root.sg.d1",
+    ),
+    "td-diff-02": Ruling(
+        "DIFF has one value per row, the first included; TDengine leaves the first row out",
+        "select ts, diff(col1, 1) from stb30749_1",
+        [
+            [1694912400001, None],
+            [1694912400002, None],
+            [1694912400003, 1],
+            [1694912400004, None],
+            [1694912400005, 1],
+            [1694912400006, None],
+        ],
     ),
     "iotdb-del-03": Ruling(
         "rows may be deleted by value, which IoTDB refuses; the one row does not match",
