@@ -17,16 +17,12 @@ from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import SqlLimitError
+from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.dialect import ALIGN
 from mainstem_engine.sql.relations import DEVICE, TIME, Member, Relation
 
 COLUMNS_MAX = 1_000
 """Columns of a result with devices side by side; nobody reads more, and planning would slow."""
-
-_NAMED_AGGREGATES = frozenset(
-    {"arg_max_null", "arg_min_null", "product", "fsum", "favg", "mad", "entropy", "histogram"}
-)
-"""Aggregates that sqlglot does not know as such."""
 
 
 def shape_path_query(
@@ -34,7 +30,7 @@ def shape_path_query(
 ) -> None:
     """Shapes the only SELECT of a statement, which reads one path. Raises SqlLimitError."""
     is_grouped = bool(select.args.get("group") or select.args.get("distinct"))
-    has_aggregates = any(_is_aggregate(node) for node in _item_nodes(select))
+    has_aggregates = any(is_aggregate(node) for node in _item_nodes(select))
     if select.meta.get(ALIGN) == "DEVICE" and not is_grouped:
         _show_device(select, relation, has_aggregates=has_aggregates)
         return
@@ -52,18 +48,6 @@ def shape_path_query(
 def _item_nodes(select: exp.Select) -> Iterator[exp.Expr]:
     for projection in select.expressions:
         yield from projection.walk()
-
-
-def _is_aggregate(node: exp.Expr) -> bool:
-    is_known = isinstance(node, exp.AggFunc) or (
-        isinstance(node, exp.Anonymous) and node.name.lower() in _NAMED_AGGREGATES
-    )
-    if not is_known:
-        return False
-    parent = node.parent
-    while isinstance(parent, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):
-        parent = parent.parent
-    return not isinstance(parent, exp.Window)
 
 
 def _shows_time(select: exp.Select, relation: Relation) -> bool:
@@ -167,7 +151,7 @@ def _of_device(item: exp.Expr, path: str, has_aggregates: bool) -> exp.Expr:
         return _filter(exp.AnyValue(this=item), path)
     holder = exp.paren(item, copy=False)
     for node in list(holder.find_all(exp.AggFunc, exp.Anonymous)):
-        if not _is_aggregate(node):
+        if not is_aggregate(node):
             continue
         parent = node.parent
         if isinstance(parent, exp.Filter):

@@ -26,7 +26,9 @@ from mainstem_engine.sql.clauses import (
     RANGE,
     WINDOW,
 )
+from mainstem_engine.sql.peer_functions import rewrite_peer_functions
 from mainstem_engine.sql.relations import Relation
+from mainstem_engine.sql.rows_query import RowsQuery
 from mainstem_engine.sql.scopes import Scopes
 from mainstem_engine.sql.stars import expand_star
 from mainstem_engine.sql.time_expressions import TimeExpressions
@@ -52,7 +54,7 @@ def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
     """Lowers every SELECT of a statement; returns its tree."""
     for select in reversed(list(tree.find_all(exp.Select))):
         _bind(select, lowered)
-        made = _lower(select, lowered)
+        made = lower_select(select, lowered)
         if made is None:
             continue
         lowered.is_used = True
@@ -81,7 +83,8 @@ def own_nodes(select: exp.Select) -> Iterator[exp.Expr]:
 
 def _bind(select: exp.Select, lowered: Lowered) -> None:
     groups = _groups(select)
-    for node in list(own_nodes(select)):
+    # Inner calls first: an outer one keeps copies of them.
+    for node in reversed(list(own_nodes(select))):
         if call_of(node) is not None:
             continue
         function = find_function(node, groups=groups)
@@ -93,16 +96,19 @@ def _groups(select: exp.Select) -> bool:
     return any(select.args.get(key) for key in ("group", WINDOW, MERGE, PARTITION))
 
 
-def _lower(select: exp.Select, lowered: Lowered) -> exp.Select | None:
-    """The SELECT over walks, None for one that needs none."""
+def lower_select(select: exp.Select, lowered: Lowered) -> exp.Select | None:
+    """The SELECT over walks, None for one that needs none, which may have got a sub-query."""
+    from mainstem_engine.sql.lowering_interp import is_interp, lower_interp
+    from mainstem_engine.sql.lowering_nested import pull_calls, show_time
     from mainstem_engine.sql.lowering_points import lower_points
     from mainstem_engine.sql.lowering_windows import lower_windows
 
     calls = [found for node in own_nodes(select) if (found := call_of(node)) is not None]
     args = select.args
-    for key in (RANGE, ALIGN_EVERY):
-        if args.get(key) is not None:
-            return None
+    if args.get(ALIGN_EVERY) is not None:
+        return None
+    if args.get(RANGE) is not None or any(is_interp(node) for node in own_nodes(select)):
+        return lower_interp(select, lowered)
     groups = args.get(WINDOW) is not None or args.get(MERGE) is not None
     if not groups and not calls:
         # FILL by itself comes after the shape of the rows, see lowering_fill.
@@ -110,9 +116,22 @@ def _lower(select: exp.Select, lowered: Lowered) -> exp.Select | None:
     relation = lowered.scopes.only_relation(select)
     if relation is not None:
         expand_star(select, relation)
+    pull_calls(select, lowered)
+    calls = [found for node in own_nodes(select) if (found := call_of(node)) is not None]
+    if not groups and not calls:
+        show_time(select, lowered)
+        return None
+    rewrite_over_sub_query(select, lowered)
     if groups or any(not call["is_point"] for call in calls):
         return lower_windows(select, lowered)
     return lower_points(select, lowered)
+
+
+def rewrite_over_sub_query(select: exp.Select, lowered: Lowered) -> None:
+    """LAST and its kin over a sub-query go by its time; over a table they did already."""
+    rows = RowsQuery(select, lowered.scopes, lowered.times)
+    if len(rows.sources) == 1 and rows.relation is None:
+        rewrite_peer_functions(select, rows.time())
 
 
 def refuse(what: str, hint: str) -> SqlUnsupportedError:

@@ -26,6 +26,10 @@ _ELEMENT = "`(?:[^`]|``)*`|[^.]+"
 """An element of a path."""
 
 
+FROM_PATH = "mainstem_from_path"
+"""Meta entry of a SELECT that reads a path through a sub-query of lowering."""
+
+
 @dataclass(slots=True)
 class Shape:
     """``keys``: expressions; ``shown``: (heading, key) of those that come in front of the items;
@@ -52,7 +56,7 @@ def shape_of(
     if group is not None:
         shape.keys += list(group.expressions)
     is_path = relation is not None and relation.is_path and by_itself
-    shape.shows_time = is_path
+    shape.shows_time = is_path or FROM_PATH in select.meta
     if isinstance(merge, TagGroups):
         shape.keys += merge.expressions
         shape.shown += [(key.alias_or_name, key) for key in merge.expressions]

@@ -87,8 +87,9 @@ class Planner:
         set_headings(tree)
         for select in tree.find_all(exp.Select):
             sources = list(scopes.sources(select))
-            if len(sources) == 1 and sources[0].relation is not None:
-                rewrite_peer_functions(select)
+            is_table = len(sources) == 1 and sources[0].relation is not None
+            time = exp.column(exp.to_identifier(TIME, quoted=True))
+            rewrite_peer_functions(select, time if is_table else None)
         lowered = Lowered(
             self._catalog,
             scopes,

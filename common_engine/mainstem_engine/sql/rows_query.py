@@ -70,15 +70,29 @@ class RowsQuery:
         self._conditions.append(node)
 
     def origin(self, node: exp.Column) -> RelationColumn | tuple[exp.Expr, exp.Select] | None:
-        """As Scopes.origin of a column of the SELECT."""
+        """As Scopes.origin of a column of the SELECT; None where its tables have no such one."""
+        if not any(self._offers(source, node) for source in self.sources):
+            return None
         return self._scopes.origin(node, self._select)
+
+    def _offers(self, source: TableSource, node: exp.Column) -> bool:
+        name = node.name.casefold()
+        if node.table and node.table.casefold() != source.alias.casefold():
+            return False
+        if source.relation is not None:
+            return name in source.relation.columns
+        return self._scopes.output(source, name) is not None
 
     def is_time(self, node: exp.Column) -> bool:
         """True for the time of the rows, by whatever name."""
         found = self.origin(node)
-        if isinstance(found, RelationColumn):
-            return TIME in (found.name.casefold(), found.source)
-        return False
+        if isinstance(found, RelationColumn) and TIME in (found.name.casefold(), found.source):
+            return True
+        if not self.sources or self.relation is not None or found is None:
+            return False
+        source = self.sources[0]
+        is_source = node.table.casefold() in ("", source.alias.casefold())
+        return is_source and node.name.casefold() == self._time_name_or_none(source)
 
     def time(self) -> exp.Column:
         """The time of the rows, as a column of the SELECT."""
@@ -90,6 +104,15 @@ class RowsQuery:
         return exp.Column(this=exp.to_identifier(name, quoted=True), table=table)
 
     def _time_name(self, source: TableSource) -> str:
+        name = self._time_name_or_none(source)
+        if name is None:
+            raise SqlError(
+                f"{source.alias or 'the sub-query'} has no time",
+                hint="windows and functions of time need rows with a time: select it there",
+            )
+        return name
+
+    def _time_name_or_none(self, source: TableSource) -> str | None:
         for name in _TIME_NAMES:
             found = self._scopes.output(source, name)
             if found is not None and self._times.is_time_of(found[0].unalias(), found[1]):
@@ -97,11 +120,8 @@ class RowsQuery:
         inner = first_select(source.query)
         for projection in inner.expressions if inner is not None else ():
             if self._times.is_time_of(projection.unalias(), inner):
-                return str(projection.alias_or_name)
-        raise SqlError(
-            f"{source.alias or 'the sub-query'} has no time",
-            hint="windows and functions of time need rows with a time: select it in the sub-query",
-        )
+                return str(projection.alias_or_name).casefold()
+        return None
 
     def build(self) -> exp.Select:
         """The query."""
@@ -128,7 +148,7 @@ class RowsQuery:
         order = [*(column(name) for name, _ in self._keys.values()), time.copy()]
         relation = self.relation
         if relation is not None:
-            if not self._keys and len(self.sources) == 1 and _is_one_device(relation):
+            if not self._keys and len(self.sources) == 1 and is_one_device(relation):
                 return
             device = time.copy()
             device.set("this", exp.to_identifier(DEVICE, quoted=True))
@@ -137,7 +157,8 @@ class RowsQuery:
         query.set("order", exp.Order(expressions=ordered))
 
 
-def _is_one_device(relation: Relation) -> bool:
+def is_one_device(relation: Relation) -> bool:
+    """True for a table of one device, whose rows come in order of time."""
     if len(relation.members) != 1 or relation.is_sampled:
         return False
     devices = relation.members[0].devices

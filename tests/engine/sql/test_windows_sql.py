@@ -93,6 +93,66 @@ def test_points_of_their_own_come_with_their_time(rows: Any) -> None:
     assert rows("SELECT top(x, 2) FROM d1") == [[3500, 4.0], [9000, 7.0]]
 
 
+def test_functions_in_where_see_the_rows_that_other_conditions_leave_out(rows: Any) -> None:
+    found = rows("SELECT x FROM d1 WHERE diff(x) > 1 AND y IS NOT NULL AND ts > 1000")
+    assert found == [[9000, 7.0]]
+    assert rows("SELECT * FROM d1 WHERE diff(x) BETWEEN 1 AND 2") == [
+        [2000, 2.5, 2],
+        [3500, 4, None],
+    ]
+
+
+def test_functions_inside_of_functions_aggregates_and_clauses(rows: Any) -> None:
+    assert rows("SELECT csum(diff(x)) FROM d1") == [[2000, 1.0], [3500, 2.5], [9000, 5.5]]
+    assert rows("SELECT avg(diff(x)) FROM d1 INTERVAL(2s)") == [[0, None], [2000, 1.25], [8000, 3]]
+    assert rows("SELECT count(change_points(y)) FROM d1") == [[3]]
+    assert rows("SELECT count(*) FROM d1 STATE_WINDOW(diff(x) > 1)") == [[1000, 2], [3500, 2]]
+
+
+def test_levels_and_tags(rows: Any) -> None:
+    assert rows("SELECT count(x), max(x) FROM root.main.* GROUP BY LEVEL = 1") == [[6, 20.0]]
+    assert rows("SELECT count(x) FROM root.main.* GROUP BY LEVEL = 2") == [[4, 2]]
+    assert rows("SELECT count(x) FROM root.main.* GROUP BY TAGS(loc)") == [["a", 4], ["b", 2]]
+    found = rows("SELECT count(x) FROM root.main.* GROUP BY ([0, 4000), 2s), LEVEL = 1")
+    assert found == [[0, 2], [2000, 3]]
+
+
+def test_devices_of_a_pattern_stand_side_by_side(engine: Engine, rows: Any) -> None:
+    sql = "SELECT count(x), avg(x) FROM root.main.* INTERVAL(2s)"
+    names = [column["name"] for column in engine.sql(sql).columns]
+    assert names[:3] == ["time", "root.main.d1.count(x)", "root.main.d1.avg(x)"]
+    assert rows(sql)[-1] == [8000, 1, 7.0, None, None]
+    by_device = rows("SELECT avg(x) FROM root.main.* INTERVAL(2s) ALIGN BY DEVICE")
+    assert by_device[0] == [0, "root.main.d1", 1.5]
+    points = rows("SELECT top(x, 1) FROM root.main.*")
+    assert points == [[2600, None, 20.0], [9000, 7.0, None]]
+
+
+def test_functions_of_a_star(rows: Any) -> None:
+    assert rows("SELECT last_value(*) FROM d1") == [[7.0, 3]]
+    assert rows("SELECT count(*) FROM root.main.d1") == [[4, 3]]
+    assert rows("SELECT count(*) FROM d1") == [[4]]
+    assert rows("SELECT diff(*) FROM d1")[1] == [2000, 1.0, 1]
+
+
+def test_functions_of_windows_without_a_window(rows: Any) -> None:
+    assert rows("SELECT loc, twa(x) FROM m GROUP BY loc HAVING twa(x) > 5") == [["b", 15.0]]
+    assert rows("SELECT twa(x), avg(x) FROM d1") == [[4.640625, 3.75]]
+    assert rows("SELECT twa(x), count(*) FROM d1 WHERE x > 100") == [[None, 0]]
+    assert rows("SELECT twa(x) FROM d1 WHERE x > 100") == []
+
+
+def test_percentiles_and_extremes(rows: Any) -> None:
+    found = rows("SELECT percentile(x, 50), apercentile(x, 50), extreme(x - 6) FROM d1")
+    assert found == [[3.25, 3.25, -4.5]]
+
+
+def test_last_over_a_sub_query_goes_by_its_time(rows: Any) -> None:
+    inner = "SELECT _wstart AS time, avg(x) AS a FROM m INTERVAL(1s) ORDER BY a"
+    found = rows(f"SELECT time, last(a) FROM ({inner}) INTERVAL(2s)")
+    assert found == [[0, 5.75], [2000, 4.0], [8000, 7.0]]
+
+
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
