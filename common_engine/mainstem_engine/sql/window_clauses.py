@@ -29,6 +29,10 @@ from mainstem_engine.sql.clauses import (
 )
 from mainstem_engine.sql.lowering import Lowered, refuse
 from mainstem_engine.sql.rows_query import RowsQuery, identity
+from mainstem_engine.sql.times import NS_PER_DAY
+
+_CALENDAR_UNITS = frozenset({"", "d", "w", "n", "mo", "y"})
+"""Units whose length depends on the calendar; also where none was written."""
 
 
 @dataclass(slots=True)
@@ -137,8 +141,11 @@ def _moment(node: exp.Expr, lowered: Lowered) -> int:
 
 
 def _pair(duration: Duration | None) -> list[int] | None:
-    """Months and nanoseconds."""
-    return None if duration is None else [duration.months, duration.ns]
+    """Months and nanoseconds, and 1 where these are exact: 24h is no day of the calendar."""
+    if duration is None:
+        return None
+    exact = [] if duration.unit in _CALENDAR_UNITS or duration.ns % NS_PER_DAY else [1]
+    return [duration.months, duration.ns, *exact]
 
 
 def shown(nodes: list[exp.Expr]) -> frozenset[str]:
