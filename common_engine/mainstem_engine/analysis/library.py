@@ -22,6 +22,7 @@ _MODULES: tuple[str, ...] = (
     "downsampling",
     "frequency",
     "matching",
+    "order_statistics",
     "profiling",
     "quality",
     "rates",
