@@ -35,6 +35,15 @@ NATIVE = frozenset(
 """Functions that DuckDB has too; they are its own unless a parameter is named."""
 
 
+_SIGNS: dict[type[exp.Expr], str] = {
+    exp.GTE: ">=",
+    exp.GT: ">",
+    exp.EQ: "=",
+    exp.LTE: "<=",
+    exp.LT: "<",
+}
+
+
 class Call(TypedDict):
     """A bound call. ``outputs``: how many columns it makes."""
 
@@ -77,7 +86,10 @@ def find_function(node: exp.Expr, *, groups: bool) -> Function | None:
     point, window = library.point_function(name), library.window_function(name)
     if point is None and window is None:
         return None
-    if name in NATIVE and not any(_named(argument) for argument in arguments_of(node)):
+    arguments = arguments_of(node)
+    if name in NATIVE and not any(_named(argument) for argument in arguments):
+        return None
+    if name == "count_if" and len(arguments) == 1:  # of rows, as the executing database has it
         return None
     if groups:
         return window or point
@@ -96,7 +108,10 @@ def bind_call(node: exp.Expr, function: Function, times: TimeExpressions) -> exp
         waiting = waiting[1:]
     for argument in waiting:
         pair = _named(argument)
-        if pair is not None:
+        kept = None if pair is not None else _keep(argument, function)
+        if kept is not None:
+            named += [("keep", _constant(argument.expression, times)), ("operator", kept)]
+        elif pair is not None:
             named.append((pair[0], _constant(pair[1], times)))
         elif len(columns) < most and not positional and not _is_constant(argument):
             columns.append(argument.copy())
@@ -141,6 +156,14 @@ def _named(node: exp.Expr) -> tuple[str, exp.Expr] | None:
         return None
     name = _quoted(node.this)
     return None if name is None else (name, node.expression)
+
+
+def _keep(node: exp.Expr, function: Function) -> str | None:
+    """The operator of ``keep >= 3``, which COUNT_IF has in place of a number."""
+    sign = _SIGNS.get(type(node))
+    is_asked = any(parameter.name == "keep" for parameter in function.parameters)
+    is_keep = isinstance(node.this, exp.Column) and node.this.name.casefold() == "keep"
+    return sign if is_asked and is_keep else None
 
 
 def _quoted(node: exp.Expr) -> str | None:

@@ -1,0 +1,100 @@
+"""Functions of windows in SQL: their parameters as both peers write them, edges, zones, units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mainstem_engine.errors import SqlError
+
+from .conftest import Run
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+START = 1_774_569_600_000
+"""2026-03-27T00:00Z, two days before clocks change in Berlin."""
+
+
+@pytest.fixture
+def counters(run: Run) -> Run:
+    """Every three hours from noon a number that rises by one an hour, and another that starts anew
+    at seven."""
+    rows = " ".join(f"({START + 12 * HOUR + h * HOUR}, {h}, {h % 7}, 'x')" for h in range(0, 72, 3))
+    run("CREATE STABLE m (ts TIMESTAMP, a DOUBLE, n BIGINT, s TEXT) TAGS (site TEXT)")
+    run(f"INSERT INTO d1 USING m TAGS ('north') VALUES {rows}")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("count_if(n > 3)", 10),
+        ("count_if(n > 1, 2)", 4),
+        ("count_if(n > 1, keep >= 2)", 4),
+        ("count_if(n > 1, keep = 2, 'ignoreNull'='true')", 1),
+        ("count_if(n > 1, keep < 3)", 4),
+        ("time_duration(a)", 69 * HOUR),
+        ("time_duration(a, 1h)", 69),
+        ("elapsed(ts)", 69 * HOUR),
+        ("elapsed(ts, 10h)", 6),
+        ("irate(a)", 1 / 3600),
+        ("irate(n)", 3 / (3 * 3600)),
+        ("twa(a)", 34.5),
+        ("integralavg(a)", 34.5),
+        ("integral(a, 'unit'='1H')", 69 * 69 / 2),
+        ("consumption(a)", 69.0),
+        ("consumption(n, 7)", 69.0),
+        ("consumption(n, 'rollover'='7')", 69.0),
+        ("leastsquares(a, 0, 1)", "{slop:3.000000, intercept:0.000000}"),
+    ],
+)
+def test_of_all_rows(counters: Run, call: str, answer: Any) -> None:
+    for source in ("d1", "m"):
+        assert counters(f"SELECT {call} FROM {source}").rows() == [[pytest.approx(answer)]]
+
+
+def test_windows_of_time_reach_to_their_edges(counters: Run) -> None:
+    found = counters(
+        "SELECT _wstart, consumption(n, 7), twa(a), elapsed(ts, 1h) FROM m INTERVAL(1d)"
+    ).rows()
+    assert found == [
+        [START, 12.0, 6.0, 12],
+        [START + DAY, 24.0, 24.0, 24],
+        [START + 2 * DAY, 24.0, 48.0, 24],
+        [START + 3 * DAY, 9.0, 64.5, 9],
+    ]
+
+
+def test_a_day_is_of_the_calendar_and_24_hours_are_not(counters: Run) -> None:
+    days = counters("SELECT _wduration FROM m INTERVAL(1d)", time_zone="Europe/Berlin")
+    assert days.rows() == [[DAY], [DAY], [DAY - HOUR], [DAY]]
+    hours = counters("SELECT _wduration FROM m INTERVAL(24h)", time_zone="Europe/Berlin")
+    assert hours.rows() == [[DAY]] * 4
+    months = counters("SELECT _wstart FROM m INTERVAL(1n)", time_zone="Europe/Berlin")
+    assert months.rows() == [[1_772_319_600_000]]
+
+
+def test_of_groups_and_in_having(counters: Run) -> None:
+    counters("INSERT INTO d2 USING m TAGS ('south') VALUES (0, 1, 1, 'x') (1000, 3, 1, 'x')")
+    found = counters("SELECT site, twa(a) FROM m GROUP BY site HAVING twa(a) < 10").rows()
+    assert found == [["south", 2.0]]
+    found = counters(
+        "SELECT tbname, count(*), twa(a) FROM m PARTITION BY tbname COUNT_WINDOW(2) LIMIT 2"
+    ).rows()
+    assert found == [["d1", 2, 1.5], ["d1", 2, 7.5]]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("twa(s)", "twa takes numbers"),
+        ("elapsed(ts, 0s)", "unit"),
+        ("consumption(n, 0)", "rollover"),
+        ("count_if(n > 1, keep <> 2)", "constant"),
+        ("integral(a, 'unit'='long')", "unit|duration"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(counters: Run, call: str, said: str) -> None:
+    with pytest.raises(SqlError, match=said):
+        counters(f"SELECT {call} FROM m")
