@@ -26,6 +26,7 @@ from mainstem_engine.sql.calls import Call
 from mainstem_engine.sql.clauses import FILL, WINDOW
 from mainstem_engine.sql.lowering import Lowered
 from mainstem_engine.sql.lowering_answer import Answer
+from mainstem_engine.sql.lowering_panes import read_panes
 from mainstem_engine.sql.lowering_query import WalkQuery
 from mainstem_engine.sql.relations import RelationColumn
 from mainstem_engine.sql.rows_query import column, identity
@@ -87,6 +88,14 @@ class _WindowQuery(WalkQuery):
         return exp.or_(*found)
 
     def _source(self) -> exp.Select:
+        rows, columns = self.rows.build(), self.rows.columns()
+        panes = None
+        if not self._functions and self.lowered.precision_ns > 1:
+            relation = self.lowered.scopes.only_relation(self.select)
+            zone = self.lowered.time_zone
+            panes = read_panes(rows, relation, self._plan.walk, zone, self._aggregates)
+        if panes is not None:
+            rows, self._aggregates, columns = panes
         walk = Walk(
             "windows",
             {
@@ -94,14 +103,14 @@ class _WindowQuery(WalkQuery):
                 "window": self._plan.walk,
                 "controls": self._plan.controls,
                 "functions": list(self._functions.values()),
-                "columns": self.rows.columns() if self._aggregates else None,
+                "columns": columns if self._aggregates else None,
                 "with_empty": self._plan.has_empty,
                 "zone": self.lowered.time_zone,
                 "precision_ns": self.lowered.precision_ns,
             },
             self._relation_number(),
         )
-        windows = walk_table(self.number, "windows", "#w", self.rows.build(), walk)
+        windows = walk_table(self.number, "windows", "#w", rows, walk)
         query = exp.Select(from_=exp.From(this=windows))
         if not self._aggregates:
             return query
