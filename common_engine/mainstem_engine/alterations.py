@@ -96,7 +96,7 @@ class Alterations:
                     field=where,
                     hint=f"it is set on {', '.join(table.set_paths) or 'no path'}",
                 )
-            ack = _log_schema(self._store, "unset", {"name": table.name, "path": where})
+            ack = log_schema(self._store, "unset", {"name": table.name, "path": where})
         ack.wait()
 
     def alter_database(
@@ -135,7 +135,7 @@ class Alterations:
             )
             if wanted == old:
                 return old
-            ack = _log_schema(store, "database", wanted.to_map())
+            ack = log_schema(store, "database", wanted.to_map())
         ack.wait()
         return wanted
 
@@ -157,12 +157,13 @@ def revise(
     fields = template_to_map(wanted)
     if rollups:
         fields["rollups"] = rollups
-    return _log_schema(
+    return log_schema(
         store, "template", {"foreign": table.foreign if foreign is None else foreign, **fields}
     )
 
 
-def _log_schema(store: Store, op: str, fields: Mapping[str, Any]) -> Ack:
+def log_schema(store: Store, op: str, fields: Mapping[str, Any]) -> Ack:
+    """Logs and applies an SCH record, under the append lock."""
     header = store.catalog.schema_record(op, **fields)
     ack = store.append(RecordKind.SCH, header, (), None)
     store.catalog.apply_schema(header)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.aggregate import rollup_template
-from mainstem_engine.alterations import Alterations, revise
+from mainstem_engine.alterations import revise
 from mainstem_engine.catalog.budget import devices_bytes, templates_bytes
 from mainstem_engine.catalog.catalog import check_tag_names, checked_tags
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
 from mainstem_engine.catalog.names import canonical_path, canonical_paths, check_element
-from mainstem_engine.catalog.revisions import adopted_template
+from mainstem_engine.catalog.revisions import adopted_template, renewed_template
 from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.catalog.templates import (
     Table,
@@ -28,6 +28,7 @@ from mainstem_engine.catalog.templates import (
     template_to_map,
 )
 from mainstem_engine.consumers import Ack
+from mainstem_engine.dropping import Dropping
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import NO_DEVICE, DeviceIds, Template
@@ -38,7 +39,7 @@ DEVICES_PER_RECORD = 50_000
 So many are also created in one hold of the append lock, which takes about 0.1 s."""
 
 
-class Definitions(Alterations):
+class Definitions(Dropping):
     """The defining half of an Engine."""
 
     def create_database(
@@ -56,11 +57,15 @@ class Definitions(Alterations):
             name, keep_ns=keep_ns, duration_ns=duration_ns, precision=precision, options=options
         )
         with self._store.append_lock:
-            existing = self._store.catalog.databases.get(wanted.name)
-            if existing is not None:
+            known = self._store.catalog.databases
+            existing = known.get(wanted.name)
+            hidden = existing is not None and known.is_dropped(existing.name)
+            if existing is not None and not hidden:
                 if if_not_exists:
                     return existing
                 raise SchemaError(f"database {wanted.name} exists", hint="use IF NOT EXISTS")
+            if hidden:
+                self._define_schema("drop", database=wanted.name, gone=False)
             ack = self._define_schema("database", **wanted.to_map())
         ack.wait()
         return wanted
@@ -76,7 +81,8 @@ class Definitions(Alterations):
             store.metadata.admit(templates_bytes([template]), f"template {template.name}")
         with store.append_lock:
             existing = store.catalog.templates.get(template.name)
-            if existing is not None and not foreign:
+            hidden = store.catalog.templates.is_dropped(template.name)
+            if existing is not None and not foreign and not hidden:
                 if if_not_exists:
                     return existing.template
                 raise SchemaError(f"template {template.name} exists", hint="use IF NOT EXISTS")
@@ -86,6 +92,10 @@ class Definitions(Alterations):
                 wanted = checked_template(theirs)
                 store.metadata.require(templates_bytes([wanted]), f"template {wanted.name}")
                 ack = self._define_schema("template", foreign=foreign, **template_to_map(wanted))
+            elif hidden and not foreign:
+                wanted = renewed_template(existing.template, checked_template(theirs))
+                revise(store, existing, wanted, foreign=False)
+                ack = self._define_schema("drop", template=wanted.name, gone=False)
             else:
                 wanted = adopted_template(existing.template, theirs.measurements)
                 ack = revise(store, existing, wanted, foreign=True)
@@ -194,7 +204,14 @@ class Definitions(Alterations):
         """Under the append lock."""
         store = self._store
         devices = store.catalog.devices
-        ids = devices.lookup_since(paths, known)
+        table = store.catalog.templates.get(family)
+        if table is not None:
+            self._make_shown(table)
+        if len(devices.dropped):
+            self._revive(family, paths, {n: tag.to_list() for n, tag in tags.items()})
+            ids = devices.lookup(paths)
+        else:
+            ids = devices.lookup_since(paths, known)
         unknown = np.flatnonzero(ids == NO_DEVICE)
         new = paths if len(unknown) == len(paths) else [paths[row] for row in unknown.tolist()]
         if not new:
@@ -210,6 +227,7 @@ class Definitions(Alterations):
             for database in store.catalog.missing_databases(new, lie_in):
                 self._define_schema("database", **database.to_map())
             lie_in = store.catalog.databases.indexes_of_paths(new)
+        self._make_databases_shown([index for index in lie_in if index is not None])
         coded = {name: tag.take(distinct) for name, tag in tags.items()}
         whole = store.catalog.device_record(family, new, coded, foreign)
         done = 0

@@ -248,6 +248,8 @@ class Engine(RollupControl, Deletions, Imaging):
         """As write(), of rows that are typed already, times in ns. Takes over the arrays."""
         if not derived:
             self._store.retention.check(table, rows.device, rows.time)
+        if len(self._store.catalog.devices.dropped):
+            self._revive_written(rows.device)
         merged, revision = merge_call(rows), table.template.revision
         fields = points_header(
             table.name, revision, len(merged), accepted=len(rows), derived=derived, intake=intake
@@ -256,6 +258,8 @@ class Engine(RollupControl, Deletions, Imaging):
 
     def _write_group(self, table: Table, rows: Rows, ack: Ack | None) -> Ack:
         """Logs rows of several calls that were checked one by one."""
+        if len(self._store.catalog.devices.dropped):
+            self._revive_written(rows.device)
         merged, revision = merge_call(rows), table.template.revision
         fields = points_header(table.name, revision, len(merged), accepted=len(rows))
         return self._store.append_points(fields, merged, table, ack)

@@ -169,7 +169,7 @@ def _merged_tag(tag: TagSnapshot, size: int) -> tuple[list[AnyArray], StoredValu
         base = ValueTable(stored_values([old[number] for number in kept.tolist()]))
         kept_code = np.zeros(1 + known, np.uint32)
         kept_code[kept + 1] = np.arange(1, len(kept) + 1)
-        old_codes = kept_code[old_codes]
+        old_codes = np.where(old_codes > known, 0, kept_code[np.minimum(old_codes, known)])
         added = np.where(added > known, added, kept_code[np.minimum(added, known)])
     # A value may be in the base and in the overlay: tags.py does not look for those of large tags.
     numbers = base.find_many(keys)
@@ -177,14 +177,23 @@ def _merged_tag(tag: TagSnapshot, size: int) -> tuple[list[AnyArray], StoredValu
     new_code[1:][twice] = numbers[twice] + 1
     fresh = np.flatnonzero(~twice & used[known + 1 :])
     new_code[1 + fresh] = np.arange(base.count + 1, base.count + 1 + len(fresh))
-    newer = tag.codes.added > known
-    added = np.where(newer, new_code[np.where(newer, tag.codes.added - known, 0)], added)
+    added = _renumbered(added, tag.codes.added, known, new_code)
+    # Devices of the base whose tag was changed may have a value that came since.
+    old_codes = _renumbered(old_codes, tag.codes.base, known, new_code)
     values = base.with_keys([keys[place] for place in fresh.tolist()])
     narrow = _narrowest(values.count)
     missing = size - len(old_codes) - len(added)
     # What is in the base and as wide as now is copied from there, and takes no memory.
     pieces = [old_codes.astype(narrow, copy=False), added.astype(narrow)]
     return [*pieces, np.zeros(missing, narrow)], values
+
+
+def _renumbered(codes: AnyArray, before: AnyArray, known: int, new_code: AnyArray) -> AnyArray:
+    """``codes``, with the new ones of values behind the ``known``; ``before``: as they were."""
+    newer = before > known
+    if not newer.any():
+        return codes
+    return np.where(newer, new_code[np.where(newer, before - known, 0)], codes)
 
 
 def _as_table(values: BaseValues | None) -> ValueTable:

@@ -145,6 +145,13 @@ class Catalog:
             for rollup in header.get("rollups", ()):
                 # They exist: whose they are does not change.
                 self.templates.put(template_from_map(rollup), foreign=True)
+            if "tag_aliases" in header:
+                self.devices.alias_tags(header["name"], header["tag_aliases"])
+        elif op == "drop":
+            self._drop(header)
+        elif op == "tags":
+            devices = np.frombuffer(header["devices"], "<u4").astype(np.uint32)
+            self.devices.set_tags(header["name"], devices, header["tags"])
         elif op == "set":
             self.templates.set_on(header["name"], header["path"])
         elif op == "unset":
@@ -153,6 +160,16 @@ class Catalog:
             self._put_database(Database.from_map(header))
         elif op in (TTL_OP, KEEP_OP):
             self.rules.apply(header)
+
+    def _drop(self, header: Mapping[str, Any]) -> None:
+        gone = bool(header["gone"])
+        if "devices" in header:
+            devices = np.frombuffer(header["devices"], "<u4").astype(np.uint32)
+            (self.devices.drop if gone else self.devices.revive)(devices)
+        elif "template" in header:
+            self.templates.drop(header["template"], gone)
+        elif "database" in header:
+            self.databases.drop(header["database"], gone)
 
     def _put_database(self, database: Database) -> None:
         added = self.databases.get(database.name) is None
@@ -218,9 +235,29 @@ class Catalog:
                 for table in self.templates.all()
             ],
             "rules": self.rules.to_map(),
+            **self._changes(),
         }
         devices = self.devices.snapshot(len(self.databases))
         return CatalogSnapshot(fields, devices, self.devices.overlay_bytes)
+
+    def _changes(self) -> dict[str, Any]:
+        """What was dropped or changed afterwards; nothing in most catalogs."""
+        changes: dict[str, Any] = {}
+        templates, databases = self.templates.dropped, self.databases.dropped
+        devices = self.devices.dropped
+        if templates or databases or len(devices):
+            changes["dropped"] = [templates, databases, devices.astype("<u4").tobytes()]
+        tags = self.devices.tag_changes.to_map()
+        return {**changes, "tag_changes": tags} if tags else changes
+
+    def _restore_changes(self, fields: Mapping[str, Any]) -> None:
+        templates, databases, devices = fields.get("dropped", ([], [], b""))
+        for name in templates:
+            self.templates.drop(name, True)
+        for name in databases:
+            self.databases.drop(name, True)
+        ids = np.frombuffer(devices, "<u4").astype(np.uint32)
+        self.devices.restore_changes(ids, fields.get("tag_changes", {}))
 
     def adopt(self, base: DeviceBase) -> None:
         """Puts a base that a committed checkpoint names in place of the one before it."""
@@ -242,6 +279,7 @@ class Catalog:
         catalog._restore_devices(fields["devices"], files)
         if "rules" in fields:
             catalog.rules.restore(fields["rules"])
+        catalog._restore_changes(fields)
         return catalog
 
     def _restore_devices(self, fields: Mapping[str, Any], files: CatalogFiles | None) -> None:

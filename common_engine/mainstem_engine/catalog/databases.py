@@ -93,6 +93,7 @@ class Databases:
         self._index: dict[str, int] = {}
         self._order: list[Database] = []
         self._of_parent: dict[str, int | None] = {}
+        self._dropped: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._order)
@@ -104,6 +105,32 @@ class Databases:
         """The database ``power`` or ``root.power``, or None."""
         index = self._index.get(name, self._index.get(f"{ROOT}.{name}"))
         return None if index is None else self._order[index]
+
+    def shown(self) -> list[Database]:
+        """Those that are not dropped, in order of creation."""
+        return [database for database in self._order if database.name not in self._dropped]
+
+    def find(self, name: str) -> Database | None:
+        """As get(), None for one that is dropped."""
+        found = self.get(name)
+        return None if found is None or self.is_dropped(found.name) else found
+
+    def is_dropped(self, name: str) -> bool:
+        """True for a database that is hidden; its place in the order stays taken."""
+        return name in self._dropped
+
+    @property
+    def dropped(self) -> list[str]:
+        """Names of hidden databases."""
+        return sorted(self._dropped)
+
+    def drop(self, name: str, gone: bool) -> None:
+        """Hides a database and forgets its settings, or shows it again. Idempotent."""
+        if gone:
+            self.put(Database(name, precision=self._order[self._index[name]].precision))
+            self._dropped = self._dropped | {name}
+        else:
+            self._dropped = self._dropped - {name}
 
     def at(self, index: int) -> Database:
         """The database of that index."""

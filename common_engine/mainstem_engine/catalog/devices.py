@@ -7,6 +7,8 @@
 4. Reads need no lock. Everything hangs on one state object: a reader takes it once, and a new base
    is put in place by replacing it. Within a state columns only grow, and a path is published
    after everything it leads to.
+5. A dropped device keeps its id and its path, and is not there for whoever looks for it. Made anew
+   it is the same device: its id leads to rows that were deleted.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.families import Family
 from mainstem_engine.catalog.key_index import ABSENT, KeyIndex
 from mainstem_engine.catalog.names import ROOT
+from mainstem_engine.catalog.tag_changes import TagChanges
 from mainstem_engine.catalog.tags import (
     BITMAPS_PER_QUESTION,
     INDEXED_VALUES_MAX,
@@ -107,6 +110,8 @@ class Devices:
     def __init__(self) -> None:
         self._state = _State()
         self._index = TagIndex()
+        self._dropped = np.empty(0, np.uint32)
+        self.tag_changes = TagChanges()
 
     def __len__(self) -> int:
         return self._state.count
@@ -129,6 +134,13 @@ class Devices:
     # Names
 
     def id_of(self, path: str) -> int | None:
+        """Of a device that is not dropped."""
+        device = self._any_id_of(path)
+        if device is None or (len(self._dropped) and device in self._dropped):
+            return None
+        return device
+
+    def _any_id_of(self, path: str) -> int | None:
         state, key = self._state, path.encode()
         place = state.names.find(key)
         if place != ABSENT:
@@ -159,7 +171,12 @@ class Devices:
         ]
 
     def lookup(self, paths: Sequence[str]) -> DeviceIds:
-        """uint32[n], NO_DEVICE where a path is unknown."""
+        """uint32[n], NO_DEVICE where a path is unknown or its device dropped."""
+        found = self.lookup_all(paths)
+        return np.where(self._is_dropped(found), NO_DEVICE, found) if len(self._dropped) else found
+
+    def lookup_all(self, paths: Sequence[str]) -> DeviceIds:
+        """As lookup(), of dropped devices too."""
         state = self._state
         distinct = list(dict.fromkeys(paths))
         if 2 * len(distinct) > len(paths):
@@ -169,6 +186,8 @@ class Devices:
 
     def lookup_since(self, paths: Sequence[str], known: int) -> DeviceIds:
         """As lookup(), for paths that were not there when there were ``known`` devices."""
+        if len(self._dropped):
+            return self.lookup(paths)
         state = self._state
         if state.count == known:
             return np.full(len(paths), NO_DEVICE, np.uint32)
@@ -184,7 +203,7 @@ class Devices:
         state = self._state
         count = state.count
         if prefix == ROOT:
-            return np.arange(count, dtype=np.uint32)
+            return self._shown(np.arange(count, dtype=np.uint32))
         start = f"{prefix}.".encode()
         places = [
             place
@@ -194,10 +213,35 @@ class Devices:
         found = [np.array(places, np.uint32) + np.uint32(state.first)]
         if state.base is not None:
             found.append(state.base.below(prefix))
-        itself = self.id_of(prefix)
+        itself = self._any_id_of(prefix)
         if itself is not None:
             found.append(np.array([itself], np.uint32))
-        return np.sort(np.concatenate(found))
+        return self._shown(np.sort(np.concatenate(found)))
+
+    def all_ids(self) -> DeviceIds:
+        """uint32, ascending: every device that is not dropped."""
+        return self.below(ROOT)
+
+    # Dropped devices
+
+    @property
+    def dropped(self) -> DeviceIds:
+        """uint32, ascending."""
+        return self._dropped
+
+    def _is_dropped(self, devices: DeviceIds) -> npt.NDArray[np.bool_]:
+        return np.isin(devices, self._dropped)
+
+    def _shown(self, devices: DeviceIds) -> DeviceIds:
+        return devices[~self._is_dropped(devices)] if len(self._dropped) else devices
+
+    def drop(self, devices: DeviceIds) -> None:
+        """From now on they are not there. Idempotent."""
+        self._dropped = np.union1d(self._dropped, devices).astype(np.uint32)
+
+    def revive(self, devices: DeviceIds) -> None:
+        """They are there again. Idempotent."""
+        self._dropped = np.setdiff1d(self._dropped, devices).astype(np.uint32)
 
     # Families and databases
 
@@ -244,7 +288,7 @@ class Devices:
     def of_family(self, name: str) -> DeviceIds:
         """uint32, ascending: the devices of that family."""
         family = self._state.family(name)
-        return np.empty(0, np.uint32) if family is None else family.all_ids()
+        return np.empty(0, np.uint32) if family is None else self._shown(family.all_ids())
 
     def all_in_family(self, devices: DeviceIds, name: str) -> bool:
         """True when every id was given and belongs to that family."""
@@ -290,7 +334,7 @@ class Devices:
         """(codes uint32[n], values): the value of device i is values[codes[i]]; code 0 is None."""
         state = self._state
         member = state.family(family)
-        column = None if member is None else member.tags.get(tag.casefold())
+        column = None if member is None else member.find_tag(tag)
         if column is None:
             return np.zeros(len(devices), np.uint32), [None]
         codes = column.codes_of(state.position_of.take(devices))
@@ -311,7 +355,7 @@ class Devices:
         compared: list[tuple[TagColumn, list[int]]] = []
         for name, wanted in tags.items():
             accepted = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
-            column = member.tags.get(name.casefold())
+            column = member.find_tag(name)
             if column is None:
                 if None not in accepted:
                     return ids[:0]
@@ -332,7 +376,33 @@ class Devices:
                 positions = np.flatnonzero(same).astype(np.uint32)
             else:
                 positions = positions[np.isin(column.codes_of(positions), codes)]
-        return ids if positions is None else ids[positions]
+        return self._shown(ids if positions is None else ids[positions])
+
+    def set_tags(self, family: str, devices: DeviceIds, tags: Mapping[str, TagValue]) -> None:
+        """Other values for devices of one family; None takes one away. Idempotent."""
+        member = self._state.family(family)
+        if member is None or not len(devices):
+            return
+        positions = self._state.position_of.take(devices).astype(np.uint32)
+        for name, value in tags.items():
+            self.tag_changes.set(member, name, positions, value)
+        self._index.forget()
+
+    def tag_aliases(self, family: str) -> dict[str, str]:
+        """See TagChanges."""
+        member = self._state.family(family)
+        return {} if member is None else member.aliases
+
+    def alias_tags(self, family: str, aliases: Mapping[str, str]) -> None:
+        """The columns of a family's tags by name from now on. Idempotent."""
+        self.tag_changes.alias(self._state.family_made(family), aliases)
+        self._index.forget()
+
+    def restore_changes(self, dropped: DeviceIds, tags: Mapping[str, Any]) -> None:
+        """What a checkpoint says beside the devices themselves."""
+        self._dropped = dropped
+        self.tag_changes.restore(tags)
+        self.tag_changes.apply(_by_name(self._state))
 
     # Bases and the checkpoint
 
@@ -370,7 +440,12 @@ class Devices:
         if count > first:
             places = np.arange(first - old.first, count - old.first)
             state.names.add(old.names.keys(places))
+        self.tag_changes.apply(_by_name(state))
         self._state = state
+
+
+def _by_name(state: _State) -> dict[str, Family]:
+    return {family.name.casefold(): family for family in state.families}
 
 
 def _lookup(state: _State, paths: Sequence[str]) -> DeviceIds:

@@ -15,9 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mainstem_engine.catalog.names import check_column_name
-from mainstem_engine.catalog.templates import COLUMNS_MAX, check_measurement
+from mainstem_engine.catalog.templates import (
+    COLUMNS_MAX,
+    UNSEEN,
+    check_measurement,
+    checked_template,
+)
 from mainstem_engine.errors import NotFoundError, SchemaError
-from mainstem_engine.model import ColumnType, Measurement, Template
+from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,63 @@ def revised_template(old: Template, revision: Revision) -> Template:
     if extended is old:
         return old
     return dataclasses.replace(extended, revision=old.revision + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class TagRevision:
+    """One change of the tags of a template, by their names before it."""
+
+    add: Sequence[Tag] = ()
+    drop: Sequence[str] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    widen: Mapping[str, ColumnType] = field(default_factory=dict)
+
+
+def retagged_template(old: Template, revision: TagRevision) -> Template:
+    """``old`` with other tags. Raises SchemaError, NotFoundError for a tag that it has not."""
+    tags = {tag.name.casefold(): tag for tag in old.tags}
+    for name in (*revision.drop, *revision.rename, *revision.widen):
+        if name.casefold() not in tags:
+            raise NotFoundError(
+                f"template {old.name} has no tag {name!r}",
+                field=name,
+                hint=f"it has {', '.join(tag.name for tag in old.tags) or 'none'}",
+            )
+    for name, kind in revision.widen.items():
+        tag = tags[name.casefold()]
+        if tag.type != kind and not tag.type.widens_to(kind):
+            raise SchemaError(
+                f"tag {tag.name} is {tag.type.name} and cannot become {kind.name}", field=name
+            )
+        tags[name.casefold()] = dataclasses.replace(tag, type=kind)
+    for name in revision.drop:
+        del tags[name.casefold()]
+    kept = []
+    for key, tag in tags.items():
+        wanted = next((new for o, new in revision.rename.items() if o.casefold() == key), tag.name)
+        kept.append(dataclasses.replace(tag, name=wanted))
+    changed = dataclasses.replace(old, tags=(*kept, *revision.add), revision=old.revision + 1)
+    checked_template(changed)
+    return changed
+
+
+def renewed_template(old: Template, new: Template) -> Template:
+    """``new`` in place of a template that was dropped: what it had is kept out of sight."""
+    unseen = tuple(
+        m if m.name.startswith(UNSEEN) else dataclasses.replace(m, name=f"{UNSEEN}{m.id}")
+        for m in old.measurements
+    )
+    next_id = max((m.id for m in old.measurements), default=-1) + 1
+    fresh = tuple(
+        dataclasses.replace(m, id=next_id + place) for place, m in enumerate(new.measurements)
+    )
+    if len(unseen) + len(fresh) + len(new.tags) > COLUMNS_MAX:
+        raise SchemaError(
+            f"template {old.name} was dropped too often", field=old.name, hint="use another name"
+        )
+    return dataclasses.replace(
+        new, name=old.name, measurements=(*unseen, *fresh), revision=old.revision + 1
+    )
 
 
 def adopted_template(old: Template, theirs: Iterable[Measurement]) -> Template:

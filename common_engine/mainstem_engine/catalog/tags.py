@@ -29,7 +29,7 @@ from pyroaring import BitMap
 from mainstem_engine.catalog.base import BaseValues
 from mainstem_engine.catalog.key_index import ABSENT, KeyIndex
 from mainstem_engine.catalog.vector import LayeredColumn, Vector
-from mainstem_engine.model import AnyArray
+from mainstem_engine.model import AnyArray, DeviceIds
 
 TagValue: TypeAlias = str | int | float | bool | bytes | None
 NO_TAG = 0
@@ -179,6 +179,19 @@ class TagColumn:
         """Gives the devices from ``position`` on (above all earlier ones) their values."""
         keys = list(map(msgpack.Packer().pack, tag.values))
         self._extend(keys, tag.codes, position)
+
+    def replace(self, positions: DeviceIds, value: TagValue) -> None:
+        """Gives these positions another value, None for none: with a copy of all codes."""
+        if not len(positions):
+            return
+        code = NO_TAG if value is None else self._codes_made([packed(value)])[0]
+        first, count = len(self.codes.base), max(len(self.codes), int(positions.max()) + 1)
+        changed = np.zeros(count, np.uint32)
+        changed[: len(self.codes)] = self.codes.slice(0, len(self.codes))
+        changed[positions] = code
+        codes = LayeredColumn(changed[:first], Vector(np.uint32))
+        codes.extend(changed[first:])
+        self.codes = codes
 
     def extend_from(self, other: TagColumn, start: int, stop: int) -> None:
         """Takes over the values of another column at these positions, above all of this one."""
@@ -330,6 +343,12 @@ class TagIndex:
         if through > count:
             return bitmap & BitMap(range(count))
         return bitmap
+
+    def forget(self) -> None:
+        """Values of devices have changed: what was found is not true any more."""
+        with self._lock:
+            self._bitmaps.clear()
+            self._bytes = 0
 
     def _keep(self, key: tuple[int, str, bytes], bitmap: BitMap, count: int) -> None:
         with self._lock:

@@ -21,6 +21,8 @@ from mainstem_engine.model import AUTO, ColumnType, Measurement, Tag, Template
 
 COLUMNS_MAX = 4096
 """Measurements plus tags of one template. A message or statement cannot exhaust the catalog."""
+UNSEEN = "#"
+"""Begins the name of a measurement that was dropped; its id stays taken."""
 ENCODINGS = frozenset({AUTO, *NAMED})
 COMPRESSIONS = frozenset({AUTO, *Compression.__members__})
 
@@ -58,6 +60,11 @@ class Table:
     def replaces_rows(self) -> bool:
         """True for rollup tables: the newest version of a row replaces all of it."""
         return self.template.rollup_of is not None
+
+    @property
+    def shown(self) -> tuple[Measurement, ...]:
+        """The measurements that are not dropped."""
+        return tuple(m for m in self.template.measurements if not m.name.startswith(UNSEEN))
 
     def measurement(self, name: str) -> Measurement | None:
         return self._by_name.get(name) or self._by_name.get(name.casefold())
@@ -177,6 +184,7 @@ class Templates:
 
     def __init__(self) -> None:
         self._tables: dict[str, Table] = {}
+        self._dropped: set[str] = set()
         self.measurements = 0
         """How many all templates have."""
 
@@ -189,6 +197,30 @@ class Templates:
 
     def get(self, name: str) -> Table | None:
         return self._tables.get(name.casefold())
+
+    def shown(self) -> list[Table]:
+        """Those that are not dropped, in order of creation."""
+        return [table for table in self._tables.values() if not self.is_dropped(table.family)]
+
+    def find(self, name: str) -> Table | None:
+        """As get(), None for one that is dropped."""
+        found = self.get(name)
+        return None if found is None or self.is_dropped(found.family) else found
+
+    def is_dropped(self, family: str) -> bool:
+        """True for a template, and its rollups, that are hidden."""
+        return family.casefold() in self._dropped
+
+    @property
+    def dropped(self) -> list[str]:
+        """Casefolded names of templates."""
+        return sorted(self._dropped)
+
+    def drop(self, name: str, gone: bool) -> None:
+        """Hides a template, or shows it again. Idempotent."""
+        self._dropped = self._dropped | {name.casefold()}
+        if not gone:
+            self._dropped = self._dropped - {name.casefold()}
 
     def put(self, template: Template, *, foreign: bool) -> Table:
         """Adds or revises. An own template stays own when a child announces it too. Idempotent."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mainstem_engine.alterations import UNCHANGED
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS
 from mainstem_engine.catalog.names import ROOT, check_element, is_below, join_path
+from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.errors import NotFoundError, SchemaError, SqlUnsupportedError
 from mainstem_engine.sql.device_templates import check_shared_name, is_own_name
 from mainstem_engine.sql.relations import database_name, device_path
+from mainstem_engine.sql.removal import Removal
 from mainstem_engine.sql.statements import (
     AlterDatabase,
     AlterKeep,
+    AlterTags,
     AlterTemplate,
     CreateDatabase,
     CreateTemplate,
@@ -31,6 +36,7 @@ Definition = (
     | SetTemplate
     | UnsetTemplate
     | AlterTemplate
+    | AlterTags
     | AlterKeep
     | AlterDatabase
     | SetTtl
@@ -62,7 +68,9 @@ def define(engine: Storage, statement: Definition, database: str) -> list[str]:
         engine.set_template(statement.template, path)
         return []
     if isinstance(statement, UnsetTemplate):
-        engine.unset_template(statement.template, device_path(statement.path, database))
+        path = device_path(statement.path, database)
+        _check_not_active(engine, statement.template, path)
+        engine.unset_template(statement.template, path)
         return []
     return _alter(engine, statement, database)
 
@@ -70,7 +78,7 @@ def define(engine: Storage, statement: Definition, database: str) -> list[str]:
 def _check_no_series(engine: Storage, path: str) -> None:
     """Refuses to set a template where devices with series of their own are. Raises SchemaError."""
     devices = engine.catalog.devices
-    for table in engine.catalog.templates.all():
+    for table in engine.catalog.templates.shown():
         if not is_own_name(table.name):
             continue
         for device in devices.paths(devices.of_family(table.family)):
@@ -82,8 +90,23 @@ def _check_no_series(engine: Storage, path: str) -> None:
                 )
 
 
+def _check_not_active(engine: Storage, template: str, path: str) -> None:
+    """Refuses to unset a template where devices have it. Raises SchemaError, NotFoundError."""
+    catalog = engine.catalog
+    family = catalog.table(template).family
+    active = np.intersect1d(catalog.devices.below(path), catalog.devices.of_family(family))
+    if len(active):
+        raise SchemaError(
+            f"{catalog.devices.path(int(active[0]))} has template {family}",
+            field=path,
+            hint=f"DEACTIVATE SCHEMA TEMPLATE {family} FROM it, with its rows, or leave it set",
+        )
+
+
 def _alter(
-    engine: Storage, statement: AlterTemplate | AlterKeep | AlterDatabase | SetTtl, database: str
+    engine: Storage,
+    statement: AlterTemplate | AlterTags | AlterKeep | AlterDatabase | SetTtl,
+    database: str,
 ) -> list[str]:
     if isinstance(statement, AlterDatabase):
         if statement.precision is not None:
@@ -99,6 +122,11 @@ def _alter(
         engine.set_ttl(ttl_path(statement.path), statement.ttl_ns)
         return []
     template = _template_name(engine, statement.name, database)
+    if isinstance(statement, AlterTags):
+        engine.alter_tags(
+            template, TagRevision(statement.add, statement.drop, statement.rename, statement.widen)
+        )
+        return []
     if isinstance(statement, AlterKeep):
         engine.set_keep(template, statement.keep_ns)
         return []
@@ -109,12 +137,14 @@ def _alter(
         widen=statement.widen,
         encode=statement.encode,
     )
+    if statement.drop:
+        Removal(engine, database).drop_measurements(engine.catalog.table(template), statement.drop)
     return list(statement.warnings)
 
 
 def _template_name(engine: Storage, name: Name, database: str) -> str:
     """The template that ALTER names, in whatever database. Raises SchemaError for a device."""
-    found = engine.catalog.templates.get(name.elements[-1])
+    found = engine.catalog.templates.find(name.elements[-1])
     if found is not None:
         return found.name
     path = device_path(name, database)

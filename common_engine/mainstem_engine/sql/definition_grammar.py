@@ -41,8 +41,6 @@ _CREATE_HINTS = {
 
 
 REFUSED = {
-    "DROP": "definitions stay; DELETE FROM takes rows away, KEEP and SET TTL bound their age",
-    "DEACTIVATE": "a device keeps its template",
     "UPDATE": "INSERT the same time again: rows merge per measurement",
     "MERGE": "INSERT the same time again: rows merge per measurement",
     "TRUNCATE": "use DELETE FROM without WHERE",

@@ -81,6 +81,8 @@ class RowDeletion:
         self._executor = executor
         self._limits = limits
         self._deadline = time.monotonic() + limits.timeout_s
+        self.deleted: dict[str, tuple[str, ...] | None] = {}
+        """Measurements by table of what delete() was about, None for all of them."""
 
     def delete(self, statement: Delete) -> int:
         """The number of rows that were deleted or lost values, durably.
@@ -90,12 +92,13 @@ class RowDeletion:
         """
         targets = self._targets(statement.targets)
         if statement.series:
-            self._require_series(targets)
+            self._require_series(statement.targets, targets)
         planned = [
             part
             for name, measurements in targets.items()
             for part in self._plan(name, measurements, statement.where)
         ]
+        self.deleted = {part.table: part.measurements for part in planned}
         deletions = [self._run(part) for part in planned]
         for deletion in deletions:
             deletion.ack.wait()
@@ -118,10 +121,12 @@ class RowDeletion:
                     found[table] = (*known, measurement)
         return found
 
-    def _require_series(self, targets: Mapping[Name, tuple[str, ...] | None]) -> None:
+    def _require_series(
+        self, written: Sequence[Name], targets: Mapping[Name, tuple[str, ...] | None]
+    ) -> None:
         """Refuses a device by itself where measurements are to be named; a pattern means them."""
         for name, measurements in targets.items():
-            if measurements is None and not name.is_pattern:
+            if measurements is None and not name.is_pattern and name in written:
                 raise SqlUnsupportedError(
                     f"{name} is no series",
                     field=str(name),

@@ -65,7 +65,7 @@ def template_above(catalog: Catalog, path: str) -> Table | None:
     """The template that is set nearest above a path, None without one. Raises SchemaError when
     there are several."""
     candidates: list[tuple[int, Table]] = []
-    for table in catalog.templates.all():
+    for table in catalog.templates.shown():
         depths = [p.count(".") for p in table.set_paths if is_below(path, p)]
         if depths and not table.replaces_rows:
             candidates.append((max(depths), table))

@@ -209,6 +209,8 @@ class MainstemParser(ClauseGrammar):
             "UNSET": self.parse_unset,
             "ALTER": self.parse_alter,
             "DELETE": self.parse_delete,
+            "DROP": self.parse_drop,
+            "DEACTIVATE": self.parse_deactivate,
             "INSERT": self.parse_insert,
             "USE": self.parse_use,
             "SHOW": self.parse_show,

@@ -22,11 +22,11 @@ from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.database_options import extends_templates
 from mainstem_engine.catalog.databases import PRECISION_NS
 from mainstem_engine.catalog.names import ROOT
-from mainstem_engine.catalog.revisions import extended_template
+from mainstem_engine.catalog.revisions import TagRevision, extended_template
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import to_column, to_times_ns
 from mainstem_engine.errors import NotFoundError, OutOfRangeError, SchemaError, SqlError
-from mainstem_engine.model import ColumnType, Measurement, Rows
+from mainstem_engine.model import ColumnType, Measurement, Rows, Tag
 from mainstem_engine.sql.device_templates import is_own_name, own_template, template_above
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.relations import DEVICE, TBNAME, TIME, device_path
@@ -40,6 +40,7 @@ from mainstem_engine.sql.statements import (
     Name,
     Now,
     Parameter,
+    SetTags,
 )
 from mainstem_engine.sql.time_expressions import datetime_ns
 from mainstem_engine.sql.times import TIME_UNITS, parse_time_ns
@@ -130,13 +131,37 @@ class Insertion:
             ack.wait()
         return sum(len(rows) for rows in typed)
 
+    def set_tags(self, statement: SetTags) -> None:
+        """Raises NotFoundError for a device or tag that is not there, SchemaError."""
+        tags = {name: self._plain(value) for name, value in statement.tags.items()}
+        for name in statement.names:
+            device_name = Name(name.elements[:-1]) if statement.series else name
+            path = device_path(device_name, self._request.database)
+            found = self._catalog.table_of_device(path)
+            if found is None:
+                raise NotFoundError(f"there is no table {path}", field=path, hint="SHOW DEVICES")
+            table, device = found
+            self._engine.require_own([path])
+            missing = [Tag(tag) for tag in tags if table.tag(tag) is None]
+            if statement.series and missing and is_own_name(table.name):
+                self._engine.alter_tags(table.name, TagRevision(add=missing))
+            self._engine.set_tags(table.name, np.array([device], np.uint32), tags)
+
     # Tables and devices
 
     def _batch(self, table: Table) -> _Batch:
         return self._batches.setdefault(table.name, _Batch(table))
 
+    def _shared(self, name: str) -> Table:
+        """A template that is not dropped."""
+        if self._catalog.templates.find(name) is None:
+            raise NotFoundError(
+                f"there is no template {name!r}", field=name, hint="create it, or SHOW TEMPLATES"
+            )
+        return self._catalog.table(name)
+
     def _define(self, definition: DeviceDefinition) -> _Batch:
-        table = self._catalog.table(definition.template)
+        table = self._shared(definition.template)
         path = device_path(definition.name, self._request.database)
         names = definition.tag_names
         if names is None:
@@ -159,7 +184,8 @@ class Insertion:
         if known is None:
             batch.new_tags[path] = tags
             return
-        differing = [name for name, value in tags.items() if known.get(name) != value]
+        held = {name.casefold(): value for name, value in known.items()}
+        differing = [name for name, value in tags.items() if held.get(name.casefold()) != value]
         if differing:
             self.warnings.append(
                 f"{path} keeps the tags that it was created with ({', '.join(differing)} differ)"
@@ -233,7 +259,7 @@ class Insertion:
             batch = self._define(target.using)
         else:
             batch = self._batch_of(target, path)
-        columns = target.columns or (TIME, *(m.name for m in batch.table.template.measurements))
+        columns = target.columns or (TIME, *(m.name for m in batch.table.shown))
         for number, row in enumerate(target.rows, 1):
             _check_width(target, columns, row, number)
         if target.columns is not None:
@@ -292,7 +318,7 @@ class Insertion:
     def _is_template(self, target: InsertTarget) -> bool:
         name = target.name.elements[-1]
         named = {column.casefold() for column in target.columns or ()}
-        return self._catalog.templates.get(name) is not None and bool(named & {TBNAME, DEVICE})
+        return self._catalog.templates.find(name) is not None and bool(named & {TBNAME, DEVICE})
 
     def _read_template_rows(self, target: InsertTarget) -> None:
         """``INSERT INTO template(device | tbname, tags..., time, values...)``."""
@@ -329,7 +355,7 @@ class Insertion:
             return TIME
         found = table.measurement(name)
         if found is None:
-            known = ", ".join(m.name for m in table.template.measurements[:20])
+            known = ", ".join(m.name for m in table.shown[:20])
             kind = "table" if is_own_name(table.name) else "template"
             raise NotFoundError(
                 f"{kind} {table.name} has no measurement {name!r}",

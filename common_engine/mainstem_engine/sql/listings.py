@@ -172,7 +172,7 @@ class Listings:
         return Result.of_rows(_COLUMNS, rows)
 
     def _table(self, name: Name) -> Table:
-        found = self._catalog.templates.get(name.elements[-1])
+        found = self._catalog.templates.find(name.elements[-1])
         if found is not None and len(name.elements) == 1:
             return found
         device = self._catalog.table_of_device(device_path(name, self._database))
@@ -186,17 +186,17 @@ class Listings:
 
     def _databases(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         vnodes = self._engine.options.vnodes
-        return _DATABASES, [(*_database_row(d), vnodes) for d in self._catalog.databases]
+        return _DATABASES, [(*_database_row(d), vnodes) for d in self._catalog.databases.shown()]
 
     def _templates(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        shared = (t for t in self._catalog.templates.all() if not is_own_name(t.name))
+        shared = (t for t in self._catalog.templates.shown() if not is_own_name(t.name))
         return _TEMPLATES, [self._template_row(table) for table in shared]
 
     def _template_row(self, table: Table) -> Sequence[Any]:
         template = table.template
         return (
             template.name,
-            len(template.measurements),
+            len(table.shown),
             len(template.tags),
             len(self._catalog.devices.of_family(table.family)),
             ", ".join(table.set_paths),
@@ -229,10 +229,10 @@ class Listings:
     def _listed_devices(self, of: Name | None) -> Iterable[tuple[int, str, str]]:
         devices = self._catalog.devices
         if of is None:
-            ids: Iterable[int] = range(len(devices))
+            ids: Iterable[int] = devices.all_ids().tolist()
         elif of.is_pattern:
             ids = match_devices(self._catalog, of)
-        elif len(of.elements) == 1 and self._catalog.templates.get(of.elements[0]) is not None:
+        elif len(of.elements) == 1 and self._catalog.templates.find(of.elements[0]) is not None:
             table = self._catalog.table(of.elements[0])
             ids = devices.of_family(table.family).tolist()
         else:
@@ -245,9 +245,8 @@ class Listings:
         devices = self._catalog.devices
         ids, accepts = matching_series(self._catalog, statement.of, self._database)
         columns: dict[str, list[Measurement]] = {}
-        for table in self._catalog.templates.all():
-            measurements = table.template.measurements
-            columns[table.name] = [m for m in measurements if accepts(m.name)]
+        for table in self._catalog.templates.shown():
+            columns[table.name] = [m for m in table.shown if accepts(m.name)]
         return _TIMESERIES, (
             (
                 f"{devices.path(device)}.{m.name}",
@@ -275,7 +274,7 @@ class Listings:
     def _tags(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         if statement.of is None:
             declared = (
-                t.template for t in self._catalog.templates.all() if not is_own_name(t.name)
+                t.template for t in self._catalog.templates.shown() if not is_own_name(t.name)
             )
             return _TAGS, ((t.name, tag.name, tag.type.name) for t in declared for tag in t.tags)
         table = self._table(statement.of)
@@ -302,7 +301,7 @@ class Listings:
         """Rollup tables; of those that this node computes, how far it is."""
         known = {str(row["stream"]).casefold(): row for row in self._rows_of_node("STREAMS")}
         rows = []
-        for table in self._catalog.templates.all():
+        for table in self._catalog.templates.shown():
             template = table.template
             if template.rollup_of is not None:
                 more = known.get(table.name.casefold(), {})

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import Tag
 from mainstem_engine.sql.device_templates import is_own_name, own_template, template_above
@@ -38,7 +41,7 @@ class PlainTables:
                 return list(statement.warnings)
             raise SchemaError(f"table {path} exists", field=path, hint="use IF NOT EXISTS")
         name = statement.name
-        if len(name.elements) == 1 and self._catalog.templates.get(name.elements[0]) is not None:
+        if len(name.elements) == 1 and self._catalog.templates.find(name.elements[0]) is not None:
             raise SchemaError(
                 f"{name} is a template", field=str(name), hint=f"CREATE TABLE d USING {name} TAGS"
             )
@@ -62,7 +65,7 @@ class PlainTables:
                 hint=f"ALTER SCHEMA TEMPLATE {table.name} ADD (...) adds to all of its devices",
             )
         if found is not None and table is not None:
-            return [*statement.warnings, *self._extend(path, table, statement)]
+            return [*statement.warnings, *self._extend(path, table, found[1], statement)]
         tags = tuple(Tag(name) for name in statement.tags)
         template = own_template(self._catalog, path, statement.columns, tags=tags)
         self._engine.require_own([path])
@@ -71,11 +74,19 @@ class PlainTables:
         self._engine.device_ids(template.name, [path], values, create=True)
         return list(statement.warnings)
 
-    def _extend(self, path: str, table: Table, statement: CreateSeries) -> list[str]:
+    def _extend(self, path: str, table: Table, device: int, statement: CreateSeries) -> list[str]:
         for column in statement.columns:
             if table.measurement(column.name) is not None:
                 raise SchemaError(f"series {path}.{column.name} exists", field=column.name)
         self._engine.alter_template(table.name, add=statement.columns)
-        if not statement.tags:
+        tags = dict(statement.tags)
+        missing = [Tag(name) for name in tags if table.tag(name) is None]
+        if missing:
+            self._engine.alter_tags(table.name, TagRevision(add=missing))
+            new = {tag.name: tags.pop(tag.name) for tag in missing}
+            self._engine.set_tags(table.name, np.array([device], np.uint32), new)
+        held = {k.casefold(): v for k, v in self._catalog.devices.tags(device).items()}
+        differing = [name for name, value in tags.items() if held.get(name.casefold()) != value]
+        if not differing:
             return []
-        return [f"{path} keeps the tags that it was created with"]
+        return [f"{path} keeps the tags that it has ({', '.join(differing)} differ)"]

@@ -156,7 +156,7 @@ def _members(catalog: Catalog, name: Name, database: str) -> tuple[list[Member],
     if name.is_pattern:
         return _pattern_members(catalog, name), True
     if len(name.elements) == 1:
-        table = catalog.templates.get(name.elements[0])
+        table = catalog.templates.find(name.elements[0])
         if table is not None:
             return [_member(table, None)], False
     path = device_path(name, database)
@@ -192,8 +192,8 @@ def _template_in_database(catalog: Catalog, name: Name) -> Member | None:
     """``power.meters``: the devices of template ``meters`` in database ``root.power``."""
     if len(name.elements) < 2:
         return None
-    table = catalog.templates.get(name.elements[-1])
-    database = catalog.databases.get(database_name(Name(name.elements[:-1])))
+    table = catalog.templates.find(name.elements[-1])
+    database = catalog.databases.find(database_name(Name(name.elements[:-1])))
     if table is None or database is None:
         return None
     inside = catalog.devices.below(database.name)
@@ -253,7 +253,7 @@ def matching_series(
     """(ids of devices, which of their measurements) that a path, a pattern of devices followed by
     one of measurements, or nothing (all) stands for. A device's path means all of its series."""
     if of is None:
-        return range(len(catalog.devices)), _any_name
+        return catalog.devices.all_ids().tolist(), _any_name
     if not of.is_pattern:
         device = catalog.devices.id_of(device_path(of, database))
         if device is not None:
@@ -292,7 +292,7 @@ def table_columns(table: Table) -> list[RelationColumn]:
         *(RelationColumn(tag.name, tag.type, kind="TAG") for tag in template.tags),
     ]
     names = {m.name.casefold() for m in template.measurements}
-    for measurement in template.measurements:
+    for measurement in table.shown:
         columns.append(RelationColumn(measurement.name, measurement.type, measurement.unit))
         if table.replaces_rows and measurement.name.endswith("_last_time"):
             # last_time is the last column of a measurement in a rollup; its mean comes behind.

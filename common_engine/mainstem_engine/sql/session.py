@@ -35,6 +35,7 @@ from mainstem_engine.sql.plan import Plan, Request, TableInput
 from mainstem_engine.sql.plan_cache import PlanCache
 from mainstem_engine.sql.planner import Planner
 from mainstem_engine.sql.relations import database_name
+from mainstem_engine.sql.removal import Removal
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import Program, SqlLimits
 from mainstem_engine.sql.statements import (
@@ -42,11 +43,14 @@ from mainstem_engine.sql.statements import (
     CreateDevices,
     CreateSeries,
     CreateTable,
+    Deactivate,
     Delete,
     Describe,
+    Drop,
     Explain,
     Insert,
     Query,
+    SetTags,
     Show,
     Statement,
     UseDatabase,
@@ -176,6 +180,16 @@ class Session:
             return Result.of_rows((), ())
         if isinstance(statement, Delete):
             return self._delete(statement, call)
+        if isinstance(statement, Drop | Deactivate):
+            removal = Removal(self._engine, request.database)
+            if isinstance(statement, Drop):
+                removal.drop(statement)
+            else:
+                removal.deactivate(statement)
+            return Result.of_rows((), ())
+        if isinstance(statement, SetTags):
+            Insertion(self._engine, request).set_tags(statement)
+            return Result.of_rows((), ())
         if isinstance(statement, CreateTable | CreateSeries):
             tables = PlainTables(self._engine, request.database)
             if isinstance(statement, CreateTable):
@@ -268,7 +282,7 @@ class Session:
 
     def _known_database(self, statement: UseDatabase) -> str:
         name = database_name(statement.name)
-        if name != DEFAULT_DATABASE and self._engine.catalog.databases.get(name) is None:
+        if name != DEFAULT_DATABASE and self._engine.catalog.databases.find(name) is None:
             raise NotFoundError(
                 f"there is no database {name}",
                 field=name,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mainstem_engine.model import ColumnType, Measurement, Template
+from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -114,7 +114,46 @@ class AlterTemplate:
     rename: Mapping[str, str] = field(default_factory=dict)
     widen: Mapping[str, ColumnType] = field(default_factory=dict)
     encode: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlterTags:
+    """One or several changes of the tags that a template declares, by their names before it."""
+
+    name: Name
+    add: tuple[Tag, ...] = ()
+    drop: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    widen: Mapping[str, ColumnType] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SetTags:
+    """Other tag values for devices. ``series``: the names are of series, and tags that are not
+    declared are added (ALTER TIMESERIES)."""
+
+    names: tuple[Name, ...]
+    tags: Mapping[str, Literal]
+    series: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """``what`` is TABLE, STABLE, TEMPLATE or DATABASE."""
+
+    what: str
+    names: tuple[Name, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deactivate:
+    """Drops devices of a template (None: of whichever) that paths or patterns name."""
+
+    template: str | None
+    targets: tuple[Name, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +251,9 @@ class Insert:
 @dataclass(frozen=True, slots=True)
 class Show:
     """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TIMESERIES, TABLES, TAGS, TTL, STREAMS,
-    NODES, QUARANTINE or JOBS; ``of`` and ``where`` (on devices) narrow it. ``counts``: only how
-    many there are."""
+    NODES, QUARANTINE, JOBS, MEMBERS, PATHS SET, PATHS USING, CHILD PATHS, CHILD NODES or PATH
+    NODES; ``of`` and ``where`` (on devices) narrow it. ``counts``: only how many there are, by the
+    first ``level`` elements (beside root) where that is named."""
 
     what: str
     of: Name | None = None
@@ -222,6 +262,7 @@ class Show:
     offset: int = 0
     where: exp.Expr | None = None
     counts: bool = False
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +292,10 @@ Statement = (
     | SetTemplate
     | UnsetTemplate
     | AlterTemplate
+    | AlterTags
+    | SetTags
+    | Drop
+    | Deactivate
     | AlterKeep
     | AlterDatabase
     | SetTtl

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mainstem_engine.alterations import Unchanged
     from mainstem_engine.catalog.catalog import Catalog
     from mainstem_engine.catalog.databases import Database
+    from mainstem_engine.catalog.revisions import TagRevision
     from mainstem_engine.catalog.templates import Table
     from mainstem_engine.consumers import Ack
     from mainstem_engine.deletion import Deletion
@@ -125,6 +126,12 @@ class Storage(Protocol):
         create: bool = False,
         durable: bool = True,
     ) -> DeviceIds: ...
+
+    def drop_devices(self, devices: DeviceIds) -> None: ...
+    def drop_template(self, name: str) -> None: ...
+    def drop_database(self, name: str) -> None: ...
+    def set_tags(self, template: str, devices: DeviceIds, tags: Mapping[str, Any]) -> None: ...
+    def alter_tags(self, name: str, revision: TagRevision) -> Template: ...
 
     # Retention
 

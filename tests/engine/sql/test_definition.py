@@ -75,7 +75,7 @@ def test_an_encoding_is_changed_for_what_comes(own_plant: Run, engine: Engine) -
         ("ALTER STABLE meters ADD COLUMN voltage DOUBLE", SchemaError, "INT32, not DOUBLE"),
         ("ALTER TABLE d1001 ADD COLUMN x INT", SchemaError, "a device of meters"),
         ("ALTER STABLE nothing ADD COLUMN x INT", NotFoundError, "SHOW TEMPLATES"),
-        ("ALTER STABLE meters FROB x", SqlSyntaxError, "ADD, MODIFY, RENAME or KEEP"),
+        ("ALTER STABLE meters FROB x", SqlSyntaxError, "ADD, MODIFY, RENAME, DROP or KEEP"),
         ("ALTER STABLE meters ADD COLUMN x INT frob", SqlUnsupportedError, "FROB"),
         ("ALTER DATABASE root.beijing SET precision='ns'", SchemaError, "precision"),
         ("ALTER DATABASE nothing KEEP 3d", NotFoundError, "SHOW DATABASES"),
