@@ -20,6 +20,7 @@ from mainstem_engine.errors import SqlLimitError
 from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.dialect import ALIGN
 from mainstem_engine.sql.relations import DEVICE, TIME, Member, Relation
+from mainstem_engine.sql.suffixes import is_named_so
 
 COLUMNS_MAX = 1_000
 """Columns of a result with devices side by side; nobody reads more, and planning would slow."""
@@ -97,7 +98,7 @@ def _align(
     columns: list[exp.Expr] = []
     for path, member in devices:
         for item in items:
-            if not has_columns(item, relation, member):
+            if not has_columns(item, relation, member) or not is_named_so(item, path):
                 continue
             name = exp.to_identifier(f"{path}.{item.alias_or_name}", quoted=True)
             columns.append(

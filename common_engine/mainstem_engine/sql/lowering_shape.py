@@ -21,6 +21,7 @@ from mainstem_engine.sql.clauses import MERGE, PARTITION, LevelGroups, TagGroups
 from mainstem_engine.sql.dialect import ALIGN
 from mainstem_engine.sql.relations import DEVICE, Member, Relation
 from mainstem_engine.sql.rows_query import column
+from mainstem_engine.sql.suffixes import is_named_so
 
 _ELEMENT = "`(?:[^`]|``)*`|[^.]+"
 """An element of a path."""
@@ -137,4 +138,4 @@ def _level_key(levels: Sequence[int]) -> exp.Expr:
 def stands_beside(shape: Shape, item: exp.Expr, value: str, relation: Relation) -> bool:
     """False for a device that has none of the columns of an item."""
     member = shape.members.get(value)
-    return member is None or has_columns(item, relation, member)
+    return member is None or (has_columns(item, relation, member) and is_named_so(item, value))

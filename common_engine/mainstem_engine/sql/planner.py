@@ -23,7 +23,7 @@ from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
-from mainstem_engine.errors import SqlError, SqlLimitError, SqlUnsupportedError
+from mainstem_engine.errors import NotFoundError, SqlError, SqlLimitError, SqlUnsupportedError
 from mainstem_engine.sql.aggregation import push_aggregates
 from mainstem_engine.sql.alignment import shape_path_query
 from mainstem_engine.sql.clauses import group_by_partition, refuse_clauses
@@ -46,6 +46,7 @@ from mainstem_engine.sql.relations import TIME, Member, Relation, find_relation
 from mainstem_engine.sql.scopes import Scopes, find_cte
 from mainstem_engine.sql.stars import expand_functions_of_stars
 from mainstem_engine.sql.statements import Name
+from mainstem_engine.sql.suffixes import below_prefix, resolve_suffixes
 from mainstem_engine.sql.time_expressions import Clock, TimeExpressions, datetime_ns
 from mainstem_engine.sql.times import NS_PER_MS, engine_zone, format_time
 from mainstem_engine.sql.walk_nodes import Extracted, extract_steps
@@ -83,6 +84,8 @@ class Planner:
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
         times = TimeExpressions(scopes, clock)
         if by_itself and relations and isinstance(tree, exp.Select):
+            if relations[0].is_path:
+                resolve_suffixes(tree, relations[0], self._catalog)
             expand_functions_of_stars(tree, relations[0])
         set_headings(tree)
         for select in tree.find_all(exp.Select):
@@ -189,13 +192,22 @@ class Planner:
         for number, node in enumerate(nodes):
             name = _name(node)
             alias = node.alias or (f"t{number}" if name.is_pattern else name.elements[-1])
-            relation = find_relation(
-                self._catalog, name, request.database, alias, by_itself=by_itself
-            )
+            relation = self._find(node, name, request, alias, by_itself=by_itself)
             relation.is_sampled = node.args.get("sample") is not None
             node.meta[RELATION] = number
             relations.append(relation)
         return relations
+
+    def _find(
+        self, node: exp.Table, name: Name, request: Request, alias: str, *, by_itself: bool
+    ) -> Relation:
+        try:
+            return find_relation(self._catalog, name, request.database, alias, by_itself=by_itself)
+        except NotFoundError:
+            below = below_prefix(node.root(), name) if by_itself else None
+            if below is None:
+                raise
+            return find_relation(self._catalog, below, request.database, alias, by_itself=True)
 
 
 def _is_single_pass(tree: exp.Query, extracted: Sequence[Extracted], of_inputs: int) -> bool:

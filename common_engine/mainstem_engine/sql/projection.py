@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from mainstem_engine.sql.dialect import TEXT
 from mainstem_engine.sql.relations import Relation, RelationColumn
-from mainstem_engine.sql.scopes import Scopes, TableSource, first_select
+from mainstem_engine.sql.scopes import DEPTH_MAX, Scopes, TableSource, first_select
 
 HEADING_CHARS_MAX = 200
 """A longer expression is headed by whatever the executing database calls it."""
@@ -197,11 +197,21 @@ def column_units(tree: exp.Query, scopes: Scopes) -> dict[str, str]:
                         if column.unit is not None:
                             units.setdefault(column.name.casefold(), column.unit)
             continue
-        node: Any = projection
+        unit = _unit(projection, select, scopes)
+        if unit is not None:
+            units[projection.alias_or_name.casefold()] = unit
+    return units
+
+
+def _unit(node: Any, select: exp.Select, scopes: Scopes) -> str | None:
+    """The unit of an expression, through sub-queries and the rows of walks."""
+    for _ in range(DEPTH_MAX):
         while isinstance(node, _KEEPS_UNIT):
             node = node.this
-        if isinstance(node, exp.Column):
-            found = scopes.origin(node, select)
-            if isinstance(found, RelationColumn) and found.unit is not None:
-                units[projection.alias_or_name.casefold()] = found.unit
-    return units
+        if not isinstance(node, exp.Column):
+            return None
+        found = scopes.origin(node, select)
+        if found is None or isinstance(found, RelationColumn):
+            return None if found is None else found.unit
+        node, select = found
+    return None

@@ -410,6 +410,10 @@ def test_units_follow_the_measurement(plant: Run) -> None:
     result = plant("SELECT s1, avg(s1) OVER (), s1 + 1, count(s1) OVER () FROM car")
     assert [column["unit"] for column in result.columns] == ["rpm", "rpm", None, None]
     assert plant("SELECT * FROM car").columns[2]["unit"] == "rpm"
+    windows = plant("SELECT _wstart, last(s1), count(s1), avg(s1) AS a FROM car INTERVAL(1s)")
+    assert [column["unit"] for column in windows.columns] == ["ms", "rpm", None, "rpm"]
+    inner = "SELECT time, avg(s1) AS a FROM car INTERVAL(1s)"
+    assert plant(f"SELECT max(a) FROM ({inner})").columns[0]["unit"] == "rpm"
 
 
 # Parameters and limits

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mainstem_engine import Engine
-from mainstem_engine.errors import SqlError
+from mainstem_engine.errors import NotFoundError, SqlError
 from mainstem_engine.sql.executors import WorkerExecutor
 from mainstem_engine.sql.session import Session
 
@@ -182,3 +182,13 @@ def test_programs_of_steps_run_in_a_worker(engine: Engine) -> None:
         assert session.execute(joined).rows() == engine.sql(joined).rows() == [[2000, 2.5]]
     finally:
         session.close()
+
+
+def test_measurements_named_with_the_end_of_a_path(engine: Engine, rows: Any) -> None:
+    sql = "SELECT count(d1.x), avg(d2.x) FROM root.** GROUP BY ([0, 4000), 2s)"
+    names = [column["name"] for column in engine.sql(sql).columns]
+    assert names == ["time", "root.main.d1.count(d1.x)", "root.main.d2.avg(d2.x)"]
+    assert rows(sql) == [[0, 1, 10.0], [2000, 2, 20.0]]
+    assert rows("SELECT d1.x, d2.y FROM root.main")[:2] == [[1000, 1.5, None], [1500, None, 1]]
+    with pytest.raises(NotFoundError, match="d7"):
+        rows("SELECT d7.x FROM root.**")
