@@ -233,10 +233,15 @@ class Node:
         config = self.config
         self._io_workers = self._workers("io", threads=4, waiting_max=64)
         self._write_workers = self._workers("write", threads=8, waiting_max=32)
-        self._sql_workers = self._workers("sql", threads=4, waiting_max=32)
+        # Who has a process has a thread too, and one is left for those that are about to end.
+        self._sql_workers = self._workers("sql", threads=config.sql.processes + 1, waiting_max=32)
         self._maintenance = self._workers("maintenance", threads=1, waiting_max=1)
         self._reporter = StatusReporter(
-            config, self.engine, self.federation, more=self.status_fields, clock_ns=self.clock_ns
+            config,
+            self.engine,
+            self.federation,
+            more=lambda: {"sql": self._statements.status(), **self.status_fields()},
+            clock_ns=self.clock_ns,
         )
         self.federation.status = self._reporter.build
         listings = node_listings(
@@ -245,7 +250,8 @@ class Node:
             rollups=self.rollups,
             jobs=lambda: self.jobs.statistics(),
         )
-        statements = Statements(self.engine, self.federation, self.ownership, listings)
+        statements = Statements(self.engine, self.federation, self.ownership, listings, config.sql)
+        self._statements = statements
         self._stack.push_async_callback(asyncio.to_thread, statements.close)
         live = LiveHub(self._reporter.build, self.engine.last_rows, self._io_workers)
         self.runtime = Runtime(

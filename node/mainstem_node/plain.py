@@ -7,7 +7,11 @@ base64.
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
+
+_EXACT_TYPES = re.compile(r"(BOOLEAN|U?INT\d*|TEXT|TIMESTAMP|DATE|TIME|INTERVAL|NULL)")
+"""Types whose values JSON carries as they are."""
 
 
 def plain_value(value: Any) -> Any:
@@ -25,3 +29,8 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): plain_value(item) for key, item in value.items()}
     return value
+
+
+def is_exact(type_name: str) -> bool:
+    """True for the type of a column whose values need no ``plain_value``."""
+    return _EXACT_TYPES.fullmatch(type_name) is not None

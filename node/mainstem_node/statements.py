@@ -5,37 +5,39 @@
 2. Completeness is taken before a query reads, so that what it says holds for what is read.
 3. INSERT and CREATE TABLE for a device of another node are refused, as every other write is; the
    engine refuses to delete rows of another node.
-4. pyarrow, sqlglot and the child process are not loaded by a node that is never asked.
+4. Each role has limits of its own, and places (statement_gate.py).
+5. pyarrow, sqlglot and the child process are not loaded by a node that is never asked.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
+from mainstem_node.auth import ADMIN, ALLOWS, ROLES, WRITE
+from mainstem_node.config.schema import SECOND_NS, SqlConfig, SqlRoleConfig
 from mainstem_node.errors import ConflictError, ForbiddenError
 from mainstem_node.ownership import Ownership
+from mainstem_node.statement_gate import StatementGate
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.templates import Table
     from mainstem_engine.consumers import Ack
     from mainstem_engine.engine import Engine
     from mainstem_engine.model import DeviceIds, Rows
+    from mainstem_engine.sql.cancellation import Cancellation
     from mainstem_engine.sql.executors import WorkerExecutor
     from mainstem_engine.sql.listings import NodeListing
     from mainstem_engine.sql.plan import Plan
     from mainstem_engine.sql.plan_cache import PlanCache
     from mainstem_engine.sql.result import Result
+    from mainstem_engine.sql.sandbox import SqlLimits
     from mainstem_engine.sql.statements import Statement
     from mainstem_sync import Federation
 
 TIMEOUT_S_DEFAULT = 30.0
-TIMEOUT_S_MAX = 600.0
-ROWS_MAX = 1_000_000
-"""Rows of one answer; more is an export, which is done in pieces."""
-PROCESSES_MAX = 2
-"""Child processes, each with one statement at a time."""
 DEFAULT_DATABASE = "root.main"
 
 COMPLETE_ENOUGH = frozenset({"complete", "retired"})
@@ -79,7 +81,11 @@ class Statements:
         federation: Federation,
         ownership: Ownership,
         listings: Mapping[str, NodeListing] | None = None,
+        config: SqlConfig | None = None,
     ) -> None:
+        self._config = config or SqlConfig()
+        places = {role: self._role(role).concurrency for role in ROLES}
+        self.gate = StatementGate(places, self._config.processes)
         self._engine = engine
         self._listings = listings
         self._federation = federation
@@ -97,17 +103,20 @@ class Statements:
         time_zone: str = "UTC",
         timeout_s: float = TIMEOUT_S_DEFAULT,
         must_be_complete: bool = False,
-        read_only: bool = False,
+        role: str = ADMIN,
+        cancellation: Cancellation | None = None,
+        is_streamed: bool = False,
     ) -> Result:
-        """Runs one statement. Raises SqlError and its kinds, and
+        """Runs one statement of a caller with ``role``; the rest as ``Session.execute``.
 
-        IncompleteError when ``must_be_complete`` and a table is not, over the range that is read;
-        ForbiddenError when ``read_only`` and the statement is not.
+        Raises SqlError and its kinds, and IncompleteError when ``must_be_complete`` and a table is
+        not, over the range that is read; ForbiddenError when the role only reads and the statement
+        does not.
         """
         from mainstem_engine.sql.session import Session
 
         plans = self._kept_plans()
-        if read_only:
+        if WRITE not in ALLOWS[role]:
             _require_reading(plans.statements(sql))
 
         def before_query(plan: Plan) -> list[dict[str, Any]]:
@@ -132,7 +141,42 @@ class Statements:
             database=database or DEFAULT_DATABASE,
             time_zone=time_zone,
             timeout_s=timeout_s,
-            row_limit=ROWS_MAX,
+            limits=self._limits(role),
+            cancellation=cancellation,
+            is_streamed=is_streamed,
+        )
+
+    def timeout_s_max(self, role: str) -> float:
+        """The longest time that a statement of ``role`` may ask for."""
+        return self._role(role).timeout / SECOND_NS
+
+    def status(self) -> dict[str, Any]:
+        """What runs and waits, and what confines the child processes: null before the first."""
+        with self._lock:
+            executor = self._executor
+        pool = None if executor is None else executor.statistics()
+        return {
+            "processes": 0 if pool is None else pool.busy + pool.idle,
+            "running": 0 if pool is None else pool.busy,
+            "waiting": self.gate.waiting(),
+            "refused": self.gate.refused,
+            "confinement": None if pool is None else pool.confinement,
+        }
+
+    def _role(self, role: str) -> SqlRoleConfig:
+        found: SqlRoleConfig = getattr(self._config, role)
+        return found
+
+    def _limits(self, role: str) -> SqlLimits:
+        from mainstem_engine.sql.sandbox import SqlLimits
+
+        found = self._role(role)
+        return SqlLimits(
+            timeout_s=found.timeout / SECOND_NS,
+            row_limit=found.row_limit,
+            result_bytes_max=found.result_limit,
+            input_bytes_max=found.memory_limit,
+            memory_limit_bytes=found.memory_limit,
         )
 
     def _kept_plans(self) -> PlanCache:
@@ -149,8 +193,9 @@ class Statements:
 
         with self._lock:
             if self._executor is None:
-                limits = SqlLimits(timeout_s=TIMEOUT_S_MAX, row_limit=ROWS_MAX)
-                self._executor = WorkerExecutor(limits, pool_size=PROCESSES_MAX)
+                roles = [asdict(self._limits(role)) for role in ROLES]
+                most = SqlLimits(**{name: max(r[name] for r in roles) for name in roles[0]})
+                self._executor = WorkerExecutor(most, pool_size=self._config.processes)
             return self._executor
 
     def close(self) -> None:

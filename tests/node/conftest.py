@@ -15,7 +15,7 @@ from mainstem_engine.sql.executors import WorkerExecutor
 from mainstem_engine.sql.sandbox import SqlLimits
 from mainstem_node.config import load_topology
 from mainstem_node.node import Node
-from mainstem_node.statements import ROWS_MAX, TIMEOUT_S_MAX, Statements
+from mainstem_node.statements import Statements
 
 TEMPLATES: dict[str, Any] = {
     "pump": {
@@ -37,7 +37,7 @@ StartNode = Callable[..., Awaitable[Node]]
 @pytest.fixture(scope="session")
 def sql_processes() -> Iterator[WorkerExecutor]:
     """The child processes that run queries, started once: each costs half a second."""
-    executor = WorkerExecutor(SqlLimits(timeout_s=TIMEOUT_S_MAX, row_limit=ROWS_MAX))
+    executor = WorkerExecutor(SqlLimits(timeout_s=600.0), pool_size=3)
     yield executor
     executor.close()
 

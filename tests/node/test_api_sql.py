@@ -12,7 +12,7 @@ import aiohttp
 import pyarrow as pa
 import pytest
 
-from mainstem_node.api.sql import completeness_header
+from mainstem_node.api.sql_answers import completeness_header
 from mainstem_node.node import Node
 from mainstem_node.statements import incomplete
 

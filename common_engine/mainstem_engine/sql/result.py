@@ -87,6 +87,14 @@ class Result:
             for table in self._rest:
                 yield replace(self, _table=table, _rest=None)
 
+    def slices(self, rows_max: int) -> Iterator[Result]:
+        """The rows that are there, so many at a time; at least one slice."""
+        if self._table is None or self._table.num_rows <= rows_max:
+            yield self
+            return
+        for start in range(0, self._table.num_rows, rows_max):
+            yield replace(self, _table=self._table.slice(start, rows_max), _rest=None)
+
     @property
     def is_whole(self) -> bool:
         """False when more follows."""

@@ -1,38 +1,53 @@
 """One statement in, its answer out: JSON, CSV or an Arrow stream.
 
-The answer says how complete the tables are that were read. ``on_incomplete`` decides what happens
-when they are not: return the answer all the same, fail, or wait until the time-out.
+1. The caller's role decides on limits and places (statement_gate.py).
+2. ``on_incomplete`` decides what happens when tables are not complete: return the answer all the
+   same, fail, or wait until the time-out.
+3. A client that goes away ends its statement, wherever that is.
+4. Up to ``HELD_BYTES`` an answer goes out whole. A larger one is sent as it is made, and slow
+   reading slows the statement down; an error that comes then breaks the connection off, so that
+   half an answer is never taken for a whole one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-import re
+import contextlib
+import logging
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from mainstem_node.api.route import ARROW_STREAM, CSV, JSON, Route, json_bytes, read_body
-from mainstem_node.auth import READ, WRITE, Principal
+from mainstem_engine.errors import MainstemError, OverloadedError
+from mainstem_node.api.route import JSON, Route, read_body
+from mainstem_node.api.sql_answers import RENDERERS, STREAMED, Chunks, headers_of, media_type
+from mainstem_node.auth import READ, Principal
 from mainstem_node.errors import ApiError, BadRequestError
-from mainstem_node.plain import plain_value
+from mainstem_node.logs import fields
 from mainstem_node.runtime import Runtime
-from mainstem_node.statements import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX, IncompleteError
+from mainstem_node.statements import IncompleteError
 
 if TYPE_CHECKING:
+    from mainstem_engine.sql.cancellation import Cancellation
     from mainstem_engine.sql.result import Result
 
-COMPLETENESS_HEADER = "Mainstem-Completeness"
-HEADER_CHARACTERS_MAX = 6000
-"""Clients and proxies refuse headers of 8 KiB; beyond this the header holds a summary."""
+log = logging.getLogger("mainstem.api")
+
+TIMEOUT_S_DEFAULT = 30.0
+"""Of a request that asks for no other time, if its role may have so much."""
 WAIT_POLL_S = 0.25
 """Manifests come once a minute and are verified once a second."""
-_EXACT_TYPES = re.compile(r"(BOOLEAN|U?INT\d*|TEXT|TIMESTAMP|DATE|TIME|INTERVAL|NULL)")
-"""Types whose values JSON carries as they are."""
+GONE_POLL_S = 0.2
+"""How soon the end of a connection is seen while a statement runs."""
+HELD_BYTES = 4 << 20
+"""As bodies go, still a small one; nearly all answers are smaller."""
+PART_BYTES = 1 << 20
+"""Of a larger answer, what is made before it is sent."""
+
+T = TypeVar("T")
 
 
 class SqlRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +62,9 @@ class SqlRequest(msgspec.Struct, forbid_unknown_fields=True):
     time_format: Literal["integer", "rfc3339"] = "integer"
 
 
-async def sql(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+async def sql(runtime: Runtime, request: web.Request, caller: Principal) -> web.StreamResponse:
+    from mainstem_engine.sql.cancellation import Cancellation
+
     asked = _decode(await read_body(request))
     if asked.on_incomplete == "fetch":
         raise ApiError(
@@ -57,15 +74,21 @@ async def sql(runtime: Runtime, request: web.Request, caller: Principal) -> web.
             field="on_incomplete",
             hint="use return, fail or wait",
         )
-    timeout_s = TIMEOUT_S_DEFAULT if asked.timeout_ms is None else asked.timeout_ms / 1000
-    if not 0 < timeout_s <= TIMEOUT_S_MAX:
-        raise BadRequestError(
-            f"timeout_ms is not between 1 and {TIMEOUT_S_MAX * 1000:g}", field="timeout_ms"
-        )
+    timeout_s = _timeout_s(runtime, asked, caller)
     started = time.monotonic()
-    result = await _execute(runtime, asked, caller, started + timeout_s)
-    render = _renderer(request.headers.get("Accept", ""))
-    return await runtime.sql_workers.run(render, result, asked, time.monotonic() - started)
+    watch = _Watch(request, Cancellation())
+    media = media_type(request.headers.get("Accept", ""))
+    async with runtime.statements.gate.entered(caller.role, timeout_s):
+        statement = _execute(runtime, asked, caller, started + timeout_s, watch, media in STREAMED)
+        result = await watch.ended(statement)
+        try:
+            chunks = RENDERERS[media](result, asked.time_format, time.monotonic() - started)
+            return await _send(runtime, watch, chunks, headers_of(result, media))
+        finally:
+            if not result.is_whole:
+                # Closed with the pool when the node stops.
+                with contextlib.suppress(OverloadedError):
+                    await runtime.sql_workers.run(result.close)
 
 
 def _decode(body: bytes) -> SqlRequest:
@@ -79,8 +102,27 @@ def _decode(body: bytes) -> SqlRequest:
         raise BadRequestError(f"the body is not JSON: {error}", code="BAD_JSON") from None
 
 
+def _timeout_s(runtime: Runtime, asked: SqlRequest, caller: Principal) -> float:
+    most_s = runtime.statements.timeout_s_max(caller.role)
+    if asked.timeout_ms is None:
+        return min(TIMEOUT_S_DEFAULT, most_s)
+    timeout_s = asked.timeout_ms / 1000
+    if not 0 < timeout_s <= most_s:
+        raise BadRequestError(
+            f"timeout_ms is not between 1 and {most_s * 1000:g}",
+            field="timeout_ms",
+            hint=f"the operator may allow the role {caller.role} more time",
+        )
+    return timeout_s
+
+
 async def _execute(
-    runtime: Runtime, asked: SqlRequest, caller: Principal, deadline: float
+    runtime: Runtime,
+    asked: SqlRequest,
+    caller: Principal,
+    deadline: float,
+    watch: _Watch,
+    is_streamed: bool,
 ) -> Result:
     """The result; with ``wait``, tried until the tables are complete or the time is over."""
     while True:
@@ -93,101 +135,83 @@ async def _execute(
                 time_zone=asked.time_zone,
                 timeout_s=max(0.001, deadline - time.monotonic()),
                 must_be_complete=asked.on_incomplete != "return",
-                read_only=not caller.may(WRITE),
+                role=caller.role,
+                cancellation=watch.cancellation,
+                is_streamed=is_streamed,
             )
         except IncompleteError:
             if asked.on_incomplete == "fail" or time.monotonic() + WAIT_POLL_S >= deadline:
                 raise
         await asyncio.sleep(WAIT_POLL_S)
+        watch.cancellation.check()
 
 
-def _renderer(accept: str) -> Any:
-    kinds = {part.partition(";")[0].strip().casefold() for part in accept.split(",")}
-    if ARROW_STREAM in kinds:
-        return render_arrow
-    return render_csv if CSV in kinds and JSON not in kinds else render_json
+class _Watch:
+    """Looks whether the client is still there while its statement runs."""
+
+    def __init__(self, request: web.Request, cancellation: Cancellation) -> None:
+        self.request = request
+        self.cancellation = cancellation
+
+    async def ended(self, work: Awaitable[T]) -> T:
+        """What ``work`` returns or raises. ConnectionResetError when the client has gone: the
+        statement was cancelled, and has ended."""
+        running = asyncio.ensure_future(work)
+        try:
+            while not running.done():
+                await asyncio.wait({running}, timeout=GONE_POLL_S)
+                if self._is_gone() and not running.done():
+                    self.cancellation.cancel()
+                    await asyncio.wait({running})
+        except asyncio.CancelledError:
+            self.cancellation.cancel()
+            await asyncio.wait({running})
+            raise
+        if self.cancellation.is_cancelled:
+            running.exception()  # seen: nobody reads it
+            raise ConnectionResetError("the client went away")
+        return running.result()
+
+    def _is_gone(self) -> bool:
+        transport = self.request.transport
+        return transport is None or transport.is_closing()
 
 
-def render_json(result: Result, asked: SqlRequest, seconds: float) -> web.Response:
-    """The contract's JSON object."""
-    columns = result.columns
-    rows = result.rows(asked.time_format)
-    _make_plain(columns, rows)
-    body = {
-        "columns": columns,
-        "rows": rows,
-        "row_count": len(rows),
-        "elapsed_ms": round(seconds * 1000, 3),
-        "rows_affected": result.rows_affected,
-        "warnings": result.warnings,
-        "completeness": result.completeness,
-        "time_zone": result.time_zone,
-    }
-    return web.Response(
-        body=json_bytes(body), content_type=JSON, headers={"Cache-Control": "no-store"}
-    )
+async def _send(
+    runtime: Runtime, watch: _Watch, chunks: Chunks, headers: dict[str, str]
+) -> web.StreamResponse:
+    body, is_whole = await watch.ended(runtime.sql_workers.run(_taken, chunks, HELD_BYTES))
+    if is_whole:
+        return web.Response(body=body, headers=headers)
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(watch.request)
+    try:
+        await response.write(body)
+        while not is_whole:
+            part = runtime.sql_workers.run(_taken, chunks, PART_BYTES)
+            body, is_whole = await watch.ended(part)
+            await response.write(body)
+        await response.write_eof()
+    except MainstemError as error:
+        # The status is out. Without the last chunk the client sees that this is not all.
+        log.warning("an answer was broken off", extra=fields(code=error.code, error=str(error)))
+        if watch.request.transport is not None:
+            watch.request.transport.abort()
+    finally:
+        watch.cancellation.cancel()
+    return response
 
 
-def render_csv(result: Result, asked: SqlRequest, seconds: float) -> web.Response:
-    """A header line and the rows; null is an empty field."""
-    columns = result.columns
-    rows = result.rows(asked.time_format)
-    _make_plain(columns, rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column["name"] for column in columns])
-    writer.writerows(rows)
-    return web.Response(
-        body=text.getvalue().encode(),
-        content_type=CSV,
-        charset="utf-8",
-        headers={
-            COMPLETENESS_HEADER: completeness_header(result.completeness),
-            "Cache-Control": "no-store",
-        },
-    )
-
-
-def render_arrow(result: Result, asked: SqlRequest, seconds: float) -> web.Response:
-    """An Arrow stream; completeness and warnings stand in the schema's metadata."""
-    import pyarrow as pa
-
-    table = result.arrow()
-    metadata = {
-        **(table.schema.metadata or {}),
-        b"mainstem.completeness": json_bytes(result.completeness),
-        b"mainstem.warnings": json_bytes(result.warnings),
-    }
-    table = table.replace_schema_metadata(metadata)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return web.Response(
-        body=sink.getvalue().to_pybytes(),
-        content_type=ARROW_STREAM,
-        headers={"Cache-Control": "no-store"},
-    )
-
-
-def _make_plain(columns: list[dict[str, str | None]], rows: list[list[Any]]) -> None:
-    """Replaces what JSON cannot carry, in the columns that may hold it."""
-    for index, column in enumerate(columns):
-        if not _EXACT_TYPES.fullmatch(column["type"] or ""):
-            for row in rows:
-                row[index] = plain_value(row[index])
-
-
-def completeness_header(completeness: list[dict[str, Any]]) -> str:
-    """The objects as one line of ASCII; when too long, how many are in which state."""
-    text = json_bytes(completeness).decode()
-    if len(text) > HEADER_CHARACTERS_MAX or not text.isascii():
-        states: dict[str, int] = {}
-        for item in completeness:
-            states[item["state"]] = states.get(item["state"], 0) + 1
-        through = [item["complete_through"] for item in completeness]
-        least = None if None in through else min(through, default=None)
-        text = json_bytes({"summary": states, "complete_through": least}).decode()
-    return text
+def _taken(chunks: Chunks, size: int) -> tuple[bytes, bool]:
+    """The next chunks up to ``size`` bytes or more, and True when these are all."""
+    taken: list[bytes] = []
+    total = 0
+    for chunk in chunks:
+        taken.append(chunk)
+        total += len(chunk)
+        if total >= size:
+            return b"".join(taken), False
+    return b"".join(taken), True
 
 
 ROUTES = (

@@ -15,6 +15,7 @@ from mainstem_node.config.collector_checks import check_collectors
 from mainstem_node.config.export_checks import check_exports, check_rollups
 from mainstem_node.config.report import Report
 from mainstem_node.config.schema import SECOND_NS, NodeConfig
+from mainstem_node.config.sql_checks import check_sql
 from mainstem_node.config.template_checks import check_template
 
 _TIER_RANK = {"edge": 0, "platform": 1, "group": 2}
@@ -32,6 +33,7 @@ def check_topology(report: Report) -> None:
         where = f"nodes[{number}]"
         _parent(report, where, node)
         _storage(report, where, node)
+        check_sql(report, f"{where}.sql", node.sql)
         check_collectors(report, where, node)
         check_rollups(report, where, node)
         check_exports(report, where, node)

@@ -237,6 +237,30 @@ class AuthConfig(Struct, frozen=True, kw_only=True):
     loopback: Literal["open", "closed"] = "closed"
 
 
+class SqlRoleConfig(Struct, frozen=True, kw_only=True):
+    """What a statement of one role may take. Each bound answers with an error that names it."""
+
+    timeout: DurationNs = 600 * SECOND_NS
+    """The longest that a request may ask for; one that asks for nothing has 30 s."""
+    memory_limit: SizeBytes = 512 * MIB
+    """For the executing database; as much again for tables that are held and walked through."""
+    row_limit: int = 1_000_000
+    """Rows of an answer; more is an export, which is done in pieces."""
+    result_limit: SizeBytes = 256 * MIB
+    """Bytes of an answer, before it is made JSON or CSV."""
+    concurrency: int = 2
+    """Statements of all callers of the role at a time; others wait for their turn."""
+
+
+class SqlConfig(Struct, frozen=True, kw_only=True):
+    """How statements run: child processes, each with one at a time, and limits per role."""
+
+    processes: int = 3
+    admin: SqlRoleConfig = SqlRoleConfig(concurrency=3)
+    write: SqlRoleConfig = SqlRoleConfig()
+    read: SqlRoleConfig = SqlRoleConfig()
+
+
 class LogsConfig(Struct, frozen=True, kw_only=True):
     """What the process writes to stderr. `auto` is text on a terminal, else JSON lines."""
 
@@ -268,6 +292,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     link: LinkConfig = LinkConfig()
     tls: TlsConfig | None = None
     auth: AuthConfig = AuthConfig()
+    sql: SqlConfig = SqlConfig()
     logs: LogsConfig = LogsConfig()
 
     @property
