@@ -35,6 +35,7 @@ from mainstem_engine.sql.plan import Plan, Request, TableInput
 from mainstem_engine.sql.plan_cache import PlanCache
 from mainstem_engine.sql.planner import Planner
 from mainstem_engine.sql.relations import database_name
+from mainstem_engine.sql.removal import Removal
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import Program, SqlLimits
 from mainstem_engine.sql.statements import (
@@ -42,11 +43,14 @@ from mainstem_engine.sql.statements import (
     CreateDevices,
     CreateSeries,
     CreateTable,
+    Deactivate,
     Delete,
     Describe,
+    Drop,
     Explain,
     Insert,
     Query,
+    SetTags,
     Show,
     Statement,
     UseDatabase,
@@ -175,10 +179,17 @@ class Session:
             call.request = replace(request, database=self._known_database(statement))
             return Result.of_rows((), ())
         if isinstance(statement, Delete):
-            kept = ["the template keeps the measurement: its values were deleted"]
-            warnings = kept if statement.series else []
-            affected = self._delete(statement, call)
-            return Result.of_rows((), (), rows_affected=affected, warnings=warnings)
+            return self._delete(statement, call)
+        if isinstance(statement, Drop | Deactivate):
+            removal = Removal(self._engine, request.database)
+            if isinstance(statement, Drop):
+                removal.drop(statement)
+            else:
+                removal.deactivate(statement)
+            return Result.of_rows((), ())
+        if isinstance(statement, SetTags):
+            Insertion(self._engine, request).set_tags(statement)
+            return Result.of_rows((), ())
         if isinstance(statement, CreateTable | CreateSeries):
             tables = PlainTables(self._engine, request.database)
             if isinstance(statement, CreateTable):
@@ -194,17 +205,23 @@ class Session:
         warnings = define(self._engine, statement, request.database)
         return Result.of_rows((), (), warnings=warnings)
 
-    def _delete(self, statement: Delete, call: _Call) -> int:
+    def _delete(self, statement: Delete, call: _Call) -> Result:
         # Conditions run in this process: the engine asks them batch by batch, while it holds the
         # next delete back, and must not wait for a worker.
         own = not isinstance(self._executor, InProcessExecutor)
         limits = self._executor.limits
         executor = InProcessExecutor(limits, ROW_FUNCTIONS) if own else self._executor
+        deletion = RowDeletion(self._engine, call.request, executor, call.limits)
         try:
-            return RowDeletion(self._engine, call.request, executor, call.limits).delete(statement)
+            affected = deletion.delete(statement)
         finally:
             if own:
                 executor.close()
+        warnings: list[str] = []
+        if statement.series:
+            removal = Removal(self._engine, call.request.database)
+            warnings = removal.drop_series(deletion.deleted)
+        return Result.of_rows((), (), rows_affected=affected, warnings=warnings)
 
     def _reading(self, source: TableInput) -> str:
         """How an input of a plan would be read now."""
@@ -265,7 +282,7 @@ class Session:
 
     def _known_database(self, statement: UseDatabase) -> str:
         name = database_name(statement.name)
-        if name != DEFAULT_DATABASE and self._engine.catalog.databases.get(name) is None:
+        if name != DEFAULT_DATABASE and self._engine.catalog.databases.find(name) is None:
             raise NotFoundError(
                 f"there is no database {name}",
                 field=name,
