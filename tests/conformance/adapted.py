@@ -31,6 +31,10 @@ STATEMENTS: dict[str, str] = {
         "select _wstart, twa(k), avg(k), count(1) from t1"
         " where ts>='2015-8-18 00:00:00' and ts<='2015-8-18 00:27:00' interval(10m)"
     ),
+    # The peer's session was at +08:00, its rows' times are those of UTC.
+    "iotdb-resample-03": (
+        "select resample(s1,'every'='30m','start'='2021-03-06 15:00:00+08:00') from root.test.d1"
+    ),
     # The rows are of another table or column.
     "iotdb-run-02": "select non_zero_duration(s1) from root.sg.d2",
     "td-irate-01": "select irate(col1) from gtest1",
