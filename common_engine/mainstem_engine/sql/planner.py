@@ -102,6 +102,7 @@ class Planner:
             precision_ns,
             by_itself=by_itself,
         )
+        units = column_units(tree, scopes)
         tree = lower(tree, lowered)
         is_plain = by_itself and not lowered.is_used
         warnings: list[str] = []
@@ -118,7 +119,8 @@ class Planner:
         tree = lower_fills(tree, lowered)
         refuse_clauses(tree)
         rename_time_of_stars(tree, scopes)
-        units = column_units(tree, scopes)
+        # Columns side by side have their names by now; groups have hidden what some are made of.
+        units = {**column_units(tree, scopes), **units}
         if self._narrows:
             self._push_aggregates(tree, scopes, push_down, request)
         choose_columns(tree, scopes, relations)
