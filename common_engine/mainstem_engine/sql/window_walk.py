@@ -72,6 +72,8 @@ def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
     if found.rows is not None:
         table = table.take(number_array(found.rows, _int64()))
     windows = found.windows
+    if arguments["functions"] or arguments["columns"] is not None:
+        _check_rows(windows)
     signals = [
         (call["output"], run_window_function(call, table, found.timeline, windows))
         for call in arguments["functions"]
@@ -99,6 +101,16 @@ def check_signals(name: str, signals: list[Signal], *, takes_text: bool) -> None
     for signal in signals:
         if signal.values.dtype == object and not takes_text:
             raise SqlError(f"{name} takes numbers, not text", field=name)
+
+
+def _check_rows(windows: Windows) -> None:
+    """Functions and aggregates go through the rows of every window."""
+    # Summed as floats: an integer that wraps would look small.
+    if float((windows.end - windows.begin).sum(dtype=np.float64)) > ROWS_MAX:
+        raise SqlLimitError(
+            f"windows that overlap hold more than {ROWS_MAX} rows together",
+            hint="use a longer step, or narrow the statement by time or device",
+        )
 
 
 def _int64() -> pa.DataType:
@@ -147,11 +159,6 @@ def _row_table(table: pa.Table, windows: Windows, *, with_empty: bool) -> pa.Tab
     import pyarrow as pa
 
     lengths = windows.end - windows.begin
-    if float(lengths.sum(dtype=np.float64)) > ROWS_MAX:
-        raise SqlLimitError(
-            f"windows that overlap hold more than {ROWS_MAX} rows together",
-            hint="use a longer step, or narrow the statement by time or device",
-        )
     rows, numbers = windows.rows(), windows.window_of_rows()
     if len(rows) != table.num_rows or not _is_all(windows, table.num_rows):
         table = table.take(number_array(rows, pa.int64()))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mainstem_engine.errors import SqlError
+from mainstem_engine.errors import SqlError, SqlLimitError
 
 from .conftest import Run
 
@@ -83,6 +83,14 @@ def test_of_groups_and_in_having(counters: Run) -> None:
         "SELECT tbname, count(*), twa(a) FROM m PARTITION BY tbname COUNT_WINDOW(2) LIMIT 2"
     ).rows()
     assert found == [["d1", 2, 1.5], ["d1", 2, 7.5]]
+
+
+def test_windows_that_overlap_are_bounded(counters: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainstem_engine.sql.window_walk.ROWS_MAX", 100)
+    for item in ("count(*)", "count_if(n > 1, 2)"):
+        assert counters(f"SELECT {item} FROM m COUNT_WINDOW(4, 1)").row_count == 24
+        with pytest.raises(SqlLimitError, match="more than 100 rows"):
+            counters(f"SELECT {item} FROM m COUNT_WINDOW(5, 1)")
 
 
 @pytest.mark.parametrize(
