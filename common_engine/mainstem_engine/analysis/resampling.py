@@ -151,8 +151,10 @@ METHODS: dict[str, Callable[[Timeline, Signal, Grid, int | None], Signal]] = {
 """By their names in ALIGN."""
 
 
-def default_method(signal: Signal) -> str:
-    """LINEAR for floats, PREVIOUS for states, counts and texts."""
+def default_method(signal: Signal, preferred: str | None = None) -> str:
+    """The preferred one where it can be; else LINEAR for floats, PREVIOUS for all others."""
+    if preferred is not None:
+        return preferred if is_number(signal) else "PREVIOUS"
     return "LINEAR" if signal.values.dtype.kind == "f" else "PREVIOUS"
 
 

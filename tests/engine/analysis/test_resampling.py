@@ -172,7 +172,16 @@ def test_rates_times_lengths_add_up_to_the_rise(
 
 
 @pytest.mark.parametrize(
-    ("cells", "method"), [((1.5,), "LINEAR"), ((1,), "PREVIOUS"), (("a",), "PREVIOUS")]
+    ("cells", "preferred", "method"),
+    [
+        ((1.5,), None, "LINEAR"),
+        ((1,), None, "PREVIOUS"),
+        (("a",), None, "PREVIOUS"),
+        ((1,), "RATE", "RATE"),
+        ((True,), "LINEAR", "PREVIOUS"),
+    ],
 )
-def test_the_method_of_a_column_that_names_none(cells: tuple[Any, ...], method: str) -> None:
-    assert default_method(signal(*cells)) == method
+def test_the_method_of_a_column_that_names_none(
+    cells: tuple[Any, ...], preferred: str | None, method: str
+) -> None:
+    assert default_method(signal(*cells), preferred) == method
