@@ -98,6 +98,7 @@ def _groups(select: exp.Select) -> bool:
 
 def lower_select(select: exp.Select, lowered: Lowered) -> exp.Select | None:
     """The SELECT over walks, None for one that needs none, which may have got a sub-query."""
+    from mainstem_engine.sql.lowering_align import lower_align
     from mainstem_engine.sql.lowering_interp import is_interp, lower_interp
     from mainstem_engine.sql.lowering_nested import pull_calls, show_time
     from mainstem_engine.sql.lowering_points import lower_points
@@ -106,7 +107,7 @@ def lower_select(select: exp.Select, lowered: Lowered) -> exp.Select | None:
     calls = [found for node in own_nodes(select) if (found := call_of(node)) is not None]
     args = select.args
     if args.get(ALIGN_EVERY) is not None:
-        return None
+        return lower_align(select, lowered)
     if args.get(RANGE) is not None or any(is_interp(node) for node in own_nodes(select)):
         return lower_interp(select, lowered)
     groups = args.get(WINDOW) is not None or args.get(MERGE) is not None
