@@ -12,6 +12,19 @@ _SHOWN = (
     "DATABASES", "TEMPLATES", "STABLES", "DEVICES", "TIMESERIES", "TABLES", "TAGS", "TTL",
     "STREAMS", "NODES", "QUARANTINE", "JOBS",
 )  # fmt: skip
+_TEMPLATE_SUBJECTS = {
+    ("NODES", "IN"): "MEMBERS",
+    ("PATHS", "SET"): "PATHS SET",
+    ("PATHS", "USING"): "PATHS USING",
+}
+_SUBJECTS = {
+    ("TABLE", "TAGS"): "TABLE TAGS",
+    ("CHILD", "PATHS"): "CHILD PATHS",
+    ("CHILD", "NODES"): "CHILD NODES",
+}
+_WITH_PATHS = ("DEVICES", "TIMESERIES", "TTL", "CHILD PATHS", "CHILD NODES", "PATH NODES")
+"""What a path or pattern narrows."""
+_AFTER_SUBJECT = ("WHERE", "LIKE", "LIMIT", "OFFSET", "GROUP", "GROUP BY", "LEVEL")
 _SHOW_HINTS = {
     "VERSION": "use `mainstem --version`",
     "FUNCTIONS": "SELECT has every function of DuckDB",
@@ -27,19 +40,24 @@ class ListingGrammar(TemplateGrammar):
 
     def parse_show(self, verb: str = "SHOW") -> Show:
         """After SHOW."""
-        what = self._show_subject(verb)
-        of: Name | None = None
-        if what == "TAGS":
+        what, of = self._show_subject(verb)
+        if what == "TABLE TAGS" and not self._match_text_seq("FROM", advance=False):
+            # SHOW TABLE TAGS location FROM meters: all of them are shown.
+            self.parse_word("a tag")
+            while self._match(TokenType.COMMA):
+                self.parse_word("a tag")
+        if what in ("TAGS", "TABLE TAGS"):
             if self._match_text_seq("FROM"):
                 of = self.parse_name("a table")
             elif not self._show_ends():
                 self.expected("FROM and a table")
-        elif what in ("DEVICES", "TIMESERIES", "TTL"):
+        elif what in _WITH_PATHS:
             named = self._match_texts(("FROM", "ON"))
             if named or not self._show_ends():
                 of = self.parse_name("a template or path", pattern=True)
-        elif self._match_text_seq("FROM"):
+        elif of is None and self._match_text_seq("FROM"):
             of = self.parse_name("a database")
+        level = self._counted_level(what) if verb == "COUNT" else None
         where = self._parse_where() if what == "DEVICES" else None
         like = None
         if self._match_text_seq("LIKE"):
@@ -50,28 +68,54 @@ class ListingGrammar(TemplateGrammar):
         limit = self.parse_integer("a number") if self._match_text_seq("LIMIT") else None
         offset = self.parse_integer("a number") if self._match_text_seq("OFFSET") else 0
         predicate = None if where is None else where.this
-        return Show(what, of, like, limit, offset, predicate, verb == "COUNT")
+        return Show(what, of, like, limit, offset, predicate, verb == "COUNT", level)
 
     def _show_ends(self) -> bool:
-        return not self._curr or self._curr.text.upper() in ("WHERE", "LIKE", "LIMIT", "OFFSET")
+        return not self._curr or self._curr.text.upper() in _AFTER_SUBJECT
 
-    def _show_subject(self, verb: str) -> str:
+    def _counted_level(self, what: str) -> int | None:
+        """``[GROUP BY] LEVEL [=] n`` of a COUNT."""
+        grouped = bool(self._match(TokenType.GROUP_BY))
+        if not self._match_text_seq("LEVEL"):
+            if grouped or what == "PATH NODES":
+                self.expected("LEVEL=n")
+            return None
+        self._match(TokenType.EQ)
+        return self.parse_integer("a level")
+
+    def _show_subject(self, verb: str) -> tuple[str, Name | None]:
         if self._match_text_seq("STORAGE", "GROUP"):
-            return "DATABASES"
+            return "DATABASES", None
         if self._match_texts(("SCHEMA", "DEVICE")):
             self.require("TEMPLATES")
-            return "TEMPLATES"
-        if self._match_text_seq("TABLE", "TAGS"):
-            return "TAGS"
+            return "TEMPLATES", None
+        for words, what in _TEMPLATE_SUBJECTS.items():
+            if self._match_text_seq(*words):
+                if not self._match_texts(("SCHEMA", "DEVICE")):
+                    self.expected("SCHEMA TEMPLATE")
+                self.require("TEMPLATE")
+                return what, Name((self.parse_word("a template"),))
+        for words, what in _SUBJECTS.items():
+            if self._match_text_seq(*words):
+                return what, None
+        if verb == "COUNT" and self._match_text_seq("NODES"):
+            return "PATH NODES", None
         self._match_text_seq("ALL")
-        word = self._curr.text.upper() if self._curr else ""
+        of = None
+        if self._next and self._next.token_type == TokenType.DOT:
+            # SHOW power.TABLES
+            written = self.parse_name("a database")
+            of, word = Name(written.elements[:-1]), written.elements[-1].upper()
+        else:
+            word = self._curr.text.upper() if self._curr else ""
+            if word in _SHOWN:
+                self._advance()
         if word not in _SHOWN:
             raise SqlUnsupportedError(
                 f"{verb} {word} is not supported".replace("  ", " "),
                 hint=_SHOW_HINTS.get(word, f"use {verb} {', '.join(_SHOWN[:-1])} or {_SHOWN[-1]}"),
             )
-        self._advance()
-        return word
+        return word, of
 
     def parse_describe(self) -> Describe:
         """After DESCRIBE or DESC."""

@@ -17,6 +17,7 @@ from mainstem_engine.errors import NotFoundError
 from mainstem_engine.sql.definition import ttl_path
 from mainstem_engine.sql.device_filter import filter_devices
 from mainstem_engine.sql.device_templates import is_own_name, shown_template
+from mainstem_engine.sql.path_listings import PathListings
 from mainstem_engine.sql.pushdown import like_pattern
 from mainstem_engine.sql.relations import (
     RelationColumn,
@@ -132,7 +133,12 @@ class Listings:
 
         Raises NotFoundError.
         """
-        lister = {
+        paths = PathListings(self._catalog, self._database)
+        if statement.counts and statement.level is not None and statement.what != "PATH NODES":
+            of_series = statement.what == "TIMESERIES"
+            counted = paths.by_level(statement.of, statement.level, of_series=of_series)
+            return Result.of_rows((("path", "TEXT"), ("count", "INT64")), list(counted))
+        listers: dict[str, Callable[[Show], tuple[Columns, Iterable[Sequence[Any]]]]] = {
             "DATABASES": self._databases,
             "TEMPLATES": self._templates,
             "STABLES": self._templates,
@@ -140,10 +146,12 @@ class Listings:
             "TIMESERIES": self._timeseries,
             "TABLES": self._tables,
             "TAGS": self._tags,
+            "TABLE TAGS": self._table_tags,
             "TTL": self._ttls,
             "STREAMS": self._streams,
-        }.get(statement.what, self._known_to_node)
-        columns, rows = lister(statement)
+            **paths.subjects,
+        }
+        columns, rows = listers.get(statement.what, self._known_to_node)(statement)
         if statement.like is not None:
             matcher = like_pattern(statement.like)
             rows = (row for row in rows if matcher.fullmatch(str(row[0])) is not None)
@@ -288,6 +296,14 @@ class Listings:
         else:
             ids = [device]
         return columns, (self._tag_row(device, [tag.name for tag in tags]) for device in ids)
+
+    def _table_tags(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+        """As _tags, by the short name of each table, as TDengine lists them."""
+        columns, rows = self._tags(statement)
+        if statement.of is None:
+            return columns, rows
+        named = ([split_path(device)[-1], *values] for device, *values in rows)
+        return (("tbname", "TEXT"), *columns[1:]), named
 
     def _ttls(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         prefix = None if statement.of is None else ttl_path(statement.of)

@@ -188,3 +188,48 @@ def test_series_are_the_measurements_of_devices(plant: Run) -> None:
 def test_parts_of_elements_may_be_left_open(plant: Run) -> None:
     assert plant("SHOW DEVICES root.*ing.d*").row_count == 2
     assert plant("SELECT voltage FROM root.m*n.d*1").rows() == [[1000, 219], [2000, 220]]
+
+
+def test_paths_and_levels(own_plant: Callable[..., Result]) -> None:
+    def rows(sql: str) -> list[list[object]]:
+        return [list(row) for row in own_plant(sql).rows()]
+
+    own_plant("CREATE TIMESERIES root.paris.line.x.speed FLOAT")
+    assert rows("SHOW CHILD PATHS root.beijing") == [["root.beijing.d1"], ["root.beijing.d2"]]
+    assert rows("SHOW CHILD NODES") == [["beijing"], ["main"], ["paris"]]
+    assert rows("SHOW CHILD NODES root.beijing.d1") == [["s1"], ["s2"]]
+    assert rows("COUNT NODES root.** LEVEL=1") == [[3]]
+    assert rows("COUNT NODES root.paris.** LEVEL=4") == [[1]]
+    assert rows("COUNT TIMESERIES root.** GROUP BY LEVEL=1") == [
+        ["root.beijing", 4],
+        ["root.main", 4],
+        ["root.paris", 1],
+    ]
+    assert rows("COUNT DEVICES root.beijing.** GROUP BY LEVEL=1") == [["root.beijing", 2]]
+    assert rows("COUNT DEVICES root.beijing.**") == [[2]]
+
+
+def test_where_templates_are_set_and_used(own_plant: Callable[..., Result]) -> None:
+    def rows(sql: str) -> list[list[object]]:
+        return [list(row) for row in own_plant(sql).rows()]
+
+    assert [row[:2] for row in rows("SHOW NODES IN DEVICE TEMPLATE car")] == [
+        ["s1", "INT32"],
+        ["s2", "FLOAT"],
+    ]
+    assert rows("SHOW PATHS SET SCHEMA TEMPLATE car") == [["root.beijing"]]
+    assert rows("SHOW PATHS USING DEVICE TEMPLATE car") == [
+        ["root.beijing.d1"],
+        ["root.beijing.d2"],
+    ]
+    with pytest.raises(NotFoundError, match="nothing"):
+        rows("SHOW PATHS USING DEVICE TEMPLATE nothing")
+
+
+def test_tags_by_table_and_tables_by_database(own_plant: Callable[..., Result]) -> None:
+    wanted = [["d1001", "north", 2], ["d1002", "south", 3]]
+    assert own_plant("SHOW TABLE TAGS FROM meters").rows() == wanted
+    assert own_plant("SHOW TABLE TAGS location, groupid FROM meters").rows() == wanted
+    own_plant("USE beijing")
+    assert [row[0] for row in own_plant("SHOW main.TABLES").rows()] == ["d1001", "d1002"]
+    assert [row[0] for row in own_plant("SHOW main.STABLES LIKE 'm%'").rows()] == ["meters"]
