@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.analysis.differences import MILLISECOND
 from mainstem_engine.analysis.downsampling import drawable, extremes, windows_of_points
 from mainstem_engine.analysis.exact import is_whole, sums
 from mainstem_engine.analysis.function import Kind, Options, Parameter, PointFunction
@@ -29,6 +28,7 @@ from mainstem_engine.analysis.selections import SEED
 from mainstem_engine.model import AnyArray
 
 Scores = npt.NDArray[np.float64]
+_MILLISECOND = 1_000_000
 _M4_POINTS = 4
 """First, last, lowest, highest."""
 
@@ -156,7 +156,7 @@ def _steps(values: Present) -> tuple[Scores, Scores, int]:
     times, numbers = values.timeline.times, values.values.astype(np.float64)
     if len(numbers) < 2:
         return np.zeros(1), np.zeros(1), len(numbers)
-    return np.diff(times) / MILLISECOND, np.diff(numbers), len(numbers)
+    return np.diff(times) / _MILLISECOND, np.diff(numbers), len(numbers)
 
 
 def _of_inner(scores: Scores, count: int, begin: Positions, end: Positions) -> Scores:

@@ -4,7 +4,8 @@
 2. ``diff`` keeps every row, and is null where there is nothing to subtract. The others make a point
    of every value but the first of its partition.
 3. Whole numbers are subtracted as whole numbers, exactly; booleans count as 0 and 1.
-4. Rates are per unit of time. Points of one time have no rate, and are left out.
+4. Gaps, and differences of times, are in whole units. Rates are per unit of time; points of one
+   time have none, and are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mainstem_engine.analysis.exact import magnitude, subtract
-from mainstem_engine.analysis.function import Kind, Options, Parameter, PointFunction
+from mainstem_engine.analysis.function import TICK, Kind, Options, Parameter, PointFunction
 from mainstem_engine.analysis.rows import (
     Mask,
     Points,
@@ -27,15 +28,8 @@ from mainstem_engine.analysis.rows import (
 )
 from mainstem_engine.model import AnyArray
 
-MILLISECOND = 1_000_000
-"""Gaps count in milliseconds unless a unit is named: the precision databases have by default."""
 SECOND = 1_000_000_000
 """Rates are per second unless a unit is named."""
-
-
-def span_ns(bound: int) -> int:
-    """A COUNT_OR_DURATION that means time: a plain number, bound as a negative one, is in ms."""
-    return -bound * MILLISECOND if bound < 0 else bound
 
 
 def diff(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
@@ -45,7 +39,7 @@ def diff(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Poi
     signal = signals[0]
     values = present(timeline, signal)
     later = _with_earlier(values, ignore_null=options["ignore_null"])
-    changes = _changes("diff", signal, values, later)
+    changes = _changes("diff", signal, values, later, options["unit"])
     valid = np.zeros(len(timeline), np.bool_)
     valid[values.rows[later]] = True
     found = np.zeros(len(timeline), changes.dtype)
@@ -59,7 +53,7 @@ def difference(timeline: Timeline, signals: Sequence[Signal], options: Options) 
     """A point per value but the first."""
     values = present(timeline, signals[0])
     later = _with_earlier(values)
-    changes = _changes("difference", signals[0], values, later)
+    changes = _changes("difference", signals[0], values, later, options["unit"])
     return points_of_rows(timeline, values.rows[later], Signal(changes))
 
 
@@ -69,7 +63,7 @@ def non_negative_difference(
     """As ``difference``, without its sign."""
     values = present(timeline, signals[0])
     later = _with_earlier(values)
-    changes = _changes("non_negative_difference", signals[0], values, later)
+    changes = _changes("non_negative_difference", signals[0], values, later, options["unit"])
     changes = magnitude("non_negative_difference", changes)
     return points_of_rows(timeline, values.rows[later], Signal(changes))
 
@@ -109,9 +103,11 @@ def _with_earlier(values: Present, *, ignore_null: bool = True) -> Positions:
     return np.flatnonzero(has)
 
 
-def _changes(function: str, signal: Signal, values: Present, later: Positions) -> AnyArray:
+def _changes(
+    function: str, signal: Signal, values: Present, later: Positions, unit: int
+) -> AnyArray:
     changes = subtract(function, values.values[later], values.values[later - 1])
-    return changes // MILLISECOND if signal.is_time else changes
+    return changes // unit if signal.is_time else changes
 
 
 def _rates(
@@ -121,11 +117,13 @@ def _rates(
     later = _with_earlier(values)
     gaps = values.timeline.times[later] - values.timeline.times[later - 1]
     later, gaps = later[gaps > 0], gaps[gaps > 0]
-    changes = _changes(function, signal, values, later)
-    return values.rows[later], changes / (gaps / unit)
+    changes = _changes(function, signal, values, later, unit)
+    with np.errstate(over="ignore"):  # too large a rate is infinite
+        return values.rows[later], changes * (unit / gaps)
 
 
-_UNIT = Parameter("unit", Kind.DURATION, SECOND, low=1, aliases=("time_interval",))
+_PER = Parameter("unit", Kind.DURATION, SECOND, low=1, aliases=("time_interval",))
+_UNIT = Parameter("unit", Kind.DURATION, TICK, low=1)
 
 FUNCTIONS = (
     PointFunction(
@@ -134,22 +132,18 @@ FUNCTIONS = (
         parameters=(
             Parameter("ignore_option", Kind.INTEGER, 0, low=0, high=3),
             Parameter("ignore_null", Kind.FLAG, True),
+            _UNIT,
         ),
         keeps_rows=True,
         skips_empty=lambda options: options["ignore_option"] in (2, 3),
     ),
-    PointFunction("difference", difference),
-    PointFunction("non_negative_difference", non_negative_difference),
+    PointFunction("difference", difference, parameters=(_UNIT,)),
+    PointFunction("non_negative_difference", non_negative_difference, parameters=(_UNIT,)),
     PointFunction(
         "derivative",
         derivative,
-        parameters=(_UNIT, Parameter("ignore_negative", Kind.FLAG, False)),
+        parameters=(_PER, Parameter("ignore_negative", Kind.FLAG, False)),
     ),
-    PointFunction("non_negative_derivative", non_negative_derivative, parameters=(_UNIT,)),
-    PointFunction(
-        "time_difference",
-        time_difference,
-        parameters=(Parameter("unit", Kind.DURATION, MILLISECOND, low=1),),
-        takes_text=True,
-    ),
+    PointFunction("non_negative_derivative", non_negative_derivative, parameters=(_PER,)),
+    PointFunction("time_difference", time_difference, parameters=(_UNIT,), takes_text=True),
 )

@@ -17,8 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mainstem_engine.analysis.differences import span_ns
-from mainstem_engine.analysis.function import Kind, Options, Parameter, PointFunction
+from mainstem_engine.analysis.function import TICK, Kind, Options, Parameter, PointFunction
 from mainstem_engine.analysis.rows import (
     Mask,
     Points,
@@ -100,7 +99,7 @@ def minmax_downsample(timeline: Timeline, signals: Sequence[Signal], options: Op
 def m4(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
     """First, last, lowest and highest of each window of ``windowSize`` points or ``timeInterval``
     time, every ``slidingStep``. Windows of time start at ``displayWindowBegin``, else at the first
-    point of each partition, and end before ``displayWindowEnd``."""
+    point of each partition, and end before ``displayWindowEnd``. ``unit``: of a plain step."""
     size, interval, step = options["windowSize"], options["timeInterval"], options["slidingStep"]
     if (size is None) == (interval is None):
         raise SqlError(
@@ -120,8 +119,8 @@ def m4(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Point
     else:
         begin, end, values = _windows_of_time(
             values,
-            span_ns(interval),
-            span_ns(interval if step is None else step),
+            interval,
+            _step_ns(interval, step, options["unit"]),
             (options["displayWindowBegin"], options["displayWindowEnd"]),
         )
     rows = values.rows[first_last_extremes(values.values, begin, end)]
@@ -243,6 +242,13 @@ def _sliding_starts(since: TimesNs, interval: int, step: int) -> TimesNs:
     return positions(oldest, oldest + counts) * step
 
 
+def _step_ns(interval: int, step: int | None, unit: int) -> int:
+    """A plain number, which is bound as a negative one, counts in units."""
+    if step is None:
+        return interval
+    return step if step > 0 else -step * unit
+
+
 def _points(low: int) -> Parameter:
     return Parameter(
         "points", Kind.INTEGER, low=low, high=POINTS_MAX, aliases=("n_out", "threshold")
@@ -262,10 +268,11 @@ FUNCTIONS = (
         m4,
         parameters=(
             Parameter("windowSize", Kind.INTEGER, None, low=1),
-            Parameter("timeInterval", Kind.COUNT_OR_DURATION, None, low=1),
+            Parameter("timeInterval", Kind.DURATION, None, low=1),
             Parameter("slidingStep", Kind.COUNT_OR_DURATION, None, low=1),
             Parameter("displayWindowBegin", Kind.TIME, None),
             Parameter("displayWindowEnd", Kind.TIME, None),
+            Parameter("unit", Kind.DURATION, TICK, low=1),
         ),
     ),
 )

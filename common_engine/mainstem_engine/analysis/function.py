@@ -27,6 +27,15 @@ REQUIRED = object()
 """Default of a parameter that has none."""
 
 
+class _Tick(int):
+    """A number of its own type, so that it is told from a plain default."""
+
+
+TICK = _Tick(1_000_000)
+"""Default of a duration: what a plain number counts in, which is the precision of the table's times
+where a statement is bound, and a millisecond elsewhere."""
+
+
 class Kind(enum.Enum):
     """What a parameter holds, and what it may be written as."""
 
@@ -35,8 +44,9 @@ class Kind(enum.Enum):
     TEXT = "a text"
     FLAG = "true or false"
     DURATION = "a duration such as 10s"
+    """Plain numbers count in the precision of the table's times."""
     COUNT_OR_DURATION = "a number of points or a duration such as 1h"
-    """Bound to a negative integer for points (-15), to a positive one for ns."""
+    """Bound to a negative integer for plain numbers (-15), to a positive one for ns."""
     TIME = "a time"
 
 
@@ -114,7 +124,8 @@ def bind(
     parse_time: Callable[[str], int],
 ) -> dict[str, Any]:
     """The parameters of a call, complete with defaults. ``parse_duration`` and ``parse_time`` read
-    text (ns; they raise SqlError). Raises SqlError naming function and parameter."""
+    text, plain numbers too (ns; they raise SqlError). Raises SqlError naming function and
+    parameter."""
     found: dict[str, Any] = {}
     parameters = function.parameters
     if len(written.positional) > len(parameters):
@@ -151,7 +162,8 @@ def bind(
                     field=function.name,
                     hint=describe(function),
                 )
-            found[parameter.name] = parameter.default
+            is_tick = isinstance(parameter.default, _Tick)
+            found[parameter.name] = parse_duration("1") if is_tick else parameter.default
     return found
 
 
@@ -234,9 +246,11 @@ def _read(
             return None
         return int(text if text is not None else value)
     if kind is Kind.TIME:
-        return parse_time(text) if text is not None else int(value)
+        return parse_time(text if text is not None else str(int(value)))
     if isinstance(value, Ns):
         return value.value
     if kind is Kind.COUNT_OR_DURATION and (text is None or text.isdecimal()):
         return -int(text if text is not None else value)
-    return parse_duration(text) if text is not None else None
+    if isinstance(value, bool | float):
+        return None
+    return parse_duration(text if text is not None else str(value))

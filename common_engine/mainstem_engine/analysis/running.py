@@ -13,9 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mainstem_engine.analysis.differences import MILLISECOND, span_ns
 from mainstem_engine.analysis.exact import compare, is_whole, running_sums
-from mainstem_engine.analysis.function import Kind, Options, Parameter, PointFunction
+from mainstem_engine.analysis.function import TICK, Kind, Options, Parameter, PointFunction
 from mainstem_engine.analysis.rows import (
     Mask,
     Points,
@@ -96,12 +95,12 @@ def non_zero_count(timeline: Timeline, signals: Sequence[Signal], options: Optio
 
 
 def zero_duration(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
-    """From the first to the last value of each run of zeros, in ms, at its first."""
+    """From the first to the last value of each run of zeros, in whole ``unit``s, at its first."""
     return _runs(timeline, signals[0], options, zero=True, is_count=False)
 
 
 def non_zero_duration(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
-    """From the first to the last value of each run without a zero, in ms, at its first."""
+    """From the first to the last value of each run without a zero, in whole ``unit``s."""
     return _runs(timeline, signals[0], options, zero=False, is_count=False)
 
 
@@ -183,16 +182,13 @@ def _runs(
     last = ends[np.searchsorted(ends, begin)]
     if is_count:
         sizes = last - begin + 1
-        low, high = options["min"], options["max"]
     else:
         times = values.timeline.times
         sizes = times[last] - times[begin]
-        low = span_ns(options["min"])
-        high = None if options["max"] is None else span_ns(options["max"])
-    kept: Mask = sizes >= low
-    if high is not None:
-        kept &= sizes <= high
-    found = sizes[kept] if is_count else sizes[kept] // MILLISECOND
+    kept: Mask = sizes >= options["min"]
+    if options["max"] is not None:
+        kept &= sizes <= options["max"]
+    found = sizes[kept] if is_count else sizes[kept] // options["unit"]
     return points_of_rows(timeline, values.rows[begin[kept]], Signal(found))
 
 
@@ -204,9 +200,11 @@ _COUNTED = (
     Parameter("min", Kind.INTEGER, 1, low=0),
     Parameter("max", Kind.INTEGER, None, low=0),
 )
+_UNIT = Parameter("unit", Kind.DURATION, TICK, low=1)
 _LASTED = (
-    Parameter("min", Kind.COUNT_OR_DURATION, 0, low=0),
-    Parameter("max", Kind.COUNT_OR_DURATION, None, low=0),
+    Parameter("min", Kind.DURATION, 0, low=0),
+    Parameter("max", Kind.DURATION, None, low=0),
+    _UNIT,
 )
 
 FUNCTIONS = (
@@ -225,7 +223,7 @@ FUNCTIONS = (
     PointFunction(
         "stateduration",
         stateduration,
-        parameters=(*_STATE, Parameter("unit", Kind.DURATION, MILLISECOND, low=1)),
+        parameters=(*_STATE, _UNIT),
         keeps_rows=True,
     ),
     PointFunction("zero_count", zero_count, parameters=_COUNTED),

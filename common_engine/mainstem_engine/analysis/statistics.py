@@ -14,12 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mainstem_engine.analysis.function import Kind, Options, Parameter, WindowFunction
+from mainstem_engine.analysis.function import TICK, Kind, Options, Parameter, WindowFunction
 from mainstem_engine.analysis.measured import measured
 from mainstem_engine.analysis.row_windows import KEEP_OPERATORS, compare_lengths
 from mainstem_engine.analysis.rows import Signal, Timeline, Windows, positions, present
-
-NS_PER_MS = 1_000_000
 
 
 def count_if(
@@ -92,7 +90,7 @@ def leastsquares(
     return Signal(texts, enough)
 
 
-_UNIT = Parameter("unit", Kind.DURATION, NS_PER_MS, low=1)
+_UNIT = Parameter("unit", Kind.DURATION, TICK, low=1)
 
 FUNCTIONS = (
     WindowFunction(

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mainstem_engine.analysis.function import Kind, Options, Parameter, WindowFunction
+from mainstem_engine.analysis.function import TICK, Kind, Options, Parameter, WindowFunction
 from mainstem_engine.analysis.measured import Measured, Numbers, measured, stretch_sums
 from mainstem_engine.analysis.rows import Mask, Positions, Signal, Timeline, Windows
 from mainstem_engine.model import TimesNs
 
 NS_PER_S = 1_000_000_000
-NS_PER_MS = 1_000_000
 
 
 def twa(
@@ -117,7 +116,7 @@ FUNCTIONS = (
         "elapsed",
         elapsed,
         columns=(0, 0),
-        parameters=(Parameter("unit", Kind.DURATION, NS_PER_MS, low=1, aliases=("time_unit",)),),
+        parameters=(Parameter("unit", Kind.DURATION, TICK, low=1, aliases=("time_unit",)),),
         takes_time=True,
     ),
 )

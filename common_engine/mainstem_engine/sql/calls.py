@@ -25,7 +25,7 @@ from mainstem_engine.analysis.function import (
 from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.dialect import DURATION_NS
 from mainstem_engine.sql.time_expressions import TimeExpressions
-from mainstem_engine.sql.times import parse_duration_ns
+from mainstem_engine.sql.times import TIME_UNITS, parse_duration_ns
 
 CALL = "mainstem_call"
 """Meta entry of a function: its ``Call``."""
@@ -126,7 +126,9 @@ def bind_call(node: exp.Expr, function: Function, times: TimeExpressions) -> exp
     options = bind(
         function,
         Written(tuple(positional), tuple(named)),
-        parse_duration=lambda text: parse_duration_ns(text, bare_unit="ms"),
+        parse_duration=lambda text: parse_duration_ns(
+            text, bare_unit=TIME_UNITS[times.precision_ns]
+        ),
         parse_time=lambda text: _time(text, times),
     )
     is_point = isinstance(function, PointFunction)

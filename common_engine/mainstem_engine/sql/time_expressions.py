@@ -104,6 +104,11 @@ class TimeExpressions:
         self.asked_clock = False
         """True once something came out that holds for this moment only."""
 
+    @property
+    def precision_ns(self) -> int:
+        """What plain integers count in."""
+        return self._clock.precision_ns
+
     # What is a time
 
     def is_time(self, node: exp.Expr | None, depth: int = 0) -> bool:

@@ -15,7 +15,9 @@ Found = list[tuple[int, int, Any]]
 
 
 def parse_duration(text: str) -> int:
-    """Whole seconds, as in 5s."""
+    """Whole seconds, as in 5s; a plain number is in ms."""
+    if text.isdecimal():
+        return int(text) * MS
     return int(text.removesuffix("s")) * 1_000_000_000
 
 
