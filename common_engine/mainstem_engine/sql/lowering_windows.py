@@ -12,6 +12,8 @@ WHERE <having> ORDER BY ... LIMIT ...
    Rows of nulls, which stand for a window without rows, are filtered. Windows that are only there
    to be filled know nothing.
 3. A key, a tag or the device needs no aggregate; any other column does.
+4. A point function makes points of the rows of each window, each a row of the answer with its own
+   time: TOP(x, 2) with INTERVAL. What is said of the window stands beside every point of it.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.aggregates import is_aggregate
-from mainstem_engine.sql.calls import Call
+from mainstem_engine.sql.calls import Call, call_of
 from mainstem_engine.sql.clauses import FILL, WINDOW
-from mainstem_engine.sql.lowering import Lowered
+from mainstem_engine.sql.lowering import Lowered, own_nodes
 from mainstem_engine.sql.lowering_answer import Answer
 from mainstem_engine.sql.lowering_panes import read_panes
 from mainstem_engine.sql.lowering_query import WalkQuery
@@ -55,6 +57,10 @@ class _WindowQuery(WalkQuery):
         super().__init__(select, lowered)
         self._aggregates: dict[str, tuple[str, exp.Expr]] = {}
         self._functions: dict[str, dict[str, Any]] = {}
+        self._points: dict[str, dict[str, Any]] = {}
+        self._has_points = any(
+            call["is_point"] for node in own_nodes(select) if (call := call_of(node)) is not None
+        )
         args = select.args
         self._plan: WindowPlan = plan_window(args.get(WINDOW), self.rows, lowered, args.get(FILL))
 
@@ -64,12 +70,13 @@ class _WindowQuery(WalkQuery):
         for projection in self.select.expressions:
             if isinstance(projection.unalias(), exp.Star):
                 raise SqlError("* is no item of windows", hint="name aggregates, such as avg(x)")
-        time = None if is_whole else column("#label")
+        moment = column("#at" if self._has_points else "#label")
+        time = None if is_whole and not self._has_points else moment
         answer = Answer(exp.Select(), self.items(), time, column("#s"))
         having = self.select.args.get("having")
         conditions = [self._answered(), None if having is None else self.place(having.this)]
         answer.order = self.order()
-        answer.natural = [column("#g")]
+        answer.natural = [column("#g"), column("#at")] if self._has_points else [column("#g")]
         source = self._source()
         for condition in conditions:
             if condition is not None:
@@ -90,7 +97,7 @@ class _WindowQuery(WalkQuery):
     def _source(self) -> exp.Select:
         rows, columns = self.rows.build(), self.rows.columns()
         panes = None
-        if not self._functions and self.lowered.precision_ns > 1:
+        if not self._functions and not self._points and self.lowered.precision_ns > 1:
             relation = self.lowered.scopes.only_relation(self.select)
             zone = self.lowered.time_zone
             panes = read_panes(rows, relation, self._plan.walk, zone, self._aggregates)
@@ -103,7 +110,7 @@ class _WindowQuery(WalkQuery):
                 "window": self._plan.walk,
                 "controls": self._plan.controls,
                 "functions": list(self._functions.values()),
-                "columns": columns if self._aggregates else None,
+                "columns": columns if self._aggregates or self._points else None,
                 "with_empty": self._plan.has_empty,
                 "zone": self.lowered.time_zone,
                 "precision_ns": self.lowered.precision_ns,
@@ -112,10 +119,16 @@ class _WindowQuery(WalkQuery):
         )
         windows = walk_table(self.number, "windows", "#w", rows, walk)
         query = exp.Select(from_=exp.From(this=windows))
-        if not self._aggregates:
-            return query
+        if self._points:
+            query.append("joins", _join_by_window(self._points_of_windows(), "#q"))
+        if self._aggregates:
+            side = "LEFT" if self._plan.is_dense else None
+            query.append("joins", _join_by_window(self._aggregates_of_windows(), "#x", side))
+        return query
+
+    def _aggregates_of_windows(self) -> exp.Select:
         group = column("#g")
-        inner = exp.Select(
+        return exp.Select(
             expressions=[
                 group.copy(),
                 *(
@@ -126,14 +139,36 @@ class _WindowQuery(WalkQuery):
             from_=exp.From(this=walk_table(self.number, "rows", "#r")),
             group=exp.Group(expressions=[group.copy()]),
         )
-        alias = exp.TableAlias(this=exp.to_identifier("#x", quoted=True))
-        join = exp.Join(
-            this=exp.Subquery(this=inner, alias=alias),
-            using=[exp.to_identifier("#g", quoted=True)],
-            side="LEFT" if self._plan.is_dense else None,
+
+    def _points_of_windows(self) -> exp.Select:
+        """The points of each window, with its number ``#g`` and their time ``#at``."""
+        calls = list(self._points.values())
+        read = list(dict.fromkeys(name for call in calls for name in call["columns"]))
+        time = column("#t")
+        rows = exp.Select(
+            expressions=[
+                exp.alias_(column("#g"), exp.to_identifier("#p0", quoted=True)),
+                time,
+                *map(column, read),
+            ],
+            from_=exp.From(this=walk_table(self.number, "rows", "#r")),
+            where=exp.Where(this=exp.Not(this=exp.Is(this=time.copy(), expression=exp.Null()))),
+            order=exp.Order(
+                expressions=[
+                    exp.Ordered(this=column(name), nulls_first=False) for name in ("#p0", "#t")
+                ]
+            ),
         )
-        query.set("joins", [join])
-        return query
+        walk = Walk("points", {"keys": 1, "functions": calls, "with_rows": False})
+        made = walk_table(next(self.lowered.numbers), "rows", "#q", rows, walk)
+        return exp.Select(
+            expressions=[
+                exp.alias_(column("#p0"), exp.to_identifier("#g", quoted=True)),
+                exp.alias_(time.copy(), exp.to_identifier("#at", quoted=True)),
+                *(column(name) for call in calls for name in call["outputs"]),
+            ],
+            from_=exp.From(this=made),
+        )
 
     def _relation_number(self) -> int | None:
         relation = self.rows.relation
@@ -158,7 +193,7 @@ class _WindowQuery(WalkQuery):
         if self.is_alias(node):
             return
         if self.rows.is_time(node):
-            node.replace(column("#label"))
+            node.replace(column("#at" if self._has_points else "#label"))
             return
         is_kept = isinstance(found, RelationColumn) and found.kind in _KEEPERS
         if not is_kept and identity(node) not in self._plan.shown:
@@ -183,15 +218,26 @@ class _WindowQuery(WalkQuery):
         name, _ = self._aggregates.setdefault(text, (f"#x{number}", made.this))
         return column(name)
 
+    def _point(self, key: str, call: Call, columns: list[str]) -> str:
+        """The column of a point function."""
+        number = len(self._points)
+        found = self._points.setdefault(
+            key,
+            {
+                "name": call["name"],
+                "columns": columns,
+                "options": call["options"],
+                "outputs": [f"#q{number}_{n}" for n in range(max(len(call["outputs"]), 1))],
+            },
+        )
+        name: str = found["outputs"][0]
+        return name
+
     def place_call(self, node: exp.Expr, call: Call) -> exp.Expr:
-        if call["is_point"]:
-            raise SqlError(
-                f"{call['name']} makes points, not one value per window",
-                field=call["name"],
-                hint="use it in a sub-query, or without the window",
-            )
         columns = [self.rows.add(argument).name for argument in node.expressions]
         key = f"{node.sql()} {sorted(call['options'].items())}"
+        if call["is_point"]:
+            return column(self._point(key, call, columns))
         found = self._functions.setdefault(
             key,
             {
@@ -202,6 +248,15 @@ class _WindowQuery(WalkQuery):
             },
         )
         return column(found["output"])
+
+
+def _join_by_window(query: exp.Select, alias: str, side: str | None = None) -> exp.Join:
+    name = exp.TableAlias(this=exp.to_identifier(alias, quoted=True))
+    return exp.Join(
+        this=exp.Subquery(this=query, alias=name),
+        using=[exp.to_identifier("#g", quoted=True)],
+        side=side,
+    )
 
 
 def _leave_out_empty(node: exp.Expr) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlglot import exp
 
-WALK_TIMES = frozenset({"#t", "#label", "#start", "#end", "#last", "#qstart", "#qend"})
+WALK_TIMES = frozenset({"#t", "#at", "#label", "#start", "#end", "#last", "#qstart", "#qend"})
 """Columns of walks that are times."""
 
 

@@ -192,3 +192,14 @@ def test_measurements_named_with_the_end_of_a_path(engine: Engine, rows: Any) ->
     assert rows("SELECT d1.x, d2.y FROM root.main")[:2] == [[1000, 1.5, None], [1500, None, 1]]
     with pytest.raises(NotFoundError, match="d7"):
         rows("SELECT d7.x FROM root.**")
+
+
+def test_points_of_each_window(rows: Any) -> None:
+    found = rows("SELECT _wstart, ts, top(x, 2), count(*) FROM d1 INTERVAL(5s)")
+    assert found == [[0, 2000, 2.5, 3], [0, 3500, 4.0, 3], [5000, 9000, 7.0, 1]]
+    found = rows(
+        "SELECT loc, _wstart, change_points(y), max(x) FROM m PARTITION BY loc INTERVAL(5s)"
+    )
+    assert found[:3] == [["a", 0, 1, 4.0], ["a", 0, 2, 4.0], ["a", 5000, 3, 7.0]]
+    found = rows("SELECT top(x, 1) FROM root.main.* INTERVAL(5s)")
+    assert found == [[2600, None, 20.0], [3500, 4.0, None], [9000, 7.0, None]]
