@@ -29,6 +29,7 @@ from mainstem_engine.sql.alignment import shape_path_query
 from mainstem_engine.sql.clauses import group_by_partition, refuse_clauses
 from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
+from mainstem_engine.sql.joined_paths import MORE, find_joined, join_paths
 from mainstem_engine.sql.last_query import last_query
 from mainstem_engine.sql.lowering import Lowered, lower
 from mainstem_engine.sql.lowering_fill import lower_fills
@@ -76,6 +77,7 @@ class Planner:
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
         tree = self._expand_last(tree, request)
+        join_paths(tree)
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
         relations = self._relations(nodes, request, by_itself=by_itself)
@@ -203,6 +205,9 @@ class Planner:
     def _find(
         self, node: exp.Table, name: Name, request: Request, alias: str, *, by_itself: bool
     ) -> Relation:
+        more = node.meta.get(MORE)
+        if more is not None:
+            return find_joined(self._catalog, (name, *more), request.database, alias)
         try:
             return find_relation(self._catalog, name, request.database, alias, by_itself=by_itself)
         except NotFoundError:

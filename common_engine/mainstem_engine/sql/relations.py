@@ -125,6 +125,13 @@ def find_relation(
     ``by_itself``: the statement reads this one table, so a path's ``*`` leaves device and tags out.
     """
     members, is_path = _members(catalog, name, database)
+    return make_relation(name, alias, members, is_path=is_path, by_itself=by_itself)
+
+
+def make_relation(
+    name: Name, alias: str, members: list[Member], *, is_path: bool, by_itself: bool
+) -> Relation:
+    """A relation of these members."""
     columns: dict[str, RelationColumn] = {}
     for member in members:
         for key, column in member.columns.items():
