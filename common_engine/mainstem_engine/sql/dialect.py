@@ -233,6 +233,13 @@ class MainstemParser(ClauseGrammar):
             raise SqlUnsupportedError("EXPLAIN of this statement", hint="EXPLAIN SELECT ...")
         return Explain(statement, analyze)
 
+    def parse_query(self) -> exp.Query:
+        tree = self._parse_statement()
+        statement = None if tree is None else _statement(tree)
+        if not isinstance(statement, Query):
+            self.expected("a SELECT")
+        return statement.tree
+
     # Values
 
     def parse_number(self, token: Token) -> exp.Expr:

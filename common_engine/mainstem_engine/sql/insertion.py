@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import to_column, to_times_ns
 from mainstem_engine.errors import NotFoundError, OutOfRangeError, SchemaError, SqlError
 from mainstem_engine.model import ColumnType, Measurement, Rows, Tag
+from mainstem_engine.sql.answers import Answer
 from mainstem_engine.sql.device_templates import is_own_name, own_template, template_above
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.relations import DEVICE, TBNAME, TIME, device_path
@@ -47,6 +48,7 @@ from mainstem_engine.sql.times import TIME_UNITS, parse_time_ns
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.catalog import Catalog
+    from mainstem_engine.sql.result import Result
     from mainstem_engine.sql.storage import Storage
 
 _NEW_TYPES: dict[type, ColumnType] = {
@@ -109,10 +111,14 @@ class Insertion:
         table = self._table_of(statement.path, path)
         self._engine.device_ids(table.name, [path], create=True)
 
-    def insert(self, statement: Insert) -> int:
-        """The number of rows, which are durable then."""
-        for target in statement.targets:
-            self._read(target)
+    def insert(self, statement: Insert, answers: Mapping[int, Result] | None = None) -> int:
+        """The number of rows, which are durable then. ``answers``: of targets with a query, by
+        their number."""
+        for number, target in enumerate(statement.targets):
+            if target.query is None:
+                self._read(target)
+            else:
+                self._read_answer(target, (answers or {})[number])
         batches = list(self._batches.values())
         typed = [self._typed(batch) for batch in batches]
         acks = []
@@ -263,7 +269,8 @@ class Insertion:
         for number, row in enumerate(target.rows, 1):
             _check_width(target, columns, row, number)
         if target.columns is not None:
-            self._extend(batch, path, target)
+            rows = target.rows
+            self._extend(batch, path, target, lambda n: [self._plain(row[n]) for row in rows])
         empty = self._without_type(batch, target)
         keys = [
             None if name in empty else self._measurement_or_time(batch.table, name)
@@ -277,15 +284,56 @@ class Insertion:
             named = zip(keys, row, strict=True)
             self._add(batch, path, {key: value for key, value in named if key is not None})
 
-    def _extend(self, batch: _Batch, path: str, target: InsertTarget) -> None:
+    def _read_answer(self, target: InsertTarget, answer: Result) -> None:
+        """The rows that a query has found, its columns in the order of those that are named."""
+        found = Answer(answer)
+        by_device = target.using is None and self._is_template(target)
+        path = "" if by_device else device_path(target.name, self._request.database)
+        if by_device:
+            batch = self._batch(self._shared(target.name.elements[-1]))
+        elif target.using is not None:
+            batch = self._define(target.using)
+        else:
+            batch = self._batch_of(target, path)
+        columns = target.columns or (TIME, *(m.name for m in batch.table.shown))
+        found.check_width(str(target.name), columns)
+        if not by_device:
+            self._extend(batch, path, target, found.values)
+        empty = self._without_type(batch, target)
+        start, count = len(batch.times_ns), found.row_count
+        paths, has_time = [path] * count, False
+        for place, name in enumerate(columns):
+            if name.casefold() in (TBNAME, DEVICE):
+                named = {text: self._device_of(target, text) for text in set(found.values(place))}
+                paths = [named[text] for text in found.values(place)]
+            elif name not in empty:
+                key = self._measurement_or_time(batch.table, name)
+                if key == TIME:
+                    batch.times_ns += found.times_ns(place, self._finest_ns(paths))
+                    has_time = True
+                    continue
+                column = batch.columns.setdefault(key, [])
+                column.extend([None] * (start - len(column)))
+                column += found.values(place)
+        if not has_time:
+            raise SqlError(f"{target.name}: a query without a time", hint="name the time column")
+        batch.paths += paths
+
+    def _extend(
+        self,
+        batch: _Batch,
+        path: str,
+        target: InsertTarget,
+        values: Callable[[int], Sequence[Any]],
+    ) -> None:
         """Adds measurements that the template lacks, where it is the device's own or the
-        database's ``auto_extend`` is on; the values decide the types."""
+        database's ``auto_extend`` is on; ``values`` of a column decide its type."""
         if not self._may_extend(batch, path, target):
             return
         added = []
         for place, name in enumerate(target.columns or ()):
             if self._is_unknown(batch.table, name):
-                kind = _new_type([self._plain(row[place]) for row in target.rows])
+                kind = _new_type(values(place))
                 if kind is not None:
                     added.append(Measurement(0, name, kind))
         if added:
@@ -387,6 +435,10 @@ class Insertion:
         if index is None:
             return PRECISION_NS["ms"]
         return self._catalog.databases.at(index).precision_ns
+
+    def _finest_ns(self, paths: Sequence[str]) -> int:
+        """What an integer of time is worth: the least of the databases of these devices."""
+        return min(map(self._precision_ns, set(paths)), default=PRECISION_NS["ms"])
 
     def _typed(self, batch: _Batch) -> Rows:
         """Columns of the declared types, times in ns. Raises SchemaError or OutOfRangeError."""

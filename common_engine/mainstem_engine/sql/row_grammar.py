@@ -11,6 +11,7 @@ import math
 import re
 from typing import NoReturn
 
+from sqlglot import exp
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
@@ -157,6 +158,10 @@ class RowGrammar(DuckDBParser):
         """The ordinal of a ``?`` in the text, from 0."""
         raise NotImplementedError
 
+    def parse_query(self) -> exp.Query:
+        """A SELECT at the current token."""
+        raise NotImplementedError
+
     def _word_value(self, token: Token) -> Literal:
         word = token.text.upper()
         if word == "NULL":
@@ -251,8 +256,8 @@ class RowGrammar(DuckDBParser):
             name = self.parse_name("a table")
             if not self._match_text_seq("USING"):
                 raise SqlUnsupportedError(
-                    "CREATE TABLE with columns of its own is not supported",
-                    hint="CREATE STABLE t (...) TAGS (...), then CREATE TABLE d USING t TAGS (...)",
+                    "CREATE TABLE of this kind is not supported",
+                    hint="CREATE TABLE t (ts TIMESTAMP, ...), or CREATE TABLE d USING t TAGS (...)",
                 )
             devices.append(self.parse_using(name))
             self._match(TokenType.COMMA)
@@ -278,11 +283,12 @@ class RowGrammar(DuckDBParser):
                 self.raise_error("Expected one list of columns, found two")
             columns = self._insert_columns()
         self._match_text_seq("ALIGNED")
-        if self._match_texts(("SELECT", "WITH", "FROM", "FILE"), advance=False):
+        if self._match_text_seq("FILE"):
             raise SqlUnsupportedError(
-                f"INSERT ... {self._curr.text.upper()} is not supported",
-                hint="write the rows after VALUES, or import files with `mainstem import`",
+                "INSERT ... FILE is not supported", hint="import files with `mainstem import`"
             )
+        if self._match_texts(("SELECT", "WITH", "FROM"), advance=False):
+            return InsertTarget(name, using, columns, (), self.parse_query())
         if not self._match_text_seq("VALUES"):
             self.require("VALUE")
         rows = [self.parse_values()]

@@ -168,7 +168,7 @@ class Session:
             return Result.of_rows([("plan", "TEXT")], [[line] for line in lines])
         if isinstance(statement, Insert):
             insertion = Insertion(self._engine, request)
-            count = insertion.insert(statement)
+            count = insertion.insert(statement, self._answers(statement, call))
             return Result.of_rows((), (), rows_affected=count, warnings=insertion.warnings)
         if isinstance(statement, Show | Describe):
             listings = Listings(self._engine, request, self._listings)
@@ -199,6 +199,15 @@ class Session:
             insertion = Insertion(self._engine, request)
             if isinstance(statement, CreateDevices):
                 insertion.create_devices(statement)
+    def _answers(self, statement: Insert, call: _Call) -> dict[int, Result]:
+        """What the queries of an INSERT find, by the number of the target."""
+        whole = replace(call, is_streamed=False)
+        return {
+            number: self._query(self._plan(Query(target.query), call.request), whole)
+            for number, target in enumerate(statement.targets)
+            if target.query is not None
+        }
+
             else:
                 insertion.activate(statement)
             return Result.of_rows((), (), warnings=insertion.warnings)

@@ -235,12 +235,14 @@ class CreateSeries:
 
 @dataclass(frozen=True, slots=True)
 class InsertTarget:
-    """The rows of one table in INSERT. ``columns`` None: time and measurements as declared."""
+    """The rows of one table in INSERT. ``columns`` None: time and measurements as declared.
+    ``query``: in place of rows."""
 
     name: Name
     using: DeviceDefinition | None
     columns: tuple[str, ...] | None
     rows: tuple[tuple[Literal, ...], ...]
+    query: exp.Query | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,7 @@ def test_listings_and_the_rest() -> None:
 @pytest.mark.parametrize(
     ("sql", "named"),
     [
-        ("INSERT INTO a SELECT * FROM b", "INSERT ... SELECT"),
+        ("INSERT INTO a FILE 'x.csv'", "INSERT ... FILE"),
         ("CREATE TABLE t (ts TIMESTAMP) AS SELECT 1", "CREATE TABLE"),
         ("SHOW VERSION", "VERSION"),
         ("DROP VIEW v", "VIEW"),
