@@ -15,6 +15,7 @@ from mainstem_engine.aggregates import (
     AggregateCounts,
     Answered,
     aggregate,
+    blocks_to_read,
     explain,
 )
 from mainstem_engine.aggregation import Aggregation
@@ -29,8 +30,11 @@ from mainstem_engine.rollup_answers import (
     stored_range,
 )
 from mainstem_engine.rollup_definition import HeldRollup
+from mainstem_engine.rollup_groups import question_of
 from mainstem_engine.scan import Selection
+from mainstem_engine.scan_extent import ScanExtent, extent_of
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
+from mainstem_engine.sources import ValueRange
 from mainstem_engine.store import Store
 from mainstem_engine.value_filter import ValueFilter
 from mainstem_engine.view import TableView
@@ -139,7 +143,7 @@ class AggregateQueries:
         rollups = coarsest_first(rollups)
         if not read:
             return None, self._explained(table, view, rollups, selection, aggregation)
-        if rollups and explain(view, selection, aggregation).read > BLOCKS_READ_AT_ONCE:
+        if rollups and blocks_to_read(view, selection, aggregation) > BLOCKS_READ_AT_ONCE:
             found = self._from_rollup(table, rollups, selection, aggregation, read=True)
             if found is not None:
                 self._aggregates.add(found[1])
@@ -147,6 +151,27 @@ class AggregateQueries:
         pieces, answered = aggregate(view, selection, aggregation)
         self._aggregates.add(answered)
         return pieces, answered
+
+    def scan_extent(
+        self,
+        template: str,
+        columns: Sequence[str],
+        devices: DeviceIds | None,
+        first_ns: int,
+        beyond_ns: int,
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> ScanExtent:
+        """What scan_columns() of the same would read."""
+        table, view = self._store.current(template)
+        known = {name: m.id for name in {*columns, *ranges} if (m := table.measurement(name))}
+        selection = Selection(
+            devices,
+            first_ns,
+            beyond_ns,
+            tuple(known[name] for name in columns if name in known),
+            ranges=tuple(ValueRange(known[n], *r) for n, r in ranges.items() if n in known),
+        )
+        return extent_of(view, selection)
 
     def _explained(
         self,
@@ -191,6 +216,9 @@ class AggregateQueries:
             if pieces is None:
                 continue
             answered = Answered(rollup=rollup.table)
+            asked = None if read else question_of(table, target, aggregation)
+            if asked is not None:
+                answered.of_rollup = explain(rolled, middle, asked)
             for start, end in ((selection.start_ns, span[0]), (span[1], selection.end_ns)):
                 some = replace(selection, start_ns=start, end_ns=end)
                 if not read:

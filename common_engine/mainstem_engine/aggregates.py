@@ -31,6 +31,7 @@ from mainstem_engine.model import BoolMask
 from mainstem_engine.part.layout import EXTREMES_USABLE, SUM_USABLE
 from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.scan import Selection, iterate_found, visible
+from mainstem_engine.scan_extent import bytes_of
 from mainstem_engine.sources import (
     Extents,
     PartBlocks,
@@ -60,18 +61,25 @@ PIECES_MAX = 1 << 20
 @dataclass(slots=True)
 class Answered:
     """What answered a query. ``blocks``: that may hold rows of it. ``from_statistics``: of them,
-    not read; ``rows_from_statistics``: their rows. ``rollup``: the table that was read instead."""
+    not read; ``rows_from_statistics``: their rows. ``rollup``: the table that was read instead.
+    ``parts`` that hold the blocks and ``bytes`` of those that are read: only where it is asked how
+    a question would be answered. ``of_rollup``: the same of the rows of the rollup."""
 
     blocks: int = 0
     from_statistics: int = 0
     rows_from_statistics: int = 0
     rollup: str | None = None
+    parts: int = 0
+    bytes: int = 0
+    of_rollup: Answered | None = None
 
     def add(self, other: Answered) -> None:
         """Counts another part of the same question."""
         self.blocks += other.blocks
         self.from_statistics += other.from_statistics
         self.rows_from_statistics += other.rows_from_statistics
+        self.parts += other.parts
+        self.bytes += other.bytes
 
     @property
     def read(self) -> int:
@@ -169,7 +177,15 @@ def _read(
 
 def explain(view: TableView, selection: Selection, aggregation: Aggregation) -> Answered:
     """What aggregate() would read, without reading it."""
-    return _sorted(view, visible(view, selection), aggregation).answered
+    found = _sorted(view, visible(view, selection), aggregation)
+    keys = {*aggregation.wanted, *(item.measurement_id for item in aggregation.filters)}
+    found.answered.bytes = bytes_of([*found.single, *found.rest], keys)
+    return found.answered
+
+
+def blocks_to_read(view: TableView, selection: Selection, aggregation: Aggregation) -> int:
+    """How many blocks aggregate() would read."""
+    return _sorted(view, visible(view, selection), aggregation).answered.read
 
 
 def _sorted(view: TableView, selection: Selection, aggregation: Aggregation) -> _Sorted:
@@ -178,6 +194,7 @@ def _sorted(view: TableView, selection: Selection, aggregation: Aggregation) -> 
         return result
     found = find_blocks(view, selection.devices, selection.start_ns, selection.end_ns)
     answered = result.answered
+    answered.parts = len(found)
     answered.blocks = sum(len(item.numbers) for item in found)
     single = [_single(view, item, selection) for item in found]
     if not any(mask.any() for mask in single):

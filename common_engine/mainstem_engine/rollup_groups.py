@@ -79,6 +79,27 @@ def pieces_of_rollup(
 ) -> list[Pieces] | None:
     """Pieces, merged, of the windows of ``target`` in the range of ``selection``, which may be
     none; None when it is not known here what its columns say. ``view``: of ``target``."""
+    known = _question(table, target, aggregation)
+    if known is None:
+        return None
+    asked, found = known
+    pieces, _ = aggregate(view, selection, asked)
+    if pieces is None:
+        return []
+    values = pieces.values
+    pieces.values = {key: _values(values, columns, len(pieces)) for key, columns in found.items()}
+    return [pieces]
+
+
+def question_of(table: Table, target: Table, aggregation: Aggregation) -> Aggregation | None:
+    """What is asked of the rows of ``target``; None when that is not known here."""
+    known = _question(table, target, aggregation)
+    return None if known is None else known[0]
+
+
+def _question(
+    table: Table, target: Table, aggregation: Aggregation
+) -> tuple[Aggregation, dict[int, _Columns]] | None:
     question = _Question(target)
     found: dict[int, _Columns] = {}
     for key, want in aggregation.wanted.items():
@@ -90,12 +111,7 @@ def pieces_of_rollup(
         if asked is None:
             return None
         found[key] = asked
-    pieces, _ = aggregate(view, selection, replace(aggregation, wanted=question.wanted))
-    if pieces is None:
-        return []
-    values = pieces.values
-    pieces.values = {key: _values(values, columns, len(pieces)) for key, columns in found.items()}
-    return [pieces]
+    return replace(aggregation, wanted=question.wanted), found
 
 
 def _of_rows(

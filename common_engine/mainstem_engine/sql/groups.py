@@ -70,19 +70,39 @@ def group_batch(
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
-def describe_reading(engine: Storage, source: TableInput, partials: Partials) -> str:
-    """What would answer the groups of an input now, in words for EXPLAIN."""
-    if partials.newest:
+def describe_reading(engine: Storage, source: TableInput) -> str:
+    """How an input would be read now, in words for EXPLAIN."""
+    if source.partials is None:
+        extent = engine.scan_extent(
+            source.table,
+            source.columns,
+            source.devices,
+            source.start_ns,
+            source.end_ns,
+            dict(source.ranges),
+        )
+        head = f", {extent.head_rows} rows in memory" if extent.head_rows else ""
+        return f"scan, {extent.parts} parts, {extent.blocks} blocks, {extent.bytes} bytes{head}"
+    if source.partials.newest:
         return "newest values"
-    _, answered = _aggregate(engine, source, partials, read=False)
+    _, answered = _aggregate(engine, source, source.partials, read=False)
+    if answered.rollup is None:
+        return _described(answered, "statistics" if answered.from_statistics else "scan")
+    of = answered.of_rollup
+    whole = "" if of is None else f" ({_described(of)})"
+    ends = f"{answered.blocks} blocks at its ends, {answered.read} read"
+    return f"rollup {answered.rollup}{whole}, and {ends}"
+
+
+def _described(answered: Answered, *before: str) -> str:
     known, blocks = answered.from_statistics, answered.blocks
-    if answered.rollup is not None:
-        return f"rollup {answered.rollup}, and {blocks} blocks at its ends, {answered.read} read"
-    kind = "statistics" if known else "scan"
-    return (
-        f"{kind}, {known} of {blocks} blocks ({answered.rows_from_statistics} rows) by statistics,"
-        f" {answered.read} blocks read"
+    said = (
+        f"{known} of {blocks} blocks ({answered.rows_from_statistics} rows) by statistics",
+        f"{answered.read} blocks read",
+        f"{answered.parts} parts",
+        f"{answered.bytes} bytes",
     )
+    return ", ".join((*before, *said))
 
 
 def _aggregate(

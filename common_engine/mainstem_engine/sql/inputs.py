@@ -7,7 +7,7 @@ precision, else of the table's own unit, which the executing database widens to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,22 +49,6 @@ def open_input(
     )
     layout = _Layout(engine, source.table, reader.schema, source.columns, precision_ns)
     return pa.RecordBatchReader.from_batches(layout.schema, map(layout.convert, reader))
-
-
-def counted(
-    source: pa.RecordBatchReader | pa.Table, count: Callable[[int], None]
-) -> pa.RecordBatchReader:
-    """The same batches; ``count`` is told the rows of each when it is read."""
-    import pyarrow as pa
-
-    reader = source.to_reader() if isinstance(source, pa.Table) else source
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            count(batch.num_rows)
-            yield batch
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def batch_reader(

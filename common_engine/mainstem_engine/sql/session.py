@@ -25,13 +25,13 @@ from mainstem_engine.sql.cancellation import Cancellation
 from mainstem_engine.sql.definition import define
 from mainstem_engine.sql.deletion import RowDeletion
 from mainstem_engine.sql.executors import Executor, InProcessExecutor
+from mainstem_engine.sql.explanation import Explanation
 from mainstem_engine.sql.function_list import ROW_FUNCTIONS
-from mainstem_engine.sql.groups import describe_reading
-from mainstem_engine.sql.inputs import counted, open_input
+from mainstem_engine.sql.inputs import open_input
 from mainstem_engine.sql.insertion import Insertion
 from mainstem_engine.sql.listings import Listings, NodeListing
 from mainstem_engine.sql.plain_tables import PlainTables
-from mainstem_engine.sql.plan import Plan, Request, TableInput
+from mainstem_engine.sql.plan import Plan, Request
 from mainstem_engine.sql.plan_cache import PlanCache
 from mainstem_engine.sql.planner import Planner
 from mainstem_engine.sql.relations import database_name
@@ -61,8 +61,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mainstem_engine.sql.storage import Storage
-
-RowCounter = Callable[[str, int], None]
 
 
 @dataclass(slots=True)
@@ -161,11 +159,7 @@ class Session:
         if isinstance(statement, Query):
             return self._query(self._plan(statement, request, sql), call)
         if isinstance(statement, Explain):
-            plan = self._plan(statement.query, request)
-            lines = plan.explain(self._reading)
-            if statement.analyze:
-                lines += self._analysis(plan, call)
-            return Result.of_rows([("plan", "TEXT")], [[line] for line in lines])
+            return self._explain(statement, call)
         if isinstance(statement, Insert):
             insertion = Insertion(self._engine, request)
             count = insertion.insert(statement, self._answers(statement, call))
@@ -199,6 +193,12 @@ class Session:
             insertion = Insertion(self._engine, request)
             if isinstance(statement, CreateDevices):
                 insertion.create_devices(statement)
+            else:
+                insertion.activate(statement)
+            return Result.of_rows((), (), warnings=insertion.warnings)
+        warnings = define(self._engine, statement, request.database)
+        return Result.of_rows((), (), warnings=warnings)
+
     def _answers(self, statement: Insert, call: _Call) -> dict[int, Result]:
         """What the queries of an INSERT find, by the number of the target."""
         whole = replace(call, is_streamed=False)
@@ -207,12 +207,6 @@ class Session:
             for number, target in enumerate(statement.targets)
             if target.query is not None
         }
-
-            else:
-                insertion.activate(statement)
-            return Result.of_rows((), (), warnings=insertion.warnings)
-        warnings = define(self._engine, statement, request.database)
-        return Result.of_rows((), (), warnings=warnings)
 
     def _delete(self, statement: Delete, call: _Call) -> Result:
         # Conditions run in this process: the engine asks them batch by batch, while it holds the
@@ -232,12 +226,6 @@ class Session:
             warnings = removal.drop_series(deletion.deleted)
         return Result.of_rows((), (), rows_affected=affected, warnings=warnings)
 
-    def _reading(self, source: TableInput) -> str:
-        """How an input of a plan would be read now."""
-        if source.partials is None:
-            return "scan"
-        return describe_reading(self._engine, source, source.partials)
-
     def _plan(self, query: Query, request: Request, sql: str | None = None) -> Plan:
         catalog = self._engine.catalog
         revision = catalog.revision
@@ -246,21 +234,21 @@ class Session:
             self._plans.keep(sql, request, catalog, revision, plan)
         return plan
 
-    def _analysis(self, plan: Plan, call: _Call) -> list[str]:
-        """Runs a plan: what was read, what came out, and how long it took."""
-        read = {source.name: 0 for source in plan.inputs}
-
-        def count(name: str, rows: int) -> None:
-            read[name] += rows
-
+    def _explain(self, statement: Explain, call: _Call) -> Result:
         started = time.perf_counter()
-        result = self._query(plan, call, count)
-        elapsed_ms = (time.perf_counter() - started) * 1000
-        lines = [f"read {rows} rows of {name}" for name, rows in read.items()]
-        return [*lines, f"answer {result.row_count} rows in {elapsed_ms:.1f} ms"]
+        plan = self._plan(statement.query, call.request)
+        planned_s = time.perf_counter() - started
+        explanation = Explanation(self._engine, plan)
+        lines = explanation.plan_lines()
+        if statement.analyze:
+            started = time.perf_counter()
+            result = self._query(plan, call, explanation)
+            answered_s = time.perf_counter() - started
+            lines += explanation.measured_lines(result.row_count, planned_s, answered_s)
+        return Result.of_rows([("plan", "TEXT")], [[line] for line in lines])
 
-    def _query(self, plan: Plan, call: _Call, count: RowCounter | None = None) -> Result:
-        """``count`` is told the rows of each batch of an input."""
+    def _query(self, plan: Plan, call: _Call, watcher: Explanation | None = None) -> Result:
+        """``watcher`` sees what is read of each input."""
         program = Program(
             sql=plan.sql,
             params=plan.params,
@@ -274,13 +262,13 @@ class Session:
         completeness = [] if self._before_query is None else self._before_query(plan)
 
         def opened(name: str) -> pa.RecordBatchReader | pa.Table:
-            source = open_input(self._engine, by_name[name], plan.precision_ns)
-            return source if count is None else counted(source, partial(count, name))
+            reading = partial(open_input, self._engine, by_name[name], plan.precision_ns)
+            return reading() if watcher is None else watcher.watch(name, reading)
 
         steps = self._executor.stream(program, opened, call.cancellation)
         return Result.of_steps(
             steps,
-            is_streamed=call.is_streamed and count is None,
+            is_streamed=call.is_streamed and watcher is None,
             tables=plan.tables,
             range_ns=plan.range_ns,
             precision_ns=plan.precision_ns,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mainstem_engine.last_values import LastRows
     from mainstem_engine.model import ColumnType, DeviceIds, Measurement, Rows, Template
     from mainstem_engine.options import EngineOptions
+    from mainstem_engine.scan_extent import ScanExtent
     from mainstem_engine.windows import Pieces
 
 
@@ -69,6 +70,15 @@ class Storage(Protocol):
         row_times: bool = False,
         read: bool = True,
     ) -> tuple[Pieces | None, Answered]: ...
+    def scan_extent(
+        self,
+        template: str,
+        columns: Sequence[str],
+        devices: DeviceIds | None,
+        first_ns: int,
+        beyond_ns: int,
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> ScanExtent: ...
     def newest_values(self, template: str, devices: DeviceIds | None) -> tuple[Table, LastRows]: ...
     def write_rows(self, table: Table, rows: Rows) -> Ack: ...
     def delete(
