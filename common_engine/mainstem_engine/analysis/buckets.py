@@ -90,7 +90,7 @@ def _buckets(values: Present, kept: int, options: Options) -> tuple[Positions, P
 
 
 def _aggregate(values: AnyArray, begin: Positions, lengths: Positions, kind: str) -> AnyArray:
-    whole = values.astype(np.int64) if is_whole(values) else values
+    whole = values.astype(np.int64) if values.dtype == np.bool_ else values
     if kind == "sum":
         return sums("equal_size_bucket_agg_sample", whole, begin)
     if kind in ("avg", "variance"):
@@ -105,6 +105,8 @@ def _aggregate(values: AnyArray, begin: Positions, lengths: Positions, kind: str
         return highest
     if kind == "min":
         return lowest
+    if whole.dtype.kind == "u":
+        return highest
     # highest >= -lowest, written so that it fits for whole numbers: -x is ~x + 1.
     is_high = highest > ~lowest if is_whole(whole) else highest >= -lowest
     return np.where(is_high, highest, lowest)

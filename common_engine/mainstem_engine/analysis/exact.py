@@ -6,6 +6,8 @@ and never turns into a float that is only nearly right.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +22,7 @@ _WRAPPED = 2.0**62
 
 
 def is_whole(values: AnyArray) -> bool:
-    """True for integers and booleans."""
+    """True for integers, of either sign or none, and booleans."""
     return values.dtype.kind in "iub"
 
 
@@ -33,6 +35,11 @@ def subtract(function: str, left: AnyArray, right: AnyArray) -> AnyArray:
         return difference
     minuend, subtrahend = left.astype(np.int64), right.astype(np.int64)
     difference = minuend - subtrahend
+    if left.dtype.kind == "u":
+        # The bits of a difference are right whatever the sign; it fits if its sign is.
+        if bool(((left >= right) != (difference >= 0)).any()):
+            raise _too_large(function)
+        return difference
     # The sign of a difference may differ from the first operand's only if the operands' do not.
     if bool((((minuend ^ subtrahend) & (minuend ^ difference)) < 0).any()):
         raise _too_large(function)
@@ -49,10 +56,10 @@ def magnitude(function: str, values: AnyArray) -> AnyArray:
 def compare(operator: np.ufunc, values: AnyArray, bound: float) -> Mask:
     """``values`` compared with a bound; whole numbers as whole numbers where it is one."""
     wanted: float | int = bound
-    if is_whole(values):
+    if values.dtype == np.bool_:
         values = values.astype(np.int64)
-        if float(bound).is_integer() and abs(bound) < 2**63:
-            wanted = int(bound)  # as a float it would round the integers beside it
+    if is_whole(values) and math.isfinite(bound) and float(bound).is_integer():
+        wanted = int(bound)  # as a float it would round the integers beside it
     found: Mask = operator(values, wanted)
     return found
 
@@ -65,7 +72,7 @@ def running_sums(function: str, values: AnyArray, bounds: Positions) -> Integers
     whole = values.astype(np.int64)
     # Sums of earlier partitions may wrap: subtracting what they left undoes that exactly.
     wrapped = _less_earlier(np.cumsum(whole), whole, bounds)
-    numbers = whole.astype(np.float64)
+    numbers = values.astype(np.float64)
     estimate = _less_earlier(np.cumsum(numbers), numbers, bounds)
     if bool((np.abs(estimate - wrapped) > _WRAPPED).any()):
         raise _too_large(function)
@@ -75,8 +82,9 @@ def running_sums(function: str, values: AnyArray, bounds: Positions) -> Integers
 def sums(function: str, values: AnyArray, begin: Positions) -> AnyArray:
     """The sum from each position of ``begin`` (ascending) up to the next: int64 of whole numbers,
     else float64. Raises SqlError where an integer does not fit."""
-    found: AnyArray = np.add.reduceat(values, begin)
-    if is_whole(values):
+    whole = is_whole(values)
+    found: AnyArray = np.add.reduceat(values.astype(np.int64) if whole else values, begin)
+    if whole:
         estimate = np.add.reduceat(values.astype(np.float64), begin)
         if bool((np.abs(estimate - found) > _WRAPPED).any()):
             raise _too_large(function)

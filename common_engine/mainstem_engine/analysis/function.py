@@ -27,6 +27,10 @@ REQUIRED = object()
 """Default of a parameter that has none."""
 
 
+_WHOLE_END = 2**64
+"""Whole numbers of columns are below this, signed or not."""
+
+
 class _Tick(int):
     """A number of its own type, so that it is told from a plain default."""
 
@@ -41,6 +45,7 @@ class Kind(enum.Enum):
 
     INTEGER = "an integer"
     NUMBER = "a number"
+    """int where it is written as one."""
     TEXT = "a text"
     FLAG = "true or false"
     DURATION = "a duration such as 10s"
@@ -219,6 +224,15 @@ def abs_count(parameter: Parameter, found: Any) -> Any:
     return abs(found) if parameter.kind is Kind.COUNT_OR_DURATION else found
 
 
+def _number(value: Any) -> float | int | None:
+    """A whole number stays one, so that it may be compared with others exactly."""
+    if isinstance(value, int) or (isinstance(value, str) and value.lstrip("-").isdecimal()):
+        whole = int(value)
+        return whole if -_WHOLE_END // 2 <= whole < _WHOLE_END else float(whole)
+    number = float(value)
+    return None if math.isnan(number) else number
+
+
 def _read(
     parameter: Parameter,
     value: Any,
@@ -239,8 +253,7 @@ def _read(
     if kind is Kind.NUMBER:
         if isinstance(value, bool | Ns):
             return None
-        number = float(text if text is not None else value)
-        return None if math.isnan(number) else number
+        return _number(text if text is not None else value)
     if kind is Kind.INTEGER:
         if isinstance(value, bool | Ns | float):
             return None

@@ -51,8 +51,8 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """``values``: int64, float64, bool or object (str, bytes) [n]. ``valid``: bool[n], None: all.
-    ``is_time``: the integers are times in ns."""
+    """``values``: int64, float64, bool or object (str, bytes) [n], in points also uint64.
+    ``valid``: bool[n], None: all. ``is_time``: the integers are times in ns."""
 
     values: AnyArray
     valid: Mask | None = None

@@ -95,8 +95,7 @@ def _extremes(timeline: Timeline, signal: Signal, k: int, *, largest: bool) -> P
         numbers = np.unique(numbers, return_inverse=True)[1]
     if is_whole(numbers):
         # ~x falls as x rises and, other than -x, always fits.
-        keys = ~numbers.astype(np.int64) if largest else numbers.astype(np.int64)
-        at = _smallest(values, keys, k)
+        at = _smallest(values, ~numbers if largest else numbers, k)
     else:
         at = _smallest(values, -numbers if largest else numbers, k)
         at = at[~np.isnan(numbers[at])]

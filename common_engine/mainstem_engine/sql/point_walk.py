@@ -63,7 +63,7 @@ def run_point_function(call: dict[str, Any], table: pa.Table, timeline: Timeline
     """The points of one function. Raises SqlError for columns that it cannot take."""
     function = library.point_function(call["name"])
     assert function is not None, call["name"]  # the planner found it
-    signals = [signal_of(table.column(name)) for name in call["columns"]]
+    signals = [signal_of(table.column(name), unsigned=True) for name in call["columns"]]
     check_signals(function.name, signals, takes_text=function.takes_text)
     return function.run(timeline, signals, call["options"])
 

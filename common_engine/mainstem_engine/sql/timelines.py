@@ -67,8 +67,9 @@ def times_of(column: pa.ChunkedArray) -> TimesNs:
     return times
 
 
-def signal_of(column: pa.ChunkedArray) -> Signal:
-    """A column beside the rows. Raises SqlError for types that cannot be walked."""
+def signal_of(column: pa.ChunkedArray, *, unsigned: bool = False) -> Signal:
+    """A column beside the rows. Integers beyond int64 are float64, or (``unsigned``) uint64. Raises
+    SqlError for types that cannot be walked."""
     import pyarrow as pa
 
     array = _one(column)
@@ -84,7 +85,7 @@ def signal_of(column: pa.ChunkedArray) -> Signal:
         return Signal(array.fill_null(False).to_numpy(zero_copy_only=False), valid)
     if types.is_integer(kind):
         if kind == pa.uint64() and _exceeds_int64(array):
-            return Signal(_floats(array), valid)
+            return Signal(_integers(array) if unsigned else _floats(array), valid)
         return Signal(_integers(array.cast(pa.int64())), valid)
     if types.is_floating(kind) or types.is_decimal(kind):
         return Signal(_floats(array), valid)
@@ -110,7 +111,7 @@ def array_of(signal: Signal, time_type: pa.DataType) -> pa.Array:
         return pa.array(values, _object_type(values, missing), mask=missing)
     if values.dtype == np.bool_:
         return pa.array(values, pa.bool_(), mask=missing)
-    kind = pa.float64() if values.dtype.kind == "f" else pa.int64()
+    kind = {"f": pa.float64(), "u": pa.uint64()}.get(values.dtype.kind, pa.int64())
     return number_array(values.astype(kind.to_pandas_dtype()), kind, missing)
 
 
@@ -154,7 +155,7 @@ def _integers(array: Any) -> Any:
 def _floats(array: Any) -> Any:
     import pyarrow as pa
 
-    return array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
 def _exceeds_int64(array: Any) -> bool:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from mainstem_engine.analysis.rows import Signal
+
 from .calls import call, values_of
 from .timelines import signal, timeline
 
@@ -25,3 +29,11 @@ def test_large_whole_numbers_are_compared_exactly() -> None:
     column = signal(2**53, 2**53 + 1)
     assert values_of(call("in_range", timeline([0, 1]), column, 0, 2**53)) == [True, False]
     assert values_of(call("on_off", timeline([0, 1]), column, 2**53)) == [True, True]
+
+
+def test_unsigned_numbers_are_compared_exactly() -> None:
+    column = Signal(np.array([2**64 - 2, 2**64 - 1, 5], np.uint64))
+    line = timeline([0, 1, 2])
+    assert values_of(call("on_off", line, column, 2**64 - 1)) == [False, True, False]
+    assert values_of(call("on_off", line, column, str(2**64 - 1))) == [False, True, False]
+    assert values_of(call("in_range", line, column, -5, 10)) == [False, False, True]

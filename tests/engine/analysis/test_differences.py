@@ -150,3 +150,22 @@ def test_booleans_are_0_and_1() -> None:
 def test_times_are_subtracted_in_milliseconds() -> None:
     column = Signal(np.array([0, 1500 * MS]), is_time=True)
     assert values_of(call("difference", timeline([1, 2]), column)) == [1500]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2**64 - 1, 2**64 - 3], -2),
+        ([2**63 - 1, 2**64 - 2], 2**63 - 1),
+        ([2**63, 0], -(2**63)),
+        ([2**63 + 1, 0], None),
+        ([0, 2**63], None),
+    ],
+)
+def test_differences_of_unsigned_numbers(values: list[int], expected: int | None) -> None:
+    column = Signal(np.array(values, np.uint64))
+    if expected is not None:
+        assert values_of(call("difference", timeline([0, 1]), column)) == [expected]
+        return
+    with pytest.raises(SqlError, match="64 bits"):
+        call("difference", timeline([0, 1]), column)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstem_engine.analysis.rows import Timeline
+from mainstem_engine.analysis.rows import Signal, Timeline
 from mainstem_engine.errors import SqlError
 
 from .calls import MS, Found, at, call, values_of
@@ -57,6 +58,13 @@ def test_extremes_of_whole_numbers_at_the_edges_of_their_range() -> None:
     column = signal(-(2**63), 2**63 - 1, -(2**63) + 1, 2**63 - 2)
     assert at(call("top", line, column, 2)) == [(1, 2**63 - 1), (3, 2**63 - 2)]
     assert at(call("bottom", line, column, 2)) == [(0, -(2**63)), (2, -(2**63) + 1)]
+
+
+def test_extremes_of_unsigned_numbers_keep_every_digit() -> None:
+    line = timeline([0, 1, 2], tick=MS)
+    column = Signal(np.array([2**64 - 1, 5, 2**64 - 2], np.uint64))
+    assert at(call("top", line, column, 1)) == [(0, 2**64 - 1)]
+    assert at(call("bottom", line, column, 1)) == [(1, 5)]
 
 
 def test_no_number_has_no_rank() -> None:
