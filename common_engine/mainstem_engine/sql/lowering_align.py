@@ -167,7 +167,7 @@ class _AlignQuery:
         if relation is None:
             return _Source(table, rows, table.alias)
         devices = device_members(relation, self._lowered.catalog) if relation.is_path else []
-        if is_one_device(relation) and relation.is_path:
+        if devices and is_one_device(relation) and not relation.name.is_pattern:
             return _Source(table, rows, devices[0][0])
         return _Source(table, rows, table.alias, devices)
 
