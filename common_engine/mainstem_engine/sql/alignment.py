@@ -19,6 +19,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import SqlLimitError
 from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.dialect import ALIGN
+from mainstem_engine.sql.partitions import cut, is_one_of
 from mainstem_engine.sql.relations import DEVICE, TIME, Member, Relation
 from mainstem_engine.sql.suffixes import is_named_so
 
@@ -94,6 +95,10 @@ def _align(
         for path in catalog.devices.paths(member.devices.tolist())
     ]
     devices.sort(key=lambda pair: pair[0])
+    kept = cut(select, devices)
+    if len(kept) < len(devices):
+        select.where(is_one_of(_column(DEVICE), [path for path, _ in kept]), copy=False)
+        devices = kept
     items = _items(select, relation)
     columns: list[exp.Expr] = []
     for path, member in devices:

@@ -36,6 +36,10 @@ SOFFSET = "soffset"
 CLAUSE_KEYS = (WINDOW, MERGE, PARTITION, FILL, RANGE, ALIGN_EVERY, SLIMIT, SOFFSET)
 
 
+PARTITIONED = "mainstem_partitioned"
+"""Meta entry of a Select that was written with PARTITION BY."""
+
+
 class Duration(NamedTuple):
     """``months`` calendar months, then ``ns`` nanoseconds. ``unit``: the written unit (``d``), the
     last of several; 1d and 24h are equally long, and differ where clocks are changed."""
@@ -89,10 +93,16 @@ class SessionWindow(WindowClause):
 
 
 class StateWindow(WindowClause):
-    """``STATE_WINDOW(this) [EXTEND(extend)] [TRUE_FOR(...)]``. ``extend``: 0, 1 or 2;
-    ``true_for``: TrueFor or None."""
+    """``STATE_WINDOW(this[, expressions]) [EXTEND(extend)] [ZEROTH_STATE(zeroth)]``. ``extend``: 0, 1 or 2; ``zeroth``: a constant for each expression, NULL for any value: windows
+    of that state are left out; ``true_for``: TrueFor or None."""
 
-    arg_types = {"this": True, "extend": False, "true_for": False}  # noqa: RUF012
+    arg_types = {  # noqa: RUF012
+        "this": True,
+        "expressions": False,
+        "extend": False,
+        "zeroth": False,
+        "true_for": False,
+    }
 
 
 class EventWindow(WindowClause):
@@ -190,6 +200,8 @@ def has_clauses(select: exp.Expr) -> bool:
 def group_by_partition(select: exp.Select) -> None:
     """PARTITION BY with nothing else to cut or fill groups as GROUP BY does."""
     partition = select.args.get(PARTITION)
+    if partition is not None:
+        select.meta[PARTITIONED] = True
     others = (key for key in CLAUSE_KEYS if key not in (PARTITION, SLIMIT, SOFFSET))
     if partition is None or any(select.args.get(key) is not None for key in others):
         return

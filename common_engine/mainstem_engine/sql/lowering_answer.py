@@ -16,9 +16,16 @@ from sqlglot import exp
 
 from mainstem_engine.errors import SqlError, SqlLimitError
 from mainstem_engine.sql.alignment import COLUMNS_MAX
-from mainstem_engine.sql.clauses import FILL, SLIMIT, SOFFSET
+from mainstem_engine.sql.clauses import FILL
 from mainstem_engine.sql.lowering import Lowered
 from mainstem_engine.sql.lowering_shape import Shape, stands_beside
+from mainstem_engine.sql.partitions import (
+    cut,
+    is_limited_by_partition,
+    is_one_of,
+    limit_each,
+    slimit_condition,
+)
 from mainstem_engine.sql.relations import TIME, Relation
 from mainstem_engine.sql.rows_query import column
 from mainstem_engine.sql.timelines import TIME as ROW_TIME
@@ -54,7 +61,15 @@ def finish(
     answer: Answer, select: exp.Select, shape: Shape, relation: Relation | None, lowered: Lowered
 ) -> exp.Select:
     """The SELECT of an answer, with what is left of ``select`` to do."""
-    _set_partitions(answer, select)
+    if shape.side is not None:
+        kept = cut(select, shape.values)
+        if len(kept) < len(shape.values) and answer.side is not None:
+            answer.source.where(is_one_of(answer.side.copy(), kept), copy=False)
+            shape.values = kept
+    else:
+        condition = slimit_condition(select, answer.partition)
+        if condition is not None:
+            answer.source.where(condition, copy=False)
     fill = select.args.get(FILL)
     if fill is not None and fill.args["mode"] == "NONE":
         fill = None
@@ -69,7 +84,15 @@ def finish(
             query = _side_by_side(inner, answer, shape, relation)
         else:
             query = _renamed(inner, answer)
-    for key in ("with_", "distinct", "limit", "offset"):
+    keys = ["with_", "distinct", "limit", "offset"]
+    if is_limited_by_partition(select) and shape.side is None:
+        keys = keys[:2]
+        if isinstance(query.args["from_"].this, exp.Subquery):
+            each = limit_each(select, [column("#p0")], [column(ROW_TIME)])
+        else:
+            each = limit_each(select, [answer.partition], answer.natural)
+        query.set("qualify", exp.Qualify(this=each))
+    for key in keys:
         value = select.args.get(key)
         if value is not None:
             query.set(key, value.copy())
@@ -176,19 +199,6 @@ def _order_of_times(answer: Answer) -> exp.Order:
             )
         node.set("this", column(ROW_TIME))
     return ordered
-
-
-def _set_partitions(answer: Answer, select: exp.Select) -> None:
-    """SLIMIT and SOFFSET."""
-    limit, offset = select.args.get(SLIMIT), select.args.get(SOFFSET)
-    first = int(offset.this) if offset is not None else 0
-    if first:
-        after = exp.GTE(this=answer.partition.copy(), expression=exp.Literal.number(first))
-        answer.source.where(after, copy=False)
-    if limit is not None:
-        beyond = exp.Literal.number(first + int(limit.this))
-        before = exp.LT(this=answer.partition.copy(), expression=beyond)
-        answer.source.where(before, copy=False)
 
 
 def _from(inner: exp.Select) -> exp.From:

@@ -33,6 +33,7 @@ from mainstem_engine.sql.joined_paths import MORE, find_joined, join_paths
 from mainstem_engine.sql.last_query import last_query
 from mainstem_engine.sql.lowering import Lowered, lower
 from mainstem_engine.sql.lowering_fill import lower_fills
+from mainstem_engine.sql.partitions import plain_partitions
 from mainstem_engine.sql.peer_functions import rewrite_peer_functions
 from mainstem_engine.sql.plan import Plan, Request, TableInput
 from mainstem_engine.sql.program import SqlStep, Step, WalkStep
@@ -93,8 +94,7 @@ class Planner:
         for select in tree.find_all(exp.Select):
             sources = list(scopes.sources(select))
             is_table = len(sources) == 1 and sources[0].relation is not None
-            time = exp.column(exp.to_identifier(TIME, quoted=True))
-            rewrite_peer_functions(select, time if is_table else None)
+            rewrite_peer_functions(select, _time() if is_table else None)
         lowered = Lowered(
             self._catalog,
             scopes,
@@ -118,6 +118,9 @@ class Planner:
                 "ALIGN BY of several tables is not supported",
                 hint="select from one path or a pattern such as root.plant_a.**",
             )
+        for select in tree.find_all(exp.Select):
+            is_table = scopes.only_relation(select) is not None
+            plain_partitions(select, _time() if is_table else None)
         tree = lower_fills(tree, lowered)
         refuse_clauses(tree)
         rename_time_of_stars(tree, scopes)
@@ -321,6 +324,10 @@ class _Inputs:
             self._by_key[key] = found
             self.all.append(found)
         return found
+
+
+def _time() -> exp.Column:
+    return exp.column(exp.to_identifier(TIME, quoted=True))
 
 
 def _copy(node: Any) -> Any:

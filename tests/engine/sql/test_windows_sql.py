@@ -203,3 +203,17 @@ def test_points_of_each_window(rows: Any) -> None:
     assert found[:3] == [["a", 0, 1, 4.0], ["a", 0, 2, 4.0], ["a", 5000, 3, 7.0]]
     found = rows("SELECT top(x, 1) FROM root.main.* INTERVAL(5s)")
     assert found == [[2600, None, 20.0], [3500, 4.0, None], [9000, 7.0, None]]
+
+
+def test_limits_of_partitions_and_of_their_rows(rows: Any) -> None:
+    windows = "SELECT loc, _wstart, count(*) FROM m PARTITION BY loc INTERVAL(2s)"
+    assert rows(f"{windows} LIMIT 1 OFFSET 1") == [["a", 2000, 2], ["b", 2000, 1]]
+    assert rows(f"{windows} SLIMIT 1 LIMIT 2") == [["a", 0, 1], ["a", 2000, 2]]
+    assert rows(f"{windows} ORDER BY loc, _wstart LIMIT 1") == [["a", 0, 1]]
+    filled = windows.replace("PARTITION", "WHERE ts >= 0 AND ts < 8000 PARTITION")
+    assert rows(f"{filled} FILL(PREV) LIMIT 1") == [["a", 0, 1], ["b", 0, 1]]
+    assert rows("SELECT loc, x FROM m PARTITION BY loc LIMIT 1") == [["a", 1.5], ["b", 10.0]]
+    assert rows("SELECT loc, avg(x) FROM m PARTITION BY loc SLIMIT 1 SOFFSET 1") == [["b", 15.0]]
+    assert rows("SELECT x FROM root.main.* SLIMIT 1 SOFFSET 1") == [[1500, 10.0], [2600, 20.0]]
+    sides = rows("SELECT count(x) FROM root.main.* INTERVAL(2s) SLIMIT 1 SOFFSET 1")
+    assert sides == [[0, 1], [2000, 1]]
