@@ -50,20 +50,26 @@ def session_windows(timeline: Timeline, gap_ns: int) -> Windows:
 
 
 def state_windows(
-    timeline: Timeline, state: Signal, *, extend: int = 0, tick_ns: int = 1
+    timeline: Timeline,
+    *states: Signal,
+    extend: int = 0,
+    tick_ns: int = 1,
+    left_out: Signal | None = None,
 ) -> Windows:
-    """Runs of rows of one state. Nulls inside of a run join it, those before the first and after
-    the last run too. Nulls between two runs: ``extend`` 0: are in no window; 1: join the run
-    before, which lasts until one tick before the next; 2: join the run after, which begins one tick
-    after the run before. A partition of nulls has no window."""
+    """Runs of rows of one state, or of one combination of several. Nulls (of any of them) inside of
+    a run join it, those before the first and after the last run too. Nulls between two runs:
+    ``extend`` 0: are in no window; 1: join the run before, which lasts until one tick before the
+    next; 2: join the run after, which begins one tick after the run before. Runs where ``left_out``
+    is true are no windows in the end. A partition of nulls has none."""
     if extend not in (0, 1, 2):
         raise SqlError(
             "EXTEND of STATE_WINDOW is 0, 1 or 2", field="EXTEND", hint="leave it out for 0"
         )
-    rows = np.flatnonzero(state.mask())
+    rows = np.flatnonzero(np.logical_and.reduce([state.mask() for state in states]))
     known = _kept(timeline, rows)
-    opens = _changes(known, state.take(rows))
+    opens = np.logical_or.reduce([_changes(known, state.take(rows)) for state in states])
     begin, last = _first_and_last(opens, rows)
+    shown = None if left_out is None else np.flatnonzero(~_is_true(left_out)[begin])
     partition = _partition_of(timeline, begin)
     is_first, is_last = _ends_of_runs(partition)
     begin = np.where(is_first, timeline.bounds[partition], begin)
@@ -78,7 +84,8 @@ def state_windows(
         end_ns[:-1] = np.where(is_last[:-1], end_ns[:-1], start_ns[1:] - tick_ns)
     elif extend == 2:
         start_ns[1:] = np.where(is_first[1:], start_ns[1:], end_ns[:-1] + tick_ns)
-    return replace(windows, label_ns=start_ns, start_ns=start_ns, end_ns=end_ns)
+    windows = replace(windows, label_ns=start_ns, start_ns=start_ns, end_ns=end_ns)
+    return windows if shown is None else windows.take(shown)
 
 
 def event_windows(timeline: Timeline, starts: Signal, ends: Signal) -> Windows:

@@ -93,8 +93,9 @@ class SessionWindow(WindowClause):
 
 
 class StateWindow(WindowClause):
-    """``STATE_WINDOW(this[, expressions]) [EXTEND(extend)] [ZEROTH_STATE(zeroth)]``. ``extend``: 0, 1 or 2; ``zeroth``: a constant for each expression, NULL for any value: windows
-    of that state are left out; ``true_for``: TrueFor or None."""
+    """``STATE_WINDOW(this[, expressions]) [EXTEND(extend)] [ZEROTH_STATE(zeroth)]``. ``extend``:
+    0, 1 or 2; ``zeroth``: a constant for each expression, NULL for any value: windows of that state
+    are left out; ``true_for``: TrueFor or None."""
 
     arg_types = {  # noqa: RUF012
         "this": True,

@@ -84,8 +84,11 @@ def _of_rows(clause: WindowClause, rows: RowsQuery) -> WindowPlan:
     walk: dict[str, Any]
     controls = [clause.this] if clause.this is not None else []
     if isinstance(clause, StateWindow):
-        lasting = _lasting(args.get("true_for"))
-        walk = {"kind": "state", "extend": args.get("extend") or 0, "lasting": lasting}
+        controls += args.get("expressions") or []
+        walk = {"kind": "state", "extend": args.get("extend") or 0, "states": len(controls)}
+        walk["lasting"] = _lasting(args.get("true_for"))
+        states = controls
+        controls = [*states, *_zeroth(states, args.get("zeroth") or [])]
     elif isinstance(clause, EventWindow):
         walk = {"kind": "event", "lasting": _lasting(args.get("true_for"))}
         controls = [args["start"], args["end"]]
@@ -107,6 +110,16 @@ def _of_rows(clause: WindowClause, rows: RowsQuery) -> WindowPlan:
     # A count says nothing of its columns; values of a variation with a delta differ.
     is_one = isinstance(clause, StateWindow | VariationWindow) and not walk.get("delta")
     return WindowPlan(walk, names, shown=shown(controls) if is_one else frozenset())
+
+
+def _zeroth(states: list[exp.Expr], values: list[exp.Expr]) -> list[exp.Expr]:
+    """The condition under which a state is left out, if there is one."""
+    asked = [
+        exp.EQ(this=state.copy(), expression=value.copy())
+        for state, value in zip(states, values, strict=False)
+        if not isinstance(value, exp.Null)
+    ]
+    return [exp.and_(*asked)] if asked else []
 
 
 def _lasting(true_for: TrueFor | None) -> list[Any] | None:

@@ -44,6 +44,7 @@ _GROUP_WORDS = {
     "COUNT": "(",
     "TAGS": "(",
     "LEVEL": "=",
+    "TIME": "(",
 }
 _OPERATORS = {
     TokenType.GTE: ">=",
@@ -91,15 +92,38 @@ class WindowGrammar(LengthGrammar):
 
     def _state_window(self) -> exp.Expr:
         self.require("(")
-        state = self._expression("the state")
+        states = [self._expression("the state")]
+        zeroth: list[exp.Expr] = []
         extend = 0
-        if self._match(TokenType.COMMA):
+        while self._match(TokenType.COMMA):
+            if self._curr is None or self._curr.token_type != TokenType.NUMBER:
+                states.append(self._expression("a state"))
+                continue
             extend = self._extend()
+            if self._match(TokenType.COMMA):
+                zeroth = [self._expression("a state to leave out")]
+            break
         self._match_r_paren()
         if self._match_text_seq("EXTEND", "("):
             extend = self._extend()
             self._match_r_paren()
-        return StateWindow(this=state, extend=extend, true_for=self._true_for())
+        if self._match_text_seq("ZEROTH_STATE", "("):
+            zeroth = self._parse_csv(self._zeroth_state)
+            self._match_r_paren()
+        if zeroth and len(zeroth) != len(states):
+            self.raise_error("ZEROTH_STATE has as many values as STATE_WINDOW has states")
+        return StateWindow(
+            this=states[0],
+            expressions=states[1:],
+            extend=extend,
+            zeroth=zeroth,
+            true_for=self._true_for(),
+        )
+
+    def _zeroth_state(self) -> exp.Expr:
+        if self._match_text_seq("NO_ZEROTH"):
+            return exp.Null()
+        return self._expression("a state to leave out")
 
     def _extend(self) -> int:
         extend = self.parse_integer("0, 1 or 2")
@@ -176,13 +200,19 @@ class WindowGrammar(LengthGrammar):
         if token.token_type == TokenType.L_PAREN:
             return _GROUP_RANGE.match(self.sql, token.start) is not None
         follows = _GROUP_WORDS.get(token.text.upper())
-        return follows is not None and following is not None and following.text == follows
+        if follows is None or following is None or following.text != follows:
+            return False
+        # TIME alone may be a function; only with a range it is a window.
+        is_time = token.text.upper() == "TIME"
+        return not is_time or _GROUP_RANGE.match(self.sql, following.start) is not None
 
     def _group_item(self) -> exp.Expr:
         if self._match(TokenType.L_PAREN, advance=False):
             return self._range_window()
         word = self._curr.text.upper()
         self._advance()
+        if word == "TIME":
+            return self._range_window()
         self._advance()  # Its parenthesis, or the sign after LEVEL.
         parsers: dict[str, Callable[[], exp.Expr]] = {
             "LEVEL": self._levels,
@@ -280,8 +310,9 @@ class WindowGrammar(LengthGrammar):
 
     def _ignore_null(self) -> bool | None:
         """The value of ``ignoreNull=...``, None when it does not stand here."""
-        if not self._match_text_seq("IGNORENULL"):
+        if self._curr is None or self._curr.text.upper() not in ("IGNORENULL", "IGNORINGNULL"):
             return None
+        self._advance()
         self.require("=")
         if not self._match_texts(("TRUE", "FALSE")):
             self.expected("true or false")

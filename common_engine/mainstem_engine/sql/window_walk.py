@@ -246,10 +246,14 @@ def _session(rows: _Rows, gap_ns: int) -> Assigned:
 
 
 def _state(
-    rows: _Rows, extend: int, lasting: tuple[int | None, int | None, bool] | None
+    rows: _Rows, extend: int, states: int, lasting: tuple[int | None, int | None, bool] | None
 ) -> Assigned:
     windows = state_windows(
-        rows.timeline, rows.controls[0], extend=extend, tick_ns=rows.precision_ns
+        rows.timeline,
+        *rows.controls[:states],
+        extend=extend,
+        tick_ns=rows.precision_ns,
+        left_out=rows.controls[states] if len(rows.controls) > states else None,
     )
     return _assigned(rows, _lasting(windows, lasting))
 

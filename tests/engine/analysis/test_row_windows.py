@@ -41,7 +41,8 @@ def kept_rows(assigned: Assigned) -> list[tuple[int, list[int]]]:
 
 
 def sizes(windows: Windows) -> list[int]:
-    return (windows.end - windows.begin).tolist()
+    found: list[int] = (windows.end - windows.begin).tolist()
+    return found
 
 
 def test_a_gap_of_exactly_the_tolerance_stays_inside() -> None:
@@ -98,6 +99,18 @@ def test_states_of_a_partition_do_not_reach_the_next() -> None:
         assert rows_of(windows) == [(0, [0, 1]), (3, [3, 4])]
     with pytest.raises(SqlError, match="EXTEND"):
         state_windows(line, signal(1, 1, 1, 1, 1), extend=3)
+
+
+def test_states_of_several_keys_and_one_that_is_left_out() -> None:
+    line = timeline(list(range(8)))
+    first = signal(1, 1, 1, 2, 2, 1, 1, None)
+    second = signal("a", "a", "b", "b", None, "a", "a", "a")
+    runs = [(0, [0, 1]), (0, [2]), (0, [3]), (0, [5, 6, 7])]
+    assert rows_of(state_windows(line, first, second)) == runs
+    b_s = Signal(second.values == "b", second.valid)
+    assert rows_of(state_windows(line, first, second, left_out=b_s)) == [runs[0], runs[3]]
+    wide = state_windows(line, first, second, extend=1, left_out=b_s)
+    assert list(zip(wide.start_ns, wide.end_ns, strict=True)) == [(0, 1), (5, 7)]
 
 
 def test_events() -> None:
