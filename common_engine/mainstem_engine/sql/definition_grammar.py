@@ -156,7 +156,7 @@ class DefinitionGrammar(ListingGrammar):
         if self._match_text_seq("TTL"):
             self.require("TO")
             path = self.parse_name("a path", pattern=True)
-            return SetTtl(path, parse_duration_ns(self.option_value(), bare_unit="ms"))
+            return SetTtl(path, keep_duration_ns(self.option_value(), "ms"))
         if not self._match_texts(("SCHEMA", "DEVICE")):
             raise SqlUnsupportedError(
                 "SET of a setting is not supported",

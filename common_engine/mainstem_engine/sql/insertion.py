@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -265,6 +265,7 @@ class Insertion:
             batch = self._define(target.using)
         else:
             batch = self._batch_of(target, path)
+        target = _with_time(target, batch.table)
         columns = target.columns or (TIME, *(m.name for m in batch.table.shown))
         for number, row in enumerate(target.rows, 1):
             _check_width(target, columns, row, number)
@@ -295,6 +296,7 @@ class Insertion:
             batch = self._define(target.using)
         else:
             batch = self._batch_of(target, path)
+        target = _with_time(target, batch.table)
         columns = target.columns or (TIME, *(m.name for m in batch.table.shown))
         found.check_width(str(target.name), columns)
         if not by_device:
@@ -349,7 +351,7 @@ class Insertion:
 
     def _is_unknown(self, table: Table, name: str) -> bool:
         """True for a name that is no time, measurement or tag."""
-        if name.casefold() in (TIME, table.template.time_name.casefold()):
+        if _is_time(table, name):
             return False
         return table.measurement(name) is None and table.tag(name) is None
 
@@ -399,7 +401,7 @@ class Insertion:
         return device_path(Name(elements), self._request.database)
 
     def _measurement_or_time(self, table: Table, name: str) -> str:
-        if name.casefold() in (TIME, table.template.time_name.casefold()):
+        if _is_time(table, name):
             return TIME
         found = table.measurement(name)
         if found is None:
@@ -491,6 +493,27 @@ class Insertion:
                 hint=f"use at most {TIME_UNITS[precision_ns]}, or a database of finer precision",
             )
         return found
+
+
+def _with_time(target: InsertTarget, table: Table) -> InsertTarget:
+    """The time of a full path may be called ``timestamp``, as in IoTDB, if nothing else is."""
+    columns = target.columns or ()
+    named = {column.casefold() for column in columns}
+    is_other = table.measurement("timestamp") is not None or table.tag("timestamp") is not None
+    if not _is_full(target.name) or is_other or "timestamp" not in named:
+        return target
+    if named & {TIME, table.template.time_name.casefold()}:
+        return target
+    renamed = (TIME if column.casefold() == "timestamp" else column for column in columns)
+    return replace(target, columns=tuple(renamed))
+
+
+def _is_time(table: Table, name: str) -> bool:
+    """True for the time's names. IoTDB's users call it ``timestamp`` as well."""
+    folded = name.casefold()
+    if folded == "timestamp":
+        return table.measurement(name) is None and table.tag(name) is None
+    return folded in (TIME, table.template.time_name.casefold())
 
 
 def _is_full(name: Name) -> bool:

@@ -57,6 +57,8 @@ class ListingGrammar(TemplateGrammar):
                 of = self.parse_name("a template or path", pattern=True)
         elif of is None and self._match_text_seq("FROM"):
             of = self.parse_name("a database")
+        elif what == "DATABASES" and not self._show_ends():
+            of = self.parse_name("a database", pattern=True)
         level = self._counted_level(what) if verb == "COUNT" else None
         where = self._parse_where() if what == "DEVICES" else None
         like = None

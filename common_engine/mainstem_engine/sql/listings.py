@@ -25,6 +25,7 @@ from mainstem_engine.sql.relations import (
     device_path,
     match_devices,
     matching_series,
+    path_pattern,
     table_columns,
 )
 from mainstem_engine.sql.result import Result
@@ -194,7 +195,12 @@ class Listings:
 
     def _databases(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         vnodes = self._engine.options.vnodes
-        return _DATABASES, [(*_database_row(d), vnodes) for d in self._catalog.databases.shown()]
+        meant = None if statement.of is None else path_pattern(statement.of)
+        return _DATABASES, [
+            (*_database_row(database), vnodes)
+            for database in self._catalog.databases.shown()
+            if meant is None or meant.fullmatch(database.name)
+        ]
 
     def _templates(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         shared = (t for t in self._catalog.templates.shown() if not is_own_name(t.name))

@@ -110,6 +110,8 @@ class Relation:
     """Comparisons of a measurement that rows of the WHERE pass; see value_filters.py."""
     partials: Partials | None = None
     """Groups are delivered in place of rows."""
+    edge: tuple[int, bool] | None = None
+    """So many rows of one end of time are enough: the newest ones (True) or the oldest."""
 
     def is_time(self, name: str) -> bool:
         """True for time and for measurements of type TIMESTAMP."""
@@ -228,11 +230,23 @@ def members_of(catalog: Catalog, devices: Iterable[int]) -> list[Member]:
 
 def match_devices(catalog: Catalog, name: Name) -> list[int]:
     """Ids, ascending, of the devices whose path a pattern matches; ``**`` is any depth."""
-    elements = list(name.elements)
-    wildcards = set(name.wildcards)
-    if elements[0] != ROOT:
-        elements.insert(0, ROOT)
-        wildcards = {position + 1 for position in wildcards}
+    elements, wildcards = _rooted(name)
+    # What comes before the first wildcard leads to the candidates; the catalog has them sorted.
+    fixed = min(wildcards, default=len(elements) - 1)
+    prefix = join_path(elements[:fixed])
+    ids = catalog.devices.below(prefix)
+    if elements[fixed:] == ["**"] and fixed in wildcards:
+        itself = catalog.devices.id_of(prefix)
+        return [device for device in ids.tolist() if device != itself]
+    pattern = path_pattern(name)
+    paths = catalog.devices.paths(ids)
+    found = zip(ids.tolist(), paths, strict=True)
+    return [device for device, path in found if pattern.fullmatch(path)]
+
+
+def path_pattern(name: Name) -> re.Pattern[str]:
+    """What the paths match that a name with or without wildcards means."""
+    elements, wildcards = _rooted(name)
     parts = []
     for position, element in enumerate(elements):
         if position in wildcards:
@@ -241,17 +255,14 @@ def match_devices(catalog: Catalog, name: Name) -> list[int]:
         else:
             quoted = join_path([check_element(element, "path element")])
             parts.append(re.escape(quoted))
-    # What comes before the first wildcard leads to the candidates; the catalog has them sorted.
-    fixed = min(wildcards, default=len(elements) - 1)
-    prefix = join_path(elements[:fixed])
-    ids = catalog.devices.below(prefix)
-    if elements[fixed:] == ["**"] and fixed in wildcards:
-        itself = catalog.devices.id_of(prefix)
-        return [device for device in ids.tolist() if device != itself]
-    pattern = re.compile(r"\.".join(parts))
-    paths = catalog.devices.paths(ids)
-    found = zip(ids.tolist(), paths, strict=True)
-    return [device for device, path in found if pattern.fullmatch(path)]
+    return re.compile(r"\.".join(parts))
+
+
+def _rooted(name: Name) -> tuple[list[str], set[int]]:
+    """The elements with ``root`` first, and which of them are wildcards."""
+    if name.elements[0] == ROOT:
+        return list(name.elements), set(name.wildcards)
+    return [ROOT, *name.elements], {position + 1 for position in name.wildcards}
 
 
 def matching_series(

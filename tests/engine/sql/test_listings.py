@@ -233,3 +233,15 @@ def test_tags_by_table_and_tables_by_database(own_plant: Callable[..., Result]) 
     own_plant("USE beijing")
     assert [row[0] for row in own_plant("SHOW main.TABLES").rows()] == ["d1001", "d1002"]
     assert [row[0] for row in own_plant("SHOW main.STABLES LIKE 'm%'").rows()] == ["meters"]
+
+
+def test_databases_of_a_pattern(own_plant: Callable[..., Result]) -> None:
+    own_plant("CREATE DATABASE root.beijing2; CREATE DATABASE root.paris")
+    for pattern, names in {
+        "root.beijing*": ["root.beijing", "root.beijing2"],
+        "root.**": ["root.beijing", "root.main", "root.beijing2", "root.paris"],
+        "root.paris": ["root.paris"],
+        "paris": ["root.paris"],
+    }.items():
+        assert [row[0] for row in own_plant(f"SHOW DATABASES {pattern}").rows()] == names
+        assert own_plant(f"COUNT DATABASES {pattern}").rows() == [[len(names)]]

@@ -198,3 +198,12 @@ def test_plain_tables_survive_a_restart(tmp_path: Path) -> None:
         run("INSERT INTO root.ln.d(time, b) VALUES (2, 1); INSERT INTO d VALUES (2, 3)")
         assert run("SELECT * FROM d").rows() == [[1, 2], [2, 3]]
         assert run("SELECT * FROM root.ln.d").rows() == [[1, "x", None], [2, None, 1.0]]
+
+
+def test_the_time_may_be_called_timestamp(run: Run) -> None:
+    run("INSERT INTO root.ln.d(timestamp, status) VALUES (1, true)")
+    run("insert into root.ln.d(Timestamp, status, timestamp2) values (2, false, 5)")
+    assert run("SELECT * FROM root.ln.d").rows() == [[1, True, None], [2, False, 5.0]]
+    run("CREATE TABLE t (ts TIMESTAMP, timestamp INT)")
+    run("INSERT INTO t (ts, timestamp) VALUES (3, 7)")
+    assert run("SELECT * FROM t").rows() == [[3, 7]]
