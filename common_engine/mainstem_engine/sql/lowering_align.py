@@ -7,25 +7,29 @@
 3. The grid is that of RANGE, both ends inclusive, else of the times that WHERE allows, else of the
    rows. WHERE also says which rows there are: with it alone, nothing before its first moment is
    held, and no rate reaches beyond its last one. RANGE sees rows outside of it.
-4. A condition of WHERE belongs to the table of its columns; one of times only, to all of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError, SqlLimitError
 from mainstem_engine.sql.aggregates import is_aggregate
+from mainstem_engine.sql.aligned_tables import (
+    DEVICE_KEY,
+    NUMBER_KEY,
+    AlignedSignal,
+    AlignedTables,
+    ordered_by,
+)
 from mainstem_engine.sql.alignment import COLUMNS_MAX, has_columns
 from mainstem_engine.sql.calls import call_of
 from mainstem_engine.sql.clauses import (
     ALIGN_EVERY,
     FILL,
     MERGE,
-    PARTITION,
     RANGE,
     SLIMIT,
     SOFFSET,
@@ -34,11 +38,8 @@ from mainstem_engine.sql.clauses import (
 )
 from mainstem_engine.sql.lowering import Lowered, own_nodes
 from mainstem_engine.sql.lowering_fill import limit_ns
-from mainstem_engine.sql.lowering_shape import device_members
-from mainstem_engine.sql.relations import DEVICE, TIME, Member, RelationColumn
-from mainstem_engine.sql.rows_query import RowsQuery, column, is_one_device
-from mainstem_engine.sql.scopes import TableSource, first_select
-from mainstem_engine.sql.stars import measurements
+from mainstem_engine.sql.relations import DEVICE, TIME, RelationColumn
+from mainstem_engine.sql.rows_query import column
 from mainstem_engine.sql.timelines import TIME as ROW_TIME
 from mainstem_engine.sql.timelines import key_name
 from mainstem_engine.sql.walk_nodes import Walk, walk_table
@@ -46,44 +47,11 @@ from mainstem_engine.sql.walk_nodes import Walk, walk_table
 _LOCAL_UNITS = frozenset({"d", "w", "mo", "n", "y"})
 """Units whose length depends on the clock of a zone."""
 _KEPT = frozenset({"TAG", "DEVICE", "TBNAME"})
-_NUMBER, _DEVICE = key_name(0), key_name(1)
-"""Keys of rows that stand side by side."""
 
 
 def lower_align(select: exp.Select, lowered: Lowered) -> exp.Select:
     """The SELECT over a walk. Raises SqlError."""
     return _AlignQuery(select, lowered).build()
-
-
-@dataclass(slots=True)
-class _Source:
-    """One table of FROM. ``rows``: the query of its rows; ``label``: its name in
-    headings; ``devices``: those that stand side by side, empty for one device."""
-
-    table: TableSource
-    rows: RowsQuery
-    label: str
-    devices: list[tuple[str, Member]] = field(default_factory=list)
-
-    def has(self, node: exp.Column, lowered: Lowered) -> bool:
-        """True when a column is, or may be, one of this table."""
-        if node.table and node.table.casefold() != self.table.alias.casefold():
-            return False
-        if self.table.relation is not None:
-            return node.name.casefold() in self.table.relation.columns
-        return lowered.scopes.output(self.table, node.name.casefold()) is not None
-
-    def names(self) -> list[str]:
-        """The columns of ``*``, without the time."""
-        relation = self.table.relation
-        if relation is not None:
-            return measurements(relation)
-        select = first_select(self.table.query)
-        found = select.expressions if select is not None else []
-        if any(isinstance(p, exp.Star) or isinstance(p.unalias(), exp.Star) for p in found):
-            raise SqlError("ALIGN does not know the columns of *", hint="name them")
-        time = self.rows.time().name.casefold()
-        return [p.alias_or_name for p in found if p.alias_or_name.casefold() != time]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +70,10 @@ class _AlignQuery:
         self._select = select
         self._lowered = lowered
         self._clause = select.args[ALIGN_EVERY]
-        self._sources = self._find_sources()
-        self._is_long = self._set_keys()
+        self._tables = AlignedTables(select, lowered)
         self._methods = self._find_methods()
-        self._signals: dict[tuple[int, str], dict[str, Any]] = {}
+        self._signals: dict[tuple[int, str], AlignedSignal] = {}
         self._cells: dict[tuple[int, str | None, str], str] = {}
-        for condition in _conjuncts(select.args.get("where")):
-            self._place_condition(condition)
 
     def build(self) -> exp.Select:
         """The whole answer."""
@@ -116,9 +81,11 @@ class _AlignQuery:
         order = self._select.args.get("order")
         placed = None if order is None else self._place_order(order)
         walk = self._walk()
-        table = walk_table(next(self._lowered.numbers), "rows", "#w", self._rows(), walk)
+        table = walk_table(
+            next(self._lowered.numbers), "rows", "#w", self._tables.rows(self._signals), walk
+        )
         source: exp.Expr = table
-        if not self._is_long and self._stands_beside:
+        if not self._tables.is_long and self._tables.stands_beside:
             alias = exp.TableAlias(this=exp.to_identifier("#n", quoted=True))
             source = exp.Subquery(this=self._beside(table), alias=alias)
         query = exp.Select(
@@ -126,8 +93,8 @@ class _AlignQuery:
             from_=exp.From(this=source),
         )
         if placed is None:
-            keys = [key_name(n) for n in range(self._sources[0].rows.keys)] if self._is_long else []
-            placed = _order([*keys, ROW_TIME])
+            keys = self._tables.all[0].rows.keys if self._tables.is_long else 0
+            placed = ordered_by([*(key_name(number) for number in range(keys)), ROW_TIME])
         query.set("order", placed)
         for key in ("with_", "limit", "offset"):
             value = self._select.args.get(key)
@@ -135,74 +102,14 @@ class _AlignQuery:
                 query.set(key, value.copy())
         return query
 
-    # Tables
-
-    def _find_sources(self) -> list[_Source]:
-        select = self._select
-        from_ = select.args.get("from_")
-        nodes = [] if from_ is None else [from_.this]
-        for join in select.args.get("joins") or ():
-            is_plain = not any(join.args.get(key) for key in ("on", "using", "side", "method"))
-            if not is_plain or join.args.get("kind") not in (None, "", "CROSS"):
-                raise SqlError(
-                    "ALIGN brings tables together by time", hint="write FROM a, b without JOIN"
-                )
-            nodes.append(join.this)
-        found = []
-        for node in nodes:
-            inner = exp.Select(expressions=[exp.Star()], from_=exp.From(this=node.copy()))
-            # Names of common table expressions are looked up from where the table stands.
-            inner.parent = select
-            rows = RowsQuery(inner, self._lowered.scopes, self._lowered.times)
-            if len(rows.sources) != 1:
-                raise SqlError("ALIGN takes tables and sub-queries", hint="write FROM a, b")
-            found.append(self._source(rows))
-        if not found:
-            raise SqlError("ALIGN needs FROM", hint="SELECT ... FROM a, b ALIGN(EVERY 1m)")
-        return found
-
-    def _source(self, rows: RowsQuery) -> _Source:
-        table = rows.sources[0]
-        relation = table.relation
-        if relation is None:
-            return _Source(table, rows, table.alias)
-        devices = device_members(relation, self._lowered.catalog) if relation.is_path else []
-        if devices and is_one_device(relation) and not relation.name.is_pattern:
-            return _Source(table, rows, devices[0][0])
-        return _Source(table, rows, table.alias, devices)
-
-    def _set_keys(self) -> bool:
-        """Gives every table its keys; True for a row per partition and moment."""
-        partition = self._select.args.get(PARTITION)
-        relations = [source.table.relation for source in self._sources]
-        is_template = any(r is not None and not r.is_path for r in relations)
-        if partition is None and not is_template:
-            for number, source in enumerate(self._sources):
-                source.rows.add_key(exp.Literal.number(number))
-                is_several = bool(source.devices)
-                source.rows.add_key(column(DEVICE) if is_several else exp.Literal.string(""))
-            return False
-        if len(self._sources) > 1:
-            raise SqlError(
-                "ALIGN of several tables takes paths, patterns and sub-queries",
-                hint="align the template by itself, with PARTITION BY, in a sub-query",
-            )
-        rows = self._sources[0].rows
-        keys = partition.expressions if partition is not None else [column(DEVICE)]
-        for key in keys:
-            rows.add_key(key.unalias())
-        return True
-
-    @property
-    def _stands_beside(self) -> bool:
-        return len(self._sources) > 1 or bool(self._sources[0].devices)
-
     # Columns
 
     def _find_methods(self) -> dict[tuple[int, str], tuple[str, int | None]]:
         found: dict[tuple[int, str], tuple[str, int | None]] = {}
         for signal in self._clause.expressions:
-            owners = [n for n, s in enumerate(self._sources) if s.has(signal.this, self._lowered)]
+            owners = [
+                n for n, s in enumerate(self._tables.all) if s.has(signal.this, self._lowered)
+            ]
             if not owners:
                 raise SqlError(
                     f"ALIGN names {signal.this.sql()}, which no table has",
@@ -214,19 +121,6 @@ class _AlignQuery:
                 found[key] = (signal.args["method"], limit_ns(signal, "ALIGN"))
         return found
 
-    def _owner(self, node: exp.Column) -> int:
-        for number, source in enumerate(self._sources):
-            if source.has(node, self._lowered):
-                return number
-        raise SqlError(
-            f"there is no column {node.sql()}",
-            field=node.name,
-            hint="DESCRIBE lists the columns of a table",
-        )
-
-    def _is_time(self, node: exp.Column) -> bool:
-        return self._sources[self._owner(node)].rows.is_time(node)
-
     def _cell(self, owner: int, device: str | None, node: exp.Column) -> exp.Column:
         """The column of a signal, of one device where several stand side by side."""
         name = node.name.casefold()
@@ -236,17 +130,13 @@ class _AlignQuery:
             if method is None:
                 limit = limit_ns(self._clause, "ALIGN")
             number = len(self._signals)
-            signal = self._signals[owner, name] = {
-                "name": node.name,
-                "column": f"#a{number}",
-                "output": f"#f{number}",
-                "method": method,
-                "default": self._clause.args.get("method"),
-                "limit_ns": limit,
-                "node": node.copy(),
-            }
-        if self._is_long or not self._stands_beside:
-            return column(signal["output"])
+            default = self._clause.args.get("method")
+            signal = AlignedSignal(
+                node.copy(), f"#a{number}", f"#f{number}", method, default, limit
+            )
+            self._signals[owner, name] = signal
+        if self._tables.is_long or not self._tables.stands_beside:
+            return column(signal.output)
         cell = self._cells.setdefault((owner, device, name), f"#c{len(self._cells)}")
         if len(self._cells) > COLUMNS_MAX:
             raise SqlLimitError(
@@ -263,11 +153,11 @@ class _AlignQuery:
             node = projection.unalias()
             if isinstance(node, exp.Star):
                 found += self._star()
-            elif isinstance(node, exp.Column) and self._is_time(node):
+            elif isinstance(node, exp.Column) and self._tables.is_time(node):
                 found.append(_Item(projection.alias_or_name, column(ROW_TIME)))
             else:
                 found += self._item(node, self._heading(projection))
-        if len(self._sources) == 1:
+        if len(self._tables.all) == 1:
             found.sort(key=lambda item: item.device)
         if not any(item.node == column(ROW_TIME) for item in found):
             found.insert(0, _Item(TIME, column(ROW_TIME)))
@@ -280,40 +170,42 @@ class _AlignQuery:
         node = projection.unalias()
         if len(named) == 1 or projection.alias or not isinstance(node, exp.Column):
             return heading
-        source = self._sources[self._owner(node)]
+        source = self._tables.all[self._tables.owner(node)]
         return heading if source.devices else f"{source.label}.{heading}"
 
     def _star(self) -> list[_Item]:
         found: list[_Item] = []
-        if self._is_long:
-            key = self._sources[0].rows.key_of(column(DEVICE))
+        if self._tables.is_long:
+            key = self._tables.all[0].rows.key_of(column(DEVICE))
             found += [_Item(DEVICE, key)] if key is not None else []
-        for source in self._sources:
+        for source in self._tables.all:
             table = exp.to_identifier(source.table.alias, quoted=True)
             for name in source.names():
                 node = exp.Column(this=exp.to_identifier(name, quoted=True), table=table)
-                several = len(self._sources) > 1 and not source.devices
+                several = len(self._tables.all) > 1 and not source.devices
                 found += self._item(node, f"{source.label}.{name}" if several else name)
         return found
 
     def _item(self, node: exp.Expr, heading: str) -> list[_Item]:
         """An item, once for each device that stands side by side."""
         owners = {
-            self._owner(each) for each in node.find_all(exp.Column) if not self._is_time(each)
+            self._tables.owner(each)
+            for each in node.find_all(exp.Column)
+            if not self._tables.is_time(each)
         }
-        several = [owner for owner in owners if self._sources[owner].devices]
-        if self._is_long or not several:
+        several = [owner for owner in owners if self._tables.all[owner].devices]
+        if self._tables.is_long or not several:
             return [_Item(heading, self._place(node, {}))]
         if len(several) > 1:
             raise SqlError(
                 f"{heading} is made of several patterns", hint="compute it in a query around this"
             )
         (owner,) = several
-        relation = self._sources[owner].table.relation
+        relation = self._tables.all[owner].table.relation
         assert relation is not None
         return [
             _Item(f"{path}.{heading}", self._place(node, {owner: path}), path)
-            for path, member in self._sources[owner].devices
+            for path, member in self._tables.all[owner].devices
             if has_columns(node, relation, member)
         ]
 
@@ -325,7 +217,7 @@ class _AlignQuery:
         return found
 
     def _place_in(self, node: exp.Expr, devices: dict[int, str]) -> None:
-        key = self._sources[0].rows.key_of(node) if self._is_long else None
+        key = self._tables.all[0].rows.key_of(node) if self._tables.is_long else None
         if key is not None and not isinstance(node, exp.Literal):
             node.replace(key)
         elif isinstance(node, exp.Column):
@@ -341,18 +233,18 @@ class _AlignQuery:
                 self._place_in(child, devices)
 
     def _placed_column(self, node: exp.Column, devices: dict[int, str]) -> exp.Column:
-        if self._is_time(node):
+        if self._tables.is_time(node):
             return column(ROW_TIME)
-        owner = self._owner(node)
-        if self._is_long:
-            found = self._sources[owner].rows.origin(node)
+        owner = self._tables.owner(node)
+        if self._tables.is_long:
+            found = self._tables.all[owner].rows.origin(node)
             if isinstance(found, RelationColumn) and found.kind in _KEPT:
                 return self._kept(node)
         return self._cell(owner, devices.get(owner), node)
 
     def _kept(self, node: exp.Column) -> exp.Column:
         """A tag or name of the device, which is one of a partition by device."""
-        rows = self._sources[0].rows
+        rows = self._tables.all[0].rows
         if rows.key_of(column(DEVICE)) is None:
             raise SqlError(
                 f"{node.name} is no key", field=node.name, hint=f"PARTITION BY {node.name} too"
@@ -371,76 +263,19 @@ class _AlignQuery:
 
     # Rows
 
-    def _place_condition(self, condition: exp.Expr) -> None:
-        columns = list(condition.find_all(exp.Column))
-        if len(self._sources) == 1 or not columns:
-            for source in self._sources:
-                source.rows.add_condition(condition.copy())
-            return
-        known = [node for node in columns if not self._is_now(node)]
-        owners = {self._owner(node) for node in known if not self._is_time(node)}
-        if len(owners) > 1:
-            raise SqlError(
-                f"{condition.sql()} compares tables before they are aligned",
-                field="WHERE",
-                hint="SELECT from a sub-query with ALIGN, and compare there",
-            )
-        for source in [self._sources[n] for n in owners] or self._sources:
-            holder = exp.Paren(this=condition.copy())
-            for node in list(holder.find_all(exp.Column)):
-                if not self._is_now(node) and self._is_time(node):
-                    node.replace(source.rows.time())
-            source.rows.add_condition(holder.this)
-
-    def _is_now(self, node: exp.Column) -> bool:
-        is_known = any(source.has(node, self._lowered) for source in self._sources)
-        return not is_known and node.name.casefold() == "now"
-
-    def _rows(self) -> exp.Select:
-        """The rows of all tables, with the columns of each."""
-        queries = []
-        for number, source in enumerate(self._sources):
-            names = {}
-            for (owner, _), signal in self._signals.items():
-                if owner == number:
-                    names[source.rows.add(signal["node"]).name] = signal["column"]
-            query = source.rows.build()
-            for projection in query.expressions:
-                if projection.alias in names:
-                    name = exp.to_identifier(names[projection.alias], quoted=True)
-                    projection.set("alias", name)
-            queries.append(query)
-        if len(queries) == 1:
-            return queries[0]
-        joined: exp.Query = queries[0]
-        for query in queries:
-            query.set("order", None)
-        for query in queries[1:]:
-            joined = exp.Union(this=joined, expression=query, distinct=False, by_name=True)
-        alias = exp.TableAlias(this=exp.to_identifier("#u", quoted=True))
-        names_all = [_NUMBER, _DEVICE, ROW_TIME, *(s["column"] for s in self._signals.values())]
-        return exp.Select(
-            expressions=[column(name) for name in names_all],
-            from_=exp.From(this=exp.Subquery(this=joined, alias=alias)),
-            order=_order([_NUMBER, _DEVICE, ROW_TIME]),
-        )
-
     def _walk(self) -> Walk:
         every: Duration = self._clause.args["every"]
-        columns = [
-            {key: value for key, value in signal.items() if key != "node"}
-            for signal in self._signals.values()
-        ]
+        columns = [signal.to_map() for signal in self._signals.values()]
         start_ns, end_ns = self._range()
         arguments = {
-            "keys": self._sources[0].rows.keys,
+            "keys": self._tables.all[0].rows.keys,
             "every": [every.months, every.ns, every.unit not in _LOCAL_UNITS],
             "start_ns": start_ns,
             "end_ns": end_ns,
             "zone": self._lowered.time_zone,
             "columns": columns,
         }
-        relation = self._sources[0].table.relation
+        relation = self._tables.all[0].table.relation
         numbers = [n for n, r in enumerate(self._lowered.relations) if r is relation]
         return Walk("align", arguments, numbers[0] if numbers else None)
 
@@ -467,11 +302,13 @@ class _AlignQuery:
         """A column for each signal of each device, a row per moment."""
         columns = []
         for (owner, device, name), cell in self._cells.items():
-            is_cell: exp.Expr = exp.EQ(this=column(_NUMBER), expression=exp.Literal.number(owner))
+            is_cell: exp.Expr = exp.EQ(
+                this=column(NUMBER_KEY), expression=exp.Literal.number(owner)
+            )
             if device is not None:
-                is_device = exp.EQ(this=column(_DEVICE), expression=exp.Literal.string(device))
+                is_device = exp.EQ(this=column(DEVICE_KEY), expression=exp.Literal.string(device))
                 is_cell = exp.and_(is_cell, is_device)
-            value = exp.AnyValue(this=column(self._signals[owner, name]["output"]))
+            value = exp.AnyValue(this=column(self._signals[owner, name].output))
             node = exp.Filter(this=value, expression=exp.Where(this=is_cell))
             columns.append(_named(node, cell))
         time = column(ROW_TIME)
@@ -496,18 +333,5 @@ def _check(select: exp.Select) -> None:
         raise SqlError("OVER cannot stand beside ALIGN", hint="SELECT from a sub-query with ALIGN")
 
 
-def _conjuncts(where: exp.Expr | None) -> list[exp.Expr]:
-    if where is None:
-        return []
-    condition = where.this
-    return list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
-
-
 def _named(node: exp.Expr, name: str) -> exp.Expr:
     return exp.alias_(node, exp.to_identifier(name, quoted=True))
-
-
-def _order(names: list[str]) -> exp.Order:
-    return exp.Order(
-        expressions=[exp.Ordered(this=column(name), nulls_first=True) for name in names]
-    )

@@ -105,6 +105,8 @@ def test_devices_of_a_pattern_stand_side_by_side(building: Run) -> None:
         [120_000, 120.0, True, 8.0, True],
         [180_000, 180.0, False, 11.0, False],
     ]
+    single = building("SELECT flow FROM root.main.pump2* RANGE(60000, 60000) ALIGN(EVERY 1m)")
+    assert names(single) == ["time", "root.main.pump2.flow"]
     mixed = building(
         """SELECT p.flow - outside AS d FROM root.main.pump* p, station
         RANGE(60000, 60000) ALIGN(EVERY 1m)"""
