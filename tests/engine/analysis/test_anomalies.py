@@ -130,7 +130,8 @@ def test_missdetect_has_one_value_per_row_and_partitions_are_apart() -> None:
     found = run("missdetect", values, minlen=10)
     assert found.signals[0].values[found.signals[0].mask()].tolist() == [True] * 10
     assert np.flatnonzero(~found.signals[0].mask()).tolist() == [5, 11]
-    apart = run("missdetect", values, bounds=[0, 6, 12], minlen=10)
+    assert run("missdetect", [1] * 12, minlen=10).signals[0].values.all()
+    apart = run("missdetect", [1] * 12, bounds=[0, 6, 12], minlen=10)
     assert not apart.signals[0].values.any()
 
 

@@ -52,6 +52,11 @@ def test_partitions_have_their_own_gap() -> None:
     assert found == [(0, 3), (0, 3), (7, 1)]
 
 
+def test_rows_of_one_time_say_nothing_of_the_gap() -> None:
+    found = run("consecutivesequences", [0, 0, 0, 5, 5, 5, 10])
+    assert found == [(0, 1), (0, 1), (0, 2), (5, 1), (5, 2)]
+
+
 def test_nan_is_missing() -> None:
     rows = Timeline(np.arange(3, dtype=np.int64) * MINUTE, np.array([0, 3]))
     function = library.point_function("consecutivesequences")

@@ -55,6 +55,13 @@ def test_timestamprepair(options: dict[str, Any]) -> None:
     assert table(found) == [(10 * i, i + 1) for i in range(10)]
 
 
+def test_timestamprepair_estimates_from_the_largest_cluster() -> None:
+    gaps = [9.0, 9.5, 10, 10.5, 11, 9, 9.5, 10, 10.5, 11, 20, 20, 20, 40, 1, 10]
+    times = [0, *np.cumsum(gaps).tolist()]
+    found = run("timestamprepair", times, range(len(times)), method="cluster")
+    assert np.diff(found.times)[0] == 10 * SECOND
+
+
 def test_timestamprepair_leaves_nan_where_readings_are_lost() -> None:
     found = run("timestamprepair", [0, 10, 41, 50, 61], [1, 2, 3, 4, 5], interval=-10_000)
     times = (found.times / SECOND).tolist()
@@ -65,6 +72,8 @@ def test_timestamprepair_leaves_nan_where_readings_are_lost() -> None:
 def test_timestamprepair_of_two_on_one_place() -> None:
     found = run("timestamprepair", [0, 10, 28, 31, 40], [1, 2, 3, 4, 5], interval=-10_000)
     assert table(found) == [(0, 1), (10, 2), (20, 3), (30, 4), (40, 5)]
+    rivals = run("timestamprepair", [0, 3, 18, 20, 30], [1, 2, 3, 4, 5], interval=-10_000)
+    assert table(rivals) == [(0, 1), (10, 3), (20, 4), (30, 5)]
     full = run("timestamprepair", [0, 10, 18, 20, 23, 30], [1, 2, 3, 4, 5, 6], interval=-10_000)
     assert table(full) == [(0, 1), (10, 2), (20, 4), (30, 6)]
 
