@@ -43,7 +43,11 @@ STATEMENTS: dict[str, str] = {
     # TDengine 2 shows the column beside what is counted of it.
     "td-statecount-01": "select dtiny, stateCount(dtiny,GT,10) from statef2",
     "td-uniq-01": "select unique(voltage) from all_tables",
-    # `tail2` and others are tables; a word that SQL reserves is quoted.
+    # The case lists the columns in another order than its statement.
+    "iotdb-aligned-04": (
+        "select count(s1), sum(s1), avg(s1), first_value(s1), last_value(s1), min_time(s1),"
+        " max_time(s1), min_value(s1), max_value(s1) from root.sg1.d1 where s1 < 10"
+    ),
 }
 
 SUPER_TABLES = {"td-uniq-01": "all_tables"}
