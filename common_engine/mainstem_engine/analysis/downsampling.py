@@ -75,11 +75,11 @@ def minmaxlttb(timeline: Timeline, signals: Sequence[Signal], options: Options) 
     from tsdownsample import MinMaxLTTBDownsampler
 
     chosen = MinMaxLTTBDownsampler()  # type: ignore[no-untyped-call]
+    # The extremes come in pairs.
+    ratio = options["ratio"] + options["points"] * options["ratio"] % 2
 
     def downsample(times: TimesNs, values: AnyArray, n_out: int) -> AnyArray:
-        found: AnyArray = chosen.downsample(
-            times, values, n_out=n_out, minmax_ratio=options["ratio"]
-        )
+        found: AnyArray = chosen.downsample(times, values, n_out=n_out, minmax_ratio=ratio)
         return found
 
     rows = _of_partitions(drawable(timeline, signals[0]), options["points"], downsample)
@@ -260,7 +260,7 @@ FUNCTIONS = (
     PointFunction(
         "minmaxlttb",
         minmaxlttb,
-        parameters=(_points(3), Parameter("ratio", Kind.INTEGER, 4, low=1, high=100)),
+        parameters=(_points(3), Parameter("ratio", Kind.INTEGER, 4, low=2, high=100)),
     ),
     PointFunction("minmax_downsample", minmax_downsample, parameters=(_points(4),)),
     PointFunction(

@@ -55,6 +55,8 @@ LAST = "mainstem_last"
 
 _SHARED_NAMES = {
     "COUNT_IF": 1,
+    "FIRST": 1,
+    "LAST": 1,
     "MEDIAN": 1,
     "MODE": 1,
     "RANGE": 3,
@@ -355,6 +357,7 @@ class Mainstem(DuckDB):
         # Names of types mean the same in CAST as in CREATE; DuckDB's INT8 would have eight bytes.
         KEYWORDS = {  # noqa: RUF012
             **DuckDB.Tokenizer.KEYWORDS,
+            "FORCE": TokenType.VAR,  # a measurement; elsewhere a hint for indexes
             "INT8": TokenType.TINYINT,
             "INT16": TokenType.SMALLINT,
             "INT32": TokenType.INT,

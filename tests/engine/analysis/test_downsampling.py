@@ -206,3 +206,22 @@ def test_a_curve_needs_numbers_and_three_points() -> None:
     with pytest.raises(SqlError, match="at least 3"):
         call("lttb", line, signal(1, 2), 2)
     assert call("lttb", line, signal(None, math.nan), 3) == []
+
+
+@given(
+    line=timelines(rows_max=40),
+    data=st.data(),
+    points=st.integers(4, 12),
+    ratio=st.integers(2, 7),
+)
+def test_any_curve_and_any_number_of_points(
+    line: Timeline, data: st.DataObject, points: int, ratio: int
+) -> None:
+    """The library ends the process's thread for what it does not expect."""
+    odd = st.sampled_from([0.0, 1.0, -2.5, 1e308, -1e308, math.inf, -math.inf, math.nan])
+    values = data.draw(st.lists(odd, min_size=len(line), max_size=len(line)))
+    column = Signal(np.array(values, np.float64))
+    for name in ("lttb", "minmaxlttb", "minmax_downsample"):
+        options = {"ratio": ratio} if name == "minmaxlttb" else {}
+        found = run(name, line, column, points, **options)
+        assert int(np.diff(found.bounds).max()) <= points
