@@ -21,6 +21,7 @@ from mainstem_engine.aggregates import (
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.edges import narrow_to_edge
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.model import AnyArray, ColumnType, DeviceIds, Measurement
 from mainstem_engine.rollup_answers import (
@@ -160,6 +161,7 @@ class AggregateQueries:
         first_ns: int,
         beyond_ns: int,
         ranges: Mapping[str, tuple[float, float]],
+        edge: tuple[int, bool] | None = None,
     ) -> ScanExtent:
         """What scan_columns() of the same would read."""
         table, view = self._store.current(template)
@@ -171,6 +173,8 @@ class AggregateQueries:
             tuple(known[name] for name in columns if name in known),
             ranges=tuple(ValueRange(known[n], *r) for n, r in ranges.items() if n in known),
         )
+        if edge is not None:
+            selection = narrow_to_edge(view, selection, edge[0], newest=edge[1])
         return extent_of(view, selection)
 
     def _explained(

@@ -15,6 +15,7 @@ from mainstem_engine.aggregate_queries import AggregateQueries
 from mainstem_engine.arrow import DEVICE, TIME, ArrowLayout
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.edges import narrow_to_edge
 from mainstem_engine.last_values import LastRows, LastValues
 from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
 from mainstem_engine.newest import newest_row
@@ -69,11 +70,13 @@ class Queries(AggregateQueries):
         first_ns: int,
         beyond_ns: int,
         ranges: Mapping[str, tuple[float, float]],
+        edge: tuple[int, bool] | None = None,
     ) -> pa.RecordBatchReader:
         """As scan(), for SQL: of devices (ascending, None: all) in [first, beyond) ns.
 
         Times are unspecified unless ``columns`` names them. ``ranges``: rows whose value of a
-        measurement is null or not in [low, high] may be left out.
+        measurement is null or not in [low, high] may be left out. ``edge`` (n, newest): and so may
+        all but the newest, or the oldest, n rows.
         """
         table, view = self._store.current(template)
         names = [name for name in columns if name not in (TIME, DEVICE)]
@@ -88,6 +91,8 @@ class Queries(AggregateQueries):
             times=TIME in columns,
             ranges=tuple(ValueRange(m.id, *bounds) for m, bounds in wanted if m is not None),
         )
+        if edge is not None:
+            selection = narrow_to_edge(view, selection, edge[0], newest=edge[1])
         return layout.reader(iterate_rows(view, selection))
 
     def scan_rows(
@@ -138,9 +143,7 @@ class Queries(AggregateQueries):
             rows.append(values)
         return rows
 
-    def newest_values(
-        self, template: str, devices: DevicesLike = None
-    ) -> tuple[Table, LastRows]:
+    def newest_values(self, template: str, devices: DevicesLike = None) -> tuple[Table, LastRows]:
         """The table and its newest rows, of one revision: as last(), times in ns, with the time of
         each value."""
         while True:

@@ -80,6 +80,7 @@ def describe_reading(engine: Storage, source: TableInput) -> str:
             source.start_ns,
             source.end_ns,
             dict(source.ranges),
+            source.edge,
         )
         head = f", {extent.head_rows} rows in memory" if extent.head_rows else ""
         return f"scan, {extent.parts} parts, {extent.blocks} blocks, {extent.bytes} bytes{head}"

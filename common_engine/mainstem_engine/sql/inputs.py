@@ -46,6 +46,7 @@ def open_input(
         source.start_ns,
         source.end_ns,
         dict(source.ranges),
+        source.edge,
     )
     layout = _Layout(engine, source.table, reader.schema, source.columns, precision_ns)
     return pa.RecordBatchReader.from_batches(layout.schema, map(layout.convert, reader))

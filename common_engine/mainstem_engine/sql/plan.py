@@ -36,7 +36,8 @@ class Partials:
 class TableInput:
     """One scan that the statement reads. ``devices`` None: all; times in ns, end exclusive.
     ``partials``: groups are read instead. ``ranges``: (measurement, (low, high)) that rows of
-    interest fulfil; the others may be left out."""
+    interest fulfil; the others may be left out. ``edge``: so many of the newest rows (True) or of
+    the oldest are enough."""
 
     name: str
     table: str
@@ -46,6 +47,7 @@ class TableInput:
     columns: tuple[str, ...]
     partials: Partials | None = None
     ranges: tuple[tuple[str, tuple[float, float]], ...] = ()
+    edge: tuple[int, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,9 @@ class Plan:
             if source.partials is not None and source.partials.filters:
                 said = " and ".join(" ".join(map(str, each)) for each in source.partials.filters)
                 lines.append(f"  rows with: {said}")
+            if source.edge is not None:
+                rows, newest = source.edge
+                lines.append(f"  rows: the {'newest' if newest else 'oldest'} {rows}")
             lines.append(f"  from: {reading(source)}")
         for step in self.steps:
             if isinstance(step, SqlStep):

@@ -31,6 +31,7 @@ from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.joined_paths import MORE, find_joined, join_paths
 from mainstem_engine.sql.last_query import last_query
+from mainstem_engine.sql.limits import push_limit
 from mainstem_engine.sql.lowering import Lowered, lower
 from mainstem_engine.sql.lowering_fill import lower_fills
 from mainstem_engine.sql.partitions import plain_partitions
@@ -119,15 +120,16 @@ class Planner:
                 hint="select from one path or a pattern such as root.plant_a.**",
             )
         for select in tree.find_all(exp.Select):
-            is_table = scopes.only_relation(select) is not None
-            plain_partitions(select, _time() if is_table else None)
+            plain_partitions(select, scopes.only_relation(select))
         tree = lower_fills(tree, lowered)
         refuse_clauses(tree)
         rename_time_of_stars(tree, scopes)
         # Columns side by side have their names by now; groups have hidden what some are made of.
         units = {**column_units(tree, scopes), **units}
+        for name in lowered.per_second & units.keys():
+            units[name] += "/s"
         if self._narrows:
-            self._push_aggregates(tree, scopes, push_down, request)
+            self._push(tree, scopes, push_down, request)
         choose_columns(tree, scopes, relations)
         times.rewrite(tree)
         inputs = _Inputs()
@@ -151,15 +153,15 @@ class Planner:
             steps=_steps(extracted, request, times, relations),
         )
 
-    def _push_aggregates(
-        self, tree: exp.Query, scopes: Scopes, push_down: PushDown, request: Request
-    ) -> None:
-        """Every SELECT of one table that only aggregates reads groups."""
+    def _push(self, tree: exp.Query, scopes: Scopes, push_down: PushDown, request: Request) -> None:
+        """Every SELECT of one table that only aggregates reads groups; one that asks for some rows
+        in order of time reads that end of it."""
         for select in list(tree.find_all(exp.Select)):
             relation = scopes.only_relation(select)
             if relation is not None and push_down.is_said(select):
                 precision_ns = finest_precision_ns(self._catalog, [relation])
                 push_aggregates(select, relation, request.time_zone, precision_ns)
+                push_limit(select, relation, push_down.times)
 
     def _expand_last(self, tree: exp.Query, request: Request) -> exp.Query:
         """``SELECT LAST a, b FROM path`` becomes a query of its own."""
@@ -315,12 +317,15 @@ class _Inputs:
         ranges = () if is_joined else tuple(sorted(relation.ranges.items()))
         partials = member.partials
         groups = None if partials is None else partials.key()
-        key = (member.table.name, devices, start, end, columns, groups, ranges)
+        edge = relation.edge
+        key = (member.table.name, devices, start, end, columns, groups, ranges, edge)
         found = self._by_key.get(key)
         if found is None:
             name = f"mainstem_{len(self.all)}"
             table, devices_read = member.table.name, member.devices
-            found = TableInput(name, table, devices_read, start, end, columns, partials, ranges)
+            found = TableInput(
+                name, table, devices_read, start, end, columns, partials, ranges, edge
+            )
             self._by_key[key] = found
             self.all.append(found)
         return found

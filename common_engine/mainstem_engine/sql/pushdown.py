@@ -57,30 +57,33 @@ class PushDown:
     def __init__(self, catalog: Catalog, scopes: Scopes, times: TimeExpressions) -> None:
         self._catalog = catalog
         self._scopes = scopes
-        self._times = times
+        self.times = times
         self.is_exact = True
-        self._left: set[int] = set()
+        self._said: dict[int, exp.Select] = {}
+        # The SELECTs themselves are held: another one could otherwise get the same number.
 
     def narrow(self, tree: exp.Expr) -> None:
         """Sets time bounds and devices of every relation in the tree."""
         for select in tree.find_all(exp.Select):
             where = select.args.get("where")
             if where is None:
+                self._said[id(select)] = select
                 continue
             if not self._may_narrow(select):
                 self.is_exact = False
-                self._left.add(id(select))
                 continue
+            is_said = True
             for conjunct in _conjuncts(where.this):
                 used = self._use(conjunct, select)
                 self.is_exact = self.is_exact and used
-                if not used and not self._filter(conjunct, select):
-                    self._left.add(id(select))
+                is_said &= used or self._filter(conjunct, select)
+            if is_said:
+                self._said[id(select)] = select
 
     def is_said(self, select: exp.Select) -> bool:
         """True when no row that is left of the one table of ``select``, and that passes the filters
-        of its relation, fails its WHERE."""
-        return id(select) not in self._left
+        of its relation, fails its WHERE. False for a SELECT that was made after narrow()."""
+        return id(select) in self._said
 
     def _may_narrow(self, select: exp.Select) -> bool:
         if select.args.get("sample"):
@@ -160,7 +163,7 @@ class PushDown:
         relation, offered = found[0]
         written: Any = literal_of(value)
         if isinstance(value, exp.Placeholder):
-            written = self._times.parameter(value)
+            written = self.times.parameter(value)
         if offered.kind != "MEASUREMENT" or not isinstance(written, int | float | str):
             return False
         if isinstance(value, exp.Placeholder) and isinstance(written, str):
@@ -180,7 +183,7 @@ class PushDown:
             return used
         for relation, offered in self._targets(column, select):
             if _is_row_time(offered):
-                used = self._bound(relation, kind, self._times.constant_ns_or_none(value))
+                used = self._bound(relation, kind, self.times.constant_ns_or_none(value))
             elif offered.kind == "MEASUREMENT":
                 self._range(relation, offered, kind, self._number(value))
             elif kind is exp.EQ:
@@ -213,7 +216,7 @@ class PushDown:
         if isinstance(node, exp.Neg):
             found = self._number(node.this)
             return None if found is None else -found
-        value = self._times.parameter(node) if isinstance(node, exp.Placeholder) else None
+        value = self.times.parameter(node) if isinstance(node, exp.Placeholder) else None
         if isinstance(node, exp.Literal) and not node.is_string:
             value = float(node.this)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -244,7 +247,7 @@ class PushDown:
             if not _is_row_time(offered):
                 used = self._equal(relation, offered, values)
                 continue
-            moments = [self._times.constant_ns_or_none(value) for value in values]
+            moments = [self.times.constant_ns_or_none(value) for value in values]
             known = [moment for moment in moments if moment is not None]
             if len(known) == len(moments):
                 self._bound(relation, exp.GTE, min(known))
@@ -290,7 +293,7 @@ class PushDown:
     def _plain(self, node: exp.Expr) -> Any:
         """The value of a literal or parameter: str or int; None for anything else."""
         if isinstance(node, exp.Placeholder):
-            return self._times.parameter(node)
+            return self.times.parameter(node)
         if isinstance(node, exp.Literal):
             if node.is_string:
                 return node.this

@@ -55,6 +55,7 @@ class Storage(Protocol):
         first_ns: int,
         beyond_ns: int,
         ranges: Mapping[str, tuple[float, float]],
+        edge: tuple[int, bool] | None = None,
     ) -> pa.RecordBatchReader: ...
     def aggregate_pieces(
         self,
@@ -78,6 +79,7 @@ class Storage(Protocol):
         first_ns: int,
         beyond_ns: int,
         ranges: Mapping[str, tuple[float, float]],
+        edge: tuple[int, bool] | None = None,
     ) -> ScanExtent: ...
     def newest_values(self, template: str, devices: DeviceIds | None) -> tuple[Table, LastRows]: ...
     def write_rows(self, table: Table, rows: Rows) -> Ack: ...
