@@ -17,6 +17,7 @@ from mainstem_engine.arrow_arrays import number_array
 from mainstem_engine.errors import SqlError, SqlLimitError
 from mainstem_engine.sql.timelines import (
     TIME,
+    array_like,
     array_of,
     key_name,
     signal_of,
@@ -77,7 +78,8 @@ def _table(table: pa.Table, timeline: Timeline, grid: Grid, arguments: dict[str,
         name = key_name(number)
         arrays[name] = table.column(name).take(first_rows)
     for call in arguments["columns"]:
-        signal = signal_of(table.column(call["column"]))
+        column = table.column(call["column"])
+        signal = signal_of(column)
         method = call["method"] or default_method(signal, call["default"])
         try:
             made = METHODS[method](timeline, signal, grid, call["limit_ns"])
@@ -85,5 +87,8 @@ def _table(table: pa.Table, timeline: Timeline, grid: Grid, arguments: dict[str,
             raise SqlError(
                 f"{call['name']}: {error.message}", field=call["name"], hint=error.hint
             ) from None
-        arrays[call["output"]] = array_of(made, moment)
+        is_rate = method == "RATE"
+        arrays[call["output"]] = (
+            array_of(made, moment) if is_rate else array_like(made, column, moment)
+        )
     return pa.table(arrays)

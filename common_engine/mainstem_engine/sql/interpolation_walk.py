@@ -18,6 +18,7 @@ from mainstem_engine.analysis.rows import Timeline
 from mainstem_engine.arrow_arrays import number_array
 from mainstem_engine.sql.timelines import (
     TIME,
+    array_like,
     array_of,
     key_name,
     signal_of,
@@ -80,7 +81,8 @@ def _table(
     for call, slices in zip(arguments["calls"], made, strict=True):
         # A moment that this column leaves out is there for another one.
         rows = np.where(slices.is_there[kept], kept, -1)
-        arrays[call["output"]] = array_of(slices.signal.take(rows), moment)
+        values = slices.signal.take(rows)
+        arrays[call["output"]] = array_like(values, table.column(call["column"]), moment)
     first = timeline.bounds[:-1][partition]
     is_empty = np.diff(timeline.bounds)[partition] == 0
     first_rows = number_array(first, pa.int64(), is_empty)

@@ -47,6 +47,8 @@ class Lowered:
     precision_ns: int
     by_itself: bool
     is_used: bool = False
+    per_second: set[str] = field(default_factory=set)
+    """Headings, in lower case, of columns that are rates of a measurement."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 

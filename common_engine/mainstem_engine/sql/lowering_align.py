@@ -161,7 +161,22 @@ class _AlignQuery:
             found.sort(key=lambda item: item.device)
         if not any(item.node == column(ROW_TIME) for item in found):
             found.insert(0, _Item(TIME, column(ROW_TIME)))
+        self._lowered.per_second.update(
+            item.heading.casefold() for item in found if item.node in self._rates()
+        )
         return [(item.heading, item.node) for item in found]
+
+    def _rates(self) -> list[exp.Expr]:
+        """The columns that are rates by name or by default."""
+        cells = dict(self._cells)
+        for (owner, name), signal in self._signals.items():
+            cells[owner, None, name] = cells.get((owner, None, name), signal.output)
+        return [
+            column(name)
+            for (owner, _, signal), name in cells.items()
+            if (self._signals[owner, signal].method or self._signals[owner, signal].default)
+            == "RATE"
+        ]
 
     def _heading(self, projection: exp.Expr) -> str:
         """The name of a column, with that of its table where another item has it too."""

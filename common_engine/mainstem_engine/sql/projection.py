@@ -208,6 +208,8 @@ def _unit(node: Any, select: exp.Select, scopes: Scopes) -> str | None:
     for _ in range(DEPTH_MAX):
         while isinstance(node, _KEEPS_UNIT):
             node = node.this
+        if isinstance(node, exp.Anonymous) and node.name.casefold() == "interp":
+            node = next(iter(node.expressions), None)
         if not isinstance(node, exp.Column):
             return None
         found = scopes.origin(node, select)

@@ -115,6 +115,19 @@ def array_of(signal: Signal, time_type: pa.DataType) -> pa.Array:
     return number_array(values.astype(kind.to_pandas_dtype()), kind, missing)
 
 
+def array_like(signal: Signal, column: pa.ChunkedArray, time_type: pa.DataType) -> pa.Array:
+    """As array_of, in the type of a column. Raises SqlError for an integer that it cannot hold."""
+    import pyarrow as pa
+
+    made = array_of(signal, time_type)
+    kind = column.type
+    is_narrow = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    try:
+        return made.cast(kind) if is_narrow and kind != made.type else made
+    except pa.ArrowInvalid as error:
+        raise SqlError(f"a value does not fit the type {kind} of its column") from error
+
+
 def time_array(times: TimesNs, kind: pa.DataType, missing: Mask | None = None) -> pa.Array:
     """Nanoseconds as timestamps of a unit, cut off below it."""
     import pyarrow as pa

@@ -148,6 +148,19 @@ def test_sub_queries_names_and_conditions(building: Run) -> None:
     assert inside.rows()[0] == [pytest.approx(1.0), 3]
 
 
+def test_types_and_units(run: Run) -> None:
+    run("CREATE STABLE m (ts TIMESTAMP, v INT UNIT='V', e INT UNIT='Wh') TAGS (t TEXT)")
+    run("INSERT INTO x USING m TAGS ('a') VALUES (0, 1, 10) (2000, 4, 14)")
+    found = run("SELECT v, e FROM x ALIGN(EVERY 1s, v LINEAR, e RATE)")
+    assert found.rows() == [[0, 1, 2.0], [1000, 2, 2.0], [2000, 4, None]]
+    assert [(c["type"], c["unit"]) for c in found.columns[1:]] == [
+        ("INT32", "V"),
+        ("DOUBLE", "Wh/s"),
+    ]
+    other = run("SELECT x.e, e.v FROM x, (SELECT ts, v FROM x) e ALIGN(EVERY 1s, RATE)")
+    assert [column["unit"] for column in other.columns[1:]] == ["Wh/s", "V/s"]
+
+
 def test_days_begin_at_midnight_of_the_zone(building: Run) -> None:
     found = building(
         "SELECT energy FROM counter RANGE('1970-01-02', '1970-01-03') ALIGN(EVERY 1d)",

@@ -127,6 +127,14 @@ def test_nothing_comes_of_nothing_unless_forced(tables: Run) -> None:
     assert interp(tables, "WHERE ts > 99000 EVERY(1s) FILL(NULL)") == []
 
 
+def test_types_and_units_are_those_of_the_column(run: Run) -> None:
+    run("CREATE STABLE m (ts TIMESTAMP, v INT UNIT='V') TAGS (t TEXT)")
+    run("INSERT INTO x USING m TAGS ('a') VALUES (1000, 1) (3000, 4)")
+    found = run("SELECT INTERP(v) AS w FROM x EVERY(1s) FILL(LINEAR)")
+    assert found.rows() == [[1000, 1], [2000, 2], [3000, 4]]
+    assert (found.columns[-1]["type"], found.columns[-1]["unit"]) == ("INT32", "V")
+
+
 def test_answers_are_rows_like_others(tables: Run) -> None:
     found = tables(
         """SELECT avg(v) FROM (SELECT _irowts, INTERP(current) AS v FROM d1
@@ -149,6 +157,7 @@ def test_answers_are_rows_like_others(tables: Run) -> None:
         ("SELECT INTERP(current), DIFF(current) FROM d1 RANGE(1)", "diff"),
         ("SELECT INTERP(current) FROM d1 RANGE(1) FILL(PREV, 5)", "how far"),
         ("SELECT INTERP(current) FROM d1 RANGE(1) FILL(VALUE, 5, 6)", "2 values"),
+        ("SELECT INTERP(voltage) FROM d1 EVERY(1s) FILL(VALUE, 3000000000)", "fit"),
         ("SELECT INTERP(current) FROM d1 RANGE(voltage)", "not a time"),
         ("SELECT INTERP(current) FROM d1 RANGE(0, 9000000000000) EVERY(1s)", "more than"),
     ],
