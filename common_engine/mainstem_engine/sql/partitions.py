@@ -5,6 +5,7 @@
 2. LIMIT and OFFSET of a SELECT with PARTITION BY are of each partition, as TDengine has them,
    unless it has ORDER BY, or aggregates without a window: then they are of the answer.
 3. PARTITION BY without aggregates and functions shows rows partition by partition.
+4. With aggregates, tags and the device may stand beside them: any row of the partition tells them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlglot import exp
 
 from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.clauses import PARTITIONED, SLIMIT, SOFFSET
+from mainstem_engine.sql.relations import TIME, Relation
 
 T = TypeVar("T")
 
@@ -84,16 +86,17 @@ def _number(function: str, partition: Sequence[exp.Expr], order: Sequence[exp.Ex
     )
 
 
-def plain_partitions(select: exp.Select, time: exp.Expr | None) -> None:
-    """Rules 1 and 3 for a SELECT whose PARTITION BY became a GROUP BY. ``time``: of its one table,
-    None for others."""
+def plain_partitions(select: exp.Select, relation: Relation | None) -> None:
+    """Rules 1, 3 and 4 for a SELECT whose PARTITION BY became a GROUP BY. ``relation``: its one
+    table, None for others."""
     group = select.args.get("group")
     if PARTITIONED not in select.meta or group is None:
         return
     keys = list(group.expressions)
     if not any(is_aggregate(node) for item in select.expressions for node in item.walk()):
         select.set("group", None)
-        order = [*keys, *([time] if time is not None else [])]
+        time = exp.column(exp.to_identifier(TIME, quoted=True))
+        order = [*keys, *([time] if relation is not None else [])]
         if is_limited_by_partition(select):
             _qualify(select, limit_each(select, keys, order))
             select.set("limit", None)
@@ -101,12 +104,31 @@ def plain_partitions(select: exp.Select, time: exp.Expr | None) -> None:
         if select.args.get("order") is None:
             ordered = [exp.Ordered(this=node.copy(), nulls_first=True) for node in order]
             select.set("order", exp.Order(expressions=ordered))
+    elif relation is not None:
+        for item in select.expressions:
+            _any_of_partition(item, keys, relation)
     rank = exp.paren(
         exp.Sub(this=_number("DENSE_RANK", [], keys), expression=exp.Literal.number(1))
     )
     condition = slimit_condition(select, rank)
     if condition is not None:
         _qualify(select, condition)
+
+
+def _any_of_partition(item: exp.Expr, keys: list[exp.Expr], relation: Relation) -> None:
+    for node in list(item.find_all(exp.Column)):
+        found = relation.columns.get(node.name.casefold())
+        if found is None or found.kind not in ("TAG", "DEVICE", "TBNAME") or node in keys:
+            continue
+        if node.find_ancestor(exp.Query) is not item.find_ancestor(exp.Query):
+            continue
+        above = node.parent
+        while above is not None and above is not item.parent and not is_aggregate(above):
+            above = above.parent
+        if above is None or above is item.parent:
+            made = exp.AnyValue(this=node.copy())
+            is_item = node is item
+            node.replace(exp.alias_(made, node.name, quoted=True) if is_item else made)
 
 
 def _qualify(select: exp.Select, condition: exp.Expr) -> None:

@@ -1,6 +1,7 @@
 """``*`` as the argument of a function: one item per measurement.
 
-1. ``last_value(*)``, ``diff(*)`` and the like are repeated for every measurement.
+1. ``last_value(*)``, ``diff(*)`` and the like are repeated for every measurement, and
+   ``last(a, b)`` and its kin for every column that they name.
 2. ``count(*)`` from a path that begins with ``root`` counts the values of each measurement, as
    IoTDB does; where rows are grouped, or the item has a name of its own, it counts rows.
 3. ``expand_star`` is for statements whose items are not the executing database's own.
@@ -13,9 +14,16 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from mainstem_engine.catalog.names import ROOT
-from mainstem_engine.sql.clauses import MERGE, PARTITION
+from mainstem_engine.sql.clauses import MERGE, PARTITION, LevelGroups
 from mainstem_engine.sql.dialect import TEXT
 from mainstem_engine.sql.relations import Relation
+
+_SEVERAL: dict[str, type[exp.First] | type[exp.Last] | None] = {
+    "first": exp.First,
+    "last": exp.Last,
+    "last_row": None,
+}
+"""Functions of TDengine that take several columns."""
 
 
 def expand_functions_of_stars(select: exp.Select, relation: Relation) -> None:
@@ -24,6 +32,8 @@ def expand_functions_of_stars(select: exp.Select, relation: Relation) -> None:
     for projection in select.expressions:
         if _is_repeated(projection, select, relation):
             items += _repeated(projection, relation)
+        elif _names_several(projection):
+            items += _one_by_one(projection)
         else:
             items.append(projection)
     select.set("expressions", items)
@@ -36,8 +46,25 @@ def _is_repeated(projection: exp.Expr, select: exp.Select, relation: Relation) -
     if not all(isinstance(star.parent, exp.Count) for star in stars):
         return True
     is_root = relation.is_path and relation.name.elements[0] == ROOT
-    groups = any(select.args.get(key) for key in ("group", PARTITION, MERGE))
+    merge = select.args.get(MERGE)
+    groups = any(select.args.get(key) for key in ("group", PARTITION))
+    groups = groups or (merge is not None and not isinstance(merge, LevelGroups))
     return is_root and not groups and not isinstance(projection, exp.Alias)
+
+
+def _names_several(projection: exp.Expr) -> bool:
+    is_call = isinstance(projection, exp.Anonymous) and projection.name.casefold() in _SEVERAL
+    return is_call and len(projection.expressions) > 1
+
+
+def _one_by_one(projection: exp.Expr) -> Iterator[exp.Expr]:
+    name = projection.name
+    for argument in projection.expressions:
+        kind = _SEVERAL[name.casefold()]
+        item = exp.Anonymous(this=name, expressions=[argument.copy()])
+        made: exp.Expr = item if kind is None else kind(this=argument.copy())
+        made.meta[TEXT] = f"{name.lower()}({argument.sql()})"
+        yield made
 
 
 def _repeated(projection: exp.Expr, relation: Relation) -> Iterator[exp.Expr]:

@@ -217,3 +217,17 @@ def test_limits_of_partitions_and_of_their_rows(rows: Any) -> None:
     assert rows("SELECT x FROM root.main.* SLIMIT 1 SOFFSET 1") == [[1500, 10.0], [2600, 20.0]]
     sides = rows("SELECT count(x) FROM root.main.* INTERVAL(2s) SLIMIT 1 SOFFSET 1")
     assert sides == [[0, 1], [2000, 1]]
+
+
+def test_several_columns_of_one_function(engine: Engine, rows: Any) -> None:
+    result = engine.sql("SELECT last(x, y), last_row(y, ts) FROM d1 WHERE ts < 4000")
+    names = [column["name"] for column in result.columns]
+    assert names == ["last(x)", "last(y)", "last_row(y)", "last_row(ts)"]
+    assert result.rows() == [[4.0, 2, None, 3500]]
+
+
+def test_tags_stand_beside_aggregates_of_a_partition(rows: Any) -> None:
+    found = rows("SELECT upper(loc), tbname, avg(x) FROM m PARTITION BY device ORDER BY 1")
+    assert found == [["A", "d1", 3.75], ["B", "d2", 15.0]]
+    found = rows("SELECT loc, avg(x) FROM m PARTITION BY tbname INTERVAL(10s)")
+    assert found == [["a", 3.75], ["b", 15.0]]
