@@ -54,7 +54,7 @@ class Lowered:
 
 def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
     """Lowers every SELECT of a statement; returns its tree."""
-    for select in reversed(list(tree.find_all(exp.Select))):
+    for select in list(_selects(tree)):
         _bind(select, lowered)
         made = lower_select(select, lowered)
         if made is None:
@@ -65,6 +65,18 @@ def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
         else:
             select.replace(made)
     return tree
+
+
+def _selects(node: exp.Expr) -> Iterator[exp.Select]:
+    """Every SELECT after those that it reads; those of WITH come first, in their order."""
+    with_ = node.args.get("with_")
+    if isinstance(with_, exp.Expr):
+        yield from _selects(with_)
+    for child in node.iter_expressions():
+        if child is not with_:
+            yield from _selects(child)
+    if isinstance(node, exp.Select):
+        yield node
 
 
 def own_nodes(select: exp.Select) -> Iterator[exp.Expr]:

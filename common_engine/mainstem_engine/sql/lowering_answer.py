@@ -104,7 +104,7 @@ def _plain(answer: Answer, select: exp.Select) -> exp.Select:
     query.set("expressions", [_named(item.node, item.heading) for item in answer.items])
     if answer.order is not None:
         query.set("order", answer.order)
-    elif not select.args.get("distinct"):
+    elif not select.args.get("distinct") and not isinstance(select.parent, exp.SetOperation):
         query.set("order", _order(answer.natural))
     return query
 

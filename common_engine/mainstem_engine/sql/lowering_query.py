@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 
 from sqlglot import exp
 
+from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.calls import Call, call_of
 from mainstem_engine.sql.lowering import Lowered
 from mainstem_engine.sql.lowering_answer import Answer, Item, finish
@@ -67,6 +69,7 @@ class WalkQuery(ABC):
             for child in (*inside, *rest):
                 self.place_in(child)
         elif (call := call_of(node)) is not None:
+            _check_arguments(node, call)
             node.replace(self.place_call(node, call))
         elif not isinstance(node, exp.Query) and not self.place_other(node):
             for child in list(node.iter_expressions()):
@@ -137,3 +140,12 @@ class WalkQuery(ABC):
             item = Item(TIME, time.copy(), time, is_filled=False)
             answer.items.insert(0, item)
         return finish(answer, self.select, self.shape, self.rows.relation, self.lowered)
+
+
+def _check_arguments(node: exp.Expr, call: Call) -> None:
+    if any(is_aggregate(each) for argument in node.expressions for each in argument.walk()):
+        raise SqlError(
+            f"{call['name']} is of rows, and cannot be of an aggregate of them",
+            field=call["name"],
+            hint="compute the aggregate in a sub-query",
+        )

@@ -206,6 +206,13 @@ class _WindowQuery(WalkQuery):
 
     def _aggregate(self, node: exp.Expr) -> exp.Column:
         """The column of an aggregate of the rows of each window."""
+        inside = next((call for each in node.walk() if (call := call_of(each))), None)
+        if inside is not None:
+            raise SqlError(
+                f"{inside['name']} is one value per window, and cannot be aggregated in it",
+                field=inside["name"],
+                hint="aggregate it in a SELECT around this one",
+            )
         made = exp.Paren(this=node.copy())
         for inner in list(made.find_all(exp.Column)):
             inner.replace(column("#t") if self.rows.is_time(inner) else self.rows.add(inner))

@@ -90,7 +90,10 @@ def signal_of(column: pa.ChunkedArray, *, unsigned: bool = False) -> Signal:
     if types.is_floating(kind) or types.is_decimal(kind):
         return Signal(_floats(array), valid)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind):
-        return Signal(array.to_numpy(zero_copy_only=False).astype(object), valid)
+        # Values of nulls mean nothing, but are compared with others.
+        none = b"" if types.is_binary(kind) else ""
+        filled = array.fill_null(none) if valid is not None else array
+        return Signal(filled.to_numpy(zero_copy_only=False).astype(object), valid)
     if types.is_null(kind):
         return Signal(np.full(len(array), np.nan), np.zeros(len(array), np.bool_))
     raise SqlError(

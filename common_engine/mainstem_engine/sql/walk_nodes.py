@@ -33,7 +33,7 @@ class WalkTable(exp.Expression):
     }
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Walk:
     """``arguments``: as the operation takes them. ``relation``: number of the relation whose
     bounds of time become its argument ``span``, None without."""
@@ -111,7 +111,8 @@ def _bring_ctes(node: exp.Expr, query: exp.Query) -> None:
         with_ = above.args.get("with_")
         if isinstance(with_, exp.With):
             ctes = list(with_.expressions)
-            earlier = ctes[: ctes.index(inside)] if inside in ctes else ctes
+            position = next((n for n, cte in enumerate(ctes) if cte is inside), len(ctes))
+            earlier = ctes[:position]
             for cte in reversed(earlier):
                 if cte.alias.casefold() in wanted:
                     wanted |= _table_names(cte)

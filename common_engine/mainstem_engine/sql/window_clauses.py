@@ -72,6 +72,12 @@ def plan_window(
         return WindowPlan(walk, is_dense=is_dense)
     if isinstance(clause, SessionWindow):
         gap: Duration = clause.args["gap"]
+        if isinstance(clause.this, exp.Column) and not rows.is_time(clause.this):
+            raise SqlError(
+                f"SESSION goes by the time of the rows, not by {clause.this.name}",
+                field=clause.this.name,
+                hint="leave the column out, or select from a sub-query with that time",
+            )
         if gap.months:
             raise SqlError("the gap of SESSION has no months", field="SESSION", hint="use days")
         return WindowPlan({"kind": "session", "gap_ns": gap.ns})

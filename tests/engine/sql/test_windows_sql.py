@@ -160,6 +160,14 @@ def test_last_over_a_sub_query_goes_by_its_time(rows: Any) -> None:
         ("SELECT * FROM d1 INTERVAL(1s)", "neither aggregated nor a key"),
         ("SELECT count(*) FROM d1 INTERVAL(1s) SLIDING(2s)", "SLIDING is longer"),
         ("SELECT count(*) FROM (SELECT x FROM d1) INTERVAL(1s)", "has no time"),
+        ("SELECT max(twa(x)) FROM d1 INTERVAL(1s)", "cannot be aggregated"),
+        ("SELECT diff(avg(x)) FROM d1 INTERVAL(1s)", "of an aggregate"),
+        ("SELECT max(x), csum(x) FROM d1", "one value, beside"),
+        ("SELECT count(*) FROM d1 SESSION(x, 1s)", "not by x"),
+        ("SELECT a.x FROM d1 a JOIN d2 b ON a.time = b.time WHERE diff(a.x) > 0", "over a join"),
+        ("SELECT x FROM root.main.* WHERE diff(x) > 0", "several devices"),
+        ("SELECT count(x) FROM root.main.* INTERVAL(1s) ORDER BY count(x)", "ordered by time"),
+        ("SELECT twa(loc) FROM m", "takes numbers"),
     ],
 )
 def test_refusals(rows: Any, sql: str, says: str) -> None:
@@ -231,3 +239,33 @@ def test_tags_stand_beside_aggregates_of_a_partition(rows: Any) -> None:
     assert found == [["A", "d1", 3.75], ["B", "d2", 15.0]]
     found = rows("SELECT loc, avg(x) FROM m PARTITION BY tbname INTERVAL(10s)")
     assert found == [["a", 3.75], ["b", 15.0]]
+
+
+def test_common_table_expressions_over_walks_and_under_them(rows: Any) -> None:
+    found = rows(
+        "WITH a AS (SELECT _wstart w, avg(x) v FROM m INTERVAL(2s)),"
+        " b AS (SELECT w, v, diff(v) AS d FROM a WHERE w >= 0) SELECT w, d FROM b ORDER BY w"
+    )
+    assert found == [[0, None], [2000, pytest.approx(3.0833333)], [8000, pytest.approx(-1.8333333)]]
+    found = rows(
+        "WITH a AS (SELECT * FROM m), b AS (SELECT _wstart w, count(*) c FROM a INTERVAL(2s))"
+        " SELECT b.w, b.c, a.x FROM b JOIN a ON a.time = b.w"
+    )
+    assert found == [[2000, 3, 2.5]]
+
+
+def test_windows_in_set_operations_and_conditions(rows: Any) -> None:
+    windows = "SELECT _wstart, count(*) FROM {} INTERVAL(2s)"
+    found = rows(f"{windows.format('d1')} UNION ALL {windows.format('d2')} ORDER BY 1, 2")
+    assert found == [[0, 1], [0, 1], [2000, 1], [2000, 2], [8000, 1]]
+    found = rows("SELECT ts FROM d1 WHERE ts IN (SELECT _wstart FROM m INTERVAL(1s))")
+    assert found == [[1000], [2000], [9000]]
+
+
+def test_pseudo_columns_are_times(rows: Any) -> None:
+    found = rows("SELECT count(*) FROM d1 INTERVAL(2s) HAVING _wstart >= '1970-01-01T00:00:02Z'")
+    assert found == [[2000, 2], [8000, 1]]
+    found = rows("SELECT _wstart + 1s, _wend > 2000 FROM d1 INTERVAL(2s)")
+    assert found == [[0, 1000, False], [2000, 3000, True], [8000, 9000, True]]
+    found = rows("SELECT _qstart, _qend FROM d1 WHERE ts >= 1000 AND ts <= 1500 INTERVAL(2s)")
+    assert found == [[0, 1000, 1500]]
