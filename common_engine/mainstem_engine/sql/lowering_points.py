@@ -42,6 +42,8 @@ class _PointQuery(WalkQuery):
         time = column("#t")
         answer = Answer(exp.Select(), self.items(), time, column("#s"))
         answer.order = self.order()
+        having = self.select.args.get("having")
+        condition = None if having is None else self.place(having.this)
         keys = [column(f"#p{number}") for number in range(self.rows.keys)]
         answer.natural = [*keys, time]
         calls = [call for node in own_nodes(self.select) if (call := call_of(node)) is not None]
@@ -57,6 +59,8 @@ class _PointQuery(WalkQuery):
         )
         rows = walk_table(self.number, "rows", "#w", self.rows.build(), walk)
         source = exp.Select(from_=exp.From(this=rows))
+        if condition is not None:
+            source.where(condition, copy=False)
         shows = (self.shape.shows_time or not keeps_rows) and self.shows_time()
         return self.answer(source, time if shows else None, answer)
 

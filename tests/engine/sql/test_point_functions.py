@@ -57,6 +57,12 @@ def test_a_condition_sees_every_row(presses: Run) -> None:
     assert found == [(3000, 2)]
 
 
+def test_having_sees_what_the_functions_made(presses: Run) -> None:
+    assert rows(presses, "SELECT diff(force) AS d FROM p1 HAVING d > 0") == [(2000, 3)]
+    found = rows(presses, "SELECT force FROM p1 HAVING diff(force) = 0 OR mavg(force, 2) = 3")
+    assert found == [(3000, 2), (4000, 2)]
+
+
 def test_functions_nest_and_stand_in_expressions(presses: Run) -> None:
     assert rows(presses, "SELECT abs(diff(force)) * 2 AS d FROM p1")[1:] == [
         (2000, 6),
