@@ -103,7 +103,7 @@ def _check_table(node: dict[str, Any]) -> None:
         is_qualified = node.get("schema_name") or node.get("catalog_name")
         if is_qualified or name.lower().startswith(SYSTEM_TABLE_PREFIXES):
             raise SqlUnsupportedError(f"table {name} is not available", hint=PLACE)
-    elif kind in _TABLES:
+    elif isinstance(kind, str) and kind in _TABLES:  # of a value it is a map
         raise SqlUnsupportedError(f"{str(kind).lower()} in FROM is not available", hint=PLACE)
 
 

@@ -29,6 +29,7 @@ def database() -> Iterator[Any]:
 
 
 COMPUTING = [
+    "SELECT 1 FROM (SELECT 2) USING SAMPLE 1",
     "SELECT 1",
     "VALUES (1, 'a')",
     "SELECT sum(a) + 1, 'x'.upper(), max(b) OVER (PARTITION BY c) FROM t GROUP BY ALL",
