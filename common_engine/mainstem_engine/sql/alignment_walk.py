@@ -1,7 +1,8 @@
 """ALIGN(EVERY step) over the rows of a table: columns on one grid, partition by partition.
 
 1. The grid goes over the moments that were asked for, or from the first row of all to the last.
-2. The answer has a row per partition and moment. Keys are those of the partition.
+2. The answer has a row per partition and moment, with the keys of the partition; or, where cells
+   are asked for, a row per moment with a column for each cell.
 """
 
 from __future__ import annotations
@@ -30,24 +31,28 @@ from mainstem_engine.sql.walks import ROWS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_MAX = 10_000_000
-"""Rows of the answer; a column of them takes 80 MB."""
+VALUES_MAX = 20_000_000
+"""Values of the answer, or rows where partitions are below each other: 160 MB of numbers."""
 
 
 def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
     """``arguments``: ``keys`` their number; ``every`` (months, ns, whether exact); ``start_ns``,
     ``end_ns`` inclusive, or None; ``span`` the first and last moment that WHERE allows, or None
     each; ``zone``; ``columns`` {name, column, output, method, default, limit_ns} each, the last
-    three perhaps None."""
+    three perhaps None; ``cells`` {number, device, column, output} each where partitions stand side
+    by side, else None: ``column`` a position in ``columns``, ``number`` and ``device`` the keys."""
     timeline = timeline_of(table, arguments["keys"])
     grid = _grid(timeline, arguments)
-    count = len(grid.moments)
-    if count * timeline.partitions > ROWS_MAX:
+    cells = arguments["cells"]
+    width = timeline.partitions if cells is None else len(cells)
+    if len(grid.moments) * width > VALUES_MAX:
         raise SqlLimitError(
-            f"ALIGN makes more than {ROWS_MAX} rows",
+            f"ALIGN makes more than {VALUES_MAX} values",
             hint="use a longer step, or narrow the statement by time or device",
         )
-    return {ROWS: _table(table, timeline, grid, arguments)}
+    if cells is not None:
+        return {ROWS: _beside(table, timeline, grid, arguments)}
+    return {ROWS: _below(table, timeline, grid, arguments)}
 
 
 def _grid(timeline: Timeline, arguments: dict[str, Any]) -> Grid:
@@ -62,12 +67,12 @@ def _grid(timeline: Timeline, arguments: dict[str, Any]) -> Grid:
     return make_grid(start_ns, end_ns + 1, Duration(*arguments["every"]), zone)
 
 
-def _table(table: pa.Table, timeline: Timeline, grid: Grid, arguments: dict[str, Any]) -> pa.Table:
+def _below(table: pa.Table, timeline: Timeline, grid: Grid, arguments: dict[str, Any]) -> pa.Table:
+    """A row per partition and moment."""
     import pyarrow as pa
 
     moment = table.schema.field(TIME).type
-    count = len(grid.moments)
-    partition = np.repeat(np.arange(timeline.partitions, dtype=np.int64), count)
+    partition = np.repeat(np.arange(timeline.partitions, dtype=np.int64), len(grid.moments))
     is_empty = np.diff(timeline.bounds)[partition] == 0
     first_rows = number_array(timeline.bounds[:-1][partition], pa.int64(), is_empty)
     arrays: dict[str, Any] = {
@@ -78,17 +83,45 @@ def _table(table: pa.Table, timeline: Timeline, grid: Grid, arguments: dict[str,
         name = key_name(number)
         arrays[name] = table.column(name).take(first_rows)
     for call in arguments["columns"]:
-        column = table.column(call["column"])
-        signal = signal_of(column)
-        method = call["method"] or default_method(signal, call["default"])
-        try:
-            made = METHODS[method](timeline, signal, grid, call["limit_ns"])
-        except SqlError as error:
-            raise SqlError(
-                f"{call['name']}: {error.message}", field=call["name"], hint=error.hint
-            ) from None
-        is_rate = method == "RATE"
-        arrays[call["output"]] = (
-            array_of(made, moment) if is_rate else array_like(made, column, moment)
+        arrays[call["output"]] = _on_grid(table, timeline, grid, call)
+    return pa.table(arrays)
+
+
+def _beside(table: pa.Table, timeline: Timeline, grid: Grid, arguments: dict[str, Any]) -> pa.Table:
+    """A row per moment: the grid is that of all partitions. A partition without rows is null."""
+    import pyarrow as pa
+
+    moments = grid.moments if len(timeline) else grid.moments[:0]
+    arrays: dict[str, Any] = {TIME: time_array(moments, table.schema.field(TIME).type)}
+    found = _partitions_by_key(table, timeline)
+    for cell in arguments["cells"]:
+        partition = found.get((cell["number"], cell["device"]))
+        low, high = (0, 0) if partition is None else timeline.bounds[partition : partition + 2]
+        line = Timeline(timeline.times[low:high], np.array([0, high - low], np.int64))
+        call = arguments["columns"][cell["column"]]
+        arrays[cell["output"]] = _on_grid(
+            table.slice(low, high - low), line, Grid(grid.edges[: len(moments) + 1]), call
         )
     return pa.table(arrays)
+
+
+def _partitions_by_key(table: pa.Table, timeline: Timeline) -> dict[tuple[int, str], int]:
+    import pyarrow as pa
+
+    first = number_array(timeline.bounds[:-1][np.diff(timeline.bounds) > 0], pa.int64())
+    numbers, devices = (table.column(key_name(n)).take(first).to_pylist() for n in (0, 1))
+    return {key: index for index, key in enumerate(zip(numbers, devices, strict=True))}
+
+
+def _on_grid(table: pa.Table, timeline: Timeline, grid: Grid, call: dict[str, Any]) -> pa.Array:
+    """One column by its method, in the type of the column; a rate is a float."""
+    column, moment = table.column(call["column"]), table.schema.field(TIME).type
+    signal = signal_of(column)
+    method = call["method"] or default_method(signal, call["default"])
+    try:
+        made = METHODS[method](timeline, signal, grid, call["limit_ns"])
+    except SqlError as error:
+        raise SqlError(
+            f"{call['name']}: {error.message}", field=call["name"], hint=error.hint
+        ) from None
+    return array_of(made, moment) if method == "RATE" else array_like(made, column, moment)

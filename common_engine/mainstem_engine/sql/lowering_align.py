@@ -12,14 +12,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError, SqlLimitError
 from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.aligned_tables import (
-    DEVICE_KEY,
-    NUMBER_KEY,
     AlignedSignal,
     AlignedTables,
     ordered_by,
@@ -84,13 +83,9 @@ class _AlignQuery:
         table = walk_table(
             next(self._lowered.numbers), "rows", "#w", self._tables.rows(self._signals), walk
         )
-        source: exp.Expr = table
-        if not self._tables.is_long and self._tables.stands_beside:
-            alias = exp.TableAlias(this=exp.to_identifier("#n", quoted=True))
-            source = exp.Subquery(this=self._beside(table), alias=alias)
         query = exp.Select(
             expressions=[_named(node, heading) for heading, node in items],
-            from_=exp.From(this=source),
+            from_=exp.From(this=table),
         )
         if placed is None:
             keys = self._tables.all[0].rows.keys if self._tables.is_long else 0
@@ -289,10 +284,26 @@ class _AlignQuery:
             "end_ns": end_ns,
             "zone": self._lowered.time_zone,
             "columns": columns,
+            "cells": self._cell_maps(),
         }
         relation = self._tables.all[0].table.relation
         numbers = [n for n, r in enumerate(self._lowered.relations) if r is relation]
         return Walk("align", arguments, numbers[0] if numbers else None)
+
+    def _cell_maps(self) -> list[dict[str, Any]] | None:
+        """Whose value stands in which column of the walk, where several stand side by side."""
+        if self._tables.is_long or not self._tables.stands_beside:
+            return None
+        positions = {key: number for number, key in enumerate(self._signals)}
+        return [
+            {
+                "number": owner,
+                "device": device or "",
+                "column": positions[owner, name],
+                "output": output,
+            }
+            for (owner, device, name), output in self._cells.items()
+        ]
 
     def _range(self) -> tuple[int | None, int | None]:
         clause = self._select.args.get(RANGE)
@@ -312,26 +323,6 @@ class _AlignQuery:
                 )
             moments.append(found)
         return moments[0], moments[1]
-
-    def _beside(self, table: exp.Expr) -> exp.Select:
-        """A column for each signal of each device, a row per moment."""
-        columns = []
-        for (owner, device, name), cell in self._cells.items():
-            is_cell: exp.Expr = exp.EQ(
-                this=column(NUMBER_KEY), expression=exp.Literal.number(owner)
-            )
-            if device is not None:
-                is_device = exp.EQ(this=column(DEVICE_KEY), expression=exp.Literal.string(device))
-                is_cell = exp.and_(is_cell, is_device)
-            value = exp.AnyValue(this=column(self._signals[owner, name].output))
-            node = exp.Filter(this=value, expression=exp.Where(this=is_cell))
-            columns.append(_named(node, cell))
-        time = column(ROW_TIME)
-        return exp.Select(
-            expressions=[time, *columns],
-            from_=exp.From(this=table),
-            group=exp.Group(expressions=[time.copy()]),
-        )
 
 
 def _check(select: exp.Select) -> None:

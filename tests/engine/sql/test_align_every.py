@@ -148,6 +148,20 @@ def test_sub_queries_names_and_conditions(building: Run) -> None:
     assert inside.rows()[0] == [pytest.approx(1.0), 3]
 
 
+def test_nothing_but_the_time_and_tables_without_rows(building: Run) -> None:
+    only = building("SELECT time FROM pump, counter RANGE(0, 120000) ALIGN(EVERY 1m)")
+    assert only.rows() == [[0], [60_000], [120_000]]
+    building("CREATE TABLE idle USING pumps TAGS ('C')")
+    found = building(
+        """SELECT idle.flow, idle.running, outside FROM idle, station WHERE ts < 7200000
+        ALIGN(EVERY 1h, idle.flow RATE)"""
+    )
+    assert found.rows() == [[0, None, None, 10.0], [3_600_000, None, None, 22.0]]
+    nothing = building("SELECT flow, outside FROM idle, station RANGE(0, 1) ALIGN(EVERY 1h)")
+    assert nothing.rows() == [[0, None, 10.0]]
+    assert building("SELECT flow FROM idle RANGE(0, 1) ALIGN(EVERY 1h)").rows() == []
+
+
 def test_types_and_units(run: Run) -> None:
     run("CREATE STABLE m (ts TIMESTAMP, v INT UNIT='V', e INT UNIT='Wh') TAGS (t TEXT)")
     run("INSERT INTO x USING m TAGS ('a') VALUES (0, 1, 10) (2000, 4, 14)")
