@@ -13,6 +13,10 @@ over. Every partition is transformed by itself.
    Daubechies' with 4, 6 and 8 coefficients; ``coef`` gives others. The number of readings is a
    power of two, and can be halved ``layer`` times.
 
+4. IFFT takes FFT's real and imaginary parts, numbered by their times as FFT does it, back to the
+   readings, at ``start``, ``start + interval`` and so on. Values that are not there are mirrored,
+   as compression leaves them, or 0. IDWT takes DWT's answer back to the readings.
+
 The values of FFT are numbered from 0, as milliseconds since 1970; those of the others stand at
 the readings' times.
 """
@@ -25,6 +29,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mainstem_engine.analysis.function import Kind, Options, Parameter, PointFunction
+from mainstem_engine.analysis.made_points import check_made
 from mainstem_engine.analysis.medians import Floats
 from mainstem_engine.analysis.readings import Readings, readings_of_partitions
 from mainstem_engine.analysis.rows import (
@@ -77,20 +82,73 @@ def highpass(timeline: Timeline, signals: Sequence[Signal], options: Options) ->
 def dwt(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
     """float64 at each finite reading."""
     readings = _finite(timeline, signals[0])
-    coefficients = _coefficients(options)
+    coefficients = _coefficients("dwt", options)
     found = readings.values.copy()
     for part in _parts(readings):
         count = part.stop - part.start
-        if count & (count - 1) or (count and count >> options["layer"] == 0):
-            raise SqlError(
-                f"dwt: {count} readings cannot be halved {options['layer']} times down to one",
-                field="dwt",
-                hint="take a number of readings that is a power of two, such as 1024",
-            )
+        _check_halves("dwt", count, options["layer"])
         for layer in range(options["layer"] if count else 0):
             averages = slice(part.start, part.start + (count >> layer))
             found[averages] = _split(found[averages], coefficients)
     return points_of_rows(timeline, readings.rows, Signal(found))
+
+
+def idwt(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
+    """float64 at each finite reading."""
+    readings = _finite(timeline, signals[0])
+    coefficients = _coefficients("idwt", options)
+    found = readings.values.copy()
+    for part in _parts(readings):
+        count = part.stop - part.start
+        _check_halves("idwt", count, options["layer"])
+        for layer in reversed(range(options["layer"] if count else 0)):
+            averages = slice(part.start, part.start + (count >> layer))
+            found[averages] = _joined(found[averages], coefficients)
+    return points_of_rows(timeline, readings.rows, Signal(found))
+
+
+def ifft(timeline: Timeline, signals: Sequence[Signal], options: Options) -> Points:
+    """float64 per reading."""
+    real, imaginary = (signal.numbers() for signal in signals)
+    usable = np.isfinite(real) & np.isfinite(imaginary)
+    number = timeline.times // MILLISECOND
+    pieces: list[tuple[TimesNs, tuple[AnyArray, ...]]] = []
+    bounds = timeline.bounds.tolist()
+    for begin, end in itertools.pairwise(bounds):
+        rows = begin + np.flatnonzero(usable[begin:end])
+        if len(rows) and number[rows[0]] < 0:
+            raise SqlError(
+                "ifft: values are numbered from 1970 on, a millisecond each",
+                field="ifft",
+                hint="give it what FFT answers, with its times",
+            )
+        count = int(number[rows[-1]]) + 1 if len(rows) else 0
+        check_made("ifft", count, "give it what FFT answers, with its times")
+        found = _restored(number[rows], real[rows] + 1j * imaginary[rows], count)
+        times = options["start"] + options["interval"] * np.arange(count, dtype=np.int64)
+        pieces.append((times, (found,)))
+    return points_of_pieces(pieces)
+
+
+def _restored(places: Positions, values: AnyArray, count: int) -> Floats:
+    """The readings of which the waves ``values`` at ``places`` are left."""
+    if count == 0:
+        return np.zeros(0)
+    waves = np.zeros(count, np.complex128)
+    mirrored = (count - places) % count
+    waves[mirrored] = np.conj(values)
+    waves[places] = values
+    readings: Floats = np.real(np.fft.ifft(waves))
+    return readings
+
+
+def _check_halves(name: str, count: int, layers: int) -> None:
+    if count & (count - 1) or (count and count >> layers == 0):
+        raise SqlError(
+            f"{name}: {count} readings cannot be halved {layers} times down to one",
+            field=name,
+            hint="take a number of readings that is a power of two, such as 1024",
+        )
 
 
 def _finite(timeline: Timeline, signal: Signal) -> Readings:
@@ -134,7 +192,19 @@ def _split(values: Floats, coefficients: Floats) -> Floats:
     return np.concatenate((table @ coefficients, table @ details))
 
 
-def _coefficients(options: Options) -> Floats:
+def _joined(halves: Floats, coefficients: Floats) -> Floats:
+    """What ``_split`` splits, if the wavelet is orthogonal: its transpose."""
+    width = len(coefficients)
+    details = coefficients[::-1] * np.where(np.arange(width) % 2, -1.0, 1.0)
+    starts = np.arange(0, len(halves), 2)
+    low, high = halves[: len(starts)], halves[len(starts) :]
+    values = np.zeros(len(halves))
+    for step in range(width):
+        values[(starts + step) % len(halves)] += low * coefficients[step] + high * details[step]
+    return values
+
+
+def _coefficients(name: str, options: Options) -> Floats:
     if options["coef"] is None:
         return _daubechies({"haar": 1, "db4": 2, "db6": 3, "db8": 4}[options["method"]])
     try:
@@ -143,8 +213,8 @@ def _coefficients(options: Options) -> Floats:
         found = np.zeros(0)
     if not 2 <= len(found) <= COEFFICIENTS_MAX or len(found) % 2 or not np.isfinite(found).all():
         raise SqlError(
-            "dwt: coef is an even number of numbers with commas between them",
-            field="dwt",
+            f"{name}: coef is an even number of numbers with commas between them",
+            field=name,
             hint="such as '0.5,0.5'",
         )
     return found
@@ -168,6 +238,12 @@ def _daubechies(moments: int) -> Floats:
     return scaled
 
 
+_WAVELET = (
+    Parameter("method", Kind.TEXT, "haar", ("haar", "db4", "db6", "db8")),
+    Parameter("coef", Kind.TEXT, None),
+    Parameter("layer", Kind.INTEGER, 1, low=1, high=LAYERS_MAX),
+)
+
 FUNCTIONS = (
     PointFunction(
         "fft",
@@ -182,13 +258,15 @@ FUNCTIONS = (
     PointFunction(
         "highpass", highpass, parameters=(Parameter("wpass", Kind.NUMBER, low=0, high=1),)
     ),
+    PointFunction("dwt", dwt, parameters=_WAVELET),
+    PointFunction("idwt", idwt, parameters=_WAVELET),
     PointFunction(
-        "dwt",
-        dwt,
+        "ifft",
+        ifft,
+        columns=(2, 2),
         parameters=(
-            Parameter("method", Kind.TEXT, "haar", ("haar", "db4", "db6", "db8")),
-            Parameter("coef", Kind.TEXT, None),
-            Parameter("layer", Kind.INTEGER, 1, low=1, high=LAYERS_MAX),
+            Parameter("start", Kind.TIME, 0),
+            Parameter("interval", Kind.DURATION, 1_000 * MILLISECOND, low=1),
         ),
     ),
 )

@@ -15,6 +15,7 @@ _MODULES: tuple[str, ...] = (
     "anomalies",
     "buckets",
     "conditions",
+    "convolution",
     "correlation",
     "density",
     "differences",

@@ -26,10 +26,14 @@ def run(
         np.arange(len(values), dtype=np.int64) * SECOND,
         np.array(bounds or [0, len(values)], np.int64),
     )
+    return call(name, rows, Signal(np.array(values, np.float64)), **options)
+
+
+def call(name: str, rows: Timeline, *signals: Signal, **options: Any) -> Points:
     function = library.point_function(name)
     assert function is not None
     bound = {p.name: p.default for p in function.parameters} | options
-    return function.run(rows, (Signal(np.array(values, np.float64)),), bound)
+    return function.run(rows, signals, bound)
 
 
 def values_of(points: Points) -> list[float]:
@@ -120,3 +124,37 @@ def test_only_powers_of_two_can_be_halved(count: int, layer: int) -> None:
 
 def test_dwt_of_nothing() -> None:
     assert values_of(run("dwt", [math.nan])) == []
+
+
+@pytest.mark.parametrize("method", ["haar", "db4", "db6", "db8"])
+@pytest.mark.parametrize("layer", [1, 2, 4])
+def test_idwt_takes_dwt_back(method: str, layer: int) -> None:
+    signal = [math.sin(i) * i for i in range(16)]
+    split = values_of(run("dwt", signal, method=method, layer=layer))
+    assert values_of(run("idwt", split, method=method, layer=layer)) == pytest.approx(signal)
+    with pytest.raises(SqlError, match="idwt: 3 readings"):
+        run("idwt", [1, 2, 3], method=method)
+
+
+@pytest.mark.parametrize("compress", [None, 0.99])
+def test_ifft_takes_fft_back(compress: float | None) -> None:
+    parts = [run("fft", WAVES, result=part, compress=compress) for part in ("real", "imag")]
+    rows = Timeline(parts[0].times, parts[0].bounds)
+    signals = [part.signals[0] for part in parts]
+    found = call("ifft", rows, *signals, start=7 * SECOND, interval=2 * SECOND)
+    assert found.times.tolist() == [(7 + 2 * i) * SECOND for i in range(20)]
+    assert values_of(found) == pytest.approx(WAVES, abs=1e-9)
+
+
+def test_ifft_passes_over_holes_and_refuses_other_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Timeline(np.array([0, 1, 2, 5]) * 1_000_000, np.array([0, 3, 3, 4]))
+    real = Signal(np.array([6.0, -2, math.nan, math.nan]))
+    found = call("ifft", rows, real, Signal(np.array([0.0, 0, 0, 0])))
+    assert values_of(found) == pytest.approx([2, 4])
+    assert found.bounds.tolist() == [0, 2, 2, 2]
+    early = Timeline(np.array([-1]), np.array([0, 1]))
+    with pytest.raises(SqlError, match="from 1970"):
+        call("ifft", early, Signal(np.ones(1)), Signal(np.ones(1)))
+    late = Timeline(np.array([10**18]), np.array([0, 1]))
+    with pytest.raises(SqlError, match="would make"):
+        call("ifft", late, Signal(np.ones(1)), Signal(np.ones(1)))
