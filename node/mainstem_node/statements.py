@@ -156,7 +156,7 @@ class Statements:
             executor = self._executor
         pool = None if executor is None else executor.statistics()
         return {
-            "processes": 0 if pool is None else pool.busy + pool.idle,
+            "processes": 0 if pool is None else pool.busy + pool.idle + pool.starting,
             "running": 0 if pool is None else pool.busy,
             "waiting": self.gate.waiting(),
             "refused": self.gate.refused,

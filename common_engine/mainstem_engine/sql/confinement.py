@@ -2,7 +2,7 @@
 
 In this order, each as far as the system has it:
 
-1. The process is the first to go when memory is short, and the last to get the processor.
+1. The process is the first to go when memory is short.
 2. It can gain no rights any more (no-new-privileges), starts no program and opens no socket
    (system_calls.py).
 3. Landlock: it reads the directories of Python, of the packages and of time zones, and nothing
@@ -45,8 +45,6 @@ LIBRARIES = (
 
 OPEN_FILES_MAX = 64
 """Three pipes, and the modules that are being imported."""
-NICENESS = 10
-"""About a tenth of the processor beside a thread of the node that wants it too, all of it else."""
 OUT_OF_MEMORY_SCORE = 800
 """Added to the kernel's score (1000 is all of the memory): before the node is ended."""
 
@@ -84,7 +82,7 @@ def confine() -> Confinement:
     """Confines this process for good. To be called while it has one thread."""
     if sys.platform != "linux":
         return Confinement()
-    _stand_back()
+    _go_first()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         # Kernels of the last decade have it; without it the others are refused.
@@ -105,9 +103,7 @@ def readable_directories() -> list[Path]:
     return [place for place in dict.fromkeys(found) if place.exists()]
 
 
-def _stand_back() -> None:
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+def _go_first() -> None:
     # A container may keep /proc to itself.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb") as file:
         file.write(str(OUT_OF_MEMORY_SCORE).encode())

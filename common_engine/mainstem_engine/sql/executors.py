@@ -7,8 +7,8 @@ WorkerExecutor is for a node, whose statements come from others:
 2. A statement waits for a worker, but at most ``queue_size`` do; more are refused at once.
 3. One thread streams the scans to the worker while the caller reads the result, so that neither
    side can block the other and nothing is held whole here.
-4. A statement that outlives its time, or whose caller lost interest, is ended with its worker; the
-   next one starts a new worker.
+4. A statement that outlives its time, or whose caller lost interest, is ended; where it does not
+   end by itself, with its worker, and another one is started at once.
 """
 
 from __future__ import annotations
@@ -58,11 +58,12 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerPoolStatistics:
-    """Workers that run a statement or wait for one, statements that wait for a worker, workers that
-    were started in all, and what confines them (None before the first)."""
+    """Workers that run a statement, wait for one, or start; statements that wait for a worker;
+    workers that were started in all; and what confines them (None before the first)."""
 
     busy: int
     idle: int
+    starting: int
     waiting: int
     started: int
     confinement: dict[str, str] | None
@@ -119,6 +120,8 @@ class WorkerExecutor:
         self._busy: set[WorkerProcess] = set()
         self._starting = 0
         self._started = 0
+        self._failures = 0
+        self._failure: Exception | None = None
         self._waiting = 0
         self._closed = False
         self._directory: Path | None = None
@@ -134,7 +137,7 @@ class WorkerExecutor:
     ) -> Generator[pa.Schema | pa.RecordBatch]:
         cancellation = cancellation or Cancellation()
         deadline = time.monotonic() + program.limits.timeout_s
-        worker = self._acquire(deadline, cancellation)
+        worker = self._acquire(program, deadline, cancellation)
         try:
             yield from worker.run(program, open_input, deadline, cancellation)
         finally:
@@ -143,24 +146,31 @@ class WorkerExecutor:
     def statistics(self) -> WorkerPoolStatistics:
         with self._changed:
             return WorkerPoolStatistics(
-                busy=len(self._busy) + self._starting,
+                busy=len(self._busy),
                 idle=len(self._idle),
+                starting=self._starting,
                 waiting=self._waiting,
                 started=self._started,
                 confinement=self._confinement,
             )
 
-    def _acquire(self, deadline: float, cancellation: Cancellation) -> WorkerProcess:
+    def _acquire(
+        self, program: Program, deadline: float, cancellation: Cancellation
+    ) -> WorkerProcess:
         with cancellation.calling(self._wake), self._changed:
             if self._is_full() and self._waiting >= self._queue_size:
                 raise OverloadedError(f"{self._waiting} statements are waiting for a worker")
             self._waiting += 1
             try:
-                while self._is_full() and not self._closed and not cancellation.is_cancelled:
-                    if not self._changed.wait(deadline - time.monotonic()):
-                        raise OverloadedError("no worker became free in the statement's time")
+                return self._await_worker(program, deadline, cancellation)
             finally:
                 self._waiting -= 1
+
+    def _await_worker(
+        self, program: Program, deadline: float, cancellation: Cancellation
+    ) -> WorkerProcess:
+        failures = self._failures
+        while True:
             if self._closed:
                 raise ClosedError("the executor is closed")
             cancellation.check()
@@ -170,30 +180,51 @@ class WorkerExecutor:
                     self._busy.add(worker)
                     return worker
                 worker.stop()
-            self._starting += 1
-        return self._start()
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+            if self._failures > failures and self._failure is not None:
+                raise self._failure
+            is_starting = self._starting > 0
+            if self._starting < self._waiting:
+                self._start_one()
+            if not self._changed.wait(deadline - time.monotonic()):
+                if is_starting or self._starting:
+                    raise timed_out(program)
+                raise OverloadedError("no worker became free in the statement's time")
 
     def _is_full(self) -> bool:
         return not self._idle and len(self._busy) + self._starting >= self._pool_size
 
-    def _start(self) -> WorkerProcess:
+    def _start_one(self) -> None:
+        """Starts a worker on a thread of its own, if there may be one more: nobody waits longer
+        for it than its statement may take. The lock is held."""
+        if self._closed or len(self._busy) + len(self._idle) + self._starting >= self._pool_size:
+            return
+        self._starting += 1
+        threading.Thread(target=self._start, name="sql-starter", daemon=True).start()
+
+    def _start(self) -> None:
         worker: WorkerProcess | None = None
+        failure: Exception | None = None
         try:
             worker = WorkerProcess(self._working_directory(), self.limits)
-            return worker
-        finally:
-            with self._changed:
-                self._starting -= 1
-                if worker is not None:
-                    self._busy.add(worker)
-                    self._started += 1
-                    self._confinement = worker.confinement
-                else:
-                    self._changed.notify()
+        except (ClosedError, OSError) as error:
+            failure = error
+        with self._changed:
+            self._starting -= 1
+            is_kept = worker is not None and not self._closed
+            if worker is None:
+                self._failure = failure
+                self._failures += 1
+            elif is_kept:
+                self._idle.append(worker)
+                self._started += 1
+                self._confinement = worker.confinement
+            self._changed.notify_all()
+        if worker is not None and not is_kept:
+            worker.stop()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _working_directory(self) -> Path:
         with self._changed:
@@ -207,7 +238,10 @@ class WorkerExecutor:
             is_kept = worker.is_usable and not self._closed
             if is_kept:
                 self._idle.append(worker)
-            self._changed.notify()
+            else:
+                # The next statement should not have to wait for it.
+                self._start_one()
+            self._changed.notify_all()
         if not is_kept:
             worker.stop()
 

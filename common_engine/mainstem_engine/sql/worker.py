@@ -8,15 +8,19 @@ frames.py).
    every row over its pipe.
 2. Each statement has limits of its own for memory and computing, whatever runs it. A worker that
    keeps much of what a statement took says so and is replaced.
-3. It ends when stdin ends, and by itself when a statement outlives its time: a node that died
+3. INTERRUPT_SIGNAL ends the statement at hand and leaves the worker: starting another one takes
+   more of the processor than most statements.
+4. It ends when stdin ends, and by itself when a statement outlives its time: a node that died
    cannot stop it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import msgpack
@@ -35,6 +39,8 @@ from mainstem_engine.sql.sandbox import MIB, Program, Sandbox, SqlLimits
 
 OVERTIME_S = 5.0
 """The node stops a statement at its timeout. Later than this there is no node any more."""
+INTERRUPT_SIGNAL: int | None = getattr(signal, "SIGUSR1", None)
+"""None where there are no such signals: the node then ends the process."""
 KEPT_BYTES_MAX = 256 * MIB
 """Allocators keep address space for later. A worker that keeps more is replaced, so that what the
 next statement may take stays near its limit. One more time zone takes about 75 MiB."""
@@ -55,10 +61,15 @@ def main() -> int:
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     limits = SqlLimits(**msgpack.unpackb(bytes.fromhex(sys.argv[1])))
+    if INTERRUPT_SIGNAL is not None:
+        # All threads inherit this: only the interrupter takes the signal.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT_SIGNAL})
     confinement = confine()
     sandbox = Sandbox(limits)
     warm_up(sandbox, limits)
     bounds = StatementLimits()
+    interrupter = Interrupter()
+    interrupter.start()
     write_frame(sink, FrameKind.READY, msgpack.packb(confinement.to_map()))
     while True:
         try:
@@ -66,7 +77,33 @@ def main() -> int:
         except EOFError:
             return 0
         if kind == FrameKind.RUN:
-            serve(Program.from_map(msgpack.unpackb(payload)), sandbox, source, sink, bounds)
+            serve(
+                Program.from_map(msgpack.unpackb(payload)),
+                sandbox,
+                source,
+                sink,
+                bounds,
+                interrupter,
+            )
+
+
+class Interrupter:
+    """Waits for INTERRUPT_SIGNAL, on a thread that runs while the database computes."""
+
+    def __init__(self) -> None:
+        self.interrupt: Callable[[], None] | None = None
+        """Ends the statement at hand; None between statements."""
+
+    def start(self) -> None:
+        if INTERRUPT_SIGNAL is not None:
+            threading.Thread(target=self._run, args=(INTERRUPT_SIGNAL,), daemon=True).start()
+
+    def _run(self, number: int) -> None:
+        while True:
+            signal.sigwait({number})
+            interrupt = self.interrupt
+            if interrupt is not None:
+                interrupt()
 
 
 def warm_up(sandbox: Sandbox, limits: SqlLimits) -> None:
@@ -91,6 +128,7 @@ def serve(
     source: BinaryIO,
     sink: BinaryIO,
     bounds: StatementLimits | None = None,
+    interrupter: Interrupter | None = None,
 ) -> None:
     """Runs one program: answers with DATA and DONE or with ERROR, then reads up to CLOSE.
 
@@ -104,7 +142,7 @@ def serve(
     overtime.start()
     readers: list[FrameReader] = []
     try:
-        _run(program, sandbox, source, sink, readers)
+        _run(program, sandbox, source, sink, readers, interrupter)
         end, payload = FrameKind.DONE, b""
     except SqlError as error:
         end, payload = FrameKind.ERROR, _packed(error)
@@ -115,6 +153,8 @@ def serve(
         end, payload = FrameKind.ERROR, _packed(refusal)
     finally:
         overtime.cancel()
+        if interrupter is not None:
+            interrupter.interrupt = None
     readers.clear()
     if bounds is not None and bounds.kept_bytes() > KEPT_BYTES_MAX:
         write_frame(sink, FrameKind.RETIRING)
@@ -129,6 +169,7 @@ def _run(
     source: BinaryIO,
     sink: BinaryIO,
     readers: list[FrameReader],
+    interrupter: Interrupter | None,
 ) -> None:
     import pyarrow as pa
 
@@ -141,7 +182,12 @@ def _run(
 
     frames = FrameWriter(sink)
     writer: Any = None
-    for step in sandbox.run(program, open_input):
+
+    def on_start(interrupt: Callable[[], None]) -> None:
+        if interrupter is not None:
+            interrupter.interrupt = interrupt
+
+    for step in sandbox.run(program, open_input, on_start):
         if writer is None:
             writer = pa.ipc.new_stream(frames, step)
         else:
