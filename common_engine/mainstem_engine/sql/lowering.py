@@ -33,6 +33,9 @@ from mainstem_engine.sql.scopes import Scopes
 from mainstem_engine.sql.stars import expand_star
 from mainstem_engine.sql.time_expressions import TimeExpressions
 
+_LEFT_OUT = {"qualify": "QUALIFY", "sample": "USING SAMPLE"}
+"""Clauses that a SELECT over walks would have to mean otherwise."""
+
 
 @dataclass(slots=True)
 class Lowered:
@@ -136,6 +139,11 @@ def lower_select(select: exp.Select, lowered: Lowered) -> exp.Select | None:
     if not groups and not calls:
         show_time(select, lowered)
         return None
+    for key, clause in _LEFT_OUT.items():
+        if args.get(key) is not None:
+            raise refuse(
+                f"{clause} beside windows or functions of time", "put it around a sub-query"
+            )
     rewrite_over_sub_query(select, lowered)
     if groups or any(not call["is_point"] for call in calls):
         return lower_windows(select, lowered)

@@ -108,3 +108,10 @@ def test_parameters_are_checked_before_anything_is_read(presses: Run) -> None:
     }.items():
         with pytest.raises(SqlError, match=message):
             presses(statement)
+
+
+@pytest.mark.parametrize("clause", ["QUALIFY row_number() OVER () = 1", "USING SAMPLE 1"])
+def test_a_clause_that_would_be_ignored_is_refused(presses: Run, clause: str) -> None:
+    for statement in ("SELECT diff(force) FROM p1", "SELECT avg(force) FROM p1 INTERVAL(1s)"):
+        with pytest.raises(SqlError, match="sub-query"):
+            presses(f"{statement} {clause}")
