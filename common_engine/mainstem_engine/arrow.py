@@ -30,19 +30,28 @@ _Column = str | Tag | Measurement
 
 
 class ArrowLayout:
-    """Which columns a scan yields and how they are made. Raises NotFoundError for unknown names."""
+    """Which columns a scan yields and how they are made. Raises NotFoundError for unknown names.
+
+    ``keys``: which of time and device come first, whether they are named or not.
+    """
 
     def __init__(
-        self, table: Table, devices: Devices, precision_ns: int, columns: Sequence[str] | None
+        self,
+        table: Table,
+        devices: Devices,
+        precision_ns: int,
+        columns: Sequence[str] | None,
+        *,
+        keys: Sequence[str] = (TIME, DEVICE),
     ) -> None:
         self._table = table
         self._devices = devices
         self._precision_ns = precision_ns
         if columns is None:
-            every = table.template
-            self._columns: list[_Column] = [TIME, DEVICE, *every.tags, *every.measurements]
+            tags = table.template.tags
+            self._columns: list[_Column] = [TIME, DEVICE, *tags, *table.shown]
         else:
-            chosen: dict[str, _Column] = {TIME: TIME, DEVICE: DEVICE}
+            chosen: dict[str, _Column] = {key: key for key in keys}
             for name in columns:
                 found = self._resolve(name)
                 chosen.setdefault(found if isinstance(found, str) else found.name, found)
@@ -63,7 +72,7 @@ class ArrowLayout:
         if found is None:
             template = self._table.template
             known = [TIME, DEVICE, *(t.name for t in template.tags)]
-            known += [m.name for m in template.measurements]
+            known += [m.name for m in self._table.shown]
             raise NotFoundError(
                 f"table {template.name} has no column {name!r}",
                 field=name,

@@ -113,7 +113,7 @@ class LastValues:
         found = self._layouts.get(table.name)
         # A table that is altered is another object.
         if found is None or found[0] is not table or found[1] != precision_ns:
-            names = [m.name for m in table.template.measurements]
+            names = [m.name for m in table.shown]
             layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, names)
             if len(self._layouts) >= LAYOUTS_MAX:
                 self._layouts.clear()

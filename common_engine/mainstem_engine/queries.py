@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.aggregate_queries import AggregateQueries
-from mainstem_engine.arrow import DEVICE, TIME, ArrowLayout
+from mainstem_engine.arrow import TIME, ArrowLayout
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.edges import narrow_to_edge
@@ -79,9 +79,9 @@ class Queries(AggregateQueries):
         all but the newest, or the oldest, n rows.
         """
         table, view = self._store.current(template)
-        names = [name for name in columns if name not in (TIME, DEVICE)]
         precision_ns = self._store.catalog.precision_ns(template)
-        layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, names)
+        # Paths of many devices take longer to make than their rows: only where they are named.
+        layout = ArrowLayout(table, self._store.catalog.devices, precision_ns, columns, keys=())
         wanted = [(table.measurement(name), bounds) for name, bounds in ranges.items()]
         selection = Selection(
             devices,
@@ -135,7 +135,7 @@ class Queries(AggregateQueries):
                 "time": int(found.time[row]) // precision_ns,
                 "device": self._store.catalog.devices.path(device),
             }
-            for m in table.template.measurements:
+            for m in table.shown:
                 column = found.columns.get(m.id)
                 if column is not None and (column.valid is None or column.valid[row]):
                     value = column.values[row]

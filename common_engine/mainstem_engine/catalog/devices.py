@@ -136,9 +136,11 @@ class Devices:
     def id_of(self, path: str) -> int | None:
         """Of a device that is not dropped."""
         device = self._any_id_of(path)
-        if device is None or (len(self._dropped) and device in self._dropped):
-            return None
-        return device
+        dropped = self._dropped
+        if device is None or not len(dropped):
+            return device
+        place = int(np.searchsorted(dropped, device))
+        return None if place < len(dropped) and dropped[place] == device else device
 
     def _any_id_of(self, path: str) -> int | None:
         state, key = self._state, path.encode()

@@ -37,6 +37,7 @@ class Table:
         "family",
         "foreign",
         "set_paths",
+        "shown",
         "template",
         "types",
     )
@@ -51,6 +52,8 @@ class Table:
         self._by_id = {m.id: m for m in template.measurements}
         self._tags = {t.name.casefold(): t for t in template.tags}
         self.types = {m.id: m.type for m in template.measurements}
+        self.shown = tuple(m for m in template.measurements if not m.name.startswith(UNSEEN))
+        """The measurements that are not dropped."""
 
     @property
     def name(self) -> str:
@@ -60,11 +63,6 @@ class Table:
     def replaces_rows(self) -> bool:
         """True for rollup tables: the newest version of a row replaces all of it."""
         return self.template.rollup_of is not None
-
-    @property
-    def shown(self) -> tuple[Measurement, ...]:
-        """The measurements that are not dropped."""
-        return tuple(m for m in self.template.measurements if not m.name.startswith(UNSEEN))
 
     def measurement(self, name: str) -> Measurement | None:
         return self._by_name.get(name) or self._by_name.get(name.casefold())

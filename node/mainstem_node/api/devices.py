@@ -59,7 +59,7 @@ def _search(
 ) -> Iterator[tuple[Table, int, str]]:
     """Devices by template and id whose path is below ``under`` and contains ``text``."""
     catalog = runtime.engine.catalog
-    tables = [catalog.table(template)] if template else catalog.templates.all()
+    tables = [catalog.table(template)] if template else catalog.templates.shown()
     wanted = text.casefold()
     searched = 0
     for table in tables:
@@ -102,7 +102,7 @@ def last_values(
         chosen.setdefault(table.name, []).append(device)
     values: list[dict[str, Any]] = []
     for name, devices in chosen.items():
-        units = {m.name: m.unit for m in tables[name].template.measurements}
+        units = {m.name: m.unit for m in tables[name].shown}
         scale = runtime.engine.precision_ns(name)
         for row in runtime.engine.last_rows(name, np.array(devices, np.uint32)):
             stamp_ms = row["time"] * scale // 1_000_000

@@ -14,7 +14,7 @@ from mainstem_node.runtime import Runtime
 
 
 async def listed(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
-    tables = runtime.engine.catalog.templates.all()
+    tables = runtime.engine.catalog.templates.shown()
     return json_response({"templates": [_shown(runtime, table) for table in tables]})
 
 
@@ -39,7 +39,7 @@ def _shown(runtime: Runtime, table: Table) -> dict[str, Any]:
                 "encoding": m.encoding,
                 "compression": m.compression,
             }
-            for m in template.measurements
+            for m in table.shown
         ],
     }
 
