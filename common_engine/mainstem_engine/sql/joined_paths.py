@@ -4,6 +4,8 @@
    as a pattern would, and is aligned as one: a row per time, devices side by side, or one row per
    device and time.
 2. A column that is qualified with a path's alias or last element is shown of that device only.
+3. Without ALIGN BY the same holds for paths that are written from the root, if they have no aliases
+   and no column is qualified: every device has the columns then.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ _EVERYTHING = Name((ROOT, "**"), frozenset({1}))
 
 
 def join_paths(tree: exp.Expr) -> None:
-    """Rule 1, for a SELECT with ALIGN BY. Raises SqlError for tables that cannot be aligned so."""
+    """Rules 1 and 3. Raises SqlError for tables that cannot be aligned so."""
     joins = tree.args.get("joins")
     from_ = tree.args.get("from_")
-    if ALIGN not in tree.meta or not joins or from_ is None:
+    if not joins or from_ is None or not (ALIGN in tree.meta or _are_paths(tree)):
         return
     nodes = [from_.this, *(join.this for join in joins)]
     if not all(_is_plain(join) for join in joins) or not all(NAME in node.meta for node in nodes):
@@ -54,6 +56,17 @@ def join_paths(tree: exp.Expr) -> None:
     first.set("alias", None)
     first.meta[MORE] = tuple(names[1:])
     tree.set("joins", None)
+
+
+def _are_paths(tree: exp.Expr) -> bool:
+    nodes = [tree.args["from_"].this, *(join.this for join in tree.args["joins"])]
+    names = [node.meta.get(NAME) for node in nodes]
+    return (
+        all(name is not None and name.elements[0] == ROOT for name in names)
+        and not any(node.alias for node in nodes)
+        and all(_is_plain(join) for join in tree.args["joins"])
+        and not any(column.table for column in tree.find_all(exp.Column))
+    )
 
 
 def _is_plain(join: exp.Expr) -> bool:

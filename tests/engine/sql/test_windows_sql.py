@@ -269,3 +269,12 @@ def test_pseudo_columns_are_times(rows: Any) -> None:
     assert found == [[0, 1000, False], [2000, 3000, True], [8000, 9000, True]]
     found = rows("SELECT _qstart, _qend FROM d1 WHERE ts >= 1000 AND ts <= 1500 INTERVAL(2s)")
     assert found == [[0, 1000, 1500]]
+
+
+def test_paths_from_the_root_are_aligned_by_time(rows: Any) -> None:
+    paths = "root.main.d1, root.main.d2"
+    found = rows(f"SELECT count(x) FROM {paths} GROUP BY ([0, 4000), 2s)")
+    assert found == [[0, 1, 1], [2000, 2, 1]]
+    assert rows(f"SELECT x FROM {paths}")[:2] == [[1000, 1.5, None], [1500, None, 10.0]]
+    joined = rows(f"SELECT d1.x, d2.x FROM {paths} WHERE d1.ts = d2.ts - 500a")
+    assert joined == [[1.5, 10.0]]
