@@ -32,7 +32,7 @@ YEARS = st.integers(946_684_800, 1_893_456_000)
 """Seconds from 2000 to 2030."""
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(zone=st.sampled_from(ZONES), seconds=st.lists(YEARS, min_size=1, max_size=20))
 def test_there_and_back_as_zoneinfo_says(zone: str, seconds: list[int]) -> None:
     local = zoneinfo.ZoneInfo(zone)

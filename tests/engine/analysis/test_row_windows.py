@@ -21,7 +21,7 @@ from mainstem_engine.errors import SqlError
 
 from .timelines import partitions_of, rows_of, signal, signals, timeline, timelines
 
-EXAMPLES = 80
+EXAMPLES = 50
 TEMPERATURES = signal(
     *(35.7, 35.8, 35.4, 36.4, 36.8, 36.8, 37.8, 37.5, 37.4, 37.9, 38.0, 38.8, 38.6, 38.4, 38.3),
     *(None, None, None),

@@ -40,7 +40,7 @@ def test_count_if_counts_runs() -> None:
     assert count_if(line, [both], whole, pairs).values.tolist() == [0]
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(
     data=st.data(),
     line=timelines(),

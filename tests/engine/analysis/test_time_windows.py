@@ -76,6 +76,19 @@ def test_a_day_of_the_clock_change_has_23_or_25_hours() -> None:
     assert ((autumn.end_ns - autumn.start_ns) // HOUR).tolist() == [25, 24]
 
 
+@pytest.mark.parametrize("day", ["2026-03-28", "2026-10-24"])
+@pytest.mark.parametrize("minutes", [90, 130, 150, 170, 200])
+def test_rows_beside_a_clock_change_are_between_the_edges(day: str, minutes: int) -> None:
+    # The start of a day may be a local time that is skipped, or one that comes twice.
+    line = timeline([ns(day) + i * HOUR // 6 for i in range(6 * 48)])
+    offset = (0, minutes * 60_000 * MS)
+    windows = interval_windows(line, (0, NS_PER_DAY), offset=offset, zone=BERLIN)
+    rows, which = windows.rows(), windows.window_of_rows()
+    assert rows.tolist() == list(range(len(line)))
+    assert (windows.start_ns[which] <= line.times[rows]).all()
+    assert (line.times[rows] < windows.end_ns[which]).all()
+
+
 def test_months_of_an_interval_start_in_the_zone() -> None:
     line = timeline([ns("2026-02-28T23:30"), ns("2026-03-31T22:30")])
     in_berlin = interval_windows(line, (1, 0), zone=BERLIN)
@@ -168,7 +181,7 @@ def test_the_ends_of_time_do_not_wrap() -> None:
             assert {0, 1} <= set(windows.rows().tolist())
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(
     line=timelines(),
     start=st.integers(-50, 40),
@@ -199,7 +212,7 @@ def test_ranges_as_a_model_says(
     assert found == expected
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(
     line=timelines(),
     width=st.integers(1, 40),

@@ -73,6 +73,9 @@ def test_elapsed_reaches_to_the_edges_where_rows_go_on() -> None:
     tens = interval_windows(line, (0, 10 * MINUTE))
     found = values(elapsed(line, [], tens, {"unit": 1_000_000}))
     assert (len(found), found[0], found[1], found[-1]) == (101, 540_000, 600_000, 0)
+    apart = timeline([2, 5, 12, 17, 31])
+    tens = interval_windows(apart, (0, 10))
+    assert values(elapsed(apart, [], tens, {"unit": 1})) == [8, 10, 1]
     empty = range_windows(line, -MINUTE * 10, MINUTE * 5, (0, MINUTE * 5))
     assert values(elapsed(line, [], empty, {"unit": MINUTE})) == [None, None, 4]
 
@@ -99,7 +102,7 @@ def cut(points: list[tuple[int, float]], low: float, high: float) -> tuple[float
     return area, length
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(
     data=st.data(),
     line=timelines(),
