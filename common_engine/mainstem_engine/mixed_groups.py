@@ -1,7 +1,7 @@
 """Groups of blocks that several devices share, as block_groups.py has them of blocks of one.
 
 1. The rows of such a span are by device and time, distinct, and need no merging: a group is a run
-   of rows of one device and window.
+   of rows of one device and window. Where neither is asked for, all rows are one group.
 2. Rows outside of the range, of other devices, or that a filter keeps back go before groups are
    made. The times are decoded only where somebody needs them.
 """
@@ -40,9 +40,15 @@ def pieces_of_mixed_span(view: TableView, span: Span, aggregation: Aggregation) 
             return None
         columns = {key: columns[key].take(kept) for key in wanted if key in columns}
         device, time = device[kept], time[kept] if needs_time else time
-    starts, window = _groups(device, time, aggregation.every_ns)
+    is_one = aggregation.every_ns is None and not aggregation.by_device and not has_ends
+    if is_one:
+        starts, window = np.zeros(1, np.intp), np.full(1, ALL_TIMES, np.int64)
+    else:
+        starts, window = _groups(device, time, aggregation.every_ns)
     rows = lengths(starts, len(device))
     begin, end = (time[starts], time[starts + rows - 1]) if needs_time else (window, window)
+    if is_one and needs_time:
+        begin, end = time.min(keepdims=True), time.max(keepdims=True)
     pieces = Pieces(device[starts], window, rows, begin, end)
     for key, want in wanted.items():
         column = columns.get(key)

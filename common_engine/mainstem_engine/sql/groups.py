@@ -28,7 +28,7 @@ from mainstem_engine.sql.group_columns import (
     ROWS,
 )
 from mainstem_engine.sql.plan import Partials, TableInput
-from mainstem_engine.sql.relations import DEVICE, TIME
+from mainstem_engine.sql.relations import TIME
 from mainstem_engine.windows import COUNT, FIRST, LAST, MAX, MIN, SUM, Pieces, Values
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def _newest(engine: Storage, source: TableInput) -> Pieces | None:
 
 def _keys(engine: Storage, table: Table, pieces: Pieces, columns: tuple[str, ...]) -> Any:
     """Columns of device and tags."""
-    tags = [name for name in columns if not name.startswith("#") and name not in (TIME, DEVICE)]
-    layout = ArrowLayout(table, engine.catalog.devices, 1, tags)
+    keys = [name for name in columns if not name.startswith("#") and name != TIME]
+    layout = ArrowLayout(table, engine.catalog.devices, 1, keys, keys=())
     none = np.zeros(len(pieces), np.uint16)
     rows = VersionedRows(pieces.device, pieces.window, none, none.astype(np.uint64))
     return layout.batch(layout.schema(), rows)
