@@ -151,6 +151,20 @@ async def test_an_insert_for_a_device_of_another_node_is_refused(node: Node) -> 
     assert node.engine.catalog.devices.id_of("root.plant.paint.p") is None
 
 
+async def test_nothing_is_defined_for_a_device_of_another_node(node: Node) -> None:
+    node.ownership.learn("paint", ["root.plant.paint"])
+    before = len(node.engine.catalog.templates)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{node.port}") as http:
+        for statement in (
+            "INSERT INTO root.plant.paint.x(time, a) VALUES (1, 1)",
+            "CREATE TIMESERIES root.plant.paint.x.a INT32",
+            "CREATE TABLE root.plant.paint.x (ts TIMESTAMP, a INT)",
+        ):
+            status, body = await ask(http, statement)
+            assert (status, body["error"]["code"]) == (403, "NOT_OWNER"), statement
+    assert len(node.engine.catalog.templates) == before
+
+
 class Known:
     """Stands in for what the federation knows: ``state`` of the table pump."""
 

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +22,12 @@ from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.database_options import extends_templates
 from mainstem_engine.catalog.databases import PRECISION_NS
 from mainstem_engine.catalog.names import ROOT
-from mainstem_engine.catalog.revisions import TagRevision, extended_template
+from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.columns import to_column, to_times_ns
 from mainstem_engine.errors import NotFoundError, OutOfRangeError, SchemaError, SqlError
-from mainstem_engine.model import ColumnType, Measurement, Rows, Tag
+from mainstem_engine.model import ColumnType, Measurement, Tag
 from mainstem_engine.sql.answers import Answer
+from mainstem_engine.sql.batches import FLOAT_WORDS, Batch, new_type
 from mainstem_engine.sql.device_templates import is_own_name, own_template, template_above
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.relations import DEVICE, TBNAME, TIME, device_path
@@ -51,39 +51,6 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.result import Result
     from mainstem_engine.sql.storage import Storage
 
-_NEW_TYPES: dict[type, ColumnType] = {
-    bool: ColumnType.BOOLEAN,
-    int: ColumnType.DOUBLE,
-    float: ColumnType.DOUBLE,
-    str: ColumnType.TEXT,
-    bytes: ColumnType.BLOB,
-    Now: ColumnType.TIMESTAMP,
-}
-"""What a value makes a measurement of that did not exist. A number may have a fraction in the next
-row, though the first has none."""
-_EXACT_DOUBLE = 1 << 53
-"""A larger integer is kept as one: DOUBLE would round it."""
-_FLOAT_WORDS = {"nan", "infinity", "-infinity", "inf", "-inf"}
-"""Text that stands for a float, as results render it."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The rows of one template, columns by measurement name, values as Python objects.
-
-    ``table``: as it is to be; ``new_for``: the device that it is to be made for; ``added``: of its
-    measurements, those that are not there yet.
-    """
-
-    table: Table
-    new_for: str | None = None
-    added: list[Measurement] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    times_ns: list[int] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    new_tags: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Tags by path of a device that may have to be created."""
-
 
 class Insertion:
     """Carries out INSERT and CREATE TABLE ... USING for one request."""
@@ -92,7 +59,7 @@ class Insertion:
         self._engine = engine
         self._catalog: Catalog = engine.catalog
         self._request = request
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[str, Batch] = {}
         self.warnings: list[str] = []
 
     def create_devices(self, statement: CreateDevices) -> None:
@@ -120,12 +87,12 @@ class Insertion:
             else:
                 self._read_answer(target, (answers or {})[number])
         batches = list(self._batches.values())
-        typed = [self._typed(batch) for batch in batches]
+        typed = [batch.typed() for batch in batches]
         acks = []
         for number, batch in enumerate(batches):
             if batch.new_for is not None or batch.added:
                 self._carry_out(batch)
-                typed[number] = self._typed(batch)
+                typed[number] = batch.typed()
             self._create(batch, durable=not batch.paths)
         for batch, rows in zip(batches, typed, strict=True):
             if len(rows):
@@ -155,8 +122,8 @@ class Insertion:
 
     # Tables and devices
 
-    def _batch(self, table: Table) -> _Batch:
-        return self._batches.setdefault(table.name, _Batch(table))
+    def _batch(self, table: Table) -> Batch:
+        return self._batches.setdefault(table.name, Batch(table))
 
     def _shared(self, name: str) -> Table:
         """A template that is not dropped."""
@@ -166,7 +133,7 @@ class Insertion:
             )
         return self._catalog.table(name)
 
-    def _define(self, definition: DeviceDefinition) -> _Batch:
+    def _define(self, definition: DeviceDefinition) -> Batch:
         table = self._shared(definition.template)
         path = device_path(definition.name, self._request.database)
         names = definition.tag_names
@@ -184,7 +151,7 @@ class Insertion:
         self._note_tags(batch, path, {name: column[0] for name, column in checked.items()})
         return batch
 
-    def _note_tags(self, batch: _Batch, path: str, tags: dict[str, Any]) -> None:
+    def _note_tags(self, batch: Batch, path: str, tags: dict[str, Any]) -> None:
         device = self._catalog.devices.id_of(path)
         known = batch.new_tags.get(path) if device is None else self._catalog.devices.tags(device)
         if known is None:
@@ -197,7 +164,7 @@ class Insertion:
                 f"{path} keeps the tags that it was created with ({', '.join(differing)} differ)"
             )
 
-    def _create(self, batch: _Batch, *, durable: bool) -> None:
+    def _create(self, batch: Batch, *, durable: bool) -> None:
         if not batch.new_tags:
             return
         names = dict.fromkeys(name for tags in batch.new_tags.values() for name in tags)
@@ -219,7 +186,7 @@ class Insertion:
             )
         return table
 
-    def _batch_of(self, target: InsertTarget, path: str) -> _Batch:
+    def _batch_of(self, target: InsertTarget, path: str) -> Batch:
         """The batch for rows of a device without USING."""
         name = target.name
         if not _is_full(name) or self._catalog.devices.id_of(path) is not None:
@@ -235,10 +202,10 @@ class Insertion:
         template = own_template(self._catalog, path, ())
         known = self._batches.get(template.name)
         if known is None:
-            known = self._batches[template.name] = _Batch(Table(template, False), path)
+            known = self._batches[template.name] = Batch(Table(template, False), path)
         return known
 
-    def _carry_out(self, batch: _Batch) -> None:
+    def _carry_out(self, batch: Batch) -> None:
         """Makes or extends the template of a batch."""
         name = batch.table.name
         added = ", ".join(f"{m.name} {m.type.name}" for m in batch.added)
@@ -314,16 +281,14 @@ class Insertion:
                     batch.times_ns += found.times_ns(place, self._finest_ns(paths))
                     has_time = True
                     continue
-                column = batch.columns.setdefault(key, [])
-                column.extend([None] * (start - len(column)))
-                column += found.values(place)
+                batch.column(key, start).extend(found.values(place))
         if not has_time:
             raise SqlError(f"{target.name}: a query without a time", hint="name the time column")
         batch.paths += paths
 
     def _extend(
         self,
-        batch: _Batch,
+        batch: Batch,
         path: str,
         target: InsertTarget,
         values: Callable[[int], Sequence[Any]],
@@ -335,15 +300,13 @@ class Insertion:
         added = []
         for place, name in enumerate(target.columns or ()):
             if self._is_unknown(batch.table, name):
-                kind = _new_type(values(place))
+                kind = new_type(values(place))
                 if kind is not None:
                     added.append(Measurement(0, name, kind))
         if added:
-            batch.added += added
-            template = extended_template(batch.table.template, added)
-            batch.table = Table(template, batch.table.foreign, batch.table.set_paths)
+            batch.extend(added)
 
-    def _may_extend(self, batch: _Batch, path: str, target: InsertTarget) -> bool:
+    def _may_extend(self, batch: Batch, path: str, target: InsertTarget) -> bool:
         if is_own_name(batch.table.name) and _is_full(target.name):
             return True
         index = self._catalog.databases.index_of_path(path)
@@ -355,7 +318,7 @@ class Insertion:
             return False
         return table.measurement(name) is None and table.tag(name) is None
 
-    def _without_type(self, batch: _Batch, target: InsertTarget) -> set[str]:
+    def _without_type(self, batch: Batch, target: InsertTarget) -> set[str]:
         """Columns of a device's own that are not there and have no value to take a type from."""
         if not (is_own_name(batch.table.name) and _is_full(target.name)):
             return set()
@@ -414,7 +377,7 @@ class Insertion:
             )
         return found.name
 
-    def _add(self, batch: _Batch, path: str, values: dict[str, Literal]) -> None:
+    def _add(self, batch: Batch, path: str, values: dict[str, Literal]) -> None:
         precision_ns = self._precision_ns(path)
         row = len(batch.times_ns)
         time = values.pop(TIME, Now())
@@ -427,10 +390,8 @@ class Insertion:
             if measurement.type == ColumnType.TIMESTAMP and value is not None:
                 value = self._time_ns(name, literal, precision_ns)
             elif measurement.type.is_float and isinstance(value, str):
-                value = float(value) if value.strip().lower() in _FLOAT_WORDS else value
-            column = batch.columns.setdefault(name, [])
-            column.extend([None] * (row - len(column)))
-            column.append(value)
+                value = float(value) if value.strip().lower() in FLOAT_WORDS else value
+            batch.column(name, row).append(value)
 
     def _precision_ns(self, path: str) -> int:
         index = self._catalog.databases.index_of_path(path)
@@ -441,18 +402,6 @@ class Insertion:
     def _finest_ns(self, paths: Sequence[str]) -> int:
         """What an integer of time is worth: the least of the databases of these devices."""
         return min(map(self._precision_ns, set(paths)), default=PRECISION_NS["ms"])
-
-    def _typed(self, batch: _Batch) -> Rows:
-        """Columns of the declared types, times in ns. Raises SchemaError or OutOfRangeError."""
-        count = len(batch.times_ns)
-        times = to_times_ns(np.array(batch.times_ns, object), 1) if count else _no_times()
-        rows = Rows(np.empty(count, np.uint32), times)
-        for name, values in batch.columns.items():
-            measurement = batch.table.measurement(name)
-            assert measurement is not None
-            values.extend([None] * (count - len(values)))
-            rows.columns[measurement.id] = to_column(measurement, values, count, 1)
-        return rows
 
     # Values
 
@@ -519,22 +468,6 @@ def _is_time(table: Table, name: str) -> bool:
 def _is_full(name: Name) -> bool:
     """True for a path that is written out: ``root.a.d``."""
     return name.elements[0] == ROOT and len(name.elements) > 1
-
-
-def _new_type(values: Sequence[Any]) -> ColumnType | None:
-    """The type of a new measurement of these values, None when all are NULL."""
-    present = [value for value in values if value is not None]
-    numbers = [v for v in present if isinstance(v, int | float) and not isinstance(v, bool)]
-    words = [v for v in present if isinstance(v, str) and v.strip().lower() in _FLOAT_WORDS]
-    if numbers and len(numbers) + len(words) == len(present):
-        whole = all(isinstance(value, int) for value in present)
-        large = whole and any(abs(value) > _EXACT_DOUBLE for value in numbers)
-        return ColumnType.INT64 if large else ColumnType.DOUBLE
-    return _NEW_TYPES.get(type(present[0]), ColumnType.TIMESTAMP) if present else None
-
-
-def _no_times() -> Any:
-    return np.empty(0, np.int64)
 
 
 def _check_width(
