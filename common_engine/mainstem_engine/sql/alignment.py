@@ -18,6 +18,7 @@ from sqlglot import exp
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import SqlLimitError
 from mainstem_engine.sql.aggregates import is_aggregate
+from mainstem_engine.sql.clauses import PARTITION
 from mainstem_engine.sql.dialect import ALIGN
 from mainstem_engine.sql.partitions import cut, is_one_of
 from mainstem_engine.sql.relations import DEVICE, TIME, Member, Relation
@@ -36,7 +37,8 @@ def shape_path_query(
     if select.meta.get(ALIGN) == "DEVICE" and not is_grouped:
         _show_device(select, relation, has_aggregates=has_aggregates)
         return
-    if relation.name.is_pattern and not is_grouped and not names_devices(select, relation):
+    is_beside = relation.name.is_pattern and select.args.get(PARTITION) is None
+    if is_beside and not is_grouped and not names_devices(select, relation):
         if any(isinstance(node, exp.Window | exp.Query) for node in _item_nodes(select)):
             warnings.append("window functions are not aligned by time; `device` tells rows apart")
             select.expressions.insert(0, _column(DEVICE))

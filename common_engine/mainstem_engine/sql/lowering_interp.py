@@ -17,8 +17,9 @@ from typing import Any
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.calls import Call
-from mainstem_engine.sql.clauses import FILL, RANGE
+from mainstem_engine.sql.clauses import FILL, RANGE, WINDOW
 from mainstem_engine.sql.lowering import Lowered
 from mainstem_engine.sql.lowering_answer import Answer
 from mainstem_engine.sql.lowering_fill import constant_of
@@ -50,6 +51,12 @@ def is_interp(node: exp.Expr) -> bool:
 class _InterpQuery(WalkQuery):
     def __init__(self, select: exp.Select, lowered: Lowered) -> None:
         super().__init__(select, lowered)
+        if select.args.get(WINDOW) is not None:
+            raise SqlError(
+                "RANGE and a window do not go together",
+                field="RANGE",
+                hint="SELECT the window from a sub-query with INTERP",
+            )
         # The moments are filled here; nothing is left to fill of the answer.
         self._fill = select.args.get(FILL)
         select.set(FILL, None)
@@ -192,6 +199,11 @@ class _InterpQuery(WalkQuery):
     # Expressions over the moments
 
     def place_other(self, node: exp.Expr) -> bool:
+        if is_aggregate(node):
+            raise SqlError(
+                f"{node.sql()} is one value, beside values at moments",
+                hint="SELECT it from a sub-query with INTERP",
+            )
         if not is_interp(node):
             return False
         arguments = list(node.expressions)

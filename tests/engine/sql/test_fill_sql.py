@@ -120,6 +120,8 @@ def test_nothing_leaks_from_device_to_device(gaps: Run) -> None:
         [1500, "d2", "s", 2.5],
         [2500, "d2", "s", 2.5],
     ]
+    of_pattern = gaps("SELECT s1 FROM root.sg.* PARTITION BY device FILL(PREVIOUS)").rows()
+    assert of_pattern[4:] == [[1500, 10], [2000, 30], [5000, 30]]
     mixed = gaps("SELECT ts, voltage FROM meters PARTITION BY location = 'x' FILL(PREV)").rows()
     assert mixed == [[1000, 5], [1500, 7], [2000, 7], [2500, 7], [3000, 7]]
 

@@ -154,6 +154,8 @@ def test_answers_are_rows_like_others(tables: Run) -> None:
         ("SELECT current FROM d1 RANGE(1, 5) EVERY(1s)", "no value|INTERP"),
         ("SELECT INTERP(current), current FROM d1 RANGE(1)", "current has no value"),
         ("SELECT INTERP(current, 1, 2) FROM d1 RANGE(1)", "INTERP takes"),
+        ("SELECT INTERP(current), max(current) FROM d1 RANGE(1)", "one value"),
+        ("SELECT INTERP(current) FROM d1 RANGE(1) COUNT_WINDOW(2)", "window"),
         ("SELECT INTERP(current), DIFF(current) FROM d1 RANGE(1)", "diff"),
         ("SELECT INTERP(current) FROM d1 RANGE(1) FILL(PREV, 5)", "how far"),
         ("SELECT INTERP(current) FROM d1 RANGE(1) FILL(VALUE, 5, 6)", "2 values"),
