@@ -4,7 +4,8 @@
    binary search, without a call per value.
 2. A local time that a clock change skips or repeats takes the offset before the change.
 3. A step of months keeps the day of the month, clamped to the length of the month that it reaches;
-   a step of days keeps the time of day. The rest is added exactly.
+   the last day of a month stays the last. A step of days keeps the time of day. The rest is added
+   exactly.
 """
 
 from __future__ import annotations
@@ -128,12 +129,13 @@ def days_of_months(months: Counts) -> Counts:
 
 
 def add_months(days: Counts, months: int | Counts) -> Counts:
-    """Days some months later, clamped to the last day of a shorter month."""
+    """Days some months later (rule 3)."""
     month = months_of_days(days)
-    of_month = days - days_of_months(month)
-    reached = month + months
-    first = days_of_months(reached)
-    found: Counts = first + np.minimum(of_month, days_of_months(reached + 1) - first - 1)
+    first, after = days_of_months(month), days_of_months(month + 1)
+    reached = days_of_months(month + months)
+    longest = days_of_months(month + months + 1) - reached - 1
+    of_month = np.where(days == after - 1, longest, np.minimum(days - first, longest))
+    found: Counts = reached + of_month
     return found
 
 

@@ -1,8 +1,9 @@
 """Windows of time over a timeline: GROUP BY ([a, b), i, step) and INTERVAL(i, offset) SLIDING(s).
 
-1. A *range* is anchored at its start. Window n starts n steps after it; each edge is reckoned from
-   the start of the range, so that a clamped day of the month is not passed on. Every window that
-   starts in the range is there, empty or not, in every partition; the last ends with the range.
+1. A *range* is anchored at its start. Window n starts n steps after it, and is reckoned from there,
+   so that a clamped day of the month is not passed on; where steps are months, so is its end. Every
+   window that starts in the range is there, empty or not, in every partition; the last ends with
+   the range.
 2. An *interval* lies on a grid: multiples of the step since 1970, shifted by the offset. Steps of
    months and of whole days are those of the calendar in the zone; all others are exact. Windows
    without rows are left out, unless they are asked for (``is_dense``).
@@ -76,8 +77,11 @@ def range_windows(
     steps = CalendarStep.of(step).times(numbers)
     starts = local.add(origin, steps)
     starts = starts[starts < end_ns]
-    origin, numbers = origin[: len(starts)], numbers[: len(starts)]
-    ends = local.add(origin, CalendarStep.of(step).times(numbers).plus(CalendarStep.of(width)))
+    if step.months:
+        origin, numbers = origin[: len(starts)], numbers[: len(starts)]
+        ends = local.add(origin, CalendarStep.of(step).times(numbers).plus(CalendarStep.of(width)))
+    else:
+        ends = local.add(starts, CalendarStep.of(width))
     ends = np.minimum(ends, end_ns)
     partition = np.repeat(np.arange(timeline.partitions, dtype=np.int64), len(starts))
     starts, ends = np.tile(starts, timeline.partitions), np.tile(ends, timeline.partitions)

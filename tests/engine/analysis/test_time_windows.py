@@ -60,6 +60,28 @@ def test_months_are_reckoned_from_the_start() -> None:
     assert (stepped.end - stepped.begin).tolist() == [10, 10, 10, 10, 1]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "width", "step", "sizes"),
+    [
+        ("2020-10-31", "2021-03-01", (1, 0), (1, 0), [30, 31, 31, 28, 1]),
+        ("2021-01-31", "2021-03-31", (1, 0), (1, 0), [28, 31]),
+        ("2020-10-31", "2021-03-01", (2, 0), (1, 0), [61, 62, 59, 29, 1]),
+        (
+            *("2020-10-31", "2021-03-01", (1, 0), (0, 10 * NS_PER_DAY)),
+            [30, 30, 30, 31, 31, 31, 31, 31, 31, 30, 21, 11, 1],
+        ),
+        ("2020-11-01", "2021-03-01", (0, 10 * NS_PER_DAY), (2, 0), [10, 10]),
+        ("2020-11-01", "2022-11-01", (12, 0), (6, 0), [151, 0, 0, 0]),
+    ],
+)
+def test_windows_of_months(
+    start: str, end: str, width: tuple[int, int], step: tuple[int, int], sizes: list[int]
+) -> None:
+    line = timeline([ns("2020-10-31") + i * NS_PER_DAY for i in range(152)])
+    windows = range_windows(line, ns(start), ns(end), width, step)
+    assert (windows.end - windows.begin).tolist() == sizes
+
+
 def test_a_day_of_the_clock_change_has_23_or_25_hours() -> None:
     hours = [ns("2026-03-28T00:00") + i * HOUR for i in range(72)]
     line = timeline(hours)
