@@ -11,6 +11,8 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.program import WalkStep
 
@@ -37,7 +39,8 @@ def walk(step: WalkStep, source: pa.Table) -> dict[str, pa.Table]:
         f"mainstem_engine.sql.{_MODULES[step.operation]}"
     ).run
     try:
-        return operation(source, step.arguments)
+        with np.errstate(all="ignore"):  # overflows and quotients of zeros follow IEEE 754
+            return operation(source, step.arguments)
     except TypeError as error:
         # Functions of numbers are given text: whose, the operation says itself where it can.
         raise SqlError(str(error)) from error
