@@ -184,6 +184,13 @@ def describe(function: Function) -> str:
     return f"{function.name}({', '.join(parts)})"
 
 
+def kind_of(function: Function) -> str:
+    """What a function makes, for listings."""
+    if isinstance(function, WindowFunction):
+        return "one value per window"
+    return "one value per row" if function.keeps_rows else "points"
+
+
 def _plain(name: str) -> str:
     return name.replace("_", "").casefold()
 

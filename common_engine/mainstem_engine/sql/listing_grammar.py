@@ -10,7 +10,7 @@ from mainstem_engine.sql.template_grammar import TemplateGrammar
 
 _SHOWN = (
     "DATABASES", "TEMPLATES", "STABLES", "DEVICES", "TIMESERIES", "TABLES", "TAGS", "TTL",
-    "STREAMS", "NODES", "QUARANTINE", "JOBS",
+    "STREAMS", "FUNCTIONS", "NODES", "QUARANTINE", "JOBS",
 )  # fmt: skip
 _TEMPLATE_SUBJECTS = {
     ("NODES", "IN"): "MEMBERS",
@@ -25,10 +25,7 @@ _SUBJECTS = {
 _WITH_PATHS = ("DEVICES", "TIMESERIES", "TTL", "CHILD PATHS", "CHILD NODES", "PATH NODES")
 """What a path or pattern narrows."""
 _AFTER_SUBJECT = ("WHERE", "LIKE", "LIMIT", "OFFSET", "GROUP", "GROUP BY", "LEVEL")
-_SHOW_HINTS = {
-    "VERSION": "use `mainstem --version`",
-    "FUNCTIONS": "SELECT has every function of DuckDB",
-}
+_SHOW_HINTS = {"VERSION": "use `mainstem --version`"}
 
 
 class ListingGrammar(TemplateGrammar):

@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mainstem_engine.analysis import library
+from mainstem_engine.analysis.function import describe, kind_of
 from mainstem_engine.catalog.names import is_below, split_path
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import NotFoundError
@@ -71,6 +73,7 @@ _TIMESERIES: Columns = (
     ("compression", "TEXT"),
     ("unit", "TEXT"),
 )
+_FUNCTIONS: Columns = (("function", "TEXT"), ("kind", "TEXT"), ("call", "TEXT"))
 _TABLES: Columns = (("tbname", "TEXT"), ("template", "TEXT"), ("device", "TEXT"))
 _COLUMNS: Columns = (
     ("name", "TEXT"),
@@ -150,6 +153,7 @@ class Listings:
             "TABLE TAGS": self._table_tags,
             "TTL": self._ttls,
             "STREAMS": self._streams,
+            "FUNCTIONS": _functions,
             **paths.subjects,
         }
         columns, rows = listers.get(statement.what, self._known_to_node)(statement)
@@ -346,6 +350,13 @@ class Listings:
         by_name = {name.casefold(): value for name, value in values.items()}
         path = self._catalog.devices.path(device)
         return (path, *(by_name.get(name.casefold()) for name in names))
+
+
+def _functions(statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+    """The functions of time; all others are the executing database's."""
+    return _FUNCTIONS, [
+        (function.name, kind_of(function), describe(function)) for function in library.functions()
+    ]
 
 
 def _database_row(database: Database) -> Sequence[Any]:
