@@ -15,6 +15,7 @@ from typing import Any
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.clauses import ALIGN_EVERY, FILL, PARTITION, RANGE, WINDOW, FillClause
 from mainstem_engine.sql.lowering import Lowered
 from mainstem_engine.sql.relations import DEVICE, TIME, RelationColumn
@@ -133,6 +134,8 @@ class _RowsToFill:
         inner = select.copy()
         for key in (FILL, PARTITION, "order", "limit", "offset", "distinct", "with_"):
             inner.set(key, None)
+        for key in ("group", "having"):
+            self._resolve(inner.args.get(key))
         order = select.args.get("order")
         ordered = list(order.expressions) if order is not None else []
         inner.set(
@@ -167,6 +170,16 @@ class _RowsToFill:
             if value is not None:
                 query.set(key, value.copy())
         return query
+
+    def _resolve(self, clause: exp.Expr | None) -> None:
+        """Puts items in the place of their names and numbers, which they lose inside."""
+        nodes = list(clause.find_all(exp.Column, exp.Literal)) if clause is not None else []
+        for node in nodes:
+            is_number = isinstance(node, exp.Literal)
+            if is_number and not isinstance(node.parent, exp.Group):
+                continue
+            if is_number or self._origin(node) is None:
+                node.replace(self._ordered_by(node).copy())
 
     def _expanded(self) -> list[exp.Expr]:
         """The items, with the columns of ``*``."""
@@ -207,6 +220,11 @@ class _RowsToFill:
                 return node
         if times:
             return times[0]
+        if self._select.args.get("group") is None and any(
+            is_aggregate(node) for item in self._items for node in item.walk()
+        ):
+            # One row, to which only a constant can do anything.
+            return exp.cast(exp.Literal.string("1970-01-01 00:00:00+00"), exp.DType.TIMESTAMPTZ)
         raise SqlError(
             "FILL needs rows with a time",
             field="FILL",

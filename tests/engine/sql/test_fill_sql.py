@@ -137,6 +137,17 @@ def test_star_and_sub_queries(gaps: Run) -> None:
     assert [row[1] for row in outer.rows()] == [2.0, 5.0, 5.0, 3.5, 4.0]
 
 
+def test_groups_of_the_time_and_single_rows(gaps: Run) -> None:
+    for key in ("second", "1", "time_bucket(INTERVAL '2 seconds', time)"):
+        found = gaps(
+            f"""SELECT time_bucket(INTERVAL '2 seconds', time) AS second, max(s1) AS top
+            FROM root.sg.d1 GROUP BY {key} HAVING second < 6000 FILL(PREVIOUS) ORDER BY second"""
+        )
+        assert found.rows() == [[0, 1], [2000, 1], [4000, 9]]
+    single = gaps("SELECT count(s1), max(s2) FROM root.sg.d1 WHERE time < 2000 FILL(0)")
+    assert single.rows() == [[1, 0.0]]
+
+
 def test_windows_with_every_mode(gaps: Run) -> None:
     def filled(fill: str) -> list[Any]:
         sql = f"""SELECT _wstart, sum(voltage) FROM d1 WHERE ts >= 0 AND ts < 3000
@@ -174,7 +185,7 @@ def test_values_go_to_the_columns_that_are_filled(gaps: Run) -> None:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("SELECT count(*) FROM root.sg.d1 FILL(PREVIOUS)", "time"),
+        ("SELECT s4, max(s1) FROM root.sg.d1 GROUP BY s4 FILL(PREVIOUS)", "time"),
         ("SELECT s1, s2, s3 FROM root.sg.d1 FILL(VALUE, 1, 2)", "2 values for 3"),
         ("SELECT s1, s3 FROM root.sg.d1 FILL(VALUE, 1, 'x')", "another type"),
         ("SELECT s1 FROM root.sg.d1 FILL(VALUE, 3000000000)", "INT32|int32"),
