@@ -121,7 +121,10 @@ class RowsQuery:
         for projection in inner.expressions if inner is not None else ():
             if self._times.is_time_of(projection.unalias(), inner):
                 return str(projection.alias_or_name).casefold()
-        return None
+        # What is called so is taken for it, and looked at when the rows are there.
+        written = [projection.alias_or_name for projection in inner.expressions] if inner else []
+        names = {name.casefold() for name in (*written, *source.column_names)}
+        return next((name for name in _TIME_NAMES if name in names), None)
 
     def build(self) -> exp.Select:
         """The query."""
