@@ -182,6 +182,9 @@ class _WindowQuery(WalkQuery):
         if is_aggregate(node):
             node.replace(self._aggregate(node))
             return True
+        if self._plan.shown and identity(node) in self._plan.shown:
+            node.replace(self._aggregate(exp.AnyValue(this=node.copy())))
+            return True
         return False
 
     def place_column(self, node: exp.Column) -> None:

@@ -7,6 +7,7 @@
    t-digest. ``p`` is from 0 to 100. EXTREME(x) is the value farthest from zero, the positive one of
    two. HYPERLOGLOG(x) counts distinct values roughly. They need no time.
 3. Calls with parameters by name, as IoTDB writes them, are functions of analysis.
+4. ``_rowts`` is the time of a row.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.relations import TIME
 
 Build = Callable[[exp.Expr, exp.Expr], exp.Expr]
 """Makes the function of its argument and the time."""
@@ -125,6 +127,13 @@ def _share(name: str, rank: exp.Expr) -> exp.Expr:
 
 def _is_text(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and bool(node.is_string)
+
+
+def name_row_times(select: exp.Select) -> None:
+    """Names the time in place of ``_rowts``, in a SELECT that reads one table of ours."""
+    for node in list(select.find_all(exp.Column)):
+        if node.name.casefold() == "_rowts" and node.find_ancestor(exp.Select) is select:
+            node.set("this", exp.to_identifier(TIME, quoted=True))
 
 
 def _is_windowed(node: exp.Expr) -> bool:

@@ -35,7 +35,7 @@ from mainstem_engine.sql.limits import push_limit
 from mainstem_engine.sql.lowering import Lowered, lower
 from mainstem_engine.sql.lowering_fill import lower_fills
 from mainstem_engine.sql.partitions import plain_partitions
-from mainstem_engine.sql.peer_functions import rewrite_peer_functions
+from mainstem_engine.sql.peer_functions import name_row_times, rewrite_peer_functions
 from mainstem_engine.sql.plan import Plan, Request, TableInput
 from mainstem_engine.sql.program import SqlStep, Step, WalkStep
 from mainstem_engine.sql.projection import (
@@ -94,7 +94,10 @@ class Planner:
         set_headings(tree)
         for select in tree.find_all(exp.Select):
             sources = list(scopes.sources(select))
-            is_table = len(sources) == 1 and sources[0].relation is not None
+            relation = sources[0].relation if len(sources) == 1 else None
+            is_table = relation is not None
+            if relation is not None and "_rowts" not in relation.columns:
+                name_row_times(select)
             rewrite_peer_functions(select, _time() if is_table else None)
         lowered = Lowered(
             self._catalog,

@@ -39,7 +39,7 @@ _CALENDAR_UNITS = frozenset({"", "d", "w", "n", "mo", "y"})
 class WindowPlan:
     """``walk``: the argument ``window`` of the walk; ``controls``: names of the columns of its
     expressions; ``has_empty``: aggregates are asked of windows without rows; ``is_dense``: there
-    are such windows, of which nothing is known; ``shown``: columns that are the same all over a
+    are such windows, of which nothing is known; ``shown``: expressions that are the same all over a
     window, as identity() has them."""
 
     walk: dict[str, Any]
@@ -168,5 +168,5 @@ def _pair(duration: Duration | None) -> list[int] | None:
 
 
 def shown(nodes: list[exp.Expr]) -> frozenset[str]:
-    """Columns that windows of these expressions have one value of."""
-    return frozenset(identity(node) for node in nodes if isinstance(node, exp.Column))
+    """What windows of these expressions have one value of."""
+    return frozenset(identity(node) for node in nodes)

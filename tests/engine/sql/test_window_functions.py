@@ -108,6 +108,28 @@ def test_states_of_several_keys(counters: Run) -> None:
         counters("SELECT count(*) FROM m STATE_WINDOW(s, n) ZEROTH_STATE(1)")
 
 
+def test_the_state_may_be_shown(counters: Run) -> None:
+    sign = "CASE WHEN n > 3 THEN 'high' ELSE 'low' END"
+    found = counters(
+        f"SELECT {sign} AS sign, count(*) FROM m STATE_WINDOW({sign}) HAVING {sign} = 'high'"
+    )
+    assert found.rows() == [["high", 1]] * 10
+    keyed = counters(f"SELECT upper({sign}) AS sign FROM m STATE_WINDOW({sign}) LIMIT 2").rows()
+    assert keyed == [["LOW"], ["HIGH"]]
+
+
+def test_the_time_of_rows_has_a_name_of_its_own(counters: Run) -> None:
+    noon = START + 12 * HOUR
+    for source in ("m", "(SELECT ts, n FROM m WHERE _rowts > 0)"):
+        found = counters(f"SELECT count(*) FROM {source} SESSION(ts, 1d)").rows()
+        assert found == [[24]]
+    assert counters(f"SELECT _rowts, a FROM m WHERE _rowts <= {noon}").rows() == [[noon, 0.0]]
+    late = counters(
+        f"SELECT _wstart, count(*) FROM m WHERE _rowts >= {noon + 5 * HOUR} INTERVAL(1d, AUTO)"
+    ).rows()
+    assert late[0] == [noon + 5 * HOUR, 8]
+
+
 def test_windows_that_overlap_are_bounded(counters: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mainstem_engine.sql.window_walk.ROWS_MAX", 100)
     for item in ("count(*)", "count_if(n > 1, 2)"):
