@@ -18,7 +18,7 @@ from mainstem_engine.sql.calls import Call, call_of
 from mainstem_engine.sql.lowering import Lowered, own_nodes
 from mainstem_engine.sql.lowering_answer import Answer
 from mainstem_engine.sql.lowering_query import WalkQuery
-from mainstem_engine.sql.relations import RelationColumn
+from mainstem_engine.sql.relations import DEVICE, RelationColumn
 from mainstem_engine.sql.rows_query import column
 from mainstem_engine.sql.walk_nodes import Walk, walk_table
 
@@ -36,6 +36,11 @@ class _PointQuery(WalkQuery):
         super().__init__(select, lowered)
         self._functions: dict[str, dict[str, Any]] = {}
         self._has_columns = False
+        relation = self.rows.relation
+        is_pattern = relation is not None and relation.is_path and relation.name.is_pattern
+        if is_pattern and lowered.by_itself and not self.shape.keys:
+            # Devices that are named, and so do not stand side by side, are partitions all the same.
+            self.rows.add_key(column(DEVICE))
 
     def build(self) -> exp.Select:
         """The whole answer."""

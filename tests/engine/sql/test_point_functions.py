@@ -34,6 +34,13 @@ def rows(run: Run, sql: str) -> list[tuple[object, ...]]:
 def test_a_function_does_not_look_from_one_device_to_the_next(presses: Run) -> None:
     found = rows(presses, "SELECT diff(force) FROM root.main.* ORDER BY time")
     assert found == [(1000, None, None), (2000, 3, -10), (3000, -2, 5), (4000, 0, None)]
+    named = "SELECT time, device, diff(force) AS d FROM root.main.* WHERE time <= 2000"
+    assert rows(presses, named) == [
+        (1000, "root.main.p1", None),
+        (2000, "root.main.p1", 3),
+        (1000, "root.main.p2", None),
+        (2000, "root.main.p2", -10),
+    ]
     apart = "SELECT tbname, diff(force) AS d FROM press PARTITION BY tbname ORDER BY tbname, ts"
     assert rows(presses, apart)[4:] == [("p2", None), ("p2", -10), ("p2", 5)]
 
