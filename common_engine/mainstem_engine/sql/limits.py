@@ -30,6 +30,9 @@ def push_limit(select: exp.Select, relation: Relation, times: TimeExpressions) -
         return
     if relation.filters or relation.is_sampled or relation.partials is not None:
         return
+    alias = select.args["from_"].this.args.get("alias")
+    if isinstance(alias, exp.TableAlias) and alias.columns:
+        return
     rows = _number(select.args.get("limit"), times)
     skipped = 0 if not select.args.get("offset") else _number(select.args["offset"], times)
     if rows is None or skipped is None or rows + skipped > ROWS_MAX:

@@ -49,6 +49,9 @@ def read_panes(
         return None
     if {key for key, value in rows.args.items() if value} - {*_TAKEN, "expressions", "order"}:
         return None
+    alias = rows.args["from_"].this.args.get("alias")
+    if isinstance(alias, exp.TableAlias) and alias.columns:
+        return None
     items = {item.alias: item.this for item in rows.expressions}
     keys = [item for item in rows.expressions if item.alias.startswith("#p")]
     if not all(_is(item.this, relation, _KEEPERS) for item in keys):

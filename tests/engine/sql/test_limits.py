@@ -39,6 +39,7 @@ WHOLE = [
     "SELECT v FROM root.main.* ORDER BY time LIMIT 5",
     "SELECT a.ts FROM d1 a JOIN d1 b ON a.ts = b.ts ORDER BY a.ts LIMIT 5",
     "SELECT diff(v) FROM d1 ORDER BY time LIMIT 5",
+    "SELECT ts FROM m AS a (x, y, z, ts) ORDER BY ts LIMIT 5",
 ]
 
 

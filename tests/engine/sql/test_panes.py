@@ -56,6 +56,7 @@ WHOLE_ROWS = [
     "SELECT avg(f) FROM root.main.d0 GROUP BY ((0, 600000], 1m)",
     "SELECT avg(f) FROM root.main.d0 GROUP BY ([0, 600500), 1m)",
     "SELECT _wstart, avg(f) FROM m PARTITION BY n % 2 INTERVAL(1m)",
+    "SELECT avg(f) AS a FROM (SELECT ts, f FROM m) INTERVAL(1m)",
     "SELECT _wstart, avg(f) FROM m PARTITION BY device SESSION(ts, 10s)",
 ]
 REFUSED_PANES = {PANED[-1]}
