@@ -92,8 +92,18 @@ def find_function(node: exp.Expr, *, groups: bool) -> Function | None:
     if name == "count_if" and len(arguments) == 1:  # of rows, as the executing database has it
         return None
     if groups:
+        if window is not None and point is not None and _is_only(node, point, window):
+            return point  # windows of its own, as in completeness(x, 'window'='15')
         return window or point
     return point or window
+
+
+def _is_only(node: exp.Expr, point: Function, window: Function) -> bool:
+    """Whether a call names a parameter that only the point function has."""
+    only = {parameter.name for parameter in point.parameters}
+    only -= {parameter.name for parameter in window.parameters}
+    named = (_named(argument) for argument in arguments_of(node))
+    return any(pair is not None and pair[0].casefold() in only for pair in named)
 
 
 def bind_call(node: exp.Expr, function: Function, times: TimeExpressions) -> exp.Expr:
