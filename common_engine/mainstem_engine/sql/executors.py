@@ -243,7 +243,8 @@ class WorkerExecutor:
                 self._start_one()
             self._changed.notify_all()
         if not is_kept:
-            worker.stop()
+            # A process that was killed may take its time to go.
+            threading.Thread(target=worker.stop, name="sql-reaper", daemon=True).start()
 
     def close(self) -> None:
         """Ends every worker; statements that run fail."""

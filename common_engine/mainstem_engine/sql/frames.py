@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from mainstem_engine.errors import CorruptionError
 
@@ -46,7 +46,13 @@ def write_frame(stream: BinaryIO, kind: FrameKind, payload: bytes = b"") -> None
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> tuple[FrameKind, bytes]:
+class Readable(Protocol):
+    """What frames are read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read_frame(stream: Readable) -> tuple[FrameKind, bytes]:
     """The next frame. Raises EOFError at the end, CorruptionError when out of step."""
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
@@ -91,7 +97,7 @@ class FrameReader:
 
     closed = False
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._payload = b""
         self._position = 0

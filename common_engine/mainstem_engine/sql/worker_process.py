@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -32,6 +32,7 @@ from mainstem_engine.sql.frames import (
 )
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.worker import ERRORS, INTERRUPT_SIGNAL
+from mainstem_engine.sql.worker_pipe import WorkerPipe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,7 +89,7 @@ class WorkerProcess:
                 own = os.getpriority(os.PRIO_PROCESS, 0)
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, min(own + NICENESS, 19))
         self._stdin = cast("BinaryIO", self._process.stdin)
-        self._stdout = cast("BinaryIO", self._process.stdout)
+        self._pipe = WorkerPipe(cast("BinaryIO", self._process.stdout))
         self.confinement: dict[str, str] = {}
         """What the kernel takes away from it: see confinement.py."""
         self.is_usable = self._is_ready()
@@ -113,7 +114,7 @@ class WorkerProcess:
         alarm.daemon = True
         alarm.start()
         try:
-            kind, payload = read_frame(self._stdout)
+            kind, payload = read_frame(self._pipe)
             if kind != FrameKind.READY:
                 return False
             self.confinement = msgpack.unpackb(payload)
@@ -137,10 +138,17 @@ class WorkerProcess:
         """
         import pyarrow as pa
 
+        try:
+            packed = msgpack.packb(program.to_map())
+        except OverflowError:
+            raise SqlError(
+                "a number or time of the statement needs more than 64 bits",
+                hint="write a smaller one, or a later start or earlier end",
+            ) from None
         self.is_usable = False
         reasons: list[SqlError] = []
 
-        killer = threading.Timer(INTERRUPT_S, self._process.kill)
+        killer = threading.Timer(INTERRUPT_S, self._give_up)
         killer.daemon = True
 
         def end(reason: SqlError) -> None:
@@ -152,8 +160,8 @@ class WorkerProcess:
         remaining_s = max(deadline - time.monotonic(), 0.0)
         alarm = threading.Timer(remaining_s, end, (timed_out(program),))
         alarm.daemon = True
-        feeder = Feeder(self._stdin, program, open_input)
-        answer = AnswerReader(self._stdout, program.limits.result_bytes_max)
+        feeder = Feeder(self._stdin, packed, program.inputs, open_input)
+        answer = AnswerReader(self._pipe, program.limits.result_bytes_max)
         failure: SqlError | None = None
         alarm.start()
         feeder.start()
@@ -170,9 +178,11 @@ class WorkerProcess:
         finally:
             alarm.cancel()
             killer.cancel()
-            if not answer.is_complete:
-                self._process.kill()
-            feeder.stop()
+            if answer.is_complete:
+                feeder.stop()
+            else:
+                self._give_up()
+                feeder.leave()
             # A signal that came too late would end the next statement.
             is_clean = not reasons or isinstance(failure, SqlTimeoutError)
             is_whole = answer.is_complete and not answer.is_retiring
@@ -192,10 +202,14 @@ class WorkerProcess:
     def _interrupt(self, killer: threading.Timer) -> None:
         """Ends the statement at hand, the process with it if it must be."""
         if INTERRUPT_SIGNAL is None:
-            self._process.kill()
+            self._give_up()
             return
         self._process.send_signal(INTERRUPT_SIGNAL)
         killer.start()
+
+    def _give_up(self) -> None:
+        self._process.kill()
+        self._pipe.leave()
 
     def stop(self) -> None:
         """Ends the process and frees its pipes."""
@@ -207,13 +221,13 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._stdout.close()
+        self._pipe.close()
 
 
 class AnswerReader(FrameReader):
     """A file object for an Arrow stream reader: the DATA frames up to DONE or ERROR."""
 
-    def __init__(self, source: BinaryIO, bytes_max: int) -> None:
+    def __init__(self, source: WorkerPipe, bytes_max: int) -> None:
         super().__init__(source)
         self._bytes_max = bytes_max
         self._size = 0
@@ -248,11 +262,14 @@ class AnswerReader(FrameReader):
 
 
 class Feeder:
-    """Streams a program and its inputs to a worker, on a thread of its own."""
+    """Streams a packed program and its inputs to a worker, on a thread of its own."""
 
-    def __init__(self, sink: BinaryIO, program: Program, open_input: OpenInput) -> None:
+    def __init__(
+        self, sink: BinaryIO, packed: bytes, inputs: Sequence[str], open_input: OpenInput
+    ) -> None:
         self._sink = sink
-        self._program = program
+        self._packed = packed
+        self._inputs = inputs
         self._open_input = open_input
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sql-feeder", daemon=True)
@@ -269,9 +286,13 @@ class Feeder:
         self._stopped.set()
         self._thread.join()
 
+    def leave(self) -> None:
+        """Ends feeding after the batch at hand, some time after this: the worker is going."""
+        self._stopped.set()
+
     def _run(self) -> None:
         try:
-            write_frame(self._sink, FrameKind.RUN, msgpack.packb(self._program.to_map()))
+            write_frame(self._sink, FrameKind.RUN, self._packed)
             self._feed_all()
             write_frame(self._sink, FrameKind.CLOSE)
         except (OSError, ValueError):
@@ -279,7 +300,7 @@ class Feeder:
             self.is_broken = True
 
     def _feed_all(self) -> None:
-        for name in self._program.inputs:
+        for name in self._inputs:
             if self._stopped.is_set():
                 return
             try:

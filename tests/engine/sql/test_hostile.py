@@ -52,6 +52,14 @@ HOSTILE = {
     "one long call": "SELECT levenshtein(repeat('a', 500000), repeat('b', 500000))",
     "an expression for many rows": "SELECT sum(length(regexp_replace("
     "repeat('ab', 100000 + r % 2), 'a|b', 'ccc', 'g'))) FROM range(100000000) t(r)",
+    "windows without end": "SELECT count(v) FROM root.main.d GROUP BY ([0, 4000000000000), 1ms)",
+    "windows in every window": "SELECT _wstart, max(v), first(v) FROM m WHERE ts >= 0"
+    " INTERVAL(1000d) SLIDING(1ms)",
+    "a value for every moment": "SELECT _irowts, interp(v) FROM m"
+    " RANGE('1970-01-01', '2026-01-01') EVERY(1ms) FILL(LINEAR)",
+    "gaps filled": "SELECT _wstart, avg(v) FROM m WHERE ts >= '1970-01-01' AND ts < '2026-01-01'"
+    " INTERVAL(1ms) FILL(PREVIOUS)",
+    "one clock for all": "SELECT * FROM (SELECT ts, v FROM m) a, m b, m c, m d ORDER BY a.v * b.v",
 }
 OUTCOMES = (SqlLimitError, SqlTimeoutError)
 

@@ -37,6 +37,7 @@ from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.worker import INTERRUPT_SIGNAL, serve
+from mainstem_engine.sql.worker_pipe import WorkerPipe
 from mainstem_engine.sql.worker_process import SETTINGS, AnswerReader
 
 from .conftest import runner
@@ -126,7 +127,7 @@ def test_a_worker_that_does_not_end_its_statement_is_ended(
     (worker,) = workers._idle
     with pytest.raises(SqlTimeoutError, match=r"0\.2 s"):
         far("SELECT levenshtein(repeat('a', 500000), repeat('b', 500000))", timeout_s=0.2)
-    assert not worker.is_alive
+    wait_until(lambda: not worker.is_alive)
     assert far("SELECT count(*) FROM meters").rows() == [[4]]
 
 
@@ -267,9 +268,29 @@ def test_an_answer_that_is_left_ends_its_worker(workers: WorkerExecutor) -> None
     (worker,) = workers._busy
     assert next(steps).num_rows > 0
     steps.close()
-    assert not worker.is_alive
+    wait_until(lambda: not worker.is_alive)
     assert workers.statistics().busy == 0
     wait_until(lambda: workers.statistics().idle == 1)
+
+
+def test_numbers_that_do_not_fit_are_an_error_at_once(workers: WorkerExecutor) -> None:
+    large = Program("SELECT ?", (1 << 70,), "UTC", (), False, SqlLimits())
+    with pytest.raises(SqlError, match="64 bits"):
+        workers.execute(large, lambda name: None)
+    assert workers.execute(program("SELECT 7 AS v"), lambda name: None).to_pylist() == [{"v": 7}]
+
+
+def test_a_pipe_is_left_while_its_other_end_is_held() -> None:
+    read, write = os.pipe()
+    pipe = WorkerPipe(os.fdopen(read, "rb"))
+    os.write(write, b"abc")
+    assert pipe.read(2) == b"ab"
+    threading.Timer(0.01, pipe.leave).start()
+    with pytest.raises(EOFError):
+        pipe.read(2)
+    os.close(write)
+    pipe.close()
+    pipe.leave()
 
 
 def test_a_worker_that_keeps_memory_is_replaced(
@@ -286,7 +307,7 @@ def test_a_worker_that_keeps_memory_is_replaced(
 
     monkeypatch.setattr(AnswerReader, "take", retiring)
     assert workers.execute(program("SELECT 7 AS v"), lambda name: None).to_pylist() == [{"v": 7}]
-    assert not worker.is_alive
+    wait_until(lambda: not worker.is_alive)
     wait_until(lambda: workers.statistics().idle == 1)
     assert workers._idle != [worker]
 
