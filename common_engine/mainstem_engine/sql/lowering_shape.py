@@ -27,6 +27,8 @@ _ELEMENT = "`(?:[^`]|``)*`|[^.]+"
 """An element of a path."""
 
 
+_OF_DEVICE = ("DEVICE", "TBNAME", "TAG")
+"""Kinds of columns that have one value per device."""
 FROM_PATH = "mainstem_from_path"
 """Meta entry of a SELECT that reads a path through a sub-query of lowering."""
 
@@ -72,6 +74,8 @@ def shape_of(
     if select.meta.get(ALIGN) == "DEVICE":
         shape.keys.append(column(DEVICE))
         shape.shown.append((DEVICE, column(DEVICE)))
+    elif relation.name.is_pattern and _shows_devices(select, relation):
+        shape.keys.append(column(DEVICE))
     elif relation.name.is_pattern and not names_devices(select, relation):
         shape.side = column(DEVICE)
         shape.keys.append(shape.side)
@@ -79,6 +83,13 @@ def shape_of(
             shape.values.append(path)
             shape.members[path] = member
     return shape
+
+
+def _shows_devices(select: exp.Select, relation: Relation) -> bool:
+    """True when an item is the device or a tag itself: each device is answered for."""
+    items = [projection.unalias() for projection in select.expressions]
+    columns = [relation.columns.get(i.name.casefold()) for i in items if isinstance(i, exp.Column)]
+    return any(found is not None and found.kind in _OF_DEVICE for found in columns)
 
 
 def device_members(relation: Relation, catalog: Catalog) -> list[tuple[str, Member]]:

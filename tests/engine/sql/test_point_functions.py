@@ -45,6 +45,19 @@ def test_a_function_does_not_look_from_one_device_to_the_next(presses: Run) -> N
     assert rows(presses, apart)[4:] == [("p2", None), ("p2", -10), ("p2", 5)]
 
 
+def test_windows_of_a_pattern_that_shows_devices_are_of_each_device(presses: Run) -> None:
+    whole = "SELECT device, elapsed(ts) AS e FROM root.main.*"
+    assert rows(presses, whole) == [("root.main.p1", 3000), ("root.main.p2", 2000)]
+    windows = "SELECT tbname, max(force) AS m FROM root.main.* INTERVAL(2s)"
+    assert rows(presses, windows) == [
+        (0, "p1", 1),
+        (2000, "p1", 4),
+        (4000, "p1", 2),
+        (0, "p2", 100),
+        (2000, "p2", 95),
+    ]
+
+
 def test_the_devices_of_a_template_are_one_partition(presses: Run) -> None:
     assert rows(presses, "SELECT ts, top(force, 1) FROM press") == [(1000, 100)]
     apart = "SELECT tbname, top(force, 1) FROM press PARTITION BY tbname"
