@@ -12,7 +12,7 @@ import numpy as np
 
 from mainstem_engine.merge import Index
 from mainstem_engine.model import AnyArray
-from mainstem_engine.windows import Pieces, Values
+from mainstem_engine.windows import Counts, Pieces, Values
 
 PIECES_PER_WINDOW_MIN = 4
 """With fewer there is little to merge, and places without a piece would cost more than a sort."""
@@ -44,11 +44,15 @@ def merge_dense(pieces: Pieces, every_ns: int, *, row_times: bool) -> Pieces:
     device = np.full(len(some), pieces.device[0], np.uint32)
     merged = Pieces(device, window, rows[some], begin, end)
     for key, values in pieces.values.items():
-        merged.values[key] = _values(values, number, count, some)
+        counts = rows if values.count is pieces.rows else None
+        merged.values[key] = _values(values, number, count, some, counts)
     return merged
 
 
-def _values(values: Values, number: Index, count: int, some: Index) -> Values:
+def _values(
+    values: Values, number: Index, count: int, some: Index, counts: Counts | None
+) -> Values:
+    """``counts``: of each place, None when they are not known."""
     there = values.count > 0
     if there.all():
         place, used = number, slice(None)
@@ -56,9 +60,9 @@ def _values(values: Values, number: Index, count: int, some: Index) -> Values:
         # Pieces without a value take no part.
         used = np.flatnonzero(there)  # type: ignore[assignment]
         place = number[used]
-    total = np.zeros(count, np.int64)
-    np.add.at(total, place, values.count[used])
-    found = Values(total[some])
+    if counts is None:
+        counts = _placed(np.add, values.count[used], place, count)
+    found = Values(counts[some])
     with np.errstate(invalid="ignore", over="ignore"):
         if values.low is not None and values.high is not None:
             found.low = _placed(np.fmin, values.low[used], place, count)[some]
@@ -75,6 +79,8 @@ def _placed(operation: np.ufunc, values: AnyArray, place: Index, count: int) -> 
     """What the operation makes of the values of each place."""
     if values.dtype == np.bool_:
         return _placed(operation, values.astype(np.int8), place, count).astype(np.bool_)
+    if operation is np.fmin and not (values.dtype.kind == "f" and np.isnan(values).any()):
+        operation = np.minimum  # the same without NaN, and twice as fast
     result = np.full(count, _neutral(operation, values.dtype), values.dtype)
     operation.at(result, place, values)
     return result
@@ -85,6 +91,8 @@ def _neutral(operation: np.ufunc, dtype: np.dtype[Any]) -> float | int:
     if operation is np.add:
         return 0
     if dtype.kind == "f":
-        return float("-inf") if operation is np.maximum else float("nan")
+        if operation is np.fmin:
+            return float("nan")
+        return float("-inf") if operation is np.maximum else float("inf")
     limits = np.iinfo(dtype)
     return limits.min if operation is np.maximum else limits.max
