@@ -211,6 +211,11 @@ class _Held:
                 hint="narrow it by time, device or tag inside the sub-query that reads it",
             )
 
+    @property
+    def bytes_left(self) -> int:
+        """What may be held beside the tables that are."""
+        return self._bytes_max - self._size
+
     def release(self, table: pa.Table) -> None:
         """A table that no later step reads."""
         self._size -= table.nbytes
@@ -226,7 +231,7 @@ def _run_steps(cursor: Any, program: Program, held: _Held) -> None:
             continue
         # Only the walk reads the rows that it was made of.
         source = sources.pop(step.source)
-        for name, table in walk(step, source).items():
+        for name, table in walk(step, source, held.bytes_left).items():
             held.count(table)
             cursor.register(f"{step.name}:{name}", table)
         held.release(source)

@@ -33,14 +33,16 @@ _MODULES = {
 """The module of each operation, whose function ``run`` it is."""
 
 
-def walk(step: WalkStep, source: pa.Table) -> dict[str, pa.Table]:
-    """Runs one step. Raises SqlError for values that its functions cannot take."""
+def walk(step: WalkStep, source: pa.Table, bytes_max: int) -> dict[str, pa.Table]:
+    """Runs one step. ``bytes_max``: what it makes is refused above that; operations that can tell
+    before they make it find it among their arguments. Raises SqlError for values that its functions
+    cannot take."""
     operation: Operation = importlib.import_module(
         f"mainstem_engine.sql.{_MODULES[step.operation]}"
     ).run
     try:
         with np.errstate(all="ignore"):  # overflows and quotients of zeros follow IEEE 754
-            return operation(source, step.arguments)
+            return operation(source, {**step.arguments, "bytes_max": bytes_max})
     except TypeError as error:
         # Functions of numbers are given text: whose, the operation says itself where it can.
         raise SqlError(str(error)) from error

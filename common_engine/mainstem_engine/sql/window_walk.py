@@ -43,8 +43,8 @@ from mainstem_engine.sql.times import parse_zone
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_MAX = 50_000_000
-"""Rows of all windows: more would not fit into what a statement may hold."""
+ROWS_MAX = 20_000_000
+"""Rows of all windows that overlap: functions of windows go through them in some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
     made = {"windows": _window_table(table, found, arguments, signals)}
     if arguments["columns"] is not None:
         read = table.select([TIME, *arguments["columns"]])
+        _check_bytes(read, windows, arguments["bytes_max"])
         made["rows"] = _row_table(read, windows, with_empty=arguments["with_empty"])
     return made
 
@@ -109,6 +110,17 @@ def _check_rows(windows: Windows) -> None:
     if float((windows.end - windows.begin).sum(dtype=np.float64)) > ROWS_MAX:
         raise SqlLimitError(
             f"windows that overlap hold more than {ROWS_MAX} rows together",
+            hint="use a longer step, or narrow the statement by time or device",
+        )
+
+
+def _check_bytes(table: pa.Table, windows: Windows, bytes_max: int) -> None:
+    """Rows of windows that overlap are copied for each: seen before it is done."""
+    rows = float((windows.end - windows.begin).sum(dtype=np.float64))
+    row_bytes = table.nbytes / max(table.num_rows, 1) + 8
+    if rows > table.num_rows and rows * row_bytes > bytes_max:
+        raise SqlLimitError(
+            f"windows that overlap need more than {bytes_max >> 20} MiB for {rows:.0f} rows",
             hint="use a longer step, or narrow the statement by time or device",
         )
 
