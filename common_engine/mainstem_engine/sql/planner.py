@@ -54,6 +54,8 @@ from mainstem_engine.sql.time_expressions import Clock, TimeExpressions, datetim
 from mainstem_engine.sql.times import NS_PER_MS, engine_zone, format_time
 from mainstem_engine.sql.walk_nodes import Extracted, extract_steps
 
+UNION_MAX = 32
+"""Queries of one UNION: so deep is its tree."""
 RELATIONS_MAX = 64
 """Tables that one statement may name. Each is scanned on its own."""
 
@@ -269,6 +271,18 @@ def _member_precision(catalog: Catalog, member: Member) -> int:
     return min(catalog.databases.at(int(i)).precision_ns for i in set(databases.tolist()))
 
 
+def _united(parts: Sequence[exp.Query]) -> exp.Query:
+    """All rows of several queries. A pattern may mean hundreds of tables: they are joined in
+    groups, so that the tree stays flat."""
+    while len(parts) > UNION_MAX:
+        groups = [parts[n : n + UNION_MAX] for n in range(0, len(parts), UNION_MAX)]
+        parts = [exp.Subquery(this=_united(group)) for group in groups]
+    query = parts[0]
+    for part in parts[1:]:
+        query = exp.Union(this=query, expression=part, distinct=False, by_name=True)
+    return query
+
+
 class _Inputs:
     """The scans of a statement; equal ones are shared."""
 
@@ -280,9 +294,7 @@ class _Inputs:
     def replace(self, node: exp.Table, relation: Relation) -> None:
         """Puts a sub-query over the scans of a relation in the place of a table node."""
         parts = [self._select(relation, member) for member in relation.members]
-        query: exp.Query = parts[0]
-        for part in parts[1:]:
-            query = exp.Union(this=query, expression=part, distinct=False, by_name=True)
+        query = _united(parts)
         alias = node.args.get("alias")
         if alias is None:
             alias = exp.TableAlias(this=exp.to_identifier(relation.alias, quoted=True))

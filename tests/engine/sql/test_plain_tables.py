@@ -17,6 +17,7 @@ from mainstem_engine.errors import (
     SqlError,
     SqlSyntaxError,
 )
+from mainstem_engine.sql import planner
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.session import Session
 
@@ -207,3 +208,18 @@ def test_the_time_may_be_called_timestamp(run: Run) -> None:
     run("CREATE TABLE t (ts TIMESTAMP, timestamp INT)")
     run("INSERT INTO t (ts, timestamp) VALUES (3, 7)")
     assert run("SELECT * FROM t").rows() == [[3, 7]]
+
+
+def test_a_pattern_of_many_devices_of_their_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "UNION_MAX", 3)
+    count = 3 * 3 + 1  # two levels of groups, and one more
+    values = " ".join(f"root.many.d{n}(time, s{n % 2}) VALUES (1, {n})" for n in range(count))
+    assert run(f"INSERT INTO {values}").rows_affected == count
+    rows = run("SELECT device, s0, s1 FROM root.many.** ORDER BY device").rows()
+    assert rows == [
+        [1, f"root.many.d{n}", *((None, float(n)) if n % 2 else (float(n), None))]
+        for n in range(count)
+    ]
+    assert run("SELECT sum(s0), sum(s1) FROM (SELECT s0, s1 FROM root.many.d*)").rows() == [
+        [20.0, 25.0]
+    ]
