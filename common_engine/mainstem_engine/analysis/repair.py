@@ -17,8 +17,8 @@ from, NaN stays NaN and null stays null.
 VALUEREPAIR has one value per row, holes filled along straight lines first.
 
 - screen: speeds stay within ``minspeed`` and ``maxspeed`` per second. A value moves to the middle
-  of what the next readings allow, and never faster from its repaired predecessor than that
-  (after Song, Zhang, Wang, Yu: SCREEN, SIGMOD 2015).
+  of what the next readings allow, and never faster from its repaired predecessor than that;
+  bounds that cross repair nothing (after Song, Zhang, Wang, Yu: SCREEN, SIGMOD 2015).
 - lsgreedy: changes of speed are normal around ``center`` with deviation ``sigma``. While one is
   further off than three deviations, the value in the middle of the worst is moved to where its
   own change of speed is ``center`` (after Zhang, Song, Wang: SIGMOD 2016).

@@ -156,6 +156,12 @@ def test_screen_outvotes_a_run_of_wrong_values() -> None:
     assert values_of(run("valuerepair", range(30), wrong)) == pytest.approx(values)
 
 
+def test_screen_between_bounds_that_cross_repairs_nothing() -> None:
+    values = [1.0, 50, 2]
+    options: dict[str, Any] = {"minspeed": 3.0, "maxspeed": 2.0}
+    assert values_of(run("valuerepair", range(3), values, **options)) == values
+
+
 def test_lsgreedy_leaves_likely_values() -> None:
     values = [0.0, 1, 4, 5, 8, 9, 12, 13, 16]
     found = values_of(run("valuerepair", range(9), values, method="lsgreedy", sigma=1.0))
