@@ -116,10 +116,11 @@ class WalkQuery(ABC):
         return name in WALK_TIMES or name == "#width" or name.startswith("#p")
 
     def shows_time(self) -> bool:
-        """True when no item is the time itself."""
+        """True when no item is the time itself, or called so."""
         return not any(
-            isinstance(p.unalias(), exp.Column) and self.rows.is_time(p.unalias())
-            for p in self.select.expressions
+            projection.alias_or_name.casefold() == TIME
+            or (isinstance(node := projection.unalias(), exp.Column) and self.rows.is_time(node))
+            for projection in self.select.expressions
         )
 
     def order(self) -> exp.Order | None:

@@ -263,6 +263,7 @@ def test_windows_in_set_operations_and_conditions(rows: Any) -> None:
 
 
 def test_pseudo_columns_are_times(rows: Any) -> None:
+    assert rows("SELECT count(*), _wend AS time FROM d1 INTERVAL(10s)") == [[4, 10000]]
     found = rows("SELECT count(*) FROM d1 INTERVAL(2s) HAVING _wstart >= '1970-01-01T00:00:02Z'")
     assert found == [[2000, 2], [8000, 1]]
     found = rows("SELECT _wstart + 1s, _wend > 2000 FROM d1 INTERVAL(2s)")
