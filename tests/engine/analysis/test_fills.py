@@ -104,6 +104,8 @@ def test_a_limit_is_inclusive_and_partitions_are_kept_apart() -> None:
 def test_lines_of_floats_integers_and_nothing_else() -> None:
     line = timeline([1, 2, 4, 5])
     assert values(fill_linear(line, signal(1.0, None, None, 2.0))) == [1.0, 1.25, 1.75, 2.0]
+    assert values(fill_linear(line, signal(1.0, None, None, 2.0), 4)) == [1.0, 1.25, 1.75, 2.0]
+    assert values(fill_linear(line, signal(1.0, None, None, 2.0), 3)) == [1.0, None, None, 2.0]
     # Integers are cut off, on both sides of zero.
     assert values(fill_linear(line, signal(1, None, None, 2))) == [1, 1, 1, 2]
     assert values(fill_linear(line, signal(-1, None, None, -2))) == [-1, -1, -1, -2]

@@ -127,6 +127,7 @@ def test_rates_are_per_second_and_survive_resets() -> None:
     assert values(rate(minutes, cells, uncovered, None))[0] is None
     assert values(rate(minutes, cells, uncovered, None))[-1] is None
     assert values(rate(minutes, cells, edges, 800 * NS_PER_S)) == [None] * 6
+    assert None not in values(rate(minutes, cells, edges, 900 * NS_PER_S))
     assert values(rate(timeline([5]), signal(1), grid(0, 10), None)) == [None]
 
 

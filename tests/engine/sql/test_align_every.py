@@ -137,7 +137,7 @@ def test_a_template_and_partitions_have_a_row_each(building: Run) -> None:
 def test_sub_queries_names_and_conditions(building: Run) -> None:
     found = building(
         """SELECT a.v, b.v FROM (SELECT ts, flow AS v FROM pump) a, (SELECT ts, flow AS v
-        FROM pump2) b WHERE ts < 180000 AND a.v > 70 ALIGN(EVERY 1m)"""
+        FROM pump2) b WHERE a.ts < 180000 AND a.v > 70 ALIGN(EVERY 1m)"""
     )
     assert names(found) == ["time", "a.v", "b.v"]
     assert found.rows() == [[60_000, None, 5.0], [120_000, 120.0, None]]

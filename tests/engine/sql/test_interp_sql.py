@@ -91,6 +91,21 @@ def test_one_moment_and_how_far_neighbours_may_be(tables: Run) -> None:
     ]
 
 
+def test_the_nearest_rows_outside_of_range_are_seen(tables: Run) -> None:
+    assert interp(tables, "RANGE(17000) FILL(PREV)") == [[17000, 15.0]]
+    assert interp(tables, "RANGE(1000) FILL(NEXT)") == [[1000, 5.0]]
+    assert interp(tables, "RANGE(11000, 12000) EVERY(1s) FILL(LINEAR)") == [
+        [11000, 11.0],
+        [12000, 12.0],
+    ]
+
+
+def test_a_moment_is_there_when_one_column_has_it(tables: Run) -> None:
+    items = "_irowts, INTERP(voltage, 1), INTERP(current, 1)"
+    clauses = "WHERE ts >= 10000 RANGE(12000, 15000) EVERY(3s) FILL(PREV)"
+    assert interp(tables, clauses, items) == [[12000, None, 10.0], [15000, 151, 15.0]]
+
+
 def test_where_limit_order_and_rows_of_a_path(tables: Run) -> None:
     clauses = (
         "WHERE ts < 15000 RANGE(5000, 15000) EVERY(5s) FILL(PREV) ORDER BY _irowts DESC LIMIT 2"
