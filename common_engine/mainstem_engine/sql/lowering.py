@@ -25,8 +25,11 @@ from mainstem_engine.sql.clauses import (
     PARTITION,
     RANGE,
     WINDOW,
+    has_clauses,
 )
+from mainstem_engine.sql.dialect import TEXT
 from mainstem_engine.sql.peer_functions import rewrite_peer_functions
+from mainstem_engine.sql.projection import HEADING_CHARS_MAX
 from mainstem_engine.sql.relations import Relation
 from mainstem_engine.sql.rows_query import RowsQuery
 from mainstem_engine.sql.scopes import Scopes
@@ -100,13 +103,30 @@ def own_nodes(select: exp.Select) -> Iterator[exp.Expr]:
 
 def _bind(select: exp.Select, lowered: Lowered) -> None:
     groups = _groups(select)
+    is_named = has_clauses(select)
+    if is_named:
+        _name_items(select)
     # Inner calls first: an outer one keeps copies of them.
     for node in reversed(list(own_nodes(select))):
         if call_of(node) is not None:
             continue
         function = find_function(node, groups=groups)
         if function is not None:
+            if not is_named:
+                _name_items(select)
+                is_named = True
             bind_call(node, function, lowered.times)
+
+
+def _name_items(select: exp.Select) -> None:
+    """Items of a sub-query without a name are called by their text, as those of the answer are."""
+    for item in list(select.expressions):
+        if isinstance(item, exp.Alias | exp.Column | exp.Star | exp.Columns):
+            continue
+        text = str(item.meta.get(TEXT) or item.sql(dialect="duckdb"))[:HEADING_CHARS_MAX]
+        alias = exp.Alias(alias=exp.to_identifier(text, quoted=True))
+        item.replace(alias)
+        alias.set("this", item)
 
 
 def _groups(select: exp.Select) -> bool:

@@ -114,8 +114,13 @@ class Statement:
     fill: tuple[str, list[Cell]] | None = None
     having: int | None = None
     span: tuple[int, int] | None = None
+    is_nested: bool = False
 
     def sql(self) -> str:
+        """The statement, or the same within another."""
+        return f"SELECT * FROM ({self._sql()}) AS inside" if self.is_nested else self._sql()
+
+    def _sql(self) -> str:
         shown = [*self.keys, *([self.label] if self.label else []), *self.aggregates]
         parts = [f"SELECT {', '.join(shown)} FROM {self.source}"]
         if self.conditions:
@@ -187,6 +192,7 @@ def draw(seed: int) -> Statement:
     statement.aggregates = rnd.sample(asked, rnd.randint(1, 4))
     if statement.fill is not None and statement.fill[0] == "VALUE":
         statement.fill = ("VALUE", [float(i) for i in range(len(statement.aggregates))])
+    statement.is_nested = statement.source == "m" and rnd.random() < 0.25
     return statement
 
 

@@ -130,6 +130,19 @@ def test_the_time_of_rows_has_a_name_of_its_own(counters: Run) -> None:
     assert late[0] == [noon + 5 * HOUR, 8]
 
 
+def test_items_of_a_sub_query_are_called_by_their_text(counters: Run) -> None:
+    inner = "SELECT max(a) - min(a), elapsed(ts, 1h), _wstart FROM m INTERVAL(2d)"
+    found = counters(f"SELECT * FROM ({inner})")
+    assert [column["name"] for column in found.columns] == [
+        "max(a) - min(a)",
+        "elapsed(ts, 1h)",
+        "_wstart",
+    ]
+    assert found.rows() == counters(inner).rows()
+    long = " + ".join(["max(a)"] * 40)
+    assert counters(f"SELECT {long} FROM m SESSION(ts, 1d)").rows() == [[69.0 * 40]]
+
+
 def test_windows_that_overlap_are_bounded(counters: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mainstem_engine.sql.window_walk.ROWS_MAX", 100)
     for item in ("count(*)", "count_if(n > 1, 2)"):
