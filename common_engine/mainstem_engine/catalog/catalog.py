@@ -168,8 +168,16 @@ class Catalog:
             (self.devices.drop if gone else self.devices.revive)(devices)
         elif "template" in header:
             self.templates.drop(header["template"], gone)
+            if gone:
+                self._forget_keeps(header["template"])
         elif "database" in header:
             self.databases.drop(header["database"], gone)
+
+    def _forget_keeps(self, family: str) -> None:
+        """Of a template and its rollups."""
+        for table in self.templates.all():
+            if table.family.casefold() == family.casefold():
+                self.rules.forget_keep(table.name)
 
     def _put_database(self, database: Database) -> None:
         added = self.databases.get(database.name) is None

@@ -101,6 +101,11 @@ class RetentionRules:
             self._keeps[str(header["table"]).casefold()] = header["keep"]
             self.revision += 1
 
+    def forget_keep(self, table: str) -> None:
+        """A table is gone, and what was said of it. Idempotent."""
+        self._keeps.pop(table.casefold(), None)
+        self.revision += 1
+
     def _set_ttl(self, path: str, ttl_ns: int | None) -> None:
         if path not in self._index:
             if ttl_ns is None:

@@ -50,6 +50,7 @@ def own_template(
     *,
     tags: Sequence[Tag] = (),
     time_name: str = "time",
+    keep_ns: int | None = None,
 ) -> Template:
     """The template that the new device ``path`` gets for itself, ids given. Raises SchemaError."""
     name, number = path, 1
@@ -58,7 +59,9 @@ def own_template(
     while catalog.templates.get(name) is not None and len(catalog.devices.of_family(name)):
         number += 1
         name = f"{path}#{number}"
-    return checked_template(Template(name, tuple(measurements), tuple(tags), time_name=time_name))
+    return checked_template(
+        Template(name, tuple(measurements), tuple(tags), time_name=time_name, keep_ns=keep_ns)
+    )
 
 
 def template_above(catalog: Catalog, path: str) -> Table | None:

@@ -64,6 +64,7 @@ class Insertion:
 
     def create_devices(self, statement: CreateDevices) -> None:
         """Raises SchemaError when one exists and not IF NOT EXISTS."""
+        self.warnings += statement.warnings
         for definition in statement.devices:
             path = device_path(definition.name, self._request.database)
             if not statement.if_not_exists and self._catalog.devices.id_of(path) is not None:

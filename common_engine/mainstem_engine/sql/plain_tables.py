@@ -46,7 +46,11 @@ class PlainTables:
                 f"{name} is a template", field=str(name), hint=f"CREATE TABLE d USING {name} TAGS"
             )
         template = own_template(
-            self._catalog, path, statement.columns, time_name=statement.time_name
+            self._catalog,
+            path,
+            statement.columns,
+            time_name=statement.time_name,
+            keep_ns=statement.keep_ns,
         )
         self._engine.require_own([path])
         self._engine.create_template(template, if_not_exists=True)

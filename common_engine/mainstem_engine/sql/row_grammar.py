@@ -250,6 +250,7 @@ class RowGrammar(DuckDBParser):
     def parse_create_devices(self) -> CreateDevices:
         """After CREATE TABLE: one or several ``[IF NOT EXISTS] name USING ...``."""
         devices = []
+        warnings: list[str] = []
         if_not_exists = False
         while self._curr:
             if_not_exists = self._match_text_seq("IF", "NOT", "EXISTS") or if_not_exists
@@ -260,8 +261,12 @@ class RowGrammar(DuckDBParser):
                     hint="CREATE TABLE t (ts TIMESTAMP, ...), or CREATE TABLE d USING t TAGS (...)",
                 )
             devices.append(self.parse_using(name))
+            while self._match_texts(("TTL", "COMMENT")):
+                option, value = self._prev.text.upper(), self._curr
+                self._advance()
+                warnings.append(f"table {name}: {option} {value.text!r} has no effect")
             self._match(TokenType.COMMA)
-        return CreateDevices(tuple(devices), if_not_exists)
+        return CreateDevices(tuple(devices), if_not_exists, tuple(warnings))
 
     def parse_insert(self) -> Insert:
         """After INSERT: one or several tables, each with its rows."""

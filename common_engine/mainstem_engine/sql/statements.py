@@ -209,6 +209,7 @@ class DeviceDefinition:
 class CreateDevices:
     devices: tuple[DeviceDefinition, ...]
     if_not_exists: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ class CreateTable:
     name: Name
     columns: tuple[Measurement, ...]
     time_name: str = "time"
+    keep_ns: int | None = None
     if_not_exists: bool = False
     warnings: tuple[str, ...] = ()
 

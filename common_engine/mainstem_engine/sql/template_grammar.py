@@ -60,8 +60,8 @@ class TemplateGrammar(RowGrammar):
         if self._match_text_seq("TAGS", advance=False):
             self._retreat(index)
             return self.parse_create_stable()
-        self._table_options(name, warnings)
-        return CreateTable(name, columns, time_name, if_not_exists, tuple(warnings))
+        keep_ns = self._table_options(name, warnings)
+        return CreateTable(name, columns, time_name, keep_ns, if_not_exists, tuple(warnings))
 
     def parse_create_stable(self) -> CreateTemplate:
         """After CREATE STABLE; without TAGS its tables have none."""

@@ -13,6 +13,7 @@ from mainstem_engine.errors import (
     MainstemError,
     NotFoundError,
     OutOfRangeError,
+    OutOfRetentionError,
     SchemaError,
     SqlError,
     SqlSyntaxError,
@@ -43,6 +44,20 @@ def test_a_table_without_tags_is_a_device_of_its_own(run: Run) -> None:
     assert columns(run, "d") == {"ts": "TIMESTAMP", "k": "INT32", "v": "TEXT"}
     assert run("SHOW TABLES").rows() == [["d", None, "root.main.d"]]
     assert run("SHOW STABLES").rows() == []
+
+
+def test_a_table_keeps_its_rows_for_a_time_of_its_own(run: Run, engine: Engine) -> None:
+    run("CREATE TABLE d (ts TIMESTAMP, k INT) KEEP 1d")
+    assert engine.catalog.template("root.main.d").keep_ns == 86_400 * 10**9
+    with pytest.raises(OutOfRetentionError):
+        run("INSERT INTO d VALUES (now - 2d, 1)")
+    run("CREATE STABLE s (ts TIMESTAMP, k INT) TAGS (t INT)")
+    result = run("CREATE TABLE e USING s TAGS (1) TTL 90 COMMENT 'x' f USING s TAGS (2)")
+    assert result.warnings == [
+        "table e: TTL '90' has no effect",
+        "table e: COMMENT 'x' has no effect",
+    ]
+    assert [row[0] for row in run("SHOW TABLES").rows()] == ["d", "e", "f"]
 
 
 def test_tables_of_one_name_in_two_databases(run: Run) -> None:

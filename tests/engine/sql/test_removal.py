@@ -236,6 +236,13 @@ def test_a_template_is_deactivated_unset_and_dropped_in_this_order(own_plant: Ru
     assert own_plant("SELECT * FROM root.beijing.d1").rows() == [[8, "x"]]
 
 
+def test_what_was_said_of_a_dropped_table_is_forgotten(run: Run) -> None:
+    run("CREATE STABLE s (ts TIMESTAMP, v INT) TAGS (t INT) KEEP 90d; ALTER STABLE s KEEP 10d")
+    assert run("SHOW STABLES").rows()[0][-1] == "10d"
+    run("DROP STABLE s; CREATE STABLE s (ts TIMESTAMP, v INT) TAGS (t INT) KEEP 30d")
+    assert run("SHOW STABLES").rows()[0][-1] == "30d"
+
+
 def test_series_go_one_by_one(run: Run) -> None:
     run("INSERT INTO root.ln.d(time, a, b) VALUES (1, 1, 2), (2, NULL, 3)")
     run("DELETE TIMESERIES root.ln.d.a")
