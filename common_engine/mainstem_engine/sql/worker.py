@@ -8,8 +8,8 @@ frames.py).
    every row over its pipe.
 2. Each statement has limits of its own for memory and computing, whatever runs it. A worker that
    keeps much of what a statement took says so and is replaced.
-3. INTERRUPT_SIGNAL ends the statement at hand and leaves the worker: starting another one takes
-   more of the processor than most statements.
+3. A signal (interrupter.py) ends the statement at hand and leaves the worker: starting another one
+   takes more of the processor than most statements.
 4. It ends when stdin ends, and by itself when a statement outlives its time: a node that died
    cannot stop it.
 """
@@ -17,7 +17,6 @@ frames.py).
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -35,12 +34,11 @@ from mainstem_engine.sql.frames import (
     read_frame,
     write_frame,
 )
+from mainstem_engine.sql.interrupter import Interrupter
 from mainstem_engine.sql.sandbox import MIB, Program, Sandbox, SqlLimits
 
 OVERTIME_S = 5.0
 """The node stops a statement at its timeout. Later than this there is no node any more."""
-INTERRUPT_SIGNAL: int | None = getattr(signal, "SIGUSR1", None)
-"""None where there are no such signals: the node then ends the process."""
 KEPT_BYTES_MAX = 256 * MIB
 """Allocators keep address space for later. A worker that keeps more is replaced, so that what the
 next statement may take stays near its limit. One more time zone takes about 75 MiB."""
@@ -61,14 +59,11 @@ def main() -> int:
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     limits = SqlLimits(**msgpack.unpackb(bytes.fromhex(sys.argv[1])))
-    if INTERRUPT_SIGNAL is not None:
-        # All threads inherit this: only the interrupter takes the signal.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT_SIGNAL})
+    interrupter = Interrupter()
     confinement = confine()
     sandbox = Sandbox(limits)
     warm_up(sandbox, limits)
     bounds = StatementLimits()
-    interrupter = Interrupter()
     interrupter.start()
     write_frame(sink, FrameKind.READY, msgpack.packb(confinement.to_map()))
     while True:
@@ -85,25 +80,6 @@ def main() -> int:
                 bounds,
                 interrupter,
             )
-
-
-class Interrupter:
-    """Waits for INTERRUPT_SIGNAL, on a thread that runs while the database computes."""
-
-    def __init__(self) -> None:
-        self.interrupt: Callable[[], None] | None = None
-        """Ends the statement at hand; None between statements."""
-
-    def start(self) -> None:
-        if INTERRUPT_SIGNAL is not None:
-            threading.Thread(target=self._run, args=(INTERRUPT_SIGNAL,), daemon=True).start()
-
-    def _run(self, number: int) -> None:
-        while True:
-            signal.sigwait({number})
-            interrupt = self.interrupt
-            if interrupt is not None:
-                interrupt()
 
 
 def warm_up(sandbox: Sandbox, limits: SqlLimits) -> None:

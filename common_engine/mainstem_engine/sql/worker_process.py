@@ -30,8 +30,9 @@ from mainstem_engine.sql.frames import (
     read_frame,
     write_frame,
 )
+from mainstem_engine.sql.interrupter import INTERRUPT_SIGNAL
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
-from mainstem_engine.sql.worker import ERRORS, INTERRUPT_SIGNAL
+from mainstem_engine.sql.worker import ERRORS
 from mainstem_engine.sql.worker_pipe import WorkerPipe
 
 if TYPE_CHECKING:

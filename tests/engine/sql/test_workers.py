@@ -33,10 +33,11 @@ from mainstem_engine.sql.frames import (
     read_frame,
     write_frame,
 )
+from mainstem_engine.sql.interrupter import INTERRUPT_SIGNAL
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.session import Session
-from mainstem_engine.sql.worker import INTERRUPT_SIGNAL, serve
+from mainstem_engine.sql.worker import serve
 from mainstem_engine.sql.worker_pipe import WorkerPipe
 from mainstem_engine.sql.worker_process import SETTINGS, AnswerReader
 
