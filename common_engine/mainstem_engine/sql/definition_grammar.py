@@ -141,7 +141,11 @@ class DefinitionGrammar(ListingGrammar):
             key = self.parse_word("an option").lower()
             self._match(TokenType.EQ)
             written[key] = self.option_value()
-            self._match(TokenType.COMMA)
+            while self._match(TokenType.COMMA):
+                # KEEP 10d,20d,30d: of three kinds of disks; the last is how long rows stay at all.
+                if not (self._curr and self._curr.token_type == TokenType.NUMBER):
+                    break
+                written[key] = self.option_value()
         if wrapped:
             self._match_r_paren()
         return written

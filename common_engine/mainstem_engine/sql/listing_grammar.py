@@ -24,7 +24,7 @@ _SUBJECTS = {
 }
 _WITH_PATHS = ("DEVICES", "TIMESERIES", "TTL", "CHILD PATHS", "CHILD NODES", "PATH NODES")
 """What a path or pattern narrows."""
-_AFTER_SUBJECT = ("WHERE", "LIKE", "LIMIT", "OFFSET", "GROUP", "GROUP BY", "LEVEL")
+_AFTER_SUBJECT = ("WITH", "WHERE", "LIKE", "LIMIT", "OFFSET", "GROUP", "GROUP BY", "LEVEL")
 _SHOW_HINTS = {"VERSION": "use `mainstem --version`"}
 
 
@@ -57,6 +57,8 @@ class ListingGrammar(TemplateGrammar):
         elif what == "DATABASES" and not self._show_ends():
             of = self.parse_name("a database", pattern=True)
         level = self._counted_level(what) if verb == "COUNT" else None
+        if what == "DEVICES" and self._match_text_seq("WITH"):
+            self.require("DATABASE")  # It is always shown.
         where = self._parse_where() if what == "DEVICES" else None
         like = None
         if self._match_text_seq("LIKE"):
@@ -93,7 +95,7 @@ class ListingGrammar(TemplateGrammar):
                 if not self._match_texts(("SCHEMA", "DEVICE")):
                     self.expected("SCHEMA TEMPLATE")
                 self.require("TEMPLATE")
-                return what, Name((self.parse_word("a template"),))
+                return what, self.parse_name("a template", pattern=True)
         for words, what in _SUBJECTS.items():
             if self._match_text_seq(*words):
                 return what, None

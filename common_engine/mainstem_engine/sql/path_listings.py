@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.catalog.names import ROOT, join_path, split_path
 from mainstem_engine.errors import NotFoundError
-from mainstem_engine.sql.relations import matching_series
+from mainstem_engine.sql.device_templates import is_own_name
+from mainstem_engine.sql.relations import matching_series, name_matcher
 from mainstem_engine.sql.statements import Name, Show
 
 if TYPE_CHECKING:
@@ -69,6 +70,14 @@ class PathListings:
             counts.update(path[: level + 1] for path in found if len(path) > level)
         return [(join_path(list(path)), count) for path, count in counts.items()]
 
+    def _tables(self, show: Show) -> list[Table]:
+        """The template that is named, or all that several devices share."""
+        if show.of is None or not show.of.is_pattern:
+            return [self._table(show)]
+        matches = name_matcher(show.of.elements[-1], is_pattern=True)
+        found = self._catalog.templates.shown()
+        return [t for t in found if matches(t.name) and not is_own_name(t.name)]
+
     def _table(self, show: Show) -> Table:
         name = "" if show.of is None else show.of.elements[-1]
         found = self._catalog.templates.find(name)
@@ -81,12 +90,14 @@ class PathListings:
         return _MEMBERS, [(m.name, m.type.name, m.encoding, m.compression) for m in members]
 
     def _set_paths(self, show: Show) -> Listing:
-        return _PATHS, [(path,) for path in self._table(show).set_paths]
+        return _PATHS, [(path,) for table in self._tables(show) for path in table.set_paths]
 
     def _using_paths(self, show: Show) -> Listing:
         devices = self._catalog.devices
-        ids = devices.of_family(self._table(show).family)
-        return _PATHS, ((path,) for path in devices.paths(ids))
+        families = dict.fromkeys(table.family for table in self._tables(show))
+        return _PATHS, (
+            (path,) for family in families for path in devices.paths(devices.of_family(family))
+        )
 
     def _child_paths(self, show: Show) -> Listing:
         above = self._above(show)

@@ -245,6 +245,13 @@ class TemplateGrammar(RowGrammar):
         encoding = compression = unit = None
         while self._curr and self._curr.token_type not in (TokenType.COMMA, TokenType.R_PAREN):
             option = self.parse_word("an option").upper()
+            if option == "PRIMARY" and kind == ColumnType.TIMESTAMP:
+                # KEY belongs to the same token, which is behind us.
+                continue
+            if option in ("TAGS", "ATTRIBUTES"):
+                names = ", ".join(self.parse_assignments())
+                warnings.append(f"column {name}: {option} {names} have no effect")
+                continue
             self._match(TokenType.EQ)
             warning: str | None = None
             if option in ENCODING_WORDS:

@@ -224,6 +224,9 @@ def test_where_templates_are_set_and_used(own_plant: Callable[..., Result]) -> N
     ]
     with pytest.raises(NotFoundError, match="nothing"):
         rows("SHOW PATHS USING DEVICE TEMPLATE nothing")
+    assert rows("SHOW PATHS SET DEVICE TEMPLATE *") == [["root.beijing"]]
+    assert len(rows("SHOW PATHS USING DEVICE TEMPLATE *")) == 4
+    assert rows("SHOW DEVICES root.beijing.** WITH DATABASE LIMIT 1")[0][2] == "root.beijing"
 
 
 def test_tags_by_table_and_tables_by_database(own_plant: Callable[..., Result]) -> None:

@@ -17,6 +17,7 @@ from mainstem_engine.errors import (
     SchemaError,
     SqlError,
     SqlSyntaxError,
+    SqlUnsupportedError,
 )
 from mainstem_engine.sql import planner
 from mainstem_engine.sql.result import Result
@@ -119,6 +120,21 @@ def test_aligned_series(run: Run) -> None:
     run("CREATE ALIGNED TIMESERIES root.ln.d(s1 INT32 encoding=RLE compressor=LZ4, s2 DOUBLE)")
     run("INSERT INTO root.ln.d(time, s1, s2) ALIGNED VALUES (1, 2, ?), (2, ?, 0.5)", None, 7)
     assert run("SELECT s1, s2 FROM root.ln.d").rows() == [[1, 2, None], [2, 7, 0.5]]
+
+
+def test_options_of_the_peers_that_mean_nothing_here(run: Run) -> None:
+    run("CREATE DATABASE power KEEP 10d,20d,30d REPLICA 1")
+    assert run("SHOW DATABASES power").rows()[0][1] == "30d"
+    run("CREATE TABLE power.d (ts TIMESTAMP PRIMARY KEY, v INT)")
+    with pytest.raises(SqlUnsupportedError, match="PRIMARY"):
+        run("CREATE TABLE power.e (ts TIMESTAMP, v INT PRIMARY KEY)")
+    result = run(
+        "CREATE ALIGNED TIMESERIES root.ln.g(a FLOAT tags(x=y) attributes(z='1'), b INT32)"
+    )
+    assert result.warnings == [
+        "column a: TAGS x have no effect",
+        "column a: ATTRIBUTES z have no effect",
+    ]
 
 
 def test_no_series_beside_those_of_a_template(own_plant: Run) -> None:
