@@ -26,6 +26,8 @@ _KEEPS = {
     "<=": np.less_equal,
     "<": np.less,
 }
+_NS_MAX = 2**64 - 1
+"""No two times are farther apart."""
 KEEP_OPERATORS = tuple(_KEEPS)
 """How the length of a run is compared: CONDITION(p, KEEP >= 3)."""
 
@@ -45,7 +47,7 @@ def session_windows(timeline: Timeline, gap_ns: int) -> Windows:
     if gap_ns <= 0:
         raise SqlError("the gap of SESSION must be positive", field="SESSION")
     opens = timeline.is_first()
-    opens[1:] |= _pauses(timeline) > np.uint64(gap_ns)
+    opens[1:] |= _pauses(timeline) > np.uint64(min(gap_ns, _NS_MAX))
     return _windows_from(timeline, opens)
 
 
@@ -205,7 +207,7 @@ def lasting_windows(
     asked = []
     if duration_ns is not None:
         lengths = windows.end_ns.view(np.uint64) - windows.start_ns.view(np.uint64)
-        asked.append(lengths >= np.uint64(max(duration_ns, 0)))
+        asked.append(lengths >= np.uint64(min(max(duration_ns, 0), _NS_MAX)))
     if rows is not None:
         asked.append(windows.end - windows.begin >= rows)
     if not asked:

@@ -107,6 +107,7 @@ def interval_windows(
     sliding = width if sliding is None else Duration(*sliding)
     _check_positive(width, "INTERVAL")
     _check_positive(sliding, "SLIDING")
+    _check_span(Duration(abs(offset[0]), abs(offset[1])), "the offset of INTERVAL")
     if _nominal_ns(sliding) > _nominal_ns(width):
         raise SqlError(
             "SLIDING is longer than INTERVAL",
@@ -337,6 +338,12 @@ def _longest_ns(duration: Duration) -> int:
 def _check_positive(duration: Duration, what: str) -> None:
     if min(duration.months, duration.ns) < 0 or not (duration.months or duration.ns):
         raise SqlError(f"the length of {what} must be positive", field=what)
+    _check_span(duration, what)
+
+
+def _check_span(duration: Duration, what: str) -> None:
+    if _longest_ns(duration) > _SPAN_MAX_NS:
+        raise SqlError(f"{what} is longer than 292 years", field=what)
 
 
 def _check_count(count: float) -> None:

@@ -59,6 +59,8 @@ def test_a_gap_of_exactly_the_tolerance_stays_inside() -> None:
 def test_pauses_longer_than_an_integer_holds_are_pauses() -> None:
     line = timeline([-(2**63) + 1, 2**63 - 2])
     assert len(session_windows(line, 2**62)) == 2
+    assert len(session_windows(line, 2**70)) == 1
+    assert len(lasting_windows(session_windows(line, 2**70), 2**70)) == 0
 
 
 @settings(max_examples=EXAMPLES)

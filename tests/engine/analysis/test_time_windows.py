@@ -164,6 +164,10 @@ def test_an_offset_shifts_the_grid_and_auto_takes_it_from_the_range() -> None:
         {"width": (0, 60), "sliding": (0, 120)},
         {"width": (0, 60 * NS_PER_DAY), "sliding": (3, 0)},
         {"width": (1, 5)},
+        {"width": (12 * 5000, 0)},
+        {"width": (0, 2**70)},
+        {"width": (0, 60), "sliding": (0, 2**70)},
+        {"width": (0, 60), "offset": (0, -(2**70))},
     ],
 )
 def test_intervals_that_make_no_sense_are_refused(arguments: dict[str, tuple[int, int]]) -> None:
