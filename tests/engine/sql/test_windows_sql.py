@@ -168,7 +168,6 @@ def test_last_over_a_sub_query_goes_by_its_time(rows: Any) -> None:
         ("SELECT x FROM root.main.* WHERE diff(x) > 0", "several devices"),
         ("SELECT count(x) FROM root.main.* INTERVAL(1s) ORDER BY count(x)", "ordered by time"),
         ("SELECT twa(loc) FROM m", "takes numbers"),
-        ("SELECT diff(x) FROM d1 HAVING diff(x) > 1", "use WHERE"),
     ],
 )
 def test_refusals(rows: Any, sql: str, says: str) -> None:
