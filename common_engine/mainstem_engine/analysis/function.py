@@ -23,6 +23,8 @@ from mainstem_engine.errors import SqlError
 
 Options = Mapping[str, Any]
 """Bound parameters by name: None, bool, int, float, str; durations and times int in ns."""
+_INT64 = range(-(2**63), 2**63)
+"""Whole numbers are computed with in 64 bits."""
 REQUIRED = object()
 """Default of a parameter that has none."""
 
@@ -213,6 +215,8 @@ def _value(
             field=function.name,
             hint=describe(function),
         )
+    if isinstance(found, int) and found not in _INT64:
+        raise SqlError(f"{function.name}: {parameter.name} is too large", field=function.name)
     if parameter.choices and found not in parameter.choices:
         raise SqlError(
             f"{function.name}: {parameter.name} is {' or '.join(parameter.choices)}, not {value!r}",

@@ -32,6 +32,8 @@ from mainstem_engine.sql.clauses import (
 )
 from mainstem_engine.sql.length_grammar import LengthGrammar
 
+ROWS_MAX = 2**62
+"""No window has more rows: a larger number of KEEP means the same."""
 LEVELS_MAX = 128
 """No path has more elements."""
 
@@ -291,7 +293,7 @@ class WindowGrammar(LengthGrammar):
                 if operator is None:
                     self.expected("one of >=, >, =, <, <=")
                 self._advance()
-            keep = self.parse_integer("a number of rows")
+            keep = min(self.parse_integer("a number of rows"), ROWS_MAX)
         return ConditionWindow(
             this=condition, operator=operator, keep=keep, ignores_null=ignores_null
         )
