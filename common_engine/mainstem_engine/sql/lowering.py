@@ -69,8 +69,16 @@ def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
         if select is tree:
             tree = made
         else:
-            select.replace(made)
+            put_in_place(select, made)
     return tree
+
+
+def put_in_place(select: exp.Select, made: exp.Select) -> None:
+    """Replaces a SELECT. A part of a UNION is put in parentheses: its order is its own."""
+    if isinstance(select.parent, exp.SetOperation):
+        select.replace(exp.Subquery(this=made))
+    else:
+        select.replace(made)
 
 
 def _selects(node: exp.Expr) -> Iterator[exp.Select]:

@@ -17,7 +17,7 @@ from sqlglot import exp
 from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.clauses import ALIGN_EVERY, FILL, PARTITION, RANGE, WINDOW, FillClause
-from mainstem_engine.sql.lowering import Lowered
+from mainstem_engine.sql.lowering import Lowered, put_in_place
 from mainstem_engine.sql.relations import DEVICE, TIME, RelationColumn
 from mainstem_engine.sql.rows_query import column, identity
 from mainstem_engine.sql.time_expressions import TimeExpressions
@@ -105,8 +105,8 @@ def lower_fills(tree: exp.Query, lowered: Lowered) -> exp.Query:
         made = fill_rows(select, lowered)
         if select is tree:
             tree = made
-        else:
-            select.replace(made)
+        elif made is not select:
+            put_in_place(select, made)
     return tree
 
 
@@ -220,11 +220,14 @@ class _RowsToFill:
                 return node
         if times:
             return times[0]
-        if self._select.args.get("group") is None and any(
-            is_aggregate(node) for item in self._items for node in item.walk()
-        ):
-            # One row, to which only a constant can do anything.
-            return exp.cast(exp.Literal.string("1970-01-01 00:00:00+00"), exp.DType.TIMESTAMPTZ)
+        if self._select.args.get("group") is None:
+            if any(is_aggregate(node) for item in self._items for node in item.walk()):
+                # One row, to which only a constant can do anything.
+                return exp.cast(exp.Literal.string("1970-01-01 00:00:00+00"), exp.DType.TIMESTAMPTZ)
+            source = next(iter(self._lowered.scopes.sources(self._select)), None)
+            if source is not None and source.relation is not None:
+                table = exp.to_identifier(source.alias, quoted=True)
+                return exp.Column(this=exp.to_identifier(TIME, quoted=True), table=table)
         raise SqlError(
             "FILL needs rows with a time",
             field="FILL",

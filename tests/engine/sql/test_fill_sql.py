@@ -133,6 +133,13 @@ def test_star_and_sub_queries(gaps: Run) -> None:
         "SELECT sum(v) FROM (SELECT time, s1 AS v FROM root.sg.d1 FILL(LINEAR)) WHERE time > 1000"
     )
     assert inner.rows() == [[19]]
+    untimed = gaps("SELECT * FROM (SELECT s1 FROM root.sg.d1 FILL(PREVIOUS)) ORDER BY 1")
+    assert untimed.rows() == [[1], [1], [1], [9]]
+    parts = gaps(
+        """SELECT time, s1 FROM root.sg.d1 FILL(LINEAR)
+        UNION ALL SELECT time, s1 FROM root.sg.d2 FILL(PREVIOUS) ORDER BY time, s1"""
+    )
+    assert [row[1] for row in parts.rows()] == [1, 10, 3, 30, 7, 9, 30]
     outer = gaps("SELECT ts, current + 1 AS c FROM (SELECT * FROM meters) t FILL(VALUE, ?)", 5)
     assert [row[1] for row in outer.rows()] == [2.0, 5.0, 5.0, 3.5, 4.0]
 

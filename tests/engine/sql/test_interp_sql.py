@@ -142,6 +142,15 @@ def test_nothing_comes_of_nothing_unless_forced(tables: Run) -> None:
     assert interp(tables, "WHERE ts > 99000 EVERY(1s) FILL(NULL)") == []
 
 
+def test_parts_of_a_union_keep_their_order_and_limit(tables: Run) -> None:
+    found = tables(
+        """SELECT _irowts AS t, INTERP(current) AS v FROM d1 RANGE(5000, 15000) EVERY(1s)
+        FILL(LINEAR) UNION ALL SELECT _wstart, max(current) FROM d2 INTERVAL(1s)
+        ORDER BY v DESC LIMIT 2"""
+    )
+    assert found.rows() == [[8000, 80.0], [15000, 15.0]]
+
+
 def test_types_and_units_are_those_of_the_column(run: Run) -> None:
     run("CREATE STABLE m (ts TIMESTAMP, v INT UNIT='V') TAGS (t TEXT)")
     run("INSERT INTO x USING m TAGS ('a') VALUES (1000, 1) (3000, 4)")
