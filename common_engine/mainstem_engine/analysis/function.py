@@ -215,7 +215,8 @@ def _value(
             field=function.name,
             hint=describe(function),
         )
-    if isinstance(found, int) and found not in _INT64:
+    # Numbers are bounded where they are read: those of unsigned columns go further.
+    if isinstance(found, int) and found not in _INT64 and parameter.kind is not Kind.NUMBER:
         raise SqlError(f"{function.name}: {parameter.name} is too large", field=function.name)
     if parameter.choices and found not in parameter.choices:
         raise SqlError(
