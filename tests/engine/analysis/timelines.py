@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ def signal(*values: object) -> Signal:
     return Signal(array, None if valid.all() else valid)
 
 
-def values(found: Signal) -> list[object]:
+def values(found: Signal) -> list[Any]:
     """None is null."""
     known = found.mask().tolist()
     return [
