@@ -46,8 +46,8 @@ EXIT_TIMEOUT_S = 2.0
 INTERRUPT_S = 0.3
 """What a worker has to end a statement by itself. The database looks several times as often, unless
 it is within one long call: then the process goes."""
-NICENESS = 10
-"""About a tenth of the processor beside a thread of the node that wants it too, all of it else."""
+NICENESS = 15
+"""A thirtieth of the processor beside a thread of the node that wants it too, all of it else."""
 RESULT_OVERHEAD_BYTES = 4 * MIB
 """What schema and messages may add to the rows of a result."""
 SETTINGS = {
