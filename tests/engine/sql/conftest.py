@@ -14,7 +14,7 @@ from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.session import Session
 
 NOW_MS = 1_792_540_900_000
-"""The clock of these tests: 2026-10-20T23:21:40Z."""
+"""The clock of these tests: 2026-10-21T00:01:40Z."""
 
 Run = Callable[..., Result]
 
