@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
+from mainstem_engine.analysis.function import WindowFunction
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import SqlUnsupportedError
+from mainstem_engine.sql.aggregates import is_aggregate
 from mainstem_engine.sql.calls import bind_call, call_of, find_function
 from mainstem_engine.sql.clauses import (
     ALIGN_EVERY,
@@ -111,6 +113,7 @@ def own_nodes(select: exp.Select) -> Iterator[exp.Expr]:
 
 def _bind(select: exp.Select, lowered: Lowered) -> None:
     groups = _groups(select)
+    single = [node for node in own_nodes(select) if _is_single(node)]
     is_named = has_clauses(select)
     if is_named:
         _name_items(select)
@@ -118,12 +121,28 @@ def _bind(select: exp.Select, lowered: Lowered) -> None:
     for node in reversed(list(own_nodes(select))):
         if call_of(node) is not None:
             continue
-        function = find_function(node, groups=groups)
+        beside = any(not _is_inside(node, other) for other in single)
+        function = find_function(node, groups=groups or beside)
         if function is not None:
             if not is_named:
                 _name_items(select)
                 is_named = True
             bind_call(node, function, lowered.times)
+
+
+def _is_single(node: exp.Expr) -> bool:
+    """True for what has one value for all rows: beside it, so have names that are both."""
+    if is_aggregate(node):
+        return True
+    function = find_function(node, groups=True)
+    return isinstance(function, WindowFunction) and find_function(node, groups=False) is function
+
+
+def _is_inside(node: exp.Expr, outer: exp.Expr) -> bool:
+    parent = node.parent
+    while parent is not None and parent is not outer:
+        parent = parent.parent
+    return parent is outer
 
 
 def _name_items(select: exp.Select) -> None:

@@ -84,6 +84,12 @@ class _WindowQuery(WalkQuery):
         first = time if self.shape.shows_time and self.shows_time() else None
         return self.answer(source, first, answer)
 
+    def shows_time(self) -> bool:
+        """False also when the start of the window is an item."""
+        items = (projection.unalias() for projection in self.select.expressions)
+        is_start = any(isinstance(i, exp.Column) and i.name.casefold() == "_wstart" for i in items)
+        return super().shows_time() and not is_start
+
     def _answered(self) -> exp.Expr | None:
         """A function of all rows that has no answer gives no row."""
         if self._plan.walk["kind"] != "whole" or self.rows.keys or self._aggregates:

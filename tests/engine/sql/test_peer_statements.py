@@ -1,0 +1,65 @@
+"""Statements as users of the peers write them, beside each other in ways that none of their pages
+shows: answers are worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mainstem_engine import Engine
+
+from .conftest import open_engine
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    path: Path = tmp_path_factory.mktemp("statements")
+    with open_engine(path) as opened:
+        opened.sql(
+            """
+            CREATE STABLE m (ts TIMESTAMP, x DOUBLE, y INT, s TEXT, b BOOL)
+                TAGS (loc TEXT, g INT);
+            INSERT INTO d1 USING m TAGS ('a', 1) VALUES (1000, 1.5, 1, 'r', true)
+                (2000, 2.5, 2, 'r', true) (3500, 4, null, 's', false) (9000, 7, 3, 's', null);
+            INSERT INTO d2 USING m TAGS ('b', 2) VALUES (1500, 10, 1, 'p', true)
+                (2600, 20, 2, null, false);
+            CREATE TABLE d3 USING m TAGS ('c', 3);
+            """
+        )
+        yield opened
+
+
+@pytest.fixture
+def rows(engine: Engine) -> Any:
+    return lambda sql, *params: engine.sql(sql, list(params)).rows()
+
+
+def columns(engine: Engine, sql: str) -> list[str]:
+    return [str(column["name"]) for column in engine.sql(sql).columns]
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT _wstart, count(*) FROM d1 INTERVAL(2s)", ["_wstart", "count(*)"]),
+        ("SELECT _wstart AS w, avg(x) FROM root.main.d1 INTERVAL(2s)", ["w", "avg(x)"]),
+        ("SELECT count(*), _WSTART FROM d1 SESSION(ts, 1s)", ["count(*)", "_WSTART"]),
+        ("SELECT _wend, count(*) FROM d1 INTERVAL(2s)", ["time", "_wend", "count(*)"]),
+        ("SELECT _irowts, interp(x) FROM d1 RANGE(0, 9) EVERY(1s)", ["_irowts", "interp(x)"]),
+        ("SELECT interp(x) FROM d1 RANGE(0, 9) EVERY(1s)", ["time", "interp(x)"]),
+    ],
+)
+def test_time_is_not_put_before_an_item_that_is_the_time(
+    engine: Engine, sql: str, expected: list[str]
+) -> None:
+    assert columns(engine, sql) == expected
+
+
+def test_quality_beside_an_aggregate_is_of_all_rows(rows: Any) -> None:
+    assert rows("SELECT count(x), completeness(x) FROM d1") == [[4, None]]
+    assert rows("SELECT completeness(x), elapsed(ts) FROM d1") == [[None, 8000]]
+    # Inside of an aggregate it has windows of its own, of which none is long enough.
+    assert rows("SELECT max(completeness(x)) FROM d1") == [[None]]
