@@ -24,7 +24,7 @@ _NEW_TYPES: dict[type, ColumnType] = {
 }
 """What a value makes a measurement of that did not exist. A number may have a fraction in the next
 row, though the first has none."""
-_EXACT_DOUBLE = 1 << 53
+EXACT_DOUBLE = 1 << 53
 """A larger integer is kept as one: DOUBLE would round it."""
 FLOAT_WORDS = {"nan", "infinity", "-infinity", "inf", "-inf"}
 """Text that stands for a float, as results render it."""
@@ -81,6 +81,6 @@ def new_type(values: Sequence[Any]) -> ColumnType | None:
     words = [v for v in present if isinstance(v, str) and v.strip().lower() in FLOAT_WORDS]
     if numbers and len(numbers) + len(words) == len(present):
         whole = all(isinstance(value, int) for value in present)
-        large = whole and any(abs(value) > _EXACT_DOUBLE for value in numbers)
+        large = whole and any(abs(value) > EXACT_DOUBLE for value in numbers)
         return ColumnType.INT64 if large else ColumnType.DOUBLE
     return _NEW_TYPES.get(type(present[0]), ColumnType.TIMESTAMP) if present else None

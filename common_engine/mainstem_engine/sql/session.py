@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ from mainstem_engine.sql.statements import (
     Statement,
     UseDatabase,
 )
+from mainstem_engine.sql.tag_setting import set_tags
 from mainstem_engine.sql.times import parse_zone
 
 if TYPE_CHECKING:
@@ -161,9 +163,7 @@ class Session:
         if isinstance(statement, Explain):
             return self._explain(statement, call)
         if isinstance(statement, Insert):
-            insertion = Insertion(self._engine, request)
-            count = insertion.insert(statement, self._answers(statement, call))
-            return Result.of_rows((), (), rows_affected=count, warnings=insertion.warnings)
+            return self._insert(statement, call)
         if isinstance(statement, Show | Describe):
             listings = Listings(self._engine, request, self._listings)
             if isinstance(statement, Describe):
@@ -182,7 +182,7 @@ class Session:
                 removal.deactivate(statement)
             return Result.of_rows((), ())
         if isinstance(statement, SetTags):
-            Insertion(self._engine, request).set_tags(statement)
+            set_tags(self._engine, request, statement)
             return Result.of_rows((), ())
         if isinstance(statement, CreateTable | CreateSeries):
             tables = PlainTables(self._engine, request.database)
@@ -199,14 +199,18 @@ class Session:
         warnings = define(self._engine, statement, request.database)
         return Result.of_rows((), (), warnings=warnings)
 
-    def _answers(self, statement: Insert, call: _Call) -> dict[int, Result]:
-        """What the queries of an INSERT find, by the number of the target."""
-        whole = replace(call, is_streamed=False)
-        return {
-            number: self._query(self._plan(Query(target.query), call.request), whole)
-            for number, target in enumerate(statement.targets)
-            if target.query is not None
-        }
+    def _insert(self, statement: Insert, call: _Call) -> Result:
+        insertion = Insertion(self._engine, call.request)
+        with ExitStack() as stack:
+            answers: dict[int, Result] = {}
+            for number, target in enumerate(statement.targets):
+                if target.query is not None:
+                    plan = self._plan(Query(target.query), call.request)
+                    found = self._query(plan, replace(call, is_streamed=True))
+                    stack.callback(found.close)
+                    answers[number] = found
+            count = insertion.insert(statement, answers)
+        return Result.of_rows((), (), rows_affected=count, warnings=insertion.warnings)
 
     def _delete(self, statement: Delete, call: _Call) -> Result:
         # Conditions run in this process: the engine asks them batch by batch, while it holds the

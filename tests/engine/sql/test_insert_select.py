@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from mainstem_engine.errors import MainstemError, NotFoundError, SchemaError, SqlError
+from mainstem_engine import Engine
+from mainstem_engine.errors import (
+    MainstemError,
+    NotFoundError,
+    OutOfRangeError,
+    SchemaError,
+    SqlError,
+)
+from mainstem_engine.sql import result as results
 from mainstem_engine.sql.result import Result
 
 Run = Callable[..., Result]
@@ -66,6 +75,9 @@ def test_of_nothing(own_plant: Run) -> None:
         ("INSERT INTO d1001 (voltage) SELECT 1", SqlError, "without a time"),
         ("INSERT INTO d7 SELECT ts, voltage FROM d1001", NotFoundError, "no table d7"),
         ("INSERT INTO meters (tbname, ts) SELECT 5, ts FROM d1001", SqlError, "name or path"),
+        ("INSERT INTO meters (tbname, ts) SELECT NULL, ts FROM d1001", SqlError, "name or path"),
+        ("INSERT INTO d1001 (ts, voltage) SELECT ts, [1] FROM d1002", SchemaError, "of type list"),
+        ("INSERT INTO d1001 (ts, voltage) SELECT ts, ts FROM d1002", SchemaError, "voltage"),
     ],
 )
 def test_what_cannot_be_inserted(
@@ -74,3 +86,118 @@ def test_what_cannot_be_inserted(
     with pytest.raises(error, match=message):
         own_plant(sql)
     assert own_plant("SELECT count(*) FROM meters").rows() == [[4]]
+
+
+@pytest.fixture
+def written(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of each record, where an answer comes in small pieces."""
+    monkeypatch.setattr(results, "HEAD_BYTES", 1)
+    monkeypatch.setattr(results, "PIECE_BYTES", 1)
+    sizes: list[int] = []
+    write_rows = engine.write_rows
+
+    def noted(table: Any, rows: Any, **options: Any) -> Any:
+        sizes.append(len(rows))
+        return write_rows(table, rows, **options)
+
+    monkeypatch.setattr(engine, "write_rows", noted)
+    return sizes
+
+
+MANY = 40_000
+"""Rows of a few batches."""
+
+
+def test_a_large_answer_is_written_piece_by_piece(run: Run, written: list[int]) -> None:
+    run("CREATE TABLE a (ts TIMESTAMP, v DOUBLE, w INT64)")
+    many = f"SELECT range, range / 2, range FROM range({MANY})"
+    assert run(f"INSERT INTO a {many}").rows_affected == MANY
+    assert len(written) > 1
+    assert sum(written) == MANY
+    assert run("SELECT count(*), sum(w), max(v) FROM a").rows() == [
+        [MANY, MANY * (MANY - 1) // 2, (MANY - 1) / 2]
+    ]
+
+
+def test_a_table_that_is_read_may_be_written(run: Run, written: list[int]) -> None:
+    run("CREATE STABLE a (ts TIMESTAMP, v INT64) TAGS (place TEXT)")
+    run("CREATE TABLE d USING a TAGS ('here')")
+    run(f"INSERT INTO d SELECT range, range FROM range({MANY})")
+    result = run(
+        "INSERT INTO a (tbname, place, ts, v) SELECT tbname || v % 3, place || v % 3, ts, v FROM a"
+    )
+    assert result.rows_affected == MANY
+    rows = run("SELECT tbname, place, count(*) FROM a GROUP BY ALL ORDER BY ALL").rows()
+    third = MANY // 3
+    assert rows == [
+        ["d", "here", MANY],
+        ["d0", "here0", third + 1],
+        ["d1", "here1", third],
+        ["d2", "here2", third],
+    ]
+
+
+def test_what_fails_late_leaves_the_pieces_before_it(run: Run, written: list[int]) -> None:
+    run("CREATE TABLE a (ts TIMESTAMP, v INT8)")
+    with pytest.raises(OutOfRangeError, match="v"):
+        run(f"INSERT INTO a SELECT range, range // 200 FROM range({MANY})")
+    assert run("SELECT count(*) FROM a").rows() == [[sum(written)]]
+    assert 0 < sum(written) < 200 * 128
+
+
+def test_types_of_new_measurements(own_plant: Run) -> None:
+    own_plant(
+        "INSERT INTO root.paris.e(time, a, b, c, d, e, f, g) SELECT 1, 1::TINYINT,"
+        " 9007199254740993, true, 'x'::BLOB, 1.5::DECIMAL(5, 1), TIMESTAMP '1970-01-01', NULL"
+    )
+    rows = own_plant("DESCRIBE root.paris.e").rows()
+    assert [row[:2] for row in rows[1:]] == [
+        ["a", "DOUBLE"],
+        ["b", "INT64"],
+        ["c", "BOOLEAN"],
+        ["d", "BLOB"],
+        ["e", "DOUBLE"],
+        ["f", "TIMESTAMP"],
+    ]
+    assert own_plant("SELECT * FROM root.paris.e").rows() == [
+        [1, 1.0, 9007199254740993, True, b"x", 1.5, 0]
+    ]
+
+
+def test_nulls_keep_what_is_there(own_plant: Run) -> None:
+    own_plant("INSERT INTO d1001 (ts, voltage, current) SELECT ts, NULL, current FROM d1002")
+    assert own_plant("SELECT ts, current, voltage FROM d1001").rows() == [
+        [1000, 12.25, 219],
+        [2000, 11.0, 220],
+        [3000, None, None],
+    ]
+
+
+def test_nothing_is_made_of_nothing(own_plant: Run) -> None:
+    own_plant("INSERT INTO root.paris.f(time, a) SELECT ts, voltage FROM d1001 WHERE voltage < 0")
+    assert own_plant("SHOW DEVICES root.paris.**").rows() == []
+
+
+def test_a_time_that_is_finer_than_the_database(own_plant: Run) -> None:
+    own_plant("CREATE DATABASE fine PRECISION 'us'; CREATE TABLE fine.t (ts TIMESTAMP, v INT)")
+    own_plant("INSERT INTO fine.t VALUES (1000001, 1)")
+    with pytest.raises(OutOfRangeError, match="finer"):
+        own_plant("INSERT INTO d1001 (ts, voltage) SELECT ts, v FROM fine.t")
+    own_plant(
+        "INSERT INTO d1001 (ts, voltage) WITH f AS (SELECT * FROM fine.t)"
+        " SELECT date_trunc('second', ts), v FROM f"
+    )
+    assert own_plant("SELECT voltage FROM d1001 WHERE ts = 1000").rows() == [[1000, 1]]
+
+
+def test_values_and_a_query_in_one_statement(own_plant: Run) -> None:
+    result = own_plant(
+        "INSERT INTO d1001 (ts, voltage) VALUES (9000, 1) d1002 (ts, voltage) SELECT 9000, 2"
+    )
+    assert result.rows_affected == 2
+    assert own_plant("SELECT voltage FROM meters WHERE ts = 9000 ORDER BY 1").rows() == [[1], [2]]
+    with pytest.raises(OutOfRangeError):
+        own_plant(
+            "INSERT INTO d1001 (ts, voltage) VALUES (9001, 1) d1002 (ts, voltage) SELECT 1, 1e30"
+        )
+    assert own_plant("SELECT count(*) FROM meters WHERE ts = 9001").rows() == [[0]]
