@@ -159,7 +159,11 @@ def bind(
         given.append((known, value))
     for parameter, value in given:
         if parameter.name in found:
-            raise SqlError(f"{function.name}: {parameter.name} is given twice", field=function.name)
+            raise SqlError(
+                f"{function.name}: {parameter.name} is given twice",
+                field=function.name,
+                hint=describe(function),
+            )
         found[parameter.name] = _value(function, parameter, value, parse_duration, parse_time)
     for parameter in parameters:
         if parameter.name not in found:
@@ -217,17 +221,26 @@ def _value(
         )
     # Numbers are bounded where they are read: those of unsigned columns go further.
     if isinstance(found, int) and found not in _INT64 and parameter.kind is not Kind.NUMBER:
-        raise SqlError(f"{function.name}: {parameter.name} is too large", field=function.name)
+        raise SqlError(
+            f"{function.name}: {parameter.name} is too large",
+            field=function.name,
+            hint="it is an integer of 64 bits",
+        )
     if parameter.choices and found not in parameter.choices:
         raise SqlError(
             f"{function.name}: {parameter.name} is {' or '.join(parameter.choices)}, not {value!r}",
             field=function.name,
+            hint=describe(function),
         )
     too_low = parameter.low is not None and abs_count(parameter, found) < parameter.low
     if too_low or (parameter.high is not None and abs_count(parameter, found) > parameter.high):
         low = "" if parameter.low is None else f" at least {parameter.low:g}"
         high = "" if parameter.high is None else f" at most {parameter.high:g}"
-        raise SqlError(f"{function.name}: {parameter.name} must be{low}{high}", field=function.name)
+        raise SqlError(
+            f"{function.name}: {parameter.name} must be{low}{high}",
+            field=function.name,
+            hint=describe(function),
+        )
     return found
 
 

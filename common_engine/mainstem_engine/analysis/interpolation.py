@@ -24,6 +24,7 @@ from mainstem_engine.analysis.rows import Mask, Positions, Signal, Timeline
 from mainstem_engine.errors import SqlError, SqlLimitError
 from mainstem_engine.model import AnyArray, TimesNs
 
+_INT64 = np.iinfo(np.int64)
 SLICES_MAX = 10_000_000
 """Moments of all partitions; a column of them takes 80 MB."""
 
@@ -57,6 +58,10 @@ def every_ns(start_ns: int, end_ns: int, step_ns: int) -> TimesNs:
     if start_ns > end_ns:
         raise SqlError(
             "RANGE ends before it starts", field="RANGE", hint="write RANGE(first, last)"
+        )
+    if start_ns < _INT64.min or end_ns > _INT64.max:
+        raise SqlError(
+            "RANGE is beyond what times can be", field="RANGE", hint="times are from 1677 to 2262"
         )
     if (end_ns - start_ns) // step_ns + 1 > SLICES_MAX:
         raise SqlLimitError(

@@ -54,7 +54,9 @@ def make_grid(start_ns: int, end_ns: int, step: Duration, zone: dt.tzinfo = dt.U
     SqlLimitError above CELLS_MAX."""
     months, step_ns, _ = step
     if months and step_ns:
-        raise SqlError("ALIGN takes months or a length, not both", field="ALIGN")
+        raise SqlError(
+            "ALIGN takes months or a length, not both", field="ALIGN", hint="write 1mo, or 30d"
+        )
     shortest_ns = months * 28 * NS_PER_DAY or step_ns
     if (end_ns - start_ns) // shortest_ns > CELLS_MAX:
         raise SqlLimitError(

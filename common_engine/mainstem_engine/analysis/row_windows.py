@@ -45,7 +45,9 @@ class Assigned:
 def session_windows(timeline: Timeline, gap_ns: int) -> Windows:
     """A pause of more than ``gap_ns`` ends a window; one of exactly as much does not."""
     if gap_ns <= 0:
-        raise SqlError("the gap of SESSION must be positive", field="SESSION")
+        raise SqlError(
+            "the gap of SESSION must be positive", field="SESSION", hint="write SESSION(ts, 10s)"
+        )
     opens = timeline.is_first()
     opens[1:] |= _pauses(timeline) > np.uint64(min(gap_ns, _NS_MAX))
     return _windows_from(timeline, opens)
@@ -71,7 +73,7 @@ def state_windows(
     known = _kept(timeline, rows)
     opens = np.logical_or.reduce([_changes(known, state.take(rows)) for state in states])
     begin, last = _first_and_last(opens, rows)
-    shown = None if left_out is None else np.flatnonzero(~_is_true(left_out)[begin])
+    shown = None if left_out is None else np.flatnonzero(~is_true(left_out)[begin])
     partition = _partition_of(timeline, begin)
     is_first, is_last = _ends_of_runs(partition)
     begin = np.where(is_first, timeline.bounds[partition], begin)
@@ -97,8 +99,8 @@ def event_windows(timeline: Timeline, starts: Signal, ends: Signal) -> Windows:
     Whatever came before, nothing is open after a row that ends: so each such row closes a window if
     there is a start since the one before it.
     """
-    closing = np.flatnonzero(_is_true(ends)).astype(np.int64)
-    opening = np.flatnonzero(_is_true(starts)).astype(np.int64)
+    closing = np.flatnonzero(is_true(ends)).astype(np.int64)
+    opening = np.flatnonzero(is_true(starts)).astype(np.int64)
     partition = _partition_of(timeline, closing)
     since = timeline.bounds[partition]
     since[1:] = np.maximum(since[1:], closing[:-1] + 1)
@@ -149,7 +151,9 @@ def variation_windows(
     equal values. ``ignores_null``: rows without a value are left out; else each run of them is a
     window. Raises SqlError for a negative delta, and for a delta of text."""
     if not delta >= 0:
-        raise SqlError("the delta of VARIATION must not be negative", field="VARIATION")
+        raise SqlError(
+            "the delta of VARIATION must not be negative", field="VARIATION", hint="write 0 or more"
+        )
     if delta and control.values.dtype == object:
         raise SqlError(
             "VARIATION with a delta needs numbers", field="VARIATION", hint="leave the delta out"
@@ -172,7 +176,7 @@ def condition_windows(
     rows where it is unknown are left out; else they end a run."""
     rows = _all_but(condition.mask()) if ignores_null else None
     kept = _kept(timeline, rows)
-    holds = _is_true(condition if rows is None else condition.take(rows))
+    holds = is_true(condition if rows is None else condition.take(rows))
     is_first = kept.is_first()
     opens = holds.copy()
     opens[1:] &= is_first[1:] | ~holds[:-1]
@@ -240,8 +244,14 @@ def _partition_of(timeline: Timeline, rows: Positions) -> Positions:
     return np.searchsorted(timeline.bounds, rows, "right").astype(np.int64) - 1
 
 
-def _is_true(signal: Signal) -> Mask:
-    """Unknown counts as false."""
+def is_true(signal: Signal) -> Mask:
+    """Unknown counts as false. Raises SqlError for a text."""
+    if signal.values.dtype == object:
+        raise SqlError(
+            "a condition is true or false, not a text",
+            field="condition",
+            hint="compare it, such as state = 'run'",
+        )
     return signal.values.astype(np.bool_) & signal.mask()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mainstem_engine.analysis.function import TICK, Kind, Options, Parameter, WindowFunction
 from mainstem_engine.analysis.measured import measured
-from mainstem_engine.analysis.row_windows import KEEP_OPERATORS, compare_lengths
+from mainstem_engine.analysis.row_windows import KEEP_OPERATORS, compare_lengths, is_true
 from mainstem_engine.analysis.rows import Signal, Timeline, Windows, positions, present
 
 
@@ -25,7 +25,7 @@ def count_if(
 ) -> Signal:
     """int64 per window; 0 where there is none."""
     condition = signals[0]
-    holds = condition.values.astype(np.bool_) & condition.mask()
+    holds = is_true(condition)
     begin, end = windows.begin, windows.end
     if options["keep"] is None:
         running = np.concatenate(([0], np.cumsum(holds)))

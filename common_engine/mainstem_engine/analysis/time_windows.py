@@ -68,7 +68,9 @@ def range_windows(
     _check_positive(width, "window")
     _check_positive(step, "step")
     if end_ns - start_ns + _longest_ns(width) + _longest_ns(step) > _SPAN_MAX_NS:
-        raise SqlError("GROUP BY spans more than 292 years", field="GROUP BY")
+        raise SqlError(
+            "GROUP BY spans more than 292 years", field="GROUP BY", hint="use a shorter range"
+        )
     count = -(-(end_ns - start_ns) // _shortest_ns(step))
     _check_count(count * timeline.partitions)
     local = LocalTime(zone, start_ns, end_ns)
@@ -337,13 +339,13 @@ def _longest_ns(duration: Duration) -> int:
 
 def _check_positive(duration: Duration, what: str) -> None:
     if min(duration.months, duration.ns) < 0 or not (duration.months or duration.ns):
-        raise SqlError(f"the length of {what} must be positive", field=what)
+        raise SqlError(f"the length of {what} must be positive", field=what, hint="write 10s")
     _check_span(duration, what)
 
 
 def _check_span(duration: Duration, what: str) -> None:
     if _longest_ns(duration) > _SPAN_MAX_NS:
-        raise SqlError(f"{what} is longer than 292 years", field=what)
+        raise SqlError(f"{what} is longer than 292 years", field=what, hint="use a shorter one")
 
 
 def _check_count(count: float) -> None:

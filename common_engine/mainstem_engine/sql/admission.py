@@ -27,6 +27,7 @@ from mainstem_engine.sql.function_list import (
     TABLE_FUNCTIONS,
     is_refused,
 )
+from mainstem_engine.sql.translation import GENERAL_HINT
 
 TEXTS_MAX = 256
 """Reading one takes about a millisecond, and dashboards ask the same again."""
@@ -62,7 +63,9 @@ class Admission:
         try:
             read = json.loads(text)
         except RecursionError:
-            raise SqlLimitError("the statement is nested too deeply") from None
+            raise SqlLimitError(
+                "the statement is nested too deeply", hint="split it with WITH clauses"
+            ) from None
         _check_statements(read, self._functions)
         if len(sql) > TEXT_CHARACTERS_MAX:
             return
@@ -76,7 +79,7 @@ def _check_statements(read: dict[str, Any], functions: frozenset[str]) -> None:
     if read.get("error"):
         message = str(read.get("error_message", "the statement cannot be read"))
         if read.get("error_type") == "parser":
-            raise SqlError(message.split("\n")[0])
+            raise SqlError(message.split("\n")[0], hint=GENERAL_HINT)
         raise SqlUnsupportedError(message, hint=PLACE)
     if len(read["statements"]) != 1:
         raise SqlUnsupportedError("several statements in one", hint="ask one after the other")

@@ -49,4 +49,4 @@ class Cancellation:
 
 def cancelled() -> SqlCancelledError:
     """The error of a statement whose caller went away."""
-    return SqlCancelledError("the statement was cancelled: its caller went away")
+    return SqlCancelledError("the statement was cancelled: its caller went away", hint="ask again")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, cast
 
 from sqlglot import exp
@@ -30,12 +31,15 @@ from mainstem_engine.sql.clause_grammar import ClauseGrammar
 from mainstem_engine.sql.clauses import PARTITION
 from mainstem_engine.sql.definition_grammar import REFUSED
 from mainstem_engine.sql.logical_signs import join_conditions
-from mainstem_engine.sql.statements import Explain, Query, Statement
+from mainstem_engine.sql.row_grammar import INTO
+from mainstem_engine.sql.statements import Explain, Insert, Query, Statement
 from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
 from mainstem_engine.sql.window_grammar import group_by_peers
 
 STATEMENT_CHARS_MAX = 4 << 20
 """A script longer than this is an import. Tokens take about fifty times the text's memory."""
+_SYNTAX_HINT = "look before that place too; docs/sql.md has an example of every clause"
+_PLACEHOLDER_HINT = "? is a value in an expression; write lengths and counts of clauses out"
 TREE_NODES_MAX = 20_000
 """Bounds time and memory of planning; a person's statement has some hundred nodes."""
 
@@ -89,7 +93,9 @@ def parse(sql: str) -> list[Statement]:
     except ParseError as error:
         raise _syntax_error(error) from None
     except TokenError as error:
-        raise SqlSyntaxError(str(error)) from None
+        raise SqlSyntaxError(
+            str(error).split("\n")[0], hint="close every quote and comment that is opened"
+        ) from None
     except RecursionError:
         raise SqlLimitError(
             "the statement is nested too deeply", hint="split it with WITH clauses"
@@ -106,6 +112,10 @@ def _statement(tree: exp.Expr) -> Statement:
     while isinstance(tree, exp.Subquery) and tree.is_wrapper:
         tree = tree.this
     if isinstance(tree, exp.Query):
+        into = tree.args.get("into")
+        if into is not None:
+            tree.set("into", None)
+            return Insert((replace(into.meta[INTO], query=tree),))
         if next(itertools.islice(tree.walk(), TREE_NODES_MAX, None), None) is not None:
             raise SqlLimitError("the statement is too large", hint="split it")
         return Query(tree)
@@ -119,7 +129,9 @@ def _syntax_error(error: ParseError) -> SqlSyntaxError:
     where = f"line {first['line']}, column {first['col']}: " if first.get("line") else ""
     near = f" near {first['highlight']!r}" if first.get("highlight") else ""
     description = first.get("description") or str(error)
-    return SqlSyntaxError(f"{where}{description}{near}")
+    highlight = str(first.get("highlight") or "")
+    hint = _PLACEHOLDER_HINT if highlight == "?" else _SYNTAX_HINT
+    return SqlSyntaxError(f"{where}{description}{near}", field=highlight or None, hint=hint)
 
 
 def _builder(name: str, known: Callable[..., exp.Expr], args_max: int) -> Callable[..., exp.Expr]:
@@ -231,8 +243,16 @@ class MainstemParser(ClauseGrammar):
         analyze = bool(self._match_text_seq("ANALYZE"))
         tree = self._parse_statement()
         statement = _statement(tree) if tree is not None else None
+        if isinstance(statement, Insert):
+            (target, *more) = statement.targets
+            if target.query is not None and not more and not analyze:
+                return Explain(Query(target.query), into=str(target.name))
         if not isinstance(statement, Query):
-            raise SqlUnsupportedError("EXPLAIN of this statement", hint="EXPLAIN SELECT ...")
+            verb = "EXPLAIN ANALYZE" if analyze else "EXPLAIN"
+            raise SqlUnsupportedError(
+                f"{verb} of this statement is not supported",
+                hint=f"{verb} SELECT ...; of INSERT ... SELECT there is EXPLAIN",
+            )
         return Explain(statement, analyze)
 
     def parse_query(self) -> exp.Query:

@@ -80,7 +80,9 @@ def _constant(column: Any, mode: str, value: Any) -> Any:
         return column.fill_null(pa.scalar(chosen).cast(column.type))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SqlError(
-            f"FILL cannot put {value!r} into a column of type {column.type}", field="FILL"
+            f"FILL cannot put {value!r} into a column of type {column.type}",
+            field="FILL",
+            hint="write a constant of that type for it",
         ) from error
 
 

@@ -120,7 +120,11 @@ def _percentile(name: str, arguments: list[exp.Expr]) -> exp.Expr | None:
 def _share(name: str, rank: exp.Expr) -> exp.Expr:
     if isinstance(rank, exp.Literal):
         if not 0 <= float(rank.this) <= 100:
-            raise SqlError(f"{name}: the rank is from 0 to 100, not {rank.this}", field=name)
+            raise SqlError(
+                f"{name}: the rank is from 0 to 100, not {rank.this}",
+                field=name,
+                hint=f"{name.upper()}(x, 50) is the median",
+            )
         return exp.Literal.number(repr(float(rank.this) / 100))
     return exp.Div(this=exp.paren(rank.copy()), expression=exp.Literal.number("100.0"))
 

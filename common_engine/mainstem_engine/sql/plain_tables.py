@@ -81,7 +81,11 @@ class PlainTables:
     def _extend(self, path: str, table: Table, device: int, statement: CreateSeries) -> list[str]:
         for column in statement.columns:
             if table.measurement(column.name) is not None:
-                raise SchemaError(f"series {path}.{column.name} exists", field=column.name)
+                raise SchemaError(
+                    f"series {path}.{column.name} exists",
+                    field=column.name,
+                    hint="SHOW TIMESERIES lists what is there",
+                )
         self._engine.alter_template(table.name, add=statement.columns)
         tags = dict(statement.tags)
         missing = [Tag(name) for name in tags if table.tag(name) is None]

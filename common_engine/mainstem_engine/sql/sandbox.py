@@ -6,7 +6,7 @@
    pair of them, a few are kept. What is to run is read first (admission.py).
 3. An input that is read once is streamed through, unless it is all there; others are held as Arrow
    tables, and so is what steps make, within a bound.
-4. Errors of DuckDB become errors of ours. Their text is DuckDB's, without the generated SQL.
+4. Errors of DuckDB become errors of ours (translation.py).
 
 Imports duckdb and pyarrow when it is first used: the rest of the engine runs without them.
 """
@@ -18,28 +18,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from mainstem_engine.errors import (
-    EngineError,
-    SqlError,
-    SqlLimitError,
-    SqlTimeoutError,
-    SqlUnsupportedError,
-)
+from mainstem_engine.errors import EngineError, SqlLimitError
 from mainstem_engine.sql.admission import Admission
 from mainstem_engine.sql.function_list import ALLOWED
 from mainstem_engine.sql.program import MIB, Program, SqlLimits, SqlStep
+from mainstem_engine.sql.translation import translate_error
 from mainstem_engine.sql.walks import walk
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MIB", "Program", "Sandbox", "SqlLimits", "check_result", "translate_error"]
+__all__ = ["MIB", "Program", "Sandbox", "SqlLimits", "check_result"]
 
 DATABASES_MAX = 4
 """Databases that are kept open. One costs about 20 ms to make and a few MB to keep."""
 BATCH_ROWS = 16_384
 """Rows of a batch of the result: large enough to be cheap, small enough to check bounds often."""
-_MESSAGE_CHARS_MAX = 500
 
 _SETTINGS = {
     "enable_external_access": "false",
@@ -235,30 +229,3 @@ def _run_steps(cursor: Any, program: Program, held: _Held) -> None:
             held.count(table)
             cursor.register(f"{step.name}:{name}", table)
         held.release(source)
-
-
-def translate_error(error: Exception) -> SqlError:
-    """Our error for one of DuckDB's."""
-    name = type(error).__name__
-    message = str(error).split("\n\nLINE ")[0].strip()[:_MESSAGE_CHARS_MAX]
-    first = message.split("\n")[0]
-    if name == "InterruptException":
-        return SqlTimeoutError(
-            "the statement was interrupted", hint="narrow it, or allow more time"
-        )
-    if name == "OutOfMemoryException":
-        return SqlLimitError(
-            f"the statement needs too much memory: {first}",
-            hint="narrow it by time or device, or aggregate in steps",
-        )
-    if name in ("PermissionException", "NotImplementedException", "NotSupportedError"):
-        return SqlUnsupportedError(first)
-    if name == "CatalogException" and "Function with name" in first:
-        return SqlUnsupportedError(first, hint="use the functions that DuckDB has")
-    if name == "BinderException" and "TIMESTAMP" in first:
-        return SqlError(
-            first, hint="compare a time with an integer, a literal in quotes, or now() - 1h"
-        )
-    if name == "BinderException" and "not found in FROM clause" in first:
-        return SqlError(first, hint="DESCRIBE lists the columns of a table")
-    return SqlError(message if name in ("BinderException", "CatalogException") else first)

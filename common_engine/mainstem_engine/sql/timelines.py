@@ -128,7 +128,9 @@ def array_like(signal: Signal, column: pa.ChunkedArray, time_type: pa.DataType) 
     try:
         return made.cast(kind) if is_narrow and kind != made.type else made
     except pa.ArrowInvalid as error:
-        raise SqlError(f"a value does not fit the type {kind} of its column") from error
+        raise SqlError(
+            f"a value does not fit the type {kind} of its column", hint="cast the column first"
+        ) from error
 
 
 def time_array(times: TimesNs, kind: pa.DataType, missing: Mask | None = None) -> pa.Array:

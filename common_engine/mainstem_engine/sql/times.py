@@ -125,7 +125,9 @@ def parse_time_ns(text: str, zone: dt.tzinfo) -> int:
             tzinfo=_literal_zone(offset, zone),
         )
     except ValueError as error:
-        raise SqlSyntaxError(f"{text!r} is not a time: {error}") from None
+        raise SqlSyntaxError(
+            f"{text!r} is not a time: {error}", hint="write '2026-10-03T06:00:00Z'"
+        ) from None
     return _since_epoch(local) + int((fraction or "").ljust(9, "0"))
 
 
@@ -144,7 +146,9 @@ def _since_epoch(moment: dt.datetime) -> int:
         # timedelta counts exactly on both sides of 1970; datetime.timestamp() would be a float.
         delta = moment - _EPOCH
     except OverflowError:
-        raise OutOfRangeError(f"{moment.isoformat()} is out of range") from None
+        raise OutOfRangeError(
+            f"{moment.isoformat()} is out of range", hint="times are from 1677 to 2262"
+        ) from None
     return (delta.days * 86_400 + delta.seconds) * NS_PER_S
 
 

@@ -43,6 +43,13 @@ def walk(step: WalkStep, source: pa.Table, bytes_max: int) -> dict[str, pa.Table
     try:
         with np.errstate(all="ignore"):  # overflows and quotients of zeros follow IEEE 754
             return operation(source, {**step.arguments, "bytes_max": bytes_max})
-    except TypeError as error:
-        # Functions of numbers are given text: whose, the operation says itself where it can.
-        raise SqlError(str(error)) from error
+    except SqlError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        # Functions of numbers are given text, or numbers at the end of their range: whose, the
+        # operation says itself where it can.
+        raise SqlError(
+            f"{step.operation}: {error}",
+            field=step.operation,
+            hint="narrow the statement by time, or cast its columns to DOUBLE",
+        ) from error

@@ -101,7 +101,11 @@ def check_signals(name: str, signals: list[Signal], *, takes_text: bool) -> None
     """Raises SqlError when a function of numbers is given text."""
     for signal in signals:
         if signal.values.dtype == object and not takes_text:
-            raise SqlError(f"{name} takes numbers, not text", field=name)
+            raise SqlError(
+                f"{name} takes numbers, not text",
+                field=name,
+                hint="name a column of numbers, or cast it",
+            )
 
 
 def _check_rows(windows: Windows) -> None:

@@ -125,7 +125,9 @@ def serve(
     except MemoryError:
         end, payload = FrameKind.ERROR, _packed(out_of_memory())
     except AbortedError as error:
-        refusal = SqlLimitError(f"the statement could not be run: {error!r}")
+        refusal = SqlLimitError(
+            f"the statement could not be run: {error!r}", hint="narrow it by time or device"
+        )
         end, payload = FrameKind.ERROR, _packed(refusal)
     finally:
         overtime.cancel()
