@@ -30,6 +30,10 @@ from mainstem_engine.sql.times import TIME_PATTERN, UNIT_NS
 
 _ELEMENT = re.compile(r"`((?:[^`]|``)+)`|\"((?:[^\"]|\"\")+)\"|(\w*\*[\w*]*)|([^\W]+)", re.UNICODE)
 """A quoted element, one with wildcards, or letters, digits and underscores."""
+INTO = "mainstem_into"
+"""Meta entry of an INTO: the ``InsertTarget`` that it names, without its query."""
+_TIMES = frozenset({"time", "timestamp", "ts"})
+"""Columns of INTO that stand for the time; without one of them it comes first."""
 _SPECIAL_FLOATS = {"NAN": math.nan, "INF": math.inf, "INFINITY": math.inf}
 
 
@@ -302,6 +306,31 @@ class RowGrammar(DuckDBParser):
                 break
             rows.append(self.parse_values())
         return InsertTarget(name, using, columns, tuple(rows))
+
+    def _parse_into(self) -> exp.Into | None:
+        """``INTO [ALIGNED] device(measurement, ...)`` of a SELECT."""
+        if not self._match(TokenType.INTO):
+            return None
+        if self._next and self._next.token_type not in (TokenType.L_PAREN, TokenType.DOT):
+            self._match_text_seq("ALIGNED")
+        scanned = self.scan_name()
+        if scanned is None or self.sql[scanned[1] :].lstrip()[:1] != "(":
+            raise SqlUnsupportedError(
+                "INTO of this kind is not supported",
+                hint="name one device and its measurements: SELECT a INTO root.x.y(b) FROM ..",
+            )
+        name = self.parse_name("a device")
+        columns = self.parse_words("a measurement")
+        if self._match(TokenType.COMMA, advance=False):
+            raise SqlUnsupportedError(
+                "INTO several devices is not supported",
+                hint="use a statement for each, or INSERT INTO template(device, time, ..) SELECT",
+            )
+        if not {column.casefold() for column in columns} & _TIMES:
+            columns = ("time", *columns)
+        into = exp.Into(this=exp.to_identifier(str(name), quoted=True))
+        into.meta[INTO] = InsertTarget(name, None, columns, ())
+        return into
 
     def _insert_columns(self) -> tuple[str, ...] | None:
         if not self._match(TokenType.L_PAREN, advance=False):

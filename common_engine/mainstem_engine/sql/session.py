@@ -243,7 +243,8 @@ class Session:
         plan = self._plan(statement.query, call.request)
         planned_s = time.perf_counter() - started
         explanation = Explanation(self._engine, plan)
-        lines = explanation.plan_lines()
+        lines = [] if statement.into is None else [f"insert into {statement.into}"]
+        lines += explanation.plan_lines()
         if statement.analyze:
             started = time.perf_counter()
             result = self._query(plan, call, explanation)

@@ -283,10 +283,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Explain:
-    """``analyze``: it is run too."""
+    """``analyze``: it is run too. ``into``: what INSERT ... SELECT would write its rows to."""
 
     query: Query
     analyze: bool = False
+    into: str | None = None
 
 
 Statement = (

@@ -201,3 +201,58 @@ def test_values_and_a_query_in_one_statement(own_plant: Run) -> None:
             "INSERT INTO d1001 (ts, voltage) VALUES (9001, 1) d1002 (ts, voltage) SELECT 1, 1e30"
         )
     assert own_plant("SELECT count(*) FROM meters WHERE ts = 9001").rows() == [[0]]
+
+
+@pytest.mark.parametrize("aligned", ["", "ALIGNED "])
+def test_select_into(own_plant: Run, aligned: str) -> None:
+    result = own_plant(
+        f"SELECT s1, s2 * 2 INTO {aligned}root.paris.g(a, b) FROM root.beijing.d1 WHERE time < 2000"
+    )
+    assert result.rows_affected == 1
+    assert own_plant("SELECT * FROM root.paris.g").rows() == [[1000, 1.0, 3.0]]
+
+
+def test_windows_into(own_plant: Run) -> None:
+    own_plant(
+        "SELECT count(voltage), max(voltage) INTO root.paris.h(n, most) FROM d1001"
+        " GROUP BY ([0, 3000), 1s)"
+    )
+    rows = own_plant("SELECT * FROM root.paris.h").rows()
+    assert rows == [[0, 0.0, None], [1000, 1.0, 219.0], [2000, 1.0, 220.0]]
+
+
+def test_into_with_its_time(own_plant: Run) -> None:
+    own_plant(
+        "WITH a AS (SELECT ts, voltage FROM meters) SELECT voltage + 1, max(ts)"
+        " INTO d1001(voltage, ts) FROM a WHERE voltage = 222 GROUP BY 1"
+    )
+    assert own_plant("SELECT voltage FROM d1001 WHERE ts = 3000").rows() == [[3000, 223]]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT s1 INTO root.a.b FROM root.beijing.d1",
+        "SELECT s1 INTO root.a.b(::) FROM root.beijing.d1",
+        "SELECT s1 INTO ::(x) FROM root.beijing.d1",
+        "SELECT s1, s2 INTO root.a.b(x), root.a.c(y) FROM root.beijing.d1",
+        "SELECT 1 UNION SELECT s1 INTO root.a.b(x) FROM root.beijing.d1",
+        "SELECT * FROM (SELECT s1 INTO root.a.b(x) FROM root.beijing.d1)",
+        "EXPLAIN ANALYZE INSERT INTO d1001 SELECT ts, current, voltage FROM d1002",
+        "EXPLAIN INSERT INTO d1001 VALUES (1, 2, 3)",
+    ],
+)
+def test_what_is_not_done(own_plant: Run, sql: str) -> None:
+    with pytest.raises(SqlError):
+        own_plant(sql)
+    assert own_plant("SHOW DEVICES root.a.**").rows() == []
+
+
+def test_the_plan_of_an_insert(own_plant: Run) -> None:
+    for sql in (
+        "EXPLAIN INSERT INTO d1001 SELECT ts, current, voltage FROM d1002",
+        "EXPLAIN SELECT current, voltage INTO d1001(current, voltage) FROM d1002",
+    ):
+        lines = [line for (line,) in own_plant(sql).rows()]
+        assert lines[:2] == ["insert into d1001", "scan meters as mainstem_0"]
+    assert own_plant("SELECT count(*) FROM meters").rows() == [[4]]
