@@ -102,6 +102,10 @@ GROUPS: Mapping[str, Group] = {
         "a million values through every encoding",
         (*_LONG, "tests/engine/encoding/test_million.py"),
     ),
+    "statements": Group(
+        "random statements, each compared with a model",
+        (*_LONG, "tests/engine/sql"),
+    ),
     "bench": Group("benchmarks that are tests", ("-m", "bench", "tests"), asked_only=True),
 }
 
