@@ -47,20 +47,21 @@ class ArrowLayout:
         self._table = table
         self._devices = devices
         self._precision_ns = precision_ns
-        if columns is None:
-            tags = table.template.tags
-            self._columns: list[_Column] = [TIME, DEVICE, *tags, *table.shown]
-        else:
-            chosen: dict[str, _Column] = {key: key for key in keys}
-            for name in columns:
-                found = self._resolve(name)
-                chosen.setdefault(found if isinstance(found, str) else found.name, found)
-            self._columns = list(chosen.values())
+        self._columns = self._chosen(columns, keys)
 
     @property
     def measurement_ids(self) -> tuple[int, ...]:
         """Ids of the measurements that must be read."""
         return tuple(c.id for c in self._columns if isinstance(c, Measurement))
+
+    def _chosen(self, columns: Sequence[str] | None, keys: Sequence[str]) -> list[_Column]:
+        if columns is None:
+            return [TIME, DEVICE, *self._table.template.tags, *self._table.shown]
+        chosen: dict[str, _Column] = {key: key for key in keys}
+        for name in columns:
+            found = self._resolve(name)
+            chosen.setdefault(found if isinstance(found, str) else found.name, found)
+        return list(chosen.values())
 
     def _resolve(self, name: str) -> str | Tag | Measurement:
         folded = name.casefold()
