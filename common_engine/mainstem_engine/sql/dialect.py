@@ -343,6 +343,8 @@ class MainstemParser(ClauseGrammar):
             if self._match_text_seq("ALIGN", "BY"):
                 if not self._match_texts(("DEVICE", "TIME")):
                     self.expected("DEVICE or TIME")
+                if ALIGN in this.meta:
+                    self.raise_error("Expected one ALIGN BY, found two")
                 this.meta[ALIGN] = self._prev.text.upper()
         if this.args.get("group") and this.args.get(PARTITION):
             self.raise_error("Expected PARTITION BY or GROUP BY, found both")

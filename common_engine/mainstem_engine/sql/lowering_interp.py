@@ -209,7 +209,9 @@ class _InterpQuery(WalkQuery):
         arguments = list(node.expressions)
         ignores_null = False
         if len(arguments) == 2:
-            ignores_null = constant_of(arguments.pop(), self.lowered.times) in (1, True)
+            option = constant_of(arguments.pop(), self.lowered.times)
+            ignores_null = option == 1
+            arguments = arguments if option in (0, 1) else []
         if len(arguments) != 1:
             raise SqlError("INTERP takes a column and 0 or 1", hint="INTERP(x[, ignore_null])")
         source = self.rows.add(arguments[0]).name

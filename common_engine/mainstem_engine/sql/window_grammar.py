@@ -13,6 +13,8 @@ from typing import Any
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
+from mainstem_engine.errors import SqlSyntaxError
+from mainstem_engine.sql.bare_lengths import check_sliding
 from mainstem_engine.sql.clauses import (
     MERGE,
     PARTITION,
@@ -68,19 +70,19 @@ class WindowGrammar(LengthGrammar):
 
     def _interval_window(self) -> exp.Expr:
         self.require("(")
-        interval = self._length("the length of the window")
+        interval = self._length_or_number("the length of the window")
         offset, is_auto = None, False
         if self._match(TokenType.COMMA):
             is_auto = bool(self._match_text_seq("AUTO"))
-            offset = None if is_auto else self.parse_duration("an offset or AUTO")
+            offset = None if is_auto else self._length_or_number("an offset or AUTO", least=0)
         self._match_r_paren()
         sliding = None
         if self._match_text_seq("SLIDING", "("):
-            sliding = self._length("the step of the window")
+            sliding = self._length_or_number("the step of the window")
             self._match_r_paren()
-            if (sliding.months > 0) != (interval.months > 0) or sliding[:2] > interval[:2]:
-                self.raise_error("SLIDING is longer than INTERVAL, which would leave gaps")
-        return IntervalWindow(interval=interval, offset=offset, is_auto=is_auto, sliding=sliding)
+        window = IntervalWindow(interval=interval, offset=offset, is_auto=is_auto, sliding=sliding)
+        check_sliding(window)
+        return window
 
     def _session_window(self) -> exp.Expr:
         self.require("(")
@@ -88,7 +90,7 @@ class WindowGrammar(LengthGrammar):
         if not self._at_duration():
             column = self._parse_disjunction()
             self.require(",")
-        gap = self._length("the gap of a session")
+        gap = self._length_or_number("the gap of a session")
         self._match_r_paren()
         return SessionWindow(this=column, gap=gap)
 
@@ -326,8 +328,20 @@ def group_by_peers(select: exp.Select) -> Any:
     items = select.args.get("group")
     if not isinstance(items, GroupItems):
         return
+    window = items.args.get("window")
+    if window is not None and select.args.get(WINDOW) is not None:
+        raise SqlSyntaxError(
+            "GROUP BY has windows, and another clause too", field="GROUP BY", hint="write one"
+        )
+    if items.expressions and select.args.get(PARTITION) is not None:
+        raise SqlSyntaxError(
+            "there are keys in PARTITION BY and in GROUP BY",
+            field="GROUP BY",
+            hint="write all of them in one",
+        )
     select.set("group", None)
-    select.set(WINDOW, items.args.get("window"))
+    if window is not None:
+        select.set(WINDOW, window)
     select.set(MERGE, items.args.get("merge"))
     if items.expressions:
         select.set(PARTITION, PartitionClause(expressions=items.expressions))

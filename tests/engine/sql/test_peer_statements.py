@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mainstem_engine import Engine
+from mainstem_engine.errors import SqlError
 
 from .conftest import open_engine
 
@@ -56,6 +57,23 @@ def test_time_is_not_put_before_an_item_that_is_the_time(
     engine: Engine, sql: str, expected: list[str]
 ) -> None:
     assert columns(engine, sql) == expected
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT avg(x) FROM d1 INTERVAL(1s) GROUP BY ([0, 10), 1s)",
+        "SELECT avg(x) FROM d1 SESSION(ts, 1s) GROUP BY COUNT(x, 2)",
+        "SELECT avg(x) FROM m PARTITION BY tbname GROUP BY ([0, 5000), 1s), loc",
+        "SELECT x FROM d1 ALIGN BY DEVICE ALIGN BY TIME",
+        "SELECT interp(x, 2) FROM d1 RANGE(0, 1000) EVERY(1s) FILL(PREV)",
+        "SELECT interp(x, 'a') FROM d1 RANGE(0, 1000) EVERY(1s) FILL(PREV)",
+    ],
+)
+def test_no_clause_is_ignored(rows: Any, sql: str) -> None:
+    with pytest.raises(SqlError) as refused:
+        rows(sql)
+    assert refused.value.hint is not None
 
 
 def test_quality_beside_an_aggregate_is_of_all_rows(rows: Any) -> None:
