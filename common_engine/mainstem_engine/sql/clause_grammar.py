@@ -153,7 +153,7 @@ class ClauseGrammar(WindowGrammar):
             self.raise_error(f"Expected one {word} clause, found two")
         self.require("(")
         if word == "EVERY":
-            clause.set("every", self._length("the step"))
+            clause.set("every", self._length_or_number("the step"))
         else:
             clause.set("start", self._moment())
             while self._match(TokenType.COMMA):

@@ -8,6 +8,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
 from mainstem_engine.errors import SqlSyntaxError
+from mainstem_engine.sql.bare_lengths import BARE
 from mainstem_engine.sql.change_grammar import ChangeGrammar
 from mainstem_engine.sql.clauses import Duration
 from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
@@ -85,6 +86,16 @@ class LengthGrammar(ChangeGrammar):
         if not (found.months or found.ns):
             self.raise_error(f"Expected {what}, longer than zero")
         return found
+
+    def _length_or_number(self, what: str, *, least: int = 1) -> Duration:
+        """A length, or a bare number of the precision's units, ``least`` or more."""
+        token = self._curr
+        if not token or token.token_type != TokenType.NUMBER or self._at_duration():
+            return self._length(what) if least else self.parse_duration(what)
+        number = self.parse_integer(what)
+        if number < least:
+            self.raise_error(f"Expected {what}, longer than zero")
+        return Duration(0, number, BARE)
 
     def _fixed(self, what: str) -> int:
         found = self.parse_duration(what)

@@ -20,6 +20,7 @@ from mainstem_engine.analysis.function import WindowFunction
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.sql.aggregates import is_aggregate
+from mainstem_engine.sql.bare_lengths import resolve_bare_lengths
 from mainstem_engine.sql.calls import bind_call, call_of, find_function
 from mainstem_engine.sql.clauses import (
     ALIGN_EVERY,
@@ -63,6 +64,7 @@ class Lowered:
 def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
     """Lowers every SELECT of a statement; returns its tree."""
     for select in list(_selects(tree)):
+        resolve_bare_lengths(select, lowered.precision_ns)
         _bind(select, lowered)
         made = lower_select(select, lowered)
         if made is None:
