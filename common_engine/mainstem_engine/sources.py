@@ -203,6 +203,8 @@ def lone(pieces: Sequence[Extents]) -> BoolMask:
 
     An extent of several devices counts as all times of all devices between its ends.
     """
+    if not pieces:
+        return np.zeros(0, np.bool_)
     time_min = np.concatenate([piece.time_min_ns for piece in pieces])
     time_max = np.concatenate([piece.time_max_ns for piece in pieces])
     low = np.concatenate([piece.device_min for piece in pieces]).astype(np.uint64)

@@ -123,6 +123,13 @@ def check_column_name(text: str, kind: str) -> str:
             f"{kind} {text!r}: the name is taken by a column that every table has",
             hint=f"call it {text}_value, for example",
         )
+    # A dropped column is called # and its number; a template may come with some.
+    if text.startswith("#") and not text[1:].isdecimal():
+        raise SchemaError(
+            f"{kind} {text!r} begins with #, as no column that is shown does",
+            field=text,
+            hint="begin it with a letter",
+        )
     return check_element(text, kind)
 
 

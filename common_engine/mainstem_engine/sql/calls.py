@@ -22,8 +22,9 @@ from mainstem_engine.analysis.function import (
     bind,
     describe,
 )
-from mainstem_engine.errors import SqlError
+from mainstem_engine.errors import SqlError, SqlUnsupportedError
 from mainstem_engine.sql.dialect import DURATION_NS
+from mainstem_engine.sql.function_list import ALLOWED
 from mainstem_engine.sql.time_expressions import TimeExpressions
 from mainstem_engine.sql.times import TIME_UNITS, parse_duration_ns
 
@@ -81,11 +82,19 @@ def arguments_of(node: exp.Expr) -> list[exp.Expr]:
 def find_function(node: exp.Expr, *, groups: bool) -> Function | None:
     """The function that a node calls; ``groups``: by a SELECT that groups or has windows."""
     name = function_name(node)
-    if name is None or isinstance(node.parent, exp.Window):
+    if name is None:
         return None
     point, window = library.point_function(name), library.window_function(name)
     if point is None and window is None:
         return None
+    if isinstance(node.parent, exp.Window):
+        if name in ALLOWED:
+            return None
+        raise SqlUnsupportedError(
+            f"{name} goes by time by itself, without OVER",
+            field=name,
+            hint="write PARTITION BY after FROM and WHERE",
+        )
     arguments = arguments_of(node)
     if name in NATIVE and not any(_named(argument) for argument in arguments):
         return None

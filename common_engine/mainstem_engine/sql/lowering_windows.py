@@ -98,7 +98,7 @@ class _WindowQuery(WalkQuery):
             exp.Not(this=exp.Is(this=column(call["output"]), expression=exp.Null()))
             for call in self._functions.values()
         ]
-        return exp.or_(*found)
+        return exp.or_(*found) if found else None
 
     def _source(self) -> exp.Select:
         rows, columns = self.rows.build(), self.rows.columns()

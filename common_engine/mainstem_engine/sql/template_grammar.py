@@ -225,6 +225,8 @@ class TemplateGrammar(RowGrammar):
     def parse_column(self, number: int, warnings: list[str]) -> Measurement:
         """``name TYPE [options]``."""
         name = self.parse_word("a column")
+        if name.startswith("#"):
+            self.raise_error("Expected a name that does not begin with #")
         kind = self.parse_type()
         encoding, compression, unit = self.parse_column_options(name, kind, warnings)
         return Measurement(number, name, kind, encoding or AUTO, compression or AUTO, unit)

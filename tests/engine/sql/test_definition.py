@@ -8,6 +8,7 @@ import pytest
 
 from mainstem_engine import ColumnType, Engine
 from mainstem_engine.errors import (
+    EngineError,
     NotFoundError,
     OutOfRetentionError,
     SchemaError,
@@ -182,3 +183,17 @@ def test_a_template_may_begin_empty(run: Run, engine: Engine) -> None:
     run("INSERT INTO root.a.d(time, s2, s3) VALUES (1, 1, true)")
     assert list(columns(engine, "e_t")) == ["s1", "s2", "s3"]
     run("CREATE SCHEMA TEMPLATE IF NOT EXISTS e_t ()")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE odd (ts TIMESTAMP, `#t` INT)",
+        "CREATE SCHEMA TEMPLATE odd (`#0` INT32)",
+        "CREATE STABLE odd (ts TIMESTAMP, x INT) TAGS (`#t` INT)",
+        "INSERT INTO root.here.odd(time, `#t`) VALUES (1, 2)",
+    ],
+)
+def test_columns_that_would_not_be_shown_are_refused(run: Run, sql: str) -> None:
+    with pytest.raises(EngineError, match="#"):
+        run(sql)

@@ -76,6 +76,16 @@ def test_no_clause_is_ignored(rows: Any, sql: str) -> None:
     assert refused.value.hint is not None
 
 
+def test_levels_without_an_aggregate(rows: Any) -> None:
+    sub = "(SELECT ts, x FROM d1)"
+    assert rows(f"SELECT ts FROM {sub} WHERE x > 1 GROUP BY LEVEL = 1 SLIMIT 1") == [[1000]]
+
+
+def test_the_plan_of_a_device_without_rows(rows: Any) -> None:
+    sql = "EXPLAIN SELECT _qstart FROM d3 EVENT_WINDOW START WITH x > 1 END WITH y > 1 SLIMIT 1"
+    assert rows(sql)[0] == ["scan m as mainstem_0"]
+
+
 def test_quality_beside_an_aggregate_is_of_all_rows(rows: Any) -> None:
     assert rows("SELECT count(x), completeness(x) FROM d1") == [[4, None]]
     assert rows("SELECT completeness(x), elapsed(ts) FROM d1") == [[None, 8000]]

@@ -41,6 +41,7 @@ LEAKS = re.compile(r"mainstem_\d|\"?#\w|Candidate|LINE \d|Binder|Values list|\n"
         ("SELECT 'current", None, "close every quote"),
         ("SELECT count(*) FROM d1001 INTERVAL(?)", "?", "write lengths"),
         ("SELECT top(current, 0) FROM d1001", "top", "k: an integer"),
+        ("SELECT diff(current) OVER (ORDER BY ts) FROM d1001", "diff", "PARTITION BY"),
         ("SELECT diff(location) FROM d1001", "diff", "numbers"),
         ("SELECT percentile(current, 101) FROM d1001", "percentile", "median"),
         ("SELECT statecount(current, 'FOO', 1) FROM d1001", "statecount", "lt or gt"),
