@@ -27,7 +27,8 @@ from mainstem_engine.sql.dialect import NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.inputs import batch_reader
 from mainstem_engine.sql.plan import Request
-from mainstem_engine.sql.planner import finest_precision_ns, renumber_parameters
+from mainstem_engine.sql.parameters import number_parameters
+from mainstem_engine.sql.planner import finest_precision_ns
 from mainstem_engine.sql.pushdown import PushDown
 from mainstem_engine.sql.relations import Member, Relation, find_relation, name_matcher
 from mainstem_engine.sql.sandbox import Program, SqlLimits
@@ -247,7 +248,7 @@ class RowDeletion:
         inner = exp.Select(expressions=projections, from_=exp.From(this=source))
         alias = exp.TableAlias(this=exp.to_identifier(relation.alias, quoted=True))
         tree.args["from_"].this.replace(exp.Subquery(this=inner, alias=alias))
-        params = renumber_parameters(tree, self._request, times)
+        params = number_parameters(tree, self._request, times).values
         precision_ns = finest_precision_ns(self._engine.catalog, [relation])
         zone = engine_zone(self._request.time_zone)
         return _Condition(tree.sql(dialect="duckdb"), params, tuple(columns), precision_ns, zone)

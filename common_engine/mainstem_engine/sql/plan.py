@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import DeviceIds
 from mainstem_engine.sql.program import SqlStep, Step
 from mainstem_engine.sql.times import format_time
+
+if TYPE_CHECKING:
+    from mainstem_engine.sql.binding import Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Plan:
     depends_on_clock: bool = False
     steps: tuple[Step, ...] = ()
     """What runs before ``sql``: the tables that it reads beside the inputs."""
+    binding: Binding | None = field(default=None, compare=False, repr=False)
+    """How it follows from other values; None when it holds for its own only."""
 
     @property
     def tables(self) -> frozenset[str]:

@@ -15,25 +15,37 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
-from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import NotFoundError, SqlError, SqlLimitError, SqlUnsupportedError
 from mainstem_engine.sql.aggregation import push_aggregates
 from mainstem_engine.sql.alignment import shape_path_query
+from mainstem_engine.sql.binding import (
+    Binding,
+    OpenDevices,
+    OpenRange,
+    device_precision_ns,
+    open_devices,
+    open_key,
+    open_range,
+    scan_bounds,
+    walk_span,
+)
 from mainstem_engine.sql.clauses import group_by_partition, refuse_clauses
 from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.joined_paths import MORE, find_joined, join_paths
 from mainstem_engine.sql.last_query import last_query
 from mainstem_engine.sql.limits import push_limit
+from mainstem_engine.sql.literals import Lifted, SplitText, lift_literals, split_text
 from mainstem_engine.sql.lowering import Lowered, lower
 from mainstem_engine.sql.lowering_fill import lower_fills
+from mainstem_engine.sql.parameters import TextParameters, number_parameters
 from mainstem_engine.sql.partitions import plain_partitions
 from mainstem_engine.sql.peer_functions import name_row_times, rewrite_peer_functions
 from mainstem_engine.sql.plan import Plan, Request, TableInput
@@ -50,8 +62,8 @@ from mainstem_engine.sql.scopes import Scopes, find_cte
 from mainstem_engine.sql.stars import expand_functions_of_stars
 from mainstem_engine.sql.statements import Name
 from mainstem_engine.sql.suffixes import below_prefix, resolve_suffixes
-from mainstem_engine.sql.time_expressions import Clock, TimeExpressions, datetime_ns
-from mainstem_engine.sql.times import NS_PER_MS, engine_zone, format_time
+from mainstem_engine.sql.time_expressions import Clock, TimeExpressions
+from mainstem_engine.sql.times import NS_PER_MS, engine_zone
 from mainstem_engine.sql.walk_nodes import Extracted, extract_steps
 
 UNION_MAX = 32
@@ -67,16 +79,19 @@ class Planner:
         self._catalog = catalog
         self._narrows = narrows
 
-    def plan(self, tree: exp.Query, request: Request) -> Plan:
-        """Takes over ``tree``. Raises SqlError, SchemaError or NotFoundError."""
+    def plan(self, tree: exp.Query, request: Request, text: str | None = None) -> Plan:
+        """Takes over ``tree``. Raises SqlError, SchemaError or NotFoundError.
+
+        ``text``: what it was parsed from; the plan then has its ``binding``, if there is one.
+        """
         try:
-            return self._plan(tree, request)
+            return self._plan(tree, request, None if text is None else split_text(text))
         except RecursionError:
             raise SqlLimitError(
                 "the statement is nested too deeply", hint="split it with WITH clauses"
             ) from None
 
-    def _plan(self, tree: exp.Query, request: Request) -> Plan:
+    def _plan(self, tree: exp.Query, request: Request, text: SplitText | None) -> Plan:
         check_query(tree)
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
@@ -87,20 +102,18 @@ class Planner:
         relations = self._relations(nodes, request, by_itself=by_itself)
         precision_ns = finest_precision_ns(self._catalog, relations)
         scopes = Scopes(relations)
+        lifted = Lifted()
+        if text is not None and self._narrows:
+            lifted = lift_literals(tree, scopes, text, len(request.params))
+            request = replace(request, params=(*request.params, *lifted.values))
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
-        times = TimeExpressions(scopes, clock)
+        times = TimeExpressions(scopes, clock, is_open=text is not None and self._narrows)
         if by_itself and relations and isinstance(tree, exp.Select):
             if relations[0].is_path:
                 resolve_suffixes(tree, relations[0], self._catalog)
             expand_functions_of_stars(tree, relations[0])
         set_headings(tree)
-        for select in tree.find_all(exp.Select):
-            sources = list(scopes.sources(select))
-            relation = sources[0].relation if len(sources) == 1 else None
-            is_table = relation is not None
-            if relation is not None and "_rowts" not in relation.columns:
-                name_row_times(select)
-            rewrite_peer_functions(select, _time() if is_table else None)
+        _rewrite_calls(tree, scopes)
         lowered = Lowered(
             self._catalog,
             scopes,
@@ -137,15 +150,20 @@ class Planner:
             self._push(tree, scopes, push_down, request)
         choose_columns(tree, scopes, relations)
         times.rewrite(tree)
-        inputs = _Inputs()
+        inputs = _Inputs(self._catalog, is_open=times.is_open)
         for node in list(tree.find_all(exp.Table)):
             found = scopes.relation(node)
             if found is not None:
                 inputs.replace(node, found)
         extracted = extract_steps(tree)
         is_streamed = len(inputs.all) == 1 and len(relations) == 1
+        texts = [
+            number_parameters(query, request, times, lifted.written)
+            for query in (*(each.query for each in extracted), tree)
+        ]
+        steps = _steps(extracted, texts, relations)
         return Plan(
-            params=renumber_parameters(tree, request, times),
+            params=texts[-1].values,
             sql=tree.sql(dialect="duckdb"),
             inputs=tuple(inputs.all),
             is_single_pass=is_streamed and _is_single_pass(tree, extracted, inputs.selects),
@@ -154,8 +172,9 @@ class Planner:
             time_zone=engine_zone(request.time_zone),
             units=units,
             warnings=tuple(warnings),
-            depends_on_clock=times.asked_clock,
-            steps=_steps(extracted, request, times, relations),
+            depends_on_clock=times.asked_clock or times.left_clock,
+            steps=steps,
+            binding=_binding(times, inputs, extracted, texts, relations, lifted),
         )
 
     def _push(self, tree: exp.Query, scopes: Scopes, push_down: PushDown, request: Request) -> None:
@@ -227,6 +246,17 @@ class Planner:
             return find_relation(self._catalog, below, request.database, alias, by_itself=True)
 
 
+def _rewrite_calls(tree: exp.Query, scopes: Scopes) -> None:
+    """Functions of the peers become DuckDB's."""
+    for select in tree.find_all(exp.Select):
+        sources = list(scopes.sources(select))
+        relation = sources[0].relation if len(sources) == 1 else None
+        is_table = relation is not None
+        if relation is not None and "_rowts" not in relation.columns:
+            name_row_times(select)
+        rewrite_peer_functions(select, _time() if is_table else None)
+
+
 def _is_single_pass(tree: exp.Query, extracted: Sequence[Extracted], of_inputs: int) -> bool:
     """True when the one input is read by one SELECT of one step."""
     if len(extracted) > 1:
@@ -237,25 +267,46 @@ def _is_single_pass(tree: exp.Query, extracted: Sequence[Extracted], of_inputs: 
 
 def _steps(
     extracted: Sequence[Extracted],
-    request: Request,
-    times: TimeExpressions,
+    texts: Sequence[TextParameters],
     relations: Sequence[Relation],
 ) -> tuple[Step, ...]:
     """Two steps for each walk: the query of its rows, and the walk."""
     steps: list[Step] = []
-    for each in extracted:
+    for each, text in zip(extracted, texts, strict=False):
         source = f"{each.name}:source"
-        params = renumber_parameters(each.query, request, times)
-        steps.append(SqlStep(source, each.query.sql(dialect="duckdb"), params))
+        steps.append(SqlStep(source, each.query.sql(dialect="duckdb"), text.values))
         walk = each.walk
-        start = end = None
+        span: list[int | None] = [None, None]
         if walk.relation is not None:
             relation = relations[walk.relation]
-            start = relation.start_ns
-            end = None if relation.end_ns is None else relation.end_ns - 1
-        arguments = {**walk.arguments, "span": [start, end]}
+            span = walk_span(relation.start_ns, relation.end_ns)
+        arguments = {**walk.arguments, "span": span}
         steps.append(WalkStep(each.name, source, walk.operation, arguments))
     return tuple(steps)
+
+
+def _binding(
+    times: TimeExpressions,
+    inputs: _Inputs,
+    extracted: Sequence[Extracted],
+    texts: Sequence[TextParameters],
+    relations: Sequence[Relation],
+    lifted: Lifted,
+) -> Binding | None:
+    """How the plan follows from other values, None when it holds for this moment only."""
+    if not times.is_open or times.asked_clock:
+        return None
+    return Binding(
+        inputs=tuple(inputs.opened),
+        texts=tuple(text.sources for text in texts),
+        walks={
+            each.name: open_range(relations[each.walk.relation])
+            for each in extracted
+            if each.walk.relation is not None
+        },
+        asked=frozenset(times.asked | lifted.shared),
+        lifted=lifted.numbers,
+    )
 
 
 def finest_precision_ns(catalog: Catalog, relations: Iterable[Relation]) -> int:
@@ -267,8 +318,7 @@ def finest_precision_ns(catalog: Catalog, relations: Iterable[Relation]) -> int:
 def _member_precision(catalog: Catalog, member: Member) -> int:
     if member.devices is None or len(member.devices) == 0:
         return catalog.precision_ns(member.table.name)
-    databases = catalog.devices.database_indexes(member.devices)
-    return min(catalog.databases.at(int(i)).precision_ns for i in set(databases.tolist()))
+    return device_precision_ns(catalog, member.devices)
 
 
 def _united(parts: Sequence[exp.Query]) -> exp.Query:
@@ -286,9 +336,12 @@ def _united(parts: Sequence[exp.Query]) -> exp.Query:
 class _Inputs:
     """The scans of a statement; equal ones are shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: Catalog, *, is_open: bool) -> None:
         self.all: list[TableInput] = []
+        self.opened: list[tuple[OpenRange, OpenDevices | None]] = []
         self.selects = 0
+        self._catalog = catalog
+        self._is_open = is_open
         self._by_key: dict[tuple[object, ...], TableInput] = {}
 
     def replace(self, node: exp.Table, relation: Relation) -> None:
@@ -324,8 +377,7 @@ class _Inputs:
         return exp.Select(expressions=projections, from_=exp.From(this=table))
 
     def _input(self, relation: Relation, member: Member, columns: tuple[str, ...]) -> TableInput:
-        start = TIME_MIN_NS if relation.start_ns is None else max(relation.start_ns, TIME_MIN_NS)
-        end = TIME_MAX_NS + 1 if relation.end_ns is None else min(relation.end_ns, TIME_MAX_NS + 1)
+        start, end = scan_bounds(relation.start_ns, relation.end_ns)
         devices = None if member.devices is None else member.devices.tobytes()
         # Rows of several devices may be joined to one: it would lack what is left out here.
         is_joined = relation.is_path and (member.devices is None or len(member.devices) > 1)
@@ -333,7 +385,8 @@ class _Inputs:
         partials = member.partials
         groups = None if partials is None else partials.key()
         edge = relation.edge
-        key = (member.table.name, devices, start, end, columns, groups, ranges, edge)
+        opened = open_key(relation) if self._is_open else ()
+        key = (member.table.name, devices, start, end, columns, groups, ranges, edge, opened)
         found = self._by_key.get(key)
         if found is None:
             name = f"mainstem_{len(self.all)}"
@@ -343,6 +396,9 @@ class _Inputs:
             )
             self._by_key[key] = found
             self.all.append(found)
+            if self._is_open:
+                chosen = open_devices(relation, member, self._catalog)
+                self.opened.append((open_range(relation), chosen))
         return found
 
 
@@ -371,42 +427,3 @@ def _is_by_itself(tree: exp.Expr, nodes: Sequence[exp.Table]) -> bool:
         and tree.args.get("with_") is None
         and sum(1 for _ in tree.find_all(exp.Query)) == 1
     )
-
-
-# Parameters
-
-
-def renumber_parameters(
-    tree: exp.Expr, request: Request, times: TimeExpressions
-) -> tuple[Any, ...]:
-    """Numbers the placeholders that are left from 1 and returns their values."""
-    values: list[Any] = []
-    numbers: dict[str, int] = {}
-    for node in list(tree.find_all(exp.Placeholder)):
-        value = _plain_value(times.parameter(node), request.zone)
-        if isinstance(value, exp.Expr):
-            node.replace(value)
-            continue
-        if node.name not in numbers:
-            values.append(value)
-            numbers[node.name] = len(values)
-        node.set("this", str(numbers[node.name]))
-    return tuple(values)
-
-
-def _plain_value(value: Any, zone: dt.tzinfo) -> Any:
-    """A parameter as it can cross to another process, or an expression for a datetime."""
-    if hasattr(value, "item") and not isinstance(value, bytes):
-        value = value.item()
-    if isinstance(value, dt.datetime):
-        moment = datetime_ns(value, zone) // 1000 * 1000
-        text = format_time(moment, dt.UTC, 1_000).replace("Z", "+00:00")
-        return exp.cast(exp.Literal.string(text), exp.DType.TIMESTAMPTZ)
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
-        raise SqlError(f"parameter {value} does not fit 64 bits", hint="pass it as text")
-    if value is not None and not isinstance(value, bool | int | float | str | bytes):
-        raise SqlError(
-            f"a parameter of type {type(value).__name__} is not supported",
-            hint="pass None, bool, int, float, str, bytes or datetime",
-        )
-    return value

@@ -28,8 +28,9 @@ from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.names import split_path
+from mainstem_engine.errors import SqlSyntaxError
 from mainstem_engine.model import ColumnType, DeviceIds
-from mainstem_engine.sql.relations import TIME, Member, Relation, RelationColumn
+from mainstem_engine.sql.relations import TIME, Member, Moment, Relation, RelationColumn
 from mainstem_engine.sql.scopes import Scopes, TableSource
 from mainstem_engine.sql.time_expressions import TimeExpressions
 from mainstem_engine.sql.value_filters import OPERATORS, exact_number, literal_of
@@ -46,6 +47,8 @@ _OPERANDS = frozenset({"this", "expression", "expressions", "low", "high"})
 _NUMBER_MAX = 1e300
 VALUES_MAX = 10_000
 """A longer IN list is left to the filter."""
+CHOICES_MAX = 100
+"""A plan for a longer list of devices is not kept for others: finding them is most of the work."""
 
 
 class PushDown:
@@ -183,7 +186,7 @@ class PushDown:
             return used
         for relation, offered in self._targets(column, select):
             if _is_row_time(offered):
-                used = self._bound(relation, kind, self.times.constant_ns_or_none(value))
+                used = self._bound_by(relation, kind, value)
             elif offered.kind == "MEASUREMENT":
                 self._range(relation, offered, kind, self._number(value))
             elif kind is exp.EQ:
@@ -223,18 +226,32 @@ class PushDown:
             return None
         return float(value) if abs(value) < _NUMBER_MAX else None
 
-    def _bound(self, relation: Relation, kind: type[exp.Expr], value_ns: int | None) -> bool:
-        if value_ns is None:
+    def _bound_by(self, relation: Relation, kind: type[exp.Expr], node: exp.Expr) -> bool:
+        try:
+            value_ns, is_open = self.times.moment_ns(node)
+        except SqlSyntaxError:
             return False
+        if value_ns is not None:
+            self._bound(relation, kind, value_ns, node.copy() if is_open else None)
+        return value_ns is not None
+
+    def _bound(
+        self, relation: Relation, kind: type[exp.Expr], value_ns: int, node: exp.Expr | None = None
+    ) -> None:
+        """``node``: the constant, when it has another value in every run."""
+        known_ns = 0 if node is not None else value_ns
         if kind in (exp.GTE, exp.GT, exp.EQ):
-            start = value_ns + (kind is exp.GT)
+            shift = int(kind is exp.GT)
+            start = value_ns + shift
             relation.start_ns = max(
                 start, start if relation.start_ns is None else relation.start_ns
             )
+            relation.moments.append(Moment(node, known_ns + shift, True))
         if kind in (exp.LTE, exp.LT, exp.EQ):
-            end = value_ns + (kind is not exp.LT)
+            shift = int(kind is not exp.LT)
+            end = value_ns + shift
             relation.end_ns = min(end, end if relation.end_ns is None else relation.end_ns)
-        return True
+            relation.moments.append(Moment(node, known_ns + shift, False))
 
     # Devices
 
@@ -256,6 +273,8 @@ class PushDown:
         return used
 
     def _equal(self, relation: Relation, offered: RelationColumn, nodes: list[exp.Expr]) -> bool:
+        if self._choose(relation, offered, nodes):
+            return True
         values = [self._plain(node) for node in nodes]
         wanted: type = int if offered.type.is_integer else str
         if offered.kind not in ("DEVICE", "TBNAME", "TAG") or not all(
@@ -276,6 +295,28 @@ class PushDown:
             self._restrict(relation, lambda _: np.unique(ids))
         else:
             self._restrict_paths(relation, lambda path: split_path(path)[-1] in values)
+        return True
+
+    def _choose(self, relation: Relation, offered: RelationColumn, nodes: list[exp.Expr]) -> bool:
+        """Devices that parameters name, of a plan that is kept for others: True when they are the
+        only thing that the values decide."""
+        is_open = self.times.is_open and any(isinstance(n, exp.Placeholder) for n in nodes)
+        if not is_open or offered.kind != "DEVICE" or len(nodes) > CHOICES_MAX:
+            return False
+        if relation.is_path or len(relation.members) != 1:
+            return False
+        values = [
+            self.times.open_parameter(n) if isinstance(n, exp.Placeholder) else self._plain(n)
+            for n in nodes
+        ]
+        if not all(type(value) is str for value in values):
+            return False
+        (member,) = relation.members
+        if not relation.choices:
+            member.fixed = member.devices
+        relation.choices.append(tuple(node.copy() for node in nodes))
+        chosen = np.unique(self._catalog.devices.lookup(values))
+        member.devices = np.intersect1d(self._member_devices(member), chosen)
         return True
 
     def _like(self, conjunct: exp.Like, select: exp.Select) -> bool:
@@ -302,7 +343,7 @@ class PushDown:
 
     def _restrict_paths(self, relation: Relation, accepts: Callable[[str], bool]) -> None:
         def matching(member: Member) -> DeviceIds:
-            ids = self._member_devices(member)
+            ids = self._fixed_devices(member) if relation.choices else self._member_devices(member)
             paths = self._catalog.devices.paths(ids.tolist())
             keep = np.fromiter((accepts(path) for path in paths), np.bool_, count=len(paths))
             return ids[keep]
@@ -311,8 +352,15 @@ class PushDown:
 
     def _restrict(self, relation: Relation, matching: Callable[[Member], DeviceIds]) -> None:
         for member in relation.members:
-            devices = self._member_devices(member)
-            member.devices = np.intersect1d(devices, matching(member))
+            found = matching(member)
+            if relation.choices:
+                member.fixed = np.intersect1d(self._fixed_devices(member), found)
+            member.devices = np.intersect1d(self._member_devices(member), found)
+
+    def _fixed_devices(self, member: Member) -> DeviceIds:
+        if member.fixed is not None:
+            return member.fixed
+        return self._catalog.devices.of_family(member.table.family)
 
     def _member_devices(self, member: Member) -> DeviceIds:
         if member.devices is not None:

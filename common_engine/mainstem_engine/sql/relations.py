@@ -72,6 +72,16 @@ class RelationColumn:
         return (self.source or self.name,)
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A bound of the time, as ``is_start`` or as end: ``shift_ns`` after the constant ``node``,
+    whose value is another one in every run, or after the epoch."""
+
+    node: exp.Expr | None
+    shift_ns: int
+    is_start: bool
+
+
 @dataclass(slots=True)
 class Member:
     """One template of a relation. ``devices`` ascending uint32, None for all of the template."""
@@ -82,6 +92,8 @@ class Member:
     """Columns by casefolded name."""
     partials: Partials | None = None
     """Groups are delivered in place of rows, of its own measurements."""
+    fixed: DeviceIds | None = None
+    """As ``devices``, without what the open choices of the relation leave out."""
 
 
 @dataclass(slots=True)
@@ -112,6 +124,11 @@ class Relation:
     """Groups are delivered in place of rows."""
     edge: tuple[int, bool] | None = None
     """So many rows of one end of time are enough: the newest ones (True) or the oldest."""
+
+    moments: list[Moment] = field(default_factory=list)
+    """What ``start_ns`` and ``end_ns`` were made of."""
+    choices: list[tuple[exp.Expr, ...]] = field(default_factory=list)
+    """Devices that the values of parameters chose: one of each."""
 
     def is_time(self, name: str) -> bool:
         """True for time and for measurements of type TIMESTAMP."""

@@ -54,10 +54,12 @@ from mainstem_engine.sql.statements import (
     SetTags,
     Show,
     Statement,
+    Upkeep,
     UseDatabase,
 )
 from mainstem_engine.sql.tag_setting import set_tags
 from mainstem_engine.sql.times import parse_zone
+from mainstem_engine.sql.upkeep import keep_up
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -169,6 +171,8 @@ class Session:
             if isinstance(statement, Describe):
                 return listings.describe(statement)
             return listings.show(statement, call.limits.row_limit)
+        if isinstance(statement, Upkeep):
+            return Result.of_rows((), (), warnings=keep_up(self._engine, statement))
         if isinstance(statement, UseDatabase):
             call.request = replace(request, database=self._known_database(statement))
             return Result.of_rows((), ())
@@ -233,7 +237,7 @@ class Session:
     def _plan(self, query: Query, request: Request, sql: str | None = None) -> Plan:
         catalog = self._engine.catalog
         revision = catalog.revision
-        plan = Planner(catalog).plan(query.tree, request)
+        plan = Planner(catalog).plan(query.tree, request, sql)
         if sql is not None:
             self._plans.keep(sql, request, catalog, revision, plan)
         return plan

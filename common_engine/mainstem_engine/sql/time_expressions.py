@@ -12,6 +12,9 @@ parameters.
 3. Beyond what a time can be, a constant is infinity.
 4. Nanosecond times lose their last three digits in functions that cannot hold them (date_trunc,
    time_bucket, + INTERVAL); comparisons, minimum, maximum and ordering keep them.
+5. Of a statement whose plan is kept for other values (``is_open``), a constant that depends on
+   parameters or the clock is written as a parameter. What else looks at their values is noted: the
+   plan holds for these values only.
 """
 
 from __future__ import annotations
@@ -98,11 +101,18 @@ class Clock:
 class TimeExpressions:
     """Reads and rewrites the times of one statement."""
 
-    def __init__(self, scopes: Scopes, clock: Clock) -> None:
+    def __init__(self, scopes: Scopes, clock: Clock, *, is_open: bool = False) -> None:
         self._scopes = scopes
         self._clock = clock
+        self.is_open = is_open
         self.asked_clock = False
         """True once something came out that holds for this moment only."""
+        self.asked: set[int] = set()
+        """Numbers of the parameters whose values something came out of."""
+        self.left_clock = False
+        """True when the clock decides a moment that is left open."""
+        self.left: list[tuple[exp.Expr, str]] = []
+        """Constants that were left open, and the type of each: those of placeholders m0, m1."""
 
     @property
     def precision_ns(self) -> int:
@@ -203,8 +213,31 @@ class TimeExpressions:
         self.asked_clock = True
         return self._clock.now_ns
 
+    def moment_ns(self, node: exp.Expr) -> tuple[int | None, bool]:
+        """(constant_ns, whether it is left open): a plan is kept whatever its value may be."""
+        asked, asked_clock = self.asked, self.asked_clock
+        self.asked, self.asked_clock = set(), False
+        value = None
+        try:
+            value = self.constant_ns(node)
+        finally:
+            depends = bool(self.asked) or self.asked_clock
+            if value is not None and self.is_open:
+                self.left_clock |= self.asked_clock
+                self.asked, self.asked_clock = asked, asked_clock
+            else:
+                self.asked |= asked
+                self.asked_clock |= asked_clock
+        return value, depends and self.is_open
+
     def parameter(self, node: exp.Placeholder) -> Any:
         """The value of a ``?``. Raises SqlError when there is none."""
+        value = self.open_parameter(node)
+        self.asked.add(int(node.name))
+        return value
+
+    def open_parameter(self, node: exp.Placeholder) -> Any:
+        """As ``parameter``, where a plan does not depend on the value."""
         number = node.name
         params = self._clock.params
         if not number.isdecimal() or not 1 <= int(number) <= len(params):
@@ -261,30 +294,29 @@ class TimeExpressions:
         for other in others:
             if isinstance(other, exp.Null):
                 continue
-            value = self.constant_ns(other)
+            value, is_open = self.moment_ns(other)
             if value is not None:
-                other.replace(self._compared(times, value))
+                other.replace(self._compared(times, value, other if is_open else None))
             elif self._clock.precision_ns == 1 and self.is_time(other):
                 other.replace(_cast(other.copy(), "TIMESTAMPTZ_NS"))
                 times = [_replace_cast(time) for time in times]
 
-    def _compared(self, times: list[exp.Expr], value_ns: int) -> exp.Expr:
-        if self._clock.precision_ns != 1 and value_ns % NS_PER_US == 0:
-            return self._literal(value_ns, "TIMESTAMPTZ")
-        # The constant or the table is finer than microseconds: every time fits nanoseconds.
-        for index, time in enumerate(times):
-            times[index] = _replace_cast(time)
-        return self._literal(value_ns, "TIMESTAMPTZ_NS")
+    def _compared(
+        self, times: list[exp.Expr], value_ns: int, left: exp.Expr | None = None
+    ) -> exp.Expr:
+        """``left``: the constant, when its value is left open."""
+        type_name = compared_type(value_ns, self._clock.precision_ns)
+        if type_name == "TIMESTAMPTZ_NS":
+            # The constant or the table is finer than microseconds: every time fits nanoseconds.
+            for index, time in enumerate(times):
+                times[index] = _replace_cast(time)
+        if left is None:
+            return self._literal(value_ns, type_name)
+        self.left.append((left.copy(), type_name))
+        return _cast(exp.Placeholder(this=f"m{len(self.left) - 1}"), type_name)
 
     def _literal(self, value_ns: int, type_name: str) -> exp.Expr:
-        if TIME_MIN_NS <= value_ns <= TIME_MAX_NS:
-            text = sql_text(value_ns)
-        else:
-            text = "infinity" if value_ns > 0 else "-infinity"
-        if type_name == "TIMESTAMPTZ" and not text.endswith("infinity"):
-            # Nine digits would be rounded; what is cut off here is less than a microsecond.
-            text = f"{text[:26]}+00"
-        return _cast(exp.Literal.string(text), type_name)
+        return _cast(exp.Literal.string(moment_text(value_ns, type_name)), type_name)
 
     def _widen(self, tree: exp.Expr) -> None:
         """Casts nanosecond times to microseconds where functions know nothing finer."""
@@ -304,6 +336,21 @@ class TimeExpressions:
             return self.constant_ns(node)
         except SqlSyntaxError:
             return None
+
+
+def compared_type(value_ns: int, precision_ns: int) -> str:
+    """The type of a constant that is compared with times."""
+    is_fine = precision_ns == 1 or value_ns % NS_PER_US
+    return "TIMESTAMPTZ_NS" if is_fine else "TIMESTAMPTZ"
+
+
+def moment_text(value_ns: int, type_name: str) -> str:
+    """A time as the executing database reads it."""
+    if not TIME_MIN_NS <= value_ns <= TIME_MAX_NS:
+        return "infinity" if value_ns > 0 else "-infinity"
+    text = sql_text(value_ns)
+    # Nine digits would be rounded; what is cut off here is less than a microsecond.
+    return f"{text[:26]}+00" if type_name == "TIMESTAMPTZ" else text
 
 
 def datetime_ns(value: dt.datetime, zone: dt.tzinfo) -> int:
