@@ -2,24 +2,31 @@
 
 1. One measurement, ``power`` of table ``plant``: an hour's mean follows the day and the season,
    with noise; values have two decimals, sums and squares are what they are.
-2. Hours of one device at a time become rows of ``plant_1h``. Their days are merged by the engine's
-   own rule, and written as its keeper of rollups would write them: it then knows that they are
-   done, so that days may answer for hours.
+2. Hours of one device at a time become rows of ``plant_1h``. Their days are a rollup that is new
+   to all this history: the engine's keeper of rollups computes them.
 3. DuckDB gets tables of its own with the columns that the questions ask for, in the order of device
    and time, of the same arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time as clocks
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine import Engine, EngineOptions, RollupDefinition, Rollups
-from mainstem_engine.aggregate import merge_windows
+from mainstem_engine import (
+    ColumnType,
+    Engine,
+    EngineOptions,
+    Measurement,
+    RollupDefinition,
+    Rollups,
+    Template,
+)
 from mainstem_engine.model import Column, Rows
 
 TABLE = "plant"
@@ -39,14 +46,14 @@ ASKED = ("count", "sum", "min", "max")
 
 AnyArray = npt.NDArray[Any]
 
+PLANT = Template(TABLE, (Measurement(0, "power", ColumnType.DOUBLE),))
+
 
 def device_path(number: int) -> str:
     return f"root.decade.d{number}"
 
 
-def rollups() -> Rollups:
-    """The keeper of both rollups."""
-    return Rollups([RollupDefinition(TABLE, HOUR_NS, "1h"), RollupDefinition(TABLE, DAY_NS, "1d")])
+HOURLY, DAILY = RollupDefinition(TABLE, HOUR_NS, "1h"), RollupDefinition(TABLE, DAY_NS, "1d")
 
 
 def hours_of(devices: int, years: int) -> Iterator[tuple[AnyArray, dict[str, AnyArray]]]:
@@ -78,43 +85,54 @@ def hours_of(devices: int, years: int) -> Iterator[tuple[AnyArray, dict[str, Any
 
 def open_decade(place: Path) -> Engine:
     """The store with its keeper, for questions."""
-    keeper = rollups()
-    options = EngineOptions(memory_limit_bytes=LIMIT_BYTES, background=False)
+    return open_kept(place, (HOURLY, DAILY), background=False)[0]
+
+
+def open_kept(
+    place: Path, definitions: Sequence[RollupDefinition], *, background: bool = True
+) -> tuple[Engine, Rollups]:
+    """The store, and the keeper of some rollups."""
+    keeper = Rollups(definitions)
+    options = EngineOptions(memory_limit_bytes=LIMIT_BYTES, background=background)
     engine = Engine.open(place, options, consumers=[keeper])
+    engine.create_template(PLANT, if_not_exists=True)
     keeper.bind(engine)
-    return engine
+    return engine, keeper
 
 
-def make_decade(place: Path, devices: int, years: int) -> tuple[int, int]:
-    """Both tables in parts; (hourly, daily) rows."""
-    keeper = rollups()
-    options = EngineOptions(memory_limit_bytes=LIMIT_BYTES)
-    with Engine.open(place, options, consumers=[keeper]) as engine:
-        # One partition: rows of many years are few, and are asked for together.
-        engine.sql("CREATE DATABASE root.decade WITH (duration='36500d')")
-        engine.sql(f"CREATE SCHEMA TEMPLATE {TABLE} (power DOUBLE)")
-        keeper.bind(engine)
+def make_hours(place: Path, devices: int, years: int, partition_days: int) -> int:
+    """The hourly rollup in parts; its rows. Partitions of so many days."""
+    engine, _ = open_kept(place, (HOURLY,))
+    with engine:
+        engine.sql(f"CREATE DATABASE root.decade WITH (duration='{partition_days}d')")
         ids = engine.device_ids(TABLE, [device_path(n) for n in range(devices)], create=True)
-        for name, every_ns in (("1h", HOUR_NS), ("1d", DAY_NS)):
-            engine.create_rollup(TABLE, name, every_ns)
-        hourly, daily = (engine.catalog.table(f"{TABLE}_{name}") for name in ("1h", "1d"))
+        engine.create_rollup(TABLE, HOURLY.name, HOUR_NS)
+        hourly = engine.catalog.table(HOURLY.target)
         columns = {m.name: m.id for m in hourly.template.measurements}
         waiting: list[Any] = []
         for device, (time, values) in zip(ids, hours_of(devices, years), strict=True):
             of = {columns[f"power_{suffix}"]: Column(each) for suffix, each in values.items()}
             rows = Rows(np.full(len(time), device, np.uint32), time, of)
-            merged = merge_windows(rows, DAY_NS, hourly, daily)
-            ack = engine.write_rows(hourly, rows, derived=True)
-            header = {"asof": ack.lsn, "of": hourly.name}
-            waiting += [ack, engine.write_rows(daily, merged, derived=True, header=header)]
+            waiting.append(engine.write_rows(hourly, rows, derived=True))
             while len(waiting) > IN_FLIGHT:
                 waiting.pop(0).wait()
         for ack in waiting:
             ack.wait()
         engine.flush()
         engine.compact()
-        tables = engine.statistics().tables
-        return tables[hourly.name].part_rows, tables[daily.name].part_rows
+        return engine.statistics().tables[hourly.name].part_rows
+
+
+def make_days(place: Path) -> tuple[int, float]:
+    """The daily rollup of all hours that are there: its rows, and seconds of the processor."""
+    engine, keeper = open_kept(place, (HOURLY, DAILY))
+    with engine:
+        started = clocks.process_time()
+        keeper.run(1 << 62)
+        seconds = clocks.process_time() - started
+        engine.flush()
+        engine.compact()
+        return engine.statistics().tables[DAILY.target].part_rows, seconds
 
 
 def make_duckdb(path: Path, devices: int, years: int) -> None:

@@ -48,16 +48,17 @@ class Span:
         return [self.low, self.high, self.start_ns, self.end_ns, self.lsn]
 
     def without(self, other: Span) -> list[Span]:
-        """What is left of it: before, beside and after ``other``."""
+        """What is left of it: before, beside and after ``other``. Time is cut first: of a span that
+        is computed device after device, what is left is two spans, however many are done."""
         low, high = max(self.low, other.low), min(self.high, other.high)
         start, end = max(self.start_ns, other.start_ns), min(self.end_ns, other.end_ns)
         if low > high or start >= end:
             return [self]
         pieces = [
-            replace(self, high=low - 1),
-            replace(self, low=high + 1),
-            replace(self, low=low, high=high, end_ns=start),
-            replace(self, low=low, high=high, start_ns=end),
+            replace(self, end_ns=start),
+            replace(self, high=low - 1, start_ns=start, end_ns=end),
+            replace(self, low=high + 1, start_ns=start, end_ns=end),
+            replace(self, start_ns=end),
         ]
         return [p for p in pieces if p.low <= p.high and p.start_ns < p.end_ns]
 

@@ -10,10 +10,10 @@ import numpy as np
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import DeviceIds, Rows, TimesNs
-from mainstem_engine.part.reader import Part
 from mainstem_engine.retention_control import RetentionControl
 from mainstem_engine.rollup_definition import HeldRollup
 from mainstem_engine.scan import Selection, read_rows
+from mainstem_engine.view import TableView
 
 if TYPE_CHECKING:
     from mainstem_engine.rollup import Rollups
@@ -44,12 +44,13 @@ class RollupControl(RetentionControl):
         end_ns: int = TIME_MAX_NS + 1,
         measurement_ids: Sequence[int] | None = None,
     ) -> Rows:
-        """As scan_rows(), with rows that are expired and have not been removed."""
+        """As scan_rows(), with rows that are expired and have not been removed. It takes its turn
+        with scans when the memory for them is used up. Raises OverloadedError."""
         found = self._store.catalog.table(table)
         ids = None if measurement_ids is None else tuple(measurement_ids)
         wanted = None if devices is None else np.unique(np.asarray(devices, np.uint32))
         selection = Selection(wanted, start_ns, end_ns, ids, origin)
-        rows = read_rows(self._store.whole_view(found), selection)
+        rows = read_rows(self._store.whole_view(found), selection, counted=True)
         return Rows(rows.device, rows.time, rows.columns)
 
     def whole_from(self, table: Table, devices: DeviceIds) -> TimesNs | None:
@@ -69,24 +70,6 @@ class RollupControl(RetentionControl):
             return None
         return min(m.time_min_ns for m in metas), max(m.time_max_ns for m in metas)
 
-    def next_time(self, table: str, from_ns: int) -> int | None:
-        """A time in ns not after the first row at or after ``from_ns``, as near as the index of
-        blocks says; None when there is none. For skipping stretches without rows."""
-        view = self._store.whole_view(self._store.catalog.table(table))
-        found: list[int] = []
-        for part in view.parts:
-            if part.meta.time_max_ns < from_ns:
-                continue
-            if part.meta.time_min_ns >= from_ns or not isinstance(part, Part):
-                found.append(max(from_ns, part.meta.time_min_ns))
-                continue
-            index = part.blocks
-            later = index.time_max_ns >= from_ns
-            found.append(int(np.maximum(index.time_min_ns[later], from_ns).min()))
-        for chunk in view.chunks:
-            if chunk.length:
-                times = chunk.time[: chunk.length]
-                times = times[times >= from_ns]
-                if len(times):
-                    found.append(int(times.min()))
-        return min(found, default=None)
+    def whole_view(self, table: str) -> TableView:
+        """The view that whole_rows() reads from."""
+        return self._store.whole_view(self._store.catalog.table(table))

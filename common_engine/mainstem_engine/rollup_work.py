@@ -1,7 +1,8 @@
 """Computing a rollup: the closed dirty windows of one definition, from one source.
 
-1. Single windows are taken in groups that lie near each other; a span is taken in pieces. Both are
-   so large that one scan reads about SCAN_ROWS rows.
+1. Single windows are taken in groups that lie near each other in time. Larger groups, and spans,
+   are taken in pieces, in an order in which few blocks are decoded twice (rollup_order.py). Both
+   are so large that one scan reads about SCAN_ROWS rows.
 2. Everything that is stored of these windows is read, also rows that are expired and have not been
    removed, and one row per window is written. A stored window that has no rows any more is deleted.
 3. The records say up to which LSN that is true (``asof``), of which source (``of``), and, after the
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +28,8 @@ from mainstem_engine.expiry import PartHold
 from mainstem_engine.merge import key_order, match_keys
 from mainstem_engine.model import SELF_ORIGIN, BoolMask, DeviceIds, Rows, Template, TimesNs
 from mainstem_engine.rollup_definition import RollupDefinition
+from mainstem_engine.rollup_order import has_rows, pieces_of
+from mainstem_engine.view import TableView
 
 if TYPE_CHECKING:
     from mainstem_engine.rollup import Rollups
@@ -36,12 +40,8 @@ WINDOWS_FIRST = 64
 """Windows of the first scan, before it is known how many rows one has."""
 WINDOWS_MAX = 8192
 """Windows of one derived record, so that what is shipped stays below a few MB."""
-CELLS_MAX = 1 << 18
-"""Windows of one piece of a span, however few rows they have."""
 GAP_WINDOWS_MAX = 16
 """A scan spans a gap of so many clean windows rather than starting anew."""
-DENSITY_MIN = 2**-10
-"""Rows of a window where there are hardly any: pieces grow until they hold CELLS_MAX windows."""
 
 
 class Deleted(Protocol):
@@ -75,7 +75,7 @@ class RollupEngine(Protocol):
     def whole_from(self, table: Table, devices: DeviceIds) -> TimesNs | None: ...
     def kept_from(self, table: Table, devices: DeviceIds) -> TimesNs | None: ...
     def visible_from_ns(self, table: str) -> int: ...
-    def next_time(self, table: str, from_ns: int) -> int | None: ...
+    def whole_view(self, table: str) -> TableView: ...
     def stored_range(self, table: str) -> tuple[int, int] | None: ...
     def write_rows(
         self,
@@ -135,38 +135,51 @@ class RollupWork:
         order = np.argsort(window, kind="stable")
         device, window = device[order], window[order]
         for first, last in self._groups(window):
-            asof = self._engine.applied_lsn
             order = key_order(device[first:last], window[first:last])
-            wanted = Rows(device[first:last][order], window[first:last][order])
-            devices = np.unique(wanted.device)
-            start_ns = int(window[first])
-            end_ns = int(window[last - 1]) + self._definition.every_ns
-            out, rows = self._aggregates(devices, start_ns, end_ns)
-            self._density[self._definition] = rows / (last - first)
-            place = match_keys(wanted.device, wanted.time, out.device, out.time)
-            out = out.take(place >= 0)
-            empty = np.ones(len(wanted), np.bool_)
-            empty[place[place >= 0]] = False
-            gone = wanted.take(empty)
-            if len(gone):
-                gone = self._stored(gone, devices, start_ns, end_ns)
-            header = {"asof": asof, "of": self._source.name}
-            yield from self._write(out, gone, header)
-            # A window that has, and had, no row is in no record.
-            with self._lock:
-                nothing = wanted.take(empty | ~self._changeable(wanted))
-                self._dirty.clean(nothing.device, nothing.time, asof)
+            group = Rows(device[first:last][order], window[first:last][order])
+            if len(group) <= min(self._cells(), WINDOWS_MAX):
+                yield from self._compute_marks(group)
+            else:
+                yield from self._compute_many(group)
 
     def _groups(self, window: TimesNs) -> Iterator[tuple[int, int]]:
-        """[first, last) of windows to scan together: near each other, and not too many rows."""
-        first = 0
-        while first < len(window):
-            last = min(len(window), first + min(self._cells(), WINDOWS_MAX))
-            gaps = np.diff(window[first:last]) > GAP_WINDOWS_MAX * self._definition.every_ns
-            if gaps.any():
-                last = first + int(np.argmax(gaps)) + 1
-            yield first, last
-            first = last
+        """[first, last) of windows, ascending, that lie near each other."""
+        gaps = np.diff(window) > GAP_WINDOWS_MAX * self._definition.every_ns
+        starts = np.flatnonzero(np.append(True, gaps)) if len(window) else np.flatnonzero(gaps)
+        yield from itertools.pairwise([*starts.tolist(), len(window)])
+
+    def _compute_many(self, group: Rows) -> Iterator[tuple[Ack, int]]:
+        """Marks that one scan may be too small for, piece after piece."""
+        start_ns = int(group.time.min())
+        end_ns = int(group.time.max()) + self._definition.every_ns
+        low, high = int(group.device[0]), int(group.device[-1])
+        for piece in self._pieces(Span(low, high, start_ns, end_ns, 0)):
+            first, last = group.device.searchsorted([piece.low, piece.high + 1])
+            some = group.take(slice(int(first), int(last)))
+            some = some.take((some.time >= piece.start_ns) & (some.time < piece.end_ns))
+            if len(some):
+                yield from self._compute_marks(some)
+
+    def _compute_marks(self, wanted: Rows) -> Iterator[tuple[Ack, int]]:
+        """``wanted``: windows to compute with one scan, sorted, at least one."""
+        asof = self._engine.applied_lsn
+        devices = np.unique(wanted.device)
+        start_ns = int(wanted.time.min())
+        end_ns = int(wanted.time.max()) + self._definition.every_ns
+        out, rows = self._aggregates(devices, start_ns, end_ns)
+        self._density[self._definition] = rows / len(wanted)
+        place = match_keys(wanted.device, wanted.time, out.device, out.time)
+        out = out.take(place >= 0)
+        empty = np.ones(len(wanted), np.bool_)
+        empty[place[place >= 0]] = False
+        gone = wanted.take(empty)
+        if len(gone):
+            gone = self._stored(gone, devices, start_ns, end_ns)
+        yield from self._write(out, gone, {"asof": asof, "of": self._source.name})
+        # A window that has, and had, no row is in no record.
+        with self._lock:
+            nothing = wanted.take(empty | ~self._changeable(wanted))
+            self._dirty.clean(nothing.device, nothing.time, asof)
 
     def _cells(self) -> int:
         """Windows whose rows are about SCAN_ROWS."""
@@ -184,55 +197,32 @@ class RollupWork:
                 for span in self._dirty.spans
                 if span.start_ns < limit_ns
             ]
-        waiting.reverse()
-        while waiting:
-            span = waiting.pop()
-            piece = self._piece(span)
-            if self._has_rows(piece):
-                yield from self._compute(piece)
-            else:
-                with self._lock:
-                    self._dirty.clean_span(piece)
-            waiting += reversed(span.without(piece))
+        for span in waiting:
+            for piece in self._pieces(span):
+                piece = dataclasses.replace(piece, lsn=self._engine.applied_lsn)
+                devices = self._devices(piece)
+                if has_rows(self._look(), devices, piece.start_ns, piece.end_ns):
+                    yield from self._compute(piece, devices)
+                else:
+                    with self._lock:
+                        self._dirty.clean_span(piece)
 
-    def _piece(self, span: Span) -> Span:
-        """The first piece of a span: a stretch without rows, or so much that one scan reads it."""
-        every_ns, asof = self._definition.every_ns, self._engine.applied_lsn
-        names = (self._source.name, self._target.name)
-        found = [self._engine.next_time(name, span.start_ns) for name in names]
-        first = min((time for time in found if time is not None), default=span.end_ns)
-        first = min(span.end_ns, first - first % every_ns)
-        devices = self._devices(span)
-        if first > span.start_ns or not len(devices):
-            end_ns = first if len(devices) else span.end_ns
-            return Span(span.low, span.high, span.start_ns, end_ns, asof)
-        cells = min(self._cells(), CELLS_MAX)
-        if len(devices) <= cells:
-            last = min(span.end_ns, first + cells // len(devices) * every_ns)
-            return Span(span.low, span.high, first, last, asof)
-        high = int(devices[cells - 1])
-        return Span(span.low, high, first, first + every_ns, asof)
+    def _pieces(self, span: Span) -> Iterator[Span]:
+        every_ns = self._definition.every_ns
+        return pieces_of(span, self._look, self._devices, every_ns, SCAN_ROWS)
 
-    def _has_rows(self, piece: Span) -> bool:
-        """False for a stretch in which neither table has a row."""
-        if not len(self._devices(piece)):
-            return False
-        names = (self._source.name, self._target.name)
-        found = [self._engine.next_time(name, piece.start_ns) for name in names]
-        return any(time is not None and time < piece.end_ns for time in found)
+    def _look(self) -> tuple[TableView, TableView]:
+        """What is stored of the source and of the rollup."""
+        names = self._source.name, self._target.name
+        return self._engine.whole_view(names[0]), self._engine.whole_view(names[1])
 
     def _devices(self, span: Span) -> DeviceIds:
         ids = self._engine.catalog.devices.of_family(self._source.family)
         low, high = np.searchsorted(ids, [span.low, span.high + 1])
         return ids[low:high]
 
-    def _compute(self, piece: Span) -> Iterator[tuple[Ack, int]]:
-        devices = self._devices(piece)
-        out, rows = self._aggregates(devices, piece.start_ns, piece.end_ns)
-        windows = (piece.end_ns - piece.start_ns) // self._definition.every_ns * len(devices)
-        # Sparse pieces grow, dense ones shrink, both within a few steps.
-        before = self._density[self._definition]
-        self._density[self._definition] = max(rows / windows, before / 8, DENSITY_MIN)
+    def _compute(self, piece: Span, devices: DeviceIds) -> Iterator[tuple[Ack, int]]:
+        out, _ = self._aggregates(devices, piece.start_ns, piece.end_ns)
         stored = self._stored(None, devices, piece.start_ns, piece.end_ns)
         gone = stored.take(match_keys(out.device, out.time, stored.device, stored.time) < 0)
         header = {"asof": piece.lsn, "of": self._source.name}

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -74,11 +74,19 @@ class Selection:
     ranges: tuple[ValueRange, ...] = ()
 
 
-def read_rows(view: TableView, selection: Selection) -> VersionedRows:
-    """All selected rows at once, merged and sorted by device and time."""
+def read_rows(view: TableView, selection: Selection, *, counted: bool = False) -> VersionedRows:
+    """All selected rows at once, merged and sorted by device and time.
+
+    ``counted``: as a step of a scan, in its turn when the memory for scans is used up. Raises
+    OverloadedError when its turn does not come.
+    """
     selection = visible(view, selection)
     found = find_blocks(view, selection.devices, selection.start_ns, selection.end_ns)
-    return _read(view, selection, found, view.chunks)
+    if not counted or not found:
+        return _read(view, selection, found, view.chunks)
+    keys = view.types if selection.measurement_ids is None else selection.measurement_ids
+    nbytes = _row_bytes(keys, text_row_bytes(found, keys)) * sum(item.rows for item in found)
+    return _read_step(view, selection, found, view.chunks, nbytes)
 
 
 def iterate_rows(
@@ -106,13 +114,7 @@ def iterate_found(
     The caller vouches that no other block or chunk holds rows of the same device and time.
     """
     keys = view.types if selection.measurement_ids is None else selection.measurement_ids
-    step_rows = min(step_rows, max(1, STEP_VALUES // (len(keys) + 1)))
-    texts = text_row_bytes(found, keys)
-    step_bytes = (STEP_COPIES * (KEY_BYTES + VALUE_BYTES * len(keys)) + texts) * step_rows
-    if view.memory is not None and step_bytes > (share := view.memory.limit_of("scan")):
-        least = TEXT_ROWS_MIN if texts else STEP_ROWS_MIN
-        step_rows = max(least, step_rows * share // step_bytes)
-        step_bytes = share
+    step_rows, step_bytes = step_size(view, found, keys, step_rows)
     extent = Extent(found, chunks, selection.devices, selection.start_ns, selection.end_ns)
     if extent.rows_at_most(2 * step_rows) <= 2 * step_rows:
         rows = _read(view, selection, found, chunks)
@@ -139,6 +141,25 @@ def iterate_found(
     finally:
         if ahead is not None:
             ahead.cancel()
+
+
+def step_size(
+    view: TableView, found: Sequence[PartBlocks], keys: Collection[int], step_rows: int
+) -> tuple[int, int]:
+    """(rows, bytes) of one step: ``step_rows``, or as many as the memory for scans holds."""
+    step_rows = min(step_rows, max(1, STEP_VALUES // (len(keys) + 1)))
+    texts = text_row_bytes(found, keys)
+    step_bytes = _row_bytes(keys, texts) * step_rows
+    if view.memory is not None and step_bytes > (share := view.memory.limit_of("scan")):
+        least = TEXT_ROWS_MIN if texts else STEP_ROWS_MIN
+        step_rows = max(least, step_rows * share // step_bytes)
+        step_bytes = share
+    return step_rows, step_bytes
+
+
+def _row_bytes(keys: Collection[int], text_bytes: int) -> int:
+    """Of a row in a step. ``text_bytes``: of its texts."""
+    return STEP_COPIES * (KEY_BYTES + VALUE_BYTES * len(keys)) + text_bytes
 
 
 def _read_step(

@@ -132,8 +132,7 @@ def test_history_goes_on_where_a_crash_stopped_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollup_work, "SCAN_ROWS", 32)
-    monkeypatch.setattr(rollup_work, "WINDOWS_FIRST", 8)
-    site.open(RollupDefinition("other", MINUTE, "1m"))
+    site.open(RollupDefinition("other", MINUTE, "1m"), block_rows=8)
     site.write("d", [m / 2 for m in range(200)])
     site.reopen(MINUTES)
     engine = site.engine

@@ -52,15 +52,15 @@ steps = st.one_of(
 class Machine:
     """An engine and the rows that it must hold."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, block_rows: int) -> None:
         self.path = path
+        self.options = EngineOptions(background=False, durability="os", block_rows=block_rows)
         self.model: Model = {}
         self.open()
 
     def open(self) -> None:
         self.rollups = Rollups(DEFINITIONS)
-        options = EngineOptions(background=False, durability="os")
-        self.engine = Engine.open(self.path, options, consumers=[self.rollups])
+        self.engine = Engine.open(self.path, self.options, consumers=[self.rollups])
         self.engine.create_template(T, if_not_exists=True)
         self.rollups.bind(self.engine)
 
@@ -154,7 +154,7 @@ def test_rollups_are_what_the_rows_say(some: list[tuple[str, Any]], tight: bool)
             patch.setattr(rollup, "EXPANDED_MAX", 2)
             patch.setattr(rollup_work, "SCAN_ROWS", 8)
             patch.setattr(rollup_work, "WINDOWS_FIRST", 2)
-        machine = Machine(Path(directory))
+        machine = Machine(Path(directory), 8 if tight else 4096)
         try:
             for name, argument in some:
                 machine.step(name, argument)
