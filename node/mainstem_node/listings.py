@@ -54,7 +54,7 @@ def node_rows(status: Mapping[str, Any], parent: str | None = None) -> Iterator[
 
 def stream_rows(rollups: Rollups) -> Iterable[Mapping[str, Any]]:
     """The rollups that this node computes."""
-    from mainstem_engine.sql.listings import duration_text
+    from mainstem_engine.sql.times import duration_text
 
     return [
         {

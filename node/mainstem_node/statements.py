@@ -4,7 +4,7 @@
    process with limits of memory and time, which is started with the first query.
 2. Completeness is taken before a query reads, so that what it says holds for what is read.
 3. INSERT and CREATE TABLE for a device of another node are refused, as every other write is; the
-   engine refuses to delete rows of another node.
+   engine refuses to delete rows of another node. FLUSH, COMPACT and TRIM are an admin's.
 4. Each role has limits of its own, and places (statement_gate.py).
 5. pyarrow, sqlglot and the child process are not loaded by a node that is never asked.
 """
@@ -90,6 +90,7 @@ class Statements:
         self._listings = listings
         self._federation = federation
         self._guarded = cast("Engine", _OwnedEngine(engine, ownership))
+        self._for_admins = cast("Engine", _OwnedEngine(engine, ownership, keeps_up=True))
         self._lock = threading.Lock()
         self._executor: WorkerExecutor | None = None
         self._plans: PlanCache | None = None
@@ -129,7 +130,7 @@ class Statements:
             return found
 
         session = Session(
-            self._guarded,
+            self._for_admins if ADMIN in ALLOWS[role] else self._guarded,
             self._worker(),
             before_query=before_query,
             listings=self._listings,
@@ -219,14 +220,26 @@ def _require_reading(statements: Sequence[Statement]) -> None:
 
 
 class _OwnedEngine:
-    """The engine as a session sees it: everything, but no device of another node is written."""
+    """The engine as a session sees it: everything, but no device of another node is written.
+    ``keeps_up``: it may be asked to flush, compact and remove what is expired."""
 
-    def __init__(self, engine: Engine, ownership: Ownership) -> None:
+    def __init__(self, engine: Engine, ownership: Ownership, *, keeps_up: bool = False) -> None:
         self._engine = engine
         self._ownership = ownership
+        self._keeps_up = keeps_up
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
+
+    def flush(self) -> None:
+        """Every FLUSH, COMPACT and TRIM begins so. Raises ForbiddenError."""
+        if not self._keeps_up:
+            raise ForbiddenError(
+                "only an admin credential runs FLUSH, COMPACT and TRIM",
+                field="sql",
+                hint="leave it to the node, which does it by itself",
+            )
+        self._engine.flush()
 
     def require_own(self, paths: Sequence[str]) -> None:
         self._ownership.require_own(dict.fromkeys(paths))

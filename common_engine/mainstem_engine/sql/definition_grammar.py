@@ -21,9 +21,11 @@ from mainstem_engine.sql.statements import (
     CreateSeries,
     CreateTable,
     CreateTemplate,
+    Name,
     SetTemplate,
     SetTtl,
     UnsetTemplate,
+    Upkeep,
     UseDatabase,
 )
 from mainstem_engine.sql.template_grammar import keep_duration_ns
@@ -61,9 +63,8 @@ REFUSED = {
     "START": "every statement is a transaction of its own",
     "COMMIT": "every statement is a transaction of its own",
     "ROLLBACK": "every statement is a transaction of its own",
-    "VACUUM": "space is freed by compaction",
-    "CHECKPOINT": "use Engine.flush()",
-    "FLUSH": "use Engine.flush()",
+    "VACUUM": "use COMPACT DATABASE",
+    "CHECKPOINT": "use FLUSH",
     "ANALYZE": "statistics are always up to date",
     "SUMMARIZE": "use SELECT with count, min, max, avg",
     "PIVOT": "use aggregates with FILTER (WHERE ...)",
@@ -114,6 +115,24 @@ class DefinitionGrammar(ListingGrammar):
             self.expected("SCHEMA TEMPLATE")
         self.require("TEMPLATE", "ON")
         return ActivateTemplate(self.parse_name("a path"))
+
+    def parse_upkeep(self, what: str) -> Upkeep:
+        """After FLUSH, COMPACT or TRIM: ``[DATABASE] [name, ...]``, and IoTDB's end of FLUSH."""
+        if not self._match_text_seq("DATABASE") and what != "FLUSH":
+            self.expected("DATABASE")
+        names: list[Name] = []
+        ends = ("TRUE", "FALSE", "ON", ";")
+        while self._curr and self._curr.text.upper() not in ends:
+            names.append(self.parse_name("a database"))
+            if not self._match(TokenType.COMMA):
+                break
+        if what == "FLUSH":
+            self._match_texts(("TRUE", "FALSE"))
+            if self._match_text_seq("ON") and not self._match_texts(("LOCAL", "CLUSTER")):
+                self.expected("LOCAL or CLUSTER")
+        elif not names:
+            self.expected("a database")
+        return Upkeep(what, tuple(names))
 
     # Databases
 

@@ -18,6 +18,7 @@ import itertools
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from sqlglot import exp
@@ -232,7 +233,10 @@ class MainstemParser(ClauseGrammar):
             "DESCRIBE": self.parse_describe,
             "DESC": self.parse_describe,
             "EXPLAIN": self._explain,
+            **{what: partial(self.parse_upkeep, what) for what in ("FLUSH", "COMPACT", "TRIM")},
         }
+        if self.at_tag_values():
+            parsers["SELECT"] = self.parse_tag_values
         parser = parsers.get(word)
         if parser is None:
             return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
 from mainstem_engine.errors import SqlUnsupportedError
@@ -35,8 +38,57 @@ class ListingGrammar(TemplateGrammar):
         """After COUNT: as SHOW, and only how many there are."""
         return self.parse_show("COUNT")
 
+    def at_tag_values(self) -> bool:
+        """True at SELECT TAGS a, b, where ``tags`` is no column."""
+        words = [token.text.upper() for token in self._tokens[self._index : self._index + 4]]
+        kinds = [token.token_type for token in self._tokens[self._index : self._index + 3]]
+        if len(words) < 4 or words[:2] != ["SELECT", "TAGS"]:
+            return False
+        return words[2:] == ["*", "FROM"] or (
+            kinds[2] in (TokenType.VAR, TokenType.IDENTIFIER) and words[3] in (",", "FROM")
+        )
+
+    def parse_tag_values(self) -> Show:
+        """After SELECT: ``TAGS name, ... FROM table [WHERE condition] [LIMIT n] [OFFSET n]``."""
+        self.require("TAGS")
+        names: list[str] = []
+        if not self._match(TokenType.STAR):
+            names = [self.parse_word("a tag")]
+            while self._match(TokenType.COMMA):
+                names.append(self.parse_word("a tag"))
+        self.require("FROM")
+        of = self.parse_name("a table")
+        where = self._device_condition()
+        limit, offset = self._limit_and_offset()
+        return Show("TAG VALUES", of, None, limit, offset, where, names=tuple(names))
+
+    def _device_condition(self) -> exp.Expr | None:
+        """What WHERE asks of devices; ``TAGS(k)`` is the tag ``k``."""
+        where = self._parse_where()
+        if where is None:
+            return None
+        for node in list(where.find_all(exp.Anonymous)):
+            if node.name.upper() == "TAGS" and len(node.expressions) == 1:
+                named = node.expressions[0]
+                node.replace(exp.column(exp.to_identifier(named.name, quoted=True)))
+        return cast("exp.Expr", where.this)
+
+    def _limit_and_offset(self) -> tuple[int | None, int]:
+        limit = self.parse_integer("a number") if self._match_text_seq("LIMIT") else None
+        offset = self.parse_integer("a number") if self._match_text_seq("OFFSET") else 0
+        return limit, offset
+
+    def _show_create(self) -> Show:
+        """After SHOW CREATE."""
+        if not self._match_texts(("DATABASE", "STABLE", "TABLE")):
+            self.expected("DATABASE, STABLE or TABLE")
+        what = f"CREATE {self._prev.text.upper()}"
+        return Show(what, self.parse_name("a name"))
+
     def parse_show(self, verb: str = "SHOW") -> Show:
         """After SHOW."""
+        if verb == "SHOW" and self._match_text_seq("CREATE"):
+            return self._show_create()
         what, of = self._show_subject(verb)
         if what == "TABLE TAGS" and not self._match_text_seq("FROM", advance=False):
             # SHOW TABLE TAGS location FROM meters: all of them are shown.
@@ -59,17 +111,15 @@ class ListingGrammar(TemplateGrammar):
         level = self._counted_level(what) if verb == "COUNT" else None
         if what == "DEVICES" and self._match_text_seq("WITH"):
             self.require("DATABASE")  # It is always shown.
-        where = self._parse_where() if what == "DEVICES" else None
+        where = self._device_condition() if what in ("DEVICES", "TIMESERIES") else None
         like = None
         if self._match_text_seq("LIKE"):
             token = self.match_type(TokenType.STRING)
             if token is None:
                 self.expected("a pattern in quotes")
             like = token.text
-        limit = self.parse_integer("a number") if self._match_text_seq("LIMIT") else None
-        offset = self.parse_integer("a number") if self._match_text_seq("OFFSET") else 0
-        predicate = None if where is None else where.this
-        return Show(what, of, like, limit, offset, predicate, verb == "COUNT", level)
+        limit, offset = self._limit_and_offset()
+        return Show(what, of, like, limit, offset, where, verb == "COUNT", level)
 
     def _show_ends(self) -> bool:
         return not self._curr or self._curr.text.upper() in _AFTER_SUBJECT

@@ -15,7 +15,12 @@ from mainstem_engine.analysis import library
 from mainstem_engine.analysis.function import describe, kind_of
 from mainstem_engine.catalog.names import is_below, split_path
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.errors import NotFoundError
+from mainstem_engine.errors import NotFoundError, SqlUnsupportedError
+from mainstem_engine.sql.create_texts import (
+    create_database_text,
+    create_device_text,
+    create_template_text,
+)
 from mainstem_engine.sql.definition import ttl_path
 from mainstem_engine.sql.device_filter import filter_devices
 from mainstem_engine.sql.device_templates import is_own_name, shown_template
@@ -32,7 +37,8 @@ from mainstem_engine.sql.relations import (
 )
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.statements import Describe, Name, Show
-from mainstem_engine.sql.times import NS_PER_MS, UNIT_NS
+from mainstem_engine.sql.tag_listings import TagListings
+from mainstem_engine.sql.times import NS_PER_MS, duration_text
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.databases import Database
@@ -85,7 +91,6 @@ _COLUMNS: Columns = (
 )
 
 
-_TAGS: Columns = (("template", "TEXT"), ("tag", "TEXT"), ("type", "TEXT"))
 _TTLS: Columns = (("path", "TEXT"), ("ttl", "TEXT"), ("ttl_ms", "INT64"))
 _STREAMS: Columns = (
     ("stream", "TEXT"),
@@ -140,6 +145,10 @@ class Listings:
         paths = PathListings(self._catalog, self._database)
         if statement.counts and statement.level is not None and statement.what != "PATH NODES":
             of_series = statement.what == "TIMESERIES"
+            if statement.where is not None:
+                raise SqlUnsupportedError(
+                    "COUNT by level with WHERE is not supported", hint="leave one of them out"
+                )
             counted = paths.by_level(statement.of, statement.level, of_series=of_series)
             return Result.of_rows((("path", "TEXT"), ("count", "INT64")), list(counted))
         listers: dict[str, Callable[[Show], tuple[Columns, Iterable[Sequence[Any]]]]] = {
@@ -149,12 +158,14 @@ class Listings:
             "DEVICES": self._devices,
             "TIMESERIES": self._timeseries,
             "TABLES": self._tables,
-            "TAGS": self._tags,
-            "TABLE TAGS": self._table_tags,
             "TTL": self._ttls,
             "STREAMS": self._streams,
             "FUNCTIONS": _functions,
+            "CREATE DATABASE": self._create_database,
+            "CREATE STABLE": self._create_table,
+            "CREATE TABLE": self._create_table,
             **paths.subjects,
+            **TagListings(self._catalog, self._request, self._table).subjects,
         }
         columns, rows = listers.get(statement.what, self._known_to_node)(statement)
         if statement.like is not None:
@@ -262,6 +273,8 @@ class Listings:
         """Every measurement of every device, as IoTDB counts them."""
         devices = self._catalog.devices
         ids, accepts = matching_series(self._catalog, statement.of, self._database)
+        if statement.where is not None:
+            ids = filter_devices(self._catalog, ids, statement.where, self._request)
         columns: dict[str, list[Measurement]] = {}
         for table in self._catalog.templates.shown():
             columns[table.name] = [m for m in table.shown if accepts(m.name)]
@@ -289,31 +302,26 @@ class Listings:
             if self._catalog.database_of(device).name == database
         )
 
-    def _tags(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        if statement.of is None:
-            declared = (
-                t.template for t in self._catalog.templates.shown() if not is_own_name(t.name)
-            )
-            return _TAGS, ((t.name, tag.name, tag.type.name) for t in declared for tag in t.tags)
+    def _create_database(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+        assert statement.of is not None  # the grammar asks for it
+        name = database_name(statement.of)
+        found = [d for d in self._catalog.databases.shown() if d.name == name]
+        if not found:
+            raise NotFoundError(f"there is no database {name}", field=name, hint="SHOW DATABASES")
+        columns = (("database", "TEXT"), ("create_database", "TEXT"))
+        return columns, [(name, create_database_text(found[0]))]
+
+    def _create_table(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
+        assert statement.of is not None  # the grammar asks for it
         table = self._table(statement.of)
-        tags = table.template.tags
-        columns: Columns = (("device", "TEXT"), *((tag.name, tag.type.name) for tag in tags))
         path = device_path(statement.of, self._database)
         device = self._catalog.devices.id_of(path)
-        is_template = table.name.casefold() == statement.of.elements[-1].casefold()
+        is_template = self._catalog.templates.find(statement.of.elements[-1]) is not None
+        columns = (("table", "TEXT"), ("create_table", "TEXT"))
         if device is None or (is_template and len(statement.of.elements) == 1):
-            ids = self._catalog.devices.of_family(table.family).tolist()
-        else:
-            ids = [device]
-        return columns, (self._tag_row(device, [tag.name for tag in tags]) for device in ids)
-
-    def _table_tags(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        """As _tags, by the short name of each table, as TDengine lists them."""
-        columns, rows = self._tags(statement)
-        if statement.of is None:
-            return columns, rows
-        named = ([split_path(device)[-1], *values] for device, *values in rows)
-        return (("tbname", "TEXT"), *columns[1:]), named
+            return columns, [(table.name, create_template_text(self._catalog, table))]
+        text = create_device_text(self._catalog, table, device)
+        return columns, [(split_path(path)[-1], text)]
 
     def _ttls(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         prefix = None if statement.of is None else ttl_path(statement.of)
@@ -345,12 +353,6 @@ class Listings:
         listing = self._of_node.get(subject)
         return () if listing is None else listing()
 
-    def _tag_row(self, device: int, names: Sequence[str]) -> Sequence[Any]:
-        values = self._catalog.devices.tags(device)
-        by_name = {name.casefold(): value for name, value in values.items()}
-        path = self._catalog.devices.path(device)
-        return (path, *(by_name.get(name.casefold()) for name in names))
-
 
 def _functions(statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
     """The functions of time; all others are the executing database's."""
@@ -381,11 +383,3 @@ def _column_row(table: Table, column: RelationColumn) -> Sequence[Any]:
         None if measurement is None else measurement.encoding,
         None if measurement is None else measurement.compression,
     )
-
-
-def duration_text(length_ns: int) -> str:
-    """``10d`` or ``90s``: the largest unit that divides it."""
-    for unit in ("d", "h", "m", "s", "ms", "us"):
-        if length_ns % UNIT_NS[unit] == 0:
-            return f"{length_ns // UNIT_NS[unit]}{unit}"
-    return f"{length_ns}ns"

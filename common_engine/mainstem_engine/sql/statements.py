@@ -255,9 +255,10 @@ class Insert:
 @dataclass(frozen=True, slots=True)
 class Show:
     """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TIMESERIES, TABLES, TAGS, TTL, STREAMS,
-    NODES, QUARANTINE, JOBS, MEMBERS, PATHS SET, PATHS USING, CHILD PATHS, CHILD NODES or PATH
-    NODES; ``of`` and ``where`` (on devices) narrow it. ``counts``: only how many there are, by the
-    first ``level`` elements (beside root) where that is named."""
+    NODES, QUARANTINE, JOBS, MEMBERS, PATHS SET, PATHS USING, CHILD PATHS, CHILD NODES, PATH NODES,
+    TAG VALUES (SELECT TAGS, of ``names``) or CREATE DATABASE, STABLE or TABLE; ``of`` and ``where``
+    (on devices) narrow it. ``counts``: only how many there are, by the first ``level`` elements
+    (beside root) where that is named."""
 
     what: str
     of: Name | None = None
@@ -267,6 +268,15 @@ class Show:
     where: exp.Expr | None = None
     counts: bool = False
     level: int | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """``what`` is FLUSH, COMPACT or TRIM; ``names``: databases that were named."""
+
+    what: str
+    names: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +321,7 @@ Statement = (
     | ActivateTemplate
     | Insert
     | Show
+    | Upkeep
     | Describe
     | Query
     | Explain

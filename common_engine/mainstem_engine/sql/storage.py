@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mainstem_engine.catalog.templates import Table
     from mainstem_engine.consumers import Ack
     from mainstem_engine.deletion import Deletion
+    from mainstem_engine.expiry import ExpiryResult
     from mainstem_engine.last_values import LastRows
     from mainstem_engine.model import ColumnType, DeviceIds, Measurement, Rows, Template
     from mainstem_engine.options import EngineOptions
@@ -144,6 +145,12 @@ class Storage(Protocol):
     def drop_database(self, name: str) -> None: ...
     def set_tags(self, template: str, devices: DeviceIds, tags: Mapping[str, Any]) -> None: ...
     def alter_tags(self, name: str, revision: TagRevision) -> Template: ...
+
+    # Upkeep
+
+    def flush(self) -> None: ...
+    def compact(self) -> None: ...
+    def expire(self) -> ExpiryResult: ...
 
     # Retention
 

@@ -175,3 +175,11 @@ def sql_text(value_ns: int) -> str:
     seconds, rest = divmod(value_ns, NS_PER_S)
     moment = _EPOCH + dt.timedelta(seconds=seconds)
     return f"{moment.strftime('%Y-%m-%d %H:%M:%S')}.{rest:09d}+00"
+
+
+def duration_text(length_ns: int) -> str:
+    """``10d`` or ``90s``: the largest unit that divides it."""
+    for unit in ("d", "h", "m", "s", "ms", "us"):
+        if length_ns % UNIT_NS[unit] == 0:
+            return f"{length_ns // UNIT_NS[unit]}{unit}"
+    return f"{length_ns}ns"

@@ -8,9 +8,9 @@ import pytest
 
 from mainstem_engine import Engine
 from mainstem_engine.errors import NotFoundError, SchemaError, SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.sql.listings import duration_text
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.session import Session
+from mainstem_engine.sql.times import duration_text
 
 Run = Callable[..., Result]
 
