@@ -123,6 +123,30 @@ async def test_roles_have_limits_of_their_own(start_node: StartNode) -> None:
         assert (await ask(http, hungry))[0] == 200
 
 
+async def test_only_an_admin_has_parts_looked_after(start_node: StartNode) -> None:
+    node = await start_node()
+    url = f"http://127.0.0.1:{node.port}"
+    statements = ("FLUSH", "COMPACT DATABASE main", "TRIM DATABASE main")
+    for role, status in (("read", 403), ("write", 403), ("admin", 200)):
+        _, token = node.authenticator.tokens.create(f"a {role}", role)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(url, headers=headers) as http:
+            for statement in statements:
+                assert (await ask(http, statement))[0] == status, (role, statement)
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_rows_of_a_query_are_inserted_in_pieces(http: aiohttp.ClientSession) -> None:
+    rows = 50_000
+    assert (await ask(http, "CREATE TABLE a (ts TIMESTAMP, v INT64)"))[0] == 200
+    status, body = await ask(http, f"INSERT INTO a SELECT range, range FROM range({rows})")
+    assert (status, json.loads(body)["rows_affected"]) == (200, rows)
+    status, body = await ask(http, "INSERT INTO a SELECT ts, v + 1 FROM a")
+    assert (status, json.loads(body)["rows_affected"]) == (200, rows)
+    status, body = await ask(http, "SELECT count(*), sum(v) FROM a")
+    assert json.loads(body)["rows"] == [[rows, rows * (rows + 1) // 2]]
+
+
 async def test_status_says_what_confines_statements(
     start_node: StartNode, http: aiohttp.ClientSession
 ) -> None:

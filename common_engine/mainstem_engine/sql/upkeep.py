@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mainstem_engine.catalog.databases import DEFAULT_DATABASE
 from mainstem_engine.errors import NotFoundError
 from mainstem_engine.sql.relations import database_name
 from mainstem_engine.sql.statements import Upkeep
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 def keep_up(engine: Storage, statement: Upkeep) -> list[str]:
     """Its warnings. Raises NotFoundError, OSError, EngineError."""
-    databases = engine.catalog.databases
+    present = {database.name for database in engine.catalog.databases.shown()} | {DEFAULT_DATABASE}
     for name in statement.names:
         wanted = database_name(name)
-        if all(database.name != wanted for database in databases.shown()):
+        if wanted not in present:
             raise NotFoundError(
                 f"there is no database {wanted}", field=wanted, hint="SHOW DATABASES lists them"
             )
@@ -32,6 +33,6 @@ def keep_up(engine: Storage, statement: Upkeep) -> list[str]:
         engine.compact()
     elif statement.what == "TRIM":
         engine.expire()
-    if not statement.names or len(list(databases.shown())) == 1:
+    if not statement.names or len(present) == 1:
         return []
     return [f"{statement.what} is of all databases: they are looked after together"]
