@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.sql.function_list import PLACE, is_refused
+from mainstem_engine.sql.trees import find_nodes
 
 _TABLE_FUNCTIONS = (exp.GenerateSeries, exp.Unnest, exp.Explode, exp.Values)
 _REFUSED_NODES: dict[type[exp.Expr], tuple[str, str]] = {
@@ -26,10 +27,20 @@ _REFUSED_NODES: dict[type[exp.Expr], tuple[str, str]] = {
     exp.DML: ("a change in a query", "use it by itself"),
 }
 
+_CHECKED: tuple[type[exp.Expr], ...] = (
+    *_REFUSED_NODES,
+    exp.Placeholder,
+    exp.Parameter,
+    exp.SessionParameter,
+    exp.Table,
+    exp.Func,
+)
+"""Everything that _check_node looks at."""
+
 
 def check_query(tree: exp.Expr) -> None:
     """Raises SqlUnsupportedError, naming the construct, when a query holds what is not run."""
-    for node in tree.walk():
+    for node in find_nodes(tree, *_CHECKED):
         _check_node(node)
 
 

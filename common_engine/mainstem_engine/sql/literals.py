@@ -20,6 +20,7 @@ from sqlglot import exp
 
 from mainstem_engine.sql.relations import TIME, RelationColumn
 from mainstem_engine.sql.scopes import Scopes
+from mainstem_engine.sql.trees import find_nodes
 
 TEXT_CHARS_MAX = 4_096
 """A longer statement is made by a program, and rarely the same again."""
@@ -80,7 +81,7 @@ def lift_literals(tree: exp.Expr, scopes: Scopes, text: SplitText, params: int) 
     """Puts parameters in the places of literals; ``params`` of the caller come before them."""
     lifted = Lifted()
     known: dict[str, int] = {}
-    for select in tree.find_all(exp.Select):
+    for select in find_nodes(tree, exp.Select):
         where = select.args.get("where")
         if where is None or _is_in_item(select):
             continue
@@ -98,7 +99,7 @@ def lift_literals(tree: exp.Expr, scopes: Scopes, text: SplitText, params: int) 
                 lifted.written[known[written]] = literal.copy()
             lifted.numbers[number] = known[written]
             literal.replace(exp.Placeholder(this=str(known[written])))
-    for literal in tree.find_all(exp.Literal) if lifted.numbers else ():
+    for literal in find_nodes(tree, exp.Literal) if lifted.numbers else ():
         number = text.places.get(literal.meta.get("start", -1))
         if number in lifted.numbers:
             lifted.shared.add(lifted.numbers[number])

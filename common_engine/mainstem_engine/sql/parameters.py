@@ -17,6 +17,7 @@ from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.time_expressions import TimeExpressions, datetime_ns, moment_text
 from mainstem_engine.sql.times import format_time
+from mainstem_engine.sql.trees import find_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def number_parameters(
     values: list[Any] = []
     sources: list[Source] = []
     numbers: dict[str, int] = {}
-    for node in list(tree.find_all(exp.Placeholder)):
+    for node in find_nodes(tree, exp.Placeholder):
         if node.name in numbers:
             node.set("this", str(numbers[node.name]))
             continue

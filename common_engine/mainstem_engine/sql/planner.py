@@ -59,11 +59,12 @@ from mainstem_engine.sql.projection import (
 from mainstem_engine.sql.pushdown import PushDown
 from mainstem_engine.sql.relations import TIME, Member, Relation, find_relation
 from mainstem_engine.sql.scopes import Scopes, find_cte
-from mainstem_engine.sql.stars import expand_functions_of_stars
+from mainstem_engine.sql.stars import expand_functions_of_stars, expand_in_sub_queries
 from mainstem_engine.sql.statements import Name
 from mainstem_engine.sql.suffixes import below_prefix, resolve_suffixes
 from mainstem_engine.sql.time_expressions import Clock, TimeExpressions
 from mainstem_engine.sql.times import NS_PER_MS, engine_zone
+from mainstem_engine.sql.trees import find_nodes
 from mainstem_engine.sql.walk_nodes import Extracted, extract_steps
 
 UNION_MAX = 32
@@ -112,6 +113,8 @@ class Planner:
             if relations[0].is_path:
                 resolve_suffixes(tree, relations[0], self._catalog)
             expand_functions_of_stars(tree, relations[0])
+        else:
+            expand_in_sub_queries(tree, scopes)
         set_headings(tree)
         _rewrite_calls(tree, scopes)
         lowered = Lowered(
@@ -132,7 +135,7 @@ class Planner:
             push_down.narrow(tree)
         if is_plain and relations and relations[0].is_path and isinstance(tree, exp.Select):
             shape_path_query(tree, relations[0], self._catalog, warnings)
-        elif any(ALIGN in select.meta for select in tree.find_all(exp.Select)):
+        elif any(ALIGN in select.meta for select in find_nodes(tree, exp.Select)):
             raise SqlUnsupportedError(
                 "ALIGN BY of several tables is not supported",
                 hint="select from one path or a pattern such as root.plant_a.**",
@@ -151,7 +154,7 @@ class Planner:
         choose_columns(tree, scopes, relations)
         times.rewrite(tree)
         inputs = _Inputs(self._catalog, is_open=times.is_open)
-        for node in list(tree.find_all(exp.Table)):
+        for node in find_nodes(tree, exp.Table):
             found = scopes.relation(node)
             if found is not None:
                 inputs.replace(node, found)
@@ -180,7 +183,7 @@ class Planner:
     def _push(self, tree: exp.Query, scopes: Scopes, push_down: PushDown, request: Request) -> None:
         """Every SELECT of one table that only aggregates reads groups; one that asks for some rows
         in order of time reads that end of it."""
-        for select in list(tree.find_all(exp.Select)):
+        for select in find_nodes(tree, exp.Select):
             relation = scopes.only_relation(select)
             if relation is not None and push_down.is_said(select):
                 precision_ns = finest_precision_ns(self._catalog, [relation])
@@ -205,7 +208,7 @@ class Planner:
         """Every node that names a table of ours."""
         found = [
             node
-            for node in tree.find_all(exp.Table)
+            for node in find_nodes(tree, exp.Table)
             if isinstance(node.this, exp.Identifier) and not self._is_cte(node)
         ]
         if len(found) > RELATIONS_MAX:
@@ -262,7 +265,7 @@ def _is_single_pass(tree: exp.Query, extracted: Sequence[Extracted], of_inputs: 
     if len(extracted) > 1:
         return False
     reader = extracted[0].query if extracted else tree
-    return sum(1 for _ in reader.find_all(exp.Select)) - of_inputs == 1
+    return len(find_nodes(reader, exp.Select)) - of_inputs == 1
 
 
 def _steps(
@@ -425,5 +428,5 @@ def _is_by_itself(tree: exp.Expr, nodes: Sequence[exp.Table]) -> bool:
         and not tree.args.get("joins")
         and not nodes[0].args.get("joins")
         and tree.args.get("with_") is None
-        and sum(1 for _ in tree.find_all(exp.Query)) == 1
+        and len(find_nodes(tree, exp.Query)) == 1
     )

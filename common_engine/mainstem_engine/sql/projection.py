@@ -17,6 +17,7 @@ from sqlglot import exp
 from mainstem_engine.sql.dialect import TEXT
 from mainstem_engine.sql.relations import Relation, RelationColumn
 from mainstem_engine.sql.scopes import DEPTH_MAX, Scopes, TableSource, first_select
+from mainstem_engine.sql.trees import find_nodes
 
 HEADING_CHARS_MAX = 200
 """A longer expression is headed by whatever the executing database calls it."""
@@ -43,9 +44,14 @@ _KEEPS_UNIT = (
 
 
 def set_headings(tree: exp.Query) -> None:
-    """Unnamed expressions are headed by their text as written."""
-    select = first_select(tree)
-    for projection in list(select.expressions if select is not None else ()):
+    """Unnamed expressions are headed by their text as written, those of sub-queries too."""
+    # Inner ones first: naming an item copies what is in it.
+    for select in reversed(list(tree.find_all(exp.Select))):
+        _set_headings(select)
+
+
+def _set_headings(select: exp.Select) -> None:
+    for projection in list(select.expressions):
         text = projection.meta.get(TEXT)
         is_plain = isinstance(projection, exp.Alias | exp.Column | exp.Star | exp.Columns)
         if text is None or is_plain or len(text) > HEADING_CHARS_MAX:
@@ -57,7 +63,7 @@ def set_headings(tree: exp.Query) -> None:
 
 def choose_columns(tree: exp.Expr, scopes: Scopes, relations: Sequence[Relation]) -> None:
     """Fills ``wanted`` and keeps columns that ``*`` does not show out of every ``*``."""
-    named = {identifier.name.casefold() for identifier in tree.find_all(exp.Identifier)}
+    named = {identifier.name.casefold() for identifier in find_nodes(tree, exp.Identifier)}
     whole = {id(relation) for relation in _whole_relations(tree, scopes, relations, named)}
     for relation in relations:
         shown = {name.casefold() for name in relation.star}
@@ -67,7 +73,7 @@ def choose_columns(tree: exp.Expr, scopes: Scopes, relations: Sequence[Relation]
             if key in named or (id(relation) in whole and key in shown)
         ]
         _drop_members(relation)
-    for select in list(tree.find_all(exp.Select)):
+    for select in find_nodes(tree, exp.Select):
         _hide_columns(select, scopes)
 
 
@@ -75,8 +81,8 @@ def _whole_relations(
     tree: exp.Expr, scopes: Scopes, relations: Sequence[Relation], named: set[str]
 ) -> Iterable[Relation]:
     """Relations whose every column of ``*`` is needed."""
-    for select in tree.find_all(exp.Select):
-        stars = select.find_all(exp.Star, exp.Columns)
+    for select in find_nodes(tree, exp.Select):
+        stars = find_nodes(select, exp.Star, exp.Columns)
         if any(not isinstance(s.parent, exp.Count) for s in stars) or _is_natural(select):
             for source in scopes.sources(select):
                 if source.relation is not None:
@@ -87,7 +93,7 @@ def _whole_relations(
                 yield source.relation
     for relation in relations:
         if relation.alias.casefold() in named and relation.alias.casefold() not in relation.columns:
-            columns = tree.find_all(exp.Column)
+            columns = find_nodes(tree, exp.Column)
             if any(c.name.casefold() == relation.alias.casefold() for c in columns):
                 yield relation
 
@@ -99,7 +105,7 @@ def _is_natural(select: exp.Select) -> bool:
 
 def rename_time_of_stars(tree: exp.Expr, scopes: Scopes) -> None:
     """The declared name of the time, asked of a sub-query whose ``*`` calls it ``time``."""
-    for column in list(tree.find_all(exp.Column)):
+    for column in find_nodes(tree, exp.Column):
         select = column.find_ancestor(exp.Select)
         if select is None or not column.name or not scopes.comes_from_star(column, select):
             continue

@@ -33,6 +33,7 @@ from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.sql.relations import TIME, Member, Moment, Relation, RelationColumn
 from mainstem_engine.sql.scopes import Scopes, TableSource
 from mainstem_engine.sql.time_expressions import TimeExpressions
+from mainstem_engine.sql.trees import find_nodes
 from mainstem_engine.sql.value_filters import OPERATORS, exact_number, literal_of
 
 _FLIPPED: dict[type[exp.Expr], type[exp.Expr]] = {
@@ -67,7 +68,7 @@ class PushDown:
 
     def narrow(self, tree: exp.Expr) -> None:
         """Sets time bounds and devices of every relation in the tree."""
-        for select in tree.find_all(exp.Select):
+        for select in find_nodes(tree, exp.Select):
             where = select.args.get("where")
             if where is None:
                 self._said[id(select)] = select

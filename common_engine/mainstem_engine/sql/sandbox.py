@@ -84,11 +84,12 @@ class Sandbox:
             held = _Held(program.limits.input_bytes_max)
             for name in program.inputs:
                 source = open_input(name)
-                if isinstance(source, pa.Table) and program.is_single_pass:
+                if isinstance(source, pa.Table):
+                    if not program.is_single_pass:
+                        held.count(source)
                     cursor.register(name, source)
                     continue
-                reader = source.to_reader() if isinstance(source, pa.Table) else source
-                reader = failure.watch(reader)
+                reader = failure.watch(source)
                 if program.is_single_pass:
                     cursor.register(name, reader)
                 else:

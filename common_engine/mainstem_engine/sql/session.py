@@ -301,6 +301,8 @@ def _lowered(
     own: SqlLimits, timeout_s: float | None, row_limit: int | None, more: SqlLimits | None
 ) -> SqlLimits:
     """The least of each: the executor's, the call's and ``more``."""
+    if timeout_s is None and row_limit is None and more is None:
+        return own
     timeout_s = own.timeout_s if timeout_s is None else timeout_s
     row_limit = own.row_limit if row_limit is None else row_limit
     asked = [own, replace(own, timeout_s=timeout_s, row_limit=row_limit), more or own]

@@ -34,6 +34,7 @@ from mainstem_engine.sql.dialect import DURATION_NS
 from mainstem_engine.sql.relations import RelationColumn
 from mainstem_engine.sql.scopes import Scopes
 from mainstem_engine.sql.times import NS_PER_DAY, NS_PER_US, UNIT_NS, parse_time_ns, sql_text
+from mainstem_engine.sql.trees import find_nodes
 
 COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 
@@ -271,20 +272,20 @@ class TimeExpressions:
 
     def rewrite(self, tree: exp.Expr) -> None:
         """Replaces constants that are compared with times, and every ``now``."""
-        for node in list(tree.find_all(*COMPARISONS)):
+        for node in find_nodes(tree, *COMPARISONS):
             self._rewrite_operands([node.this], [node.expression])
             self._rewrite_operands([node.expression], [node.this])
-        for between in list(tree.find_all(exp.Between)):
+        for between in find_nodes(tree, exp.Between):
             bounds = [between.args["low"], between.args["high"]]
             self._rewrite_operands([between.this], bounds)
-        for in_ in list(tree.find_all(exp.In)):
+        for in_ in find_nodes(tree, exp.In):
             self._rewrite_operands([in_.this], in_.expressions)
         if self._clock.precision_ns == 1:
             self._widen(tree)
-        for now_node in list(tree.find_all(exp.CurrentTimestamp, exp.Anonymous, exp.Column)):
+        for now_node in find_nodes(tree, exp.CurrentTimestamp, exp.Anonymous, exp.Column):
             if self._is_now(now_node):
                 now_node.replace(self._literal(self._now_ns(), "TIMESTAMPTZ"))
-        for today in list(tree.find_all(exp.CurrentDate)):
+        for today in find_nodes(tree, exp.CurrentDate):
             now = self._literal(self._now_ns(), "TIMESTAMPTZ")
             today.replace(exp.cast(now, exp.DType.DATE))
 
@@ -321,7 +322,7 @@ class TimeExpressions:
     def _widen(self, tree: exp.Expr) -> None:
         """Casts nanosecond times to microseconds where functions know nothing finer."""
         keeps = (*_KEEPS_TIME, exp.Count, exp.Cast, exp.Subquery, exp.ApproxDistinct, exp.ArrayAgg)
-        for node in list(tree.find_all(exp.Func, exp.Add, exp.Sub, exp.AtTimeZone)):
+        for node in find_nodes(tree, exp.Func, exp.Add, exp.Sub, exp.AtTimeZone):
             if isinstance(node, (*keeps, exp.Case, exp.If, exp.Connector)):
                 continue
             if isinstance(node, exp.Anonymous) and node.name.casefold().startswith("arg_"):
