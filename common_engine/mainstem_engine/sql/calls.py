@@ -25,6 +25,7 @@ from mainstem_engine.analysis.function import (
 from mainstem_engine.errors import SqlError, SqlUnsupportedError
 from mainstem_engine.sql.dialect import DURATION_NS
 from mainstem_engine.sql.function_list import ALLOWED
+from mainstem_engine.sql.stars import refuse_star
 from mainstem_engine.sql.time_expressions import TimeExpressions
 from mainstem_engine.sql.times import TIME_UNITS, parse_duration_ns
 
@@ -117,6 +118,7 @@ def _is_only(node: exp.Expr, point: Function, window: Function) -> bool:
 
 def bind_call(node: exp.Expr, function: Function, times: TimeExpressions) -> exp.Expr:
     """Replaces a call by the function over its columns; returns the new node."""
+    refuse_star(node, function.name)
     columns: list[exp.Expr] = []
     positional: list[Any] = []
     named: list[tuple[str, Any]] = []

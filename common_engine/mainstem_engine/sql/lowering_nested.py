@@ -41,8 +41,10 @@ def pull_calls(select: exp.Select, lowered: Lowered) -> None:
     inner, waiting = _inner(select, rows, source, pulled, in_where=in_where)
     if lowered.by_itself and source.relation is not None and source.relation.is_path:
         select.meta[FROM_PATH] = True
-    alias = exp.TableAlias(this=exp.to_identifier(source.alias, quoted=True))
-    select.set("from_", exp.From(this=exp.Subquery(this=inner, alias=alias)))
+    made_of = exp.Subquery(this=inner)
+    if source.alias:
+        made_of.set("alias", exp.TableAlias(this=exp.to_identifier(source.alias, quoted=True)))
+    select.set("from_", exp.From(this=made_of))
     select.set("where", exp.Where(this=exp.and_(*waiting)) if waiting else None)
     made = lower_select(inner, replace(lowered, by_itself=False))
     if made is not None:

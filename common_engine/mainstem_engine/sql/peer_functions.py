@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.relations import TIME
+from mainstem_engine.sql.stars import refuse_star
 
 Build = Callable[[exp.Expr, exp.Expr], exp.Expr]
 """Makes the function of its argument and the time."""
@@ -92,8 +93,10 @@ def _rewritten(node: exp.Func, time: exp.Column | None) -> exp.Expr | None:
     value = node.this
     if isinstance(node, exp.Anonymous):
         value = node.expressions[0] if len(node.expressions) == 1 else None
-    if not isinstance(value, exp.Expr) or isinstance(value, exp.Order | exp.Star):
+    if not isinstance(value, exp.Expr) or isinstance(value, exp.Order):
         return None
+    if name in _PLAIN or name in _OF_TIME or type(node) in _OF_TIME:
+        refuse_star(node, name or node.sql_name().lower())
     if name in _PLAIN:
         return _PLAIN[name](value.copy())
     build = _OF_TIME.get(name) or _OF_TIME.get(type(node))

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from mainstem_engine.catalog.names import ROOT
+from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.clauses import MERGE, PARTITION, LevelGroups
 from mainstem_engine.sql.dialect import TEXT
 from mainstem_engine.sql.relations import Relation
+from mainstem_engine.sql.scopes import Scopes
 
 _SEVERAL: dict[str, type[exp.First] | type[exp.Last] | None] = {
     "first": exp.First,
@@ -37,6 +39,30 @@ def expand_functions_of_stars(select: exp.Select, relation: Relation) -> None:
         else:
             items.append(projection)
     select.set("expressions", items)
+
+
+def expand_in_sub_queries(tree: exp.Expr, scopes: Scopes) -> None:
+    """The same of every other SELECT that reads one table; ``count(*)`` counts rows there."""
+    for select in list(tree.find_all(exp.Select)):
+        relation = scopes.only_relation(select)
+        if relation is None:
+            continue
+        items: list[exp.Expr] = []
+        for projection in select.expressions:
+            counts = any(isinstance(s.parent, exp.Count) for s in projection.find_all(exp.Star))
+            is_repeated = not counts and _is_repeated(projection, select, relation)
+            items += _repeated(projection, relation) if is_repeated else [projection]
+        select.set("expressions", items)
+
+
+def refuse_star(node: exp.Expr, name: str) -> None:
+    """Raises SqlError for a ``*`` that nobody knows the columns of."""
+    if any(isinstance(child, exp.Star) for child in node.iter_expressions()):
+        raise SqlError(
+            f"{name}(*) needs a SELECT of one table or path",
+            field=name,
+            hint="name the columns",
+        )
 
 
 def _is_repeated(projection: exp.Expr, select: exp.Select, relation: Relation) -> bool:

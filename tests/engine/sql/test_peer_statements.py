@@ -76,6 +76,34 @@ def test_no_clause_is_ignored(rows: Any, sql: str) -> None:
     assert refused.value.hint is not None
 
 
+def test_a_star_of_a_function_in_a_sub_query(engine: Engine, rows: Any) -> None:
+    names = ["last(x)", "last(y)", "last(s)", "last(b)"]
+    assert columns(engine, "SELECT * FROM (SELECT last(*) FROM d1)") == names
+    sql = "WITH c AS (SELECT diff(x), change_points(*) FROM d1) SELECT * FROM c"
+    assert columns(engine, sql)[1:3] == ["diff(x)", "change_points(x)"]
+    # Beside others, count(*) is of rows.
+    assert rows("SELECT sum(n) FROM (SELECT count(*) AS n FROM root.main.d1)") == [[4]]
+    for sql in (
+        "SELECT last(*) FROM (SELECT ts, x FROM d1)",
+        "SELECT diff(*) FROM (SELECT ts, x FROM d1)",
+        "SELECT twa(*) FROM d1 a JOIN d2 b ON a.ts = b.ts",
+    ):
+        with pytest.raises(SqlError, match="name the columns"):
+            rows(sql)
+
+
+def test_items_of_sub_queries_are_called_by_their_text(engine: Engine, rows: Any) -> None:
+    sql = "SELECT * FROM (SELECT last(x), spread(x), count(*), x + 1 FROM d1 GROUP BY x)"
+    assert columns(engine, sql) == ["last(x)", "spread(x)", "count(*)", "x + 1"]
+    assert rows('SELECT "last(x)" FROM (SELECT last(x) FROM d1)') == [[7.0]]
+    assert rows("SELECT (SELECT max(x) FROM d1) + 1") == [[8.0]]
+
+
+def test_a_function_in_the_condition_on_a_sub_query_without_a_name(rows: Any) -> None:
+    sql = "SELECT ts, x FROM (SELECT ts, x FROM d1) WHERE diff(x) > 1"
+    assert rows(sql) == [[3500, 4.0], [9000, 7.0]]
+
+
 def test_levels_without_an_aggregate(rows: Any) -> None:
     sub = "(SELECT ts, x FROM d1)"
     assert rows(f"SELECT ts FROM {sub} WHERE x > 1 GROUP BY LEVEL = 1 SLIMIT 1") == [[1000]]
