@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from sqlglot import exp
@@ -89,6 +90,10 @@ class ListingGrammar(TemplateGrammar):
         """After SHOW."""
         if verb == "SHOW" and self._match_text_seq("CREATE"):
             return self._show_create()
+        if verb == "SHOW" and self._match_text_seq("LATEST"):
+            if not self._match_text_seq("TIMESERIES", advance=False):
+                self.expected("TIMESERIES")
+            return replace(self.parse_show(), latest=True)
         what, of = self._show_subject(verb)
         if what == "TABLE TAGS" and not self._match_text_seq("FROM", advance=False):
             # SHOW TABLE TAGS location FROM meters: all of them are shown.

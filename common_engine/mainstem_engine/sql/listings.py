@@ -31,18 +31,17 @@ from mainstem_engine.sql.relations import (
     database_name,
     device_path,
     match_devices,
-    matching_series,
     path_pattern,
     table_columns,
 )
 from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.series_listing import SeriesListing
 from mainstem_engine.sql.statements import Describe, Name, Show
 from mainstem_engine.sql.tag_listings import TagListings
 from mainstem_engine.sql.times import NS_PER_MS, duration_text
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.databases import Database
-    from mainstem_engine.model import Measurement
     from mainstem_engine.sql.plan import Request
     from mainstem_engine.sql.storage import Storage
 
@@ -70,15 +69,6 @@ _TEMPLATES: Columns = (
     ("keep", "TEXT"),
 )
 _DEVICES: Columns = (("device", "TEXT"), ("template", "TEXT"), ("database", "TEXT"))
-_TIMESERIES: Columns = (
-    ("timeseries", "TEXT"),
-    ("template", "TEXT"),
-    ("database", "TEXT"),
-    ("type", "TEXT"),
-    ("encoding", "TEXT"),
-    ("compression", "TEXT"),
-    ("unit", "TEXT"),
-)
 _FUNCTIONS: Columns = (("function", "TEXT"), ("kind", "TEXT"), ("call", "TEXT"))
 _TABLES: Columns = (("tbname", "TEXT"), ("template", "TEXT"), ("device", "TEXT"))
 _COLUMNS: Columns = (
@@ -156,7 +146,7 @@ class Listings:
             "TEMPLATES": self._templates,
             "STABLES": self._templates,
             "DEVICES": self._devices,
-            "TIMESERIES": self._timeseries,
+            "TIMESERIES": SeriesListing(self._engine, self._request).rows,
             "TABLES": self._tables,
             "TTL": self._ttls,
             "STREAMS": self._streams,
@@ -268,30 +258,6 @@ class Listings:
             prefix = device_path(of, self._database)
             ids = devices.below(prefix).tolist()
         return ((i, devices.path(i), devices.family_name(i)) for i in ids)
-
-    def _timeseries(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        """Every measurement of every device, as IoTDB counts them."""
-        devices = self._catalog.devices
-        ids, accepts = matching_series(self._catalog, statement.of, self._database)
-        if statement.where is not None:
-            ids = filter_devices(self._catalog, ids, statement.where, self._request)
-        columns: dict[str, list[Measurement]] = {}
-        for table in self._catalog.templates.shown():
-            columns[table.name] = [m for m in table.shown if accepts(m.name)]
-        return _TIMESERIES, (
-            (
-                f"{devices.path(device)}.{m.name}",
-                shown_template(family),
-                self._catalog.database_of(device).name,
-                m.type.name,
-                m.encoding,
-                m.compression,
-                m.unit,
-            )
-            for device in ids
-            for family in (devices.family_name(device),)
-            for m in columns.get(family, ())
-        )
 
     def _tables(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         """The devices of the current database, as TDengine lists its subtables."""

@@ -258,7 +258,8 @@ class Show:
     NODES, QUARANTINE, JOBS, MEMBERS, PATHS SET, PATHS USING, CHILD PATHS, CHILD NODES, PATH NODES,
     TAG VALUES (SELECT TAGS, of ``names``) or CREATE DATABASE, STABLE or TABLE; ``of`` and ``where``
     (on devices) narrow it. ``counts``: only how many there are, by the first ``level`` elements
-    (beside root) where that is named."""
+    (beside root) where that is named. ``latest``: of series, the one with the newest value first.
+    """
 
     what: str
     of: Name | None = None
@@ -269,6 +270,7 @@ class Show:
     counts: bool = False
     level: int | None = None
     names: tuple[str, ...] = ()
+    latest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,3 +248,26 @@ def test_databases_of_a_pattern(own_plant: Callable[..., Result]) -> None:
     }.items():
         assert [row[0] for row in own_plant(f"SHOW DATABASES {pattern}").rows()] == names
         assert own_plant(f"COUNT DATABASES {pattern}").rows() == [[len(names)]]
+
+
+def test_the_latest_series_first(own_plant: Run) -> None:
+    own_plant("INSERT INTO root.beijing.d2(time, s1) VALUES (9000, 1)")
+
+    def latest(of: str) -> list[str]:
+        return [row[0] for row in own_plant(f"SHOW LATEST TIMESERIES {of}").rows()]
+
+    assert latest("root.beijing.**") == [
+        "root.beijing.d2.s1",
+        "root.beijing.d2.s2",
+        "root.beijing.d1.s2",
+        "root.beijing.d1.s1",
+    ]
+    assert latest("root.beijing.*.s1 LIMIT 1") == ["root.beijing.d2.s1"]
+    assert latest("WHERE TAGS(location) = 'north'") == [
+        "root.main.d1001.current",
+        "root.main.d1001.voltage",
+    ]
+    own_plant("CREATE TABLE empty (ts TIMESTAMP, v INT)")
+    assert latest("root.main.empty.**") == []
+    with pytest.raises(SqlSyntaxError):
+        own_plant("SHOW LATEST DEVICES")
