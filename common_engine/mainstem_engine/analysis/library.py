@@ -22,6 +22,7 @@ _MODULES: tuple[str, ...] = (
     "discovery",
     "downsampling",
     "frequency",
+    "histograms",
     "matching",
     "order_statistics",
     "profiling",

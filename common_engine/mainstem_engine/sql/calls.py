@@ -22,6 +22,7 @@ from mainstem_engine.analysis.function import (
     bind,
     describe,
 )
+from mainstem_engine.analysis.histograms import BIN_TYPES
 from mainstem_engine.errors import SqlError, SqlUnsupportedError
 from mainstem_engine.sql.dialect import DURATION_NS
 from mainstem_engine.sql.function_list import ALLOWED
@@ -97,6 +98,8 @@ def find_function(node: exp.Expr, *, groups: bool) -> Function | None:
             hint="write PARTITION BY after FROM and WHERE",
         )
     arguments = arguments_of(node)
+    if name == "histogram" and _is_binned(arguments):
+        return window
     if name in NATIVE and not any(_named(argument) for argument in arguments):
         return None
     if name == "count_if" and len(arguments) == 1:  # of rows, as the executing database has it
@@ -106,6 +109,14 @@ def find_function(node: exp.Expr, *, groups: bool) -> Function | None:
             return point  # windows of its own, as in completeness(x, 'window'='15')
         return window or point
     return point or window
+
+
+def _is_binned(arguments: list[exp.Expr]) -> bool:
+    """Whether a histogram is written with a kind of bins, as TDengine has it."""
+    written = [pair[0].casefold() for argument in arguments if (pair := _named(argument))]
+    second = arguments[1] if len(arguments) > 1 else None
+    is_kind = isinstance(second, exp.Literal) and str(second.this).lower() in BIN_TYPES
+    return is_kind or "bin_type" in written
 
 
 def _is_only(node: exp.Expr, point: Function, window: Function) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -166,3 +167,27 @@ def test_windows_that_overlap_are_bounded(counters: Run, monkeypatch: pytest.Mon
 def test_what_makes_no_sense_is_refused(counters: Run, call: str, said: str) -> None:
     with pytest.raises(SqlError, match=said):
         counters(f"SELECT {call} FROM m")
+
+
+def test_histograms_of_windows(counters: Run) -> None:
+    found = counters(
+        "SELECT _wstart, histogram(a, 'user_input', '[-1, 12, 30]', 0) FROM m INTERVAL(1d)"
+    ).rows()
+    assert [[entry["count"] for entry in json.loads(text)] for _, text in found[:2]] == [
+        [4, 0],
+        [1, 6],
+    ]
+    one = '{"start": 0, "width": 40, "count": 2, "infinity": false}'
+    for call in (
+        f"'linear_bin', '{one}', 1",
+        f"'bin_type'='linear_bin', 'bins'='{one}', 'normalized'='1'",
+    ):
+        (((text,),)) = counters(f"SELECT HISTOGRAM(a, {call}) FROM d1").rows()
+        assert sum(entry["count"] for entry in json.loads(text)) == pytest.approx(1)
+    grouped = counters(
+        "SELECT device, histogram(a, 'USER_INPUT', '[0, 99]') FROM m GROUP BY device"
+    )
+    assert len(grouped.rows()) == 1
+    assert counters("SELECT histogram(n) FROM m").rows(), "the executing database's own"
+    with pytest.raises(SqlError, match="bin_type is user_input or"):
+        counters("SELECT histogram(a, 'bin_type'='round', 'bins'='[1, 2]') FROM m")
