@@ -34,6 +34,7 @@ FIGURES = {
         "decade: daily curve of all devices",
         "decade: hourly curve of one device",
     },
+    "statements": {"last values of a device, literals", "1-minute means, INTERVAL, parameters"},
     "sync": {"edge to group, drain", "publish to queryable at the group, p99"},
 }
 
