@@ -55,6 +55,7 @@ class Destinations:
     def find(self, target: InsertTarget) -> tuple[Batch, str, InsertTarget]:
         """The batch for the rows of a target; its device, "" where each row names its own; and the
         target with its time called so. Raises NotFoundError, SchemaError, SqlError."""
+        _check_columns(target)
         if target.using is None and self.names_devices(target):
             return self._batch(self._shared(target.name.elements[-1])), "", target
         path = self.path(target.name)
@@ -251,6 +252,17 @@ class Destinations:
             batch.table.name, list(batch.new_tags), columns, create=True, durable=durable
         )
         batch.new_tags = {}
+
+
+def _check_columns(target: InsertTarget) -> None:
+    """Raises SqlError for a column that is named twice."""
+    seen: set[str] = set()
+    for name in target.columns or ():
+        if name.casefold() in seen:
+            raise SqlError(
+                f"{target.name}: column {name} is named twice", field=name, hint="name it once"
+            )
+        seen.add(name.casefold())
 
 
 def _with_time(target: InsertTarget, table: Table) -> InsertTarget:

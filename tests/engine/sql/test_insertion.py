@@ -201,3 +201,11 @@ def test_a_device_keeps_its_template(meters: Run) -> None:
     meters("CREATE SCHEMA TEMPLATE car (s1 INT32); CREATE TABLE d1 USING meters TAGS ('x', 1)")
     with pytest.raises(SchemaError, match="belongs to template meters"):
         meters("INSERT INTO d1 USING car TAGS () VALUES (1, 1)")
+
+
+@pytest.mark.parametrize("rows", ["VALUES (1, 2, 3)", "SELECT 1, 2, 3"])
+def test_a_column_is_named_once(meters: Run, rows: str) -> None:
+    for target in ("root.main.d5(time, v, V)", "meters(tbname, ts, TS)"):
+        with pytest.raises(SqlError, match="named twice"):
+            meters(f"INSERT INTO {target} {rows}")
+    assert meters("SHOW DEVICES").rows() == []
