@@ -221,6 +221,18 @@ def test_values_that_are_not_open_are_planned_again(
     assert len(planned) == 3
 
 
+def test_a_finer_constant_is_planned_again(
+    engine: Engine, executor: InProcessExecutor, planned: list[str]
+) -> None:
+    session = Session(engine, executor)
+    rows = []
+    for end in ("01.5Z", "01Z", "01.000000001Z", "00.999999999Z"):
+        sql = f"SELECT time FROM root.beijing.d2 WHERE time < '1970-01-01T00:00:{end}'"
+        rows.append(session.execute(sql).row_count)
+    assert rows == [1, 0, 1, 0]
+    assert len(planned) == 2
+
+
 def test_a_changed_catalog_is_seen(engine: Engine, executor: InProcessExecutor) -> None:
     session = Session(engine, executor)
     sql = "SELECT s1 FROM car WHERE device = '{}' AND time >= {}"
