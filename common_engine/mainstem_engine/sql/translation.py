@@ -70,6 +70,10 @@ _RULES = (
     _rule(r"WHERE clause cannot contain", "put conditions on aggregates into HAVING"),
     _rule(r"term out of range", "numbers in ORDER BY and GROUP BY are those of items, from 1"),
     _rule(r"same number of result columns", "select as many items on both sides"),
+    _rule(r"without selection list|star expression|STAR expression", "name the items"),
+    _rule(r"calls cannot be nested", "compute the inner one in a sub-query"),
+    _rule(r"FROM clause is missing|without FROM clause", "say FROM which table"),
+    _rule(r"n value must be", "ask for 1 value or more"),
     _rule(r"LIMIT|OFFSET", "write a whole number, zero or more"),
 )
 _GROUPED = re.compile(r'column "([^"]+)" must appear in the GROUP BY')

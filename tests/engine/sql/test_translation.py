@@ -24,7 +24,7 @@ LEAKS = re.compile(r"mainstem_\d|\"?#\w|Candidate|LINE \d|Binder|Values list|\n"
         ("SELECT _wstart, avg(foo) FROM d1001 INTERVAL(1s)", "foo", "DESCRIBE"),
         ("SELECT _wstart FROM d1001", "_wstart", "beside a window"),
         ("SELECT _isfilled, current FROM d1001", "_isfilled", "beside INTERP"),
-        ("SELECT max(current), voltage FROM meters", "voltage", "last(voltage)"),
+        ("SELECT avg(current), voltage FROM meters", "voltage", "last(voltage)"),
         ("SELECT avg(location) FROM meters", "avg", "CAST"),
         ("SELECT spread(location) FROM meters", "-", "CAST"),
         ("SELECT current FROM d1001 WHERE location > 5", None, "cast one side"),
