@@ -36,6 +36,7 @@ from mainstem_engine.sql.binding import (
     scan_bounds,
     walk_span,
 )
+from mainstem_engine.sql.chosen_rows import name_chosen_rows
 from mainstem_engine.sql.clauses import group_by_partition, refuse_clauses
 from mainstem_engine.sql.dialect import ALIGN, LAST, NAME, RELATION
 from mainstem_engine.sql.guard import check_query
@@ -257,6 +258,8 @@ def _rewrite_calls(tree: exp.Query, scopes: Scopes) -> None:
         is_table = relation is not None
         if relation is not None and "_rowts" not in relation.columns:
             name_row_times(select)
+        if relation is not None:
+            name_chosen_rows(select, relation, _time())
         rewrite_peer_functions(select, _time() if is_table else None)
 
 
