@@ -193,6 +193,10 @@ class TableFlush:
         return meta.time_max_ns >= self._times[0] and meta.time_min_ns <= self._times[1]
 
 
+_TIME_MIN_NS = -(2**63)
+"""The partition of the first times would begin before what a start can be."""
+
+
 def whole_partitions(duration_ns: int, oldest_ns: int, newest_ns: int) -> int:
     """``duration_ns``, doubled until there are few enough partitions between the two times."""
     while newest_ns // duration_ns - oldest_ns // duration_ns >= PARTITIONS_MAX:
@@ -205,11 +209,11 @@ def split_partitions(rows: VersionedRows, duration_ns: int) -> Sequence[tuple[in
     oldest, newest = int(rows.time.min()), int(rows.time.max())
     first = oldest // duration_ns
     if newest // duration_ns == first:
-        return [(first * duration_ns, rows)]
+        return [(max(first * duration_ns, _TIME_MIN_NS), rows)]
     number = (rows.time // duration_ns - first).astype(np.uint16)
     order = np.argsort(number, kind="stable")
     edges = np.flatnonzero(np.diff(number[order])) + 1
     return [
-        ((first + int(number[index[0]])) * duration_ns, rows.take(index))
+        (max((first + int(number[index[0]])) * duration_ns, _TIME_MIN_NS), rows.take(index))
         for index in np.split(order, edges)
     ]

@@ -27,7 +27,7 @@ from mainstem_engine.sql.timelines import (
     timeline_of,
 )
 from mainstem_engine.sql.walks import ROWS
-from mainstem_engine.sql.window_walk import check_signals
+from mainstem_engine.sql.window_walk import check_signals, check_span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,6 +65,7 @@ def run_point_function(call: dict[str, Any], table: pa.Table, timeline: Timeline
     assert function is not None, call["name"]  # the planner found it
     signals = [signal_of(table.column(name), unsigned=True) for name in call["columns"]]
     check_signals(function.name, signals, takes_text=function.takes_text)
+    check_span(timeline)
     return function.run(timeline, signals, call["options"])
 
 

@@ -94,7 +94,19 @@ def run_window_function(
     assert function is not None, call["name"]  # the planner found it
     signals = [signal_of(table.column(name)) for name in call["columns"]]
     check_signals(function.name, signals, takes_text=function.takes_text)
+    check_span(timeline)
     return function.run(timeline, signals, windows, call["options"])
+
+
+def check_span(timeline: Timeline) -> None:
+    """Functions subtract times, in 64 bits. Raises SqlError where that cannot be."""
+    times = timeline.times
+    if len(times) and int(times.max()) - int(times.min()) >= 2**63:
+        raise SqlError(
+            "the rows span more than 292 years",
+            field="time",
+            hint="narrow the statement by time",
+        )
 
 
 def check_signals(name: str, signals: list[Signal], *, takes_text: bool) -> None:

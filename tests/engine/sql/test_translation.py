@@ -82,3 +82,12 @@ def test_walks_refuse_what_numpy_cannot(plant: Run, monkeypatch: Any, plant_engi
     with pytest.raises(SqlError, match="too large") as refused:
         plant("SELECT diff(current) FROM d1001")
     assert refused.value.field == "points"
+
+
+@pytest.mark.parametrize("function", ["elapsed(ts)", "diff(x)", "twa(x)", "time_duration(x)"])
+def test_rows_too_far_apart_for_differences(run: Run, function: str) -> None:
+    run("CREATE TABLE ends (ts TIMESTAMP, x DOUBLE)")
+    run("INSERT INTO ends VALUES (-9223372036854, 2) (9223372036854, 1)")
+    with pytest.raises(SqlError, match="292 years"):
+        run(f"SELECT {function} FROM ends")
+    assert len(run(f"SELECT {function} FROM ends WHERE ts > 0").rows()) == 1
