@@ -3,8 +3,8 @@
 1. It is meant where a SELECT of one table, without GROUP BY, has exactly one of MAX, MIN, FIRST and
    LAST, of columns and operators, and no other function. Of equal values any row may be chosen.
 2. Each column that stands outside of the function becomes the value of the row where the function
-   has its own: null if the row has none. Keys of PARTITION BY, tags and devices beside them, and
-   the time of windows stay as they are.
+   has its own: null if the row has none. Keys of PARTITION BY, tags and devices beside them or of
+   a pattern (which partition it), and the time of windows stay as they are.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _is_chosen(node: exp.Column, chooser: exp.Expr, select: exp.Select, relation
         return False
     if is_row_time(column):
         return not any(select.args.get(key) for key in (WINDOW, MERGE))
-    return column.kind in ("MEASUREMENT", "MEAN") or not keys
+    return column.kind in ("MEASUREMENT", "MEAN") or not (keys or relation.name.is_pattern)
 
 
 def _is_within(node: exp.Expr, outer: exp.Expr) -> bool:
