@@ -26,8 +26,8 @@ from mainstem_engine.model import BoolMask, DeviceIds
 from mainstem_engine.sql.dialect import NAME, RELATION
 from mainstem_engine.sql.guard import check_query
 from mainstem_engine.sql.inputs import batch_reader
-from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.parameters import number_parameters
+from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.planner import finest_precision_ns
 from mainstem_engine.sql.pushdown import PushDown
 from mainstem_engine.sql.relations import Member, Relation, find_relation, name_matcher
