@@ -1,7 +1,8 @@
 """The memory budget: what the engine may hold at once, and who waits when it is used up.
 
-1. The limit is divided into *shares* that nobody borrows from another: heads wait for flushes, and
-   a flush must never wait for heads. So every wait ends with work that needs no more memory.
+1. Most of the limit is divided into *shares* that nobody borrows from another: heads wait for
+   flushes, and a flush must never wait for heads. So every wait ends with work that needs no more
+   memory.
 2. ``reserve`` admits what fits into its share, or anything while the share is empty: one thing that
    is larger than its share must not wait for ever. Others wait in turn.
 3. ``admit`` is for what stays until work elsewhere lets go of it: rows on their way into a head,
@@ -32,8 +33,14 @@ SHARES = {
     "compaction": (1, 8),
     "scan": (1, 8),
 }
-"""Of the limit. The head has most: one half takes rows while a flush writes the other. What is left
-is for what nobody counts: batches that callers hand in, and what the allocator keeps."""
+"""Of what is counted. The head has most: one half takes rows while a flush writes the other. What
+is left is for batches that callers hand in, and for what the allocator keeps."""
+
+UNCOUNTED_BYTES = 24 << 20
+"""Of the limit, beside the shares: what encoders, threads and indexes hold, however small the
+limit. About as much was seen with limits of 64 to 256 MiB."""
+UNCOUNTED_SHARE = (3, 8)
+"""Of the limit, at most: there must be something to share."""
 
 WAIT_S_MAX = 30.0
 """A writer waits so long for memory. A flush of a full head takes a few seconds on a slow disk."""
@@ -55,6 +62,12 @@ class MemoryStatistics:
     trims: int = 0
 
 
+def counted_bytes(limit_bytes: int) -> int:
+    """What of a limit is divided into shares."""
+    most, whole = UNCOUNTED_SHARE
+    return limit_bytes - min(UNCOUNTED_BYTES, limit_bytes * most // whole)
+
+
 class MemoryBudget:
     """See the module. Thread-safe. ``head_bytes_max``: where the head wants less than its share."""
 
@@ -69,7 +82,8 @@ class MemoryBudget:
         self.limit_bytes = limit_bytes
         self._allocator = allocator or Allocator(limit_bytes)
         self._monotonic = monotonic
-        self._limits = {name: limit_bytes * a // b for name, (a, b) in SHARES.items()}
+        counted = counted_bytes(limit_bytes)
+        self._limits = {name: counted * a // b for name, (a, b) in SHARES.items()}
         if head_bytes_max is not None:
             self._limits["head"] = min(self._limits["head"], head_bytes_max)
         self._used = dict.fromkeys(SHARES, 0)

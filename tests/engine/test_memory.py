@@ -14,7 +14,7 @@ import pytest
 
 from mainstem_engine import ColumnType, Engine, Measurement, OverloadedError, Template
 from mainstem_engine import memory as memory_module
-from mainstem_engine.memory import SHARES, MemoryBudget
+from mainstem_engine.memory import SHARES, UNCOUNTED_BYTES, MemoryBudget, counted_bytes
 
 MIB = 1 << 20
 T = Template("t", (Measurement(0, "x", ColumnType.DOUBLE),))
@@ -24,13 +24,19 @@ def nothing() -> None:
     """Nobody makes room."""
 
 
+LIMIT = 1280
+"""Of which 800 are shared: 100 for a scan, a flush, a compaction and the log."""
+
+
 def test_the_shares_leave_room_for_what_is_not_counted() -> None:
-    budget = MemoryBudget(1 << 30)
-    assert sum(budget.limit_of(share) for share in SHARES) == (1 << 30) * 7 // 8
+    for limit, counted in ((1 << 30, (1 << 30) - UNCOUNTED_BYTES), (8 << 20, 5 << 20)):
+        assert counted_bytes(limit) == counted
+        budget = MemoryBudget(limit)
+        assert sum(budget.limit_of(share) for share in SHARES) == counted * 7 // 8
 
 
 def test_what_fits_does_not_wait() -> None:
-    budget = MemoryBudget(800)
+    budget = MemoryBudget(LIMIT)
     with budget.reserve("scan", 60), budget.reserve("scan", 40):
         assert budget.used_by("scan") == 100
         with budget.reserve("flush", 100):
@@ -41,13 +47,13 @@ def test_what_fits_does_not_wait() -> None:
 
 
 def test_one_larger_than_its_share_is_admitted_alone() -> None:
-    budget = MemoryBudget(800)
+    budget = MemoryBudget(LIMIT)
     with budget.reserve("scan", 10_000):
         assert budget.used_by("scan") == 10_000
 
 
 def test_who_does_not_fit_waits_for_who_is_there() -> None:
-    budget = MemoryBudget(800)
+    budget = MemoryBudget(LIMIT)
     order: list[str] = []
     waiting = threading.Event()
 
@@ -75,7 +81,7 @@ def test_who_does_not_fit_waits_for_who_is_there() -> None:
 def test_a_wait_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_module, "_LOOK_AGAIN_S", 0.0)
     now = iter(range(0, 1000, 10))
-    budget = MemoryBudget(800, monotonic=lambda: float(next(now)))
+    budget = MemoryBudget(LIMIT, monotonic=lambda: float(next(now)))
     with budget.reserve("scan", 60):
         with pytest.raises(OverloadedError, match="memory for scan"), budget.reserve("scan", 60):
             pass
@@ -91,7 +97,7 @@ def test_a_wait_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whoever_asks_may_make_the_room_itself() -> None:
-    budget = MemoryBudget(800)
+    budget = MemoryBudget(LIMIT)
     budget.take("head", 500)
     waited: list[bool] = []
 
@@ -107,7 +113,7 @@ def test_whoever_asks_may_make_the_room_itself() -> None:
 
 
 def test_a_share_that_bounds_itself_is_shown() -> None:
-    budget = MemoryBudget(800)
+    budget = MemoryBudget(LIMIT)
     used = [70, 20]
     budget.watch("log", lambda: used.pop(0))
     assert budget.statistics().used["log"] == 70

@@ -38,7 +38,7 @@ def test_texts_count_what_they_hold(tmp_path: Path, compression: str) -> None:
         assert CHARS + TEXT_OBJECT_BYTES <= measured <= CHARS + TEXT_OBJECT_BYTES + 16
         assert text_row_bytes(found, [1]) == 0
 
-        small = dataclasses.replace(view, memory=MemoryBudget(8 * MIB))
+        small = dataclasses.replace(view, memory=MemoryBudget(13 * MIB))
         assert small.memory is not None
         share = small.memory.limit_of("scan")
         steps = list(iterate_rows(small, Selection()))
