@@ -66,13 +66,12 @@ def read_frame(stream: Readable) -> tuple[FrameKind, bytes]:
     return FrameKind(code), payload
 
 
-class FrameWriter:
-    """A file object for an Arrow stream writer: collects what is written until ``send``."""
+class WriteBuffer:
+    """A file object for an Arrow stream writer: collects what is written until ``take``."""
 
     closed = False
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
     def write(self, data: bytes | memoryview) -> int:
@@ -81,12 +80,25 @@ class FrameWriter:
         return len(piece)
 
     def flush(self) -> None:
-        """Frames go out with ``send`` only."""
+        """What was written is taken, not flushed."""
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken
+
+
+class FrameWriter(WriteBuffer):
+    """Sends what was written as frames."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
 
     def send(self) -> int:
         """Sends what was written as one DATA frame; returns its size in bytes."""
-        payload = b"".join(self._pieces)
-        self._pieces.clear()
+        payload = self.take()
         if payload:
             write_frame(self._stream, FrameKind.DATA, payload)
         return len(payload)

@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from mainstem_engine.sql.frames import WriteBuffer
 from mainstem_node.api.route import ARROW_STREAM, CSV, JSON, json_bytes
 from mainstem_node.plain import is_exact, plain_value
 
@@ -69,7 +70,7 @@ def arrow_chunks(result: Result, time_format: TimeFormat, seconds: float) -> Chu
         b"mainstem.completeness": json_bytes(result.completeness),
         b"mainstem.warnings": json_bytes(result.warnings),
     }
-    sink = _Sink()
+    sink = WriteBuffer()
     writer: Any = None
     for piece in result.pieces():
         table: pa.Table = piece.arrow()
@@ -119,28 +120,6 @@ def _plain_rows(result: Result, time_format: TimeFormat) -> Iterator[list[list[A
                 for row in rows:
                     row[index] = plain_value(row[index])
             yield rows
-
-
-class _Sink:
-    """A file object that hands out what was written."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes | memoryview) -> int:
-        piece = bytes(data)
-        self._pieces.append(piece)
-        return len(piece)
-
-    def flush(self) -> None:
-        """What was written is taken, not flushed."""
-
-    def take(self) -> bytes:
-        taken = b"".join(self._pieces)
-        self._pieces.clear()
-        return taken
 
 
 def completeness_header(completeness: list[dict[str, Any]]) -> str:
