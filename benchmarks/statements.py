@@ -22,9 +22,9 @@ import numpy as np
 from report import Report, shown
 
 from mainstem_engine import Engine, EngineOptions
-from mainstem_engine.sql.executors import InProcessExecutor
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.plan_cache import PlanCache
+from mainstem_engine.sql.planning.plan_cache import PlanCache
+from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.statements import Query
 

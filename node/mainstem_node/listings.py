@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mainstem_engine.rollup import Rollups
-    from mainstem_engine.sql.listings import NodeListing
+    from mainstem_engine.sql.listings.listings import NodeListing
     from mainstem_node.jobs import JobStatistics
     from mainstem_sync import Federation
 

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from mainstem_engine.consumers import Ack
     from mainstem_engine.engine import Engine
     from mainstem_engine.model import DeviceIds, Rows
-    from mainstem_engine.sql.cancellation import Cancellation
-    from mainstem_engine.sql.executors import WorkerExecutor
-    from mainstem_engine.sql.listings import NodeListing
+    from mainstem_engine.sql.listings.listings import NodeListing
     from mainstem_engine.sql.plan import Plan
-    from mainstem_engine.sql.plan_cache import PlanCache
+    from mainstem_engine.sql.planning.plan_cache import PlanCache
     from mainstem_engine.sql.result import Result
-    from mainstem_engine.sql.sandbox import SqlLimits
+    from mainstem_engine.sql.running.cancellation import Cancellation
+    from mainstem_engine.sql.running.executors import WorkerExecutor
+    from mainstem_engine.sql.running.sandbox import SqlLimits
     from mainstem_engine.sql.statements import Statement
     from mainstem_sync import Federation
 
@@ -169,7 +169,7 @@ class Statements:
         return found
 
     def _limits(self, role: str) -> SqlLimits:
-        from mainstem_engine.sql.sandbox import SqlLimits
+        from mainstem_engine.sql.running.sandbox import SqlLimits
 
         found = self._role(role)
         return SqlLimits(
@@ -181,7 +181,7 @@ class Statements:
         )
 
     def _kept_plans(self) -> PlanCache:
-        from mainstem_engine.sql.plan_cache import PlanCache
+        from mainstem_engine.sql.planning.plan_cache import PlanCache
 
         with self._lock:
             if self._plans is None:
@@ -189,8 +189,8 @@ class Statements:
             return self._plans
 
     def _worker(self) -> WorkerExecutor:
-        from mainstem_engine.sql.executors import WorkerExecutor
-        from mainstem_engine.sql.sandbox import SqlLimits
+        from mainstem_engine.sql.running.executors import WorkerExecutor
+        from mainstem_engine.sql.running.sandbox import SqlLimits
 
         with self._lock:
             if self._executor is None:

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 import yaml
 
-from mainstem_engine.sql.executors import WorkerExecutor
-from mainstem_engine.sql.sandbox import SqlLimits
+from mainstem_engine.sql.running.executors import WorkerExecutor
+from mainstem_engine.sql.running.sandbox import SqlLimits
 from mainstem_node.config import load_topology
 from mainstem_node.node import Node
 from mainstem_node.statements import Statements

@@ -11,7 +11,7 @@ import aiohttp
 import pyarrow as pa
 import pytest
 
-from mainstem_engine.sql.executors import WorkerExecutor
+from mainstem_engine.sql.running.executors import WorkerExecutor
 from mainstem_node.api import sql as sql_api
 from mainstem_node.node import Node
 

@@ -13,7 +13,7 @@ from mainstem_engine.sql.program import SqlStep, Step
 from mainstem_engine.sql.times import format_time
 
 if TYPE_CHECKING:
-    from mainstem_engine.sql.binding import Binding
+    from mainstem_engine.sql.planning.binding import Binding
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,23 +22,25 @@ from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.catalog.databases import DEFAULT_DATABASE
 from mainstem_engine.errors import NotFoundError
-from mainstem_engine.sql.cancellation import Cancellation
-from mainstem_engine.sql.definition import define
-from mainstem_engine.sql.deletion import RowDeletion
-from mainstem_engine.sql.executors import Executor, InProcessExecutor
-from mainstem_engine.sql.explanation import Explanation
-from mainstem_engine.sql.function_list import ROW_FUNCTIONS
-from mainstem_engine.sql.inputs import open_input
-from mainstem_engine.sql.insertion import Insertion
-from mainstem_engine.sql.listings import Listings, NodeListing
-from mainstem_engine.sql.plain_tables import PlainTables
+from mainstem_engine.sql.changes.deletion import RowDeletion
+from mainstem_engine.sql.changes.insertion import Insertion
+from mainstem_engine.sql.changes.tag_setting import set_tags
+from mainstem_engine.sql.definitions.definition import define
+from mainstem_engine.sql.definitions.plain_tables import PlainTables
+from mainstem_engine.sql.definitions.removal import Removal
+from mainstem_engine.sql.definitions.upkeep import keep_up
+from mainstem_engine.sql.listings.listings import Listings, NodeListing
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.plan_cache import PlanCache
-from mainstem_engine.sql.planner import Planner
-from mainstem_engine.sql.relations import database_name
-from mainstem_engine.sql.removal import Removal
+from mainstem_engine.sql.planning.plan_cache import PlanCache
+from mainstem_engine.sql.planning.planner import Planner
 from mainstem_engine.sql.result import Result
-from mainstem_engine.sql.sandbox import Program, SqlLimits
+from mainstem_engine.sql.running.cancellation import Cancellation
+from mainstem_engine.sql.running.executors import Executor, InProcessExecutor
+from mainstem_engine.sql.running.explanation import Explanation
+from mainstem_engine.sql.running.inputs import open_input
+from mainstem_engine.sql.running.sandbox import Program, SqlLimits
+from mainstem_engine.sql.select.function_list import ROW_FUNCTIONS
+from mainstem_engine.sql.select.relations import database_name
 from mainstem_engine.sql.statements import (
     ActivateTemplate,
     CreateDevices,
@@ -57,9 +59,7 @@ from mainstem_engine.sql.statements import (
     Upkeep,
     UseDatabase,
 )
-from mainstem_engine.sql.tag_setting import set_tags
 from mainstem_engine.sql.times import parse_zone
-from mainstem_engine.sql.upkeep import keep_up
 
 if TYPE_CHECKING:
     import pyarrow as pa

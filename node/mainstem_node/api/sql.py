@@ -31,8 +31,8 @@ from mainstem_node.runtime import Runtime
 from mainstem_node.statements import IncompleteError
 
 if TYPE_CHECKING:
-    from mainstem_engine.sql.cancellation import Cancellation
     from mainstem_engine.sql.result import Result
+    from mainstem_engine.sql.running.cancellation import Cancellation
 
 log = logging.getLogger("mainstem.api")
 
@@ -63,7 +63,7 @@ class SqlRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def sql(runtime: Runtime, request: web.Request, caller: Principal) -> web.StreamResponse:
-    from mainstem_engine.sql.cancellation import Cancellation
+    from mainstem_engine.sql.running.cancellation import Cancellation
 
     asked = _decode(await read_body(request))
     if asked.on_incomplete == "fetch":

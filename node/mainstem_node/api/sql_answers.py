@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from mainstem_engine.sql.frames import WriteBuffer
+from mainstem_engine.sql.running.frames import WriteBuffer
 from mainstem_node.api.route import ARROW_STREAM, CSV, JSON, json_bytes
 from mainstem_node.plain import is_exact, plain_value
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mainstem_engine import Engine, EngineOptions
-from mainstem_engine.sql.executors import InProcessExecutor
 from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 
 NOW_MS = 1_792_540_900_000

@@ -9,17 +9,17 @@ import duckdb
 import pytest
 
 from mainstem_engine.errors import SqlError, SqlUnsupportedError
-from mainstem_engine.sql import admission
-from mainstem_engine.sql.admission import Admission
-from mainstem_engine.sql.executors import InProcessExecutor
-from mainstem_engine.sql.function_list import (
+from mainstem_engine.sql.running import admission
+from mainstem_engine.sql.running.admission import Admission
+from mainstem_engine.sql.running.executors import InProcessExecutor
+from mainstem_engine.sql.running.sandbox import Program
+from mainstem_engine.sql.select.function_list import (
     ALLOWED,
     REFUSED,
     ROW_FUNCTIONS,
     TABLE_FUNCTIONS,
     is_refused,
 )
-from mainstem_engine.sql.sandbox import Program
 
 
 @pytest.fixture(scope="module")

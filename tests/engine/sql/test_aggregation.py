@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from mainstem_engine import Engine
 from mainstem_engine.part.reader import Part
-from mainstem_engine.sql.dialect import parse
-from mainstem_engine.sql.executors import InProcessExecutor
-from mainstem_engine.sql.inputs import open_input
+from mainstem_engine.sql.grammar.dialect import parse
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.planner import Planner
-from mainstem_engine.sql.sandbox import Program
+from mainstem_engine.sql.planning.planner import Planner
+from mainstem_engine.sql.running.executors import InProcessExecutor
+from mainstem_engine.sql.running.inputs import open_input
+from mainstem_engine.sql.running.sandbox import Program
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone

@@ -11,11 +11,11 @@ import pytest
 
 from mainstem_engine import Engine, EngineOptions
 from mainstem_engine.errors import EngineError
-from mainstem_engine.sql.executors import InProcessExecutor
-from mainstem_engine.sql.literals import literal_value, split_text
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.plan_cache import SHAPE_PLANS_MAX, SHAPES_MAX, PlanCache
-from mainstem_engine.sql.planner import Planner
+from mainstem_engine.sql.planning.plan_cache import SHAPE_PLANS_MAX, SHAPES_MAX, PlanCache
+from mainstem_engine.sql.planning.planner import Planner
+from mainstem_engine.sql.running.executors import InProcessExecutor
+from mainstem_engine.sql.select.literals import literal_value, split_text
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone

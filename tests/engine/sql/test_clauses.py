@@ -8,7 +8,7 @@ import pytest
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError, SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.sql.clauses import (
+from mainstem_engine.sql.grammar.clauses import (
     ALIGN_EVERY,
     FILL,
     MERGE,
@@ -24,8 +24,8 @@ from mainstem_engine.sql.clauses import (
     has_clauses,
     refuse_clauses,
 )
-from mainstem_engine.sql.dialect import ALIGN, parse
-from mainstem_engine.sql.length_grammar import read_duration
+from mainstem_engine.sql.grammar.dialect import ALIGN, parse
+from mainstem_engine.sql.grammar.length_grammar import read_duration
 from mainstem_engine.sql.statements import Query
 
 S_NS = 10**9

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mainstem_engine.sql.confinement import Confinement, readable_directories
-from mainstem_engine.sql.system_calls import ARCHITECTURES, filter_program
-from mainstem_engine.sql.worker_process import SETTINGS
+from mainstem_engine.sql.running.confinement import Confinement, readable_directories
+from mainstem_engine.sql.running.system_calls import ARCHITECTURES, filter_program
+from mainstem_engine.sql.running.worker_process import SETTINGS
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's own means")
 
 PREPARED = """
 import ctypes, os, sys
-from mainstem_engine.sql.confinement import StatementLimits, confine
+from mainstem_engine.sql.running.confinement import StatementLimits, confine
 assert len(os.listdir("/proc/self/task")) == 1
 found = confine()
 if not found.is_complete:

@@ -21,8 +21,8 @@ from mainstem_engine.errors import (
     SqlUnsupportedError,
 )
 from mainstem_engine.model import Origin
-from mainstem_engine.sql.executors import InProcessExecutor
 from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 
 from .conftest import NOW_MS, make_plant, open_engine, runner

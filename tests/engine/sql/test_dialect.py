@@ -16,7 +16,7 @@ from mainstem_engine.errors import (
     SqlSyntaxError,
     SqlUnsupportedError,
 )
-from mainstem_engine.sql.dialect import NAME, STATEMENT_CHARS_MAX, parse
+from mainstem_engine.sql.grammar.dialect import NAME, STATEMENT_CHARS_MAX, parse
 from mainstem_engine.sql.statements import (
     CreateDatabase,
     CreateDevices,

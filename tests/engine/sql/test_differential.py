@@ -21,7 +21,7 @@ import pytest
 
 from mainstem_engine import Engine, EngineOptions
 from mainstem_engine.errors import EngineError
-from mainstem_engine.sql.executors import InProcessExecutor
+from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 
 NS_PER_MS = 1_000_000

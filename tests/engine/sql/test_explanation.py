@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from mainstem_engine import Engine, EngineOptions, RollupDefinition, Rollups
-from mainstem_engine.sql.dialect import parse
-from mainstem_engine.sql.explanation import Explanation
+from mainstem_engine.sql.grammar.dialect import parse
 from mainstem_engine.sql.plan import Request
-from mainstem_engine.sql.planner import Planner
+from mainstem_engine.sql.planning.planner import Planner
+from mainstem_engine.sql.running.explanation import Explanation
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from mainstem_engine.errors import CorruptionError
-from mainstem_engine.sql.frames import (
+from mainstem_engine.sql.running.frames import (
     AbortedError,
     FrameKind,
     FrameReader,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 
 from mainstem_engine import Engine
 from mainstem_engine.errors import EngineError
-from mainstem_engine.sql.executors import InProcessExecutor, WorkerExecutor
 from mainstem_engine.sql.program import SqlLimits
+from mainstem_engine.sql.running.executors import InProcessExecutor, WorkerExecutor
 from mainstem_engine.sql.session import Session
 
 from .conftest import open_engine

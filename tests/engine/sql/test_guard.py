@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mainstem_engine.errors import MainstemError, SqlError, SqlUnsupportedError
-from mainstem_engine.sql.executors import InProcessExecutor
 from mainstem_engine.sql.result import Result
-from mainstem_engine.sql.sandbox import Program
+from mainstem_engine.sql.running.executors import InProcessExecutor
+from mainstem_engine.sql.running.sandbox import Program
 
 Run = Callable[..., Result]
 

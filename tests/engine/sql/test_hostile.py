@@ -12,8 +12,8 @@ import pytest
 
 from mainstem_engine import Engine
 from mainstem_engine.errors import SqlError, SqlLimitError, SqlTimeoutError
-from mainstem_engine.sql.executors import WorkerExecutor
-from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
+from mainstem_engine.sql.running.executors import WorkerExecutor
+from mainstem_engine.sql.running.sandbox import MIB, Program, SqlLimits
 from mainstem_engine.sql.session import Session
 
 DEADLINE_S = 60.0

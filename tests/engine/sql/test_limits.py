@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mainstem_engine import Engine, EngineOptions
-from mainstem_engine.sql.dialect import parse
-from mainstem_engine.sql.limits import ROWS_MAX
+from mainstem_engine.sql.grammar.dialect import parse
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.planner import Planner
+from mainstem_engine.sql.planning.limits import ROWS_MAX
+from mainstem_engine.sql.planning.planner import Planner
 from mainstem_engine.sql.session import Session, _Call
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone

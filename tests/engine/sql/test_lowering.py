@@ -12,15 +12,15 @@ import pytest
 
 from mainstem_engine import Engine
 from mainstem_engine.errors import SqlLimitError
-from mainstem_engine.sql.dialect import parse
-from mainstem_engine.sql.executors import InProcessExecutor
+from mainstem_engine.sql.grammar.dialect import parse
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.planner import Planner
+from mainstem_engine.sql.planning.planner import Planner
 from mainstem_engine.sql.program import Program, SqlLimits, SqlStep, WalkStep
+from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone
-from mainstem_engine.sql.walks import walk
+from mainstem_engine.sql.walks.walks import walk
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mainstem_engine import Engine
-from mainstem_engine.sql import lowering_windows
-from mainstem_engine.sql.dialect import parse
+from mainstem_engine.sql.grammar.dialect import parse
+from mainstem_engine.sql.lowering import windows
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.planner import Planner
+from mainstem_engine.sql.planning.planner import Planner
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone
 
@@ -102,7 +102,7 @@ def plan(engine: Engine, sql: str, zone: str = "UTC") -> Plan:
 def check(engine: Engine, monkeypatch: pytest.MonkeyPatch, sql: str, **options: Any) -> None:
     found = engine.sql(sql, **options).arrow()
     with monkeypatch.context() as patch:
-        patch.setattr(lowering_windows, "read_panes", lambda *args: None)
+        patch.setattr(windows, "read_panes", lambda *args: None)
         wanted = engine.sql(f"{sql} ", **options).arrow()
     assert found.schema == wanted.schema
     assert found.num_rows == wanted.num_rows > 0

@@ -19,7 +19,7 @@ from mainstem_engine.errors import (
     SqlSyntaxError,
     SqlUnsupportedError,
 )
-from mainstem_engine.sql import planner
+from mainstem_engine.sql.planning import planner
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.session import Session
 

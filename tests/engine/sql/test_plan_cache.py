@@ -9,10 +9,10 @@ import pytest
 
 from mainstem_engine import Engine
 from mainstem_engine.errors import NotFoundError
-from mainstem_engine.sql import plan_cache
 from mainstem_engine.sql.plan import Request
-from mainstem_engine.sql.plan_cache import PLANS_MAX, TREES_MAX, PlanCache
-from mainstem_engine.sql.planner import Planner
+from mainstem_engine.sql.planning import plan_cache
+from mainstem_engine.sql.planning.plan_cache import PLANS_MAX, TREES_MAX, PlanCache
+from mainstem_engine.sql.planning.planner import Planner
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone

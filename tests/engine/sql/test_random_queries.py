@@ -17,7 +17,7 @@ import pandas as pd  # type: ignore[import-untyped] # its types come with stubs 
 import pytest
 
 from mainstem_engine import Engine, EngineOptions
-from mainstem_engine.sql.executors import InProcessExecutor
+from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 
 from . import frame_model as model

@@ -15,8 +15,8 @@ from mainstem_engine.errors import (
     SchemaError,
     SqlUnsupportedError,
 )
-from mainstem_engine.sql.executors import InProcessExecutor
 from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 
 from .conftest import open_engine, runner

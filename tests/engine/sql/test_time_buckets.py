@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sqlglot
 
-from mainstem_engine.sql.time_buckets import ZONES_SINCE_NS, bucket_of, is_time_bucket
+from mainstem_engine.sql.select.time_buckets import ZONES_SINCE_NS, bucket_of, is_time_bucket
 from mainstem_engine.sql.times import NS_PER_DAY
 
 HOUR_NS = NS_PER_DAY // 24

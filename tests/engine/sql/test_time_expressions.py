@@ -9,10 +9,10 @@ import pytest
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
-from mainstem_engine.sql.dialect import parse
-from mainstem_engine.sql.scopes import Scopes
+from mainstem_engine.sql.grammar.dialect import parse
+from mainstem_engine.sql.select.scopes import Scopes
+from mainstem_engine.sql.select.time_expressions import Clock, TimeExpressions, datetime_ns
 from mainstem_engine.sql.statements import Query
-from mainstem_engine.sql.time_expressions import Clock, TimeExpressions, datetime_ns
 from mainstem_engine.sql.times import parse_time_ns, parse_zone
 
 NOW = "2026-03-31T10:00:00.123456789Z"

@@ -30,6 +30,13 @@ LEAKS = re.compile(r"mainstem_\d|\"?#\w|Candidate|LINE \d|Binder|Values list|\n"
         ("SELECT current FROM d1001 WHERE location > 5", None, "cast one side"),
         ("SELECT CAST(location AS INT) FROM meters", None, "TRY_CAST"),
         ("SELECT 1 // 0", None, "nullif"),
+        (
+            "SELECT unique(current) FROM d1001 UNION ALL SELECT avg(current), 1 FROM d1001",
+            None,
+            "compare a time",
+        ),
+        ("SELECT count(*) FROM d1001 UNION ALL SELECT CAST('x' AS INT)", None, "TRY_CAST"),
+        ("(SELECT ts, current FROM d1001) GROUP BY ([0, 9), 2s)", "GROUP BY", "inside of them"),
         ("SELECT (SELECT current FROM meters)", None, "LIMIT 1"),
         ("SELECT current FROM d1001 WHERE sum(current) > 1", None, "HAVING"),
         ("SELECT current FROM d1001 ORDER BY 9", None, "from 1"),
@@ -73,7 +80,7 @@ def test_moments_that_do_not_exist(plant: Run, sql: str) -> None:
 
 
 def test_walks_refuse_what_numpy_cannot(plant: Run, monkeypatch: Any, plant_engine: Engine) -> None:
-    from mainstem_engine.sql import point_walk
+    from mainstem_engine.sql.walks import point_walk
 
     def overflow(*_: Any) -> None:
         raise OverflowError("too large")

@@ -9,7 +9,7 @@ import pytest
 from sqlglot import exp, parse_one
 
 from mainstem_engine.model import ColumnType
-from mainstem_engine.sql.value_filters import OPERATORS, exact_number, literal_of
+from mainstem_engine.sql.planning.value_filters import OPERATORS, exact_number, literal_of
 
 KINDS = [ColumnType.INT8, ColumnType.UINT32, ColumnType.INT64, ColumnType.FLOAT, ColumnType.DOUBLE]
 LITERALS = [

@@ -145,7 +145,7 @@ def test_items_of_a_sub_query_are_called_by_their_text(counters: Run) -> None:
 
 
 def test_windows_that_overlap_are_bounded(counters: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mainstem_engine.sql.window_walk.ROWS_MAX", 100)
+    monkeypatch.setattr("mainstem_engine.sql.walks.window_walk.ROWS_MAX", 100)
     for item in ("count(*)", "count_if(n > 1, 2)"):
         assert counters(f"SELECT {item} FROM m COUNT_WINDOW(4, 1)").row_count == 24
         with pytest.raises(SqlLimitError, match="more than 100 rows"):

@@ -10,7 +10,7 @@ import pytest
 
 from mainstem_engine import Engine
 from mainstem_engine.errors import NotFoundError, SqlError
-from mainstem_engine.sql.executors import WorkerExecutor
+from mainstem_engine.sql.running.executors import WorkerExecutor
 from mainstem_engine.sql.session import Session
 
 

@@ -24,22 +24,22 @@ from mainstem_engine.errors import (
     SqlLimitError,
     SqlTimeoutError,
 )
-from mainstem_engine.sql.cancellation import Cancellation
-from mainstem_engine.sql.executors import InProcessExecutor, WorkerExecutor
-from mainstem_engine.sql.frames import (
+from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.running.cancellation import Cancellation
+from mainstem_engine.sql.running.executors import InProcessExecutor, WorkerExecutor
+from mainstem_engine.sql.running.frames import (
     FrameKind,
     FrameReader,
     FrameWriter,
     read_frame,
     write_frame,
 )
-from mainstem_engine.sql.interrupter import INTERRUPT_SIGNAL
-from mainstem_engine.sql.result import Result
-from mainstem_engine.sql.sandbox import MIB, Program, SqlLimits
+from mainstem_engine.sql.running.interrupter import INTERRUPT_SIGNAL
+from mainstem_engine.sql.running.sandbox import MIB, Program, SqlLimits
+from mainstem_engine.sql.running.worker import serve
+from mainstem_engine.sql.running.worker_pipe import WorkerPipe
+from mainstem_engine.sql.running.worker_process import SETTINGS, AnswerReader
 from mainstem_engine.sql.session import Session
-from mainstem_engine.sql.worker import serve
-from mainstem_engine.sql.worker_pipe import WorkerPipe
-from mainstem_engine.sql.worker_process import SETTINGS, AnswerReader
 
 from .conftest import runner
 

@@ -1,0 +1,1 @@
+"""Statements that change rows and tags: INSERT, DELETE, SET TAG."""

@@ -1,0 +1,1 @@
+"""Statements that define: databases, templates, tables, devices, and their removal."""

@@ -1,0 +1,1 @@
+"""SHOW, COUNT and DESCRIBE: what there is, as tables."""

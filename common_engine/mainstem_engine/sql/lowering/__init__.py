@@ -1,0 +1,1 @@
+"""SELECTs with clauses and functions of time become SELECTs over walks."""

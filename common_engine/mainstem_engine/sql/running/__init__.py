@@ -1,0 +1,1 @@
+"""Plans are run: inputs are scanned, programs executed in confined workers, answers streamed."""

@@ -1,0 +1,1 @@
+"""What the parts of a SELECT mean: tables, columns, times, calls, keys. Nothing here plans."""

@@ -1,0 +1,1 @@
+"""Walks: operations over rows in order of time, between Arrow tables and `analysis`."""
