@@ -27,8 +27,8 @@ FORBIDDEN_FILES = {"utils.py", "helpers.py", "manager.py", "util.py", "common.py
 POSIX_ONLY = {"fcntl", "grp", "pwd", "pty", "resource", "termios", "tty", "syslog", "posix"}
 SYSTEM_MODULES = {
     "mainstem_engine/filesystem.py": POSIX_ONLY | {"mmap"},
-    "sql/running/confinement.py": {"resource"},
-    "sql/running/interrupter.py": {"signal"},
+    "running/confinement.py": {"resource"},
+    "running/interrupter.py": {"signal"},
     "mainstem_node/lifecycle.py": {"signal"},
 }
 """The only files that may touch what differs between operating systems."""
