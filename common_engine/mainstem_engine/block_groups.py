@@ -7,7 +7,9 @@
    in equal steps: they are not decoded. Otherwise they are, and a change of window is looked for.
 3. A filter keeps some rows of a span; groups without a row that is kept are no groups. A block that
    the range of the question cuts is filtered by time in the same way.
-4. The values of a span are reduced group after group, then forgotten: what is held are groups.
+4. Of all devices together, blocks with a row in every window are added place by place
+   (even_blocks.py).
+5. The values of a span are reduced group after group, then forgotten: what is held are groups.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy.typing as npt
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.columns import widened_values
 from mainstem_engine.dense_windows import merge_dense
+from mainstem_engine.even_blocks import pieces_of_even_span
 from mainstem_engine.merge import Index
 from mainstem_engine.mixed_groups import pieces_of_mixed_span
 from mainstem_engine.model import BoolMask, TimesNs
@@ -36,6 +39,7 @@ from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
     ALL_TIMES,
     Pieces,
+    is_in_first_window,
     no_values,
     values_of_rows,
     window_of,
@@ -130,6 +134,9 @@ def _in_parallel(
 def pieces_of_span(view: TableView, span: Span, aggregation: Aggregation) -> Pieces | None:
     """The groups of a span, those of several devices merged where that is quick; None when no row
     is kept."""
+    pieces = pieces_of_even_span(view, span, aggregation)
+    if pieces is not None:
+        return pieces
     found = pieces_of_mixed_span if span.is_mixed else _pieces_of_span
     pieces = found(view, span, aggregation)
     if pieces is None or aggregation.by_device or aggregation.every_ns is None:
@@ -199,6 +206,8 @@ def pieces_of_block(
     first, last = index.time_min_ns.item(number), index.time_max_ns.item(number)
     if not 0 < step <= every_ns or first // every_ns == last // every_ns:
         return None
+    if is_in_first_window(first, every_ns):
+        return None
     groups = _groups_of_block(part, number, step, every_ns)
     wanted = aggregation.wanted
     has_ends = any(want.ends for want in wanted.values())
@@ -237,6 +246,8 @@ def _groups_of_steps(
     every_ns: int,
 ) -> _Groups:
     """Windows of blocks whose times are in equal steps."""
+    if is_in_first_window(int(part.blocks.time_min_ns[numbers].min()), every_ns):
+        return _groups_of_times(part.read_times(numbers), sizes, every_ns)
     if len(numbers) == 1 and steps[0] <= every_ns:
         return _groups_of_block(part, int(numbers[0]), int(steps[0]), every_ns)
     first, last = part.blocks.time_min_ns[numbers], part.blocks.time_max_ns[numbers]

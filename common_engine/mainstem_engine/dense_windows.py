@@ -28,6 +28,8 @@ def merge_dense(pieces: Pieces, every_ns: int, *, row_times: bool) -> Pieces:
     if not len(windows) or any(values.first is not None for values in pieces.values.values()):
         return pieces
     first = int(windows.min())
+    if first % every_ns:  # it begins before the first time that there is
+        return pieces
     count = (int(windows.max()) - first) // every_ns + 1
     if count * PIECES_PER_WINDOW_MIN > len(windows):
         return pieces
@@ -81,12 +83,12 @@ def _placed(operation: np.ufunc, values: AnyArray, place: Index, count: int) -> 
         return _placed(operation, values.astype(np.int8), place, count).astype(np.bool_)
     if operation is np.fmin and not (values.dtype.kind == "f" and np.isnan(values).any()):
         operation = np.minimum  # the same without NaN, and twice as fast
-    result = np.full(count, _neutral(operation, values.dtype), values.dtype)
+    result = np.full(count, neutral(operation, values.dtype), values.dtype)
     operation.at(result, place, values)
     return result
 
 
-def _neutral(operation: np.ufunc, dtype: np.dtype[Any]) -> float | int:
+def neutral(operation: np.ufunc, dtype: np.dtype[Any]) -> float | int:
     """What changes no value that it meets."""
     if operation is np.add:
         return 0

@@ -37,6 +37,8 @@ ROWS = "*"
 """In place of a measurement: the rows themselves, which can only be counted."""
 ALL_TIMES = 0
 """The window of an answer that has no windows."""
+LEAST_NS = -(2**63)
+"""The first time that there is."""
 LOW_BITS = np.int64(32)
 _LOW_MASK = np.int64(0xFFFFFFFF)
 
@@ -44,11 +46,20 @@ Counts = npt.NDArray[np.int64]
 
 
 def window_of(times: TimesNs, every_ns: int | None) -> TimesNs:
-    """Start of the window of each time; windows are aligned to the epoch."""
+    """Start of the window of each time; windows are aligned to the epoch. The very first one has
+    the first time that there is: it begins before."""
     if every_ns is None:
         return np.full(len(times), ALL_TIMES, np.int64)
     # A division by a constant is several times faster than a remainder.
-    return times // every_ns * every_ns
+    window: TimesNs = times // every_ns * every_ns
+    if len(times) and is_in_first_window(int(times.min()), every_ns):
+        window[window > times] = LEAST_NS
+    return window
+
+
+def is_in_first_window(time_ns: int, every_ns: int) -> bool:
+    """True for times whose window begins before the first time that there is."""
+    return time_ns < LEAST_NS + every_ns and time_ns // every_ns * every_ns < LEAST_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,21 +290,21 @@ def float_totals(total: AnyArray) -> npt.NDArray[np.float64]:
 
 def merged(pieces: Sequence[Pieces], *, by_device: bool) -> Pieces:
     """One piece per group, sorted by device and window, or by window alone."""
-    joined = _joined(pieces)
-    group = joined.device if by_device else np.zeros(len(joined), np.uint32)
-    if is_strictly_sorted(group, joined.window):
-        return joined
-    order = key_order(group, joined.window)
-    starts = run_starts(group[order], joined.window[order])
+    whole = joined(pieces)
+    group = whole.device if by_device else np.zeros(len(whole), np.uint32)
+    if is_strictly_sorted(group, whole.window):
+        return whole
+    order = key_order(group, whole.window)
+    starts = run_starts(group[order], whole.window[order])
     result = Pieces(
-        joined.device[order][starts],
-        joined.window[order][starts],
-        np.add.reduceat(joined.rows[order], starts),
-        np.minimum.reduceat(joined.begin_ns[order], starts),
-        np.maximum.reduceat(joined.end_ns[order], starts),
+        whole.device[order][starts],
+        whole.window[order][starts],
+        np.add.reduceat(whole.rows[order], starts),
+        np.minimum.reduceat(whole.begin_ns[order], starts),
+        np.maximum.reduceat(whole.end_ns[order], starts),
     )
-    for key, values in joined.values.items():
-        result.values[key] = _merged_values(values, joined.device, order, starts)
+    for key, values in whole.values.items():
+        result.values[key] = _merged_values(values, whole.device, order, starts)
     return result
 
 
@@ -335,7 +346,8 @@ def _merged_values(values: Values, device: DeviceIds, order: Index, starts: Inde
     return result
 
 
-def _joined(pieces: Sequence[Pieces]) -> Pieces:
+def joined(pieces: Sequence[Pieces]) -> Pieces:
+    """All of them, one after the other."""
     if len(pieces) == 1:
         return pieces[0]
     result = Pieces(

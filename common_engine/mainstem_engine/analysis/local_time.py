@@ -79,7 +79,7 @@ class LocalTime:
     offset at the nearer end holds."""
 
     def __init__(self, zone: dt.tzinfo, low_ns: int, high_ns: int) -> None:
-        changes, offsets = _changes(zone, low_ns // NS_PER_S, -(-high_ns // NS_PER_S))
+        changes, offsets = offset_changes(zone, low_ns // NS_PER_S, -(-high_ns // NS_PER_S))
         self._changes: TimesNs = np.array(changes, np.int64) * NS_PER_S
         self._offsets: TimesNs = np.array(offsets, np.int64) * NS_PER_S
         # Up to the later of the two readings of a change, the offset before it holds.
@@ -155,7 +155,11 @@ def add_saturated(moments: TimesNs, addend: int | np.int64 | TimesNs) -> TimesNs
 
 def multiply_saturated(counts: Counts, factor: int) -> TimesNs:
     """The product with a positive factor, held at the ends of int64."""
+    if factor == 1:
+        return counts
     bound = _TIME_MAX // factor
+    if len(counts) == 0 or (int(counts.min()) >= -bound and int(counts.max()) <= bound):
+        return counts * factor
     product = np.clip(counts, -bound, bound) * factor
     held: TimesNs = np.where(
         counts > bound, _TIME_MAX, np.where(counts < -bound, _TIME_MIN, product)
@@ -163,8 +167,9 @@ def multiply_saturated(counts: Counts, factor: int) -> TimesNs:
     return held
 
 
-def _changes(zone: dt.tzinfo, low_s: int, high_s: int) -> tuple[list[int], list[int]]:
-    """Seconds at which the offset changes, and the offsets before, between and after."""
+def offset_changes(zone: dt.tzinfo, low_s: int, high_s: int) -> tuple[list[int], list[int]]:
+    """Seconds at which the offset of a zone changes within a span, and the offsets in seconds
+    before, between and after."""
     offsets = [_offset_s(zone, low_s)]
     changes: list[int] = []
     if isinstance(zone, dt.timezone):

@@ -41,6 +41,7 @@ WINDOWS_MAX = 4_000_000
 """Windows of one statement: their seven columns take 224 MB at most."""
 _CLOCK_CHANGE_NS = 3 * 3600 * 1_000_000_000
 """No change of a zone's clock makes a day longer or shorter by more."""
+_TIME_MIN = -(2**63)
 _SPAN_MAX_NS = 2**63 - 1
 """Lengths of time are int64 as well."""
 _MONTH_NS = 30 * NS_PER_DAY
@@ -131,7 +132,7 @@ def interval_windows(
     else:
         partition, cells = _cells_with_rows(timeline, grid, _overlap(width, sliding))
     starts = grid.starts(cells)
-    ends = grid.local.add(starts, CalendarStep.of(width))
+    ends = grid.ends(cells, starts, width)
     if width == sliding:
         # A clamped day of the month would leave a gap before the next window.
         ends = grid.starts(cells + 1)
@@ -217,6 +218,16 @@ class _Grid:
             return self.local.moment(add_saturated(local, self.offset[1]))
         local = add_saturated(multiply_saturated(cells, ns), self.offset[1])
         return self.local.moment(local) if self.is_local else local
+
+    def ends(self, cells: Counts, starts: TimesNs, width: Duration) -> TimesNs:
+        """UTC ns at which windows of a width end that start with cells."""
+        ends = self.local.add(starts, CalendarStep.of(width))
+        if not self.step.months and not width.months:
+            # Those that start before the first time that there is, a few.
+            for at in np.flatnonzero(starts == _TIME_MIN):
+                end = int(cells[at]) * self.step.ns + self.offset[1] + width.ns
+                ends[at] = max(end, _TIME_MIN)
+        return ends
 
 
 def _adjacent_windows(timeline: Timeline, grid: _Grid) -> Windows:

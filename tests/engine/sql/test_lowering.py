@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from mainstem_engine import Engine
-from mainstem_engine.errors import SqlLimitError
+from mainstem_engine.errors import NotFoundError, SqlLimitError
 from mainstem_engine.sql.grammar.dialect import parse
 from mainstem_engine.sql.plan import Plan, Request
 from mainstem_engine.sql.planning.planner import Planner
@@ -225,3 +225,24 @@ def test_points_of_several_functions_meet_at_their_times() -> None:
     assert made.column("#a0").to_pylist() == [5.0, 1.0, 9.0]
     assert made.column("#f0").to_pylist() == [None, None, 9.0]
     assert made.column("#f1").to_pylist() == [None, 1.0, None]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT "#t", count(*) FROM d1 INTERVAL(2s)',
+        'SELECT count(*) FROM d1 INTERVAL(2s) ORDER BY "#g"',
+        'SELECT count("#a0") FROM d1 INTERVAL(2s)',
+        'SELECT diff(x), "#p0" FROM m PARTITION BY tbname',
+        'SELECT x, "#i0" FROM d1 FILL(PREV)',
+        'SELECT interp(x), "#origin" FROM d1 RANGE(0, 3000) EVERY(1s) FILL(PREV)',
+    ],
+)
+def test_columns_of_walks_are_not_reached_by_name(engine: Engine, sql: str) -> None:
+    with pytest.raises(NotFoundError, match="there is no column '#"):
+        engine.sql(sql)
+
+
+def test_names_of_items_may_look_like_those_of_walks(engine: Engine) -> None:
+    sql = 'SELECT max("#t") FROM (SELECT count(*) AS "#t" FROM d1 INTERVAL(5s) ORDER BY "#t")'
+    assert engine.sql(sql).rows() == [[2]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,21 @@ def test_days_of_other_zones_are_windows_of_rows(
     sql = "SELECT _wstart, count(*) FROM m INTERVAL(1d)"
     assert plan(engine, sql, "Europe/Berlin").inputs[0].partials is None
     check(engine, monkeypatch, sql, time_zone="Europe/Berlin")
+
+
+@pytest.mark.parametrize("length", ["1d", "10s", "1n", "2d) SLIDING(1d", "1m"])
+def test_the_first_window_that_there_is(tmp_path: Path, length: str) -> None:
+    """It begins before the first time: rows of it are not those of the last window."""
+    least_ms = -(2**63) // 10**6 + 1
+    with open_engine(tmp_path / "data") as engine:
+        engine.sql("CREATE STABLE m (ts TIMESTAMP, f DOUBLE)")
+        engine.device_ids("m", ["root.main.d"], create=True)
+        times = [least_ms + n for n in range(0, 3000, 10)] + [2**63 // 10**6 - 1]
+        engine.write("m", "root.main.d", times, {"f": np.arange(301.0)}).wait()
+        sql = f"SELECT _wstart, _wend, count(*), avg(f), max(f) FROM m INTERVAL({length})"
+        of_rows = engine.sql(sql.replace("max(f)", "median(f)")).rows()
+        for _ in range(2):
+            found = engine.sql(sql).rows()
+            assert [row[:4] for row in found] == [row[:4] for row in of_rows]
+            assert {row[2] for row in found} == {300, 1}
+            engine.flush()

@@ -39,20 +39,12 @@ _CONSTANTS = ("VALUE", "VALUE_F", "CONSTANT")
 def fill_walk(fill: exp.Expr, names: list[str], lowered: Lowered, *, keys: int = 1) -> Walk:
     """The walk that fills the columns ``names``. Raises SqlError for values that do not match."""
     mode = fill.args["mode"]
-    values = [constant_of(node, lowered.times) for node in fill.expressions]
+    values = constants_of(fill, len(names), lowered.times, "columns")
     if values and mode not in _CONSTANTS:
         raise SqlError(
             f"FILL({mode}) takes no value here",
             field="FILL",
             hint="FILL(PREV, value) belongs to INTERP with RANGE",
-        )
-    if len(values) == 1:
-        values *= len(names)
-    if values and len(values) != len(names):
-        raise SqlError(
-            f"FILL has {len(values)} values for {len(names)} columns",
-            field="FILL",
-            hint="write one value for all columns, or one for each that is not a time or a key",
         )
     return Walk(
         "fill",
@@ -64,6 +56,21 @@ def fill_walk(fill: exp.Expr, names: list[str], lowered: Lowered, *, keys: int =
             "values": values,
         },
     )
+
+
+def constants_of(fill: exp.Expr, count: int, times: TimeExpressions, what: str) -> list[Any]:
+    """The values of FILL, one for each of ``count`` columns; empty when there are none. Raises
+    SqlError when they do not match."""
+    values = [constant_of(node, times) for node in fill.expressions]
+    if len(values) == 1:
+        values *= count
+    if values and len(values) != count:
+        raise SqlError(
+            f"FILL has {len(values)} values for {count} {what}",
+            field="FILL",
+            hint="write one value for all columns, or one for each that is not a time or a key",
+        )
+    return values
 
 
 def limit_ns(node: exp.Expr, clause: str) -> int | None:

@@ -19,7 +19,7 @@ from sqlglot import exp
 from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.grammar.clauses import FILL, RANGE, WINDOW
 from mainstem_engine.sql.lowering.answer import Answer
-from mainstem_engine.sql.lowering.fill import constant_of
+from mainstem_engine.sql.lowering.fill import constant_of, constants_of
 from mainstem_engine.sql.lowering.lowered import Lowered
 from mainstem_engine.sql.lowering.query import WalkQuery
 from mainstem_engine.sql.lowering.surrounding_rows import with_neighbours
@@ -168,7 +168,7 @@ class _InterpQuery(WalkQuery):
         mode, constants = "NONE", []
         if self._fill is not None:
             mode = self._fill.args["mode"]
-            constants = [constant_of(node, self.lowered.times) for node in self._fill.expressions]
+            constants = constants_of(self._fill, len(calls), self.lowered.times, "INTERP")
             if mode == "CONSTANT":
                 mode = "VALUE"
         if constants and mode not in _WITH_CONSTANTS and surround_ns is None:
@@ -176,14 +176,6 @@ class _InterpQuery(WalkQuery):
                 f"FILL({mode}) with a constant needs how far neighbours may be",
                 field="FILL",
                 hint="write RANGE(moment, 1h)",
-            )
-        if len(constants) == 1:
-            constants *= len(calls)
-        if constants and len(constants) != len(calls):
-            raise SqlError(
-                f"FILL has {len(constants)} values for {len(calls)} columns",
-                field="FILL",
-                hint="write one value for all INTERP, or one for each",
             )
         for number, call in enumerate(calls):
             call["filling"] = {

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from mainstem_engine.analysis.function import WindowFunction
+from mainstem_engine.errors import NotFoundError
 from mainstem_engine.sql.grammar.bare_lengths import resolve_bare_lengths
 from mainstem_engine.sql.grammar.clauses import (
     ALIGN_EVERY,
@@ -44,6 +45,8 @@ _LEFT_OUT = {"qualify": "QUALIFY", "sample": "USING SAMPLE"}
 
 def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
     """Lowers every SELECT of a statement; returns its tree."""
+    for column in tree.find_all(exp.Column):
+        _refuse_hidden(column, lowered)
     for select in list(_selects(tree)):
         resolve_bare_lengths(select, lowered.precision_ns)
         _bind(select, lowered)
@@ -56,6 +59,20 @@ def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
         else:
             put_in_place(select, made)
     return tree
+
+
+def _refuse_hidden(column: exp.Column, lowered: Lowered) -> None:
+    """Raises NotFoundError for a name that only the columns of walks could answer to."""
+    if not column.name.startswith("#"):
+        return
+    select = column.find_ancestor(exp.Select)
+    is_alias = select is not None and column.name in (item.alias for item in select.expressions)
+    if not is_alias and lowered.scopes.origin(column, select) is None:
+        raise NotFoundError(
+            f"there is no column {column.name!r}",
+            field=column.name,
+            hint="DESCRIBE lists the columns of a table",
+        )
 
 
 def _selects(node: exp.Expr) -> Iterator[exp.Select]:

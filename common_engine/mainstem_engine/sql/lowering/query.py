@@ -14,7 +14,7 @@ from mainstem_engine.sql.lowering.shape import shape_of
 from mainstem_engine.sql.select.aggregates import is_aggregate
 from mainstem_engine.sql.select.calls import Call, call_of
 from mainstem_engine.sql.select.relations import TIME
-from mainstem_engine.sql.select.rows_query import RowsQuery
+from mainstem_engine.sql.select.rows_query import RowsQuery, is_of_walk
 from mainstem_engine.sql.select.walk_nodes import WALK_TIMES
 
 
@@ -60,7 +60,7 @@ class WalkQuery(ABC):
         if key is not None:
             node.replace(key)
         elif isinstance(node, exp.Column):
-            if not node.name.startswith("#"):
+            if not is_of_walk(node):
                 self.place_column(node)
         elif isinstance(node, exp.Window):
             # The function itself runs over the answer; what it is given is placed.
@@ -112,7 +112,7 @@ class WalkQuery(ABC):
         """True for keys and times of the walk."""
         if not isinstance(node, exp.Column):
             return False
-        name = node.name
+        name = node.name if is_of_walk(node) else ""
         return name in WALK_TIMES or name == "#width" or name.startswith("#p")
 
     def shows_time(self) -> bool:

@@ -21,6 +21,8 @@ from mainstem_engine.sql.walks.timelines import key_name
 
 _TIME_NAMES = (TIME, "_wstart", "ts", "_irowts")
 """Columns of a sub-query that are its time if they are times at all; else the first that is one."""
+_OF_WALK = "mainstem_of_walk"
+"""Meta entry of columns of walks."""
 _TAKEN = ("from_", "joins", "laterals", "where", "sample")
 
 
@@ -176,5 +178,12 @@ def identity(node: exp.Expr) -> str:
 
 
 def column(name: str) -> exp.Column:
-    """A column of a walk."""
-    return exp.column(exp.to_identifier(name, quoted=True))
+    """A column of a walk, which no name of a statement reaches."""
+    node = exp.column(exp.to_identifier(name, quoted=True))
+    node.meta[_OF_WALK] = True
+    return node
+
+
+def is_of_walk(node: exp.Column) -> bool:
+    """True for what column() made, and its copies."""
+    return _OF_WALK in node.meta

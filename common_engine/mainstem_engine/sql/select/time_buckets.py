@@ -11,21 +11,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import math
 from typing import Any
 
 from sqlglot import exp
 
+from mainstem_engine.analysis.local_time import offset_changes
 from mainstem_engine.sql.times import NS_PER_DAY, UNIT_NS, parse_zone
 
 WINDOW_MIN_NS = 60 * UNIT_NS["s"]
 ZONES_SINCE_NS = 1_000 * NS_PER_DAY
 """In September 1972: the last zone that was not minutes away from UTC had changed in January."""
-_SAMPLED_DAYS = range(1_000, 50_000, 7)
-"""Until the year 2106, week by week: no summer time is shorter."""
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_SAMPLED_S = (1_000 * 86_400, 50_000 * 86_400)
+"""Until the year 2106."""
 
 _FIXED = {"SECOND": "s", "MINUTE": "m", "HOUR": "h", "DAY": "d"}
 _LONG = frozenset({"WEEK", "MONTH", "QUARTER", "YEAR"})
@@ -102,31 +101,5 @@ def _of_unit(unit: str, zone: str, start_ns: int | None) -> int | None:
 def _distances_ns(zone: str) -> int:
     """What divides all distances of a zone from UTC, and the times when they change, at most a
     day."""
-    tz = parse_zone(zone)
-    found = NS_PER_DAY // UNIT_NS["s"]
-    before, known = 0, None
-    for day in _SAMPLED_DAYS:
-        at = day * 86_400
-        distance = _distance_s(tz, at)
-        if known is not None and distance != known:
-            found = math.gcd(found, _change_s(tz, before, at))
-        found = math.gcd(found, distance)
-        before, known = at, distance
-    return found * UNIT_NS["s"]
-
-
-def _distance_s(tz: dt.tzinfo, at_s: int) -> int:
-    moment = _EPOCH + dt.timedelta(seconds=at_s)
-    return int((moment.astimezone(tz).utcoffset() or dt.timedelta()).total_seconds())
-
-
-def _change_s(tz: dt.tzinfo, low: int, high: int) -> int:
-    """The first second of the distance that holds at ``high``; another one holds at ``low``."""
-    wanted = _distance_s(tz, high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _distance_s(tz, middle) == wanted:
-            high = middle
-        else:
-            low = middle
-    return high
+    changes, offsets = offset_changes(parse_zone(zone), *_SAMPLED_S)
+    return math.gcd(NS_PER_DAY // UNIT_NS["s"], *changes, *offsets) * UNIT_NS["s"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mainstem_engine.analysis.local_time import multiply_saturated
 from mainstem_engine.analysis.rows import Mask, Signal, Timeline
 from mainstem_engine.arrow_arrays import number_array
 from mainstem_engine.errors import SqlError
@@ -63,8 +64,8 @@ def times_of(column: pa.ChunkedArray) -> TimesNs:
 
     if not pa.types.is_timestamp(array.type):
         raise SqlError(f"a time is needed, not {array.type}", hint="name a column of times")
-    times: TimesNs = _integers(array.view(pa.int64())) * _UNIT_NS[array.type.unit]
-    return times
+    # A pane of the first day that there is begins before the first time of int64 nanoseconds.
+    return multiply_saturated(_integers(array.view(pa.int64())), _UNIT_NS[array.type.unit])
 
 
 def signal_of(column: pa.ChunkedArray, *, unsigned: bool = False) -> Signal:
