@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from mainstem_engine.rollup_control import RollupControl
 from mainstem_engine.single_rows import SingleRows
 from mainstem_engine.statistics import EngineStatistics, engine_statistics
 from mainstem_engine.store import Store
+from mainstem_engine.vnode import rows_bytes
 
 if TYPE_CHECKING:
     from mainstem_engine.sql.result import Result
@@ -271,14 +272,18 @@ class Engine(RollupControl, Deletions, Imaging):
         buffers: Sequence[Buffer] = (),
         *,
         decoded: object = None,
+        rows: Iterable[Rows] = (),
     ) -> Ack:
         """Logs a record of a consumer; ``decoded`` spares it decoding its own record when live.
 
-        ``buffers`` are written as they are: they must not be changed afterwards.
+        ``buffers`` are written as they are: they must not be changed afterwards. ``rows``: what the
+        consumer will hand over when the record is applied. They count as memory from now on, and
+        wait for room, as those of ``write`` do. Raises OverloadedError, LogFailedError.
         """
-        if buffers:
+        held_bytes = sum(map(rows_bytes, rows))
+        if buffers and not held_bytes:
             self._store.admit()
-        return self._store.append(kind, header, buffers, decoded)
+        return self._store.append(kind, header, buffers, decoded, held_bytes)
 
     # What it says about itself
 

@@ -85,7 +85,9 @@ LOG_QUEUE_BYTES_MAX = 64 * MIB
 
 
 class Store:
-    """One data directory, open. Use Engine, which checks and converts what callers hand in."""
+    """One data directory, open. Use Engine, which checks and converts what callers hand in.
+
+    ``open_log``: as Log.open; tests put a twin in its place."""
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Store:
         fs: Filesystem,
         own: Origin,
         consumers: Sequence[LogConsumer],
+        open_log: Callable[..., Log] = Log.open,
     ) -> None:
         self.path = path
         self.options = options
@@ -137,7 +140,7 @@ class Store:
         self.accounting.set_expired(kept.expired)
         self.accounting.set_lost(Losses.of(self.inventory.facts).rows)
         self.retention = Retention(self.catalog, clock, kept)
-        self.log = Log.open(
+        self.log = open_log(
             path / "log",
             fs=fs,
             node_uuid=own.node_uuid,
@@ -217,11 +220,21 @@ class Store:
         header: Mapping[str, Any],
         buffers: Sequence[Buffer],
         decoded: object,
+        held_bytes: int = 0,
     ) -> Ack:
         """Logs a record of any other kind; ``decoded`` is handed to the consumers as it is.
 
-        ``buffers`` are written as they are: they must not be changed afterwards."""
-        return self._append(kind, encode_payload(header, buffers), decoded)
+        ``buffers`` are written as they are: they must not be changed afterwards. ``held_bytes``: of
+        the heads' share of memory, waited for (OverloadedError) and taken until it is applied."""
+        ack = self.ack()
+        ack.held_bytes = held_bytes
+        if held_bytes:
+            self.admit(held_bytes)
+        try:
+            return self._append(kind, encode_payload(header, buffers), decoded, ack)
+        except Exception:
+            self._let_go(ack)
+            raise
 
     def _append(
         self,

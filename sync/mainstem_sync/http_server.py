@@ -2,9 +2,10 @@
 
 1. A request is authenticated before a byte of its body is read, has at most 16 MiB, may not be
    compressed as a whole, and must arrive within 30 s.
-2. A bounded number of requests is in memory at a time; others wait with their body unread.
-3. Decompression, hashes and decoding run on worker threads. No thread waits for the disk: the
-   reply is made when the log says that all batches are durable.
+2. A body is read when there is room for it (body_room); others wait unread. One that stops arriving
+   loses its room.
+3. Decompression, hashes and decoding run on worker threads, a few at a time. Neither a thread nor a
+   body waits for the disk: the reply is made when the log says that all batches are durable.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import web
 
+from mainstem_sync.body_room import BodyRoom, BusyError
 from mainstem_sync.errors import PeerError, SyncError, TooLargeError, WireError
 from mainstem_sync.protocol import BATCHES_PATH, HELLO_PATH, encode_error
 from mainstem_sync.receiver import DURABLE_TIMEOUT_S, Child, Receiver, Reply, Submission
@@ -23,35 +26,52 @@ from mainstem_sync.wire import REQUEST_BYTES_MAX
 Authenticate = Callable[[web.Request], Awaitable[Child]]
 """Says who sent a request; raises web.HTTPException to refuse."""
 
-REQUESTS_MAX = 8
-"""Requests in memory at once: each is at most 16 MiB and its batches 8 MiB more while decoded."""
+DECODED_MAX = 4
+"""Requests that are decoded at once: each may have 32 MiB of batches, and two cores do not decode
+more of them any faster."""
+
+BODIES_BYTES_MAX = 64 << 20
+"""All bodies in memory: four of the largest, or hundreds of those that live data makes."""
 
 BODY_TIMEOUT_S = 30.0
 """A child gives up after as long; a half-sent body must not stay for ever."""
 
+BODY_IDLE_S = 10.0
+"""Nothing for so long is a link that broke; at 64 kbit/s with losses bytes come every second."""
+
+BUSY_RETRY_S = 2
+"""In ``Retry-After``; a child adds its jitter."""
+
 
 def sync_routes(receiver: Receiver, authenticate: Authenticate) -> list[web.RouteDef]:
     """Routes to add to the node's application."""
-    slots = asyncio.Semaphore(REQUESTS_MAX)
+    room = BodyRoom(BODIES_BYTES_MAX)
+    decoders = asyncio.Semaphore(DECODED_MAX)
 
     async def hello(request: web.Request) -> web.Response:
         child = await authenticate(request)
-        async with slots:
-            body = await _body(request)
-            if isinstance(body, Reply):
-                return _response(body)
-            return _response(await asyncio.to_thread(receiver.hello, child, body))
+
+        async def answer(body: bytes) -> Reply:
+            async with decoders:
+                return await asyncio.to_thread(receiver.hello, child, body)
+
+        return _response(await _with_body(request, room, child, answer))
 
     async def batches(request: web.Request) -> web.Response:
         child = await authenticate(request)
-        async with slots:
-            body = await _body(request)
-            if isinstance(body, Reply):
-                return _response(body)
-            submission = await asyncio.to_thread(receiver.submit, child, body)
-            del body
-            await _durable(submission)
-            return _response(await asyncio.to_thread(receiver.reply, submission))
+        submissions: list[Submission] = []
+
+        async def submit(body: bytes) -> Reply | None:
+            async with decoders:
+                submissions.append(await asyncio.to_thread(receiver.submit, child, body))
+            return None
+
+        refused = await _with_body(request, room, child, submit)
+        if refused is not None:
+            return _response(refused)
+        (submission,) = submissions
+        await _durable(submission)
+        return _response(await asyncio.to_thread(receiver.reply, submission))
 
     return [web.post(HELLO_PATH, hello), web.post(BATCHES_PATH, batches)]
 
@@ -71,23 +91,44 @@ async def _durable(submission: Submission) -> None:
             await done.wait()
 
 
-async def _body(request: web.Request) -> bytes | Reply:
-    """The whole body, or the refusal."""
+Answer = TypeVar("Answer")
+
+
+async def _with_body(
+    request: web.Request,
+    room: BodyRoom,
+    child: Child,
+    then: Callable[[bytes], Awaitable[Answer]],
+) -> Answer | Reply:
+    """What ``then`` makes of the whole body, which has its room until then; or the refusal."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         return _refusal(415, WireError("a compressed request", hint="only batches are compressed"))
     declared = request.content_length
     if declared is not None and declared > REQUEST_BYTES_MAX:
         return _refusal(413, TooLargeError("a request", declared, REQUEST_BYTES_MAX))
+    try:
+        async with room.take(child.name, REQUEST_BYTES_MAX if declared is None else declared):
+            body = await _body(request)
+            return body if isinstance(body, Reply) else await then(body)
+    except BusyError:
+        error = PeerError(f"{child.name} has too many requests under way")
+        return Reply(503, encode_error(error), BUSY_RETRY_S)
+
+
+async def _body(request: web.Request) -> bytes | Reply:
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.content.iter_any():
+            while True:
+                async with asyncio.timeout(BODY_IDLE_S):
+                    chunk = await request.content.readany()
+                if not chunk:
+                    return bytes(body)
                 body += chunk
                 if len(body) > REQUEST_BYTES_MAX:
                     return _refusal(413, TooLargeError("a request", len(body), REQUEST_BYTES_MAX))
     except TimeoutError:
         return _refusal(408, PeerError(f"the request did not arrive in {BODY_TIMEOUT_S:g} s"))
-    return bytes(body)
 
 
 def _refusal(status: int, error: SyncError) -> Reply:
@@ -95,6 +136,10 @@ def _refusal(status: int, error: SyncError) -> Reply:
 
 
 def _response(reply: Reply) -> web.Response:
+    headers = {} if reply.retry_after_s is None else {"Retry-After": str(reply.retry_after_s)}
     return web.Response(
-        status=reply.status, body=reply.body, content_type="application/octet-stream"
+        status=reply.status,
+        body=reply.body,
+        content_type="application/octet-stream",
+        headers=headers,
     )

@@ -71,15 +71,18 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP status with its body."""
+    """An HTTP status with its body. ``retry_after_s``: how long the child should stay away."""
 
     status: int
     body: bytes
+    retry_after_s: int | None = None
 
 
 @dataclass(slots=True)
 class _Answer:
-    batch: Batch
+    """What to say of a batch; its bytes are not kept while the disk is waited for."""
+
+    hash: bytes
     code: AckCode
     message: str = ""
     ack: Ack | None = None
@@ -283,27 +286,25 @@ class Receiver:
                     watermark = answer.state.received.watermark
                     answer.state.acked = max(answer.state.acked, watermark)
                 parts.append(
-                    Acknowledgement(
-                        answer.batch.hash, answer.code, watermark, answer.message
-                    ).encode()
+                    Acknowledgement(answer.hash, answer.code, watermark, answer.message).encode()
                 )
         return Reply(200, wire.sign(b"".join(parts), submission.lease.encode()))
 
     def _take(self, child: Child, uuid: str, batch: Batch) -> _Answer:
         if batch.decode_error is not None:
             self._drop("bad_hash")
-            return _Answer(batch, AckCode.BAD_HASH, batch.decode_error.message)
+            return _Answer(batch.hash, AckCode.BAD_HASH, batch.decode_error.message)
         try:
             return self._log(child, uuid, batch)
         except UnknownSchemaError as exc:
-            return _Answer(batch, AckCode.NEED_SCHEMA, exc.message)
+            return _Answer(batch.hash, AckCode.NEED_SCHEMA, exc.message)
         except RangeLimitError as exc:
             self._drop("too_many_holes")
-            return _Answer(batch, AckCode.LATER, exc.message)
+            return _Answer(batch.hash, AckCode.LATER, exc.message)
         except UNUSABLE as exc:
             self._drop("rejected_batch")
             logger.error("a batch of %s by %s is refused: %s", batch.origin.name, child.name, exc)
-            return _Answer(batch, AckCode.REJECTED, exc.message[:1000])
+            return _Answer(batch.hash, AckCode.REJECTED, exc.message[:1000])
 
     def _log(self, child: Child, uuid: str, batch: Batch) -> _Answer:
         """One batch into the log."""
@@ -314,7 +315,7 @@ class Receiver:
             if not fresh:
                 with self._lock:
                     self._accounts.duplicates(duplicate_rows(batch, state.maps))
-                return _Answer(batch, AckCode.OK, "duplicate", state.last_ack, state)
+                return _Answer(batch.hash, AckCode.OK, "duplicate", state.last_ack, state)
             logged = state.logged.copy()
             logged.update(fresh)
             prepared = prepare(
@@ -331,7 +332,7 @@ class Receiver:
                 self._quarantine.add_blocks(prepared.parking.blocks)
             ack = self._append(state, prepared)
             state.logged, state.last_ack = logged, ack
-        return _Answer(batch, AckCode.OK, "", ack, state)
+        return _Answer(batch.hash, AckCode.OK, "", ack, state)
 
     def _append(self, state: OriginState, prepared: Prepared) -> Ack:
         """The maps change before the record that brings them is applied. If it is not appended
@@ -345,6 +346,7 @@ class Receiver:
                 prepared.received.header,
                 prepared.buffers,
                 decoded=prepared.received,
+                rows=(group.rows for group in prepared.received.groups),
             )
         except BaseException:
             with self._lock:

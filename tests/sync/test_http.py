@@ -15,6 +15,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 
 from mainstem_sync import Child, http_server
 from mainstem_sync.batch import encode_request
+from mainstem_sync.body_room import BODIES_PER_CHILD
 from mainstem_sync.http_client import Uplink
 from mainstem_sync.http_server import sync_routes
 from mainstem_sync.protocol import BATCHES_PATH, HELLO_PATH, single_frame
@@ -216,7 +217,8 @@ async def test_a_chunked_body_is_bounded_too(tiers: Tiers) -> None:
 async def test_requests_beyond_the_bound_wait_their_turn(
     tiers: Tiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "REQUESTS_MAX", 1)
+    monkeypatch.setattr(http_server, "DECODED_MAX", 1)
+    monkeypatch.setattr(http_server, "BODIES_BYTES_MAX", 64)
     async with serving(tiers.plant) as server:
         known = {"Authorization": "Bearer edge-token"}
         bodies = [encode_request("no lease", n, 0) for n in range(5)]
@@ -224,3 +226,30 @@ async def test_requests_beyond_the_bound_wait_their_turn(
             post(server, BATCHES_PATH, body, **known) for body in bodies
         ]
         assert {status for status, _ in await asyncio.gather(*answers)} == {409}
+
+
+async def test_bodies_that_do_not_arrive_stop_nobody_else(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 17, seen from the parent: half-open links of one child take its own places only."""
+    head = f"POST {BATCHES_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+    writers = []
+    async with serving(tiers.plant) as server:
+        for _ in range(BODIES_PER_CHILD):
+            _, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(f"{head}Authorization: Bearer edge-token\r\n\r\n1234".encode())
+            await writer.drain()
+            writers.append(writer)
+        body = encode_request("no lease", 1, 0)
+
+        async def status(token: str) -> int:
+            return (await post(server, BATCHES_PATH, body, Authorization=f"Bearer {token}"))[0]
+
+        deadline = asyncio.get_running_loop().time() + 20
+        while await status("edge-token") != 503:
+            assert asyncio.get_running_loop().time() < deadline
+        assert await status("plant-token") == 409
+        for writer in writers:
+            writer.close()
+        while await status("edge-token") != 409:
+            assert asyncio.get_running_loop().time() < deadline

@@ -203,7 +203,7 @@ class Refusing:
         if self.poison & {record.lsn for record in batch.records}:
             from mainstem_sync.receiver import _Answer
 
-            return _Answer(batch, self.code, "poison")
+            return _Answer(batch.hash, self.code, "poison")
         return self._take(child, uuid, batch)
 
 
