@@ -26,6 +26,7 @@ import numpy as np
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.block_groups import iterate_groups, passing, pieces_of_block
 from mainstem_engine.columns import widened_values
+from mainstem_engine.dense_windows import merge_dense
 from mainstem_engine.device_rows import block_of_device
 from mainstem_engine.model import BoolMask
 from mainstem_engine.part.layout import EXTREMES_USABLE, SUM_USABLE
@@ -47,6 +48,7 @@ from mainstem_engine.windows import (
     Values,
     Wanted,
     canonical,
+    joined,
     merged,
     no_values,
     pieces_of_rows,
@@ -152,11 +154,20 @@ def aggregate(
         pieces.append(piece)
         count += len(piece)
         if count > PIECES_MAX and len(pieces) > 1:
-            pieces = [merged(pieces, by_device=aggregation.by_device)]
+            pieces = [_merged(pieces, aggregation)]
             count = len(pieces[0])
     if not count:
         return None, found.answered
-    return merged(pieces, by_device=aggregation.by_device), found.answered
+    return _merged(pieces, aggregation), found.answered
+
+
+def _merged(pieces: Sequence[Pieces], aggregation: Aggregation) -> Pieces:
+    """One piece per group, sorted."""
+    if aggregation.every_ns is not None and not aggregation.by_device and len(pieces) > 1:
+        pieces = [
+            merge_dense(joined(pieces), aggregation.every_ns, row_times=aggregation.row_times)
+        ]
+    return merged(pieces, by_device=aggregation.by_device)
 
 
 def _read(
