@@ -7,7 +7,7 @@ has a block that is all null.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import google_crc32c
 import numpy as np
@@ -53,6 +53,24 @@ def encode_blocks(
 
     Also what suited them, for the blocks that follow. ValueError for values of another type.
     """
+    values, edges, blocks, choice = _encoded(plan, column, starts)
+    if plan.key < 0:
+        return blocks, choice
+    return replace(blocks, statistics=block_statistics(values, edges, plan.type)), choice
+
+
+def encode_values(
+    plan: ColumnPlan, column: Column, starts: Starts
+) -> tuple[EncodedBlocks, Choice | None]:
+    """As encode_blocks(), for blocks that go into no part: without their statistics."""
+    _, _, blocks, choice = _encoded(plan, column, starts)
+    return blocks, choice
+
+
+def _encoded(
+    plan: ColumnPlan, column: Column, starts: Starts
+) -> tuple[AnyArray, Starts, EncodedBlocks, Choice | None]:
+    """(values that are not null, where those of each block begin, the blocks, what suited them)."""
     if column.values.dtype != plan.type.dtype:
         # What is written under a wrong type could never be read.
         raise ValueError(f"column {plan.key} is {column.values.dtype}, not {plan.type.name}")
@@ -90,8 +108,7 @@ def encode_blocks(
         np.array(encodings, np.uint8),
         np.array(compressions, np.uint8),
     )
-    statistics = block_statistics(values, edges, plan.type) if plan.key >= 0 else None
-    return EncodedBlocks(data, index, statistics), encoder.choice
+    return values, edges, EncodedBlocks(data, index, None), encoder.choice
 
 
 def _without_nulls(column: Column, starts: Starts) -> tuple[AnyArray, Starts, list[bytes]]:
