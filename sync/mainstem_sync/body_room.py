@@ -13,13 +13,14 @@ import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 
+from mainstem_sync.errors import BusyError
+
 BODIES_PER_CHILD = 6
 """A child sends two requests and a HELLO; twice that, as those of a link that broke are noticed
 only when they time out."""
 
-
-class BusyError(Exception):
-    """The child has too many requests under way."""
+BUSY_RETRY_S = 2.0
+"""A child adds its jitter."""
 
 
 class BodyRoom:
@@ -34,7 +35,7 @@ class BodyRoom:
     async def take(self, child: str, size: int) -> AsyncIterator[None]:
         """Waits for room for ``size`` bytes. BusyError at once when the child has its share."""
         if self._children[child] >= BODIES_PER_CHILD:
-            raise BusyError(child)
+            raise BusyError(f"{child} has too many requests under way", retry_after_s=BUSY_RETRY_S)
         self._children[child] += 1
         size = min(size, self._bytes_max)
         try:

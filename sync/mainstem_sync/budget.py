@@ -92,6 +92,11 @@ class LinkBudget:
         self._credit = 0.0
         self._counted_at = monotonic()
 
+    def change(self, bytes_per_s: float | None, windows: Sequence[LinkWindow] = ()) -> None:
+        """Other rates from now on; what is owed stays owed."""
+        self._earn(self.bytes_per_s())
+        self._base, self._windows = bytes_per_s, tuple(windows)
+
     def bytes_per_s(self) -> float | None:
         """The rate that holds now; None without a limit."""
         return self._rate_at(self._now())
@@ -111,16 +116,22 @@ class LinkBudget:
             return float("inf") if rate == 0 else 0.0
         return float("inf") if rate == 0 else -self._credit / rate
 
-    def silent_until_ns(self) -> int | None:
-        """The end of the silence that it is now, None if it is none or never ends."""
-        now = self._now()
-        if self._rate_at(now) != 0:
+    def next_silence_ns(self) -> tuple[int, int] | None:
+        """[from, until) of the silence that it is now, or of the next within a week; None if there
+        is none. One that does not end within a week is said to last that long."""
+        if not any(window.bytes_per_s == 0 for window in self._windows) and self._base != 0:
             return None
+        now = self._now()
         edges = {edge for window in self._windows for edge in window.edges(now)}
-        for edge in sorted(edge for edge in edges if edge > now):
-            if self._rate_at(edge) != 0:
-                return int(edge.timestamp()) * 1_000_000_000
-        return None
+        moments = [now, *sorted(edge for edge in edges if edge > now)]
+        silent = [self._rate_at(moment) == 0 for moment in moments]
+        if True not in silent:
+            return None
+        first = silent.index(True)
+        until = now + dt.timedelta(days=SILENCE_DAYS_MAX)
+        if False in silent[first:]:
+            until = moments[silent.index(False, first)]
+        return _ns(moments[first]), _ns(until)
 
     def _earn(self, rate: float | None) -> None:
         now = self._monotonic()
@@ -138,6 +149,10 @@ class LinkBudget:
 
     def _now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self._clock_ns() // 1_000_000_000, dt.UTC)
+
+
+def _ns(moment: dt.datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000_000
 
 
 def _days(text: str) -> Iterable[int]:

@@ -6,7 +6,8 @@
 2. A child is *stale* after two missed heartbeats and *offline* when nothing can still be under way;
    else it is *lagging* or *live* by the age of what it has not delivered yet.
 3. What is shown of a child is its own status, with ``state`` and ``delivery`` as seen from here.
-4. A child that is not heard from ages: its lag grows, and nothing below it is shown in a better
+4. A child that announced that it would be silent is lagging as long as it is.
+5. A child that is not heard from ages: its lag grows, and nothing below it is shown in a better
    state than its own, because nothing of it is known either.
 """
 
@@ -23,6 +24,9 @@ from mainstem_sync.wire import pack_header
 
 LAGGING_AFTER_MS = 10_000
 """A child that keeps up delivers within a second; ten tell a backlog from a hiccup."""
+
+SILENCE_SLACK_MS = 60_000
+"""Clocks differ, and a child that comes back needs a moment."""
 
 LEASES_REMEMBERED = 16
 """Leases given up per child, to tell a fenced process from one that missed a restart."""
@@ -154,6 +158,8 @@ class Children:
         if session.contact is None:
             return "offline"
         age = self._monotonic() - session.contact
+        if age > STALE_AFTER_S and self._is_silent(shown):
+            return "lagging"
         if age > OFFLINE_AFTER_S:
             return "offline"
         if age > STALE_AFTER_S:
@@ -162,6 +168,18 @@ class Children:
         oldest = shown["delivery"].get("oldest_pending_ms")
         worst = max(value for value in (lag, oldest, 0) if isinstance(value, int | float))
         return "lagging" if worst > LAGGING_AFTER_MS else "live"
+
+    def _is_silent(self, shown: Mapping[str, Any]) -> bool:
+        """True while the child sends nothing because it said that it would not."""
+        link = shown.get("link")
+        silence = link.get("silence") if isinstance(link, dict) else None
+        if not isinstance(silence, list) or len(silence) != 2:
+            return False
+        now_ms = self._clock_ns() // 1_000_000
+        since, until = silence
+        if not (isinstance(since, int) and isinstance(until, int)):
+            return False
+        return since - SILENCE_SLACK_MS <= now_ms < until + SILENCE_SLACK_MS
 
     def _is_alive(self, session: _Session) -> bool:
         contact = session.contact

@@ -107,6 +107,19 @@ class LeaseError(PeerError):
     status = 409
 
 
+class BusyError(PeerError):
+    """The parent is over a bound: stay away for ``retry_after_s``, the lease stays good."""
+
+    code = "BUSY"
+    status = 503
+
+    def __init__(
+        self, message: str, *, retry_after_s: float = 1.0, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
 class RejectedError(PeerError):
     """A batch that the parent will never take."""
 

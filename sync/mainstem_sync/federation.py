@@ -20,8 +20,10 @@ from typing import Any
 
 from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
+from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.accounting import TableSums
+from mainstem_sync.budget import LinkBudget
 from mainstem_sync.children import Children, Delivery
 from mainstem_sync.completeness import Window
 from mainstem_sync.errors import SyncError
@@ -52,7 +54,8 @@ class Federation:
     node without one (the group). ``data_dir``: the node's data directory (for the quarantine).
     ``lateness_ns``: per node, ``table_lateness_ns`` per table. ``status``: makes the node's own
     status object, sent with every heartbeat; may be set later (``federation.status = ...``).
-    ``clock_ns`` wall clock, ``monotonic`` seconds, ``rng`` for jitter and tokens.
+    ``budget``: what the link to the parent may carry. ``clock_ns`` wall clock, ``monotonic``
+    seconds, ``rng`` for jitter and tokens, ``fs`` for the files of the quarantine.
     """
 
     def __init__(
@@ -67,14 +70,17 @@ class Federation:
         table_lateness_ns: Mapping[str, int] | None = None,
         quarantine_bytes_max: int = 200_000_000,
         status: Callable[[], Mapping[str, Any]] | None = None,
+        budget: LinkBudget | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        fs: Filesystem | None = None,
     ) -> None:
         self.node = node
         self.paths = tuple(paths)
         self.policy = ExportPolicy(exports)
         self.status = status
+        self.budget = budget or LinkBudget(None, clock_ns=clock_ns, monotonic=monotonic)
         self.sender: Sender | None = None
         """None without a parent, and before bind()."""
         self._lateness_ns = lateness_ns
@@ -98,7 +104,7 @@ class Federation:
             token=lambda: f"{self._rng.getrandbits(128):032x}",
         )
         self.quarantine = QuarantineStore.open(
-            data_dir / "quarantine", bytes_max=quarantine_bytes_max
+            data_dir / "quarantine", bytes_max=quarantine_bytes_max, fs=fs
         )
         self.receiver = Receiver(
             node=node,
@@ -139,6 +145,7 @@ class Federation:
                 clock_ns=self._clock_ns,
                 monotonic=self._monotonic,
                 rng=self._rng,
+                budget=self.budget,
             )
             follower.on_applied = self._applied
         engine.settled = self._settled
@@ -232,11 +239,13 @@ class Federation:
 
     def link(self) -> dict[str, Any] | None:
         """State of the uplink; None without a parent. ``lag_ms``: age of the oldest record that
-        the parent lacks. ``last_contact_ms``: since its last answer, None before the first."""
+        the parent lacks. ``last_contact_ms``: since its last answer, None before the first.
+        ``silence``: [from, until) in ms of the present or next time without traffic, or None."""
         forward, sender = self._follower.forward, self.sender
         if forward is None or sender is None:
             return None
         age = sender.contact_age_s()
+        silence = self.budget.next_silence_ns()
         with self._lock:
             lag = forward.oldest_pending_ms(self._clock_ns())
         return {
@@ -246,6 +255,7 @@ class Federation:
             "lag_ms": lag,
             "clock_offset_ms": sender.clock_offset_ms,
             "last_contact_ms": None if age is None else int(age * 1000),
+            "silence": None if silence is None else [at // 1_000_000 for at in silence],
         }
 
     def accounting(self) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from mainstem_sync.body_room import BodyRoom, BusyError
-from mainstem_sync.errors import PeerError, SyncError, TooLargeError, WireError
+from mainstem_sync.body_room import BodyRoom
+from mainstem_sync.errors import BusyError, PeerError, SyncError, TooLargeError, WireError
 from mainstem_sync.protocol import BATCHES_PATH, HELLO_PATH, encode_error
-from mainstem_sync.receiver import DURABLE_TIMEOUT_S, Child, Receiver, Reply, Submission
+from mainstem_sync.receiver import DURABLE_TIMEOUT_S, Child, Receiver, Reply, Submission, busy
 from mainstem_sync.wire import REQUEST_BYTES_MAX
 
 Authenticate = Callable[[web.Request], Awaitable[Child]]
@@ -38,9 +38,6 @@ BODY_TIMEOUT_S = 30.0
 
 BODY_IDLE_S = 10.0
 """Nothing for so long is a link that broke; at 64 kbit/s with losses bytes come every second."""
-
-BUSY_RETRY_S = 2
-"""In ``Retry-After``; a child adds its jitter."""
 
 
 def sync_routes(receiver: Receiver, authenticate: Authenticate) -> list[web.RouteDef]:
@@ -110,9 +107,8 @@ async def _with_body(
         async with room.take(child.name, REQUEST_BYTES_MAX if declared is None else declared):
             body = await _body(request)
             return body if isinstance(body, Reply) else await then(body)
-    except BusyError:
-        error = PeerError(f"{child.name} has too many requests under way")
-        return Reply(503, encode_error(error), BUSY_RETRY_S)
+    except BusyError as exc:
+        return busy(exc)
 
 
 async def _body(request: web.Request) -> bytes | Reply:

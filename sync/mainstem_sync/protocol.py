@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 
 from mainstem_sync.errors import (
+    BusyError,
     FencedError,
     ForkedError,
     LeaseError,
@@ -54,6 +55,10 @@ OFFLINE_AFTER_S = 30.0
 
 STATUS_BYTES_MAX = 1 << 20
 """A status with those of all children below. A larger one is cut (see children.py)."""
+
+RETRY_AFTER_S = 1.0
+RETRY_AFTER_S_MAX = 60.0
+"""What a busy parent may ask for; longer would be an outage."""
 
 ORIGINS_MAX = 4096
 """Origins behind one child: more nodes than one site has by two orders of magnitude."""
@@ -141,9 +146,12 @@ def decode_status(frame: Frame) -> dict[str, Any]:
 
 def encode_error(error: SyncError) -> bytes:
     """The ERROR frame of a refusal."""
-    return encode_frame(
-        FrameType.ERROR, {"code": error.code, "message": error.message, "hint": error.hint}
-    )
+    header: dict[str, Any] = {
+        "code": error.code, "message": error.message, "hint": error.hint,
+    }  # fmt: skip
+    if isinstance(error, BusyError):
+        header["retry_s"] = error.retry_after_s
+    return encode_frame(FrameType.ERROR, header)
 
 
 def single_frame(message: bytes | memoryview) -> Frame:
@@ -156,7 +164,8 @@ def single_frame(message: bytes | memoryview) -> Frame:
 
 
 _PEER_ERRORS = {
-    kind.code: kind for kind in (FencedError, ForkedError, VersionError, LeaseError, RejectedError)
+    kind.code: kind
+    for kind in (BusyError, FencedError, ForkedError, VersionError, LeaseError, RejectedError)
 }
 
 
@@ -166,5 +175,13 @@ def _peer_error(frame: Frame) -> PeerError:
     hint = header.get("hint")
     text = str(header.get("message"))[:4096]
     error = kind(text, hint=None if hint is None else str(hint)[:4096])
+    if isinstance(error, BusyError):
+        error.retry_after_s = _pause(header.get("retry_s"))
     error.code = str(header.get("code"))[:64]
     return error
+
+
+def _pause(value: object) -> float:
+    """Seconds that a busy parent asks for, within bounds."""
+    seconds = float(value) if isinstance(value, int | float) else RETRY_AFTER_S
+    return min(max(seconds, 0.0), RETRY_AFTER_S_MAX) if seconds == seconds else RETRY_AFTER_S

@@ -15,6 +15,7 @@ Nothing is kept between requests but leases, so a reply that is lost costs a dup
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +23,14 @@ from dataclasses import dataclass, field
 
 from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
-from mainstem_engine.errors import EngineError
+from mainstem_engine.errors import EngineError, OverloadedError
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync import wire
 from mainstem_sync.accounting import Accounts
 from mainstem_sync.batch import Acknowledgement, Batch, request_lease
 from mainstem_sync.children import Children
 from mainstem_sync.errors import (
+    BusyError,
     FencedError,
     ForkedError,
     PeerError,
@@ -76,6 +78,11 @@ class Reply:
     status: int
     body: bytes
     retry_after_s: int | None = None
+
+
+def busy(error: BusyError) -> Reply:
+    """The refusal of a request that may come again later."""
+    return Reply(error.status, encode_error(error), math.ceil(error.retry_after_s))
 
 
 @dataclass(slots=True)
@@ -266,6 +273,9 @@ class Receiver:
                     self._children.said(child.name, decode_status(frame))
         except SyncError as exc:
             submission.refusal = self._refuse(child, exc)
+        except OverloadedError as exc:
+            self._drop("busy")
+            submission.refusal = busy(BusyError(exc.message, retry_after_s=exc.retry_after_s))
         except EngineError as exc:
             logger.error("%s cannot store what %s sends: %s", self._node, child.name, exc)
             submission.refusal = Reply(503, encode_error(PeerError(f"{exc}")))

@@ -20,6 +20,9 @@ RAW_BYTES_START = 512 << 10
 
 HISTORY_SHARE = 0.25
 
+BUDGET_S = 1.0
+"""Compressed it is a quarter of a second or so."""
+
 QUICK_S = 0.5
 SLOW_S = 2.0
 """Between the two a request keeps its size: live data waits at most for one such request."""
@@ -30,6 +33,12 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.request_bytes = RAW_BYTES_START
+
+    def bound(self, bytes_per_s: float | None) -> None:
+        """The link has a budget: a request is no more than a second of it, uncompressed."""
+        if bytes_per_s is not None:
+            most = max(RAW_BYTES_MIN, int(bytes_per_s * BUDGET_S))
+            self.request_bytes = min(self.request_bytes, most)
 
     def shares(self, *, live: bool, history: bool) -> tuple[int, int]:
         """(live, history) bytes of the next request. True: the queue has something to send."""

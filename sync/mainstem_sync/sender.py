@@ -27,8 +27,10 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.errors import MainstemError
 from mainstem_sync.announce import announce
 from mainstem_sync.batch import Acknowledgement, encode_request
+from mainstem_sync.budget import LinkBudget
 from mainstem_sync.children import bounded_status
 from mainstem_sync.errors import (
+    BusyError,
     FencedError,
     ForkedError,
     LeaseError,
@@ -103,6 +105,7 @@ class Sender:
         clock_ns: Callable[[], int],
         monotonic: Callable[[], float],
         rng: random.Random,
+        budget: LinkBudget | None = None,
     ) -> None:
         self._engine = engine
         self._forward = forward
@@ -111,6 +114,8 @@ class Sender:
         self._status = status
         self._clock_ns = clock_ns
         self._monotonic = monotonic
+        self._rng = rng
+        self._budget = budget or LinkBudget(None, clock_ns=clock_ns, monotonic=monotonic)
         self._own = OriginKey(engine.node_uuid, 0, node)
         self._outbox = Outbox(engine.log, self._own, forward.classifier)
         self._scheduler = Scheduler()
@@ -135,25 +140,36 @@ class Sender:
     def next_request(self) -> Request | None:
         """The next body to post, or None if nothing is due now (see ``wait_s``)."""
         now = self._monotonic()
+        with self._lock:
+            if self._budget.wait_s() > 0:
+                return None
         status = None
         if self._session.is_connected and now - self._status_at >= STATUS_EVERY_S:
             # Outside every lock: making a status looks into all parts of the node.
             status = self._status()
         with self._lock:
             if not self._session.is_connected:
-                return self._next_hello()
-            if len(self._flights) >= IN_FLIGHT_MAX:
+                request = self._next_hello()
+            elif len(self._flights) >= IN_FLIGHT_MAX:
                 return None
-            return self._next_batches(now, status)
+            else:
+                request = self._next_batches(now, status)
+            if request is not None:
+                self._budget.sent(len(request.body))
+            return request
 
     def wait_s(self) -> float:
         """Seconds after which ``next_request`` may have something without being notified."""
         now = self._monotonic()
         with self._lock:
+            # In a silent window too: somebody may set the clock right.
+            owed_s = min(self._budget.wait_s(), STATUS_EVERY_S)
             if not self._session.is_connected:
-                return self._session.wait_s()
+                return max(owed_s, self._session.wait_s())
             if len(self._flights) >= IN_FLIGHT_MAX:
                 return STATUS_EVERY_S
+            if owed_s > 0:
+                return owed_s
             due = [self._status_at + STATUS_EVERY_S - now, POLL_S]
             if self._live_at + LIVE_EVERY_S > now:
                 due.append(self._live_at + LIVE_EVERY_S - now)
@@ -206,6 +222,7 @@ class Sender:
 
     def _cut(self, now: float, limit: int) -> list[Draft]:
         """Drafts of one request, from the three queues."""
+        self._scheduler.bound(self._budget.bytes_per_s())
         with self._state_lock:
             owed = self._forward.owed(limit).difference(self._flying())
             backlog = self._forward.pending_bytes >= self._scheduler.request_bytes
@@ -280,6 +297,8 @@ class Sender:
             self._stop(LinkState.FENCED, exc)
         except ForkedError as exc:
             self._stop(LinkState.FORKED, exc)
+        except BusyError as exc:
+            self._put_off(request, exc)
         except LeaseError:
             with self._lock:
                 self._let_go(request)
@@ -305,6 +324,20 @@ class Sender:
             self._session.failed(why)
             self._notify()
         logger.warning("the link to the parent failed: %s", why)
+
+    def _put_off(self, request: Request, error: BusyError) -> None:
+        """The parent is over a bound: everything again after a jittered pause."""
+        pause_s = error.retry_after_s * self._rng.uniform(1.0, 2.0)
+        with self._lock:
+            if not self._expects(request):
+                return
+            self._let_go(request)
+            if self._session.is_connected:
+                self._pause_until = max(self._pause_until, self._monotonic() + pause_s)
+            else:
+                self._session.restart(pause_s)
+            self._notify()
+        logger.info("the parent is busy, this node waits %.1f s: %s", pause_s, error)
 
     def _let_go(self, request: Request) -> None:
         """The request is no longer under way; what it carried is owed again."""

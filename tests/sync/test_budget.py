@@ -82,34 +82,41 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
 
-def test_silence_says_when_it_ends() -> None:
-    clock = at("2026-11-20 23:30")
+def test_silence_says_when_it_begins_and_ends() -> None:
+    clock = at("2026-11-20 21:30")
     quiet = budget(
         clock,
         None,
         LinkWindow.parse("fri", "22:00", "24:00", "Europe/Berlin", 0),
         LinkWindow.parse("sat", "00:00", "06:30", "Europe/Berlin", 0),
     )
-    assert quiet.wait_s() == float("inf")
-    assert quiet.silent_until_ns() == at("2026-11-21 06:30").now_ns
-    clock.advance(7 * 3600)
+    night = (at("2026-11-20 22:00").now_ns, at("2026-11-21 06:30").now_ns)
     assert quiet.wait_s() == 0
-    assert quiet.silent_until_ns() is None
+    assert quiet.next_silence_ns() == night
+    clock.advance(3600)
+    assert quiet.wait_s() == float("inf")
+    assert quiet.next_silence_ns() == (clock.now_ns, night[1])
+    clock.advance(8 * 3600)
+    assert quiet.wait_s() == 0
+    assert quiet.next_silence_ns() == tuple(time + 7 * 86_400 * NS for time in night)
 
 
-def test_silence_that_never_ends() -> None:
+def test_silence_that_never_ends_lasts_for_days() -> None:
     always = LinkWindow.parse("mon-sun", "00:00", "24:00", "UTC", 0)
-    assert budget(at("2026-11-20 23:30"), None, always).silent_until_ns() is None
+    clock = at("2026-11-20 23:30")
+    silence = budget(clock, None, always).next_silence_ns()
+    assert silence is not None
+    assert silence[0] == clock.now_ns < silence[1]
+    assert budget(clock, 1000, WORK).next_silence_ns() is None
 
 
 def test_the_end_of_a_silence_where_clocks_are_changed() -> None:
     """On 2026-10-25 the hour from 2 to 3 is there twice."""
     night = LinkWindow.parse("sun", "00:00", "04:00", "Europe/Berlin", 0)
     clock = at("2026-10-25 00:30")
-    quiet = budget(clock, None, night)
-    end = quiet.silent_until_ns()
-    assert end is not None
-    assert end - clock.now_ns == 4.5 * 3600 * NS
+    silence = budget(clock, None, night).next_silence_ns()
+    assert silence is not None
+    assert silence[1] - clock.now_ns == 4.5 * 3600 * NS
 
 
 @given(

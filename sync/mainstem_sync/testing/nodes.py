@@ -110,6 +110,7 @@ class TestNode:
             "completeness": self.federation.completeness(),
             "accounting": self.federation.accounting(),
             "children": self.federation.children(),
+            "link": self.federation.link(),
         }
 
     def sender(self) -> Sender | None:
