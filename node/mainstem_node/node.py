@@ -51,6 +51,7 @@ from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.lifecycle import run_service
+from mainstem_node.link_budget import link_budget
 from mainstem_node.listings import node_listings
 from mainstem_node.live import LiveHub
 from mainstem_node.logs import configure_logs, fields
@@ -205,6 +206,7 @@ class Node:
             data_dir=config.data_dir,
             table_lateness_ns=table_lateness_ns(config),
             quarantine_bytes_max=quarantine_bytes_max(config),
+            budget=link_budget(config.link, self.clock_ns),
             clock_ns=self.clock_ns,
         )
         self._stack.callback(self.federation.close)

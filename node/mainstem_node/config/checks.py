@@ -155,7 +155,7 @@ def not_yet_acted_upon(written: Iterable[str], number: int) -> list[str]:
 
 
 _INACTIVE = re.compile(
-    r"hold|disk\.limit|disk\.when_full|link\.limit|link\.windows|intake\.auto_template"
+    r"hold|disk\.limit|disk\.when_full|intake\.auto_template"
 )
-"""Holds, disk pressure and link budgets are declared here so that a file need not change."""
+"""Holds and disk pressure are declared here so that a file need not change."""
 _INACTIVE_IN_TEMPLATES = re.compile(r"templates\.[^.]+\.measurements\.[^.]+\.(kind|rollover)")

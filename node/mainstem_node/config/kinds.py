@@ -185,9 +185,9 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 def parse_days(text: str) -> str:
     """``mon-fri``, ``sat``, or a list ``mon,wed``; kept as written."""
     for part in text.split(","):
-        for day in part.strip().split("-"):
-            if day not in _DAYS:
-                raise ValueError(f"{text!r} names no days", f"use {', '.join(_DAYS)}, or mon-fri")
+        days = part.strip().split("-")
+        if len(days) > 2 or any(day not in _DAYS for day in days):
+            raise ValueError(f"{text!r} names no days", f"use {', '.join(_DAYS)}, or mon-fri")
     return text
 
 

@@ -1,0 +1,21 @@
+"""From the keys of ``link:`` to what the link may carry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from mainstem_node.config.schema import LinkConfig
+from mainstem_sync.budget import LinkBudget, LinkWindow
+
+BITS_PER_BYTE = 8
+
+
+def link_budget(config: LinkConfig, clock_ns: Callable[[], int]) -> LinkBudget:
+    """The budget of the link to the parent; without keys it has no limit."""
+    windows = [
+        LinkWindow.parse(window.days, window.start, window.end, window.zone, window.limit)
+        for window in config.windows
+    ]
+    rate = None if config.limit is None else config.limit / BITS_PER_BYTE
+    return LinkBudget(rate, windows, clock_ns=clock_ns, monotonic=time.monotonic)
