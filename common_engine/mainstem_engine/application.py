@@ -122,12 +122,13 @@ class Application:
         if image.part:
             return
         store = self._store
-        # The rows of the image must not join a chunk with rows that it replaces.
-        for vnode in store.vnodes:
-            head = vnode.head.tables.get(table)
-            if head is not None:
-                head.seal()
-        store.standing.add(table, _clearing(image, origin, local_lsn))
+        if not image.fresh:
+            # The rows of the image must not join a chunk with rows that it replaces.
+            for vnode in store.vnodes:
+                head = vnode.head.tables.get(table)
+                if head is not None:
+                    head.seal()
+            store.standing.add(table, _clearing(image, origin, local_lsn))
         store.standing.raise_floor(table, origin, image.start_ns, image.end_ns, image.as_of)
 
     def _delete(self, table: str, tombstone: Tombstone, spans: npt.NDArray[np.int64]) -> None:

@@ -187,6 +187,11 @@ class Engine(RollupControl, Deletions, Imaging):
         return self._store.log.fsynced_lsn
 
     @property
+    def checkpoint_lsn(self) -> int:
+        """The last LSN whose rows are in parts: replay begins after it."""
+        return self._store.checkpoint_lsn
+
+    @property
     def applied_lsn(self) -> int:
         """The last LSN whose rows are visible."""
         return self._store.applied_lsn

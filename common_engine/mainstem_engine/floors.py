@@ -120,6 +120,17 @@ class Floors:
         hit = (steps.start < end_ns) & (steps.end > start_ns)
         return int(steps.as_of[hit].max()) if hit.any() else 0
 
+    def least(self, origin: int, start_ns: int, end_ns: int) -> int:
+        """The least floor inside [start, end), 0 where a part of it has none."""
+        steps = self._origins.get(origin)
+        if steps is None:
+            return 0
+        hit = (steps.start < end_ns) & (steps.end > start_ns)
+        start, end = steps.start[hit], steps.end[hit]
+        if not len(start) or int(start[0]) > start_ns or int(end[-1]) < end_ns:
+            return 0
+        return 0 if bool((start[1:] > end[:-1]).any()) else int(steps.as_of[hit].min())
+
     def drop(self, origin: int, through_lsn: int) -> None:
         """Everything of ``origin`` up to ``through_lsn`` has been received."""
         steps = self._origins.get(origin)

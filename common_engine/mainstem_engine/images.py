@@ -11,8 +11,8 @@
    instant that are too many for a record follow in further *parts*, which only add.
 
 IMG record, header: ``t`` table, ``node name epoch`` of the origin, ``s e`` the range in ns,
-``as_of``, ``part``, ``n`` rows. Buffers: LSNs uint64[n], and the payload of a PTS record with the
-rows, sorted by device and time.
+``as_of``, ``part``, ``n`` rows, ``new`` 1 where nothing was stored before. Buffers: LSNs uint64[n],
+and the payload of a PTS record with the rows, sorted by device and time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KEY_BYTES = 20
 class SliceImage:
     """See the module. ``rows`` sorted by device and time, ``lsn`` uint64[n] parallel to them; ids
     are those of whoever made it until somebody has mapped them. ``part`` 0 replaces the slice,
-    later ones add to it."""
+    later ones add to it. ``fresh``: whoever logs it knows that it replaces nothing."""
 
     table: str
     origin: Origin
@@ -50,6 +50,7 @@ class SliceImage:
     rows: Rows
     lsn: Lsns
     part: int = 0
+    fresh: bool = False
 
     def pieces(self, bytes_max: int = IMAGE_BYTES_MAX) -> Iterator[SliceImage]:
         """The same as images of about ``bytes_max`` bytes, the ranges of which are the slice."""
@@ -94,6 +95,7 @@ def encode_image(
         "as_of": image.as_of,
         "part": image.part,
         "n": len(image.rows),
+        "new": int(image.fresh),
     }
     fields = points_header(image.table, 0, len(image.rows), accepted=0, derived=True)
     points = encode_points(fields, image.rows, types)
@@ -138,7 +140,8 @@ def _decode(header: dict[str, Any], buffers: list[memoryview]) -> SliceImage:
         if not later.all():
             raise ValueError("rows out of order")
     origin = Origin(str(header["node"]), str(header["name"]), epoch)
-    return SliceImage(str(header["t"]), origin, start_ns, end_ns, as_of, rows, lsn, part)
+    fresh = bool(header.get("new"))
+    return SliceImage(str(header["t"]), origin, start_ns, end_ns, as_of, rows, lsn, part, fresh)
 
 
 def _parts(image: SliceImage, most: int) -> Iterator[SliceImage]:

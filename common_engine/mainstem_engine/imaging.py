@@ -6,10 +6,12 @@ that it is durable, visible at once, and the same at replay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.consumers import Ack
@@ -87,11 +89,27 @@ class Imaging(Queries):
             greatest = max(greatest, int(rows.lsn.max()))
         return greatest
 
-    def apply_image(self, image: SliceImage, *, max_lsn: int = 0) -> Ack:
+    def stored_slices(
+        self, table: str, origin: int, slice_ns: int, first_lsn: int, last_lsn: int
+    ) -> npt.NDArray[np.int64]:
+        """Indexes (ascending) of the slices that hold rows of ``origin`` (by index) whose version
+        is in [first, last], by scanning. What was deleted since leaves no row."""
+        view = self._store.view(self._store.catalog.table(table))
+        found: set[int] = set()
+        selection = Selection(None, measurement_ids=(), origin=origin, versions=True)
+        for rows in iterate_rows(view, selection):
+            inside = (rows.lsn >= np.uint64(first_lsn)) & (rows.lsn <= np.uint64(last_lsn))
+            found.update(np.unique(rows.time[inside] // slice_ns).tolist())
+        return np.array(sorted(found), np.int64)
+
+    def apply_image(
+        self, image: SliceImage, *, max_lsn: int = 0, header: Mapping[str, Any] | None = None
+    ) -> Ack:
         """Replaces what is stored of the image's origin in its slice; ids are those of this node.
 
         ``max_lsn``: what the caller knows of LSNs that touched the slice here, beyond what is
-        stored. A large image becomes several records; the Ack is that of the last.
+        stored. ``header``: further keys of the record, of its first piece where there are several.
+        A large image becomes several records; the Ack is that of the last.
         Raises StaleImageError when one is above the image's ``as_of``, OverloadedError when too
         many floors or deletes wait, NotFoundError, LogFailedError.
         """
@@ -113,9 +131,11 @@ class Imaging(Queries):
             raise OverloadedError(f"too many slices of {table.name} are being repaired")
         store.admit()
         acks = []
-        for piece in replace(image, table=table.name).pieces():
-            header, buffers = encode_image(piece, table.types)
-            acks.append(store.append(RecordKind.IMG, header, buffers, piece))
+        further = header or {}
+        for piece in replace(image, table=table.name, fresh=not known).pieces():
+            fields, buffers = encode_image(piece, table.types)
+            acks.append(store.append(RecordKind.IMG, {**further, **fields}, buffers, piece))
+            further = {}
         return acks[-1]
 
     def drop_floors(self, table: str, origin: Origin, through_lsn: int) -> None:

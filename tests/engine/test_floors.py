@@ -36,6 +36,7 @@ def test_floors_are_the_greatest_of_all_images(
             assert (mask.tolist() if mask is not None else [False] * len(keys)) == expected
             inside = [as_of for (o, t), as_of in model.items() if o == origin and 5 <= t < 9]
             assert held.of(origin, 5, 9) == max(inside, default=0)
+            assert held.least(origin, 5, 9) == min(model.get((origin, t), 0) for t in range(5, 9))
     assert len(floors) <= len({(o, t) for o, t in model})
     assert floors.origins == {origin for origin, _ in model}
     floors.drop_settled(lambda origin: 9)

@@ -195,6 +195,32 @@ def test_an_image_of_nothing(pair: Any) -> None:
     assert balanced(parent).live == 0
 
 
+def test_an_image_of_a_slice_without_rows_needs_no_tombstone(pair: Any) -> None:
+    owner, parent = pair
+    write(owner, PATHS[0], [1, 2])
+    parent.apply_image(owner.slice_image("t", 0, 0, SLICE)).wait()
+    assert not parent._store.standing.of("t")
+    # What it brought is replaced by the next one all the same, flushed or not.
+    owner.sql("DELETE FROM root.a.d1 WHERE time = 1")
+    parent.apply_image(owner.slice_image("t", 0, 0, SLICE)).wait()
+    assert len(parent._store.standing.of("t")) == 1
+    assert digests(owner, own(owner)) == digests(parent, own(owner))
+    parent.flush()
+    assert digests(owner, own(owner)) == digests(parent, own(owner))
+    assert owner.slice_image("t", 0, 0, SLICE).rows.time.tolist() == [2 * MS]
+
+
+def test_slices_by_the_versions_of_their_rows(pair: Any) -> None:
+    owner, _ = pair
+    first = write(owner, PATHS[0], [1, 25])
+    second = write(owner, PATHS[1], [1, 12])
+    assert owner.stored_slices("t", 0, SLICE, first, second).tolist() == [0, 1, 2]
+    assert owner.stored_slices("t", 0, SLICE, second, second).tolist() == [0, 1]
+    owner.flush()
+    assert owner.stored_slices("t", 0, SLICE, first, first).tolist() == [0, 2]
+    assert owner.stored_slices("t", 1, SLICE, first, second).tolist() == []
+
+
 def test_several_origins_do_not_touch_each_other(pair: Any) -> None:
     owner, parent = pair
     write(owner, PATHS[0], [1, 2])

@@ -189,6 +189,16 @@ class Log:
         Only whole ones whose last LSN is at or below ``through_lsn``, never the open one. Returns
         the first and last LSN that went, None if none did. Raises OSError.
         """
+        excess = self.excess(bytes_max, through_lsn)
+        if excess is None:
+            return None
+        first, last = excess
+        self.release(last)
+        self._capped_records += last - first + 1
+        return first, last
+
+    def excess(self, bytes_max: int, through_lsn: int) -> tuple[int, int] | None:
+        """The first and last LSN that ``shrink`` would let go now; None if nothing."""
         with self._segments_lock:
             first = self._segments[0].first_lsn
             size = sum(segment.bytes for segment in self._segments)
@@ -198,11 +208,7 @@ class Log:
                     break
                 size -= segment.bytes
                 last = following.first_lsn - 1
-        if last < first:
-            return None
-        self.release(last)
-        self._capped_records += last - first + 1
-        return first, last
+        return None if last < first else (first, last)
 
     def close(self) -> None:
         """Commit what is queued, sync, and stop the thread. May be called twice."""
