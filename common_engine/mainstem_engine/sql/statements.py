@@ -264,8 +264,8 @@ class Show:
     what: str
     of: Name | None = None
     like: str | None = None
-    limit: int | None = None
-    offset: int = 0
+    limit: int | Parameter | None = None
+    offset: int | Parameter = 0
     where: exp.Expr | None = None
     counts: bool = False
     level: int | None = None

@@ -22,10 +22,10 @@ from mainstem_engine.sql.grammar.clauses import (
     TrueFor,
     group_by_partition,
     has_clauses,
+    read_duration,
     refuse_clauses,
 )
 from mainstem_engine.sql.grammar.dialect import ALIGN, parse
-from mainstem_engine.sql.grammar.length_grammar import read_duration
 from mainstem_engine.sql.statements import Query
 
 S_NS = 10**9

@@ -22,11 +22,11 @@ from mainstem_engine.sql.grammar.clauses import (
     WINDOW,
     AlignClause,
     AlignSignal,
-    Duration,
     FillClause,
     PartitionClause,
     RangeClause,
 )
+from mainstem_engine.sql.grammar.length_grammar import Length
 from mainstem_engine.sql.grammar.window_grammar import WindowGrammar
 
 _FOLLOWED_BY = {
@@ -157,8 +157,13 @@ class ClauseGrammar(WindowGrammar):
         else:
             clause.set("start", self._moment())
             while self._match(TokenType.COMMA):
-                if self._at_duration() and clause.args.get("surround") is None:
-                    clause.set("surround", self.parse_duration("a duration"))
+                has_end = clause.args.get("end") is not None
+                is_length = self._at_duration() or (
+                    has_end and self._curr and self._curr.token_type == TokenType.PLACEHOLDER
+                )
+                if is_length and clause.args.get("surround") is None:
+                    length = self._placeholder() or self.parse_duration("a duration")
+                    clause.set("surround", length)
                 elif clause.args.get("end") is None and clause.args.get("surround") is None:
                     clause.set("end", self._moment())
                 else:
@@ -198,7 +203,7 @@ class ClauseGrammar(WindowGrammar):
         self._advance()
         return method
 
-    def _align_limit(self) -> Duration | None:
+    def _align_limit(self) -> Length | None:
         if self._match(TokenType.L_PAREN):
             limit = self._length("a duration")
             self._match_r_paren()

@@ -6,16 +6,19 @@
    that are compared with a time. Lengths of time are ``Duration``, known when parsed.
 3. Nodes hold what was written, not what it means: defaults that depend on the request's time zone
    or on the rows are left to those who run them.
-4. None of these nodes can be written as DuckDB SQL. Whoever lowers a Select takes them off it.
+4. In the place of a length or count may stand an ``exp.Placeholder`` (late_lengths).
+5. None of these nodes can be written as DuckDB SQL. Whoever lowers a Select takes them off it.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from sqlglot import exp
 
-from mainstem_engine.errors import SqlUnsupportedError
+from mainstem_engine.errors import SqlSyntaxError, SqlUnsupportedError
+from mainstem_engine.sql.times import MONTH_UNITS, UNIT_NS
 
 WINDOW = "window_clause"
 """A ``WindowClause``: how rows are cut into windows."""
@@ -36,6 +39,12 @@ SOFFSET = "soffset"
 CLAUSE_KEYS = (WINDOW, MERGE, PARTITION, FILL, RANGE, ALIGN_EVERY, SLIMIT, SOFFSET)
 
 
+DURATION_NS_MAX = 2**62
+"""146 years: sums of a time and some durations stay inside 128 bits and fail by name."""
+MONTHS_MAX = 12 * 146
+DURATION = re.compile(r"(?:\d+[a-zA-Z]+)+", re.ASCII)
+"""``1h30m``."""
+_DURATION_PART = re.compile(r"(\d+)([a-zA-Z]+)", re.ASCII)
 PARTITIONED = "mainstem_partitioned"
 """Meta entry of a Select that was written with PARTITION BY."""
 
@@ -49,12 +58,38 @@ class Duration(NamedTuple):
     unit: str = ""
 
 
+def read_duration(text: str) -> Duration:
+    """The duration of ``1h30m``. A year is twelve months. Raises SqlSyntaxError."""
+    months = length_ns = 0
+    unit = ""
+    if DURATION.fullmatch(text) is None:
+        raise _no_duration(text)
+    for amount, written in _DURATION_PART.findall(text):
+        unit = written.lower()
+        if unit in MONTH_UNITS or unit == "y":
+            months += int(amount) * (12 if unit == "y" else 1)
+        elif unit in UNIT_NS:
+            length_ns += int(amount) * UNIT_NS[unit]
+        else:
+            raise _no_duration(text)
+    if length_ns > DURATION_NS_MAX or months > MONTHS_MAX:
+        raise SqlSyntaxError(f"{text!r} is too long", hint="use less than 146 years")
+    return Duration(months, length_ns, unit)
+
+
+def _no_duration(text: str) -> SqlSyntaxError:
+    return SqlSyntaxError(
+        f"{text!r} is not a duration",
+        hint="write a number and ns, us, ms, s, m, h, d, w, mo or y",
+    )
+
+
 class TrueFor(NamedTuple):
     """TRUE_FOR: windows that are shorter are dropped. ``ns`` and ``rows``: at least; None: not
     asked. ``is_either``: one of both is enough."""
 
-    ns: int | None
-    rows: int | None
+    ns: int | exp.Placeholder | None
+    rows: int | exp.Placeholder | None
     is_either: bool = False
 
 

@@ -40,7 +40,10 @@ from mainstem_engine.sql.times import MONTH_UNITS, TIME_PATTERN, UNIT_NS
 STATEMENT_CHARS_MAX = 4 << 20
 """A script longer than this is an import. Tokens take about fifty times the text's memory."""
 _SYNTAX_HINT = "look before that place too; docs/sql.md has an example of every clause"
-_PLACEHOLDER_HINT = "? is a value in an expression; write lengths and counts of clauses out"
+_INCOMPLETE = re.compile(r"missing for <class '.*\.(\w+)'>")
+"""sqlglot's words for a node that lacks a part, with a name of its own for the node."""
+_TOKEN = re.compile(r"<Token .*?, text: (.*?), line: .*?>", re.DOTALL)
+_PLACEHOLDER_HINT = "? is a value, a length or a count; write names, LEVEL and EXTEND out"
 TREE_NODES_MAX = 20_000
 """Bounds time and memory of planning; a person's statement has some hundred nodes."""
 
@@ -130,6 +133,10 @@ def _syntax_error(error: ParseError) -> SqlSyntaxError:
     where = f"line {first['line']}, column {first['col']}: " if first.get("line") else ""
     near = f" near {first['highlight']!r}" if first.get("highlight") else ""
     description = first.get("description") or str(error)
+    incomplete = _INCOMPLETE.search(description)
+    if incomplete is not None:
+        description = f"{incomplete.group(1).upper()} is incomplete"
+    description = _TOKEN.sub(lambda found: repr(found.group(1)), description)
     highlight = str(first.get("highlight") or "")
     hint = _PLACEHOLDER_HINT if highlight == "?" else _SYNTAX_HINT
     return SqlSyntaxError(f"{where}{description}{near}", field=highlight or None, hint=hint)
@@ -205,6 +212,10 @@ class MainstemParser(ClauseGrammar):
 
     def _parse_statement(self) -> exp.Expr | None:
         token = self._curr
+        if token and token.token_type == TokenType.SEMICOLON:
+            # One that a comment follows is handed over as a statement.
+            self._advance()
+            return None
         if not token or token.token_type in self.TEXT_MATCH_EXCLUDED_TOKENS:
             return super()._parse_statement()
         word = token.text.upper()

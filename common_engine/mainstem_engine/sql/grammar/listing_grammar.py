@@ -10,7 +10,7 @@ from sqlglot.tokenizer_core import TokenType
 
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.sql.grammar.template_grammar import TemplateGrammar
-from mainstem_engine.sql.statements import Describe, Name, Show
+from mainstem_engine.sql.statements import Describe, Name, Parameter, Show
 
 _SHOWN = (
     "DATABASES", "TEMPLATES", "STABLES", "DEVICES", "TIMESERIES", "TABLES", "TAGS", "TTL",
@@ -74,10 +74,16 @@ class ListingGrammar(TemplateGrammar):
                 node.replace(exp.column(exp.to_identifier(named.name, quoted=True)))
         return cast("exp.Expr", where.this)
 
-    def _limit_and_offset(self) -> tuple[int | None, int]:
-        limit = self.parse_integer("a number") if self._match_text_seq("LIMIT") else None
-        offset = self.parse_integer("a number") if self._match_text_seq("OFFSET") else 0
+    def _limit_and_offset(self) -> tuple[int | Parameter | None, int | Parameter]:
+        limit = self._how_many() if self._match_text_seq("LIMIT") else None
+        offset = self._how_many() if self._match_text_seq("OFFSET") else 0
         return limit, offset
+
+    def _how_many(self) -> int | Parameter:
+        token = self.match_type(TokenType.PLACEHOLDER)
+        if token is not None:
+            return Parameter(self.placeholder_index(token))
+        return self.parse_integer("a number")
 
     def _show_create(self) -> Show:
         """After SHOW CREATE."""

@@ -14,7 +14,6 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from mainstem_engine.errors import SqlSyntaxError
-from mainstem_engine.sql.grammar.bare_lengths import check_sliding
 from mainstem_engine.sql.grammar.clauses import (
     MERGE,
     PARTITION,
@@ -32,6 +31,7 @@ from mainstem_engine.sql.grammar.clauses import (
     TrueFor,
     VariationWindow,
 )
+from mainstem_engine.sql.grammar.late_lengths import check_slide, check_sliding
 from mainstem_engine.sql.grammar.length_grammar import LengthGrammar
 
 ROWS_MAX = 2**62
@@ -87,7 +87,8 @@ class WindowGrammar(LengthGrammar):
     def _session_window(self) -> exp.Expr:
         self.require("(")
         column = None
-        if not self._at_duration():
+        is_column = not self._at_duration() and self._curr.token_type != TokenType.PLACEHOLDER
+        if is_column:
             column = self._parse_disjunction()
             self.require(",")
         gap = self._length_or_number("the gap of a session")
@@ -150,19 +151,20 @@ class WindowGrammar(LengthGrammar):
         slide = None
         columns: list[exp.Expr] = []
         while self._match(TokenType.COMMA):
-            if slide is None and not columns and self._curr.token_type == TokenType.NUMBER:
+            is_slide = self._curr.token_type in (TokenType.NUMBER, TokenType.PLACEHOLDER)
+            if slide is None and not columns and is_slide:
                 slide = self._rows("the rows to slide by")
-                if slide > rows:
-                    self.raise_error("A COUNT window cannot slide by more rows than it has")
             else:
                 columns.append(self._expression("a column"))
         self._match_r_paren()
-        return CountWindow(rows=rows, slide=slide, expressions=columns, drops_tail=False)
+        window = CountWindow(rows=rows, slide=slide, expressions=columns, drops_tail=False)
+        check_slide(window)
+        return window
 
     def _true_for(self) -> TrueFor | None:
         if not self._match_text_seq("TRUE_FOR", "("):
             return None
-        found: dict[str, int] = {}
+        found: dict[str, int | exp.Placeholder] = {}
         is_either = False
         for number in range(2):
             if self._match_text_seq("COUNT"):
@@ -295,7 +297,7 @@ class WindowGrammar(LengthGrammar):
                 if operator is None:
                     self.expected("one of >=, >, =, <, <=")
                 self._advance()
-            keep = min(self.parse_integer("a number of rows"), ROWS_MAX)
+            keep = self._placeholder() or min(self.parse_integer("a number of rows"), ROWS_MAX)
         return ConditionWindow(
             this=condition, operator=operator, keep=keep, ignores_null=ignores_null
         )

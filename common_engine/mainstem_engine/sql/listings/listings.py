@@ -15,7 +15,7 @@ from mainstem_engine.analysis import library
 from mainstem_engine.analysis.function import describe, kind_of
 from mainstem_engine.catalog.names import is_below, split_path
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.errors import NotFoundError, SqlUnsupportedError
+from mainstem_engine.errors import NotFoundError, SqlError, SqlUnsupportedError
 from mainstem_engine.sql.definitions.create_texts import (
     create_database_text,
     create_device_text,
@@ -37,7 +37,7 @@ from mainstem_engine.sql.select.relations import (
     path_pattern,
     table_columns,
 )
-from mainstem_engine.sql.statements import Describe, Name, Show
+from mainstem_engine.sql.statements import Describe, Name, Parameter, Show
 from mainstem_engine.sql.times import NS_PER_MS, duration_text
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ Columns = Sequence[tuple[str, str]]
 NodeListing = Callable[[], Iterable[Mapping[str, Any]]]
 """The rows of a subject that a node knows; what a map lacks is null."""
 
+_ROWS_MAX = 2**31 - 1
+"""No answer has more rows."""
 _DATABASES: Columns = (
     ("database", "TEXT"),
     ("keep", "TEXT"),
@@ -164,13 +166,27 @@ class Listings:
         if statement.counts:
             count = sum(1 for _ in rows)
             return Result.of_rows([(f"count({statement.what.lower()})", "INT64")], [[count]])
-        limit = row_limit if statement.limit is None else min(statement.limit, row_limit)
-        end = statement.offset + limit
-        listed = list(itertools.islice(rows, statement.offset, end + 1))
+        limit = row_limit if statement.limit is None else self._number(statement.limit)
+        limit, offset = min(limit, row_limit), self._number(statement.offset)
+        listed = list(itertools.islice(rows, offset, offset + limit + 1))
         result = Result.of_rows(columns, listed[:limit])
         if len(listed) > limit and statement.limit is None:
             result.warnings.append(f"only the first {limit} rows are shown: use LIMIT and OFFSET")
         return result
+
+    def _number(self, written: int | Parameter) -> int:
+        """A number of rows. Raises SqlError for a parameter that is none."""
+        if isinstance(written, int):
+            return written
+        params = self._request.params
+        value = params[written.index] if written.index < len(params) else None
+        if type(value) is not int or not 0 <= value <= _ROWS_MAX:
+            raise SqlError(
+                f"parameter {written.index + 1} is no number of rows",
+                field="LIMIT",
+                hint="pass a whole number, zero or more",
+            )
+        return value
 
     def describe(self, statement: Describe) -> Result:
         """The columns of a template, rollup or device."""

@@ -16,7 +16,6 @@ from sqlglot import exp
 
 from mainstem_engine.analysis.function import WindowFunction
 from mainstem_engine.errors import NotFoundError
-from mainstem_engine.sql.grammar.bare_lengths import resolve_bare_lengths
 from mainstem_engine.sql.grammar.clauses import (
     ALIGN_EVERY,
     MERGE,
@@ -26,6 +25,7 @@ from mainstem_engine.sql.grammar.clauses import (
     has_clauses,
 )
 from mainstem_engine.sql.grammar.dialect import TEXT
+from mainstem_engine.sql.grammar.late_lengths import resolve_lengths
 from mainstem_engine.sql.lowering.align import lower_align
 from mainstem_engine.sql.lowering.interp import is_interp, lower_interp
 from mainstem_engine.sql.lowering.lowered import Lowered, own_nodes, put_in_place, refuse
@@ -48,7 +48,7 @@ def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
     for column in tree.find_all(exp.Column):
         _refuse_hidden(column, lowered)
     for select in list(_selects(tree)):
-        resolve_bare_lengths(select, lowered.precision_ns)
+        resolve_lengths(select, lowered.precision_ns, lowered.times.parameter)
         _bind(select, lowered)
         made = lower_select(select, lowered)
         if made is None:
