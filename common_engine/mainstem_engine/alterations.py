@@ -19,9 +19,9 @@ from mainstem_engine.aggregate import rollup_columns, rollup_template
 from mainstem_engine.catalog.budget import templates_bytes
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import Database, checked_database
-from mainstem_engine.catalog.names import canonical_path
+from mainstem_engine.catalog.names import UNSEEN, canonical_path
 from mainstem_engine.catalog.revisions import Revision, extended_template, revised_template
-from mainstem_engine.catalog.templates import Table, template_to_map
+from mainstem_engine.catalog.templates import Table, refuse_unseen, template_to_map
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.log.records import RecordKind
@@ -60,8 +60,11 @@ class Alterations:
         Raises NotFoundError, SchemaError with the remedy.
         """
         revision = Revision(add, rename or {}, widen or {}, encode or {})
+        refuse_unseen(m.name for m in add)
         with self._store.append_lock:
             table = self._store.catalog.table(name)
+            if not table.foreign:
+                refuse_unseen(revision.rename.values())
             if table.replaces_rows:
                 raise SchemaError(
                     f"{table.name} is a rollup table",
@@ -73,9 +76,25 @@ class Alterations:
             ack.wait()
         return self._store.catalog.template(name)
 
+    def hide_measurements(self, name: str, measurements: Sequence[str]) -> None:
+        """Drops measurements whose values were deleted: their names are free, their ids stay taken.
+        Raises NotFoundError."""
+        with self._store.append_lock:
+            table = self._store.catalog.table(name)
+            unseen: dict[str, str] = {}
+            for gone in measurements:
+                found = table.measurement(gone)
+                # One that is not there is told by whoever looks for it to rename it.
+                unseen[gone] = UNSEEN if found is None else f"{UNSEEN}{found.id}"
+            wanted = revised_template(table.template, Revision(rename=unseen))
+            ack = revise(self._store, table, wanted)
+        if ack is not None:
+            ack.wait()
+
     def extend_template(self, name: str, measurements: Sequence[Measurement]) -> Template:
         """Adds measurements, to a rollup table too. SchemaError when one exists with another
         type."""
+        refuse_unseen(m.name for m in measurements)
         with self._store.append_lock:
             table = self._store.catalog.table(name)
             wanted = extended_template(table.template, measurements)

@@ -16,15 +16,16 @@ import numpy as np
 from mainstem_engine.aggregate import rollup_template
 from mainstem_engine.alterations import revise
 from mainstem_engine.catalog.budget import devices_bytes, templates_bytes
-from mainstem_engine.catalog.catalog import check_tag_names, checked_tags
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
 from mainstem_engine.catalog.names import canonical_path, canonical_paths, check_element
 from mainstem_engine.catalog.revisions import adopted_template, renewed_template
+from mainstem_engine.catalog.tag_values import check_tag_names, checked_tags
 from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.catalog.templates import (
     Table,
     checked_template,
     foreign_template,
+    refuse_unseen,
     template_to_map,
 )
 from mainstem_engine.consumers import Ack
@@ -77,6 +78,8 @@ class Definitions(Dropping):
         existing template gets the measurements that it lacks and the wider types, see
         revisions.adopted_template. Raises SchemaError when it exists or cannot be used."""
         store = self._store
+        if not foreign:
+            refuse_unseen(m.name for m in template.measurements)
         if store.catalog.templates.get(template.name) is None:
             store.metadata.admit(templates_bytes([template]), f"template {template.name}")
         with store.append_lock:

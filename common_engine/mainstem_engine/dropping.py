@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.alterations import Alterations, log_schema
-from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.revisions import TagRevision, retagged_template
 from mainstem_engine.catalog.tag_changes import dropped, renamed
+from mainstem_engine.catalog.tag_values import checked_tags
 from mainstem_engine.catalog.templates import Table, template_to_map
 from mainstem_engine.errors import NotFoundError, NotOwnerError, SchemaError
 from mainstem_engine.model import DeviceIds, Template

@@ -40,6 +40,11 @@ class MainstemError(Exception):
         self.field = field
         self.hint = hint
 
+    def locate(self, where: str) -> None:
+        """Says before the message where it happened."""
+        self.message = f"{where}: {self.message}"
+        self.args = (f"{where}: {self.args[0]}", *self.args[1:])
+
 
 class EngineError(MainstemError):
     """The root of the engine's errors."""

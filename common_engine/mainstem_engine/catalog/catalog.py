@@ -40,9 +40,9 @@ from mainstem_engine.catalog.templates import (
 )
 from mainstem_engine.catalog.ttl import KEEP_OP, TTL_OP, RetentionRules
 from mainstem_engine.errors import NotFoundError, SchemaError
-from mainstem_engine.model import ColumnType, Template
+from mainstem_engine.model import Template
 
-__all__ = ["Catalog", "check_tag_names", "checked_device_path", "checked_tags", "encode_snapshot"]
+__all__ = ["Catalog", "checked_device_path", "encode_snapshot"]
 
 DEVICES_MAX = 0xFFFFFFFE
 """Ids are uint32 and the last value means "no device"."""
@@ -301,66 +301,6 @@ class Catalog:
                 self._take_over(index)
         for record in overlay_records(fields, len(self.devices)):
             self.add_devices(record)
-
-
-def check_tag_names(
-    table: Table | None, tags: Mapping[str, Sequence[Any]] | None, count: int
-) -> None:
-    """Raises NotFoundError for a tag that is not declared, SchemaError for a wrong length."""
-    for name, values in (tags or {}).items():
-        listed = hasattr(values, "__len__") and not isinstance(values, str | bytes)
-        if not listed or len(values) != count:
-            raise SchemaError(
-                f"tag {name}: expected {count} values", field=name, hint="give one per device"
-            )
-        if table is not None and table.tag(name) is None:
-            raise NotFoundError(
-                f"template {table.name} has no tag {name!r}",
-                field=name,
-                hint=f"it has {', '.join(t.name for t in table.template.tags) or 'none'}",
-            )
-
-
-def checked_tags(
-    table: Table | None, tags: Mapping[str, Sequence[Any]] | None, count: int
-) -> dict[str, list[TagValue]]:
-    """Tag columns for ``count`` devices, values of the declared types. Raises SchemaError."""
-    check_tag_names(table, tags, count)
-    checked: dict[str, list[TagValue]] = {}
-    for name, values in (tags or {}).items():
-        tag = None if table is None else table.tag(name)
-        kind = ColumnType.TEXT if tag is None else tag.type
-        checked[name if tag is None else tag.name] = _tag_values(name, kind, values)
-    return checked
-
-
-def _tag_values(name: str, kind: ColumnType, values: Sequence[Any]) -> list[TagValue]:
-    if kind == ColumnType.TEXT and {type(value) for value in values} <= {str, type(None)}:
-        return list(values)
-    return [_tag_value(name, kind, value) for value in values]
-
-
-def _tag_value(name: str, kind: ColumnType, value: Any) -> TagValue:
-    if value is None:
-        return None
-    if hasattr(value, "item"):
-        value = value.item()
-    wanted: tuple[type, ...]
-    if kind == ColumnType.TEXT:
-        wanted = (str,)
-    elif kind == ColumnType.BLOB:
-        wanted = (bytes,)
-    elif kind == ColumnType.BOOLEAN:
-        wanted = (bool,)
-    elif kind.is_float:
-        wanted = (int, float)
-    else:
-        wanted = (int,)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        raise SchemaError(
-            f"tag {name} is {kind.name}, not {type(value).__name__} ({value!r})", field=name
-        )
-    return float(value) if kind.is_float else value
 
 
 def checked_device_path(path: str) -> str:

@@ -22,8 +22,11 @@ ELEMENT_BYTES_MAX = 255
 """The longest file name of common file systems, so that an element can always name a file."""
 PATH_BYTES_MAX = 1024
 """Bounds what one device costs in the catalog and in every message that names it."""
-RESERVED_COLUMNS = frozenset({"time", "device"})
+TIME = "time"
+RESERVED_COLUMNS = frozenset({TIME, "device"})
 """Columns that every table has."""
+UNSEEN = "#"
+"""Begins the name of a measurement that was dropped; its id stays taken."""
 
 _PLAIN_PATH = re.compile(r"root(?:\.[A-Za-z0-9_]{1,255})+", re.ASCII)
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.\n]+", re.ASCII)
@@ -121,16 +124,22 @@ def check_column_name(text: str, kind: str) -> str:
     if text.casefold() in RESERVED_COLUMNS:
         raise SchemaError(
             f"{kind} {text!r}: the name is taken by a column that every table has",
+            field=text,
             hint=f"call it {text}_value, for example",
         )
-    # A dropped column is called # and its number; a template may come with some.
-    if text.startswith("#") and not text[1:].isdecimal():
+    if text.startswith(UNSEEN):
         raise SchemaError(
-            f"{kind} {text!r} begins with #, as no column that is shown does",
+            f"{kind} {text!r} begins with {UNSEEN}, as only dropped columns do",
             field=text,
             hint="begin it with a letter",
         )
     return check_element(text, kind)
+
+
+def is_unseen(name: str) -> bool:
+    """True for what a measurement is called after it was dropped: ``#`` and a number. A child's
+    template comes with those that it has."""
+    return name.startswith(UNSEEN) and name[len(UNSEEN) :].isdecimal()
 
 
 def database_path(name: str) -> str:

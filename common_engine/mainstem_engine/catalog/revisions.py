@@ -14,10 +14,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mainstem_engine.catalog.names import check_column_name
+from mainstem_engine.catalog.names import UNSEEN, check_column_name, is_unseen
 from mainstem_engine.catalog.templates import (
     COLUMNS_MAX,
-    UNSEEN,
     check_measurement,
     checked_template,
 )
@@ -94,7 +93,9 @@ def retagged_template(old: Template, revision: TagRevision) -> Template:
         tag = tags[name.casefold()]
         if tag.type != kind and not tag.type.widens_to(kind):
             raise SchemaError(
-                f"tag {tag.name} is {tag.type.name} and cannot become {kind.name}", field=name
+                f"tag {tag.name} is {tag.type.name} and cannot become {kind.name}",
+                field=name,
+                hint="add a tag of that type, and SET TAG its values",
             )
         tags[name.casefold()] = dataclasses.replace(tag, type=kind)
     for name in revision.drop:
@@ -159,10 +160,15 @@ def extended_template(old: Template, added: Iterable[Measurement]) -> Template:
                     hint="use the declared type, or another name",
                 )
             continue
-        check_column_name(measurement.name, "measurement")
+        if not is_unseen(measurement.name):
+            check_column_name(measurement.name, "measurement")
         check_measurement(measurement)
         if measurement.name.casefold() in taken:
-            raise SchemaError(f"{old.name}.{measurement.name} is a tag", field=measurement.name)
+            raise SchemaError(
+                f"{old.name}.{measurement.name} is a tag or the time",
+                field=measurement.name,
+                hint="use another name",
+            )
         added_one = dataclasses.replace(measurement, id=next_id + len(fresh))
         present[added_one.name.casefold()] = added_one
         fresh.append(added_one)
@@ -182,9 +188,10 @@ def _known(template: Template, name: str) -> Measurement:
             raise SchemaError(
                 f"{template.name}.{name} is a tag",
                 field=name,
-                hint="tags stay as they were declared; only measurements can be changed",
+                hint="use ADD, DROP, RENAME or MODIFY TAG",
             )
-        known = ", ".join(m.name for m in template.measurements[:20])
+        shown = [m.name for m in template.measurements if not m.name.startswith(UNSEEN)]
+        known = ", ".join(shown[:20]) or "none"
         raise NotFoundError(
             f"template {template.name} has no measurement {name!r}",
             field=name,
@@ -209,7 +216,8 @@ def _widened(template: Template, measurement: Measurement, kind: ColumnType) -> 
 def _check_names(template: Template, renamed: Iterable[str]) -> None:
     """Refuses new names that cannot be, or are taken by another column."""
     for name in renamed:
-        check_column_name(name, "measurement")
+        if not is_unseen(name):
+            check_column_name(name, "measurement")
     seen = {tag.name.casefold(): "a tag" for tag in template.tags}
     seen[template.time_name.casefold()] = "the time"
     for measurement in template.measurements:

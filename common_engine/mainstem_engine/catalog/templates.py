@@ -13,7 +13,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mainstem_engine.catalog.names import check_column_name, check_element, is_below
+from mainstem_engine.catalog.names import (
+    TIME,
+    UNSEEN,
+    check_column_name,
+    check_element,
+    is_below,
+    is_unseen,
+)
 from mainstem_engine.encoding.interface import Compression
 from mainstem_engine.encoding.registry import NAMED
 from mainstem_engine.errors import SchemaError
@@ -21,8 +28,6 @@ from mainstem_engine.model import AUTO, ColumnType, Measurement, Tag, Template
 
 COLUMNS_MAX = 4096
 """Measurements plus tags of one template. A message or statement cannot exhaust the catalog."""
-UNSEEN = "#"
-"""Begins the name of a measurement that was dropped; its id stays taken."""
 ENCODINGS = frozenset({AUTO, *NAMED})
 COMPRESSIONS = frozenset({AUTO, *Compression.__members__})
 
@@ -81,14 +86,26 @@ class Table:
 def checked_template(template: Template) -> Template:
     """A new template as it will be stored: names checked, ids given. Raises SchemaError."""
     check_element(template.name, "template name")
+    if template.name.startswith(UNSEEN):
+        raise SchemaError(
+            f"template name {template.name!r} begins with {UNSEEN}",
+            field=template.name,
+            hint="begin it with a letter",
+        )
     if len(template.measurements) + len(template.tags) > COLUMNS_MAX:
         raise SchemaError(f"template {template.name} has more than {COLUMNS_MAX} columns")
-    check_element(template.time_name, "time column")
+    if template.time_name.casefold() != TIME:
+        check_column_name(template.time_name, "time column")
     seen: set[str] = {template.time_name.casefold()}
     for kind, name in _columns(template):
-        check_column_name(name, kind)
+        if not (kind == "measurement" and is_unseen(name)):
+            check_column_name(name, kind)
         if name.casefold() in seen:
-            raise SchemaError(f"template {template.name}: {name!r} is declared twice", field=name)
+            raise SchemaError(
+                f"template {template.name}: {name!r} is declared twice",
+                field=name,
+                hint="leave one of them out, or give it another name",
+            )
         seen.add(name.casefold())
     for measurement in template.measurements:
         check_measurement(measurement)
@@ -101,6 +118,12 @@ def checked_template(template: Template) -> Template:
 def _columns(template: Template) -> Iterable[tuple[str, str]]:
     yield from (("measurement", m.name) for m in template.measurements)
     yield from (("tag", t.name) for t in template.tags)
+
+
+def refuse_unseen(names: Iterable[str]) -> None:
+    """Refuses names of new measurements that only dropped ones have. Raises SchemaError."""
+    for name in filter(is_unseen, names):
+        check_column_name(name, "measurement")
 
 
 def foreign_template(template: Template) -> Template:

@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.catalog.databases import DEFAULT_DATABASE
-from mainstem_engine.errors import NotFoundError
+from mainstem_engine.errors import MainstemError, NotFoundError
 from mainstem_engine.sql.changes.deletion import RowDeletion
 from mainstem_engine.sql.changes.insertion import Insertion
 from mainstem_engine.sql.changes.tag_setting import set_tags
@@ -116,7 +116,8 @@ class Session:
         cancellation: Cancellation | None = None,
         is_streamed: bool = False,
     ) -> Result:
-        """Runs a script and returns the result of its last statement.
+        """Runs a script and returns the result of its last statement. Nothing of a script runs
+        before all of it is read; where one fails, those before it stand, and its error says so.
 
         ``params``: one value for each ``?``. ``time_zone``: for literals without a zone, and for
         functions of days and hours. ``timeout_s``, ``row_limit`` and ``limits`` may lower the
@@ -135,27 +136,45 @@ class Session:
         )
         lowered = _lowered(self._executor.limits, timeout_s, row_limit, limits)
         call = _Call(request, lowered, cancellation or Cancellation(), is_streamed)
-        warnings: list[str] = []
-        plan = self._plans.plan(sql, request, self._engine.catalog)
-        if plan is not None:
-            result = self._query(plan, call)
-            warnings += result.warnings
-        else:
-            statements = self._plans.statements(sql)
-            call.is_streamed = is_streamed and len(statements) == 1
-            for statement in statements:
-                call.cancellation.check()
-                result = self._run(statement, call, sql if len(statements) == 1 else None)
-                warnings += result.warnings
-        if database is None:
-            self.database = call.request.database
-        result.warnings = warnings
+        try:
+            result = self._run_text(sql, call)
+        finally:
+            # Only USE changes it: a long query must not undo the USE of another thread.
+            if database is None and call.request.database != current:
+                self.database = call.request.database
         result.time_zone = time_zone
         return result
 
     def close(self) -> None:
         """Closes the executor."""
         self._executor.close()
+
+    def _run_text(self, sql: str, call: _Call) -> Result:
+        """The result of the last statement, with the warnings of all."""
+        plan = self._plans.plan(sql, call.request, self._engine.catalog)
+        if plan is not None:
+            return self._query(plan, call)
+        statements = self._plans.statements(sql)
+        if len(statements) == 1:
+            call.cancellation.check()
+            return self._run(statements[0], call, sql)
+        call.is_streamed = False
+        return self._run_script(statements, call)
+
+    def _run_script(self, statements: Sequence[Statement], call: _Call) -> Result:
+        """An error says which statement it was: those before it are carried out, and stand."""
+        warnings: list[str] = []
+        for number, statement in enumerate(statements, 1):
+            try:
+                call.cancellation.check()
+                result = self._run(statement, call, None)
+            except MainstemError as error:
+                before = "" if number == 1 else ", those before it stand"
+                error.locate(f"statement {number} of {len(statements)}{before}")
+                raise
+            warnings += result.warnings
+        result.warnings = warnings
+        return result
 
     def _run(self, statement: Statement, call: _Call, sql: str | None) -> Result:
         """``sql``: the text of this one statement, None when it is one of a script."""

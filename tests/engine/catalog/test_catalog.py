@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mainstem_engine.catalog.catalog import Catalog, checked_tags, encode_snapshot
+from mainstem_engine.catalog.catalog import Catalog, encode_snapshot
 from mainstem_engine.catalog.databases import Database, checked_database
 from mainstem_engine.catalog.revisions import extended_template
+from mainstem_engine.catalog.tag_values import checked_tags
 from mainstem_engine.catalog.templates import (
     Table,
     checked_template,

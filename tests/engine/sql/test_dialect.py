@@ -273,3 +273,27 @@ def test_what_is_too_large_or_too_deep_is_refused() -> None:
         parse("SELECT " + "(" * 2_000 + "1" + ")" * 2_000)
     with pytest.raises(SqlLimitError, match="too large"):
         parse("SELECT " + ", ".join("a" for _ in range(12_000)))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO root.sg.d$1(time, a) VALUES (3, 1)",
+        "INSERT INTO root.sg.d1(time, a$b) VALUES (3, 1)",
+        "DROP TABLE d1$",
+        "INSERT INTO root.sg.d1(time, a) VALUES (2023-10-01T10:00:00Zone, 1)",
+    ],
+)
+def test_a_name_does_not_lose_its_end(sql: str) -> None:
+    with pytest.raises(SqlSyntaxError, match="backquotes"):
+        parse(sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["DELETE FROM root.a.b WHERE", "SELECT * FROM", "SELECT database()"]
+)
+def test_messages_are_free_of_the_parsers_own_words(sql: str) -> None:
+    with pytest.raises(SqlSyntaxError) as caught:
+        parse(sql)
+    assert "<" not in str(caught.value)
+    assert "sqlglot" not in str(caught.value)

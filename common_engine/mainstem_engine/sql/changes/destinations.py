@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mainstem_engine.catalog.catalog import checked_tags
 from mainstem_engine.catalog.database_options import extends_templates
 from mainstem_engine.catalog.databases import PRECISION_NS
 from mainstem_engine.catalog.names import ROOT
+from mainstem_engine.catalog.tag_values import checked_tags
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import NotFoundError, SqlError
 from mainstem_engine.model import ColumnType, Measurement

@@ -82,9 +82,9 @@ class Removal:
         if len(dropped) == len(table.shown) and is_own_name(table.name):
             self._drop_devices(self._catalog.devices.of_family(table.family).tolist())
             return
-        self._engine.delete(table.name, measurements=[m.name for m in dropped]).ack.wait()
-        unseen = {m.name: f"#{m.id}" for m in dropped}
-        self._engine.alter_template(table.name, rename=unseen)
+        gone = [m.name for m in dropped]
+        self._engine.delete(table.name, measurements=gone).ack.wait()
+        self._engine.hide_measurements(table.name, gone)
 
     def drop_series(self, deleted: Mapping[str, Sequence[str] | None]) -> list[str]:
         """After the values of series (measurements by template, None for all) were deleted: what is

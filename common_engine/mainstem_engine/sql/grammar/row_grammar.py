@@ -58,9 +58,16 @@ class RowGrammar(DuckDBParser):
         return token if self._match(token_type) else None
 
     def skip_to(self, end: int) -> None:
-        """Skips the tokens that start before offset ``end`` of the text."""
+        """Skips the tokens that start before offset ``end`` of the text. A token that goes on
+        behind it would lose its end, ``root.a.d$1`` become another device: it is refused."""
         while self._curr and self._curr.start < end:
             self._advance()
+        if self._prev and self._prev.end >= end:
+            rest = self.sql[end : self._prev.end + 1]
+            self.raise_error(
+                f"Unexpected {rest!r}: a name with other characters stands in backquotes",
+                self._prev,
+            )
 
     # Names
 

@@ -14,6 +14,7 @@ Imports duckdb and pyarrow when it is first used: the rest of the engine runs wi
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,9 @@ class Sandbox:
         self._limits = limits
         self._lock = threading.Lock()
         self._databases: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        # The binding of DuckDB reports a leak for what is still open when the interpreter ends,
+        # which users of an engine that they did not close cannot make sense of.
+        weakref.finalize(self, _close_all, self._databases)
         self._admission = Admission(functions)
 
     def warm_up(self) -> None:
@@ -142,9 +146,12 @@ class Sandbox:
     def close(self) -> None:
         """Closes every database; statements that run are interrupted."""
         with self._lock:
-            for database in self._databases.values():
-                database.close()
-            self._databases.clear()
+            _close_all(self._databases)
+
+
+def _close_all(databases: dict[tuple[str, int], Any]) -> None:
+    while databases:
+        databases.popitem()[1].close()
 
 
 def check_result(rows: int, size: int, limits: SqlLimits) -> None:
