@@ -170,23 +170,26 @@ class Queries(AggregateQueries):
     def slice_digests(
         self,
         table: str,
-        origin: int,
+        origin: int | None,
         start_ns: int,
         end_ns: int,
         slice_ns: int,
         measurement_ids: Mapping[int, int] | None = None,
+        devices: DeviceIds | None = None,
     ) -> SliceDigests:
-        """Digests of the slices of [start, end) that hold rows of ``origin``, by scanning.
+        """Digests of the slices of [start, end) that hold rows of ``origin`` (None: of any, as a
+        query would read them), by scanning.
 
-        ``measurement_ids``: the owner's id by local id; None when they are the same.
+        ``measurement_ids``: the owner's id by local id; None when they are the same. ``devices``:
+        only these, ascending; None for all.
         """
         found = self._store.catalog.table(table)
         ids = measurement_ids
         if ids is None:
             ids = {m.id: m.id for m in found.template.measurements}
-        selection = Selection(None, start_ns, end_ns, tuple(ids), origin)
-        devices = self._store.catalog.devices
-        return slice_digests(self._store.view(found), devices, selection, slice_ns, ids)
+        selection = Selection(devices, start_ns, end_ns, tuple(ids), origin)
+        known = self._store.catalog.devices
+        return slice_digests(self._store.view(found), known, selection, slice_ns, ids)
 
     def _select_devices(
         self, table: Table, devices: DevicesLike, tags: Mapping[str, Any] | None

@@ -6,7 +6,9 @@
    the first slice that the owner closed.
 3. A hole is a stretch of due slices that are not proven: stated and not equal, touched since, or
    not closed. At most 100 are listed; the last one then reaches to the end of all.
-4. ``complete`` means: no hole among the due slices of the range that was asked for.
+4. What is known to be missing is no hole: it is listed under ``lost``, with its reason.
+5. ``complete`` means: no hole among the due slices of the range that was asked for; ``forked``:
+   no hole, but rows that cannot be verified any more; ``retired``: no hole, and nothing new comes.
 
 Times given out are ms since the epoch.
 """
@@ -20,7 +22,8 @@ import numpy as np
 
 from mainstem_sync.manifest import Ints
 from mainstem_sync.manifests import ClosedTable
-from mainstem_sync.watch import SliceState, TableWatch
+from mainstem_sync.slice_states import REASONS, SliceState
+from mainstem_sync.watch import TableWatch
 
 HOLES_MAX = 100
 NS_PER_MS = 1_000_000
@@ -31,6 +34,8 @@ DUE_SLICES = 2
 COMPLETE = "complete"
 INCOMPLETE = "incomplete"
 NOT_HELD = "not_held"
+FORKED = "forked"
+RETIRED = "retired"
 UNKNOWN = "unknown"
 
 LISTED_MAX = 1000
@@ -57,34 +62,64 @@ def due_slice(now_ns: int, lateness_ns: int, slice_ns: int) -> int:
 
 
 def judge_watch(
-    node: str, table: str, watch: TableWatch, window: Window, now_ns: int
+    node: str,
+    table: str,
+    watch: TableWatch,
+    window: Window,
+    now_ns: int,
+    retired_ns: int | None = None,
 ) -> dict[str, Any]:
-    """The object of a received table."""
+    """The object of a received table. ``retired_ns``: from then on its owner sends nothing."""
     if not watch.closed:
         return completeness_object(node, table, UNKNOWN, now_ns)
+    low, high = judged_slices(watch, window, now_ns, retired_ns)
     size = watch.slice_ns
-    due = due_slice(now_ns, watch.lateness_ns, size)
-    first = next(iter(watch.closed))[0]
-    low, high = window.slices(size, first, due)
     bad = watch.unproven(low, high)
     gaps = list(watch.closed.gaps(low, high - 1))
-    slices, rows = watch.quarantined_slices(low, high)
-    expired = watch.expired_slices(low, high)
-    result = completeness_object(
-        node, table, COMPLETE if not len(bad) and not gaps else INCOMPLETE, now_ns
-    )
+    gaps += [(max(low, a), min(high, b) - 1) for a, b in watch.unequal_sums(low, high)]
+    declared = watch.declared(low, high)
+    state = INCOMPLETE
+    if not len(bad) and not gaps:
+        forked = any(found is SliceState.FORKED for _, found, _, _ in declared)
+        state = RETIRED if retired_ns is not None else FORKED if forked else COMPLETE
+    result = completeness_object(node, table, state, now_ns)
     through = watch.complete_through
     result["complete_through"] = None if through is None else _ms(through * size)
     result["holes"] = [[_ms(a * size), _ms(b * size)] for a, b in merged_runs(bad, gaps)]
-    result["lost"] = [
-        {"from": _ms(key * size), "to": _ms((key + 1) * size), "rows": count, "reason": reason}
-        for reason, (keys, counts) in (("quarantined", (slices, rows)), ("expired", expired))
-        for key, count in zip(keys.tolist()[:HOLES_MAX], counts.tolist(), strict=False)
-    ]
-    result["quarantined"] = watch.quarantined + int(rows.sum())
+    result["lost"] = _lost(declared, size)
+    put_aside = sum(rows for _, found, rows, _ in declared if found is SliceState.QUARANTINED)
+    result["quarantined"] = watch.quarantined + put_aside
     result["missing_sources"] = list(watch.missing_sources)
     result["collector_gaps"] = [[_ms(a), _ms(b)] for a, b in watch.collector_gaps]
+    result["clock_err_ms"] = watch.clock_err_ms
     return result
+
+
+def judged_slices(
+    watch: TableWatch, window: Window, now_ns: int, retired_ns: int | None = None
+) -> tuple[int, int]:
+    """[first, end) slices of the window that are due."""
+    due = due_slice(now_ns, watch.lateness_ns, watch.slice_ns)
+    if retired_ns is not None:
+        due = min(due, retired_ns // watch.slice_ns)
+    return window.slices(watch.slice_ns, next(iter(watch.closed))[0], due)
+
+
+def _lost(declared: list[tuple[int, SliceState, int, str]], size: int) -> list[dict[str, Any]]:
+    """Neighbours of one state and reason are one entry; at most HOLES_MAX, the last of which then
+    reaches to the end and has the rows of all that are left."""
+    found: list[dict[str, Any]] = []
+    for key, state, rows, why in declared:
+        reason = state.lower() + (f": {why}" if why else "")
+        start, end = _ms(key * size), _ms((key + 1) * size)
+        last = found[-1] if found else None
+        if last is not None and (
+            (last["to"] == start and last["reason"] == reason) or len(found) >= HOLES_MAX
+        ):
+            last["to"], last["rows"] = end, last["rows"] + rows
+        else:
+            found.append({"from": start, "to": end, "rows": rows, "reason": reason})
+    return found
 
 
 def judge_own(
@@ -150,17 +185,17 @@ def list_slices(
     watermark: int,
     window: Window,
     now_ns: int,
+    retired_ns: int | None = None,
 ) -> tuple[int, int, list[dict[str, Any]]]:
     """(slices judged, slices not verified, these as ``verify`` lists them). A stretch of slices
-    that are not closed is one entry."""
+    that are not closed is one entry, and so is an hour or day whose sum differs."""
     if not watch.closed:
         return 0, 0, []
     size = watch.slice_ns
-    due = due_slice(now_ns, watch.lateness_ns, size)
-    low, high = window.slices(size, next(iter(watch.closed))[0], due)
+    low, high = judged_slices(watch, window, now_ns, retired_ns)
     found: list[dict[str, Any]] = []
 
-    def show(first: int, end: int, state: SliceState, count: int) -> None:
+    def show(first: int, end: int, state: SliceState, count: int, reason: str = "") -> None:
         found.append(
             {
                 "node": node,
@@ -169,33 +204,37 @@ def list_slices(
                 "to": _ms(end * size),
                 "state": str(state),
                 "count": count,
-                "reason": REASONS[state],
+                "reason": reason or REASONS[state],
             }
         )
 
     for key in watch.unproven(low, high).tolist():
-        state, count = watch.state_of(key, watermark)
+        state, count, seen = watch.state_of(key, watermark)
         if state is not SliceState.OPEN:
-            show(key, key + 1, state, count)
-    for key, count in zip(*(a.tolist() for a in watch.quarantined_slices(low, high)), strict=True):
-        show(key, key + 1, SliceState.QUARANTINED, count)
+            why = difference(count, seen) if state is SliceState.MISMATCH else ""
+            show(key, key + 1, state, count, why)
+    for key, state, rows, why in watch.declared(low, high):
+        if state not in _EXCUSED:
+            show(key, key + 1, state, rows, f"{REASONS[state]}: {why}" if why else "")
     bad = len(found)
+    for first, end in watch.unequal_sums(low, high):
+        show(first, end, SliceState.MISMATCH, 0, "the sum of what is stored differs from what was")
+        bad += end - first
     for first, last in watch.closed.gaps(low, high - 1):
         show(first, last + 1, SliceState.OPEN, 0)
         bad += last + 1 - first
-    return high - low, bad, found
+    return high - low, min(bad, high - low), found
 
 
-REASONS: dict[SliceState, str] = {
-    SliceState.OPEN: "the owner has not closed it, or its manifest has not arrived",
-    SliceState.PENDING: "records of it are still to come, or it was not scanned yet",
-    SliceState.REVISED: "rows arrived after its last manifest",
-    SliceState.MISMATCH: "everything has arrived and the stored rows differ from the manifest",
-    SliceState.QUARANTINED: "equal when the rows put aside here are added",
-    SliceState.EXPIRED: "it is older than what is kept here",
-    SliceState.UNKNOWN: "no manifest has arrived",
-    SliceState.VERIFIED: "",
-}
+_EXCUSED = (SliceState.EXPIRED, SliceState.DELETED_HERE)
+"""What this tier did by its own rules is not held against it."""
+
+
+def difference(stated: int, seen: int) -> str:
+    """How stored rows differ from a statement, in words."""
+    if stated == seen:
+        return f"all {stated} rows are stored, and not as their owner states them"
+    return f"its owner states {stated} rows, {seen} are stored"
 
 
 def merged_runs(keys: Ints, gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -115,7 +115,9 @@ class Federation:
             lock=self._lock,
             clock_ns=clock_ns,
         )
-        self._proof = Proof(node, self._follower, self._children, lateness_ns=self.lateness_ns)
+        self._proof = Proof(
+            node, self._follower, self._children, lateness_ns=self.lateness_ns, rng=self._rng
+        )
         self._bound: Engine | None = None
 
     @property

@@ -5,9 +5,12 @@
 2. Per listed slice: number of rows, two digest sums, and the greatest LSN that touched it. The
    statement is about the rows after every record up to that LSN.
 3. The newest statement about a slice is the one in the record with the greatest LSN.
+4. ``whole`` says that this record lists every slice of an interval that holds rows, also of one
+   that was closed before: what the owner says when it is asked for an hour or a day again.
 
-Header: ``t slice_ns from through lateness_ns as_of n missing gaps late quarantined`` (times in ns);
-buffers: start int64 ns, rev uint32, count int64, d1 uint64, d2 uint64, max_lsn uint64, each [n].
+Header: ``t slice_ns from through lateness_ns as_of n missing gaps late quarantined`` (times in ns),
+and where there is one ``whole`` (``[from, through, max_lsn]``) and ``clock_err`` (ms).
+Buffers: start int64 ns, rev uint32, count int64, d1 uint64, d2 uint64, max_lsn uint64, each [n].
 """
 
 from __future__ import annotations
@@ -22,9 +25,13 @@ import numpy.typing as npt
 from mainstem_engine.filesystem import Buffer
 from mainstem_engine.log.records import decode_payload
 from mainstem_sync.errors import WireError
+from mainstem_sync.ranges import LSN_MAX
 
 SLICES_MAX = 5000
 """Slices of one record: 200 kB, a fraction of a batch."""
+
+WHOLE_SLICES_MAX = SLICES_MAX
+"""Slices of an interval that one record states as a whole: three days of minutes."""
 
 SLICE_NS = 60 * 1_000_000_000
 """One minute: small enough to find a hole quickly, and a year is half a million."""
@@ -44,7 +51,9 @@ Sums = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """See the module. All times are ns; ``late`` and ``quarantined`` are totals of the table."""
+    """See the module. All times are ns; ``late`` and ``quarantined`` are totals of the table.
+    ``whole``: [from, through) ns and the LSN that the statement is about. ``clock_err_ms``: how far
+    the owner's clock may have been off."""
 
     table: str
     slice_ns: int
@@ -62,6 +71,8 @@ class Manifest:
     collector_gaps: tuple[tuple[int, int], ...] = ()
     late: int = 0
     quarantined: int = 0
+    whole: tuple[int, int, int] | None = None
+    clock_err_ms: int | None = None
 
     @property
     def keys(self) -> Ints:
@@ -70,7 +81,7 @@ class Manifest:
 
     def encode(self) -> tuple[dict[str, Any], list[Buffer]]:
         """(header, buffers) for Engine.append."""
-        header = {
+        header: dict[str, Any] = {
             "t": self.table,
             "slice_ns": self.slice_ns,
             "from": self.closed_from_ns,
@@ -83,6 +94,10 @@ class Manifest:
             "late": self.late,
             "quarantined": self.quarantined,
         }
+        if self.whole is not None:
+            header["whole"] = list(self.whole)
+        if self.clock_err_ms is not None:
+            header["clock_err"] = self.clock_err_ms
         return header, [self.start_ns, self.rev, self.count, self.d1, self.d2, self.max_lsn]
 
     @classmethod
@@ -118,7 +133,26 @@ class Manifest:
             tuple(str(path) for path in header["missing"][:MISSING_SOURCES_MAX]),
             tuple((int(a), int(b)) for a, b in header["gaps"][:COLLECTOR_GAPS_MAX]),
             int(header["late"]), int(header["quarantined"]),
+            _whole(header.get("whole"), slice_ns),
+            None if header.get("clock_err") is None else int(header["clock_err"]),
         )  # fmt: skip
+
+
+def _whole(value: object, slice_ns: int) -> tuple[int, int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(number) is int for number in value):
+        raise ValueError("a whole interval that is not one")
+    first, through, max_lsn = value
+    slices = (through - first) // slice_ns
+    if (
+        first % slice_ns
+        or through % slice_ns
+        or not 0 < slices <= WHOLE_SLICES_MAX
+        or not 0 <= max_lsn <= LSN_MAX
+    ):
+        raise ValueError("a whole interval off its grid")
+    return first, through, max_lsn
 
 
 def _array(buffer: memoryview, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:

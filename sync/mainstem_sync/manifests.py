@@ -25,6 +25,7 @@ import numpy.typing as npt
 from mainstem_engine.consumers import AppliedRows
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind
+from mainstem_engine.model import DeviceIds
 from mainstem_sync.manifest import SLICE_NS, SLICES_MAX, Ints, Manifest, Sums
 from mainstem_sync.slice_table import (
     PENDING_TOUCHES_MAX,
@@ -359,12 +360,14 @@ def _scan(engine: Engine, plan: _Plan) -> tuple[Ints, Sums, Sums]:
 def scan_slices(
     engine: Engine,
     table: str,
-    origin: int,
+    origin: int | None,
     keys: Ints,
     slice_ns: int,
     measurement_ids: Mapping[int, int] | None,
+    devices: DeviceIds | None = None,
 ) -> tuple[Ints, Sums, Sums]:
-    """(count, d1, d2) of the slices ``keys`` (ascending), from the stored rows of one origin."""
+    """(count, d1, d2) of the slices ``keys`` (ascending), from the stored rows of one origin (None:
+    of any) and of ``devices`` (None: all)."""
     count = np.zeros(len(keys), np.int64)
     d1, d2 = np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64)
     for begin, end in spans(keys, GAP_SLICES, SCAN_SLICES_MAX):
@@ -375,6 +378,7 @@ def scan_slices(
             (int(keys[end - 1]) + 1) * slice_ns,
             slice_ns,
             measurement_ids,
+            devices,
         )
         wanted = keys[begin:end]
         at = np.searchsorted(wanted, found.start // slice_ns)

@@ -2,31 +2,84 @@
 
 1. ``verify`` scans slices whose manifest is there and whose rows may have changed. It holds the
    federation's lock only to choose and to note what it found, never while it scans.
-2. ``completeness`` judges this node's own tables, those received, and those that a child holds and
+2. What is scanned is what a query would read of the owner's devices, whoever is said to have
+   written it: a row under a wrong origin is a difference like any other.
+3. ``rescan`` looks again at what was proven before; ``audit`` does so by itself, a little a day.
+4. ``completeness`` judges this node's own tables, those received, and those that a child holds and
    does not send up, as the child last said.
 """
 
 from __future__ import annotations
 
+import logging
+import random
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mainstem_engine.engine import Engine
+from mainstem_engine.model import DeviceIds
+from mainstem_sync.audits import Audits
 from mainstem_sync.children import Children
-from mainstem_sync.completeness import Window, judge_own, judge_watch, list_slices, not_held
+from mainstem_sync.completeness import (
+    Window,
+    judge_own,
+    judge_watch,
+    judged_slices,
+    list_slices,
+    not_held,
+)
 from mainstem_sync.follower import Follower
 from mainstem_sync.manifests import scan_slices
 from mainstem_sync.origins import OriginState
+from mainstem_sync.protocol import OriginKey
+from mainstem_sync.rescan import compare, expect
+from mainstem_sync.slice_states import SliceState
 from mainstem_sync.watch import Candidates, TableWatch
+
+logger = logging.getLogger(__name__)
 
 UNSTORED_ORIGIN = 0xFFFF
 """An origin index that no row has: a scan for it finds nothing."""
 
 NS_PER_MS = 1_000_000
 
+RESCAN_SLICES = 1_440
+"""Slices of one step of a rescan: a day of minutes, and seconds of work at the most."""
+
+DAMAGED_MAX = 1_000
+"""Damaged stretches that are handed out at a time: more are asked for when these are whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedSlice:
+    """A stretch [start, end) of event time in which stored rows differ from their owner's
+    statement. ``table``: as it is called here; ``max_lsn``: the statement is about records up to
+    it. ``summed``: an hour or a day, of which the owner has to state the slices anew first."""
+
+    origin: OriginKey
+    via: str
+    table: str
+    owner_table: str
+    start_ns: int
+    end_ns: int
+    max_lsn: int = 0
+    summed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    state: OriginState
+    table: str
+    watch: TableWatch
+
 
 class Proof:
-    """See the module. ``lateness_ns``: of an own table. Thread-safe."""
+    """See the module. ``lateness_ns``: of an own table; ``retired``: from when on a node sends
+    nothing any more, None for one that does. Thread-safe."""
 
     def __init__(
         self,
@@ -35,24 +88,93 @@ class Proof:
         children: Children,
         *,
         lateness_ns: Callable[[str], int],
+        rng: random.Random,
+        retired: Callable[[str], int | None] = lambda node: None,
     ) -> None:
         self._node = node
         self._follower = follower
         self._children = children
         self._lateness_ns = lateness_ns
+        self._retired = retired
         self._lock = follower.lock
+        self._audits = Audits(rng)
+
+    # Scanning
 
     def verify(self, engine: Engine) -> int:
         """Compare manifests with the stored rows; returns how many slices were scanned."""
+        return sum(self._scan(engine, each) for each in self._watched())
+
+    def rescan(self, engine: Engine, window: Window, now_ns: int, seconds: float) -> bool:
+        """Compare again what was proven, the newest first, for about so many seconds of processor
+        time; returns True when all of the window was looked at."""
+        started = time.thread_time()
+        steps = []
+        for each in self._watched():
+            with self._lock:
+                steps += [(first, end, each) for first, end in _steps(each, window, now_ns)]
+        steps.sort(key=lambda step: -step[1] * step[2].watch.slice_ns)
+        for first, end, each in steps:
+            if time.thread_time() - started > seconds:
+                return False
+            self._rescan(engine, each, first, end)
+        return True
+
+    def audit(self, engine: Engine, now_ns: int) -> int:
+        """One step of looking again at old slices, if one is due; returns the slices compared."""
         with self._lock:
-            watches = [
-                (state, table, watch)
+            chosen = self._audits.next(
+                [
+                    (f"{each.state.key.uuid}/{each.table}", each.watch, each)
+                    for each in self._watched()
+                ],
+                now_ns,
+            )
+        if chosen is None:
+            return 0
+        each, first, end = chosen
+        self._rescan(engine, each, first, end)
+        return end - first
+
+    def _watched(self) -> list[_Watched]:
+        with self._lock:
+            return [
+                _Watched(state, table, watch)
                 for state in self._follower.origins
                 for table, watch in state.watches.items()
             ]
-        return sum(self._scan(engine, *item) for item in watches)
 
-    def _scan(self, engine: Engine, state: OriginState, table: str, watch: TableWatch) -> int:
+    def _rescan(self, engine: Engine, each: _Watched, first: int, end: int) -> None:
+        watch, size = each.watch, each.watch.slice_ns
+        with self._lock:
+            expected = expect(watch, first, end)
+            mapped = each.state.local_table(each.table)
+        if mapped is None:
+            return
+        # What has begun to expire cannot be compared any more.
+        start_ns = max(expected.first * size, -(-engine.visible_from_ns(each.table) // size) * size)
+        if start_ns > expected.first * size:
+            with self._lock:
+                expected = expect(watch, start_ns // size, expected.end)
+            if expected.first * size < start_ns:
+                return
+        origin, devices = self._stored_as(engine, each.state, each.table)
+        found = engine.slice_digests(
+            each.table, origin, expected.first * size, expected.end * size, size,
+            mapped.foreign_ids, devices,
+        )  # fmt: skip
+        with self._lock:
+            differing = compare(
+                watch, expected, found.start // size, found.count, found.d1, found.d2
+            )
+        if differing:
+            logger.error(
+                "%s: %d slices of %s of %s are not what was proven", self._node, differing,
+                each.table, each.state.key.name,
+            )  # fmt: skip
+
+    def _scan(self, engine: Engine, each: _Watched) -> int:
+        state, table, watch = each.state, each.table, each.watch
         with self._lock:
             chosen = watch.candidates(state.received)
             mapped = state.local_table(table)
@@ -65,18 +187,53 @@ class Proof:
                 watch.expired(chosen.keys[expired])
             kept = ~expired
             chosen = Candidates(chosen.keys[kept], chosen.row_lsn[kept], chosen.man_lsn[kept])
-        index = engine.origin_index(state.origin)
+        origin, devices = self._stored_as(engine, state, table)
         count, d1, d2 = scan_slices(
-            engine,
-            table,
-            UNSTORED_ORIGIN if index is None else index,
-            chosen.keys,
-            watch.slice_ns,
-            mapped.foreign_ids,
+            engine, table, origin, chosen.keys, watch.slice_ns, mapped.foreign_ids, devices
         )
         with self._lock:
             watch.judged(chosen, count, d1, d2)
         return len(expired)
+
+    def _stored_as(
+        self, engine: Engine, state: OriginState, table: str
+    ) -> tuple[int | None, DeviceIds | None]:
+        """(origin, devices) to scan for what a node owns of a table."""
+        known = engine.catalog.table(table)
+        if known.replaces_rows and table in self._follower.manifests.closed():
+            # Computed here too, for devices of a child: the child's rows are told by their origin.
+            index = engine.origin_index(state.origin)
+            return (UNSTORED_ORIGIN if index is None else index), None
+        with self._lock:
+            local = state.maps.devices[state.maps.devices >= 0]
+        mine = np.intersect1d(engine.catalog.devices.of_family(known.family), local)
+        return None, mine.astype(np.uint32)
+
+    # Saying so
+
+    def damaged_slices(self) -> list[DamagedSlice]:
+        """What has to be repaired: everything of it has arrived, and it is not equal."""
+        found: list[DamagedSlice] = []
+        for each in self._watched():
+            state, watch, size = each.state, each.watch, each.watch.slice_ns
+            with self._lock:
+                mapped = state.local_table(each.table)
+                if mapped is None or not watch.closed:
+                    continue
+                first, last = next(iter(watch.closed))[0], list(watch.closed)[-1][1]
+                where = (state.key, state.via, each.table, mapped.name)
+                for key in watch.unproven(first, last + 1).tolist():
+                    slice_state, _, _ = watch.state_of(key, state.received.watermark)
+                    if slice_state is SliceState.MISMATCH:
+                        max_lsn = int(watch.slices["max_lsn"][watch.slices.range(key, key + 1)][0])
+                        found.append(DamagedSlice(*where, key * size, (key + 1) * size, max_lsn))
+                found += [
+                    DamagedSlice(*where, a * size, b * size, summed=True)
+                    for a, b in watch.flawed_sums()
+                ]
+            if len(found) >= DAMAGED_MAX:
+                break
+        return found[:DAMAGED_MAX]
 
     def completeness(
         self, tables: Sequence[str] | None, window: Window, now_ns: int
@@ -89,16 +246,20 @@ class Proof:
 
         found: list[dict[str, Any]] = []
         with self._lock:
-            for table, closed in self._follower.manifests.closed().items():
+            own = self._follower.manifests.closed()
+            for table, closed in own.items():
                 if chosen(table):
                     lateness_ns = self._lateness_ns(table)
                     found.append(judge_own(self._node, table, closed, lateness_ns, window, now_ns))
-            held = {(self._node, table.casefold()) for table in self._follower.manifests.closed()}
-            for state in self._follower.origins:
-                for table, watch in state.watches.items():
-                    held.add((state.key.name, table.casefold()))
-                    if chosen(table):
-                        found.append(judge_watch(state.key.name, table, watch, window, now_ns))
+            held = {(self._node, table.casefold()) for table in own}
+            for each in self._watched():
+                node = each.state.key.name
+                held.add((node, each.table.casefold()))
+                if chosen(each.table):
+                    retired_ns = self._retired(node)
+                    found.append(
+                        judge_watch(node, each.table, each.watch, window, now_ns, retired_ns)
+                    )
         for child, item in self._announced():
             key = (str(item.get("node")), str(item.get("table")).casefold())
             if key not in held:
@@ -121,14 +282,14 @@ class Proof:
         judged, bad = 0, 0
         slices: list[dict[str, Any]] = []
         with self._lock:
-            for state in self._follower.origins:
-                watermark = state.received.watermark
-                for table, watch in state.watches.items():
-                    due, unproven, listed = list_slices(
-                        state.key.name, table, watch, watermark, window, now_ns
-                    )
-                    judged, bad = judged + due, bad + unproven
-                    slices += listed
+            for each in self._watched():
+                state = each.state
+                due, unproven, listed = list_slices(
+                    state.key.name, each.table, each.watch, state.received.watermark, window,
+                    now_ns, self._retired(state.key.name),
+                )  # fmt: skip
+                judged, bad = judged + due, bad + unproven
+                slices += listed
         start_ns, end_ns = window.start_ns, window.end_ns
         return {
             "from": None if start_ns is None else start_ns // NS_PER_MS,
@@ -137,3 +298,17 @@ class Proof:
             "verified": judged - bad,
             "slices": slices,
         }
+
+
+def _steps(each: _Watched, window: Window, now_ns: int) -> list[tuple[int, int]]:
+    """[first, end) pieces of what is closed in the window; the caller holds the lock."""
+    watch = each.watch
+    if not watch.closed:
+        return []
+    low, high = judged_slices(watch, window, now_ns)
+    pieces = []
+    for first, last in watch.closed.within(low, high - 1):
+        pieces += [
+            (at, min(at + RESCAN_SLICES, last + 1)) for at in range(first, last + 1, RESCAN_SLICES)
+        ]
+    return pieces

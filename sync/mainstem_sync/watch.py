@@ -5,20 +5,22 @@ last scan of the stored rows equalled the manifest. A slice is *proven* when it 
 touched it since.
 
 1. A manifest counts only if the LSN of its record is above that of the one known.
-2. A row or delete that is applied makes its slice unproven until it is scanned again; so does a
-   manifest.
+2. A row, a delete or an image that is applied makes its slice unproven until it is scanned again;
+   so does a manifest.
 3. Slices inside a closed interval that no manifest lists and no row touched are empty, and proven.
 4. A slice is scanned when a manifest is there, something changed, and the manifest's max_lsn has
-   been received. Equality proves it, whatever else is missing. Inequality proves nothing while
-   older records are still to come.
-5. Rows put aside here (``parked``) are counted apart: equal with them is QUARANTINED.
+   been received or an image has spoken of it (*floor*). Equality proves it, whatever else is
+   missing. Inequality proves nothing while older records are still to come.
+5. Rows put aside here (``parked``) are counted apart: equal with them is QUARANTINED. So are rows
+   that their owner declared lost: equal with them is LOST.
 6. A slice that began before what this tier keeps cannot be compared any more: it is EXPIRED, unless
-   it was proven before and nothing has touched it since.
+   it was proven before and nothing has touched it since. One that is FORKED or DELETED_HERE is
+   never compared again.
+7. Proven slices of long ago are summed to hours and days (rolled.py).
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +30,21 @@ import numpy.typing as npt
 
 from mainstem_sync.manifest import Ints, Manifest, Sums
 from mainstem_sync.ranges import RangeSet
+from mainstem_sync.rolled import DIFFERENT, WHOLE, Rolled
+from mainstem_sync.slice_states import (
+    DECLARED,
+    DELETED_HERE_,
+    EXPIRED_,
+    FORKED_,
+    LOST_,
+    QUARANTINED_,
+    SETTLED,
+    STICKY,
+    UNEQUAL,
+    UNPROVEN,
+    VERIFIED_,
+    SliceState,
+)
 from mainstem_sync.slice_table import (
     PENDING_TOUCHES_MAX,
     SliceTable,
@@ -36,37 +53,31 @@ from mainstem_sync.slice_table import (
     touched_slices,
 )
 
-PROVEN_SLICES_KEPT = 5_000
-"""Proven slices that keep their manifest: half a megabyte a table, in memory and in every
-checkpoint. Older ones are known by their closed interval alone."""
+PROVEN_SLICES_KEPT = 1_500
+"""Proven slices that keep their manifest: a day of minutes, 150 kB a table in memory and in every
+checkpoint. Older ones are summed; what is asked of one of their minutes its owner states again."""
+
+DAYS_AFTER_SLICES = 31 * 1_440
+"""Hours this many slices behind the newest closed one become days."""
 
 SCAN_MAX = 20_000
 """Slices judged in one pass: bounds memory, and keeps a pass below a second or two."""
 
+CLOSINGS_KEPT = 512
+"""Closed intervals that are remembered with their LSN: what a fork takes back is of the last
+minutes before it, and a manifest closes a minute or more."""
 
-class SliceState(enum.StrEnum):
-    """What people are told about a slice."""
-
-    OPEN = "OPEN"
-    PENDING = "PENDING"
-    VERIFIED = "VERIFIED"
-    REVISED = "REVISED"
-    MISMATCH = "MISMATCH"
-    QUARANTINED = "QUARANTINED"
-    EXPIRED = "EXPIRED"
-    UNKNOWN = "UNKNOWN"
-
-
-_UNPROVEN, _VERIFIED, _QUARANTINED, _UNEQUAL, _EXPIRED = 0, 1, 2, 3, 4
-"""Values of the column ``state``; they are in checkpoints: append only."""
+LOSS_REASONS_MAX = 255
 
 _COLUMNS: dict[str, npt.DTypeLike] = {
     "row_lsn": np.uint64,
     "man_lsn": np.uint64,
     "max_lsn": np.uint64,
+    "floor": np.uint64,
     "count": np.int64,
     "d1": np.uint64,
     "d2": np.uint64,
+    "seen": np.int64,
     "parked": np.int64,
     "parked_d1": np.uint64,
     "parked_d2": np.uint64,
@@ -74,6 +85,13 @@ _COLUMNS: dict[str, npt.DTypeLike] = {
     "state": np.uint8,
     "dirty": np.uint8,
 }
+
+_LOSS_COLUMNS: dict[str, npt.DTypeLike] = {
+    "rows": np.int64, "d1": np.uint64, "d2": np.uint64, "reason": np.uint8, "exact": np.uint8,
+}  # fmt: skip
+
+EMPTY_STATED = 1
+"""``man_lsn`` of a slice that no manifest lists inside a closed interval: below every real one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +109,13 @@ class TableWatch:
     def __init__(self, slice_ns: int) -> None:
         self.slice_ns = slice_ns
         self.slices = SliceTable(_COLUMNS)
+        self.losses = SliceTable(_LOSS_COLUMNS)
+        self.loss_reasons: list[str] = []
+        self.rolled = Rolled(slice_ns)
         self.closed = RangeSet()
         """Closed slices, by index, as inclusive ranges."""
+        self.closings: list[tuple[int, int, int]] = []
+        """(LSN, first slice, last slice) of the newest records that closed something."""
         self.latest_lsn = 0
         self.lateness_ns = 0
         self.as_of_ns = 0
@@ -100,6 +123,7 @@ class TableWatch:
         self.collector_gaps: tuple[tuple[int, int], ...] = ()
         self.late = 0
         self.quarantined = 0
+        self.clock_err_ms: int | None = None
 
     # What happens
 
@@ -121,6 +145,20 @@ class TableWatch:
         self.merge()
         self.slices.note(touched_by(spans, self.slice_ns, self.slices.keys), lsn)
 
+    def image_applied(self, start_ns: int, end_ns: int, as_of: int) -> None:
+        """An image of [start, end) replaced what was stored: what was put aside of it is part of
+        the image, or gone."""
+        self.merge()
+        first, end = start_ns // self.slice_ns, -(-end_ns // self.slice_ns)
+        at = self.slices.upsert(np.arange(first, end, dtype=np.int64))
+        columns = self.slices.columns
+        # Of a piece of a slice the rest may still be as it was.
+        if start_ns <= first * self.slice_ns and end_ns >= end * self.slice_ns:
+            columns["floor"][at] = np.maximum(columns["floor"][at], np.uint64(as_of))
+        for name in ("parked", "parked_d1", "parked_d2", "parked_values"):
+            columns[name][at] = 0
+        self._unprove(at)
+
     def merge(self) -> None:
         """Bring the remembered touches into the columns."""
         keys, lsns = self.slices.take_touches()
@@ -135,6 +173,8 @@ class TableWatch:
         if manifest.slice_ns != self.slice_ns:
             return  # of a table that changed its window: nothing of it can be compared
         self.merge()
+        if manifest.whole is not None:
+            self._restated(*manifest.whole, lsn)
         at = self.slices.upsert(manifest.keys)
         newer = self.slices["man_lsn"][at] < lsn
         at = at[newer]
@@ -145,7 +185,10 @@ class TableWatch:
         self.slices["d2"][at] = manifest.d2[newer]
         self._unprove(at)
         first = manifest.closed_from_ns // self.slice_ns
-        self.closed.add(first, manifest.closed_through_ns // self.slice_ns - 1)
+        last = manifest.closed_through_ns // self.slice_ns - 1
+        if first <= last:
+            self.closed.add(first, last)
+            self.closings = [*self.closings, (lsn, first, last)][-CLOSINGS_KEPT:]
         if lsn > self.latest_lsn:
             self.latest_lsn = lsn
             self.lateness_ns = manifest.lateness_ns
@@ -154,6 +197,21 @@ class TableWatch:
             self.collector_gaps = manifest.collector_gaps
             self.late = manifest.late
             self.quarantined = manifest.quarantined
+            self.clock_err_ms = manifest.clock_err_ms
+
+    def _restated(self, from_ns: int, through_ns: int, max_lsn: int, lsn: int) -> None:
+        """Every slice of [from, through) is stated by the record ``lsn``: those that it does not
+        list hold no rows."""
+        first, end = from_ns // self.slice_ns, through_ns // self.slice_ns
+        self.rolled.restated(first, end)
+        inside = self.slices.range(first, end)
+        columns = {name: column[inside] for name, column in self.slices.columns.items()}
+        older = columns["man_lsn"] < lsn
+        columns["man_lsn"][older] = lsn
+        columns["max_lsn"][older] = max_lsn
+        for name in ("count", "d1", "d2"):
+            columns[name][older] = 0
+        self._unprove(np.flatnonzero(older) + inside.start)
 
     def parked(self, keys: Ints, count: Ints, d1: Sums, d2: Sums, values: Ints) -> None:
         """Rows (``count``) and values of this origin were put aside; digests as in manifests."""
@@ -165,9 +223,71 @@ class TableWatch:
         self.slices["parked_values"][at] += values
         self._unprove(at)
 
+    def lost(self, keys: Ints, rows: Ints, d1: Sums | None, d2: Sums | None, reason: str) -> None:
+        """Their owner declared rows of these slices (unique, ascending) lost. Without digests it
+        does not know which; then whatever is missing is taken for what was lost."""
+        self.merge()
+        if reason not in self.loss_reasons and len(self.loss_reasons) < LOSS_REASONS_MAX:
+            self.loss_reasons.append(reason)
+        at = self.losses.upsert(keys)
+        known = self.losses["exact"][at] == (self.losses["rows"][at] > 0)
+        self.losses["rows"][at] += rows
+        if d1 is not None and d2 is not None:
+            self.losses["d1"][at] += d1
+            self.losses["d2"][at] += d2
+            self.losses["exact"][at] = known
+        else:
+            self.losses["exact"][at] = 0
+        self.losses["reason"][at] = min(
+            self.loss_reasons.index(reason) if reason in self.loss_reasons else 0, 254
+        )
+        self._unprove(self.slices.upsert(keys))
+
+    def deleted_here(self, keys: Ints) -> None:
+        """Rows of these slices (unique, ascending) were deleted here, not by their owner."""
+        self._declare(keys, DELETED_HERE_)
+
+    def forked(self, keys: Ints) -> None:
+        """These slices (unique, ascending) hold rows from beyond a fork of their owner's log."""
+        self._declare(keys, FORKED_)
+
+    def fork(self, fork_lsn: int) -> Ints:
+        """The owner's log forked after ``fork_lsn``: what rows beyond it touched is FORKED, and
+        what was stated beyond it is void. Returns the slices touched. From now on LSNs are those of
+        the new epoch, which goes on above the fork."""
+        self.merge()
+        columns = self.slices.columns
+        limit = np.uint64(fork_lsn)
+        # A void manifest still tells of rows that its owner had, and may not have any more.
+        touched = (columns["row_lsn"] > limit) | (columns["max_lsn"] > limit)
+        void = (columns["man_lsn"] > limit) & ~touched
+        at = np.flatnonzero(void)
+        for name in ("man_lsn", "max_lsn", "count", "d1", "d2"):
+            columns[name][at] = 0
+        self._unprove(at)
+        for name in ("row_lsn", "man_lsn", "max_lsn", "floor"):
+            columns[name][:] = np.minimum(columns[name], limit)
+        keys: Ints = np.union1d(self.slices.keys[touched], self.rolled.fork(fork_lsn))
+        self.forked(keys)
+        for lsn, first, last in self.closings:
+            if lsn > fork_lsn:
+                self.closed.remove(first, last)
+        self.closings = [item for item in self.closings if item[0] <= fork_lsn]
+        self.latest_lsn = min(self.latest_lsn, fork_lsn)
+        return keys
+
+    def _declare(self, keys: Ints, state: int) -> None:
+        self.merge()
+        at = self.slices.upsert(keys)
+        self.slices["state"][at] = state
+        self.slices["dirty"][at] = 0
+
     def _unprove(self, at: npt.NDArray[np.intp]) -> None:
-        self.slices["state"][at] = _UNPROVEN
-        self.slices["dirty"][at] = 1
+        state, dirty = self.slices["state"], self.slices["dirty"]
+        compared = at[~np.isin(state[at], STICKY)]
+        state[compared] = UNPROVEN
+        dirty[compared] = 1
+        self.rolled.touched(self.slices.keys[at])
 
     # Scanning
 
@@ -176,7 +296,8 @@ class TableWatch:
         self.merge()
         columns = self.slices.columns
         wanted = (columns["dirty"] == 1) & (columns["man_lsn"] > 0)
-        wanted[wanted] = received.mask(columns["max_lsn"][wanted])
+        max_lsn = columns["max_lsn"][wanted]
+        wanted[wanted] = received.mask(max_lsn) | (columns["floor"][wanted] >= max_lsn)
         at = np.flatnonzero(wanted)[:SCAN_MAX]
         return Candidates(self.slices.keys[at], columns["row_lsn"][at], columns["man_lsn"][at])
 
@@ -188,38 +309,76 @@ class TableWatch:
         same = (columns["row_lsn"][at] == chosen.row_lsn) & (
             columns["man_lsn"][at] == chosen.man_lsn
         )
-        at, count, d1, d2 = at[same], count[same], d1[same], d2[same]
-        equal = (columns["count"][at] == count) & (columns["d1"][at] == d1)
-        equal &= columns["d2"][at] == d2
-        has_parked = (columns["parked"][at] > 0) | (columns["parked_values"][at] > 0)
-        with_parked = has_parked & (columns["count"][at] == count + columns["parked"][at])
-        with_parked &= columns["d1"][at] == d1 + columns["parked_d1"][at]
-        with_parked &= columns["d2"][at] == d2 + columns["parked_d2"][at]
-        state = np.full(len(at), _UNEQUAL, np.uint8)
-        state[with_parked] = _QUARANTINED
-        state[equal] = _VERIFIED
+        same &= ~np.isin(columns["state"][at], STICKY)
+        at = at[same]
+        state = self.compared(at, count[same], d1[same], d2[same])
         columns["state"][at] = state
         columns["dirty"][at] = 0
-        return int(np.count_nonzero(state != _UNEQUAL))
+        return int(np.count_nonzero(state != UNEQUAL))
+
+    def compared(
+        self, at: npt.NDArray[np.intp], count: Ints, d1: Sums, d2: Sums
+    ) -> npt.NDArray[np.uint8]:
+        """The state (a number of slice_states.py) of the slices at the positions ``at`` when this
+        is what is stored of them; remembers how many rows were seen."""
+        columns = self.slices.columns
+        stated, s1, s2 = columns["count"][at], columns["d1"][at], columns["d2"][at]
+        columns["seen"][at] = count
+        state = np.full(len(at), UNEQUAL, np.uint8)
+        parked = (columns["parked"][at] > 0) | (columns["parked_values"][at] > 0)
+        with_parked = parked & (stated == count + columns["parked"][at])
+        with_parked &= s1 == d1 + columns["parked_d1"][at]
+        with_parked &= s2 == d2 + columns["parked_d2"][at]
+        if len(self.losses):
+            state[self._as_lost(at, count, d1, d2)] = LOST_
+        state[with_parked] = QUARANTINED_
+        state[(stated == count) & (s1 == d1) & (s2 == d2)] = VERIFIED_
+        return state
+
+    def _as_lost(
+        self, at: npt.NDArray[np.intp], count: Ints, d1: Sums, d2: Sums
+    ) -> npt.NDArray[np.bool_]:
+        """Which slices differ by what their owner declared lost."""
+        keys = self.slices.keys[at]
+        place = np.minimum(np.searchsorted(self.losses.keys, keys), len(self.losses) - 1)
+        declared = self.losses.keys[place] == keys
+        gone = {name: column[place] for name, column in self.losses.columns.items()}
+        columns = self.slices.columns
+        missing = columns["count"][at] - count - columns["parked"][at]
+        equal = missing == gone["rows"]
+        equal &= columns["d1"][at] == d1 + columns["parked_d1"][at] + gone["d1"]
+        equal &= columns["d2"][at] == d2 + columns["parked_d2"][at] + gone["d2"]
+        unknown = (gone["exact"] == 0) & (missing >= 0)
+        found: npt.NDArray[np.bool_] = declared & (equal | unknown)
+        return found
 
     def expired(self, keys: Ints) -> None:
         """These slices are older than what is kept here."""
-        self.merge()
-        at = self.slices.upsert(keys)
-        self.slices["state"][at] = _EXPIRED
-        self.slices["dirty"][at] = 0
+        self._declare(keys, EXPIRED_)
 
     def prune(self, watermark: int) -> None:
-        """Forget the oldest proven slices beyond a bound: inside a closed interval an unlisted
-        slice counts as proven. Only where no older manifest can still arrive."""
+        """Sum up the oldest proven slices beyond a bound. Only where no older manifest can still
+        arrive, and by whole hours."""
         excess = len(self.slices) - PROVEN_SLICES_KEPT
-        if excess > 0:
-            columns = self.slices.columns
-            gone = np.isin(columns["state"], (_VERIFIED, _EXPIRED))
-            gone &= columns["man_lsn"] <= watermark
-            gone[excess:] = False
-            gone[gone] = [self.closed.covers(k, k) for k in self.slices.keys[gone].tolist()]
-            self.slices.remove(gone)
+        if excess <= 0:
+            return
+        columns, keys = self.slices.columns, self.slices.keys
+        proven = (columns["state"] == VERIFIED_) & (columns["man_lsn"] <= watermark)
+        gone = proven | (columns["state"] == EXPIRED_)
+        gone[excess:] = False
+        gone[gone] = [self.closed.covers(k, k) for k in keys[gone].tolist()]
+        hour = self.rolled.hours.of(keys)
+        stays = np.unique(hour[~gone])
+        gone &= ~np.isin(hour, stays)
+        summed = gone & (columns["count"] > 0) & (columns["state"] == VERIFIED_)
+        summed &= ~np.isin(hour, np.unique(hour[columns["state"] == EXPIRED_]))
+        summed &= ~self.rolled.covers(keys)
+        if summed.any():
+            names = ("count", "d1", "d2", "max_lsn")
+            self.rolled.hours.add(keys[summed], *(columns[name][summed] for name in names))
+        self.slices.remove(gone)
+        newest = max((last for _, last in self.closed), default=0)
+        self.rolled.to_days(newest - DAYS_AFTER_SLICES, self.slices.keys)
 
     # Judging
 
@@ -228,45 +387,73 @@ class TableWatch:
         self.merge()
         inside = self.slices.range(first, end)
         state = self.slices["state"][inside]
-        settled = np.isin(state, (_VERIFIED, _QUARANTINED, _EXPIRED))
-        keys: Ints = self.slices.keys[inside][~settled]
+        keys: Ints = self.slices.keys[inside][~np.isin(state, SETTLED)]
         return keys
 
-    def expired_slices(self, first: int, end: int) -> tuple[Ints, Ints]:
-        """(slices, rows stated) in [first, end) that are older than what is kept here."""
-        inside = self.slices.range(first, end)
-        found = self.slices["state"][inside] == _EXPIRED
-        return self.slices.keys[inside][found], self.slices["count"][inside][found]
+    def unequal_sums(self, first: int, end: int) -> list[tuple[int, int]]:
+        """[first, end) slices of hours and days that a scan found to be other than proven."""
+        found: list[tuple[int, int]] = []
+        for level in self.rolled.levels:
+            found += [(a, b) for a, b, state in level.flawed(first, end) if state == DIFFERENT]
+        return found
 
-    def quarantined_slices(self, first: int, end: int) -> tuple[Ints, Ints]:
-        """(slices, rows or values put aside) that are equal only with what was put aside."""
-        inside = self.slices.range(first, end)
-        found = self.slices["state"][inside] == _QUARANTINED
-        rows = np.maximum(self.slices["parked"][inside], self.slices["parked_values"][inside])
-        return self.slices.keys[inside][found], rows[found]
+    def flawed_sums(self) -> list[tuple[int, int]]:
+        """[first, end) slices of hours and days that say nothing until they are stated anew."""
+        found: list[tuple[int, int]] = []
+        for level in self.rolled.levels:
+            table = level.table
+            at = table["state"] != WHOLE
+            found += [(k * level.per, (k + 1) * level.per) for k in table.keys[at].tolist()]
+        return found
 
-    def state_of(self, key: int, watermark: int) -> tuple[SliceState, int]:
-        """(state, rows stated) of one slice. ``watermark``: D of the origin."""
+    def declared(self, first: int, end: int) -> list[tuple[int, SliceState, int, str]]:
+        """(slice, state, rows, reason) of those in [first, end) that count as closed and are not
+        verified; ascending."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        columns = {name: column[inside] for name, column in self.slices.columns.items()}
+        at = np.flatnonzero(np.isin(columns["state"], tuple(DECLARED)))
+        found = []
+        for index in at.tolist():
+            key, code = int(self.slices.keys[inside][index]), int(columns["state"][index])
+            rows, reason = int(columns["count"][index]), ""
+            if code == QUARANTINED_:
+                rows = max(int(columns["parked"][index]), int(columns["parked_values"][index]))
+            elif code == LOST_:
+                rows = max(0, rows - int(columns["seen"][index]))
+                reason = self._loss_reason(key)
+            found.append((key, DECLARED[code], rows, reason))
+        return found
+
+    def _loss_reason(self, key: int) -> str:
+        place = self.losses.range(key, key + 1)
+        if place.start == place.stop or not self.loss_reasons:
+            return ""
+        number = int(self.losses["reason"][place.start])
+        return self.loss_reasons[min(number, len(self.loss_reasons) - 1)]
+
+    def state_of(self, key: int, watermark: int) -> tuple[SliceState, int, int]:
+        """(state, rows stated, rows found by the last scan) of one slice. ``watermark``: D of the
+        origin."""
         place = self.slices.range(key, key + 1)
         if place.start == place.stop:
-            return (SliceState.VERIFIED if self.closed.covers(key, key) else SliceState.OPEN), 0
+            closed = self.closed.covers(key, key)
+            return (SliceState.VERIFIED if closed else SliceState.OPEN), 0, 0
         columns = {name: int(column[place.start]) for name, column in self.slices.columns.items()}
-        if columns["state"] == _VERIFIED:
+        if columns["state"] in DECLARED:
+            state = DECLARED[columns["state"]]
+        elif columns["state"] == VERIFIED_:
             state = SliceState.VERIFIED
-        elif columns["state"] == _QUARANTINED:
-            state = SliceState.QUARANTINED
-        elif columns["state"] == _EXPIRED:
-            state = SliceState.EXPIRED
         elif not columns["man_lsn"]:
             closed = self.closed.covers(key, key)
             state = SliceState.REVISED if closed else SliceState.OPEN
         elif columns["row_lsn"] > columns["max_lsn"]:
             state = SliceState.REVISED
-        elif columns["state"] == _UNEQUAL and watermark >= columns["max_lsn"]:
+        elif columns["state"] == UNEQUAL and columns["max_lsn"] <= max(watermark, columns["floor"]):
             state = SliceState.MISMATCH
         else:
             state = SliceState.PENDING
-        return state, columns["count"]
+        return state, columns["count"], columns["seen"]
 
     @property
     def complete_through(self) -> int | None:
@@ -275,7 +462,9 @@ class TableWatch:
             return None
         first, last = next(iter(self.closed))
         bad = self.unproven(first, last + 1)
-        return int(bad[0]) if len(bad) else last + 1
+        starts = [int(bad[0])] if len(bad) else []
+        starts += [max(first, a) for a, _ in self.unequal_sums(first, last + 1)]
+        return min(starts, default=last + 1)
 
     # Checkpoint
 
@@ -284,7 +473,12 @@ class TableWatch:
         return {
             "slice_ns": self.slice_ns,
             "slices": self.slices.snapshot(),
+            "losses": self.losses.snapshot(),
+            "loss_reasons": self.loss_reasons,
+            "rolled": self.rolled.snapshot(),
             "closed": [list(pair) for pair in self.closed],
+            "closings": [list(item) for item in self.closings],
+            "clock_err": self.clock_err_ms,
             "meta": [
                 self.latest_lsn, self.lateness_ns, self.as_of_ns, list(self.missing_sources),
                 [list(gap) for gap in self.collector_gaps], self.late, self.quarantined,
@@ -293,6 +487,7 @@ class TableWatch:
 
     @classmethod
     def restore(cls, data: Mapping[str, Any]) -> TableWatch:
+        """The inverse of snapshot. What an older checkpoint lacks is empty."""
         watch = cls(data["slice_ns"])
         watch.slices.restore(data["slices"])
         watch.closed = RangeSet((first, last) for first, last in data["closed"])
@@ -302,4 +497,10 @@ class TableWatch:
         ) = data["meta"]  # fmt: skip
         watch.missing_sources = tuple(missing)
         watch.collector_gaps = tuple((first, end) for first, end in gaps)
+        if "rolled" in data:
+            watch.losses.restore(data["losses"])
+            watch.loss_reasons = list(data["loss_reasons"])
+            watch.rolled.restore(data["rolled"])
+            watch.closings = [(lsn, first, last) for lsn, first, last in data["closings"]]
+            watch.clock_err_ms = data["clock_err"]
         return watch
