@@ -209,9 +209,10 @@ class Definitions(Dropping):
         devices = store.catalog.devices
         table = store.catalog.templates.get(family)
         if table is not None:
-            self._make_shown(table)
+            self._make_shown(table, foreign=foreign)
         if len(devices.dropped):
-            self._revive(family, paths, {n: tag.to_list() for n, tag in tags.items()})
+            values = {name: tag.to_list() for name, tag in tags.items()}
+            self._revive(family, paths, values, foreign=foreign)
             ids = devices.lookup(paths)
         else:
             ids = devices.lookup_since(paths, known)

@@ -6,7 +6,8 @@
 2. What is made anew under the name of something dropped continues it: a device gets its id back and
    new tags, a template keeps its old measurements under names that begin with ``#``.
 3. Each change is checked, logged and applied under the append lock, and durable at the return. Only
-   what this node has made itself is dropped here; a parent is not told and keeps its copy.
+   what this node has made itself is dropped here; what a child drops or changes of its own is
+   followed (``foreign``), without waiting for the disk: the child's record makes it durable.
 """
 
 from __future__ import annotations
@@ -75,7 +76,14 @@ class Dropping(Alterations):
             ack = log_schema(self._store, "drop", {"database": database.name, "gone": True})
         ack.wait()
 
-    def set_tags(self, template: str, devices: DeviceIds, tags: Mapping[str, Any]) -> None:
+    def set_tags(
+        self,
+        template: str,
+        devices: DeviceIds,
+        tags: Mapping[str, Any],
+        *,
+        foreign: bool = False,
+    ) -> None:
         """Other tag values for devices (uint32[n]) of a template; None takes one away.
 
         Raises NotFoundError for a tag that is not declared, SchemaError for a value of another
@@ -90,9 +98,30 @@ class Dropping(Alterations):
             ack = log_schema(
                 self._store,
                 "tags",
-                {"name": table.family, "devices": _packed(devices), "tags": values},
+                {
+                    "name": table.family,
+                    "devices": _packed(devices),
+                    "tags": values,
+                    **_FOREIGN[foreign],
+                },
             )
-        ack.wait()
+        if not foreign:
+            ack.wait()
+
+    def follow_dropped(self, devices: DeviceIds, *, gone: bool) -> None:
+        """Devices (uint32[n]) that a child has dropped, or made again. Those that are not a child's
+        stay as they are."""
+        known = self._store.catalog.devices
+        with self._store.append_lock:
+            hidden = np.isin(devices, known.dropped)
+            some = devices[~hidden if gone else hidden]
+            some = some[[known.is_foreign(device) for device in some.tolist()]]
+            if not len(some):
+                return
+            if not gone:
+                self._make_seen(some, foreign=True)
+            fields = {"devices": _packed(some), "gone": gone, **_FOREIGN[True]}
+            log_schema(self._store, "drop", fields)
 
     def alter_tags(self, name: str, revision: TagRevision) -> Template:
         """The next revision of a template, with other tags. Raises NotFoundError, SchemaError."""
@@ -119,10 +148,11 @@ class Dropping(Alterations):
 
     # Back again
 
-    def _make_shown(self, table: Table) -> None:
+    def _make_shown(self, table: Table, *, foreign: bool = False) -> None:
         """Under the append lock: a template gets devices, so it is there."""
         if self._store.catalog.templates.is_dropped(table.family):
-            log_schema(self._store, "drop", {"template": table.family, "gone": False})
+            fields = {"template": table.family, "gone": False, **_FOREIGN[foreign]}
+            log_schema(self._store, "drop", fields)
 
     def _make_databases_shown(self, indexes: Sequence[int]) -> None:
         """Under the append lock: databases get devices, so they are there."""
@@ -140,17 +170,29 @@ class Dropping(Alterations):
             with self._store.append_lock:
                 self._show_again(back)
 
-    def _show_again(self, devices: DeviceIds) -> None:
+    def _show_again(self, devices: DeviceIds, *, foreign: bool = False) -> None:
         """Under the append lock: dropped devices, with what they are of."""
+        self._make_seen(devices, foreign=foreign)
+        fields = {"devices": _packed(devices), "gone": False, **_FOREIGN[foreign]}
+        log_schema(self._store, "drop", fields)
+
+    def _make_seen(self, devices: DeviceIds, *, foreign: bool = False) -> None:
+        """Under the append lock: the templates and databases of dropped devices."""
         known = self._store.catalog.devices
         for family in {known.family_name(device) for device in devices.tolist()}:
             table = self._store.catalog.templates.get(family)
             if table is not None:
-                self._make_shown(table)
+                self._make_shown(table, foreign=foreign)
         self._make_databases_shown(known.database_indexes(devices).tolist())
-        log_schema(self._store, "drop", {"devices": _packed(devices), "gone": False})
 
-    def _revive(self, family: str, paths: Sequence[str], tags: Mapping[str, Sequence[Any]]) -> None:
+    def _revive(
+        self,
+        family: str,
+        paths: Sequence[str],
+        tags: Mapping[str, Sequence[Any]],
+        *,
+        foreign: bool,
+    ) -> None:
         """Under the append lock: dropped devices of these paths are there again, with new tags.
 
         ``tags``: n values by name. Raises SchemaError for a device of another template.
@@ -169,12 +211,17 @@ class Dropping(Alterations):
             return
         table = self._store.catalog.templates.get(family)
         declared = [] if table is None else [tag.name for tag in table.template.tags]
-        self._show_again(np.unique(ids[rows]))
+        self._show_again(np.unique(ids[rows]), foreign=foreign)
         for row in rows.tolist():
             values = {name: tags[name][row] if name in tags else None for name in declared}
             if values:
-                fields = {"name": family, "devices": _packed(ids[row : row + 1]), "tags": values}
+                device = _packed(ids[row : row + 1])
+                fields = {"name": family, "devices": device, "tags": values, **_FOREIGN[foreign]}
                 log_schema(self._store, "tags", fields)
+
+
+_FOREIGN: Mapping[bool, Mapping[str, bool]] = {False: {}, True: {"foreign": True}}
+"""Marks records of what a child did: they are not this node's to say to its own parent."""
 
 
 def _packed(devices: DeviceIds) -> bytes:
