@@ -161,20 +161,45 @@ def device_runs(payload: Buffer) -> tuple[DeviceIds, npt.NDArray[np.uint32]]:
 def decode_rows(payload: Buffer, *, bytes_max: int) -> EncodedPoints:
     """All rows, sorted by (device, time, LSN). Raises CorruptionError, also where the values would
     take more than ``bytes_max``."""
-    header, buffers = decode_payload(payload)
+    header, columns, ids, lengths = _opened(payload)
+    expected = _decoded_bytes(header, columns)
+    if expected > bytes_max:
+        raise CorruptionError(
+            "encoded rows", 0, f"{expected} bytes of values, at most {bytes_max} may be"
+        )
     try:
-        return _decode(header, buffers, bytes_max)
+        return _decode(header, columns, ids, lengths)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, EncodingError) as exc:
         raise CorruptionError("encoded rows", 0, f"rows that cannot be read: {exc!r}") from exc
 
 
-def _decode(header: dict[str, Any], buffers: list[memoryview], bytes_max: int) -> EncodedPoints:
+def decoded_bytes(payload: Buffer) -> int:
+    """Bytes that all rows will take, by what the payload declares. Raises CorruptionError."""
+    header, columns, _, _ = _opened(payload)
+    return _decoded_bytes(header, columns)
+
+
+def _decoded_bytes(header: Mapping[str, Any], columns: Sequence[_Blocks]) -> int:
+    rows = int(header["n"])
+    return _ROW_BYTES * rows + sum(column.bytes_when_decoded for column in columns)
+
+
+def _opened(payload: Buffer) -> _Opened:
+    """Header, columns, devices and rows of each, checked against each other."""
+    header, buffers = decode_payload(payload)
+    try:
+        return _open(header, buffers)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as exc:
+        raise CorruptionError("encoded rows", 0, f"rows that cannot be read: {exc!r}") from exc
+
+
+def _open(header: dict[str, Any], buffers: list[memoryview]) -> _Opened:
     count = int(header["n"])
     types = {int(key): ColumnType(code) for key, code in header["cols"]}
     if len(types) != len(header["cols"]) or len(buffers) != 3 + 2 * (2 + len(types)):
         raise ValueError(f"{len(buffers)} buffers for {len(header['cols'])} columns")
     sizes = np.frombuffer(buffers[0], _U32)
-    if not 0 < count <= bytes_max or int(sizes.sum(dtype=np.int64)) != count:
+    if count <= 0 or int(sizes.sum(dtype=np.int64)) != count:
         raise ValueError(f"{count} rows in blocks of {sizes.sum(dtype=np.int64)}")
     if int(sizes.min()) == 0 or int(sizes.max()) > BLOCK_ROWS_MAX:
         raise ValueError("a block without rows, or with too many")
@@ -186,20 +211,26 @@ def _decode(header: dict[str, Any], buffers: list[memoryview], bytes_max: int) -
         _Blocks.of(kind, sizes, buffers[place], buffers[place + 1])
         for place, kind in zip(range(3, len(buffers), 2), kinds, strict=True)
     ]
-    expected = _ROW_BYTES * count + sum(column.bytes_when_decoded for column in columns)
-    if expected > bytes_max:
-        raise ValueError(f"{expected} bytes of values, at most {bytes_max} may be")
+    fields = {
+        "t": str(header["t"]), "rev": int(header["rev"]), "der": int(header["der"]), "n": count,
+        "cols": [[key, int(kind)] for key, kind in types.items()],
+    }  # fmt: skip
+    return fields, columns, ids.astype(np.uint32), lengths
+
+
+def _decode(
+    header: dict[str, Any],
+    columns: Sequence[_Blocks],
+    ids: DeviceIds,
+    lengths: npt.NDArray[np.uint32],
+) -> EncodedPoints:
     time, lsn, *values = (column.decode() for column in columns)
     if time.valid is not None or lsn.valid is not None:
         raise ValueError("a row without a time or LSN")
-    device: DeviceIds = np.repeat(ids.astype(np.uint32), lengths)
-    rows = Rows(device, time.values, dict(zip(types, values, strict=True)))
+    keys = [key for key, _ in header["cols"]]
+    rows = Rows(np.repeat(ids, lengths), time.values, dict(zip(keys, values, strict=True)))
     _check_order(rows.device, rows.time)
-    described = [
-        [key, int(kind), rows.columns[key].valid is not None, 0] for key, kind in types.items()
-    ]
-    fields = {**header, "rev": int(header["rev"]), "der": int(header["der"]), "cols": described}
-    return EncodedPoints(Points(str(header["t"]), fields, rows), lsn.values)
+    return EncodedPoints(Points(header["t"], header, rows), lsn.values)
 
 
 def _runs(buffers: Sequence[memoryview]) -> tuple[DeviceIds, npt.NDArray[np.uint32]]:
@@ -297,6 +328,9 @@ class _Blocks:
         decode_column(
             self.encoding[number], self.compression[number], self.data[begin:end], self.kind, out
         )
+
+
+_Opened = tuple[dict[str, Any], list[_Blocks], DeviceIds, npt.NDArray[np.uint32]]
 
 
 def _bitmap(packed: memoryview, rows: int, nulls: int) -> BoolMask:

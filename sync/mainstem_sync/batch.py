@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mainstem_sync.errors import HashMismatchError, WireError
 from mainstem_sync.fields import integer, list_of, text
@@ -15,6 +16,7 @@ from mainstem_sync.handshake import LEASE_CHARS_MAX
 from mainstem_sync.protocol import AckCode, ChainPoint, OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.wire import (
+    DECODED_BYTES_MAX,
     HASH_BYTES,
     Frame,
     FrameType,
@@ -26,6 +28,9 @@ from mainstem_sync.wire import (
 
 RECORDS_MAX = 65_536
 """Records in one batch; at the smallest record this is the byte bound of a batch as well."""
+
+BLOCKS_MAX = RECORDS_MAX
+"""Blocks in one batch: a table and set of columns each has one, a relayed batch those it had."""
 
 WHY_CHARS_MAX = 4096
 
@@ -43,6 +48,34 @@ class WireRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class WireBlock:
+    """Where a block of rows of many records (encoded_points.py) lies in a batch's raw payload."""
+
+    table: str
+    rows: int
+    offset: int
+    length: int
+    decoded: int
+    """Bytes of the rows when decoded, at most."""
+
+    def to_wire(self) -> list[Any]:
+        return [self.table, self.rows, self.offset, self.length, self.decoded]
+
+    @classmethod
+    def from_wire(cls, value: object) -> WireBlock:
+        if not isinstance(value, list) or len(value) != 5:
+            raise WireError("a block is [table, rows, offset, length, decoded]")
+        table, rows, offset, length, decoded = value
+        return cls(
+            text(table, "table"),
+            integer(rows, "rows"),
+            integer(offset, "offset"),
+            integer(length, "length"),
+            integer(decoded, "decoded", DECODED_BYTES_MAX),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Records of one origin. ``ranges`` are all LSNs that this batch settles: contained and covered
     (not sent by the export rules). ``chain``: of the greatest LSN, only in the origin's own batch.
@@ -57,6 +90,7 @@ class Batch:
     payload: bytes | memoryview
     hash: bytes
     chain: ChainPoint | None = None
+    blocks: tuple[WireBlock, ...] = ()
     decode_error: WireError | None = None
     """Set when the frame is whole but its hash is not: the batch is answered, the rest goes on."""
 
@@ -95,6 +129,9 @@ class Batch:
             data,
             real,
             None if chain is None else ChainPoint.from_wire(chain),
+            tuple(
+                map(WireBlock.from_wire, list_of(header.get("blocks", []), "blocks", BLOCKS_MAX))
+            ),
             error,
         )
 
@@ -106,20 +143,22 @@ def encode_batch(
     records: Sequence[WireRecord],
     raw: bytes | bytearray,
     chain: ChainPoint | None,
+    blocks: Sequence[WireBlock] = (),
 ) -> tuple[bytes, bytes]:
     """(frame, hash) of a batch whose raw payload is ``raw``."""
     codec, data = compress(raw)
-    header = pack_header(
-        {
-            "origin": origin.to_wire(),
-            "queue": str(queue),
-            "ranges": ranges.to_wire(),
-            "recs": [[r.lsn, r.kind, r.table, r.rows, r.offset, r.length] for r in records],
-            "raw": len(raw),
-            "codec": codec,
-            "chain": None if chain is None else chain.to_wire(),
-        }
-    )
+    fields: dict[str, Any] = {
+        "origin": origin.to_wire(),
+        "queue": str(queue),
+        "ranges": ranges.to_wire(),
+        "recs": [[r.lsn, r.kind, r.table, r.rows, r.offset, r.length] for r in records],
+        "raw": len(raw),
+        "codec": codec,
+        "chain": None if chain is None else chain.to_wire(),
+    }
+    if blocks:
+        fields["blocks"] = [block.to_wire() for block in blocks]
+    header = pack_header(fields)
     digest = batch_hash(header, data)
     return encode_frame(FrameType.BATCH, header, digest + data), digest
 

@@ -14,19 +14,21 @@ again, so that the counts agree.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.encoded_points import device_runs
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
-from mainstem_engine.model import BoolMask, ColumnType
-from mainstem_engine.points import Points, decode_points, encode_points
+from mainstem_engine.model import BoolMask
+from mainstem_engine.points import Points
 from mainstem_sync.deletions import scoped_payload
 from mainstem_sync.exports import ExportPolicy
 from mainstem_sync.origins import OriginMaps
+from mainstem_sync.packing import Piece
 from mainstem_sync.protocol import OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.scope import DeviceScope
@@ -40,34 +42,13 @@ CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN})
 """Definitions and manifests. A delete is sent among them, and judged by its devices."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One record to send. ``select``: rows that go up; None for all of them."""
-
-    lsn: int
-    kind: int
-    table: str
-    rows: int
-    payload: memoryview | bytes
-    select: BoolMask | None = None
-
-    def raw(self) -> bytes | memoryview:
-        """The payload as it is sent."""
-        if self.select is None:
-            return self.payload
-        points = decode_points(self.payload)
-        rows = points.rows.take(self.select)
-        types = {int(column[0]): ColumnType(column[1]) for column in points.header["cols"]}
-        header = {**points.header, "n": len(rows), "acc": len(rows), "mrg": 0}
-        return b"".join(map(byte_view, encode_points(header, rows, types)))
-
-
 @dataclass(slots=True)
 class Content:
     """What one local record means for the parent.
 
     ``origin`` and ``ranges``: of a relayed batch, None for an own record. ``sent`` and ``kept``:
-    stored rows by table. ``needed``: False if the parent needs nothing but the LSN.
+    stored rows by table. ``bytes``: of the payloads; ``weight``: what they would be
+    as records. ``needed``: False if the parent needs nothing but the LSN.
     """
 
     lsn: int
@@ -78,6 +59,7 @@ class Content:
     kept: dict[str, int] = field(default_factory=dict)
     control: bool = False
     bytes: int = 0
+    weight: int = 0
 
     @property
     def needed(self) -> bool:
@@ -86,6 +68,7 @@ class Content:
     def add(self, piece: Piece) -> None:
         self.pieces.append(piece)
         self.bytes += len(piece.payload)
+        self.weight += piece.weight
 
     def count(self, table: str, sent: int, kept: int) -> None:
         if sent:
@@ -147,7 +130,7 @@ class Classifier:
             return
         chosen = int(np.count_nonzero(select))
         if chosen:
-            content.add(Piece(piece.lsn, piece.kind, piece.table, chosen, piece.payload, select))
+            content.add(replace(piece, rows=chosen, select=select))
         sent = min(chosen, stored)
         content.count(piece.table, sent, stored - sent)
 
@@ -207,30 +190,46 @@ class Classifier:
         origin = OriginKey(header["node"], header["epoch"], header["name"])
         content.origin, content.ranges = origin, RangeSet.from_wire(header["ranges"])
         content.control = header["q"] == Queue.CONTROL
+        for table, rows, offset, length, decoded in header.get("blocks", ()):
+            payload = buffers[0][offset : offset + length]
+            piece = Piece(
+                content.ranges.last, int(RecordKind.PTS), table, rows, payload, None, True, decoded
+            )
+            self._relayed_rows(content, origin, piece, rows)
         for lsn, kind, table, stored, offset, length, put_aside in header["recs"]:
             payload = buffers[0][offset : offset + length]
             if kind == RecordKind.PTS:
-                local = self._local_name(origin, table)
-                if not self.policy.sends(table):
-                    content.count(local, 0, stored)
-                    continue
-                piece = Piece(lsn, kind, table, _rows_of(payload, stored, put_aside), payload)
-                select = None
-                if self.policy.prefixes(table) is not None:
-                    select = self._relayed_mask(origin, table, payload)
-                counted = Content(lsn)
-                self._send_rows(counted, piece, select, stored)
-                for sent in counted.pieces:
-                    content.add(sent)
-                content.count(local, sum(counted.sent.values()), sum(counted.kept.values()))
+                rows = _rows_of(payload, stored, put_aside)
+                piece = Piece(lsn, kind, table, rows, payload)
+                self._relayed_rows(content, origin, piece, stored)
             elif kind == RecordKind.DEL:
                 self._delete(content, lsn, payload, origin)
             elif self._wanted(kind, decode_payload(payload)[0], origin):
                 content.add(Piece(lsn, kind, table, 0, payload))
 
-    def _relayed_mask(self, origin: OriginKey, table: str, payload: memoryview) -> BoolMask | None:
-        device = np.frombuffer(decode_payload(payload)[1][0], "<u4")
-        return self.scope.mask(table, self._maps_of(origin).local_devices(device))
+    def _relayed_rows(self, content: Content, origin: OriginKey, piece: Piece, stored: int) -> None:
+        """Rows of a child's record or block, of which ``stored`` are stored here."""
+        local = self._local_name(origin, piece.table)
+        if not self.policy.sends(piece.table):
+            content.count(local, 0, stored)
+            return
+        select = None
+        if self.policy.prefixes(piece.table) is not None:
+            select = self._relayed_mask(origin, piece)
+        counted = Content(piece.lsn)
+        self._send_rows(counted, piece, select, stored)
+        for sent in counted.pieces:
+            content.add(sent)
+        content.count(local, sum(counted.sent.values()), sum(counted.kept.values()))
+
+    def _relayed_mask(self, origin: OriginKey, piece: Piece) -> BoolMask | None:
+        maps = self._maps_of(origin)
+        if not piece.block:
+            device = np.frombuffer(decode_payload(piece.payload)[1][0], "<u4")
+            return self.scope.mask(piece.table, maps.local_devices(device))
+        ids, lengths = device_runs(piece.payload)
+        mask = self.scope.mask(piece.table, maps.local_devices(ids))
+        return None if mask is None else np.repeat(mask, lengths)
 
     def _local_name(self, origin: OriginKey, table: str) -> str:
         found = self._maps_of(origin).table(table)

@@ -22,6 +22,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.names import canonical_path, database_path
 from mainstem_engine.catalog.templates import template_from_map
+from mainstem_engine.encoded_points import decode_rows
 from mainstem_engine.engine import Engine
 from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.errors import CorruptionError, NotFoundError, SchemaError
@@ -29,13 +30,14 @@ from mainstem_engine.filesystem import Buffer, byte_view
 from mainstem_engine.log.records import RecordKind, decode_payload, encode_payload
 from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.points import decode_points, encode_points
-from mainstem_sync.batch import Batch, WireRecord
+from mainstem_sync.batch import Batch, WireBlock, WireRecord
 from mainstem_sync.definitions import define_table
 from mainstem_sync.deletions import map_erasure
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.exports import is_below
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.origins import DENIED, DEVICE_ID_MAX, DeviceMap, OriginMaps
+from mainstem_sync.packing import column_types
 from mainstem_sync.parking import Parking
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.received import (
@@ -44,6 +46,7 @@ from mainstem_sync.received import (
     RowCollector,
     map_points,
 )
+from mainstem_sync.wire import DECODED_BYTES_MAX
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class _Draft:
     manifests: list[tuple[int, Manifest]] = field(default_factory=list)
     deletes: list[tuple[int, Erasure]] = field(default_factory=list)
     records: list[list[Any]] = field(default_factory=list)
+    blocks: list[list[Any]] = field(default_factory=list)
     pieces: list[Buffer] = field(default_factory=list)
     length: int = 0
     schemas: list[list[Any]] = field(default_factory=list)
@@ -81,6 +85,11 @@ class _Draft:
         )
         self.pieces.append(payload)
         self.length += length
+
+    def keep_block(self, block: WireBlock, payload: Buffer) -> None:
+        self.blocks.append([block.table, block.rows, self.length, block.length, block.decoded])
+        self.pieces.append(payload)
+        self.length += block.length
 
     def count(self, table: str, stored: int, duplicates: int, put_aside: int) -> None:
         sums = self.counts.setdefault(table, [0, 0, 0])
@@ -122,7 +131,11 @@ def prepare(
             draft.keep(record, payload, len(payload))
         elif record.kind == RecordKind.DEL:
             _deletes(draft, record, payload, engine)
-    header = {
+    if sum(block.decoded for block in batch.blocks) > DECODED_BYTES_MAX:
+        raise RejectedError(f"a batch of {batch.origin.name} with too many rows in blocks")
+    for block in batch.blocks:
+        _block(draft, batch, block, raw, known, engine.catalog, parking)
+    header: dict[str, Any] = {
         "node": batch.origin.uuid,
         "name": batch.origin.name,
         "epoch": batch.origin.epoch,
@@ -138,6 +151,8 @@ def prepare(
         "denied": draft.denied,
         "chain": None if batch.chain is None else batch.chain.to_wire(),
     }
+    if draft.blocks:
+        header["blocks"] = draft.blocks
     local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)
     received = Received(header, draft.collector.groups(), draft.manifests, draft.deletes)
     return Prepared(received, [b"".join(map(byte_view, draft.pieces)), local], draft.maps, parking)
@@ -145,11 +160,9 @@ def prepare(
 
 def duplicate_rows(batch: Batch, maps: OriginMaps) -> list[tuple[str, int]]:
     """Rows by local table of a batch that is known already."""
-    return [
-        (_local_name(record.table, maps), record.rows)
-        for record in batch.records
-        if record.kind == RecordKind.PTS
-    ]
+    records = [(r.table, r.rows) for r in batch.records if r.kind == RecordKind.PTS]
+    blocks = [(block.table, block.rows) for block in batch.blocks]
+    return [(_local_name(table, maps), rows) for table, rows in (*records, *blocks)]
 
 
 def _records(batch: Batch, raw: memoryview) -> Iterable[tuple[WireRecord, memoryview]]:
@@ -187,6 +200,47 @@ def _points(
     draft.count(table.local, stored, 0, put_aside)
     draft.collector.add(table.local, record.lsn, mapped.rows)
     draft.keep(record, payload, len(payload), stored, put_aside)
+
+
+def _block(
+    draft: _Draft,
+    batch: Batch,
+    block: WireBlock,
+    raw: memoryview,
+    known: RangeSet,
+    catalog: Catalog,
+    parking: Parking,
+) -> None:
+    """Rows of many records. Where all of them are new and welcome the block is kept as it came;
+    otherwise it is taken apart, and what is left is kept record by record."""
+    end = block.offset + block.length
+    if end > len(raw):
+        raise RejectedError(f"a block of {batch.origin.name} does not lie in its batch")
+    payload = raw[block.offset : end]
+    found = decode_rows(payload, bytes_max=block.decoded)
+    points, lsn = found.points, found.lsn
+    if len(points.rows) != block.rows or points.table.casefold() != block.table.casefold():
+        raise RejectedError(f"a block has {len(points.rows)} rows of {points.table}")
+    low, high = int(lsn.min()), int(lsn.max())
+    if not batch.ranges.covers(low, high) and not batch.ranges.mask(lsn).all():
+        raise RejectedError(f"a block of {batch.origin.name} names records of other ranges")
+    table = draft.maps.known_table(points.table)
+    mapped = map_points(points, table, draft.maps)
+    is_new = next(known.within(low, high), None) is None
+    if is_new and mapped.denied is None and not mapped.conflicts:
+        draft.count(table.local, block.rows, 0, 0)
+        draft.collector.add(table.local, lsn, mapped.rows)
+        draft.keep_block(block, payload)
+        return
+    types = column_types(points)
+    for number, some in found.records():
+        record = WireRecord(number, int(RecordKind.PTS), block.table, len(some.rows), 0, 0)
+        if number in known:
+            draft.count(table.local, 0, record.rows, 0)
+            continue
+        pieces = encode_points(some.header, some.rows, types)
+        one = memoryview(b"".join(map(byte_view, pieces)))
+        _points(draft, record, one, catalog, parking)
 
 
 def _deletes(draft: _Draft, record: WireRecord, payload: memoryview, engine: Engine) -> None:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 from mainstem_engine.errors import LogRangeError
 from mainstem_engine.log.log import Log
-from mainstem_sync.batch import RECORDS_MAX, WireRecord, encode_batch
+from mainstem_sync.batch import RECORDS_MAX, encode_batch
 from mainstem_sync.content import Classifier, Content
+from mainstem_sync.packing import Packer
 from mainstem_sync.protocol import ChainPoint, OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.wire import RAW_BYTES_MAX
@@ -42,6 +43,8 @@ class Draft:
     records: int = 0
     top: ChainPoint | None = None
     digest: bytes = b""
+    weight: int = 0
+    packer: Packer = field(default_factory=Packer)
 
     def add(self, content: Content, chain: bytes) -> None:
         """One record of the local log."""
@@ -52,6 +55,7 @@ class Draft:
             self.ranges.update(content.ranges)
         self.contents.append(content)
         self.raw_bytes += content.bytes
+        self.weight += content.weight
         self.records += len(content.pieces)
 
     @property
@@ -61,18 +65,11 @@ class Draft:
 
     def encode(self) -> bytes:
         """The BATCH frame; sets ``digest``."""
-        records, parts, offset = [], [], 0
-        pieces = sorted((p for c in self.contents for p in c.pieces), key=lambda piece: piece.lsn)
-        for piece in pieces:
-            raw = piece.raw()
-            records.append(
-                WireRecord(piece.lsn, piece.kind, piece.table, piece.rows, offset, len(raw))
-            )
-            parts.append(raw)
-            offset += len(raw)
+        pieces = [piece for content in self.contents for piece in content.pieces]
+        packed = self.packer.pack(pieces, self.queue)
         top = self.top if self.top is not None and self.top.lsn == self.ranges.last else None
         frame, self.digest = encode_batch(
-            self.origin, self.queue, self.ranges, records, b"".join(parts), top
+            self.origin, self.queue, self.ranges, packed.records, packed.raw, top, packed.blocks
         )
         return frame
 
@@ -96,6 +93,7 @@ class Outbox:
         self._log = log
         self._own = own
         self._classifier = classifier
+        self._packer = Packer()
 
     def cut(
         self,
@@ -152,15 +150,15 @@ class Outbox:
         if draft is None:
             if len(cut.drafts) >= ORIGINS_PER_CUT_MAX:
                 return False
-            draft = cut.drafts[origin] = Draft(origin, queue)
+            draft = cut.drafts[origin] = Draft(origin, queue, packer=self._packer)
         elif (
-            draft.raw_bytes + content.bytes > RAW_BYTES_MAX
+            draft.weight + content.weight > RAW_BYTES_MAX
             or draft.records + len(content.pieces) > RECORDS_MAX
         ):
             return False
         draft.add(content, chain)
         # An empty batch still costs its header.
-        cut.raw_bytes += content.bytes + 64
+        cut.raw_bytes += content.weight + 64
         return True
 
     def cover(self, drafts: Mapping[OriginKey, Draft], coverable: RangeSet, queue: Queue) -> Draft:

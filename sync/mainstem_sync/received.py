@@ -9,6 +9,8 @@ Header:
   ``ranges``   flat list: the LSNs that this record adds to R (contained and covered)
   ``recs``     per record kept here ``[lsn, kind, table, rows, offset, length, quarantined]``;
                ``rows`` are those that are stored, ``quarantined`` those put aside
+  ``blocks``   rows of many records, all stored here: ``[table, rows, offset, length, decoded]``,
+               as encoded_points.py has them; absent where there are none
   ``counts``   local table to ``[from_children, duplicates, quarantined_here]`` rows
   ``values``   local table to values put aside
   ``parked``   per slice with anything put aside
@@ -30,6 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.encoded_points import decode_rows
 from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Lsns, Rows
@@ -132,10 +135,13 @@ class RowCollector:
     takes few large batches much faster than many small ones."""
 
     def __init__(self) -> None:
-        self._pieces: dict[tuple[str, frozenset[tuple[int, str]]], list[tuple[int, Rows]]] = {}
+        self._pieces: dict[
+            tuple[str, frozenset[tuple[int, str]]], list[tuple[int | Lsns, Rows]]
+        ] = {}
 
-    def add(self, table: str, lsn: int, rows: Rows) -> None:
-        """Rows of one record. Order does not matter: versions decide."""
+    def add(self, table: str, lsn: int | Lsns, rows: Rows) -> None:
+        """Rows of one record, or of several with the LSN of each. Order does not matter: versions
+        decide."""
         if len(rows):
             # Rows from before and after a widening are not joined: the store conforms them.
             columns = frozenset((k, c.values.dtype.str) for k, c in rows.columns.items())
@@ -146,18 +152,25 @@ class RowCollector:
         return [
             RowGroup(table, pieces[0][1], pieces[0][0])
             if len(pieces) == 1
-            else RowGroup(table, _joined([rows for _, rows in pieces]), _lsns(pieces))
+            else RowGroup(table, joined_rows([rows for _, rows in pieces]), _lsns(pieces))
             for (table, _), pieces in self._pieces.items()
         ]
 
 
-def _lsns(pieces: Sequence[tuple[int, Rows]]) -> Lsns:
+def _lsns(pieces: Sequence[tuple[int | Lsns, Rows]]) -> Lsns:
+    if any(isinstance(lsn, np.ndarray) for lsn, _ in pieces):
+        each = (
+            lsn if isinstance(lsn, np.ndarray) else np.full(len(rows), lsn, np.uint64)
+            for lsn, rows in pieces
+        )
+        return np.concatenate(list(each))
     return np.repeat(
         np.array([lsn for lsn, _ in pieces], np.uint64), [len(rows) for _, rows in pieces]
     )
 
 
-def _joined(pieces: Sequence[Rows]) -> Rows:
+def joined_rows(pieces: Sequence[Rows]) -> Rows:
+    """All rows, one piece after the other; all have the same columns."""
     columns = {}
     for key in pieces[0].columns:
         parts = [rows.columns[key] for rows in pieces]
@@ -217,6 +230,16 @@ def decode_received(
                 continue
             if erasure is not None:
                 deletes.append((lsn, erasure))
+    for table, _, offset, length, decoded in header.get("blocks", ()):
+        try:
+            found = maps.known_table(table)
+            encoded = decode_rows(buffers[0][offset : offset + length], bytes_max=decoded)
+            rows = map_points(encoded.points, found, maps).rows
+        except UnknownSchemaError as exc:
+            logger.error("a block of %s cannot be read again: %s", header["name"], exc)
+            ranges = RangeSet()  # which records were in it cannot be said: all come again
+            continue
+        collector.add(found.local, encoded.lsn, rows)
     header = {**header, "ranges": ranges.to_wire()}
     return Received(header, collector.groups(), manifests, deletes)
 

@@ -50,6 +50,10 @@ FRAMES_MAX = 256
 REQUEST_RAW_BYTES_MAX = 32 << 20
 """All batches of one request, decompressed: senders aim at 4 MiB."""
 
+DECODED_BYTES_MAX = 32 << 20
+"""The rows of all blocks of one batch, decoded. A sender makes them of at most 8 MiB of its log,
+which in memory is no more than three times as much."""
+
 RATIO_MAX = 50_000
 """A run of equal bytes is one zstd block of 128 KiB in about 3 bytes, and a machine that stands
 still sends such runs: only what no encoder can reach is refused. The sizes above bound the rest."""
