@@ -28,6 +28,7 @@ class Lowered:
     precision_ns: int
     by_itself: bool
     is_used: bool = False
+    warnings: list[str] = field(default_factory=list)
     per_second: set[str] = field(default_factory=set)
     """Headings, in lower case, of columns that are rates of a measurement."""
     numbers: Iterator[int] = field(default_factory=itertools.count)

@@ -24,7 +24,7 @@ from mainstem_engine.sql.grammar.clauses import (
     WINDOW,
     has_clauses,
 )
-from mainstem_engine.sql.grammar.dialect import TEXT
+from mainstem_engine.sql.grammar.dialect import ALIGN, TEXT
 from mainstem_engine.sql.grammar.late_lengths import resolve_lengths
 from mainstem_engine.sql.lowering.align import lower_align
 from mainstem_engine.sql.lowering.interp import is_interp, lower_interp
@@ -33,11 +33,13 @@ from mainstem_engine.sql.lowering.nested import pull_calls, show_time
 from mainstem_engine.sql.lowering.points import lower_points
 from mainstem_engine.sql.lowering.windows import lower_windows
 from mainstem_engine.sql.select.aggregates import is_aggregate
+from mainstem_engine.sql.select.alignment import shape_path_query
 from mainstem_engine.sql.select.calls import bind_call, call_of, find_function
 from mainstem_engine.sql.select.peer_functions import rewrite_peer_functions
 from mainstem_engine.sql.select.projection import HEADING_CHARS_MAX
 from mainstem_engine.sql.select.rows_query import RowsQuery
 from mainstem_engine.sql.select.stars import expand_star
+from mainstem_engine.sql.select.suffixes import resolve_suffixes
 
 _LEFT_OUT = {"qualify": "QUALIFY", "sample": "USING SAMPLE"}
 """Clauses that a SELECT over walks would have to mean otherwise."""
@@ -52,6 +54,7 @@ def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
         _bind(select, lowered)
         made = lower_select(select, lowered)
         if made is None:
+            _align_by(select, lowered)
             continue
         lowered.is_used = True
         if select is tree:
@@ -59,6 +62,16 @@ def lower(tree: exp.Query, lowered: Lowered) -> exp.Query:
         else:
             put_in_place(select, made)
     return tree
+
+
+def _align_by(select: exp.Select, lowered: Lowered) -> None:
+    """ALIGN BY of a sub-query; that of a whole statement is the planner's."""
+    relation = lowered.scopes.only_relation(select)
+    if lowered.by_itself or ALIGN not in select.meta or relation is None or not relation.is_path:
+        return
+    resolve_suffixes(select, relation, lowered.catalog)
+    shape_path_query(select, relation, lowered.catalog, lowered.warnings)
+    del select.meta[ALIGN]
 
 
 def _refuse_hidden(column: exp.Column, lowered: Lowered) -> None:

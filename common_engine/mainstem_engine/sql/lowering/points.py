@@ -13,6 +13,7 @@ from typing import Any
 from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.grammar.dialect import ALIGN
 from mainstem_engine.sql.lowering.answer import Answer
 from mainstem_engine.sql.lowering.lowered import Lowered, own_nodes
 from mainstem_engine.sql.lowering.query import WalkQuery
@@ -38,7 +39,8 @@ class _PointQuery(WalkQuery):
         self._has_columns = False
         relation = self.rows.relation
         is_pattern = relation is not None and relation.is_path and relation.name.is_pattern
-        if is_pattern and lowered.by_itself and not self.shape.keys:
+        is_asked = lowered.by_itself or ALIGN in select.meta
+        if is_pattern and is_asked and not self.shape.keys:
             # Devices that are named, and so do not stand side by side, are partitions all the same.
             self.rows.add_key(column(DEVICE))
 

@@ -58,7 +58,7 @@ def shape_of(
         shape.keys += [key.unalias() for key in partition.expressions]
     if group is not None:
         shape.keys += list(group.expressions)
-    is_path = relation is not None and relation.is_path and by_itself
+    is_path = relation is not None and relation.is_path and (by_itself or ALIGN in select.meta)
     shape.shows_time = is_path or FROM_PATH in select.meta
     if isinstance(merge, TagGroups):
         shape.keys += merge.expressions

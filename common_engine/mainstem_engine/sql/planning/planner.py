@@ -99,7 +99,9 @@ class Planner:
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
         tree = self._expand_last(tree, request)
-        join_paths(tree)
+        for select in list(tree.find_all(exp.Select)):
+            if select is tree or ALIGN in select.meta:
+                join_paths(select)
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
         relations = self._relations(nodes, request, by_itself=by_itself)
@@ -131,16 +133,16 @@ class Planner:
         units = column_units(tree, scopes)
         tree = lower(tree, lowered)
         is_plain = by_itself and not lowered.is_used
-        warnings: list[str] = []
         push_down = PushDown(self._catalog, scopes, times)
         if self._narrows:
             push_down.narrow(tree)
         if is_plain and relations and relations[0].is_path and isinstance(tree, exp.Select):
-            shape_path_query(tree, relations[0], self._catalog, warnings)
+            shape_path_query(tree, relations[0], self._catalog, lowered.warnings)
         elif any(ALIGN in select.meta for select in find_nodes(tree, exp.Select)):
             raise SqlUnsupportedError(
-                "ALIGN BY of several tables is not supported",
-                hint="select from one path or a pattern such as root.plant_a.**",
+                "ALIGN BY shapes devices of paths, not templates and joins",
+                hint="select from a path or a pattern such as root.plant_a.**; of a template,"
+                " PARTITION BY tbname",
             )
         for select in tree.find_all(exp.Select):
             plain_partitions(select, scopes.only_relation(select))
@@ -176,7 +178,7 @@ class Planner:
             zone=request.zone,
             time_zone=engine_zone(request.time_zone),
             units=units,
-            warnings=tuple(warnings),
+            warnings=tuple(lowered.warnings),
             depends_on_clock=times.asked_clock or times.left_clock,
             steps=steps,
             binding=_binding(times, inputs, extracted, texts, relations, lifted),
@@ -230,7 +232,8 @@ class Planner:
         for number, node in enumerate(nodes):
             name = _name(node)
             alias = node.alias or (f"t{number}" if name.is_pattern else name.elements[-1])
-            relation = self._find(node, name, request, alias, by_itself=by_itself)
+            is_shaped = by_itself or _is_aligned(node)
+            relation = self._find(node, name, request, alias, by_itself=is_shaped)
             relation.is_sampled = node.args.get("sample") is not None
             node.meta[RELATION] = number
             relations.append(relation)
@@ -249,6 +252,12 @@ class Planner:
             if below is None:
                 raise
             return find_relation(self._catalog, below, request.database, alias, by_itself=True)
+
+
+def _is_aligned(node: exp.Table) -> bool:
+    """True for the only table of a SELECT with ALIGN BY."""
+    select = node.parent_select
+    return select is not None and ALIGN in select.meta and not select.args.get("joins")
 
 
 def _rewrite_calls(tree: exp.Query, scopes: Scopes) -> None:
