@@ -37,7 +37,6 @@ from mainstem_sync.manifests import scan_slices
 from mainstem_sync.origins import OriginState
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.rescan import compare, expect
-from mainstem_sync.slice_states import SliceState
 from mainstem_sync.watch import Candidates, TableWatch
 
 logger = logging.getLogger(__name__)
@@ -218,15 +217,12 @@ class Proof:
             state, watch, size = each.state, each.watch, each.watch.slice_ns
             with self._lock:
                 mapped = state.local_table(each.table)
-                if mapped is None or not watch.closed:
+                if mapped is None:
                     continue
-                first, last = next(iter(watch.closed))[0], list(watch.closed)[-1][1]
                 where = (state.key, state.via, each.table, mapped.name)
-                for key in watch.unproven(first, last + 1).tolist():
-                    slice_state, _, _ = watch.state_of(key, state.received.watermark)
-                    if slice_state is SliceState.MISMATCH:
-                        max_lsn = int(watch.slices["max_lsn"][watch.slices.range(key, key + 1)][0])
-                        found.append(DamagedSlice(*where, key * size, (key + 1) * size, max_lsn))
+                for key in watch.differing(state.received.watermark).tolist():
+                    max_lsn = int(watch.slices["max_lsn"][watch.slices.range(key, key + 1)][0])
+                    found.append(DamagedSlice(*where, key * size, (key + 1) * size, max_lsn))
                 found += [
                     DamagedSlice(*where, a * size, b * size, summed=True)
                     for a, b in watch.flawed_sums()

@@ -101,6 +101,7 @@ class Submission:
     """A request whose batches are in the log, not yet all durable. ``reply`` when ``done``."""
 
     lease: str = ""
+    child: str = ""
     answers: list[_Answer] = field(default_factory=list)
     refusal: Reply | None = None
 
@@ -151,6 +152,8 @@ class Receiver:
         self._clock_ns = clock_ns
         self._bound: Engine | None = None
         self.drops: dict[str, int] = {}
+        self.riders: list[Callable[[str], bytes]] = []
+        """Frames that ride in every reply to a child, by its name; called without the lock."""
         """Batches and requests that were refused, by reason. Since the start."""
 
     def bind(self, engine: Engine) -> None:
@@ -253,7 +256,7 @@ class Receiver:
 
     def submit(self, child: Child, body: bytes) -> Submission:
         """Decode, check and append; returns before the batches are durable."""
-        submission = Submission()
+        submission = Submission(child=child.name)
         try:
             frames = list(decode_frames(body))
             if not frames:
@@ -298,6 +301,7 @@ class Receiver:
                 parts.append(
                     Acknowledgement(answer.hash, answer.code, watermark, answer.message).encode()
                 )
+        parts += [rider(submission.child) for rider in self.riders]
         return Reply(200, wire.sign(b"".join(parts), submission.lease.encode()))
 
     def _take(self, child: Child, uuid: str, batch: Batch) -> _Answer:

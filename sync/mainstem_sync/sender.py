@@ -55,7 +55,7 @@ from mainstem_sync.ranges import RangeSet
 from mainstem_sync.refusals import Refusals
 from mainstem_sync.scheduler import Scheduler
 from mainstem_sync.session import LinkState, Request, Session
-from mainstem_sync.wire import RAW_BYTES_MAX, FrameType, decode_frames, verify_signature
+from mainstem_sync.wire import RAW_BYTES_MAX, Frame, FrameType, decode_frames, verify_signature
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,8 @@ class Sender:
         self._status_at = float("-inf")
         self._live_at = float("-inf")
         self._pause_until = 0.0
+        self.on_frame: dict[FrameType, Callable[[Frame], None]] = {}
+        """Who takes what else a signed reply holds, without the sender's lock."""
         self.on_work: Callable[[], None] | None = None
         """Called, from any thread, when there is something new to send."""
 
@@ -385,6 +387,8 @@ class Sender:
             if frame.type is FrameType.ACK:
                 answer = Acknowledgement.from_frame(frame)
                 answers[answer.hash] = answer
+            elif frame.type in self.on_frame:
+                self.on_frame[frame.type](frame)
         with self._lock:
             if self._flights.pop(request.number, None) is None:
                 return

@@ -390,6 +390,17 @@ class TableWatch:
         keys: Ints = self.slices.keys[inside][~np.isin(state, SETTLED)]
         return keys
 
+    def differing(self, watermark: int) -> Ints:
+        """Slices (ascending) that are a MISMATCH: all of them has arrived, and it is not equal.
+        ``watermark``: D of the origin."""
+        self.merge()
+        columns = self.slices.columns
+        arrived = np.maximum(columns["floor"], np.uint64(watermark))
+        found = (columns["state"] == UNEQUAL) & (columns["max_lsn"] <= arrived)
+        found &= columns["row_lsn"] <= columns["max_lsn"]
+        keys: Ints = self.slices.keys[found]
+        return keys
+
     def unequal_sums(self, first: int, end: int) -> list[tuple[int, int]]:
         """[first, end) slices of hours and days that a scan found to be other than proven."""
         found: list[tuple[int, int]] = []

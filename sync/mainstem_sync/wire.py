@@ -80,6 +80,7 @@ class FrameType(enum.IntEnum):
     ACK = 6
     ERROR = 7
     SIGNATURE = 8
+    PROVEN = 12
 
 
 @dataclass(frozen=True, slots=True)
