@@ -142,7 +142,7 @@ def _decode(header: dict[str, Any], buffers: list[memoryview]) -> Points:
     for measurement_id, code, has_valid, kind in header["cols"]:
         column_type = ColumnType(code)
         if kind == DICTIONARY and column_type.is_variable:
-            values = _decode_variable(buffers[position : position + 3], column_type, count)
+            values = decode_texts(buffers[position : position + 3], column_type, count)
             position += 3
         elif kind == PLAIN and not column_type.is_variable:
             values = _array(buffers[position], column_type.dtype, count)
@@ -167,7 +167,8 @@ def _array(buffer: memoryview, dtype: np.dtype[Any], count: int) -> AnyArray:
     return (array != 0) if dtype == np.bool_ else array
 
 
-def _decode_variable(buffers: Sequence[memoryview], kind: ColumnType, count: int) -> AnyArray:
+def decode_texts(buffers: Sequence[memoryview], kind: ColumnType, count: int) -> AnyArray:
+    """Values of TEXT or BLOB from codes, offsets and bytes. ValueError if they do not fit."""
     codes = _array(buffers[0], np.dtype("<u4"), count)
     offsets = np.frombuffer(buffers[1], "<u4").astype(np.int64)
     data = bytes(buffers[2])

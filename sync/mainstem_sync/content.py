@@ -107,18 +107,20 @@ class Classifier:
 
     def _points(self, content: Content, record: Record, header: Mapping[str, Any] | None) -> None:
         payload = byte_view(record.payload)
-        fields = header if header is not None else decode_payload(payload)[0]
+        opened = None if header is not None else decode_payload(payload)
+        fields = header if opened is None else opened[0]
+        assert fields is not None
         table, rows = str(fields["t"]), int(fields["n"])
         if not rows or not self.policy.sends(table):
             content.count(table, 0, rows)
             return
         select = None
         if self.policy.prefixes(table) is not None:
-            device = np.frombuffer(decode_payload(payload)[1][0], "<u4").astype(np.int64)
+            opened = opened or decode_payload(payload)
+            device = np.frombuffer(opened[1][0], "<u4").astype(np.int64)
             select = self.scope.mask(table, device)
-        self._send_rows(
-            content, Piece(record.lsn, int(record.kind), table, rows, payload), select, rows
-        )
+        piece = Piece(record.lsn, int(record.kind), table, rows, payload, opened=opened)
+        self._send_rows(content, piece, select, rows)
 
     def _send_rows(
         self, content: Content, piece: Piece, select: BoolMask | None, stored: int

@@ -19,12 +19,12 @@ import numpy as np
 
 from mainstem_engine.encoded_points import Choices, decode_rows, decoded_bytes, encode_rows
 from mainstem_engine.filesystem import Buffer, byte_view
-from mainstem_engine.log.records import RecordKind
+from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import BoolMask, ColumnType, Lsns, Rows
 from mainstem_engine.points import Points, decode_points, encode_points
+from mainstem_engine.stacked_points import OpenRecord, stacked_rows
 from mainstem_sync.batch import WireBlock, WireRecord
 from mainstem_sync.protocol import Queue
-from mainstem_sync.received import joined_rows
 from mainstem_sync.wire import DECODED_BYTES_MAX
 
 HISTORY_ROWS_MIN = 512
@@ -52,6 +52,8 @@ class Piece:
     select: BoolMask | None = None
     block: bool = False
     decoded: int = 0
+    opened: OpenRecord | None = None
+    """Header and buffers of the payload, where somebody has looked already."""
 
     @property
     def weight(self) -> int:
@@ -117,31 +119,50 @@ class Packer:
         rows_min = HISTORY_ROWS_MIN if queue is Queue.HISTORY else LIVE_ROWS_MIN
         packed = Packed()
         records: list[Piece] = []
-        gathered: dict[_Shape, list[tuple[Piece, Points]]] = {}
+        gathered: dict[_Shape, list[Piece]] = {}
+        opened: dict[int, OpenRecord] = {}
         ordered = sorted(pieces, key=lambda piece: piece.lsn)
         total = sum(piece.rows for piece in ordered)
         for piece in ordered:
             if piece.block:
                 self._hand_on(packed, piece)
             elif piece.kind == RecordKind.PTS and total >= rows_min:
-                points = piece.points()
-                gathered.setdefault(_shape(points), []).append((piece, points))
+                record = piece.opened or decode_payload(piece.payload)
+                opened[id(piece)] = record
+                gathered.setdefault(_shape(record[0]), []).append(piece)
             else:
                 records.append(piece)
         for shape, group in gathered.items():
-            if sum(len(points.rows) for _, points in group) < rows_min:
-                records += [piece for piece, _ in group]
+            if sum(piece.rows for piece in group) < rows_min:
+                records += group
             else:
-                self._gather(packed, shape, [points for _, points in group], _lsns(group))
+                self._gather(packed, shape, group, [opened[id(piece)] for piece in group])
         for piece in sorted(records, key=lambda piece: piece.lsn):
             packed.record(piece)
         return packed
 
-    def _gather(self, packed: Packed, shape: _Shape, group: Sequence[Points], lsn: Lsns) -> None:
-        rows = group[0].rows if len(group) == 1 else joined_rows([p.rows for p in group])
-        header = {"t": shape[0], "rev": shape[1], "der": shape[2]}
-        payload = self._encoded(header, rows, lsn, column_types(group[0]))
-        packed.block(shape[0], len(rows), payload)
+    def _gather(
+        self,
+        packed: Packed,
+        shape: _Shape,
+        pieces: Sequence[Piece],
+        opened: Sequence[OpenRecord],
+    ) -> None:
+        rows = stacked_rows(opened)
+        lsns = np.array([piece.lsn for piece in pieces], np.uint64)
+        lsn: Lsns = np.repeat(lsns, [int(header["n"]) for header, _ in opened])
+        if any(piece.select is not None for piece in pieces):
+            chosen = np.concatenate(
+                [
+                    np.ones(int(header["n"]), np.bool_) if piece.select is None else piece.select
+                    for piece, (header, _) in zip(pieces, opened, strict=True)
+                ]
+            )
+            rows, lsn = rows.take(chosen), lsn[chosen]
+        table, revision, derived, columns = shape
+        header = {"t": table, "rev": revision, "der": derived}
+        types = {key: ColumnType(code) for key, code, _ in columns}
+        packed.block(table, len(rows), self._encoded(header, rows, lsn, types))
 
     def _hand_on(self, packed: Packed, piece: Piece) -> None:
         if piece.select is None:
@@ -160,21 +181,13 @@ class Packer:
         return _one(encode_rows(header, rows, lsn, types, self._choices))
 
 
-_Shape = tuple[str, int, int, tuple[tuple[int, int], ...]]
-"""Table, revision, 1 for rollup rows, and (id, type) of each column: rows that may be joined."""
+_Shape = tuple[str, int, int, tuple[tuple[int, int, int], ...]]
+"""Table, revision, 1 for rollup rows, and (id, type, kind) of each column: what may be joined."""
 
 
-def _shape(points: Points) -> _Shape:
-    header = points.header
-    columns = tuple((int(column[0]), int(column[1])) for column in header["cols"])
-    return points.table, int(header["rev"]), int(header["der"]), columns
-
-
-def _lsns(group: Sequence[tuple[Piece, Points]]) -> Lsns:
-    return np.repeat(
-        np.array([piece.lsn for piece, _ in group], np.uint64),
-        [len(points.rows) for _, points in group],
-    )
+def _shape(header: Mapping[str, Any]) -> _Shape:
+    columns = tuple((column[0], column[1], column[3]) for column in header["cols"])
+    return header["t"], header["rev"], header["der"], columns
 
 
 def column_types(points: Points) -> dict[int, ColumnType]:
