@@ -30,6 +30,7 @@ from mainstem_engine.sql.definitions.plain_tables import PlainTables
 from mainstem_engine.sql.definitions.removal import Removal
 from mainstem_engine.sql.definitions.upkeep import keep_up
 from mainstem_engine.sql.listings.listings import Listings, NodeListing
+from mainstem_engine.sql.listings.row_conditions import RowConditions
 from mainstem_engine.sql.plan import Plan, Request
 from mainstem_engine.sql.planning.plan_cache import PlanCache
 from mainstem_engine.sql.planning.planner import Planner
@@ -186,7 +187,8 @@ class Session:
         if isinstance(statement, Insert):
             return self._insert(statement, call)
         if isinstance(statement, Show | Describe):
-            listings = Listings(self._engine, request, self._listings)
+            conditions = RowConditions(self._executor, call.limits, request, call.cancellation)
+            listings = Listings(self._engine, conditions, self._listings)
             if isinstance(statement, Describe):
                 return listings.describe(statement)
             return listings.show(statement, call.limits.row_limit)

@@ -254,10 +254,11 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TIMESERIES, TABLES, TAGS, TTL, STREAMS,
-    NODES, QUARANTINE, JOBS, MEMBERS, PATHS SET, PATHS USING, CHILD PATHS, CHILD NODES, PATH NODES,
-    TAG VALUES (SELECT TAGS, of ``names``) or CREATE DATABASE, STABLE or TABLE; ``of`` and ``where``
-    (on devices) narrow it. ``counts``: only how many there are, by the first ``level`` elements
+    """``what`` is DATABASES, TEMPLATES, STABLES, DEVICES, TIMESERIES, TABLES (CHILD of a template,
+    NORMAL of none), TAGS, TTL (also of ``others``), STREAMS, NODES, QUARANTINE, JOBS, MEMBERS,
+    PATHS SET, PATHS USING, CHILD PATHS, CHILD NODES, PATH NODES, TABLE TAGS and TAG VALUES (SELECT
+    TAGS) of ``names``, or CREATE DATABASE, STABLE or TABLE; ``of`` and ``where`` (on devices or
+    series) narrow it. ``counts``: only how many there are, by the first ``level`` elements
     (beside root) where that is named. ``latest``: of series, the one with the newest value first.
     """
 
@@ -271,6 +272,8 @@ class Show:
     level: int | None = None
     names: tuple[str, ...] = ()
     latest: bool = False
+    distinct: bool = False
+    others: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

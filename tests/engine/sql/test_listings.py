@@ -129,8 +129,8 @@ def test_devices_by_their_tags(plant: Run) -> None:
     assert paths("WHERE tbname = 'd1'") == ["root.beijing.d1"]
     assert paths("WHERE device LIKE '%d2' AND device LIKE 'root.b%'") == ["root.beijing.d2"]
     assert paths("root.beijing.** WHERE device = 'root.main.d1001'") == []
-    for wrong in ("location = 'a' OR groupid = 2", "groupid > 1", "voltage = 219", "ts < 5"):
-        with pytest.raises(SqlUnsupportedError, match="location"):
+    for wrong in ("voltage = 219", "ts < 5", "location = (SELECT 'a')", "max(location) = 'a'"):
+        with pytest.raises(SqlUnsupportedError, match=r"location|listing"):
             plant(f"SHOW DEVICES WHERE {wrong}")
 
 

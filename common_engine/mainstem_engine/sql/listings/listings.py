@@ -23,7 +23,7 @@ from mainstem_engine.sql.definitions.create_texts import (
 )
 from mainstem_engine.sql.definitions.definition import ttl_path
 from mainstem_engine.sql.definitions.device_templates import is_own_name, shown_template
-from mainstem_engine.sql.listings.device_filter import filter_devices
+from mainstem_engine.sql.listings.device_filter import DeviceFilter
 from mainstem_engine.sql.listings.path_listings import PathListings
 from mainstem_engine.sql.listings.series_listing import SeriesListing
 from mainstem_engine.sql.listings.tag_listings import TagListings
@@ -42,7 +42,7 @@ from mainstem_engine.sql.times import NS_PER_MS, duration_text
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.databases import Database
-    from mainstem_engine.sql.plan import Request
+    from mainstem_engine.sql.listings.row_conditions import RowConditions
     from mainstem_engine.sql.storage import Storage
 
 Columns = Sequence[tuple[str, str]]
@@ -121,12 +121,16 @@ class Listings:
     """Lists what an engine holds, and what its node adds to it."""
 
     def __init__(
-        self, engine: Storage, request: Request, of_node: Mapping[str, NodeListing] | None = None
+        self,
+        engine: Storage,
+        conditions: RowConditions,
+        of_node: Mapping[str, NodeListing] | None = None,
     ) -> None:
         self._engine = engine
         self._catalog = engine.catalog
-        self._request = request
-        self._database = request.database
+        self._conditions = conditions
+        self._request = conditions.request
+        self._database = self._request.database
         self._of_node = of_node or {}
 
     def show(self, statement: Show, row_limit: int) -> Result:
@@ -148,8 +152,10 @@ class Listings:
             "TEMPLATES": self._templates,
             "STABLES": self._templates,
             "DEVICES": self._devices,
-            "TIMESERIES": SeriesListing(self._engine, self._request).rows,
+            "TIMESERIES": SeriesListing(self._engine, self._conditions).rows,
             "TABLES": self._tables,
+            "NORMAL TABLES": self._tables,
+            "CHILD TABLES": self._tables,
             "TTL": self._ttls,
             "STREAMS": self._streams,
             "FUNCTIONS": _functions,
@@ -157,7 +163,7 @@ class Listings:
             "CREATE STABLE": self._create_table,
             "CREATE TABLE": self._create_table,
             **paths.subjects,
-            **TagListings(self._catalog, self._request, self._table).subjects,
+            **TagListings(self._catalog, self._conditions, self._table).subjects,
         }
         columns, rows = listers.get(statement.what, self._known_to_node)(statement)
         if statement.like is not None:
@@ -256,9 +262,8 @@ class Listings:
         if statement.where is None:
             return listed
         devices = self._catalog.devices
-        ids = filter_devices(
-            self._catalog, (device for device, _, _ in listed), statement.where, self._request
-        )
+        filtering = DeviceFilter(self._catalog, statement.where, self._conditions)
+        ids = filtering.devices(device for device, _, _ in listed)
         return ((i, devices.path(i), devices.family_name(i)) for i in ids)
 
     def _listed_devices(self, of: Name | None) -> Iterable[tuple[int, str, str]]:
@@ -278,10 +283,13 @@ class Listings:
     def _tables(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
         """The devices of the current database, as TDengine lists its subtables."""
         database = self._database if statement.of is None else database_name(statement.of)
+        kinds = {"NORMAL TABLES": (True,), "CHILD TABLES": (False,)}
+        wanted = kinds.get(statement.what, (True, False))
         return _TABLES, (
             (split_path(path)[-1], shown_template(template), path)
             for device, path, template in self._listed_devices(None)
-            if self._catalog.database_of(device).name == database
+            if is_own_name(template) in wanted
+            and self._catalog.database_of(device).name == database
         )
 
     def _create_database(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
@@ -306,11 +314,12 @@ class Listings:
         return columns, [(split_path(path)[-1], text)]
 
     def _ttls(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:
-        prefix = None if statement.of is None else ttl_path(statement.of)
+        named = () if statement.of is None else (statement.of, *statement.others)
+        prefixes = [ttl_path(name) for name in named]
         return _TTLS, [
             (path, duration_text(ttl_ns), ttl_ns // NS_PER_MS)
             for path, ttl_ns in sorted(self._catalog.rules.ttls().items())
-            if prefix is None or is_below(path, prefix)
+            if not prefixes or any(is_below(path, prefix) for prefix in prefixes)
         ]
 
     def _streams(self, statement: Show) -> tuple[Columns, Iterable[Sequence[Any]]]:

@@ -124,5 +124,8 @@ class PathListings:
 
     def _nodes(self, show: Show) -> Listing:
         level = show.level or 0
-        found = {tuple(e[: level + 1]) for e in self.series(show.of) if len(e) > level}
+        of = show.of
+        if of is not None and of.elements == (ROOT,):
+            of = None
+        found = {tuple(e[: level + 1]) for e in self.series(of) if len(e) > level}
         return (("node", "TEXT"),), [(join_path(list(path)),) for path in sorted(found)]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.sql.definitions.device_templates import shown_template
-from mainstem_engine.sql.listings.device_filter import filter_devices
+from mainstem_engine.sql.listings.device_filter import DeviceFilter
 from mainstem_engine.sql.select.relations import matching_series
 from mainstem_engine.sql.statements import Show
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.templates import Table
     from mainstem_engine.model import Measurement
-    from mainstem_engine.sql.plan import Request
+    from mainstem_engine.sql.listings.row_conditions import RowConditions
     from mainstem_engine.sql.storage import Storage
 
 COLUMNS = (
@@ -37,20 +37,25 @@ Listing = tuple[Sequence[tuple[str, str]], Iterable[Sequence[Any]]]
 class SeriesListing:
     """The rows of these statements."""
 
-    def __init__(self, engine: Storage, request: Request) -> None:
+    def __init__(self, engine: Storage, conditions: RowConditions) -> None:
         self._engine = engine
         self._catalog = engine.catalog
-        self._request = request
+        self._conditions = conditions
 
     def rows(self, show: Show) -> Listing:
-        """Raises NotFoundError, SqlUnsupportedError for a condition that is not understood."""
-        ids, accepts = matching_series(self._catalog, show.of, self._request.database)
-        if show.where is not None:
-            ids = filter_devices(self._catalog, ids, show.where, self._request)
+        """Raises NotFoundError, SqlError and its kinds."""
+        database = self._conditions.request.database
+        ids, accepts = matching_series(self._catalog, show.of, database)
         shown = {
             table.name: [m for m in table.shown if accepts(m.name)]
             for table in self._catalog.templates.shown()
         }
+        if show.where is not None:
+            filtering = DeviceFilter(self._catalog, show.where, self._conditions)
+            ids = list(ids)
+            if filtering.is_of_series(ids):
+                return COLUMNS, self._series(show, filtering.series(ids, shown), ids, accepts)
+            ids = filtering.devices(ids)
         if show.latest:
             return COLUMNS, self._latest(ids, accepts)
         families = ((device, self._catalog.devices.family_name(device)) for device in ids)
@@ -59,6 +64,20 @@ class SeriesListing:
             for device, family in families
             for m in shown.get(family, ())
         )
+
+    def _series(
+        self,
+        show: Show,
+        found: Sequence[tuple[int, Measurement]],
+        ids: Iterable[int],
+        accepts: Callable[[str], bool],
+    ) -> Iterable[Sequence[Any]]:
+        families = self._catalog.devices.family_name
+        rows = (self._row(device, families(device), m) for device, m in found)
+        if not show.latest:
+            return rows
+        wanted = {row[0] for row in rows}
+        return (row for row in self._latest(ids, accepts) if row[0] in wanted)
 
     def _row(self, device: int, family: str, m: Measurement) -> Sequence[Any]:
         return (

@@ -6,19 +6,20 @@ The catalog answers them: a device is listed whether it has rows or not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.catalog.names import split_path
 from mainstem_engine.errors import NotFoundError
 from mainstem_engine.sql.definitions.device_templates import is_own_name
-from mainstem_engine.sql.listings.device_filter import filter_devices
+from mainstem_engine.sql.listings.device_filter import DeviceFilter
 from mainstem_engine.sql.select.relations import DEVICE, TBNAME, device_path
 from mainstem_engine.sql.statements import Name, Show
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.catalog import Catalog
     from mainstem_engine.catalog.templates import Table
-    from mainstem_engine.sql.plan import Request
+    from mainstem_engine.sql.listings.row_conditions import RowConditions
 
 Columns = Sequence[tuple[str, str]]
 Listing = tuple[Columns, Iterable[Sequence[Any]]]
@@ -30,10 +31,10 @@ class TagListings:
     """The rows of these statements, by subject. ``find_table``: the template of a name."""
 
     def __init__(
-        self, catalog: Catalog, request: Request, find_table: Callable[[Name], Table]
+        self, catalog: Catalog, conditions: RowConditions, find_table: Callable[[Name], Table]
     ) -> None:
         self._catalog = catalog
-        self._request = request
+        self._conditions = conditions
         self._find_table = find_table
         self.subjects: dict[str, Callable[[Show], Listing]] = {
             "TAGS": self._tags,
@@ -55,12 +56,11 @@ class TagListings:
         return columns, (self._row(device, names) for device in self._devices(show.of))
 
     def _table_tags(self, show: Show) -> Listing:
-        """As _tags, by the short name of each table, as TDengine lists them."""
-        columns, rows = self._tags(show)
+        """As _tags, by the short name of each table, as TDengine lists them; or of named tags."""
         if show.of is None:
-            return columns, rows
-        named = ([split_path(device)[-1], *values] for device, *values in rows)
-        return ((TBNAME, "TEXT"), *columns[1:]), named
+            return self._tags(show)
+        tags = [tag.name for tag in self._find_table(show.of).template.tags]
+        return self._values(replace(show, names=(TBNAME, *(show.names or tags))))
 
     def _values(self, show: Show) -> Listing:
         """The named ones of device, tbname and tags; all tags without names."""
@@ -80,14 +80,15 @@ class TagListings:
             columns.append(found)
         ids = self._devices(show.of)
         if show.where is not None:
-            ids = filter_devices(self._catalog, ids, show.where, self._request)
+            ids = DeviceFilter(self._catalog, show.where, self._conditions).devices(ids)
         names = [name for name, _ in columns]
-        return columns, (self._row(device, names) for device in ids)
+        rows = (self._row(device, names) for device in ids)
+        return columns, _different(rows) if show.distinct else rows
 
     def _devices(self, of: Name) -> list[int]:
         """A device, or all of a template."""
         table = self._find_table(of)
-        device = self._catalog.devices.id_of(device_path(of, self._request.database))
+        device = self._catalog.devices.id_of(device_path(of, self._conditions.request.database))
         is_template = table.name.casefold() == of.elements[-1].casefold()
         if device is None or (is_template and len(of.elements) == 1):
             return list(self._catalog.devices.of_family(table.family).tolist())
@@ -99,3 +100,13 @@ class TagListings:
         found = {name.casefold(): value for name, value in values.items()}
         found |= {DEVICE: path, TBNAME: split_path(path)[-1]}
         return [found.get(name.casefold()) for name in names]
+
+
+def _different(rows: Iterable[list[Any]]) -> Iterable[list[Any]]:
+    """Each row once; holds those that were."""
+    seen: set[tuple[Any, ...]] = set()
+    for row in rows:
+        key = tuple(row)
+        if key not in seen:
+            seen.add(key)
+            yield row
