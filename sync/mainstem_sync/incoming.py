@@ -226,8 +226,9 @@ def _block(
         raise RejectedError(f"a block of {batch.origin.name} names records of other ranges")
     table = draft.maps.known_table(points.table)
     mapped = map_points(points, table, draft.maps)
-    is_new = next(known.within(low, high), None) is None
-    if is_new and mapped.denied is None and not mapped.conflicts:
+    # Definitions and manifests between the records went before them.
+    some_known = next(known.within(low, high), None) is not None and known.mask(lsn).any()
+    if not some_known and mapped.denied is None and not mapped.conflicts:
         draft.count(table.local, block.rows, 0, 0)
         draft.collector.add(table.local, lsn, mapped.rows)
         draft.keep_block(block, payload)
