@@ -255,7 +255,7 @@ def _resend(tiers: Tiers, first: int) -> bytes:
     """What a sender that forgot everything would send of the own rows: one block."""
     classifier = tiers.edge.federation.sender._outbox._classifier  # type: ignore[union-attr]
     log = tiers.edge.engine.log
-    pieces = []
+    pieces: list[packing.Piece] = []
     ranges = RangeSet()
     for record in log.read(first, log.fsynced_lsn):
         content = classifier.content(record)
