@@ -108,6 +108,12 @@ class Children:
                 raise _fenced(name)
             raise LeaseError(f"the lease of {name} is not known here", hint="say HELLO again")
 
+    def lease_of(self, name: str) -> str:
+        """The newest lease of a child; empty before its first HELLO."""
+        with self._lock:
+            session = self._sessions.get(name)
+            return "" if session is None else session.lease
+
     def said(self, name: str, status: dict[str, Any]) -> None:
         """A child sent its status."""
         with self._lock:

@@ -30,11 +30,14 @@ from mainstem_sync.errors import SyncError
 from mainstem_sync.exports import Export, ExportPolicy
 from mainstem_sync.follower import Follower
 from mainstem_sync.forward import ForwardSums
+from mainstem_sync.holding import VERIFIED
 from mainstem_sync.proof import Proof
 from mainstem_sync.protocol import OriginKey
+from mainstem_sync.proving import Proving
 from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.receiver import Receiver
 from mainstem_sync.sender import Sender
+from mainstem_sync.wire import FrameType
 
 LATENESS_NS = 30 * 1_000_000_000
 """A slice closes this long after its end, unless the table says otherwise."""
@@ -52,6 +55,7 @@ class Federation:
 
     ``paths``: what the node owns. ``exports``: what goes to the parent. ``parent``: False for a
     node without one (the group). ``data_dir``: the node's data directory (for the quarantine).
+    ``hold``: what a tier above must have done with rows before retention removes them here.
     ``lateness_ns``: per node, ``table_lateness_ns`` per table. ``status``: makes the node's own
     status object, sent with every heartbeat; may be set later (``federation.status = ...``).
     ``budget``: what the link to the parent may carry. ``clock_ns`` wall clock, ``monotonic``
@@ -69,6 +73,7 @@ class Federation:
         lateness_ns: int = LATENESS_NS,
         table_lateness_ns: Mapping[str, int] | None = None,
         quarantine_bytes_max: int = 200_000_000,
+        hold: str = VERIFIED,
         status: Callable[[], Mapping[str, Any]] | None = None,
         budget: LinkBudget | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
@@ -118,6 +123,16 @@ class Federation:
         self._proof = Proof(
             node, self._follower, self._children, lateness_ns=self.lateness_ns, rng=self._rng
         )
+        self.proving = Proving(
+            node,
+            self._follower,
+            self._children,
+            has_parent=parent,
+            hold=hold,
+            sender=lambda: self.sender,
+            monotonic=monotonic,
+        )
+        self.receiver.riders.append(self.proving.tell)
         self._bound: Engine | None = None
 
     @property
@@ -150,6 +165,8 @@ class Federation:
                 budget=self.budget,
             )
             follower.on_applied = self._applied
+            self.sender.on_frame[FrameType.PROVEN] = self.proving.told
+            engine.add_part_hold("parent", self.proving.holding.holds)
         engine.settled = self._settled
         self.receiver.bind(engine)
         self._bound = engine

@@ -51,6 +51,7 @@ class Follower:
         monotonic: Callable[[], float],
     ) -> None:
         self.lock = threading.RLock()
+        self.policy = policy
         self.origins = Origins()
         self.accounts = Accounts()
         self.scope = DeviceScope(policy)
@@ -187,6 +188,7 @@ class Follower:
         header = dict(received.header)
         state = self.origins.open(received.origin, header["via"])
         state.received.update(received.ranges)
+        state.maps.said.forget(state.received.watermark)
         if header["chain"] is not None:
             point = ChainPoint.from_wire(header["chain"])
             if state.chain is None or point.lsn > state.chain.lsn:

@@ -5,7 +5,9 @@
    last manifest are scanned, and a MAN record states what is stored. Nothing is kept from arriving
    rows: the digest is of what a query would read.
 3. What happens in the log (a MAN record) changes the state when it is applied, live and at replay.
-4. A closed slice that is touched again gets a new revision, at most once per second.
+4. A closed slice that is touched again gets a new revision, at most once per second. One of long
+   ago is stated with its whole hour, because tiers above know of such slices by the hour only; and
+   so is what a tier above asks to be stated anew.
 
 A row that arrives while its slice is scanned may or may not be in the digest; the slice stays due
 and the next run states it again.
@@ -25,8 +27,17 @@ import numpy.typing as npt
 from mainstem_engine.consumers import AppliedRows
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind
-from mainstem_engine.model import DeviceIds
-from mainstem_sync.manifest import SLICE_NS, SLICES_MAX, Ints, Manifest, Sums
+from mainstem_engine.model import SELF_ORIGIN, DeviceIds
+from mainstem_sync.manifest import (
+    SLICE_NS,
+    SLICES_MAX,
+    WHOLE_SLICES_MAX,
+    Ints,
+    Manifest,
+    Sums,
+)
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.rolled import HOUR_NS
 from mainstem_sync.slice_table import (
     PENDING_TOUCHES_MAX,
     SliceTable,
@@ -47,6 +58,12 @@ SCAN_SLICES_MAX = 20_000
 KEPT_SLICES = 10_000
 """Stated slices that are remembered per table (300 kB): a week of minutes. An older one that is
 touched again starts at revision 1; the LSN of its manifest makes it the newest."""
+
+RESTATE_AFTER_NS = 12 * HOUR_NS
+"""Tiers above keep at least a day of slices one by one."""
+
+ASKED_MAX = 256
+"""Stretches that wait to be stated anew; those that do not fit are asked for again."""
 
 ACK_TIMEOUT_S = 60.0
 """A log that cannot commit for this long has failed or is about to say so."""
@@ -75,6 +92,8 @@ class _Book:
     slices: SliceTable
     closed: tuple[int, int] | None = None
     latest: ClosedTable | None = None
+    forgotten: tuple[int, int] = (-(1 << 62), 0)
+    """(end of the slices that are not remembered one by one, greatest LSN that touched them)."""
 
     def merge(self) -> None:
         keys, lsns = self.slices.take_touches()
@@ -88,6 +107,9 @@ class _Book:
         if excess > 0:
             stated = self.slices["lsn"] == self.slices["said"]
             stated[excess:] = False
+            if stated.any():
+                end, lsn = int(self.slices.keys[stated][-1]) + 1, self.slices["lsn"][stated].max()
+                self.forgotten = (max(self.forgotten[0], end), max(self.forgotten[1], int(lsn)))
             self.slices.remove(stated)
 
 
@@ -103,6 +125,8 @@ class _Plan:
     rev: npt.NDArray[np.uint32]
     old: tuple[int, int] | None
     new: tuple[int, int]
+    whole: tuple[int, int, int] | None = None
+    """[first, end) slices that are stated whole, and the greatest LSN that touched them."""
 
 
 class Manifests:
@@ -125,6 +149,7 @@ class Manifests:
         self._monotonic = monotonic
         self._books: dict[str, _Book] = {}
         self._stated: dict[str, dict[int, float]] = {}
+        self._asked: dict[str, RangeSet] = {}
         self._running = threading.Lock()
 
     # Following the log
@@ -190,9 +215,17 @@ class Manifests:
             return 0
         try:
             with self._lock:
-                plans = [plan for b in self._books.values() if (plan := self._plan(b, frontier_ns))]
+                plans = []
+                for book in self._books.values():
+                    plan = self._plan(book, frontier_ns)
+                    if plan is not None:
+                        plan = self._by_hours(book, plan, now_ns)
+                        if len(plan.keys) or plan.new != plan.old:
+                            plans.append(plan)
+                    plans += self._restatements(book)
             acks = []
             for plan in plans:
+                plan = plan if plan.whole is None else _with_all_slices(engine, plan)
                 count, d1, d2 = _scan(engine, plan)
                 for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
                     header, buffers = manifest.encode()
@@ -223,6 +256,53 @@ class Manifests:
             book.table, book.slice_ns, lateness_ns, keys, slices["lsn"][due],
             slices["rev"][due] + np.uint32(1), old, new,
         )  # fmt: skip
+
+    def restate(self, table: str, first: int, end: int) -> None:
+        """A tier above asks for every slice of [first, end) of an own table anew. The next run
+        states it."""
+        with self._lock:
+            asked = self._asked.setdefault(table, RangeSet())
+            if table in self._books and len(asked) < ASKED_MAX:
+                asked.add(first, end - 1)
+
+    def _by_hours(self, book: _Book, plan: _Plan, now_ns: int) -> _Plan:
+        """Without revisions of long ago, for whose hours it asks instead."""
+        per_hour = max(1, HOUR_NS // plan.slice_ns)
+        if plan.old is None or per_hour == 1:
+            return plan
+        old = (plan.keys >= plan.old[0]) & (plan.keys < plan.old[1])
+        old &= plan.keys < (now_ns - RESTATE_AFTER_NS) // plan.slice_ns
+        if not old.any():
+            return plan
+        asked = self._asked.setdefault(plan.table, RangeSet())
+        for hour in np.unique(plan.keys[old] // per_hour).tolist():
+            asked.add(hour * per_hour, (hour + 1) * per_hour - 1)
+        return dataclasses.replace(
+            plan, keys=plan.keys[~old], lsn=plan.lsn[~old], rev=plan.rev[~old]
+        )
+
+    def _restatements(self, book: _Book) -> list[_Plan]:
+        """Plans of what is asked for, of the closed part of it."""
+        asked = self._asked.pop(book.table, None)
+        if asked is None or book.closed is None:
+            return []
+        plans = []
+        first, end = book.closed
+        for low, high in asked.within(first, end - 1):
+            for at in range(low, high + 1, WHOLE_SLICES_MAX):
+                until = min(at + WHOLE_SLICES_MAX, high + 1)
+                inside = book.slices.range(at, until)
+                newest = int(book.slices["lsn"][inside].max(initial=0))
+                if at < book.forgotten[0]:
+                    newest = max(newest, book.forgotten[1])
+                plan = _Plan(
+                    book.table, book.slice_ns, self._lateness_ns(book.table),
+                    book.slices.keys[inside].copy(), book.slices["lsn"][inside].copy(),
+                    book.slices["rev"][inside] + np.uint32(1), book.closed, book.closed,
+                    (at, until, newest),
+                )  # fmt: skip
+                plans.append(plan)
+        return plans
 
     def _rested(self, book: _Book, due: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """False for slices stated less than DEBOUNCE_S ago; remembers those stated now."""
@@ -270,11 +350,25 @@ class Manifests:
                     tuple(gaps.get(plan.table, ())),
                     late,
                     quarantined,
+                    None if plan.whole is None else _whole_ns(plan.whole, plan.slice_ns),
                 )
             )
         return manifests
 
     # Looking
+
+    def newest_touch(self, table: str, start_ns: int, end_ns: int) -> int | None:
+        """The greatest LSN that touched [start, end) of an own table; None when it has no rows
+        there, as far as is remembered. The caller holds the lock."""
+        book = self._books.get(table)
+        if book is None:
+            return None
+        book.merge()
+        inside = book.slices.range(start_ns // book.slice_ns, -(-end_ns // book.slice_ns))
+        newest = book.slices["lsn"][inside].tolist()
+        if start_ns // book.slice_ns < book.forgotten[0]:
+            newest.append(book.forgotten[1])
+        return max(newest, default=None)
 
     def closed(self) -> dict[str, ClosedTable | None]:
         """Per own table that has, or had, rows: what is closed; None before the first manifest."""
@@ -291,14 +385,17 @@ class Manifests:
                 book.slice_ns,
                 None if book.latest is None else dataclasses.astuple(book.latest),
                 book.slices.snapshot(),
+                list(book.forgotten),
             ]
             for book in self._books.values()
         ]
 
     def restore(self, data: list[Any]) -> None:
         """The inverse of snapshot."""
-        for table, slice_ns, latest, slices in data:
+        for table, slice_ns, latest, slices, *more in data:
             book = _Book(table, slice_ns, SliceTable(_COLUMNS))
+            if more:
+                book.forgotten = (more[0][0], more[0][1])
             if latest is not None:
                 first, through, _, missing, gaps, quarantined = latest
                 book.closed = (first // slice_ns, through // slice_ns)
@@ -322,10 +419,31 @@ def slice_length_ns(every_ns: int | None) -> int:
     return SLICE_NS if every_ns is None else max(SLICE_NS, every_ns)
 
 
+def _whole_ns(whole: tuple[int, int, int], slice_ns: int) -> tuple[int, int, int]:
+    first, end, lsn = whole
+    return first * slice_ns, end * slice_ns, lsn
+
+
+def _with_all_slices(engine: Engine, plan: _Plan) -> _Plan:
+    """With the slices that hold rows and that the book has forgotten."""
+    assert plan.whole is not None
+    first, end, newest = plan.whole
+    size = plan.slice_ns
+    found = engine.slice_digests(plan.table, SELF_ORIGIN, first * size, end * size, size)
+    more = np.setdiff1d(found.start // size, plan.keys)
+    keys = np.concatenate([plan.keys, more])
+    order = np.argsort(keys)
+    lsn = np.concatenate([plan.lsn, np.full(len(more), newest, np.uint64)])
+    rev = np.concatenate([plan.rev, np.full(len(more), 1, np.uint32)])
+    return dataclasses.replace(plan, keys=keys[order], lsn=lsn[order], rev=rev[order])
+
+
 def _windows(plan: _Plan) -> list[tuple[int, int, int, int]]:
     """(closed first, closed end, begin, stop): per record, the slices that it closes and the range
     of ``plan.keys`` that it lists. Below the old interval, inside it, above it, in this order."""
     first, end = plan.old if plan.old is not None else (plan.new[0], plan.new[0])
+    if plan.whole is not None:
+        return [(first, first, 0, len(plan.keys))]
     below, inside = np.searchsorted(plan.keys, [first, end]).tolist()
     windows = _cut(plan.keys, 0, below, plan.new[0], first)
     windows += [(first, first, b, s) for b, s in _pieces(below, inside)]

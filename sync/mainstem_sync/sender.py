@@ -434,6 +434,11 @@ class Sender:
         return self._session.state
 
     @property
+    def own(self) -> OriginKey:
+        """This node's own stream."""
+        return self._own
+
+    @property
     def error(self) -> str | None:
         """Why the link is not working; None while it is."""
         return self._session.error

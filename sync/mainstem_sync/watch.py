@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_sync.manifest import Ints, Manifest, Sums
-from mainstem_sync.ranges import RangeSet
+from mainstem_sync.ranges import LSN_MAX, RangeSet
 from mainstem_sync.rolled import DIFFERENT, WHOLE, Rolled
 from mainstem_sync.slice_states import (
     DECLARED,
@@ -152,9 +152,10 @@ class TableWatch:
         first, end = start_ns // self.slice_ns, -(-end_ns // self.slice_ns)
         at = self.slices.upsert(np.arange(first, end, dtype=np.int64))
         columns = self.slices.columns
-        # Of a piece of a slice the rest may still be as it was.
-        if start_ns <= first * self.slice_ns and end_ns >= end * self.slice_ns:
-            columns["floor"][at] = np.maximum(columns["floor"][at], np.uint64(as_of))
+        # Of a slice of which a piece came the rest may still be as it was.
+        keys = self.slices.keys[at]
+        whole = at[(keys * self.slice_ns >= start_ns) & ((keys + 1) * self.slice_ns <= end_ns)]
+        columns["floor"][whole] = np.maximum(columns["floor"][whole], np.uint64(as_of))
         for name in ("parked", "parked_d1", "parked_d2", "parked_values"):
             columns[name][at] = 0
         self._unprove(at)
@@ -173,8 +174,6 @@ class TableWatch:
         if manifest.slice_ns != self.slice_ns:
             return  # of a table that changed its window: nothing of it can be compared
         self.merge()
-        if manifest.whole is not None:
-            self._restated(*manifest.whole, lsn)
         at = self.slices.upsert(manifest.keys)
         newer = self.slices["man_lsn"][at] < lsn
         at = at[newer]
@@ -184,6 +183,8 @@ class TableWatch:
         self.slices["d1"][at] = manifest.d1[newer]
         self.slices["d2"][at] = manifest.d2[newer]
         self._unprove(at)
+        if manifest.whole is not None:
+            self._restated(*manifest.whole, lsn)
         first = manifest.closed_from_ns // self.slice_ns
         last = manifest.closed_through_ns // self.slice_ns - 1
         if first <= last:
@@ -203,7 +204,11 @@ class TableWatch:
         """Every slice of [from, through) is stated by the record ``lsn``: those that it does not
         list hold no rows."""
         first, end = from_ns // self.slice_ns, through_ns // self.slice_ns
-        self.rolled.restated(first, end)
+        # Of an hour or day that begins before everything closed, or ends after it, the rest is not.
+        closed = list(self.closed)
+        low = -LSN_MAX if closed and first <= closed[0][0] else first
+        high = LSN_MAX if closed and end > closed[-1][1] else end
+        self.rolled.restated(low, high)
         inside = self.slices.range(first, end)
         columns = {name: column[inside] for name, column in self.slices.columns.items()}
         older = columns["man_lsn"] < lsn
@@ -381,6 +386,52 @@ class TableWatch:
         self.rolled.to_days(newest - DAYS_AFTER_SLICES, self.slices.keys)
 
     # Judging
+
+    def proven(self, runs_max: int) -> RangeSet:
+        """Closed slices that need nothing more, at most so many runs, the oldest first."""
+        found = RangeSet()
+        for first, last in self.closed:
+            bad = RangeSet((k, k) for k in self.unproven(first, last + 1).tolist())
+            for low, high in self.flawed_sums():
+                bad.add(low, high - 1)
+            for low, high in bad.gaps(first, last):
+                if len(found) >= runs_max:
+                    return found
+                found.add(low, high)
+        return found
+
+    def unsound(self, first: int, end: int) -> set[int]:
+        """Slices in [first, end) that are not what their owner has: nobody is answered from them."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        columns = self.slices.columns
+        bad = np.isin(columns["state"][inside], (UNEQUAL, LOST_, DELETED_HERE_, FORKED_))
+        bad |= (columns["parked"][inside] > 0) | (columns["parked_values"][inside] > 0)
+        found = set(self.slices.keys[inside][bad].tolist())
+        for low, high in self.unequal_sums(first, end):
+            found.update(range(max(low, first), min(high, end)))
+        return found
+
+    def floor_of(self, key: int) -> int:
+        """What the last image of a slice said everything up to; 0 without one."""
+        place = self.slices.range(key, key + 1)
+        return int(self.slices["floor"][place.start]) if place.start < place.stop else 0
+
+    def newest_touch(self, first: int, end: int) -> int | None:
+        """The greatest LSN of the origin that is known to have touched the slices [first, end);
+        None when they hold nothing of it."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        newest = [
+            int(column[inside].max())
+            for column in (self.slices["row_lsn"], self.slices["max_lsn"])
+            if inside.start < inside.stop
+        ]
+        for level in self.rolled.levels:
+            if len(level):
+                sums = level.table.range(first // level.per, -(-end // level.per))
+                newest += level.table["max_lsn"][sums].tolist()
+        return max(newest, default=None)
 
     def unproven(self, first: int, end: int) -> Ints:
         """Slices in [first, end) that are closed, or hold rows, and are not proven; ascending."""
