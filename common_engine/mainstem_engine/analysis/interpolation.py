@@ -13,12 +13,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mainstem_engine.analysis.fills import converted, nearer
+from mainstem_engine.analysis.local_time import (
+    CLOCK_CHANGE_NS,
+    NS_PER_DAY,
+    CalendarStep,
+    Duration,
+    LocalTime,
+    Span,
+)
 from mainstem_engine.analysis.neighbours import is_number, on_line, rows_around
 from mainstem_engine.analysis.rows import Mask, Positions, Signal, Timeline
 from mainstem_engine.errors import SqlError, SqlLimitError
@@ -53,8 +62,15 @@ class Slices:
     is_there: Mask
 
 
-def every_ns(start_ns: int, end_ns: int, step_ns: int) -> TimesNs:
-    """Moments from start to end, inclusive. Raises SqlError and SqlLimitError."""
+def moments_every(
+    start_ns: int, end_ns: int, step: Span, zone: dt.tzinfo = dt.UTC
+) -> TimesNs:
+    """Moments from start to end, inclusive; steps of months and days are those of the calendar in
+    the zone, reckoned from the start. Raises SqlError and SqlLimitError."""
+    step = Duration(*step)
+    shortest_ns = step.months * 28 * NS_PER_DAY + step.ns
+    if step.is_local:
+        shortest_ns -= CLOCK_CHANGE_NS
     if start_ns > end_ns:
         raise SqlError(
             "RANGE ends before it starts", field="RANGE", hint="write RANGE(first, last)"
@@ -63,12 +79,18 @@ def every_ns(start_ns: int, end_ns: int, step_ns: int) -> TimesNs:
         raise SqlError(
             "RANGE is beyond what times can be", field="RANGE", hint="times are from 1677 to 2262"
         )
-    if (end_ns - start_ns) // step_ns + 1 > SLICES_MAX:
+    count = (end_ns - start_ns) // shortest_ns + 1
+    if count > SLICES_MAX:
         raise SqlLimitError(
             f"RANGE has more than {SLICES_MAX} moments", hint="use a longer EVERY or less of RANGE"
         )
-    count = (end_ns - start_ns) // step_ns + 1
-    return start_ns + step_ns * np.arange(count, dtype=np.int64)
+    numbers = np.arange(count, dtype=np.int64)
+    if not step.is_local:
+        return start_ns + step.ns * numbers
+    local = LocalTime(zone, start_ns, end_ns)
+    origin = np.full(count, start_ns, np.int64)
+    moments = local.add(origin, CalendarStep.of(step).times(numbers))
+    return moments[moments <= end_ns]
 
 
 def interpolate(timeline: Timeline, signal: Signal, moments: TimesNs, filling: Filling) -> Slices:

@@ -23,6 +23,8 @@ Counts = npt.NDArray[np.int64]
 
 NS_PER_S = 1_000_000_000
 NS_PER_DAY = 86_400 * NS_PER_S
+CLOCK_CHANGE_NS = 3 * 3600 * NS_PER_S
+"""No change of a zone's clock makes a day longer or shorter by more."""
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SAMPLE_S = 7 * 86_400
 """Offsets are looked up week by week: no zone changes its clock and back within one."""

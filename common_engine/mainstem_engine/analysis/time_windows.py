@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.analysis.local_time import (
+    CLOCK_CHANGE_NS,
     NS_PER_DAY,
     CalendarStep,
     Counts,
@@ -39,8 +40,6 @@ from mainstem_engine.model import TimesNs
 
 WINDOWS_MAX = 4_000_000
 """Windows of one statement: their seven columns take 224 MB at most."""
-_CLOCK_CHANGE_NS = 3 * 3600 * 1_000_000_000
-"""No change of a zone's clock makes a day longer or shorter by more."""
 _TIME_MIN = -(2**63)
 _SPAN_MAX_NS = 2**63 - 1
 """Lengths of time are int64 as well."""
@@ -340,12 +339,12 @@ def _nominal_ns(duration: Duration) -> int:
 def _shortest_ns(duration: Duration) -> int:
     """The least time that a step can take."""
     least = duration.months * 28 * NS_PER_DAY + duration.ns
-    return least - (_CLOCK_CHANGE_NS if duration.is_local else 0)
+    return least - (CLOCK_CHANGE_NS if duration.is_local else 0)
 
 
 def _longest_ns(duration: Duration) -> int:
     most = duration.months * 31 * NS_PER_DAY + duration.ns
-    return most + (_CLOCK_CHANGE_NS if duration.is_local else 0)
+    return most + (CLOCK_CHANGE_NS if duration.is_local else 0)
 
 
 def _check_positive(duration: Duration, what: str) -> None:

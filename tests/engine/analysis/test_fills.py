@@ -20,8 +20,8 @@ from mainstem_engine.analysis.fills import (
 from mainstem_engine.analysis.interpolation import (
     SLICES_MAX,
     Filling,
-    every_ns,
     interpolate,
+    moments_every,
 )
 from mainstem_engine.analysis.neighbours import on_line
 from mainstem_engine.analysis.rows import Signal, Timeline
@@ -241,7 +241,7 @@ def test_interpolation_agrees_with_the_model(
     filled: tuple[Timeline, list[Value]], filling: Filling, step: int
 ) -> None:
     line, cells = filled
-    moments = every_ns(-20, 20, step)
+    moments = moments_every(-20, 20, (0, step))
     found = interpolate(line, signal(*cells), moments, filling)
     at = 0
     for rows in partitions_of(line):
@@ -260,7 +260,7 @@ def test_interpolation_agrees_with_the_model(
 
 def test_moments_without_the_neighbour_they_need_are_left_out() -> None:
     line = timeline([5, 10], [])
-    moments = every_ns(4, 12, 2)
+    moments = moments_every(4, 12, (0, 2))
     there = interpolate(line, signal(50, 100), moments, Filling("PREVIOUS")).is_there
     assert there.tolist() == [False, True, True, True, True] + [False] * 5
     linear = interpolate(line, signal(50, 100), moments, Filling("LINEAR"))
@@ -275,9 +275,9 @@ def test_moments_without_the_neighbour_they_need_are_left_out() -> None:
 
 def test_bounds_of_interpolation() -> None:
     with pytest.raises(SqlError, match="before"):
-        every_ns(5, 4, 1)
+        moments_every(5, 4, (0, 1))
     with pytest.raises(SqlLimitError):
-        every_ns(0, SLICES_MAX, 1)
+        moments_every(0, SLICES_MAX, (0, 1))
     lines = timeline(*([0] for _ in range(11)))
     moments = np.arange(SLICES_MAX // 10, dtype=np.int64)
     with pytest.raises(SqlLimitError):

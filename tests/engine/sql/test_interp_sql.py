@@ -173,7 +173,6 @@ def test_answers_are_rows_like_others(tables: Run) -> None:
         ("SELECT INTERP(note) FROM d1 RANGE(7000) FILL(LINEAR)", "numbers"),
         ("SELECT INTERP(current) FROM d1 RANGE(1, 5)", "EVERY"),
         ("SELECT INTERP(current) FROM d1 RANGE(5, 1) EVERY(1s)", "before"),
-        ("SELECT INTERP(current) FROM d1 RANGE(1, 5) EVERY(1mo)", "months"),
         ("SELECT INTERP(current) FROM d1", "RANGE"),
         ("SELECT current FROM d1 RANGE(1, 5) EVERY(1s)", "no value|INTERP"),
         ("SELECT INTERP(current), current FROM d1 RANGE(1)", "current has no value"),
@@ -191,3 +190,34 @@ def test_answers_are_rows_like_others(tables: Run) -> None:
 def test_what_cannot_be_interpolated_is_named(tables: Run, sql: str, message: str) -> None:
     with pytest.raises(SqlError, match=message):
         tables(sql)
+
+
+@pytest.mark.parametrize(
+    ("every", "zone", "expected"),
+    [
+        ("1mo", "UTC", ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]),
+        ("1n", "Europe/Berlin", ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]),
+        ("2mo", "UTC", ["2026-01-31", "2026-03-31"]),
+        ("1y", "UTC", ["2026-01-31"]),
+    ],
+)
+def test_steps_of_months(tables: Run, every: str, zone: str, expected: list[str]) -> None:
+    """Each is reckoned from the first moment: short months do not shorten the next."""
+    found = tables(
+        "SELECT CAST(_irowts AS TEXT)[:10] FROM (SELECT _irowts, INTERP(current) FROM d1"
+        f" RANGE('2026-01-31', '2026-05-01') EVERY({every}) FILL(PREV))",
+        time_zone=zone,
+    )
+    assert [row[0] for row in found.rows()] == expected
+
+
+def test_days_keep_the_time_of_day(tables: Run) -> None:
+    found = tables(
+        "SELECT _irowts FROM (SELECT _irowts, INTERP(current) FROM d1"
+        " RANGE('2026-03-28', '2026-03-31') EVERY(1d) FILL(PREV))",
+        time_zone="Europe/Berlin",
+    )
+    times = [row[0] for row in found.rows()]
+    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [
+        86_400_000, 23 * 3_600_000, 86_400_000
+    ]  # fmt: skip

@@ -3,8 +3,8 @@
 1. RANGE says from when to when, both inclusive, EVERY how often; RANGE of one moment needs no
    EVERY, and EVERY by itself goes from the first row to the last.
 2. FILL says what a moment without a row has; without FILL there are only the moments of rows.
-   PREV, NEXT, NEAR and LINEAR look at rows outside of RANGE too: of one device at the next one
-   before and after, of several devices, and where nulls are ignored, at all that WHERE leaves.
+   PREV, NEXT, NEAR and LINEAR look at rows outside of RANGE too: at the next ones before and after
+   (surrounding_rows), or, of partitions that are not of whole devices, at all that WHERE leaves.
 3. A second moment of RANGE that is a duration is how far neighbours may be; FILL may then have a
    constant for moments without one.
 4. Beside INTERP stand ``_irowts``, ``_irowts_origin``, ``_isfilled``, keys, tags and the device.
@@ -22,7 +22,12 @@ from mainstem_engine.sql.lowering.answer import Answer
 from mainstem_engine.sql.lowering.fill import constant_of, constants_of
 from mainstem_engine.sql.lowering.lowered import Lowered
 from mainstem_engine.sql.lowering.query import WalkQuery
-from mainstem_engine.sql.lowering.surrounding_rows import with_neighbours
+from mainstem_engine.sql.lowering.surrounding_rows import (
+    Edges,
+    with_neighbours,
+    with_neighbours_of_devices,
+)
+from mainstem_engine.sql.lowering.window_clauses import span_of
 from mainstem_engine.sql.select.aggregates import is_aggregate
 from mainstem_engine.sql.select.calls import Call
 from mainstem_engine.sql.select.relations import RelationColumn
@@ -104,9 +109,8 @@ class _InterpQuery(WalkQuery):
         start_ns = None if start is None else self._moment(start)
         end_ns = start_ns if end is None else self._moment(end)
         every, surround = clause.args.get("every"), clause.args.get("surround")
-        for length in (every, surround):
-            if length is not None and length.months:
-                raise SqlError("RANGE and EVERY take no months", field="RANGE", hint="use days")
+        if surround is not None and surround.months:
+            raise SqlError("RANGE takes no months", field="RANGE", hint="use days")
         if every is None and start_ns != end_ns:
             raise SqlError(
                 "RANGE of two moments needs EVERY", field="EVERY", hint="EVERY(1m) says how often"
@@ -114,7 +118,8 @@ class _InterpQuery(WalkQuery):
         return {
             "start_ns": start_ns,
             "end_ns": end_ns,
-            "every_ns": None if every is None else every.ns,
+            "every": span_of(every),
+            "zone": self.lowered.time_zone,
             "surround_ns": None if surround is None else surround.ns,
         }
 
@@ -123,14 +128,17 @@ class _InterpQuery(WalkQuery):
         query, relation = self.rows.build(), self.rows.relation
         clause = self.select.args[RANGE]
         start, end = clause.args.get("start"), clause.args.get("end")
-        ignores = any(call["filling"]["ignores_null"] for call in self._calls.values())
+        ignores = {call["filling"]["ignores_null"] for call in self._calls.values()}
         is_bounded = self._fill is None or self._fill.args["mode"] not in _SEEING
-        if start is None or is_bounded or ignores or clause.args.get("surround") is not None:
+        if start is None or is_bounded or clause.args.get("surround") is not None:
             return query
-        is_one = len(self.rows.sources) == 1 and not self.rows.keys
-        if relation is None or not is_one or not is_one_device(relation):
+        is_one = self.lowered.scopes.only_relation(self.select) is not None
+        if relation is None or not is_one or relation.is_sampled or len(ignores) > 1:
             return query
-        return with_neighbours(query, self.rows.time(), (start, end or start), self.lowered)
+        edges = Edges(self.rows.time(), start, end or start, relation, ignores == {True})
+        if is_one_device(relation) and not self.rows.keys and not edges.ignoring:
+            return with_neighbours(query, edges, self.lowered)
+        return with_neighbours_of_devices(query, edges, self.lowered) or query
 
     def _bound_rows(self) -> None:
         """Leaves rows out that no moment can see, so that they are not read."""

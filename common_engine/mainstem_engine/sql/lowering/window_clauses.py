@@ -62,10 +62,10 @@ def plan_window(
         is_dense = mode != "NONE"
         walk = {
             "kind": "interval",
-            "interval": _pair(clause.args["interval"]),
-            "offset": _pair(clause.args.get("offset")),
+            "interval": span_of(clause.args["interval"]),
+            "offset": span_of(clause.args.get("offset")),
             "is_auto": bool(clause.args.get("is_auto")),
-            "sliding": _pair(clause.args.get("sliding")),
+            "sliding": span_of(clause.args.get("sliding")),
             "is_dense": is_dense,
             "is_forced": mode in ("NULL_F", "VALUE_F"),
         }
@@ -139,8 +139,8 @@ def _range(clause: RangeWindow, rows: RowsQuery, lowered: Lowered) -> WindowPlan
         "kind": "range",
         "start_ns": _moment(start, lowered),
         "end_ns": _moment(end, lowered),
-        "interval": _pair(clause.args["interval"]),
-        "step": _pair(clause.args.get("step")),
+        "interval": span_of(clause.args["interval"]),
+        "step": span_of(clause.args.get("step")),
         "is_right_closed": is_right_closed,
     }
     after = exp.GT if is_right_closed else exp.GTE
@@ -159,8 +159,9 @@ def _moment(node: exp.Expr, lowered: Lowered) -> int:
     return found
 
 
-def _pair(duration: Duration | None) -> list[int] | None:
-    """Months and nanoseconds, and 1 where these are exact: 24h is no day of the calendar."""
+def span_of(duration: Duration | None) -> list[int] | None:
+    """A length as walks take it: months and nanoseconds, and 1 where these are exact: 24h is no day
+    of the calendar."""
     if duration is None:
         return None
     exact = [] if duration.unit in _CALENDAR_UNITS or duration.ns % NS_PER_DAY else [1]

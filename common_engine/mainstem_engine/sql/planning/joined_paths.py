@@ -31,7 +31,14 @@ _EVERYTHING = Name((ROOT, "**"), frozenset({1}))
 
 
 def join_paths(tree: exp.Expr) -> None:
-    """Rules 1 and 3. Raises SqlError for tables that cannot be aligned so."""
+    """Rules 1 and 3, of a statement and of sub-queries with ALIGN BY. Raises SqlError for tables
+    that cannot be aligned so."""
+    for select in list(tree.find_all(exp.Select)):
+        if select is tree or ALIGN in select.meta:
+            _join_paths(select)
+
+
+def _join_paths(tree: exp.Expr) -> None:
     joins = tree.args.get("joins")
     from_ = tree.args.get("from_")
     if not joins or from_ is None or not (ALIGN in tree.meta or _are_paths(tree)):

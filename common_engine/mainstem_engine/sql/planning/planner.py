@@ -99,9 +99,7 @@ class Planner:
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
         tree = self._expand_last(tree, request)
-        for select in list(tree.find_all(exp.Select)):
-            if select is tree or ALIGN in select.meta:
-                join_paths(select)
+        join_paths(tree)
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
         relations = self._relations(nodes, request, by_itself=by_itself)

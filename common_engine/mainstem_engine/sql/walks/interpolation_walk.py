@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mainstem_engine.analysis.interpolation import Filling, Slices, every_ns, interpolate
+from mainstem_engine.analysis.interpolation import Filling, Slices, interpolate, moments_every
 from mainstem_engine.analysis.rows import Timeline
 from mainstem_engine.arrow_arrays import number_array
+from mainstem_engine.sql.times import parse_zone
 from mainstem_engine.sql.walks.timelines import (
     TIME,
     array_like,
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 
 def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
-    """``arguments``: ``keys`` their number; ``start_ns``, ``end_ns`` or None, ``every_ns`` or None
-    for one moment; ``calls`` {column, output, filling: the fields of a Filling} each; ``shown``
-    names of columns that are the same all over a partition."""
+    """``arguments``: ``keys`` their number; ``start_ns``, ``end_ns`` or None; ``every`` (months, ns,
+    whether exact) or None for one moment, in ``zone``; ``calls`` {column, output, filling: the
+    fields of a Filling} each; ``shown`` names of columns that are the same all over a partition."""
     timeline = timeline_of(table, arguments["keys"])
     moments = _moments(timeline, arguments)
     made = [_slices(table, timeline, moments, call) for call in arguments["calls"]]
@@ -51,7 +52,8 @@ def _moments(timeline: Timeline, arguments: dict[str, Any]) -> TimesNs:
         if len(timeline) == 0:
             return np.zeros(0, np.int64)
         start_ns, end_ns = int(timeline.times.min()), int(timeline.times.max())
-    return every_ns(start_ns, end_ns, arguments["every_ns"] or 1)
+    step = arguments["every"] or (0, 1)
+    return moments_every(start_ns, end_ns, step, parse_zone(arguments["zone"]))
 
 
 def _slices(table: pa.Table, timeline: Timeline, moments: TimesNs, call: dict[str, Any]) -> Slices:
