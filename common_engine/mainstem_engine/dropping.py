@@ -44,7 +44,7 @@ class Dropping(Alterations):
             ack = log_schema(self._store, "drop", {"devices": _packed(devices), "gone": True})
         ack.wait()
 
-    def drop_template(self, name: str) -> None:
+    def drop_template(self, name: str, *, foreign: bool = False) -> None:
         """Hides a template and its rollups. Raises SchemaError while it is set or has devices."""
         catalog = self._store.catalog
         with self._store.append_lock:
@@ -59,8 +59,10 @@ class Dropping(Alterations):
                     if not table.replaces_rows
                     else f"drop {table.family}",
                 )
-            ack = log_schema(self._store, "drop", {"template": table.name, "gone": True})
-        ack.wait()
+            fields = {"template": table.name, "gone": True, **_FOREIGN[foreign]}
+            ack = log_schema(self._store, "drop", fields)
+        if not foreign:
+            ack.wait()
 
     def drop_database(self, name: str) -> None:
         """Hides a database without devices, and forgets its settings. Raises SchemaError."""

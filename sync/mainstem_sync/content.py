@@ -177,6 +177,8 @@ class Classifier:
                 self._own_tables.add(name)
             # A child may extend a template of this node: then it is this node's to announce.
             return name in self._own_tables
+        if header.get("op") in ("drop", "tags"):
+            return "database" not in header and not header.get("foreign")
         return header.get("op") == "database"
 
     def _speaks_of_all(self, table: str, origin: OriginKey | None) -> bool:

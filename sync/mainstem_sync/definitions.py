@@ -17,6 +17,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from mainstem_engine.catalog.names import RESERVED_COLUMNS
+from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
 from mainstem_engine.model import ColumnType, Measurement, Template
@@ -25,10 +26,16 @@ from mainstem_sync.manifests import slice_length_ns
 from mainstem_sync.origins import CONFLICT, MeasurementMap, TableMap
 
 
-def define_table(theirs: Template, known: TableMap | None, engine: Engine) -> TableMap:
+def define_table(
+    theirs: Template,
+    known: TableMap | None,
+    engine: Engine,
+    aliases: Mapping[str, str] | None = None,
+) -> TableMap:
     """Makes or revises the local template; maps each measurement to it, or to CONFLICT.
 
-    ``known``: how the origin's table is mapped so far. Raises RejectedError when nothing of the
+    ``known``: how the origin's table is mapped so far. ``aliases``: by present name of a tag that
+    was renamed, casefolded, its first. Raises RejectedError when nothing of the
     template can be stored here, SchemaError for names that cannot be.
     """
     if known is not None and theirs.revision < known.revision:
@@ -61,7 +68,47 @@ def define_table(theirs: Template, known: TableMap | None, engine: Engine) -> Ta
             CONFLICT if here is None else here.id, int(measurement.type), measurement.name
         )
     slice_ns = slice_length_ns(theirs.every_ns)
-    return TableMap(theirs.name, local.name, slice_ns, measurements, theirs.revision)
+    tags = {} if theirs.rollup_of else _define_tags(theirs, aliases or {}, known, local, engine)
+    return TableMap(theirs.name, local.name, slice_ns, measurements, theirs.revision, tags)
+
+
+def _define_tags(
+    theirs: Template,
+    aliases: Mapping[str, str],
+    known: TableMap | None,
+    local: Template,
+    engine: Engine,
+) -> dict[str, tuple[str, str]]:
+    """The tags of TableMap; those that are new here are added, wider types and other names taken
+    over. One whose type does not fit is left out, one that the child has dropped stays."""
+    table = engine.catalog.table(local.name)
+    before = {} if known is None else known.tags
+    taken = {m.name.casefold() for m in table.template.measurements}
+    taken |= {table.template.time_name.casefold(), *RESERVED_COLUMNS}
+    found: dict[str, tuple[str, str]] = {}
+    add, rename, widen = [], {}, {}
+    for tag in theirs.tags:
+        first = aliases.get(tag.name.casefold(), tag.name).casefold()
+        said, here = before.get(first, (tag.name, tag.name))
+        present = table.tag(here)
+        if present is None:
+            if tag.name.casefold() in taken:
+                continue
+            add.append(dataclasses.replace(tag))
+            here = tag.name
+        elif present.type != tag.type and not tag.type.widens_to(present.type):
+            if not present.type.widens_to(tag.type):
+                continue
+            widen[present.name] = tag.type
+        is_renamed = said.casefold() != tag.name.casefold() and here.casefold() == said.casefold()
+        free = table.tag(tag.name) is None and tag.name.casefold() not in taken
+        if present is not None and is_renamed and free and table.foreign:
+            rename[present.name] = here = tag.name
+        taken.add(here.casefold())
+        found[first] = (tag.name, here)
+    if add or rename or widen:
+        engine.alter_tags(table.name, TagRevision(add=add, rename=rename, widen=widen))
+    return found
 
 
 def _targets(

@@ -31,12 +31,13 @@ from mainstem_engine.log.records import RecordKind, decode_payload, encode_paylo
 from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.points import decode_points, encode_points
 from mainstem_sync.batch import Batch, WireBlock, WireRecord
+from mainstem_sync.changes import Item, follow_again, follow_change
 from mainstem_sync.definitions import define_table
 from mainstem_sync.deletions import map_erasure
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.exports import is_below
 from mainstem_sync.manifest import Manifest
-from mainstem_sync.origins import DENIED, DEVICE_ID_MAX, DeviceMap, OriginMaps
+from mainstem_sync.origins import DENIED, DEVICE_ID_MAX, DeviceMap, OriginMaps, TableMap
 from mainstem_sync.packing import column_types
 from mainstem_sync.parking import Parking
 from mainstem_sync.ranges import RangeSet
@@ -75,6 +76,7 @@ class _Draft:
     devices: list[list[Any]] = field(default_factory=list)
     local: list[DeviceMap] = field(default_factory=list)
     denied: list[list[Any]] = field(default_factory=list)
+    said: list[Item] = field(default_factory=list)
     counts: dict[str, list[int]] = field(default_factory=dict)
 
     def keep(
@@ -153,6 +155,8 @@ def prepare(
     }
     if draft.blocks:
         header["blocks"] = draft.blocks
+    if draft.said:
+        header["said"] = draft.said
     local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)
     received = Received(header, draft.collector.groups(), draft.manifests, draft.deletes)
     return Prepared(received, [b"".join(map(byte_view, draft.pieces)), local], draft.maps, parking)
@@ -281,9 +285,14 @@ def _schema(
         # The rollups of a template are revised with it, and after it.
         for fields in (header, *header.get("rollups", ())):
             theirs = template_from_map(fields)
-            table = define_table(theirs, draft.maps.table(theirs.name), engine)
+            aliases = header.get("tag_aliases", {})
+            table = define_table(theirs, draft.maps.table(theirs.name), engine, aliases)
             draft.maps.put_table(table)
             draft.schemas.append([record.lsn, table.to_plain()])
+    elif op in ("drop", "tags"):
+        kept = follow_change(header, record.lsn, draft.maps, engine)
+        draft.maps.said.put(kept)
+        draft.said += kept
     draft.keep(record, payload, len(payload))
 
 
@@ -321,11 +330,12 @@ def _devices(
     kept = devices if len(mine) == len(ids) else devices.take(mine)
     local = np.full(len(ids), DENIED, np.int64)
     if mine:
-        local[mine] = _define_devices(kept, engine)
+        local[mine] = _define_devices(kept, draft.maps.table(family), engine)
     numbers = ids.tolist()
     draft.maps.put_devices(numbers, local)
     draft.devices.append([record.lsn, numbers, len(numbers)])
     draft.local.append(local)
+    follow_again(numbers, family, draft.maps, engine)
     if len(mine) < len(ids):
         for at in (at for at, ok in enumerate(allowed) if not ok):
             draft.maps.denied[numbers[at]] = names[at]
@@ -335,15 +345,16 @@ def _devices(
     draft.keep(record, payload, len(payload))
 
 
-def _define_devices(devices: DeviceRecord, engine: Engine) -> DeviceIds:
+def _define_devices(devices: DeviceRecord, table: TableMap | None, engine: Engine) -> DeviceIds:
     """Local ids. Tags that the local template lacks, or has with another type, are left out."""
     family, paths = devices.family, devices.paths
-    table = engine.catalog.templates.get(family)
-    known = {
-        name: tag.to_list()
-        for name, tag in devices.tags.items()
-        if table is not None and table.tag(name) is not None
-    }
+    local = engine.catalog.templates.get(family)
+    known = {}
+    for name, tag in devices.tags.items():
+        # Maps of earlier versions know no tags: those go by their names.
+        here = table.tag(name) if table is not None and table.tags else name
+        if here is not None and local is not None and local.tag(here) is not None:
+            known[here] = tag.to_list()
     try:
         return engine.device_ids(family, paths, known, create=True, foreign=True, durable=False)
     except SchemaError:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from mainstem_engine.consumers import Ack
 from mainstem_engine.model import Origin
+from mainstem_sync.changes import Said
 from mainstem_sync.errors import UnknownSchemaError
 from mainstem_sync.protocol import ChainPoint, OriginKey
 from mainstem_sync.ranges import RANGES_MAX, RangeSet
@@ -60,17 +61,31 @@ class TableMap:
     slice_ns: int
     measurements: Mapping[int, MeasurementMap]
     revision: int = 0
+    tags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By the tag's first name, casefolded: what the origin calls it, and what it is called here."""
+
+    def tag(self, name: str) -> str | None:
+        """What a tag of the origin is called here. ``name`` may be the one that it had first."""
+        wanted = name.casefold()
+        for theirs, here in self.tags.values():
+            if theirs.casefold() == wanted:
+                return here
+        first = self.tags.get(wanted)
+        return None if first is None else first[1]
 
     def to_plain(self) -> list[Any]:
         columns = [[key, m.local, m.type, m.name] for key, m in self.measurements.items()]
-        return [self.name, self.local, self.slice_ns, columns, self.revision]
+        tags = [[first, *names] for first, names in self.tags.items()]
+        return [self.name, self.local, self.slice_ns, columns, self.revision, tags]
 
     @classmethod
     def from_plain(cls, value: Sequence[Any]) -> TableMap:
         name, local, slice_ns, columns, *rest = value
         measurements = {key: MeasurementMap(*fields) for key, *fields in columns}
-        # Maps of the first format have no revision.
-        return cls(name, local, slice_ns, measurements, int(rest[0]) if rest else 0)
+        # Maps of the first format have no revision, those of the second no tags.
+        revision = int(rest[0]) if rest else 0
+        tags = {first: (theirs, here) for first, theirs, here in (rest[1] if rest[1:] else ())}
+        return cls(name, local, slice_ns, measurements, revision, tags)
 
     @property
     def foreign_ids(self) -> dict[int, int]:
@@ -86,9 +101,13 @@ class OriginMaps:
     devices: DeviceMap = field(default_factory=lambda: np.empty(0, np.int64))
     denied: dict[int, str] = field(default_factory=dict)
     """Paths of denied devices, to say what was put aside."""
+    said: Said = field(default_factory=Said)
+    """Drops and tags whose earlier records may still arrive."""
 
     def copy(self) -> OriginMaps:
-        return OriginMaps(dict(self.tables), self.devices.copy(), dict(self.denied))
+        return OriginMaps(
+            dict(self.tables), self.devices.copy(), dict(self.denied), self.said.copy()
+        )
 
     def table(self, name: str) -> TableMap | None:
         return self.tables.get(name.casefold())
@@ -113,6 +132,7 @@ class OriginMaps:
                 table.slice_ns,
                 {**older.measurements, **newer.measurements},
                 newer.revision,
+                newer.tags,
             )
         self.tables[table.name.casefold()] = table
 
@@ -177,6 +197,7 @@ class OriginState:
             "tables": [table.to_plain() for table in self.maps.tables.values()],
             "devices": self.maps.devices.tobytes(),
             "denied": list(self.maps.denied.items()),
+            "said": self.maps.said.to_plain(),
             "watches": [[name, watch.snapshot()] for name, watch in self.watches.items()],
         }
 
@@ -189,6 +210,7 @@ class OriginState:
             state.maps.put_table(TableMap.from_plain(table))
         state.maps.devices = np.frombuffer(data["devices"], np.int64).copy()
         state.maps.denied = {int(key): str(path) for key, path in data["denied"]}
+        state.maps.said = Said(data.get("said", ()))
         state.watches = {name: TableWatch.restore(watch) for name, watch in data["watches"]}
         return state
 

@@ -17,6 +17,7 @@ Header:
                ``[local table, slice_ns, slice, rows, d1, d2, values]``
   ``sch``      ``[lsn, TableMap]``
   ``dev``      ``[lsn, [ids], count]``; their local ids are in the second buffer
+  ``said``     of tags and drops, what is kept of them (changes), if there are any
   ``denied``   ``[id, path]`` of devices that the child may not write to
   ``chain``    ``[lsn, chain]`` or nil
 Buffers: the records' payloads, one after another; local device ids int64.
@@ -255,3 +256,4 @@ def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: O
         position += count
     for key, path in header["denied"]:
         maps.denied[key] = path
+    maps.said.put(header.get("said", ()))
