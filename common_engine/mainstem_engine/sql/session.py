@@ -67,6 +67,10 @@ if TYPE_CHECKING:
 
     from mainstem_engine.sql.storage import Storage
 
+PLANS_MAX = 5
+"""Plans of one query while definitions change under it. A change takes a sync of the log, a plan a
+few ms: one that is overtaken so often has other troubles."""
+
 
 @dataclass(slots=True)
 class _Call:
@@ -151,14 +155,27 @@ class Session:
         self._executor.close()
 
     def _run_text(self, sql: str, call: _Call) -> Result:
-        """The result of the last statement, with the warnings of all."""
-        plan = self._plans.plan(sql, call.request, self._engine.catalog)
-        if plan is not None:
-            return self._query(plan, call)
-        statements = self._plans.statements(sql)
-        if len(statements) == 1:
-            call.cancellation.check()
-            return self._run(statements[0], call, sql)
+        """The result of the last statement, with the warnings of all.
+
+        A plan names columns and templates. One of a single query that ALTER or DROP overtook before
+        its scans were opened is made again: SELECT * must not fail over a name it never had.
+        """
+        catalog = self._engine.catalog
+        for attempts_left in reversed(range(PLANS_MAX)):
+            revision = catalog.revision
+            try:
+                plan = self._plans.plan(sql, call.request, catalog)
+                if plan is not None:
+                    return self._query(plan, call)
+                statements = self._plans.statements(sql)
+                if len(statements) > 1:
+                    break
+                call.cancellation.check()
+                return self._run(statements[0], call, sql)
+            except NotFoundError:
+                is_query = isinstance(self._plans.statements(sql)[0], Query)
+                if catalog.revision == revision or not attempts_left or not is_query:
+                    raise
         call.is_streamed = False
         return self._run_script(statements, call)
 
