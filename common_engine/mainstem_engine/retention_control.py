@@ -68,6 +68,11 @@ class RetentionControl(Definitions):
         """Raises OutOfRetentionError if one of n rows may not be stored, as write() would."""
         self._store.retention.check(table, devices, times_ns)
 
+    def trusted_now_ns(self) -> int:
+        """The smaller of the wall clock and the last confirmed time carried on: a clock that jumped
+        ahead does not move it."""
+        return self._store.retention.clock.now_ns()
+
     def confirm_clock(self, now_ns: int | None = None) -> None:
         """Somebody who knows the time vouches for ``now_ns``, by default for the wall clock:
         retention, paused by a jump, goes on."""

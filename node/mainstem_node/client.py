@@ -259,10 +259,16 @@ class Client:
         return found
 
     def verify(
-        self, start: int | str | None = None, end: int | str | None = None
+        self,
+        start: int | str | None = None,
+        end: int | str | None = None,
+        *,
+        rescan: bool = False,
     ) -> dict[str, Any]:
-        """The slices that are due, and which of them are not verified."""
-        return self._get(f"/api/v1/verify{_query(**{'from': start, 'to': end})}")
+        """The slices that are due, and which of them are not verified. ``rescan``: after looking
+        at the stored rows again."""
+        query = _query(**{"from": start, "to": end}, rescan=1 if rescan else None)
+        return self._get(f"/api/v1/verify{query}")
 
     def quarantine(
         self, *, limit: int = 100, node: str | None = None, table: str | None = None

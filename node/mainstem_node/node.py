@@ -127,6 +127,10 @@ class Node:
         """Per table the devices that are expected and silent."""
         return {}
 
+    def table_frontiers(self) -> Mapping[str, int]:
+        """Per table the event time in ns up to which its sources have come, where one is late."""
+        return {}
+
     def collector_gaps(self) -> Mapping[str, Sequence[tuple[int, int]]]:
         """Per table [from, to) ns in which a collector was not connected."""
         return {}
@@ -204,6 +208,7 @@ class Node:
             ],
             parent=config.parent is not None,
             data_dir=config.data_dir,
+            hold=config.hold,
             table_lateness_ns=table_lateness_ns(config),
             quarantine_bytes_max=quarantine_bytes_max(config),
             budget=link_budget(config.link, self.clock_ns),
@@ -357,6 +362,7 @@ class Node:
             now_ns,
             missing_sources=self.missing_sources(),
             collector_gaps=self.collector_gaps(),
+            table_frontiers=self.table_frontiers(),
         )
         self.federation.run_verification(now_ns)
 

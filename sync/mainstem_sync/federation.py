@@ -42,6 +42,12 @@ from mainstem_sync.wire import FrameType
 LATENESS_NS = 30 * 1_000_000_000
 """A slice closes this long after its end, unless the table says otherwise."""
 
+CLOCK_BOUND_NS = 5 * 1_000_000_000
+"""Drift that is not yet corrected: retention follows it slowly, slices should not wait for that."""
+
+RESCAN_S = 10.0
+"""Processor time that one question for slices may take for looking at stored rows again."""
+
 SNAPSHOT_ATTEMPTS = 400
 SNAPSHOT_PAUSE_S = 0.0005
 """A snapshot of the sums falls between two records at the first or second try; a fifth of a second
@@ -195,24 +201,35 @@ class Federation:
         *,
         missing_sources: Mapping[str, Sequence[str]] | None = None,
         collector_gaps: Mapping[str, Sequence[tuple[int, int]]] | None = None,
+        table_frontiers: Mapping[str, int] | None = None,
     ) -> int:
         """Close slices whose end + lateness is at or before the frontier; returns how many were
         stated. Blocks until that is durable.
 
         Run rollups with the same frontier first, so that their rows are part of the statement.
-        ``missing_sources``: table to device paths; ``collector_gaps``: table to [from, to) ns.
+        ``missing_sources``: table to device paths; ``collector_gaps``: table to [from, to) ns;
+        ``table_frontiers``: ns, of tables that wait for a source. A clock that jumped ahead closes
+        nothing: where there is a parent, its time or what was confirmed before is the limit.
         """
+        error_ms = None
+        if self.sender is not None:
+            frontier_ns = min(frontier_ns, self.engine.trusted_now_ns() + CLOCK_BOUND_NS)
+            offset_ms = self.sender.clock_offset_ms
+            error_ms = None if offset_ms is None else abs(offset_ms)
         return self._follower.manifests.run(
             self.engine,
             frontier_ns,
             self._clock_ns() if now_ns is None else now_ns,
             missing_sources or {},
             collector_gaps or {},
+            table_frontiers,
+            error_ms,
         )
 
     def run_verification(self, now_ns: int | None = None) -> int:
-        """Compare received manifests with the stored rows; returns how many slices were scanned."""
-        del now_ns  # equality needs no clock; what is due is judged when somebody asks
+        """Compare received manifests with the stored rows; returns how many slices were scanned.
+        Looks again at a few of those that were equal before, when it is time to."""
+        self._proof.audit(self.engine, self._clock_ns() if now_ns is None else now_ns)
         return self._proof.verify(self.engine)
 
     def completeness(
@@ -227,10 +244,20 @@ class Federation:
         """
         return self._proof.completeness(tables, Window(start_ns, end_ns), self._clock_ns())
 
-    def verify(self, start_ns: int | None = None, end_ns: int | None = None) -> dict[str, Any]:
+    def verify(
+        self, start_ns: int | None = None, end_ns: int | None = None, *, rescan: bool = False
+    ) -> dict[str, Any]:
         """``{"from","to","judged","verified","slices":[...]}`` over the received slices that are
-        due; ``slices`` lists those that are not verified. Times in ms."""
-        return self._proof.list_unverified(Window(start_ns, end_ns), self._clock_ns())
+        due; ``slices`` lists those that are not verified. Times in ms.
+
+        ``rescan``: compare stored rows again first, also where they were equal before, the newest
+        first and for a bounded time; ``rescanned`` then says whether all of it was looked at.
+        """
+        window, now_ns = Window(start_ns, end_ns), self._clock_ns()
+        found = {}
+        if rescan:
+            found["rescanned"] = self._proof.rescan(self.engine, window, now_ns, RESCAN_S)
+        return {**self._proof.list_unverified(window, now_ns), **found}
 
     @property
     def holes(self) -> list[dict[str, Any]]:

@@ -208,16 +208,23 @@ class Manifests:
         now_ns: int,
         missing: Mapping[str, Sequence[str]],
         gaps: Mapping[str, Sequence[tuple[int, int]]],
+        frontiers: Mapping[str, int] | None = None,
+        clock_err_ms: int | None = None,
     ) -> int:
         """Close what the frontier allows; returns how many slices were stated. Blocks until the
-        records are durable and applied. One run at a time; a second caller gets 0."""
+        records are durable and applied. One run at a time; a second caller gets 0.
+
+        ``frontiers``: of tables that wait for a source of their own. ``clock_err_ms``: how far this
+        node's clock may be off."""
+        frontiers = frontiers or {}
         if not self._running.acquire(blocking=False):
             return 0
         try:
             with self._lock:
                 plans = []
                 for book in self._books.values():
-                    plan = self._plan(book, frontier_ns)
+                    waiting = frontiers.get(book.table, frontier_ns)
+                    plan = self._plan(book, min(frontier_ns, waiting))
                     if plan is not None:
                         plan = self._by_hours(book, plan, now_ns)
                         if len(plan.keys) or plan.new != plan.old:
@@ -228,6 +235,7 @@ class Manifests:
                 plan = plan if plan.whole is None else _with_all_slices(engine, plan)
                 count, d1, d2 = _scan(engine, plan)
                 for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
+                    manifest = dataclasses.replace(manifest, clock_err_ms=clock_err_ms)
                     header, buffers = manifest.encode()
                     acks.append(engine.append(RecordKind.MAN, header, buffers, decoded=manifest))
             if acks:

@@ -26,7 +26,9 @@ async def completeness(runtime: Runtime, request: web.Request, caller: Principal
 async def verify(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
     start_ns = query_time_ns(request, "from")
     end_ns = query_time_ns(request, "to")
-    return json_response(await runtime.io_workers.run(runtime.federation.verify, start_ns, end_ns))
+    rescan = request.query.get("rescan", "") == "1"
+    found = await runtime.io_workers.run(runtime.federation.verify, start_ns, end_ns, rescan=rescan)
+    return json_response(found)
 
 
 async def intake(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:

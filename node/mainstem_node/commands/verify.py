@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mainstem_node.commands.arguments import DEFAULT_URL, Json, TokenFile, Url, client_for
-from mainstem_node.commands.terminal import FAILED, moment, result, result_json, result_table
+from mainstem_node.commands.terminal import FAILED, moment, note, result, result_json, result_table
 
 ASK_AGAIN_S = 1.0
 
@@ -24,8 +24,10 @@ def verify(
     """List every due slice that is not verified; ends with 1 if there is one."""
     client = client_for(url, token_file)
     deadline = time.monotonic() + wait
+    rescan = True
     while True:
-        answer: dict[str, Any] = client.verify(since, until)
+        answer: dict[str, Any] = client.verify(since, until, rescan=rescan)
+        rescan = not answer.get("rescanned", True)
         if not answer["slices"] or time.monotonic() >= deadline:
             break
         time.sleep(min(ASK_AGAIN_S, max(0.0, deadline - time.monotonic())))
@@ -41,6 +43,8 @@ def verify(
                     for each in answer["slices"]
                 ],
             )  # fmt: skip
+        if not answer.get("rescanned", True):
+            note("not all stored rows were looked at again; give --from and --to, or --wait")
         result(f"{answer['verified']:,} of {answer['judged']:,} due slices are verified")
     if answer["slices"]:
         raise typer.Exit(FAILED)

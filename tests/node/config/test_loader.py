@@ -216,7 +216,7 @@ def test_keys_without_effect_are_named(tmp_path: Path) -> None:
     }
     assert set(not_yet_acted_upon(topology.written, 0)) == of_templates
     assert set(not_yet_acted_upon(topology.written, 2)) == of_templates | {
-        "disk.limit", "disk.when_full", "hold", "intake.auto_template",
+        "disk.limit", "disk.when_full", "intake.auto_template",
     }  # fmt: skip
 
 
