@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import DeviceIds
 from mainstem_engine.sql.program import SqlStep, Step
+from mainstem_engine.sql.short_query import ShortQuery
 from mainstem_engine.sql.times import format_time
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Plan:
     """What runs before ``sql``: the tables that it reads beside the inputs."""
     binding: Binding | None = field(default=None, compare=False, repr=False)
     """How it follows from other values; None when it holds for its own only."""
+    short: tuple[ShortQuery, ...] | None = None
+    """Its queries, the steps' first, where no executing database is needed for them."""
 
     @property
     def tables(self) -> frozenset[str]:
@@ -115,6 +118,8 @@ class Plan:
             else:
                 lines.append(f"walk {step.operation} over {step.source} as {step.name}")
         lines.append(f"run {self.sql}")
+        if self.short is not None:
+            lines.append("  without the executing database")
         return lines
 
     def _bound(self, value_ns: int) -> str:

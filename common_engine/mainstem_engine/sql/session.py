@@ -40,6 +40,7 @@ from mainstem_engine.sql.running.executors import Executor, InProcessExecutor
 from mainstem_engine.sql.running.explanation import Explanation
 from mainstem_engine.sql.running.inputs import open_input
 from mainstem_engine.sql.running.sandbox import Program, SqlLimits
+from mainstem_engine.sql.running.short_answers import short_answer
 from mainstem_engine.sql.select.function_list import ROW_FUNCTIONS
 from mainstem_engine.sql.select.relations import database_name
 from mainstem_engine.sql.statements import (
@@ -312,7 +313,10 @@ class Session:
             reading = partial(open_input, self._engine, by_name[name], plan.precision_ns)
             return reading() if watcher is None else watcher.watch(name, reading)
 
-        steps = self._executor.stream(program, opened, call.cancellation)
+        if plan.short is None:
+            steps = self._executor.stream(program, opened, call.cancellation)
+        else:
+            steps = short_answer(plan.short, program, opened, self._executor, call.cancellation)
         return Result.of_steps(
             steps,
             is_streamed=call.is_streamed and watcher is None,

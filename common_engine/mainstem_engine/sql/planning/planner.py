@@ -46,6 +46,7 @@ from mainstem_engine.sql.planning.joined_paths import MORE, find_joined, join_pa
 from mainstem_engine.sql.planning.last_query import last_query
 from mainstem_engine.sql.planning.limits import push_limit
 from mainstem_engine.sql.planning.pushdown import PushDown
+from mainstem_engine.sql.planning.short_queries import short_queries
 from mainstem_engine.sql.program import SqlStep, Step, WalkStep
 from mainstem_engine.sql.select.alignment import shape_path_query
 from mainstem_engine.sql.select.guard import check_query
@@ -167,6 +168,7 @@ class Planner:
             for query in (*(each.query for each in extracted), tree)
         ]
         steps = _steps(extracted, texts, relations)
+        short = short_queries(tree, extracted, push_down, inputs.relations, request.time_zone)
         return Plan(
             params=texts[-1].values,
             sql=tree.sql(dialect="duckdb"),
@@ -180,6 +182,7 @@ class Planner:
             depends_on_clock=times.asked_clock or times.left_clock,
             steps=steps,
             binding=_binding(times, inputs, extracted, texts, relations, lifted),
+            short=short if self._narrows else None,
         )
 
     def _push(self, tree: exp.Query, scopes: Scopes, push_down: PushDown, request: Request) -> None:
@@ -354,6 +357,7 @@ class _Inputs:
         self.all: list[TableInput] = []
         self.opened: list[tuple[OpenRange, OpenDevices | None]] = []
         self.selects = 0
+        self.relations: dict[str, tuple[TableInput, Relation]] = {}
         self._catalog = catalog
         self._is_open = is_open
         self._by_key: dict[tuple[object, ...], TableInput] = {}
@@ -410,6 +414,7 @@ class _Inputs:
             )
             self._by_key[key] = found
             self.all.append(found)
+            self.relations[name] = found, relation
             if self._is_open:
                 chosen = open_devices(relation, member, self._catalog)
                 self.opened.append((open_range(relation), chosen))
