@@ -108,7 +108,7 @@ class Imaging(Queries):
         """Replaces what is stored of the image's origin in its slice; ids are those of this node.
 
         ``max_lsn``: what the caller knows of LSNs that touched the slice here, beyond what is
-        stored. ``header``: further keys of the record, of its first piece where there are several.
+        stored. ``header``: further keys of the record, of its last piece where there are several.
         A large image becomes several records; the Ack is that of the last.
         Raises StaleImageError when one is above the image's ``as_of``, OverloadedError when too
         many floors or deletes wait, NotFoundError, LogFailedError.
@@ -131,11 +131,12 @@ class Imaging(Queries):
             raise OverloadedError(f"too many slices of {table.name} are being repaired")
         store.admit()
         acks = []
-        further = header or {}
-        for piece in replace(image, table=table.name, fresh=not known).pieces():
+        pieces = list(replace(image, table=table.name, fresh=not known).pieces())
+        for piece in pieces:
             fields, buffers = encode_image(piece, table.types)
-            acks.append(store.append(RecordKind.IMG, {**further, **fields}, buffers, piece))
-            further = {}
+            if piece is pieces[-1]:
+                fields = {**(header or {}), **fields}
+            acks.append(store.append(RecordKind.IMG, fields, buffers, piece))
         return acks[-1]
 
     def drop_floors(self, table: str, origin: Origin, through_lsn: int) -> None:

@@ -43,7 +43,7 @@ def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
                 families.add(known.name)
                 ack = _announce_table(engine, known)
         wanted = np.unique(np.concatenate(ids))
-        for record in _device_record(catalog, table, wanted).pieces():
+        for record in device_record(catalog, table, wanted).pieces():
             ack = engine.append(RecordKind.DEV, record.to_header(**{ANNOUNCED: True}))
     return ack
 
@@ -54,7 +54,8 @@ def _announce_table(engine: Engine, table: Table) -> Ack:
     return engine.append(RecordKind.SCH, header)
 
 
-def _device_record(catalog: Catalog, table: Table, ids: npt.NDArray[np.uint32]) -> DeviceRecord:
+def device_record(catalog: Catalog, table: Table, ids: npt.NDArray[np.uint32]) -> DeviceRecord:
+    """Devices (ascending, of this node's ids) of the table's family, with their tags."""
     devices = catalog.devices
     source = catalog.templates.get(table.family)
     tags = {}

@@ -27,6 +27,7 @@ from mainstem_sync.budget import LinkBudget
 from mainstem_sync.children import Children, Delivery
 from mainstem_sync.completeness import Window
 from mainstem_sync.errors import SyncError
+from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.exports import Export, ExportPolicy
 from mainstem_sync.follower import Follower
 from mainstem_sync.forward import ForwardSums
@@ -139,6 +140,8 @@ class Federation:
             monotonic=monotonic,
         )
         self.receiver.riders.append(self.proving.tell)
+        self.exchange = SliceExchange(self._follower, monotonic)
+        self.receiver.riders.append(self.exchange.repair.frames)
         self._bound: Engine | None = None
 
     @property
@@ -171,6 +174,7 @@ class Federation:
                 budget=self.budget,
             )
             follower.on_applied = self._applied
+            self.exchange.bind(engine, self.sender, forward)
             self.sender.on_frame[FrameType.PROVEN] = self.proving.told
             engine.add_part_hold("parent", self.proving.holding.holds)
         engine.settled = self._settled
@@ -228,9 +232,12 @@ class Federation:
 
     def run_verification(self, now_ns: int | None = None) -> int:
         """Compare received manifests with the stored rows; returns how many slices were scanned.
-        Looks again at a few of those that were equal before, when it is time to."""
+        Looks again at a few of those that were equal before, when it is time to. What differs is
+        asked for again."""
         self._proof.audit(self.engine, self._clock_ns() if now_ns is None else now_ns)
-        return self._proof.verify(self.engine)
+        scanned = self._proof.verify(self.engine)
+        self.exchange.look(self._proof.damaged_slices())
+        return scanned
 
     def completeness(
         self,

@@ -8,7 +8,7 @@ here writes to the engine or waits for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -70,6 +70,7 @@ class Follower:
         """Called on the committer thread after every record, without the lock."""
         self.rules_changed = False
         self._clock_ns = clock_ns
+        self._monotonic = monotonic
         self._every_ns: dict[str, int | None] = {}
         self._applying: OriginState | None = None
         self._deleting_lsn = 0
@@ -88,7 +89,7 @@ class Follower:
             elif record.kind == RecordKind.RCV:
                 self._received(record, decoded, sink)
             elif record.kind == RecordKind.IMG and isinstance(decoded, SliceImage):
-                self.accounts.received({decoded.table: [len(decoded.rows), 0, 0]}, {})
+                self._imaged(record, decoded)
             elif record.kind == RecordKind.MAN:
                 known = isinstance(decoded, Manifest)
                 self.manifests.apply(decoded if known else Manifest.decode(record.payload))
@@ -194,11 +195,7 @@ class Follower:
             if state.chain is None or point.lsn > state.chain.lsn:
                 state.chain = point
         self.accounts.received(header["counts"], header["values"])
-        for table, slice_ns, key_, rows, d1, d2, values in header["parked"]:
-            state.watch(table, slice_ns).parked(
-                np.array([key_], np.int64), np.array([rows], np.int64), np.array([d1], np.uint64),
-                np.array([d2], np.uint64), np.array([values], np.int64),
-            )  # fmt: skip
+        _put_aside(state, header["parked"])
         self._applying = state
         for group in received.groups:
             sink.add(group.table, state.origin, group.rows, group.lsn)
@@ -209,6 +206,27 @@ class Follower:
             table = state.maps.table(manifest.table)
             name = manifest.table if table is None else table.local
             state.watch(name, manifest.slice_ns).manifest_applied(manifest, lsn)
+
+    def _imaged(self, record: Record, image: SliceImage) -> None:
+        """A slice image of another node was applied."""
+        header, _ = decode_payload(byte_view(record.payload))
+        counts = [len(image.rows), 0, int(header.get("aside", 0))]
+        self.accounts.received({image.table: counts}, header.get("values", {}))
+        origin = image.origin
+        state = self.origins.get(OriginKey(origin.node_uuid, origin.epoch, origin.node))
+        if state is None:
+            return
+        watch = self._watch(state, image.table)
+        watch.image_applied(image.start_ns, image.end_ns, image.as_of)
+        _put_aside(state, header.get("parked", ()))
+        first, last = image.start_ns // watch.slice_ns, (image.end_ns - 1) // watch.slice_ns
+        state.repairs.answered(image.table, first, last, image.as_of, self._monotonic())
+        table = state.local_table(image.table)
+        if table is not None:
+            found = state.backlog.image_applied(
+                table.name, image.start_ns, image.end_ns, image.as_of
+            )
+            state.received.update(found)
 
     def _defined(self, record: Record) -> None:
         header, _ = decode_payload(byte_view(record.payload))
@@ -236,3 +254,12 @@ class Follower:
         """(late, quarantined) rows of an own table so far."""
         sums = self.accounts.tables.get(table)
         return (0, 0) if sums is None else (sums.late, sums.quarantined + sums.values_quarantined)
+
+
+def _put_aside(state: OriginState, parked: Iterable[Sequence[Any]]) -> None:
+    """What a record says was put aside of its rows, by slice."""
+    for table, slice_ns, key, rows, d1, d2, values in parked:
+        state.watch(table, slice_ns).parked(
+            np.array([key], np.int64), np.array([rows], np.int64), np.array([d1], np.uint64),
+            np.array([d2], np.uint64), np.array([values], np.int64),
+        )  # fmt: skip

@@ -174,7 +174,9 @@ def _records(batch: Batch, raw: memoryview) -> Iterable[tuple[WireRecord, memory
     previous = 0
     for record in batch.records:
         end = record.offset + record.length
-        if record.lsn <= previous or end > len(raw) or record.lsn not in batch.ranges:
+        # What travels outside R is named by the LSN that it is as of.
+        placed = record.lsn > previous and record.lsn in batch.ranges
+        if end > len(raw) or not (placed or not batch.ranges):
             raise RejectedError(
                 f"record {record.lsn} of {batch.origin.name} does not lie in its batch"
             )

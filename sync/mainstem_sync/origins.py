@@ -20,10 +20,12 @@ import numpy.typing as npt
 
 from mainstem_engine.consumers import Ack
 from mainstem_engine.model import Origin
+from mainstem_sync.backlog import Backlog
 from mainstem_sync.changes import Said
 from mainstem_sync.errors import UnknownSchemaError
 from mainstem_sync.protocol import ChainPoint, OriginKey
 from mainstem_sync.ranges import RANGES_MAX, RangeSet
+from mainstem_sync.wants import Repairs
 from mainstem_sync.watch import TableWatch
 
 UNMAPPED = -1
@@ -172,6 +174,30 @@ class OriginState:
     intake: threading.Lock = field(default_factory=threading.Lock)
     """Serialises what is decided and appended for this origin; never taken by ``apply``."""
     last_ack: Ack | None = None
+    backlog: Backlog = field(default_factory=Backlog)
+    """What is still to come as slices."""
+    repairs: Repairs = field(default_factory=Repairs)
+    """What is asked for again; not durable."""
+    in_flight: list[tuple[Ack, list[tuple[str, int, int, int]]]] = field(default_factory=list)
+    """What records that are logged and not applied yet touch: table, first and last time, LSN."""
+
+    def note_in_flight(self, ack: Ack, touches: list[tuple[str, int, int, int]]) -> None:
+        """A record was logged. The caller holds ``intake``."""
+        self.in_flight = [item for item in self.in_flight if not item[0].done()]
+        self.in_flight.append((ack, touches))
+
+    def newest_in_flight(self, table: str, start_ns: int, end_ns: int) -> int:
+        """The greatest LSN that is about to touch [start, end) of a local table; 0 if none is."""
+        return max(
+            (
+                lsn
+                for ack, touches in self.in_flight
+                if not ack.done()
+                for name, first, last, lsn in touches
+                if name == table and first < end_ns and last >= start_ns
+            ),
+            default=0,
+        )
 
     @property
     def origin(self) -> Origin:
@@ -199,6 +225,7 @@ class OriginState:
             "denied": list(self.maps.denied.items()),
             "said": self.maps.said.to_plain(),
             "watches": [[name, watch.snapshot()] for name, watch in self.watches.items()],
+            "backlog": self.backlog.snapshot(),
         }
 
     @classmethod
@@ -212,6 +239,8 @@ class OriginState:
         state.maps.denied = {int(key): str(path) for key, path in data["denied"]}
         state.maps.said = Said(data.get("said", ()))
         state.watches = {name: TableWatch.restore(watch) for name, watch in data["watches"]}
+        if data.get("backlog") is not None:
+            state.backlog = Backlog.restore(data["backlog"])
         return state
 
 

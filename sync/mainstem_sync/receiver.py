@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
-from mainstem_engine.errors import EngineError, OverloadedError
+from mainstem_engine.errors import EngineError, OverloadedError, StaleImageError
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync import wire
 from mainstem_sync.accounting import Accounts
@@ -44,6 +44,7 @@ from mainstem_sync.errors import (
 )
 from mainstem_sync.handshake import Hello, Welcome
 from mainstem_sync.incoming import UNUSABLE, Prepared, duplicate_rows, prepare
+from mainstem_sync.incoming_images import IncomingImages, is_outside_ranges, touches_of
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
 from mainstem_sync.protocol import (
     VERSION,
@@ -325,6 +326,8 @@ class Receiver:
         state = self._origin_of(child, uuid, batch)
         raw = memoryview(wire.decompress(batch.codec, batch.raw_length, batch.payload))
         with state.intake:
+            if is_outside_ranges(batch):
+                return self._log_images(child, state, batch, raw)
             fresh = batch.ranges.difference(state.logged)
             if not fresh:
                 with self._lock:
@@ -346,6 +349,22 @@ class Receiver:
                 self._quarantine.add_blocks(prepared.parking.blocks)
             ack = self._append(state, prepared)
             state.logged, state.last_ack = logged, ack
+            state.note_in_flight(ack, touches_of(prepared.received))
+        return _Answer(batch.hash, AckCode.OK, "", ack, state)
+
+    def _log_images(
+        self, child: Child, state: OriginState, batch: Batch, raw: memoryview
+    ) -> _Answer:
+        """A batch of slice images into the log; one that came too late or too early is put off."""
+        at_ms = self._clock_ns() // 1_000_000
+        images = IncomingImages(
+            self._engine, self._quarantine, self._append, child.paths, child.name, at_ms
+        )
+        try:
+            ack = images.take(state, batch, raw)
+        except (StaleImageError, OverloadedError) as exc:
+            return _Answer(batch.hash, AckCode.LATER, exc.message)
+        state.last_ack = ack or state.last_ack
         return _Answer(batch.hash, AckCode.OK, "", ack, state)
 
     def _append(self, state: OriginState, prepared: Prepared) -> Ack:

@@ -40,7 +40,9 @@ from mainstem_sync.errors import (
     WireError,
 )
 from mainstem_sync.forward import Forward
+from mainstem_sync.imagery import Imagery
 from mainstem_sync.outbox import Draft, Outbox
+from mainstem_sync.outgoing_images import ImageDraft
 from mainstem_sync.protocol import (
     BATCHES_PATH,
     HELLO_PATH,
@@ -132,6 +134,8 @@ class Sender:
         self._status_at = float("-inf")
         self._live_at = float("-inf")
         self._pause_until = 0.0
+        self.images: Imagery | None = None
+        """Answers what the parent asks for as slices."""
         self.on_frame: dict[FrameType, Callable[[Frame], None]] = {}
         """Who takes what else a signed reply holds, without the sender's lock."""
         self.on_work: Callable[[], None] | None = None
@@ -236,12 +240,19 @@ class Sender:
         history = RangeSet(rest.within(1, self._tail_start))
         if not backlog and now - self._live_at < LIVE_EVERY_S:
             live = RangeSet()
-        live_bytes, history_bytes = self._scheduler.shares(live=bool(live), history=bool(history))
+        images = self.images if self.images is not None and self.images.pending else None
+        live_bytes, history_bytes = self._scheduler.shares(
+            live=bool(live), history=bool(history) or images is not None
+        )
+        if images is not None and history:
+            history_bytes //= 2
         if live:
             self._live_at = now
             drafts += self._take(Queue.LIVE, live, live_bytes)
         if history:
             drafts += self._take(Queue.HISTORY, history, history_bytes)
+        if images is not None:
+            drafts += images.drafts(history_bytes)
         return drafts
 
     def _take(self, queue: Queue, lsns: RangeSet, bytes_max: int) -> list[Draft]:
@@ -360,6 +371,8 @@ class Sender:
             welcome = self._session.welcomed(body)
             if welcome is not None:
                 self._flights.clear()
+                if self.images is not None:
+                    self.images.reset()
                 self._parent_has = dict(welcome.held)
                 own = self._parent_has.get(self._own, RangeSet())
                 lost = self._forward.resume(own, self._engine.log)
@@ -400,6 +413,10 @@ class Sender:
 
     def _judge(self, draft: Draft, answer: Acknowledgement | None) -> None:
         """What became of one batch. Without an answer it is simply owed again."""
+        if isinstance(draft, ImageDraft):
+            if self.images is not None:
+                self.images.judged(draft, answer)
+            return
         if answer is None:
             return
         if answer.code is AckCode.OK:

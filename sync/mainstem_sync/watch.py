@@ -401,7 +401,7 @@ class TableWatch:
         return found
 
     def unsound(self, first: int, end: int) -> set[int]:
-        """Slices in [first, end) that are not what their owner has: nobody is answered from them."""
+        """Slices in [first, end) that are not what their owner has: no answer is made of them."""
         self.merge()
         inside = self.slices.range(first, end)
         columns = self.slices.columns

@@ -80,6 +80,7 @@ class FrameType(enum.IntEnum):
     ACK = 6
     ERROR = 7
     SIGNATURE = 8
+    WANT = 9
     PROVEN = 12
 
 

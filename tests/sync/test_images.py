@@ -1,0 +1,73 @@
+"""Slice images between tiers: repair of what differs, ids of the origin, definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mainstem_engine.model import Rows
+from mainstem_sync.testing.nodes import START_NS, TestNode
+from mainstem_sync.testing.tiers import MINUTE_NS, Tiers
+
+MakeTiers = Callable[..., Tiers]
+
+
+def damage(node: TestNode, minute: int = 0, origin: str = "edge") -> None:
+    """Change what is stored of a slice behind the federation's back: half of its rows are gone, and
+    of the others every current is another."""
+    engine = node.engine
+    index = next(n for n, found in enumerate(engine.origins) if found.node == origin and n)
+    start = START_NS + minute * MINUTE_NS
+    touched = engine.slice_max_lsn("meters", engine.origins[index], start, start + MINUTE_NS)
+    image = engine.slice_image("meters", index, start, start + MINUTE_NS, as_of=touched)
+    some = image.rows.take(np.arange(len(image.rows)) % 2 == 0)
+    current = engine.catalog.table("meters").measurement("current")
+    assert current is not None
+    column = some.columns[current.id]
+    column = replace(column, values=column.values + 1)
+    rows = Rows(some.device, some.time, {**some.columns, current.id: column})
+    lsn = image.lsn[np.arange(len(image.rows)) % 2 == 0]
+    engine.apply_image(replace(image, rows=rows, lsn=lsn)).wait()
+
+
+def states(node: TestNode) -> list[str]:
+    return [item["state"] for item in node.federation.holes]
+
+
+@pytest.mark.parametrize("where", ["plant", "group"])
+def test_a_slice_that_differs_is_repaired(tiers: Tiers, where: str) -> None:
+    tiers.write(rows=150)
+    tiers.write(device="root.p.e.d2", rows=70, value=2.0)
+    tiers.close()
+    before = tiers.values(tiers.edge)
+    node = getattr(tiers, where)
+    assert tiers.values(node) == before
+    damage(node)
+    assert tiers.values(node) != before
+    node.federation.run_verification()
+    assert states(node) == ["MISMATCH"]
+    tiers.run()
+    node.federation.run_verification()
+    assert node.federation.holes == []
+    for each in (tiers.plant, tiers.group):
+        assert tiers.values(each) == before
+    tiers.check()
+
+
+def test_repair_while_rows_arrive(tiers: Tiers) -> None:
+    tiers.write(rows=150)
+    tiers.close()
+    damage(tiers.plant, minute=1)
+    tiers.plant.federation.run_verification()
+    for number in range(20):
+        tiers.write(start_s=60 + number, rows=1, value=float(number))
+        tiers.write(start_s=700 + number, rows=1)
+        tiers.run(0.3)
+    tiers.close(15)
+    tiers.run()
+    for node in (tiers.plant, tiers.group):
+        assert tiers.values(node) == tiers.values(tiers.edge)
+        assert node.federation.holes == []
