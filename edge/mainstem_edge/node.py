@@ -10,14 +10,14 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from mainstem_edge.assembly import Assembly
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
+from mainstem_edge.sources import held_frontier_ns, silent
+from mainstem_engine.model import DeviceIds, TimesNs
 from mainstem_node.node import Node
 
 IDLE_S = 1.0
@@ -156,18 +156,36 @@ class EdgeNode(Node):
         found: dict[str, list[str]] = {}
         frontier_ns = self.frontier_ns()
         devices = self.engine.catalog.devices
-        for name, template in self.topology.templates.items():
-            table = self.engine.catalog.templates.get(name)
-            if template.expect_every is None or table is None:
-                continue
-            ids = devices.of_family(table.family)
-            newest = self.engine.newest_times(name, ids)
-            silent = np.flatnonzero(newest < frontier_ns - template.expect_every)
-            own = (int(ids[row]) for row in silent if not devices.is_foreign(int(ids[row])))
+        for table, expect_every_ns, ids, newest_ns in self._expected():
+            places = silent(newest_ns, frontier_ns, expect_every_ns).tolist()
+            own = (int(ids[row]) for row in places if not devices.is_foreign(int(ids[row])))
             paths = [devices.path(device) for device in itertools.islice(own, MISSING_MAX)]
             if paths:
-                found[table.name] = paths
+                found[table] = paths
         return found
+
+    def table_frontiers(self) -> Mapping[str, int]:
+        """Per table, its rollups included, how far the devices have come that it waits for."""
+        found: dict[str, int] = {}
+        if not any(not intake.is_drained for intake in self._intakes):
+            return found  # nothing comes any more
+        for table, expect_every_ns, _, newest_ns in self._expected():
+            held_ns = held_frontier_ns(self.clock_ns(), newest_ns, expect_every_ns)
+            if held_ns is not None:
+                found[table] = held_ns
+                for other in self.engine.catalog.templates.all():
+                    if other.template.rollup_of == table:
+                        found[other.name] = held_ns
+        return found
+
+    def _expected(self) -> Iterator[tuple[str, int, DeviceIds, TimesNs]]:
+        """(table, expect_every in ns, devices, their newest times) of every template that says
+        how often its devices speak."""
+        for name, template in self.topology.templates.items():
+            table = self.engine.catalog.templates.get(name)
+            if template.expect_every is not None and table is not None:
+                ids = self.engine.catalog.devices.of_family(table.family)
+                yield table.name, template.expect_every, ids, self.engine.newest_times(name, ids)
 
 
 def _span(gap: Gap) -> tuple[int, int]:
