@@ -64,7 +64,9 @@ class Definitions(Dropping):
             if existing is not None and not hidden:
                 if if_not_exists:
                     return existing
-                raise SchemaError(f"database {wanted.name} exists", hint="use IF NOT EXISTS")
+                raise SchemaError(
+                    f"database {wanted.name} exists", field=wanted.name, hint="use IF NOT EXISTS"
+                )
             if hidden:
                 self._define_schema("drop", database=wanted.name, gone=False)
             ack = self._define_schema("database", **wanted.to_map())
@@ -88,7 +90,11 @@ class Definitions(Dropping):
             if existing is not None and not foreign and not hidden:
                 if if_not_exists:
                     return existing.template
-                raise SchemaError(f"template {template.name} exists", hint="use IF NOT EXISTS")
+                raise SchemaError(
+                    f"template {template.name} exists",
+                    field=template.name,
+                    hint="use IF NOT EXISTS",
+                )
             theirs = foreign_template(template) if foreign else template
             ack: Ack | None
             if existing is None:

@@ -226,7 +226,7 @@ class Session:
             return Result.of_rows((), ())
         if isinstance(statement, SetTags):
             set_tags(self._engine, request, statement)
-            return Result.of_rows((), ())
+            return Result.of_rows((), (), warnings=list(statement.warnings))
         if isinstance(statement, CreateTable | CreateSeries):
             tables = PlainTables(self._engine, request.database)
             if isinstance(statement, CreateTable):

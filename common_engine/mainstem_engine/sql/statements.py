@@ -137,6 +137,7 @@ class SetTags:
     names: tuple[Name, ...]
     tags: Mapping[str, Literal]
     series: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +234,7 @@ class CreateSeries:
     columns: tuple[Measurement, ...]
     tags: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    if_not_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,7 +295,15 @@ def test_series_have_tags_of_their_device(run: Run) -> None:
         ("ALTER STABLE meters DROP TAG colour", NotFoundError, "no tag 'colour'"),
         ("ALTER STABLE meters MODIFY TAG groupid TEXT", SchemaError, "cannot become TEXT"),
         ("ALTER TIMESERIES root.beijing.d1.s1 ADD TAGS a='b'", NotFoundError, "no tag"),
-        ("ALTER TIMESERIES root.beijing.d1.s1 RENAME a TO b", SqlUnsupportedError, "ADD TAGS"),
+        ("ALTER TIMESERIES root.beijing.d1.s1 RENAME a TO b", SchemaError, "device of car"),
+        ("ALTER TIMESERIES root.beijing.d1.s1 MEND", SqlUnsupportedError, "ADD TAGS"),
+        ("ALTER TIMESERIES root.beijing.d1.s9 ADD TAGS a=b", NotFoundError, "no series"),
+        ("ALTER STABLE meters DROP COLUMN ts", SchemaError, "cannot be dropped"),
+        ("ALTER STABLE meters DROP COLUMN location", SchemaError, "DROP TAG"),
+        ("ALTER STABLE meters ADD COLUMN x INT, DROP COLUMN nope", NotFoundError, "no column"),
+        ("ALTER STABLE meters DROP COLUMN current, ADD COLUMN groupid INT", SchemaError, "a tag"),
+        ("DROP STABLE root.main.d1001", SchemaError, "DROP TABLE"),
+        ("DROP DATABASE root.nothing*", NotFoundError, "no database matches"),
     ],
 )
 def test_what_cannot_be_taken_away_or_changed(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.catalog.database_options import extends_templates
 from mainstem_engine.catalog.databases import PRECISION_NS
-from mainstem_engine.catalog.names import ROOT
+from mainstem_engine.catalog.names import ROOT, split_path
 from mainstem_engine.catalog.tag_values import checked_tags
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import NotFoundError, SqlError
@@ -64,7 +64,9 @@ class Destinations:
             return self._batch(self._shared(target.name.elements[-1])), "", target
         path = self.path(target.name)
         batch = self._batch_of(target, path) if target.using is None else self.define(target.using)
-        return batch, path, _with_time(target, batch.table)
+        target = _with_time(target, batch.table)
+        _check_times(target, batch.table)
+        return batch, path, target
 
     def names_devices(self, target: InsertTarget) -> bool:
         """True for ``INSERT INTO template(device | tbname, ...)``."""
@@ -79,13 +81,21 @@ class Destinations:
                 f"{target.name}: a device is given by its name or path, not {value!r}",
                 hint="write 'd1001' or 'root.power.d1001'",
             )
-        return self.path(Name(tuple(value.split("."))))
+        # As a device is shown: elements with dots stand in backquotes.
+        elements = split_path(value if value.startswith(f"{ROOT}.") else f"{ROOT}.{value}")
+        return self.path(Name(tuple(elements if value.startswith(f"{ROOT}.") else elements[1:])))
 
     def table_of(self, name: Name) -> Table:
         """The template of a device that exists, or that its path lets data create."""
         path = self.path(name)
         found = self._catalog.table_of_device(path)
         table = found[0] if found is not None else template_above(self._catalog, path)
+        if table is None and self._catalog.templates.find(name.elements[-1]) is not None:
+            raise SqlError(
+                f"{name} is a template: its rows are of devices",
+                field=str(name),
+                hint=f"INSERT INTO {name}(tbname, ...), or INSERT INTO d1 USING {name} TAGS (...)",
+            )
         if table is None:
             raise NotFoundError(
                 f"there is no table {name}: no device {path}, and no template is set above it",
@@ -267,6 +277,17 @@ def _check_columns(target: InsertTarget) -> None:
                 f"{target.name}: column {name} is named twice", field=name, hint="name it once"
             )
         seen.add(name.casefold())
+
+
+def _check_times(target: InsertTarget, table: Table) -> None:
+    """Raises SqlError for two columns that are both the time."""
+    named = [name for name in target.columns or () if _is_time(table, name)]
+    if len(named) > 1:
+        raise SqlError(
+            f"{target.name}: {' and '.join(named)} are both the time",
+            field=named[1],
+            hint="name it once",
+        )
 
 
 def _with_time(target: InsertTarget, table: Table) -> InsertTarget:

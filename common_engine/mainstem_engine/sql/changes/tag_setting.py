@@ -31,7 +31,13 @@ def set_tags(engine: Storage, request: Request, statement: SetTags) -> None:
         if found is None:
             raise NotFoundError(f"there is no table {path}", field=path, hint="SHOW DEVICES")
         table, device = found
+        if statement.series and table.measurement(name.elements[-1]) not in table.shown:
+            raise NotFoundError(
+                f"there is no series {name}", field=str(name), hint="SHOW TIMESERIES lists them"
+            )
         engine.require_own([path])
+        if not tags:
+            continue
         missing = [Tag(tag) for tag in tags if table.tag(tag) is None]
         if statement.series and missing and is_own_name(table.name):
             engine.alter_tags(table.name, TagRevision(add=missing))

@@ -8,8 +8,8 @@ import numpy as np
 
 from mainstem_engine.alterations import UNCHANGED
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS
-from mainstem_engine.catalog.names import ROOT, check_element, is_below, join_path
-from mainstem_engine.catalog.revisions import TagRevision
+from mainstem_engine.catalog.names import ROOT, UNSEEN, check_element, is_below, join_path
+from mainstem_engine.catalog.revisions import Revision, TagRevision, revised_template
 from mainstem_engine.errors import NotFoundError, SchemaError, SqlUnsupportedError
 from mainstem_engine.sql.definitions.device_templates import check_shared_name, is_own_name
 from mainstem_engine.sql.definitions.removal import Removal
@@ -28,6 +28,7 @@ from mainstem_engine.sql.statements import (
 )
 
 if TYPE_CHECKING:
+    from mainstem_engine.catalog.templates import Table
     from mainstem_engine.sql.storage import Storage
 
 Definition = (
@@ -130,25 +131,48 @@ def _alter(
     if isinstance(statement, AlterKeep):
         engine.set_keep(template, statement.keep_ns)
         return []
-    engine.alter_template(
-        template,
-        add=statement.add,
-        rename=statement.rename,
-        widen=statement.widen,
-        encode=statement.encode,
-    )
-    if statement.drop:
-        Removal(engine, database).drop_measurements(engine.catalog.table(template), statement.drop)
+    _alter_columns(engine, engine.catalog.table(template), statement, database)
     return list(statement.warnings)
 
 
+def _alter_columns(engine: Storage, table: Table, statement: AlterTemplate, database: str) -> None:
+    """All changes are tried on the template before the first is made: a statement that cannot do
+    one does none."""
+    revision = Revision(statement.add, statement.rename, statement.widen, statement.encode)
+    removal = Removal(engine, database)
+    left = table.template
+    if statement.drop:
+        dropped = removal.measurements(table, statement.drop)
+        left = revised_template(left, Revision(rename={m.name: f"{UNSEEN}{m.id}" for m in dropped}))
+    changed = revised_template(left, revision)
+    if not statement.drop:
+        left = table.template
+    elif changed is not left and len(dropped) == len(table.shown) and is_own_name(table.name):
+        raise SchemaError(
+            f"{table.name} would lose all of its columns, and itself",
+            field=table.name,
+            hint="add the new ones first, then DROP COLUMN the others",
+        )
+    else:
+        removal.drop_measurements(table, statement.drop)
+    if changed is not left:
+        engine.alter_template(
+            table.name,
+            add=statement.add,
+            rename=statement.rename,
+            widen=statement.widen,
+            encode=statement.encode,
+        )
+
+
 def _template_name(engine: Storage, name: Name, database: str) -> str:
-    """The template that ALTER names, in whatever database. Raises SchemaError for a device."""
+    """The template that ALTER names, in whatever database; a name with dots is a device's, if there
+    is one. Raises SchemaError for a device of a template."""
     found = engine.catalog.templates.find(name.elements[-1])
-    if found is not None:
-        return found.name
     path = device_path(name, database)
     device = engine.catalog.devices.id_of(path)
+    if found is not None and (device is None or len(name.elements) == 1):
+        return found.name
     if device is not None:
         family = engine.catalog.devices.family_name(device)
         if is_own_name(family):

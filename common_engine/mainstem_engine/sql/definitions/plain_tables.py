@@ -84,11 +84,14 @@ class PlainTables:
 
     def _extend(self, path: str, table: Table, device: int, statement: CreateSeries) -> list[str]:
         for column in statement.columns:
-            if table.measurement(column.name) is not None:
+            known = table.measurement(column.name)
+            if statement.if_not_exists and known is not None and known.type == column.type:
+                continue
+            if known is not None:
                 raise SchemaError(
-                    f"series {path}.{column.name} exists",
+                    f"series {path}.{column.name} exists, as {known.type.name}",
                     field=column.name,
-                    hint="SHOW TIMESERIES lists what is there",
+                    hint="use IF NOT EXISTS where it may be there; SHOW TIMESERIES lists them",
                 )
         self._engine.alter_template(table.name, add=statement.columns)
         tags = dict(statement.tags)

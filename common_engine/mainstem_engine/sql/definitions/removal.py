@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mainstem_engine.catalog.names import is_below
+from mainstem_engine.catalog.names import is_below, split_path
 from mainstem_engine.errors import NotFoundError, SchemaError
-from mainstem_engine.model import DeviceIds
+from mainstem_engine.model import DeviceIds, Measurement
 from mainstem_engine.sql.definitions.device_templates import is_own_name
-from mainstem_engine.sql.select.relations import database_name, device_path, match_devices
+from mainstem_engine.sql.select.relations import (
+    DEVICE,
+    TIME,
+    database_name,
+    device_path,
+    match_devices,
+    path_pattern,
+)
 from mainstem_engine.sql.statements import Deactivate, Drop, Name
 
 if TYPE_CHECKING:
@@ -42,12 +49,28 @@ class Removal:
             "TEMPLATE": self._drop_template,
             "DATABASE": self._drop_database,
         }[statement.what]
-        for name in statement.names:
+        for name in self._meant(statement):
             try:
                 remove(name)
             except NotFoundError:
                 if not statement.if_exists:
                     raise
+
+    def _meant(self, statement: Drop) -> list[Name]:
+        """The names; of a pattern all databases, those further below first."""
+        meant: list[Name] = []
+        for name in statement.names:
+            if not name.is_pattern:
+                meant.append(name)
+                continue
+            pattern = path_pattern(name)
+            every = [d.name for d in self._catalog.databases.shown() if pattern.fullmatch(d.name)]
+            if not every and not statement.if_exists:
+                raise NotFoundError(
+                    f"no database matches {name}", field=str(name), hint="SHOW DATABASES"
+                )
+            meant += [Name(tuple(split_path(found))) for found in sorted(every, reverse=True)]
+        return meant
 
     def deactivate(self, statement: Deactivate) -> None:
         """Drops devices with their rows. Raises NotFoundError when none is meant."""
@@ -68,17 +91,32 @@ class Removal:
             )
         self._drop_devices(ids)
 
+    def measurements(self, table: Table, names: Sequence[str]) -> list[Measurement]:
+        """Those of these names, each once. Raises NotFoundError, or SchemaError for what cannot be
+        dropped."""
+        found: dict[int, Measurement] = {}
+        for name in names:
+            measurement = table.measurement(name)
+            if measurement is not None and measurement in table.shown:
+                found[measurement.id] = measurement
+                continue
+            if table.tag(name) is not None:
+                raise SchemaError(f"{table.name}.{name} is a tag", field=name, hint="use DROP TAG")
+            if name.casefold() in (TIME, DEVICE, table.template.time_name.casefold()):
+                raise SchemaError(
+                    f"{name} of {table.name} cannot be dropped",
+                    field=name,
+                    hint="every table has a time and a device",
+                )
+            raise NotFoundError(
+                f"{table.name} has no column {name!r}", field=name, hint="see DESCRIBE"
+            )
+        return list(found.values())
+
     def drop_measurements(self, table: Table, names: Sequence[str]) -> None:
         """Takes measurements and their values from a template; the last one of a device's own
         takes the device too."""
-        dropped = []
-        for name in names:
-            found = table.measurement(name)
-            if found is None or found not in table.shown:
-                raise NotFoundError(
-                    f"{table.name} has no column {name!r}", field=name, hint="see DESCRIBE"
-                )
-            dropped.append(found)
+        dropped = self.measurements(table, names)
         if len(dropped) == len(table.shown) and is_own_name(table.name):
             self._drop_devices(self._catalog.devices.of_family(table.family).tolist())
             return
@@ -107,9 +145,14 @@ class Removal:
         self._drop_devices(self._device(name))
 
     def _drop_stable(self, name: Name) -> None:
+        path = device_path(name, self._database)
+        if len(name.elements) > 1 and self._catalog.devices.id_of(path) is not None:
+            raise SchemaError(f"{path} is a device", field=path, hint="use DROP TABLE")
         table = self._table(name.elements[-1])
         if table.replaces_rows:
-            raise SchemaError(f"{table.name} is a rollup", hint=f"drop {table.family}")
+            raise SchemaError(
+                f"{table.name} is a rollup", field=table.name, hint=f"drop {table.family}"
+            )
         self._drop_devices(self._catalog.devices.of_family(table.family).tolist())
         for path in table.set_paths:
             self._engine.unset_template(table.name, path)

@@ -16,6 +16,7 @@ from sqlglot.tokenizer_core import TokenType
 
 from mainstem_engine.errors import SqlUnsupportedError
 from mainstem_engine.model import ColumnType, Measurement, Tag
+from mainstem_engine.sql.grammar.column_types import checked_tag
 from mainstem_engine.sql.grammar.definition_grammar import DefinitionGrammar, database_settings
 from mainstem_engine.sql.grammar.template_grammar import (
     COMPRESSION_WORDS,
@@ -32,6 +33,7 @@ from mainstem_engine.sql.statements import (
     Drop,
     Literal,
     Name,
+    Parameter,
     SetTags,
 )
 
@@ -59,6 +61,7 @@ class ChangeGrammar(DefinitionGrammar):
             word = self._curr.text.upper() if self._curr else ""
             raise SqlUnsupportedError(
                 f"ALTER {word} is not supported".replace("  ", " "),
+                field=word or None,
                 hint="use ALTER SCHEMA TEMPLATE, ALTER STABLE or ALTER DATABASE",
             )
         name = self.parse_name("a template")
@@ -70,20 +73,73 @@ class ChangeGrammar(DefinitionGrammar):
         tags = self._alter_tags(name)
         return self._alter_columns(name) if tags is None else tags
 
-    def _alter_series(self) -> SetTags:
-        """``path UPSERT TAGS(k=v), ADD TAGS k=v, SET k=v``: tags are of the device here."""
+    def _alter_series(self) -> SetTags | AlterTags | AlterTemplate:
+        """``path UPSERT [ALIAS=a] TAGS(k=v) ATTRIBUTES(k=v)``, ``ADD TAGS k=v, ...``, ``SET k=v``,
+        ``RENAME k TO n``, ``DROP k, ...``, ``SET DATA TYPE t``: tags are of the device here."""
         name = self.parse_name("the path of a series")
-        if not self._match_texts(("UPSERT", "ADD", "SET")):
+        if len(name.elements) < 2:
+            self.expected("a path such as root.a.d1.s1")
+        device, measurement = Name(name.elements[:-1]), name.elements[-1]
+        if self._match_text_seq("SET", "DATA"):
+            self.require("TYPE")
+            return AlterTemplate(device, widen={measurement: self.parse_type()})
+        if self._match_text_seq("RENAME"):
+            old = self.parse_word_or_string("a tag")
+            self.require("TO")
+            return AlterTags(device, rename={old: self.parse_word_or_string("the new name")})
+        if self._match_text_seq("DROP"):
+            tags = [self.parse_word_or_string("a tag")]
+            while self._match(TokenType.COMMA):
+                tags.append(self.parse_word_or_string("a tag"))
+            return AlterTags(device, drop=tuple(tags))
+        if self._match_text_seq("UPSERT"):
+            return self._upsert(name)
+        if not self._match_texts(("ADD", "SET")):
             raise SqlUnsupportedError(
                 "ALTER TIMESERIES of this kind is not supported",
-                hint="use ADD TAGS or SET, or ALTER TABLE of its device",
+                field=str(name),
+                hint="use UPSERT TAGS, ADD TAGS, SET, RENAME, DROP, or SET DATA TYPE",
             )
-        if self._match_text_seq("ATTRIBUTES") or self._match_text_seq("ALIAS"):
-            raise SqlUnsupportedError("aliases and attributes are not kept", hint="use TAGS")
+        if self._match_text_seq("ATTRIBUTES"):
+            return SetTags((name,), {}, True, (self._without_effect(name, "ATTRIBUTES"),))
         self._match_texts(("TAGS", "TAG"))
+        return SetTags((name,), self._series_values(), series=True)
+
+    def _upsert(self, name: Name) -> SetTags:
+        tags: dict[str, Literal] = {}
+        warnings: list[str] = []
+        while self._match_texts(("ALIAS", "TAGS", "ATTRIBUTES")):
+            what = self._prev.text.upper()
+            if what == "TAGS":
+                tags |= self._series_values()
+            elif what == "ATTRIBUTES":
+                warnings.append(self._without_effect(name, what))
+            else:
+                self._match(TokenType.EQ)
+                warnings.append(f"{name}: ALIAS {self.option_value()} has no effect")
+        if not (tags or warnings):
+            self.expected("TAGS")
+        return SetTags((name,), tags, True, tuple(warnings))
+
+    def _without_effect(self, name: Name, what: str) -> str:
+        return f"{name}: {what} {', '.join(self._series_values())} have no effect"
+
+    def _series_values(self) -> dict[str, Literal]:
+        """``k=v, ...`` of words, strings and numbers, in parentheses or not: tags are texts."""
         if self._match(TokenType.L_PAREN, advance=False):
-            return SetTags((name,), self.parse_assignments(), series=True)
-        return SetTags((name,), self._tag_values(), series=True)
+            return dict(self.parse_assignments())
+        values: dict[str, Literal] = {}
+        while True:
+            key = self.parse_word_or_string("a tag")
+            if not self._match(TokenType.EQ):
+                self.expected("=")
+            parameter = self.match_type(TokenType.PLACEHOLDER)
+            if parameter is not None:
+                values[key] = Parameter(self.placeholder_index(parameter))
+            else:
+                values[key] = self.option_value()
+            if not self._match(TokenType.COMMA):
+                return values
 
     def _tag_values(self) -> dict[str, Literal]:
         values: dict[str, Literal] = {}
@@ -109,7 +165,7 @@ class ChangeGrammar(DefinitionGrammar):
                 return None
             tag = self.parse_word("a tag")
             if verb == "ADD":
-                add.append(Tag(tag, self.parse_type()))
+                add.append(checked_tag(tag, self.parse_type()))
             elif verb == "DROP":
                 drop.append(tag)
             elif verb == "RENAME":
@@ -117,14 +173,17 @@ class ChangeGrammar(DefinitionGrammar):
                 rename[tag] = self.parse_word("the new name")
             else:
                 self._match_text_seq("TYPE")
-                widen[tag] = self.parse_type()
+                widen[tag] = checked_tag(tag, self.parse_type()).type
             if not self._match(TokenType.COMMA):
                 return AlterTags(name, tuple(add), tuple(drop), rename, widen)
 
     def _alter_database(self) -> AlterDatabase:
         name = self.parse_name("a database")
         self._match_text_seq("SET")
-        settings = database_settings(self.parse_options())
+        written = self.parse_options()
+        if not written:
+            self.expected("a setting such as KEEP 30d")
+        settings = database_settings(written)
         return AlterDatabase(
             name,
             settings.sets_keep,
@@ -200,7 +259,9 @@ class ChangeGrammar(DefinitionGrammar):
     def _refuse_change(self) -> NoReturn:
         word = self._curr.text.upper() if self._curr else ""
         if word in _NOT_ALTERED:
-            raise SqlUnsupportedError(f"ALTER ... {word} is not supported", hint=_NOT_ALTERED[word])
+            raise SqlUnsupportedError(
+                f"ALTER ... {word} is not supported", field=word, hint=_NOT_ALTERED[word]
+            )
         self.expected("ADD, MODIFY, RENAME, DROP or KEEP")
 
     # DROP and DELETE
@@ -220,13 +281,16 @@ class ChangeGrammar(DefinitionGrammar):
             what = "DATABASE"
         elif not self._match_texts(("TABLE", "STABLE", "DATABASE")):
             raise SqlUnsupportedError(
-                f"{verb} {what} is not supported".replace("  ", " "), hint=_DROP_HINT
+                f"{verb} {what} is not supported".replace("  ", " "),
+                field=what or None,
+                hint=_DROP_HINT,
             )
         if_exists = bool(self._match_text_seq("IF", "EXISTS"))
-        names = [self.parse_name("a name")]
+        pattern = what == "DATABASE"
+        names = [self.parse_name("a name", pattern=pattern)]
         while self._match(TokenType.COMMA):
             if_exists = bool(self._match_text_seq("IF", "EXISTS")) or if_exists
-            names.append(self.parse_name("a name"))
+            names.append(self.parse_name("a name", pattern=pattern))
         return what, tuple(names), if_exists
 
     def parse_deactivate(self) -> Deactivate:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from mainstem_engine.errors import SchemaError, SqlUnsupportedError
-from mainstem_engine.model import ColumnType
+from mainstem_engine.model import ColumnType, Tag
 
 TYPES: dict[str, ColumnType] = {
     "BOOL": ColumnType.BOOLEAN,
@@ -80,6 +80,17 @@ def column_type(name: str, *, unsigned: bool = False) -> ColumnType:
             hint="use BOOLEAN, INT8..INT64, UINT8..UINT64, FLOAT, DOUBLE, TEXT, BLOB or TIMESTAMP",
         )
     return found
+
+
+def checked_tag(name: str, kind: ColumnType) -> Tag:
+    """A tag of that type. Raises SqlUnsupportedError."""
+    if kind == ColumnType.TIMESTAMP:
+        raise SqlUnsupportedError(
+            f"tag {name} of type TIMESTAMP is not supported",
+            field=name,
+            hint="declare it BIGINT, and write the time as an integer",
+        )
+    return Tag(name, kind)
 
 
 def checked_encoding(column: str, kind: ColumnType, name: str) -> tuple[str, str | None]:

@@ -107,6 +107,7 @@ class DefinitionGrammar(ListingGrammar):
         word = self._curr.text.upper() if self._curr else ""
         raise SqlUnsupportedError(
             f"CREATE {word} is not supported".replace("  ", " "),
+            field=word or None,
             hint=_CREATE_HINTS.get(word, "use CREATE DATABASE, STABLE, SCHEMA TEMPLATE or TABLE"),
         )
 
@@ -174,8 +175,12 @@ class DefinitionGrammar(ListingGrammar):
         self._match_text_seq("DATABASE")
         return UseDatabase(self.parse_name("a database"))
 
-    def parse_set(self) -> SetTemplate | SetTtl:
-        """After SET: ``SCHEMA|DEVICE TEMPLATE name TO path``, ``TTL TO path ms``."""
+    def parse_set(self) -> SetTemplate | SetTtl | CreateDatabase:
+        """After SET: ``SCHEMA|DEVICE TEMPLATE name TO path``, ``TTL TO path ms``, and IoTDB's older
+        ``STORAGE GROUP TO path``, which makes one."""
+        if self._match_text_seq("STORAGE", "GROUP"):
+            self.require("TO")
+            return self._create_database()
         if self._match_text_seq("TTL"):
             self.require("TO")
             path = self.parse_name("a path", pattern=True)

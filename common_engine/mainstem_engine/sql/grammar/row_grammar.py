@@ -62,8 +62,9 @@ class RowGrammar(DuckDBParser):
         behind it would lose its end, ``root.a.d$1`` become another device: it is refused."""
         while self._curr and self._curr.start < end:
             self._advance()
-        if self._prev and self._prev.end >= end:
-            rest = self.sql[end : self._prev.end + 1]
+        rest = self.sql[end : self._prev.end + 1] if self._prev else ""
+        if rest and not rest[0].isspace():
+            # Words such as PRIMARY KEY are one token.
             self.raise_error(
                 f"Unexpected {rest!r}: a name with other characters stands in backquotes",
                 self._prev,

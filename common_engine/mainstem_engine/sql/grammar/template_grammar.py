@@ -10,10 +10,11 @@ from __future__ import annotations
 from sqlglot.tokenizer_core import TokenType
 
 from mainstem_engine.errors import SqlSyntaxError, SqlUnsupportedError
-from mainstem_engine.model import AUTO, ColumnType, Measurement, Tag, Template
+from mainstem_engine.model import AUTO, ColumnType, Measurement, Template
 from mainstem_engine.sql.grammar.column_types import (
     checked_compression,
     checked_encoding,
+    checked_tag,
     column_type,
 )
 from mainstem_engine.sql.grammar.row_grammar import RowGrammar
@@ -29,6 +30,11 @@ from mainstem_engine.sql.times import parse_duration_ns
 ENCODING_WORDS = ("ENCODING", "ENCODE")
 COMPRESSION_WORDS = ("COMPRESSION", "COMPRESSOR", "COMPRESS")
 
+_COLUMN_HINTS = {
+    **dict.fromkeys(("PRIMARY", "COMPOSITE"), "rows are told apart by device and time alone"),
+    **dict.fromkeys(("NOT", "NULL"), "every value may be missing"),
+    "DEFAULT": "give the value with the row",
+}
 _FOREVER = frozenset({"unlimited", "forever", "inf", "none", "null"})
 
 
@@ -80,7 +86,7 @@ class TemplateGrammar(RowGrammar):
         template = Template(
             name=name.elements[-1],
             measurements=columns,
-            tags=tuple(Tag(tag.name, tag.type) for tag in tags),
+            tags=tuple(checked_tag(tag.name, tag.type) for tag in tags),
             time_name=time_name,
             keep_ns=keep_ns,
         )
@@ -127,7 +133,6 @@ class TemplateGrammar(RowGrammar):
         """After CREATE TIMESERIES: ``path [WITH] [DATATYPE=]TYPE [, option=value ...]``, and TAGS
         and ATTRIBUTES."""
         if_not_exists = self.if_not_exists()
-        del if_not_exists  # A series that is there is the same series or an error.
         path = self.parse_name("the path of a series")
         if len(path.elements) < 2:
             self.expected("a path such as root.a.d1.s1")
@@ -143,15 +148,16 @@ class TemplateGrammar(RowGrammar):
         self._match(TokenType.COMMA)
         column = self._series_column(name, kind, warnings)
         tags = self._series_tags(path, warnings)
-        return CreateSeries(device, (column,), tags, tuple(warnings))
+        return CreateSeries(device, (column,), tags, tuple(warnings), if_not_exists)
 
     def parse_create_aligned(self) -> CreateSeries:
         """After CREATE ALIGNED: ``TIMESERIES path(name TYPE [options], ...)``."""
         self.require("TIMESERIES")
+        if_not_exists = self.if_not_exists()
         device = self.parse_name("the path of a device")
         columns, warnings = self.parse_columns()
         tags = self._series_tags(device, warnings)
-        return CreateSeries(device, tuple(columns), tags, tuple(warnings))
+        return CreateSeries(device, tuple(columns), tags, tuple(warnings), if_not_exists)
 
     def _series_column(self, name: str, kind: ColumnType, warnings: list[str]) -> Measurement:
         encoding = compression = AUTO
@@ -229,8 +235,6 @@ class TemplateGrammar(RowGrammar):
     def parse_column(self, number: int, warnings: list[str]) -> Measurement:
         """``name TYPE [options]``."""
         name = self.parse_word("a column")
-        if name.startswith("#"):
-            self.raise_error("Expected a name that does not begin with #")
         kind = self.parse_type()
         encoding, compression, unit = self.parse_column_options(name, kind, warnings)
         return Measurement(number, name, kind, encoding or AUTO, compression or AUTO, unit)
@@ -241,6 +245,8 @@ class TemplateGrammar(RowGrammar):
         if self._match(TokenType.L_PAREN):
             # A length such as VARCHAR(64) is a limit of the peers; text is not limited here.
             self.parse_integer("a length")
+            if self._match(TokenType.COMMA):
+                self.parse_integer("a scale")
             self._match_r_paren()
         return column_type(written, unsigned=bool(self._match_text_seq("UNSIGNED")))
 
@@ -272,7 +278,7 @@ class TemplateGrammar(RowGrammar):
                 raise SqlUnsupportedError(
                     f"column {name}: {option} is not supported",
                     field=name,
-                    hint="use ENCODING, COMPRESSION or UNIT",
+                    hint=_COLUMN_HINTS.get(option, "use ENCODING, COMPRESSION or UNIT"),
                 )
             if warning is not None:
                 warnings.append(warning)

@@ -27,7 +27,7 @@ from mainstem_engine.catalog.names import (
     join_path,
 )
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.errors import NotFoundError
+from mainstem_engine.errors import NotFoundError, SchemaError
 from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.sql.plan import Partials
 from mainstem_engine.sql.statements import Name
@@ -162,8 +162,8 @@ def make_relation(
 
 def device_path(name: Name, database: str) -> str:
     """The full path of a device as written: ``d1001``, ``power.d1001`` or ``root.power.d1001``."""
-    elements = [check_element(element, "path element") for element in name.elements]
-    if elements[0] == ROOT and len(elements) > 1:
+    elements = _below_root(name)
+    if elements[0] == ROOT:
         return join_path(elements)
     if len(elements) == 1:
         return f"{database}.{join_path(elements)}"
@@ -174,8 +174,16 @@ def database_name(name: Name | str) -> str:
     """``power`` and ``root.power`` are ``root.power``."""
     if isinstance(name, str):
         return database_path(name)
-    elements = [check_element(element, "path element") for element in name.elements]
-    return join_path(elements if elements[0] == ROOT and len(elements) > 1 else [ROOT, *elements])
+    elements = _below_root(name)
+    return join_path(elements if elements[0] == ROOT else [ROOT, *elements])
+
+
+def _below_root(name: Name) -> list[str]:
+    if name.elements == (ROOT,):
+        raise SchemaError(
+            f"{ROOT} is above all databases", field=ROOT, hint=f"name a path below it: {ROOT}.a"
+        )
+    return [check_element(element, "path element") for element in name.elements]
 
 
 def _members(catalog: Catalog, name: Name, database: str) -> tuple[list[Member], bool]:
@@ -216,7 +224,7 @@ def _device_member(catalog: Catalog, path: str, device: int) -> Member:
 
 def _template_in_database(catalog: Catalog, name: Name) -> Member | None:
     """``power.meters``: the devices of template ``meters`` in database ``root.power``."""
-    if len(name.elements) < 2:
+    if len(name.elements) < 2 or name.elements[:-1] == (ROOT,):
         return None
     table = catalog.templates.find(name.elements[-1])
     database = catalog.databases.find(database_name(Name(name.elements[:-1])))
