@@ -69,6 +69,12 @@ class RetentionClock:
         with self._lock:
             return self._observe()
 
+    def trusted_ns(self) -> int:
+        """The smaller of wall clock and line. Unlike retention's time it goes on while paused."""
+        with self._lock:
+            self._observe()
+            return min(self._wall(), self._line_ns)
+
     def confirm(self, now_ns: int | None = None) -> None:
         """The time is ``now_ns``, by default what the wall clock says: somebody vouches for it."""
         with self._lock:

@@ -71,7 +71,7 @@ class RetentionControl(Definitions):
     def trusted_now_ns(self) -> int:
         """The smaller of the wall clock and the last confirmed time carried on: a clock that jumped
         ahead does not move it."""
-        return self._store.retention.clock.now_ns()
+        return self._store.retention.clock.trusted_ns()
 
     def confirm_clock(self, now_ns: int | None = None) -> None:
         """Somebody who knows the time vouches for ``now_ns``, by default for the wall clock:
