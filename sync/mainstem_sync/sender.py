@@ -2,8 +2,8 @@
 
 1. HELLO: the parent gives a lease and its R per origin. What it holds is taken from there, never
    from memory (forward.py).
-2. At most two requests are in flight. Each takes from three queues: control, live (the log from the
-   HELLO on), history (what was owed before); see scheduler.py.
+2. Two requests are in flight, or as many as the link holds. Each takes from three queues: control,
+   live (the log from the HELLO on), history (what was owed before); see scheduler.py.
 3. Only an acknowledgement that is signed with the lease and names the batch's hash counts. Anything
    else is a failure: what was in flight is owed again, and HELLO follows after a jittered pause.
 4. A batch that needs a schema is sent again after the control queue. A batch that the parent
@@ -61,12 +61,6 @@ from mainstem_sync.wire import RAW_BYTES_MAX, Frame, FrameType, decode_frames, v
 
 logger = logging.getLogger(__name__)
 
-IN_FLIGHT_MAX = 2
-"""One is on the wire while the other is applied: more would only fill the parent's queue."""
-
-LIVE_EVERY_S = 0.1
-"""Live data is gathered this long; what comes after a pause goes at once, and so does a backlog."""
-
 PUT_OFF_S = 0.2
 """A definition that was overtaken by its rows arrives within a round trip or two."""
 
@@ -89,7 +83,12 @@ class _Flight:
     sent_at: float
     lease: str = ""
     drafts: list[Draft] = field(default_factory=list)
-    raw_bytes: int = 0
+    flying_bytes: int = 0
+    """Of the requests that were under way when it was sent."""
+
+    @property
+    def live_only(self) -> bool:
+        return all(draft.queue is Queue.LIVE for draft in self.drafts)
 
 
 class Sender:
@@ -134,6 +133,7 @@ class Sender:
         self._status_at = float("-inf")
         self._live_at = float("-inf")
         self._pause_until = 0.0
+        self._hello_at = 0.0
         self.images: Imagery | None = None
         """Answers what the parent asks for as slices."""
         self.on_frame: dict[FrameType, Callable[[Frame], None]] = {}
@@ -156,7 +156,7 @@ class Sender:
         with self._lock:
             if not self._session.is_connected:
                 request = self._next_hello()
-            elif len(self._flights) >= IN_FLIGHT_MAX:
+            elif not self._may_send():
                 return None
             else:
                 request = self._next_batches(now, status)
@@ -172,16 +172,23 @@ class Sender:
             owed_s = min(self._budget.wait_s(), STATUS_EVERY_S)
             if not self._session.is_connected:
                 return max(owed_s, self._session.wait_s())
-            if len(self._flights) >= IN_FLIGHT_MAX:
+            if not self._may_send():
                 return STATUS_EVERY_S
             if owed_s > 0:
                 return owed_s
             due = [self._status_at + STATUS_EVERY_S - now, POLL_S]
-            if self._live_at + LIVE_EVERY_S > now:
-                due.append(self._live_at + LIVE_EVERY_S - now)
+            live_at = self._live_at + self._scheduler.live_every_s
+            if live_at > now:
+                due.append(live_at - now)
             if self._pause_until > now:
                 due.append(self._pause_until - now)
             return max(0.0, min(due))
+
+    def _may_send(self) -> bool:
+        return self._scheduler.may_send(len(self._flights), self._flying_bytes())
+
+    def _flying_bytes(self) -> int:
+        return sum(len(flight.request.body) for flight in self._flights.values())
 
     def _next_hello(self) -> Request | None:
         with self._state_lock:
@@ -189,6 +196,7 @@ class Sender:
         hello = self._session.next_hello(self._number + 1, acked, self._relayed())
         if hello is not None:
             self._number = hello.number
+            self._hello_at = self._monotonic()
         return hello
 
     def _next_batches(self, now: float, status: Mapping[str, Any] | None) -> Request | None:
@@ -199,7 +207,7 @@ class Sender:
         with self._state_lock:
             coverable = self._forward.coverable(limit).difference(self._flying_own())
         own = next((d for d in drafts if d.origin == self._own), None)
-        idle = not self._flights and now - self._live_at >= LIVE_EVERY_S
+        idle = not self._flights and now - self._live_at >= self._scheduler.live_every_s
         if coverable and (drafts or idle):
             known = {} if own is None else {self._own: own}
             covering = self._outbox.cover(known, coverable, Queue.LIVE)
@@ -218,11 +226,13 @@ class Sender:
         if status is not None:
             parts.append(encode_status(bounded_status(status)))
             self._status_at = now
-        parts += [draft.encode() for draft in drafts]
+        for draft in drafts:
+            parts.append(draft.encode())
+            self._scheduler.encoded(draft.queue, draft.weight, len(parts[-1]))
         request = Request(self._number, BATCHES_PATH, b"".join(parts))
-        raw_bytes = sum(draft.raw_bytes for draft in drafts)
+        # Making it took its time: only what follows is the link's and the parent's.
         self._flights[request.number] = _Flight(
-            request, now, self._session.lease, drafts, raw_bytes
+            request, self._monotonic(), self._session.lease, drafts, self._flying_bytes()
         )
         return request
 
@@ -231,24 +241,25 @@ class Sender:
         self._scheduler.bound(self._budget.bytes_per_s())
         with self._state_lock:
             owed = self._forward.owed(limit).difference(self._flying())
-            backlog = self._forward.pending_bytes >= self._scheduler.request_bytes
+            backlog = self._forward.pending_bytes >= self._scheduler.raw_bytes(Queue.LIVE)
             control = owed.intersection(self._forward.control)
         drafts: list[Draft] = []
-        drafts += self._take(Queue.CONTROL, control, self._scheduler.request_bytes)
+        drafts += self._take(Queue.CONTROL, control, self._scheduler.raw_bytes(Queue.CONTROL))
         rest = owed.difference(control)
         live = RangeSet(rest.within(self._tail_start + 1, limit))
         history = RangeSet(rest.within(1, self._tail_start))
-        if not backlog and now - self._live_at < LIVE_EVERY_S:
+        if not backlog and now - self._live_at < self._scheduler.live_every_s:
             live = RangeSet()
         images = self.images if self.images is not None and self.images.pending else None
-        live_bytes, history_bytes = self._scheduler.shares(
-            live=bool(live), history=bool(history) or images is not None
-        )
-        if images is not None and history:
-            history_bytes //= 2
+        some: list[Draft] = []
         if live:
             self._live_at = now
-            drafts += self._take(Queue.LIVE, live, live_bytes)
+            more = bool(history) or images is not None
+            some = self._take(Queue.LIVE, live, self._scheduler.live_share(history=more))
+            drafts += some
+        history_bytes = self._scheduler.history_share(sum(draft.weight for draft in some))
+        if images is not None and history:
+            history_bytes //= 2
         if history:
             drafts += self._take(Queue.HISTORY, history, history_bytes)
         if images is not None:
@@ -383,6 +394,7 @@ class Sender:
                 self._tail_start = self._engine.log.fsynced_lsn
                 self._status_at = self._live_at = float("-inf")
                 self._session.connected(welcome)
+                self._scheduler.connected(self._monotonic() - self._hello_at)
                 # Retention believes a wall clock that jumped only when somebody else agrees.
                 self._engine.confirm_clock(welcome.time_ns)
             self._notify()
@@ -406,7 +418,13 @@ class Sender:
             if self._flights.pop(request.number, None) is None:
                 return
             self._session.answered()
-            self._scheduler.replied(self._monotonic() - flight.sent_at, flight.raw_bytes)
+            self._scheduler.replied(
+                self._monotonic(),
+                flight.sent_at,
+                len(request.body),
+                flight.flying_bytes,
+                live_only=flight.live_only,
+            )
             for draft in flight.drafts:
                 self._judge(draft, answers.get(draft.digest))
             self._notify()
