@@ -289,9 +289,7 @@ def test_a_name_does_not_lose_its_end(sql: str) -> None:
         parse(sql)
 
 
-@pytest.mark.parametrize(
-    "sql", ["DELETE FROM root.a.b WHERE", "SELECT * FROM", "SELECT database()"]
-)
+@pytest.mark.parametrize("sql", ["DELETE FROM root.a.b WHERE", "SELECT * FROM", "SELECT schema("])
 def test_messages_are_free_of_the_parsers_own_words(sql: str) -> None:
     with pytest.raises(SqlSyntaxError) as caught:
         parse(sql)

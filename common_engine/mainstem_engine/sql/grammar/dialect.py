@@ -165,7 +165,7 @@ def _is_parameter(node: exp.Expr) -> bool:
 class MainstemParser(ClauseGrammar):
     """Statements, and what SELECT has beyond DuckDB."""
 
-    FUNC_TOKENS = DuckDBParser.FUNC_TOKENS | {TokenType.UNIQUE}
+    FUNC_TOKENS = DuckDBParser.FUNC_TOKENS | {TokenType.UNIQUE, TokenType.DATABASE}
     FUNCTIONS = {  # noqa: RUF012 -- sqlglot's own declaration
         **DuckDBParser.FUNCTIONS,
         **{
@@ -309,6 +309,18 @@ class MainstemParser(ClauseGrammar):
         if node is not None and start:
             node.meta[TEXT] = self._find_sql(start, self._prev)
         return node
+
+    def _parse_range(self, this: exp.Expr | None = None, parse_is: bool = False) -> Any:
+        found = super()._parse_range(this, parse_is)
+        while found is not None and self._next and self._next.token_type == TokenType.STRING:
+            # TDengine's: a name of a column may be the same, but no text follows it.
+            if not self._match_texts(("MATCH", "NMATCH")):
+                break
+            is_negative = self._prev.text.upper() == "NMATCH"
+            pattern = self._parse_primary()
+            found = exp.RegexpLike(this=found, expression=pattern)
+            found = exp.Not(this=exp.paren(found)) if is_negative else found
+        return found
 
     # FROM
 

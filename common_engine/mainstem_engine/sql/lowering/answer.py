@@ -172,9 +172,12 @@ def _side_by_side(
     columns = []
     for value, number, item in pairs:
         is_value = exp.EQ(this=column("#k"), expression=exp.Literal.string(value))
-        node = exp.Filter(
+        node: exp.Expr = exp.Filter(
             this=exp.AnyValue(this=column(f"#i{number}")), expression=exp.Where(this=is_value)
         )
+        if isinstance(item.written, exp.Count):
+            # A device without rows has no windows here; of none of them there is nothing to count.
+            node = exp.func("COALESCE", node, exp.Literal.number(0))
         columns.append(_named(node, f"{value}.{item.heading}"))
     query = exp.Select(expressions=columns, from_=_from(inner))
     if answer.time is None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from mainstem_engine.errors import SqlError
 from mainstem_engine.sql.grammar.clauses import MERGE, PARTITION, PARTITIONED, WINDOW
+from mainstem_engine.sql.grammar.dialect import TEXT
 from mainstem_engine.sql.planning.group_columns import is_row_time
-from mainstem_engine.sql.select.relations import Relation
+from mainstem_engine.sql.select.relations import TIME, Relation
 
 _BY_VALUE: dict[type[exp.Expr], str] = {exp.Max: "arg_max_null", exp.Min: "arg_min_null"}
 _BY_VALUE_NAMED = {"max_value": "arg_max_null", "min_value": "arg_min_null"}
@@ -50,6 +52,40 @@ def name_chosen_rows(select: exp.Select, relation: Relation, time: exp.Column) -
             column.replace(exp.alias_(made, column.name, quoted=True))
         else:
             column.replace(made)
+
+
+def expand_cols(select: exp.Select) -> None:
+    """``count_time(*)``, IoTDB's, counts times. ``cols(last(a), b, c AS d)``, TDengine's, becomes an item for each column of the row. Raises
+    SqlError where it is not understood."""
+    time = exp.column(exp.to_identifier(TIME, quoted=True))
+    items: list[exp.Expr] = []
+    for item in select.expressions:
+        node = item.unalias()
+        name = node.name.casefold() if isinstance(node, exp.Anonymous) else ""
+        if name == "count_time":
+            # Of rows, whatever columns are named.
+            times = exp.Count(this=exp.Distinct(expressions=[time.copy()]), big_int=True)
+            items.append(exp.alias_(times, item.alias or item.meta.get(TEXT), quoted=True))
+            continue
+        if name != "cols":
+            items.append(item)
+            continue
+        chooser = node.expressions[0] if len(node.expressions) > 1 else None
+        if chooser is None or not _name_of(chooser):
+            raise SqlError(
+                "COLS takes a function that chooses a row, and columns",
+                field="COLS",
+                hint="write cols(last(ts), a, b); also FIRST, MAX and MIN",
+            )
+        for column in node.expressions[1:]:
+            if isinstance(column, exp.Star):
+                raise SqlError("COLS takes columns, not *", field="COLS", hint="name them")
+            value = column.unalias()
+            key = _key(chooser, time)
+            made = exp.Anonymous(this=_name_of(chooser), expressions=[value.copy(), key])
+            name = column.alias or (column.name if isinstance(column, exp.Column) else value.sql())
+            items.append(exp.alias_(made, name, quoted=True))
+    select.set("expressions", items)
 
 
 def _chooser(select: exp.Select) -> exp.Expr | None:

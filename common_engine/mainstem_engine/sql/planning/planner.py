@@ -41,7 +41,7 @@ from mainstem_engine.sql.planning.binding import (
     scan_bounds,
     walk_span,
 )
-from mainstem_engine.sql.planning.chosen_rows import name_chosen_rows
+from mainstem_engine.sql.planning.chosen_rows import expand_cols, name_chosen_rows
 from mainstem_engine.sql.planning.joined_paths import MORE, find_joined, join_paths
 from mainstem_engine.sql.planning.last_query import last_query
 from mainstem_engine.sql.planning.limits import push_limit
@@ -56,6 +56,7 @@ from mainstem_engine.sql.select.partitions import plain_partitions
 from mainstem_engine.sql.select.peer_functions import name_row_times, rewrite_peer_functions
 from mainstem_engine.sql.select.projection import (
     choose_columns,
+from mainstem_engine.sql.select.peer_scalars import rewrite_scalars
     column_units,
     rename_time_of_stars,
     set_headings,
@@ -111,6 +112,7 @@ class Planner:
             lifted = lift_literals(tree, scopes, text, len(request.params))
             request = replace(request, params=(*request.params, *lifted.values))
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
+            expand_cols(select)
         times = TimeExpressions(scopes, clock, is_open=text is not None and self._narrows)
         if by_itself and relations and isinstance(tree, exp.Select):
             if relations[0].is_path:
@@ -133,16 +135,10 @@ class Planner:
         tree = lower(tree, lowered)
         is_plain = by_itself and not lowered.is_used
         push_down = PushDown(self._catalog, scopes, times)
+        rewrite_scalars(tree, scopes, times, request.time_zone, request.database)
         if self._narrows:
             push_down.narrow(tree)
-        if is_plain and relations and relations[0].is_path and isinstance(tree, exp.Select):
-            shape_path_query(tree, relations[0], self._catalog, lowered.warnings)
-        elif any(ALIGN in select.meta for select in find_nodes(tree, exp.Select)):
-            raise SqlUnsupportedError(
-                "ALIGN BY shapes devices of paths, not templates and joins",
-                hint="select from a path or a pattern such as root.plant_a.**; of a template,"
-                " PARTITION BY tbname",
-            )
+        _shape(tree, lowered, is_plain=is_plain)
         for select in tree.find_all(exp.Select):
             plain_partitions(select, scopes.only_relation(select))
         tree = lower_fills(tree, lowered)
@@ -272,6 +268,19 @@ def _rewrite_calls(tree: exp.Query, scopes: Scopes) -> None:
         if relation is not None:
             name_chosen_rows(select, relation, _time())
         rewrite_peer_functions(select, _time() if is_table else None)
+def _shape(tree: exp.Query, lowered: Lowered, *, is_plain: bool) -> None:
+    """The shape of a statement that reads one path. Raises SqlUnsupportedError."""
+    relations = lowered.relations
+    if is_plain and relations and relations[0].is_path and isinstance(tree, exp.Select):
+        shape_path_query(tree, relations[0], lowered.catalog, lowered.warnings)
+    elif any(ALIGN in select.meta for select in find_nodes(tree, exp.Select)):
+        raise SqlUnsupportedError(
+            "ALIGN BY shapes devices of paths, not templates and joins",
+            hint="select from a path or a pattern such as root.plant_a.**; of a template,"
+            " PARTITION BY tbname",
+        )
+
+
 
 
 def _is_single_pass(tree: exp.Query, extracted: Sequence[Extracted], of_inputs: int) -> bool:

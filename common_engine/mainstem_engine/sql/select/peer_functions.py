@@ -7,7 +7,7 @@
    t-digest. ``p`` is from 0 to 100. EXTREME(x) is the value farthest from zero, the positive one of
    two. HYPERLOGLOG(x) counts distinct values roughly. They need no time.
 3. Calls with parameters by name, as IoTDB writes them, are functions of analysis.
-4. ``_rowts`` is the time of a row.
+4. ``_rowts`` and ``_c0`` are the time of a row.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _is_text(node: exp.Expr) -> bool:
 def name_row_times(select: exp.Select) -> None:
     """Names the time in place of ``_rowts``, in a SELECT that reads one table of ours."""
     for node in list(select.find_all(exp.Column)):
-        if node.name.casefold() == "_rowts" and node.find_ancestor(exp.Select) is select:
+        if node.name.casefold() in ("_rowts", "_c0") and node.find_ancestor(exp.Select) is select:
             node.set("this", exp.to_identifier(TIME, quoted=True))
 
 

@@ -68,6 +68,8 @@ _KEEPS_TIME = (
 """Expressions whose first argument decides whether they are a time, and that keep nanoseconds."""
 _MAKES_TIME = (exp.TimestampTrunc, exp.DateTrunc, exp.DateBin)
 """Functions that make a time of a time, of microseconds at best."""
+_FINE = frozenset({"epoch_ns", "strftime"})
+"""Functions that know nanoseconds."""
 _ZONED = frozenset({exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ})
 _MOMENTS = _ZONED | {
     exp.DType.TIMESTAMP,
@@ -325,7 +327,8 @@ class TimeExpressions:
         for node in find_nodes(tree, exp.Func, exp.Add, exp.Sub, exp.AtTimeZone):
             if isinstance(node, (*keeps, exp.Case, exp.If, exp.Connector)):
                 continue
-            if isinstance(node, exp.Anonymous) and node.name.casefold().startswith("arg_"):
+            name = node.name.casefold() if isinstance(node, exp.Anonymous) else ""
+            if name.startswith("arg_") or name in _FINE:
                 continue
             for part in list(node.iter_expressions()):
                 if self.is_time(part) and self.constant_ns_or_none(part) is None:
