@@ -54,9 +54,9 @@ from mainstem_engine.sql.select.literals import Lifted, SplitText, lift_literals
 from mainstem_engine.sql.select.parameters import TextParameters, number_parameters
 from mainstem_engine.sql.select.partitions import plain_partitions
 from mainstem_engine.sql.select.peer_functions import name_row_times, rewrite_peer_functions
+from mainstem_engine.sql.select.peer_scalars import rewrite_scalars
 from mainstem_engine.sql.select.projection import (
     choose_columns,
-from mainstem_engine.sql.select.peer_scalars import rewrite_scalars
     column_units,
     rename_time_of_stars,
     set_headings,
@@ -100,6 +100,7 @@ class Planner:
         check_query(tree)
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
+            expand_cols(select)
         tree = self._expand_last(tree, request)
         join_paths(tree)
         nodes = self._tables(tree)
@@ -112,7 +113,6 @@ class Planner:
             lifted = lift_literals(tree, scopes, text, len(request.params))
             request = replace(request, params=(*request.params, *lifted.values))
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
-            expand_cols(select)
         times = TimeExpressions(scopes, clock, is_open=text is not None and self._narrows)
         if by_itself and relations and isinstance(tree, exp.Select):
             if relations[0].is_path:
@@ -121,6 +121,7 @@ class Planner:
         else:
             expand_in_sub_queries(tree, scopes)
         set_headings(tree)
+        rewrite_scalars(tree, scopes, times, request.time_zone, request.database)
         _rewrite_calls(tree, scopes)
         lowered = Lowered(
             self._catalog,
@@ -135,7 +136,6 @@ class Planner:
         tree = lower(tree, lowered)
         is_plain = by_itself and not lowered.is_used
         push_down = PushDown(self._catalog, scopes, times)
-        rewrite_scalars(tree, scopes, times, request.time_zone, request.database)
         if self._narrows:
             push_down.narrow(tree)
         _shape(tree, lowered, is_plain=is_plain)
@@ -251,6 +251,19 @@ class Planner:
             return find_relation(self._catalog, below, request.database, alias, by_itself=True)
 
 
+def _shape(tree: exp.Query, lowered: Lowered, *, is_plain: bool) -> None:
+    """The shape of a statement that reads one path. Raises SqlUnsupportedError."""
+    relations = lowered.relations
+    if is_plain and relations and relations[0].is_path and isinstance(tree, exp.Select):
+        shape_path_query(tree, relations[0], lowered.catalog, lowered.warnings)
+    elif any(ALIGN in select.meta for select in find_nodes(tree, exp.Select)):
+        raise SqlUnsupportedError(
+            "ALIGN BY shapes devices of paths, not templates and joins",
+            hint="select from a path or a pattern such as root.plant_a.**; of a template,"
+            " PARTITION BY tbname",
+        )
+
+
 def _is_aligned(node: exp.Table) -> bool:
     """True for the only table of a SELECT with ALIGN BY."""
     select = node.parent_select
@@ -268,19 +281,6 @@ def _rewrite_calls(tree: exp.Query, scopes: Scopes) -> None:
         if relation is not None:
             name_chosen_rows(select, relation, _time())
         rewrite_peer_functions(select, _time() if is_table else None)
-def _shape(tree: exp.Query, lowered: Lowered, *, is_plain: bool) -> None:
-    """The shape of a statement that reads one path. Raises SqlUnsupportedError."""
-    relations = lowered.relations
-    if is_plain and relations and relations[0].is_path and isinstance(tree, exp.Select):
-        shape_path_query(tree, relations[0], lowered.catalog, lowered.warnings)
-    elif any(ALIGN in select.meta for select in find_nodes(tree, exp.Select)):
-        raise SqlUnsupportedError(
-            "ALIGN BY shapes devices of paths, not templates and joins",
-            hint="select from a path or a pattern such as root.plant_a.**; of a template,"
-            " PARTITION BY tbname",
-        )
-
-
 
 
 def _is_single_pass(tree: exp.Query, extracted: Sequence[Extracted], of_inputs: int) -> bool:
