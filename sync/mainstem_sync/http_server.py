@@ -33,6 +33,9 @@ more of them any faster."""
 BODIES_BYTES_MAX = 64 << 20
 """All bodies in memory: four of the largest, or hundreds of those that live data makes."""
 
+TOGETHER_BYTES = 64 << 10
+"""A larger body comes in several pieces."""
+
 BODY_TIMEOUT_S = 30.0
 """A child gives up after as long; a half-sent body must not stay for ever."""
 
@@ -66,26 +69,32 @@ def sync_routes(receiver: Receiver, authenticate: Authenticate) -> list[web.Rout
         refused = await _with_body(request, room, child, submit)
         if refused is not None:
             return _response(refused)
-        (submission,) = submissions
-        await _durable(submission)
-        return _response(await asyncio.to_thread(receiver.reply, submission))
+        return _response(await _durable(receiver, submissions[0]))
 
     return [web.post(HELLO_PATH, hello), web.post(BATCHES_PATH, batches)]
 
 
-async def _durable(submission: Submission) -> None:
-    """Until every batch is durable and applied, or the child has given up."""
+async def _durable(receiver: Receiver, submission: Submission) -> Reply:
+    """The reply, when every batch is durable and applied, or the child has given up. It is made by
+    the thread that completes the last batch."""
     loop = asyncio.get_running_loop()
-    done = asyncio.Event()
+    done: asyncio.Future[Reply] = loop.create_future()
+
+    def give(reply: Reply) -> None:
+        if not done.done():
+            done.set_result(reply)
 
     def notify() -> None:
+        reply = receiver.reply(submission)
         with contextlib.suppress(RuntimeError):  # the loop is closed: the node is stopping
-            loop.call_soon_threadsafe(done.set)
+            loop.call_soon_threadsafe(give, reply)
 
     submission.add_done_callback(notify)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DURABLE_TIMEOUT_S):
-            await done.wait()
+    await asyncio.wait([done], timeout=DURABLE_TIMEOUT_S)
+    if done.done():
+        return done.result()
+    done.cancel()
+    return await asyncio.to_thread(receiver.reply, submission)
 
 
 Answer = TypeVar("Answer")
@@ -105,10 +114,17 @@ async def _with_body(
         return _refusal(413, TooLargeError("a request", declared, REQUEST_BYTES_MAX))
     try:
         async with room.take(child.name, REQUEST_BYTES_MAX if declared is None else declared):
-            body = await _body(request)
+            body = _arrived(request, declared) or await _body(request)
             return body if isinstance(body, Reply) else await then(body)
     except BusyError as exc:
         return busy(exc)
+
+
+def _arrived(request: web.Request, declared: int | None) -> bytes | None:
+    """The body, if it came together with the headers, as small ones do; None has read nothing."""
+    if declared is None or declared > TOGETHER_BYTES or not request.content.is_eof():
+        return None
+    return request.content.read_nowait()
 
 
 async def _body(request: web.Request) -> bytes | Reply:
