@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -78,6 +79,16 @@ class NodeProcess:
         end_process(self._process, STOP_TIMEOUT_S)
         self._process = None
 
+    def kill(self) -> None:
+        """As a power cut ends it."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def request(
         self, path: str, body: bytes | None = None, content_type: str = "application/json"
     ) -> Any:
@@ -118,6 +129,14 @@ class NodeProcess:
         own = _rss(self._process.pid)
         below = sum(_rss(pid) for pid in _descendants(self._process.pid))
         return {"node": own, "workers": below}
+
+    def cpu_s(self) -> float:
+        """Processor time of the node's own process so far."""
+        assert self._process is not None
+        fields = (
+            Path(f"/proc/{self._process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        )
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _is_ready(self) -> bool:
         assert self._process is not None

@@ -1,0 +1,340 @@
+"""A thousand edges on one parent: how soon a row is acknowledged, how much memory, a stampede.
+
+1. The parent is a real platform node. The edges are coroutines of this process that speak the
+   protocol: HELLO, definitions, then a batch of the rows since the last one, again until it is
+   acknowledged, with the pauses of a real sender after a failure.
+2. Steady: each edge measures ten sensors once a second, at moments of its own, and sends the row at
+   once, as a sender does after a pause. A row's latency runs from its making to its
+   acknowledgement, which means durable there.
+3. Stampede: the parent is killed and started again; all edges come back. How many HELLOs came in
+   the worst second, how long until all were heard, and whether every row is there.
+
+The edges' own work is on the same machine, so that the latency is an upper bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+from report import Report
+from tiers import NodeProcess, free_port, write_topology
+
+from mainstem_engine.catalog.device_records import DeviceRecord
+from mainstem_engine.catalog.templates import template_to_map
+from mainstem_engine.filesystem import byte_view
+from mainstem_engine.log.records import RecordKind, encode_payload
+from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
+from mainstem_engine.points import encode_points, points_header
+from mainstem_node.auth import require_link_token
+from mainstem_node.config import load_topology
+from mainstem_sync.batch import Acknowledgement, WireRecord, encode_batch, encode_request
+from mainstem_sync.handshake import Hello, Welcome
+from mainstem_sync.protocol import (
+    BATCHES_PATH,
+    HELLO_PATH,
+    AckCode,
+    OriginKey,
+    Queue,
+    encode_status,
+    single_frame,
+)
+from mainstem_sync.ranges import RangeSet
+from mainstem_sync.session import RETRY_MAX_S, RETRY_MIN_S
+from mainstem_sync.wire import FrameType, decode_frames, verify_signature
+
+TABLE = "telemetry"
+VALUES = 10
+EVERY_S = 1.0
+STATUS_EVERY = 2
+"""Batches: a heartbeat every two seconds, as a sender has it."""
+
+BACKLOG_ROWS_MAX = 300
+"""Rows of one batch: five minutes of an outage."""
+
+TIMEOUT_S = 30.0
+SETTLE_TIMEOUT_S = 180.0
+MEASUREMENTS = tuple(Measurement(i, f"m{i}", ColumnType.DOUBLE) for i in range(VALUES))
+TYPES = {m.id: m.type for m in MEASUREMENTS}
+DEFINITION = {"op": "template", "foreign": False, **template_to_map(Template(TABLE, MEASUREMENTS))}
+
+
+def payload(header: Any, buffers: Any = ()) -> bytes:
+    return b"".join(map(byte_view, encode_payload(header, list(buffers))))
+
+
+@dataclass
+class World:
+    """What all edges share."""
+
+    url: str
+    session: aiohttp.ClientSession
+    latencies: list[float] = field(default_factory=list)
+    hellos: Counter[int] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    stopping: bool = False
+
+
+class Edge:
+    """One child with a log of its own, in memory."""
+
+    def __init__(self, number: int, token: str, world: World) -> None:
+        self.name = f"edge_{number:04}"
+        self.origin = OriginKey(f"{number + 1:032x}", 0, self.name)
+        self.lsn = 0
+        self.acked = 0
+        self.waiting: list[tuple[int, float, bytes]] = []
+        """(LSN, when it was made, payload) of rows that are not acknowledged."""
+        self._token = token
+        self._world = world
+        self._rng = random.Random(number)
+        self._lease = ""
+        self._attempts = 0
+        self._sent = 0
+        self._fresh = asyncio.Event()
+
+    async def live(self) -> None:
+        """Until the world stops and everything is acknowledged."""
+        maker = asyncio.create_task(self._measure())
+        try:
+            while not (self._world.stopping and self.acked == self.lsn):
+                try:
+                    if not self._lease:
+                        await self._hello()
+                    await self._send()
+                    self._attempts = 0
+                except (aiohttp.ClientError, TimeoutError, OSError, ConnectionError) as error:
+                    self._world.refusals[type(error).__name__] += 1
+                    self._lease = ""
+                    await asyncio.sleep(self._pause())
+                    continue
+                if not self.waiting:
+                    self._fresh.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(EVERY_S * STATUS_EVERY):
+                            await self._fresh.wait()
+        finally:
+            maker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await maker
+
+    def _pause(self) -> float:
+        """As session.py pauses."""
+        self._attempts += 1
+        pause_s = min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** (self._attempts - 1))
+        return pause_s * self._rng.uniform(0.5, 1.0)
+
+    async def _measure(self) -> None:
+        await asyncio.sleep(self._rng.uniform(0, EVERY_S))
+        while not self._world.stopping:
+            self.lsn += 1
+            columns = {
+                m.id: Column(np.array([round(self._rng.gauss(50, 10), 2)]), None)
+                for m in MEASUREMENTS
+            }
+            time_ns = np.array([time.time_ns() // 1_000_000 * 1_000_000], np.int64)
+            rows = Rows(np.zeros(1, np.uint32), time_ns, columns)
+            pieces = encode_points(points_header(TABLE, 1, 1, accepted=1), rows, TYPES)
+            made = b"".join(map(byte_view, pieces))
+            self.waiting.append((self.lsn, time.perf_counter(), made))
+            self._fresh.set()
+            await asyncio.sleep(EVERY_S)
+
+    async def _hello(self) -> None:
+        self._world.hellos[int(time.monotonic())] += 1
+        hello = Hello(self.origin, f"i{self.name}", f"{self._rng.getrandbits(64):x}", 1, self.lsn)
+        frame = single_frame(await self._post(HELLO_PATH, hello.encode()))
+        welcome = Welcome.from_frame(frame)
+        self._lease = welcome.lease
+        held = dict(welcome.held).get(self.origin)
+        self._acknowledge(0 if held is None else held.watermark)
+
+    async def _send(self) -> None:
+        some = self.waiting[:BACKLOG_ROWS_MAX]
+        records, raw, first = [], b"", self.acked + 1
+        if not self.acked:
+            # Its definitions are its first two records.
+            device = DeviceRecord(
+                TABLE, np.array([0], np.uint32), [f"root.bench.{self.name}"], {}, False
+            )
+            for kind, data in (
+                (RecordKind.SCH, payload(DEFINITION)),
+                (RecordKind.DEV, payload(device.to_header())),
+            ):
+                records.append(WireRecord(int(kind), int(kind), TABLE, 0, len(raw), len(data)))
+                raw += data
+            records = [
+                WireRecord(n + 1, r.kind, r.table, r.rows, r.offset, r.length)
+                for n, r in enumerate(records)
+            ]
+        for lsn, _, data in some:
+            records.append(WireRecord(lsn, int(RecordKind.PTS), TABLE, 1, len(raw), len(data)))
+            raw += data
+        parts = [encode_request(self._lease, self._sent + 1, time.time_ns())]
+        if self._sent % STATUS_EVERY == 0:
+            parts.append(encode_status({"node": self.name, "tier": "edge", "children": []}))
+        last = records[-1].lsn if records else self.acked
+        digest = b""
+        if records:
+            ranges = RangeSet([(first, last)])
+            batch, digest = encode_batch(self.origin, Queue.LIVE, ranges, records, raw, None)
+            parts.append(batch)
+        self._sent += 1
+        body = await self._post(BATCHES_PATH, b"".join(parts))
+        if not verify_signature(body, self._lease.encode()):
+            single_frame(body)
+            raise ConnectionError("not signed")
+        for frame in decode_frames(body):
+            if frame.type is FrameType.ACK:
+                ack = Acknowledgement.from_frame(frame)
+                if ack.hash == digest and ack.code is AckCode.OK:
+                    self._acknowledge(last)
+                elif ack.hash == digest:
+                    raise ConnectionError(f"{ack.code}: {ack.message}")
+
+    def _acknowledge(self, lsn: int) -> None:
+        now = time.perf_counter()
+        self._world.latencies += [now - made for at, made, _ in self.waiting if at <= lsn]
+        self.waiting = [item for item in self.waiting if item[0] > lsn]
+        self.acked = max(self.acked, lsn)
+
+    async def _post(self, path: str, body: bytes) -> bytes:
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/octet-stream",
+        }
+        async with self._world.session.post(
+            self._world.url + path, data=body, headers=headers
+        ) as response:
+            return await response.read()
+
+
+def topology(port: int, edges: int) -> dict[str, Any]:
+    """A platform and its children."""
+    parent = {"node": "plant", "url": f"http://127.0.0.1:{port}"}
+    return {
+        "templates": {TABLE: {"measurements": {m.name: {"type": "DOUBLE"} for m in MEASUREMENTS}}},
+        "nodes": [
+            {"id": "plant", "tier": "platform", "listen": f"127.0.0.1:{port}",
+             "data_dir": "data/plant", "auth": {"loopback": "open"}},
+            *(
+                {"id": f"edge_{n:04}", "tier": "edge", "listen": f"127.0.0.2:{n + 1}",
+                 "data_dir": f"data/{n}", "paths": [f"root.bench.edge_{n:04}"],
+                 "parent": {**parent, "token_file": f"secrets/edge_{n:04}"}}
+                for n in range(edges)
+            ),
+        ],
+    }  # fmt: skip
+
+
+async def run(report: Report, place: Path, edges: int, seconds: float) -> None:
+    port = free_port()
+    path = write_topology(place, topology(port, edges))
+    loaded = load_topology(path)
+    plant = NodeProcess(path, "plant", port)
+    plant.start()
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            world = World(f"http://127.0.0.1:{port}", session)
+            fleet = [
+                Edge(n, require_link_token(loaded, f"edge_{n:04}"), world) for n in range(edges)
+            ]
+            for edge in fleet:
+                edge.lsn = 2
+            tasks = [asyncio.create_task(edge.live()) for edge in fleet]
+            await _until(lambda: all(edge.acked >= 3 for edge in fleet), "all edges are connected")
+            await _steady(report, world, plant, seconds)
+            await _stampede(report, world, plant, fleet)
+            world.stopping = True
+            await asyncio.wait_for(asyncio.gather(*tasks), SETTLE_TIMEOUT_S)
+        await asyncio.to_thread(_complete, report, plant, fleet)
+    finally:
+        plant.stop()
+
+
+async def _steady(report: Report, world: World, plant: NodeProcess, seconds: float) -> None:
+    world.latencies.clear()
+    world.refusals.clear()
+    cpu_s = plant.cpu_s()
+    await asyncio.sleep(seconds)
+    cpu_s = plant.cpu_s() - cpu_s
+    taken = np.sort(np.array(world.latencies)) * 1000
+    report.add("rows acknowledged", len(taken) / seconds, "rows/s", f"of {VALUES} values each")
+    report.add("latency, median", float(np.percentile(taken, 50)), "ms", "made to acknowledged")
+    report.add(
+        "latency, 99th percentile", float(np.percentile(taken, 99)), "ms",
+        "made to acknowledged", "1000 ms",
+    )  # fmt: skip
+    report.add(
+        "parent, processor time", cpu_s / max(1, len(taken)) * 1e6, "us/row",
+        f"of its process, a request for a row or a few; {cpu_s / seconds:.2f} cores were in use",
+    )  # fmt: skip
+    rss = plant.rss_bytes()
+    report.add("parent, resident memory", rss["node"] / 2**20, "MiB", "VmRSS", "512 MiB")
+    report.extra["refusals"] = dict(world.refusals)
+
+
+async def _stampede(report: Report, world: World, plant: NodeProcess, fleet: list[Edge]) -> None:
+    await asyncio.to_thread(plant.kill)
+    await asyncio.sleep(2 * EVERY_S)
+    world.hellos.clear()
+    await asyncio.to_thread(plant.start)
+    back, goal = time.monotonic(), [edge.lsn for edge in fleet]
+    await _until(
+        lambda: all(edge.acked >= lsn for edge, lsn in zip(fleet, goal, strict=True)),
+        "all edges are back",
+    )
+    report.add(
+        "stampede, until all are back", time.monotonic() - back, "s",
+        "from ready to the last edge's backlog acknowledged; pauses double up to 30 s",
+    )  # fmt: skip
+    since = {second: n for second, n in world.hellos.items() if second >= int(back)}
+    report.add(
+        "stampede, HELLOs in the worst second", max(since.values()), "1/s",
+        "with the jittered pauses of a sender", "200 1/s",
+    )  # fmt: skip
+
+
+def _complete(report: Report, plant: NodeProcess, fleet: list[Edge]) -> None:
+    expected = sum(edge.lsn - 2 for edge in fleet)
+    found = plant.sql(f"SELECT count(*), count(m0), count(m{VALUES - 1}) FROM {TABLE}")[0]
+    if found != [expected] * 3:
+        raise SystemExit(f"benchmark: the parent holds {found}, not {expected} rows")
+    report.add("rows at the parent", expected, "rows", "every one that was made, none twice")
+
+
+async def _until(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"benchmark: not within {SETTLE_TIMEOUT_S:g} s: {what}")
+        await asyncio.sleep(0.05)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--devices", type=int, help="edges")
+    options = parser.parse_args()
+    edges = options.devices or (50 if options.quick else 1000)
+    report = Report("edges", options.quick)
+    with tempfile.TemporaryDirectory() as place:
+        asyncio.run(run(report, Path(place), edges, 3.0 if options.quick else 30.0))
+    report.print(options.json)
+
+
+if __name__ == "__main__":
+    main()
