@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.catalog.names import UNSEEN
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.merge import Index, run_starts
 from mainstem_engine.model import (
@@ -44,9 +45,11 @@ _EXACT_SUM = float(1 << 62)
 
 
 def rollup_template(source: Template, name: str, every_ns: int) -> Template:
-    """The definition of the table ``<source>_<name>``."""
+    """The definition of the table ``<source>_<name>``, without what was dropped of the source."""
     measurements: list[Measurement] = []
     for measurement in source.measurements:
+        if measurement.name.startswith(UNSEEN):
+            continue
         for suffix, column_type in rollup_columns(measurement.type):
             unit = measurement.unit if suffix in _SAME_UNIT else None
             name_of_column = f"{measurement.name}_{suffix}"

@@ -209,6 +209,8 @@ def followed_rollup(rollup: Template, old: Template, new: Template) -> Template:
     changed = {m.id: m for m in rollup.measurements}
     covers_all = True
     for before, after in zip(old.measurements, new.measurements, strict=False):
+        if before.name.startswith(UNSEEN):
+            continue
         for suffix, kind in rollup_columns(after.type):
             column = rollup.measurement(f"{before.name}_{suffix}")
             covers_all = covers_all and column is not None

@@ -364,9 +364,9 @@ def _length(time: Any) -> int:
 
 
 def _measurement(table: Table, name: str) -> Measurement:
-    found = table.measurement(name)
+    found = table.shown_measurement(name)
     if found is None:
-        known = ", ".join(m.name for m in table.template.measurements[:20])
+        known = ", ".join(m.name for m in table.shown[:20])
         raise NotFoundError(
             f"template {table.name} has no measurement {name!r}",
             field=name,

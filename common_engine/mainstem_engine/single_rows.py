@@ -225,7 +225,7 @@ class SingleRows:
     def _made(self, names: tuple[str, ...]) -> _Form | None:
         template, *columns = names
         table = self._store.catalog.templates.get(template)
-        measurements = [] if table is None else [table.measurement(name) for name in columns]
+        measurements = [] if table is None else [table.shown_measurement(name) for name in columns]
         if table is None or not measurements:
             return None
         types: list[type] = []

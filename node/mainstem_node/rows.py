@@ -219,7 +219,7 @@ def _columns(
     columns: dict[int, Column] = {}
     for name in names:
         values = [row.get(name) for row in rows]
-        measurement = table.measurement(name)
+        measurement = table.shown_measurement(name)
         if measurement is None:
             rejects += [
                 Reject(devices[i], int(time_ns[i]), name, UNKNOWN_MEASUREMENT, value)

@@ -59,6 +59,8 @@ class Catalog:
         self.revision = 0
         """Rises when something has changed, not before: what was learnt at one that still stands
         is still true."""
+        self.definitions_revision = 0
+        """Rises with it, but not for devices in databases that hold others of their template."""
 
     # Reading
 
@@ -136,6 +138,7 @@ class Catalog:
         try:
             self._apply_schema(header)
         finally:
+            self.definitions_revision += 1
             self.revision += 1
 
     def _apply_schema(self, header: Mapping[str, Any]) -> None:
@@ -219,9 +222,12 @@ class Catalog:
         if None in found:
             path = record.paths[found.index(None)]
             raise SchemaError(f"device {path} lies in no database")
+        known = self.devices.family_databases(record.family)
         try:
             self.devices.add(record, np.array(found, np.uint16))
         finally:
+            if not {*found} <= {*known}:
+                self.definitions_revision += 1
             self.revision += 1
 
     def apply_devices(self, header: Mapping[str, Any]) -> None:

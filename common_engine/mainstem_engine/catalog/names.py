@@ -31,6 +31,7 @@ UNSEEN = "#"
 _PLAIN_PATH = re.compile(r"root(?:\.[A-Za-z0-9_]{1,255})+", re.ASCII)
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.\n]+", re.ASCII)
 _ELEMENT = re.compile(r"`((?:[^`]|``)+)`|([^.`]+)")
+_UNSEEN_NAME = re.compile(r"#[0-9]+(?:_[a-z_]+)?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -137,9 +138,9 @@ def check_column_name(text: str, kind: str) -> str:
 
 
 def is_unseen(name: str) -> bool:
-    """True for what a measurement is called after it was dropped: ``#`` and a number. A child's
-    template comes with those that it has."""
-    return name.startswith(UNSEEN) and name[len(UNSEEN) :].isdecimal()
+    """True for what a measurement is called after it was dropped, ``#3``, and for its columns in a
+    rollup, ``#3_count``. A child's template comes with those that it has."""
+    return _UNSEEN_NAME.fullmatch(name) is not None
 
 
 def database_path(name: str) -> str:

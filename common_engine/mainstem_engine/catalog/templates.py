@@ -72,6 +72,11 @@ class Table:
     def measurement(self, name: str) -> Measurement | None:
         return self._by_name.get(name) or self._by_name.get(name.casefold())
 
+    def shown_measurement(self, name: str) -> Measurement | None:
+        """As ``measurement``, for who names it from outside: dropped ones are not there."""
+        found = self.measurement(name)
+        return None if found is None or found.name.startswith(UNSEEN) else found
+
     def measurement_by_id(self, measurement_id: int) -> Measurement | None:
         return self._by_id.get(measurement_id)
 

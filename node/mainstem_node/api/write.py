@@ -107,7 +107,7 @@ def _write_arrow(runtime: Runtime, template: str, body: bytes, strict: bool) -> 
         if name in ("device", "time"):
             continue
         column = plain_column(data.column(name))
-        measurement = table.measurement(name)
+        measurement = table.shown_measurement(name)
         if measurement is not None:
             values = _bounded(column, measurement.name)
             columns[measurement.id], bad = tolerant_column(measurement, values, precision_ns)
@@ -120,7 +120,7 @@ def _write_arrow(runtime: Runtime, template: str, body: bytes, strict: bool) -> 
                 if value is not None:
                     tags.setdefault(path, {})[name] = value
         else:
-            known = ", ".join(m.name for m in table.template.measurements)
+            known = ", ".join(m.name for m in table.shown)
             raise BadRequestError(
                 f"{table.name} has no column {name!r}", field=name, hint=f"it has {known}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mainstem_engine import ColumnType, Engine, EngineOptions, Measurement, Tag, Template
@@ -60,6 +61,39 @@ def test_dropped_measurements_keep_their_ids_out_of_sight(engine: Engine) -> Non
     assert "#0" not in str(caught.value)
     with pytest.raises(NotFoundError):
         engine.hide_measurements("pump", ["nope"])
+
+
+def test_rollups_follow_a_template_that_has_lost_columns(engine: Engine) -> None:
+    engine.create_rollup("pump", "1m", 60 * 10**9)
+    engine.hide_measurements("pump", ["speed"])
+    late = engine.create_rollup("pump", "1h", 3600 * 10**9)
+    assert {m.name.partition("_")[0] for m in late.measurements} == {"heat"}
+    engine.alter_template("pump", add=[Measurement(0, "speed", ColumnType.TEXT)])
+    for name in ("1m", "1h"):
+        again = engine.create_rollup("pump", name, {"1m": 60, "1h": 3600}[name] * 10**9)
+        shown = engine.catalog.table(f"pump_{name}").shown
+        assert {m.name.partition("_")[0] for m in shown} == {"heat", "speed"}
+        assert [m.name for m in shown if m.name.startswith("speed")] == [
+            "speed_count", "speed_first", "speed_first_time", "speed_last", "speed_last_time",
+        ]  # fmt: skip
+        engine.create_template(
+            Template(
+                f"child_{name}", again.measurements, rollup_of="child", every_ns=again.every_ns
+            ),
+            foreign=True,
+        )
+
+
+def test_a_dropped_column_is_not_written_read_or_deleted_by_its_number(engine: Engine) -> None:
+    engine.hide_measurements("pump", ["speed"])
+    ids = engine.device_ids("pump", ["root.main.p"], create=True)
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match="it has heat"):
+            engine.write("pump", ids, [1], {"#0": np.array([1], np.int32)})
+    for sql in ("INSERT INTO p (time, `#0`) VALUES (1, 1)", "SELECT `#0` FROM p",
+                "DELETE FROM p.`#0`"):  # fmt: skip
+        with pytest.raises(NotFoundError):
+            engine.sql(sql)
 
 
 def test_a_template_of_a_child_comes_with_its_dropped_columns(engine: Engine) -> None:

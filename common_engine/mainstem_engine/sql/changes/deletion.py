@@ -312,7 +312,7 @@ def _range(relation: Relation) -> tuple[int, int]:
 def _named(member: Member, wanted: Sequence[str]) -> tuple[str, ...]:
     """The measurements of a template that ``wanted`` names, ``*`` in them for any text."""
     matchers = [name_matcher(name, "*" in name) for name in wanted]
-    names = (m.name for m in member.table.template.measurements)
+    names = (m.name for m in member.table.shown)
     return tuple(name for name in names if any(matches(name) for matches in matchers))
 
 

@@ -203,7 +203,7 @@ class Destinations:
         """The name of a column as declared, ``time`` for the time. Raises NotFoundError."""
         if _is_time(table, name):
             return TIME
-        found = table.measurement(name)
+        found = table.shown_measurement(name)
         if found is None:
             known = ", ".join(m.name for m in table.shown[:20])
             kind = "table" if is_own_name(table.name) else "template"
@@ -233,7 +233,7 @@ class Destinations:
         """True for a name that is no time, measurement or tag."""
         if _is_time(table, name):
             return False
-        return table.measurement(name) is None and table.tag(name) is None
+        return table.shown_measurement(name) is None and table.tag(name) is None
 
     # What a batch needs before its rows
 
@@ -294,7 +294,7 @@ def _with_time(target: InsertTarget, table: Table) -> InsertTarget:
     """The time of a full path may be called ``timestamp``, as in IoTDB, if nothing else is."""
     columns = target.columns or ()
     named = {column.casefold() for column in columns}
-    is_other = table.measurement("timestamp") is not None or table.tag("timestamp") is not None
+    is_other = (table.shown_measurement("timestamp") or table.tag("timestamp")) is not None
     if not _is_full(target.name) or is_other or "timestamp" not in named:
         return target
     if named & {TIME, table.template.time_name.casefold()}:
@@ -307,7 +307,7 @@ def _is_time(table: Table, name: str) -> bool:
     """True for the time's names. IoTDB's users call it ``timestamp`` as well."""
     folded = name.casefold()
     if folded == "timestamp":
-        return table.measurement(name) is None and table.tag(name) is None
+        return table.shown_measurement(name) is None and table.tag(name) is None
     return folded in (TIME, table.template.time_name.casefold())
 
 
