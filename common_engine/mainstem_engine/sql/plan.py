@@ -76,6 +76,8 @@ class Plan:
     """What runs before ``sql``: the tables that it reads beside the inputs."""
     binding: Binding | None = field(default=None, compare=False, repr=False)
     """How it follows from other values; None when it holds for its own only."""
+    is_of_all_devices: bool = True
+    """A device more may make another plan of the statement."""
     short: tuple[ShortQuery, ...] | None = None
     """Its queries, the steps' first, where no executing database is needed for them."""
 

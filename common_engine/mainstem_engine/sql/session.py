@@ -32,7 +32,7 @@ from mainstem_engine.sql.definitions.upkeep import keep_up
 from mainstem_engine.sql.listings.listings import Listings, NodeListing
 from mainstem_engine.sql.listings.row_conditions import RowConditions
 from mainstem_engine.sql.plan import Plan, Request
-from mainstem_engine.sql.planning.plan_cache import PlanCache
+from mainstem_engine.sql.planning.plan_cache import PlanCache, revisions_of
 from mainstem_engine.sql.planning.planner import Planner
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.running.cancellation import Cancellation
@@ -275,10 +275,10 @@ class Session:
 
     def _plan(self, query: Query, request: Request, sql: str | None = None) -> Plan:
         catalog = self._engine.catalog
-        revision = catalog.revision
+        revisions = revisions_of(catalog)
         plan = Planner(catalog).plan(query.tree, request, sql)
         if sql is not None:
-            self._plans.keep(sql, request, catalog, revision, plan)
+            self._plans.keep(sql, request, catalog, revisions, plan)
         return plan
 
     def _explain(self, statement: Explain, call: _Call) -> Result:

@@ -27,6 +27,11 @@ SHAPES = (
     "SELECT LAST(s1), LAST_ROW(s2) FROM car WHERE device = {d}",
     "SELECT time, s1 FROM car WHERE device = {d} AND time >= {t} AND time < {t} ORDER BY time",
     "SELECT s1, s2 FROM root.beijing.d1 WHERE time BETWEEN {t} AND {t}",
+    "SELECT s1, s2 FROM {p} WHERE time >= {t} ORDER BY time",
+    "SELECT * FROM {p} WHERE time < {t} AND device = {d} LIMIT 2",
+    "SELECT LAST(s1), LAST_ROW(s2) FROM {p}",
+    "SELECT _wstart, avg(s1), tbname FROM {p} WHERE time >= {t} INTERVAL(1m)",
+    "SELECT device, count(*), d1.s1 FROM {p} GROUP BY 1, 3 ORDER BY ALL",
     "SELECT * FROM root.beijing.** WHERE {t} < time ORDER BY time, s1",
     "SELECT device, count(*), avg(s1) FROM car WHERE time > {t} GROUP BY device ORDER BY device",
     "SELECT time_bucket(1h, time) AS w, avg(s1) FROM car WHERE device = {d} AND time < {t}"
@@ -71,12 +76,14 @@ TIMES: tuple[Any, ...] = (
     "1970-01-01T00:00:01.000000001Z", "9999-12-31", "not a time", "",
 )  # fmt: skip
 TEXTS = ("north", "south", "d1001", "d1002", "none")
+PATHS = ("root.beijing.d1", "root.beijing.d2", "root.beijing.d3", "root.default.d1001",
+         "root.fine.f1", "root.nowhere.d", "root.beijing")  # fmt: skip
 NUMBERS: tuple[Any, ...] = (0, 1, 2, 5, 1.5)
 PARAMETERS: tuple[Any, ...] = (
     None, True, 1_500.0, b"x", dt.datetime(1970, 1, 1, 0, 0, 2),  # noqa: DTZ001 -- read in the request's zone
     dt.datetime(1970, 1, 1, 0, 0, 2, tzinfo=dt.UTC),
 )  # fmt: skip
-KINDS = {"d": DEVICES, "t": TIMES, "g": TEXTS, "n": NUMBERS}
+KINDS = {"d": DEVICES, "t": TIMES, "g": TEXTS, "n": NUMBERS, "p": PATHS}
 
 
 class Clock:
@@ -150,7 +157,9 @@ def filled(shape: str, rng: random.Random, *, as_parameters: bool) -> tuple[str,
         choices = KINDS[piece[0]]
         # Most values are plain, so that plans are bound.
         value = rng.choice(choices if rng.random() < 0.4 else choices[:3])
-        if as_parameters:
+        if piece[0] == "p":
+            text += value + piece[2:]
+        elif as_parameters:
             params.append(rng.choice(PARAMETERS) if rng.random() < 0.1 else value)
             text += "?" + piece[2:]
         else:
@@ -177,6 +186,9 @@ OPEN = (
     ("SELECT time, s1 FROM car WHERE device = {d} AND time >= {t} AND time < {e} ORDER BY time", 2),
     ("SELECT s1 FROM root.beijing.d1 WHERE time BETWEEN {t} AND {e}", 2),
     ("SELECT device, avg(s1) FROM car WHERE time >= {t} GROUP BY device", 2),
+    ("SELECT s1 AS x, device FROM {p} WHERE time >= {t} ORDER BY time", 2),
+    ("SELECT _wstart, avg(s1) FROM {p} WHERE time >= {t} INTERVAL(1s)", 2),
+    ("SELECT LAST(s1) FROM {p}", 0),
     ("SELECT _wstart, avg(s1) FROM car WHERE device = {d} AND time >= {t} INTERVAL(1s)", 2),
     ("SELECT count(*) FROM car WHERE time > now() - 2h", 0),
 )
@@ -188,9 +200,9 @@ def test_other_values_are_not_planned_again(
 ) -> None:
     session, anew = Session(engine, executor), Anew(engine, executor)
     values = [
-        {"d": "root.beijing.d1", "t": 0, "e": 1_500},
-        {"d": "root.beijing.d2", "t": 1_000, "e": 1_500},
-        {"d": "root.beijing.d2", "t": 2_000, "e": 9_000},
+        {"d": "root.beijing.d1", "t": 0, "e": 1_500, "p": "root.beijing.d1"},
+        {"d": "root.beijing.d2", "t": 1_000, "e": 1_500, "p": "root.beijing.d2"},
+        {"d": "root.beijing.d2", "t": 2_000, "e": 9_000, "p": "root.beijing.d3"},
     ]
     for number, each in enumerate(values):
         Clock.now_ns = NOW_NS + number * 10**9
@@ -201,7 +213,7 @@ def test_other_values_are_not_planned_again(
         assert len(planned) == (number == 0)
         params = [each[key] for key in "dte" if "{" + key + "}" in shape]
         planned.clear()
-        asked = shape.format(d="?", t="?", e="?")
+        asked = shape.format(d="?", t="?", e="?", p=each["p"])
         assert outcome(session, asked, params, "UTC") == expected
         assert len(planned) == (number == 0 and literals > 0)
 
@@ -261,6 +273,10 @@ def test_what_is_kept_is_bounded(engine: Engine, executor: InProcessExecutor) ->
         ("t >= 2026-10-03T06:00:00Z AND t < 1h", ()),
         ("a = E'x' AND a1 = $2 AND x < -3", ()),
         ("a IN ('x','y',3)", ("'x'", "'y'", "3")),
+        ("SELECT s FROM root.a.b_2 WHERE x", ("root.a.b_2",)),
+        ("from\n root.a;", ("root.a",)),
+        ("FROM root.a.* FROM root.a.`b` FROM root.a.2 FROM root.a-b FROM a.b FROM root", ()),
+        ("'FROM root.a' = \"FROM root.b\"", ("'FROM root.a'",)),
         ("a = '" + "9" * 5 + "' AND b = " + "9" * 19, ("'99999'",)),
     ],
 )
@@ -269,10 +285,29 @@ def test_what_a_literal_is(sql: str, literals: tuple[str, ...]) -> None:
     assert text is not None
     assert text.literals == literals
     assert [literal_value(found) for found in literals] == [
-        found[1:-1] if found[0] == "'" else int(found) for found in literals
+        found[1:-1] if found[0] == "'" else int(found) if found.isdecimal() else found
+        for found in literals
     ]
     for start, number in text.places.items():
         assert sql.startswith(text.literals[number], start)
+
+
+def test_a_path_that_stands_elsewhere_is_not_open(
+    engine: Engine, executor: InProcessExecutor
+) -> None:
+    session, anew = Session(engine, executor), Anew(engine, executor)
+    for device in ("d1", "d2"):
+        path = f"root.beijing.{device}"
+        for sql in (
+            f"SELECT count(*) /* FROM {path} */ FROM {path}",
+            f"SELECT 'it''s FROM {path}' FROM `root`.beijing.d1",
+            f"SELECT {device}.s1 FROM {path}",
+            f"SELECT s1 FROM {path} {device} WHERE {device}.s1 > 0",
+            f"SELECT avg(s1) FROM {path} GROUP BY LEVEL = 2",
+            f"SELECT s1 FROM {path}, root.beijing.d3",
+            f"SELECT (SELECT count(*) FROM {path}), count(*) FROM {path}",
+        ):
+            assert outcome(session, sql, [], "UTC") == outcome(anew, sql, [], "UTC"), sql
 
 
 def test_a_text_is_made_of_its_pieces_and_literals() -> None:

@@ -11,7 +11,12 @@ from mainstem_engine import Engine
 from mainstem_engine.errors import NotFoundError
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.planning import plan_cache
-from mainstem_engine.sql.planning.plan_cache import PLANS_MAX, TREES_MAX, PlanCache
+from mainstem_engine.sql.planning.plan_cache import (
+    PLANS_MAX,
+    TREES_MAX,
+    PlanCache,
+    revisions_of,
+)
 from mainstem_engine.sql.planning.planner import Planner
 from mainstem_engine.sql.result import Result
 from mainstem_engine.sql.statements import Query
@@ -97,6 +102,57 @@ def test_a_changed_template_is_seen(own_plant: Run) -> None:
     assert [column["name"] for column in own_plant(sql).columns] == [*before, "s3"]
 
 
+@pytest.mark.parametrize(
+    ("sql", "is_kept"),
+    [
+        ("SELECT count(*) FROM car", True),
+        ("SELECT avg(s1) FROM car GROUP BY device", True),
+        ("SELECT s1 FROM car WHERE device = 'root.beijing.d1'", True),
+        ("SELECT s1 FROM root.beijing.d1", True),
+        ("SELECT _wstart, avg(s1) FROM root.beijing.d1 INTERVAL(1m)", True),
+        ("SELECT s1 FROM root.beijing.d1 WHERE device = 'root.beijing.d2'", False),
+        ("SELECT count(*) FROM car WHERE device IN ('root.beijing.d1', 'root.beijing.new')", False),
+        ("SELECT count(*) FROM car WHERE device LIKE 'root.beijing.n%'", False),
+        ("SELECT count(s1) FROM car WHERE tbname = 'new'", False),
+        ("SELECT count(s1) FROM root.beijing.*", False),
+        ("SELECT count(s1) FROM root.**", False),
+        ("SELECT count(*) FROM beijing.car", False),
+        ("SELECT LAST s1 FROM root.beijing.*", False),
+        ("SELECT avg(s1) FROM root.beijing.** GROUP BY LEVEL = 1", False),
+        ("SELECT a.s1 FROM root.beijing.d1 a JOIN root.beijing.* b USING (time)", False),
+    ],
+)
+def test_a_device_more_takes_the_plans_that_it_can_change(
+    own_plant: Run, planned: list[str], sql: str, is_kept: bool
+) -> None:
+    own_plant(sql)
+    own_plant("INSERT INTO root.beijing.new(time, s1) VALUES (5, 5)")
+    planned.clear()
+    found = own_plant(sql)
+    assert (not planned) == is_kept
+    fresh = own_plant(f"{sql} -- planned for itself")
+    assert (found.columns, found.rows()) == (fresh.columns, fresh.rows())
+
+
+def test_a_template_in_another_database_has_another_precision(own_plant: Run) -> None:
+    sql = "SELECT max(time) FROM car"
+    assert own_plant(sql).precision_ns == 1_000_000
+    own_plant(
+        "CREATE DATABASE root.fine PRECISION 'ns'; SET SCHEMA TEMPLATE car TO root.fine;"
+        "INSERT INTO root.fine.f(time, s1) VALUES (7000000000, 1)"
+    )
+    assert own_plant(sql).precision_ns == 1
+    assert own_plant(sql).rows() == [[7_000_000_000]]
+
+
+def test_a_device_that_is_gone_is_not_found(own_plant: Run) -> None:
+    sql = "SELECT s1 FROM root.beijing.d1"
+    assert own_plant(sql).row_count == 2
+    own_plant("DROP TABLE root.beijing.d1")
+    with pytest.raises(NotFoundError):
+        own_plant(sql)
+
+
 def test_a_table_that_comes_later_is_found(own_plant: Run) -> None:
     with pytest.raises(NotFoundError):
         own_plant("SELECT count(*) FROM later")
@@ -140,7 +196,7 @@ def test_what_is_kept_is_bounded(engine: Engine, own_plant: Run) -> None:
         (statement,) = plans.statements(sql)
         assert isinstance(statement, Query)
         plan = Planner(catalog).plan(statement.tree, request())
-        plans.keep(sql, request(), catalog, catalog.revision, plan)
+        plans.keep(sql, request(), catalog, revisions_of(catalog), plan)
     assert len(plans._plans) == PLANS_MAX
     assert len(plans._trees) == TREES_MAX
     assert plans.plan("SELECT s1 FROM car LIMIT 0", request(), catalog) is None
@@ -155,18 +211,18 @@ def test_a_large_plan_is_not_kept(
     (statement,) = plans.statements("SELECT * FROM car")
     assert isinstance(statement, Query)
     plan = Planner(catalog).plan(statement.tree, request())
-    plans.keep("SELECT * FROM car", request(), catalog, catalog.revision, plan)
+    plans.keep("SELECT * FROM car", request(), catalog, revisions_of(catalog), plan)
     assert plans.plan("SELECT * FROM car", request(), catalog) is None
 
 
 def test_a_plan_made_while_the_catalog_changed_is_not_found(engine: Engine, own_plant: Run) -> None:
     plans, catalog = PlanCache(), engine.catalog
-    revision = catalog.revision
+    revisions = revisions_of(catalog)
     (statement,) = plans.statements("SELECT * FROM car")
     assert isinstance(statement, Query)
     plan = Planner(catalog).plan(statement.tree, request())
     own_plant("ALTER SCHEMA TEMPLATE car ADD (s3 INT64)")
-    plans.keep("SELECT * FROM car", request(), catalog, revision, plan)
+    plans.keep("SELECT * FROM car", request(), catalog, revisions, plan)
     assert plans.plan("SELECT * FROM car", request(), catalog) is None
 
 

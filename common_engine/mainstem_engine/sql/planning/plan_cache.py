@@ -1,14 +1,15 @@
 """Statements that come again and again: their trees and plans are kept.
 
 1. A plan is kept by all that it depends on: the text, the database, the zone, the values and types
-   of the parameters, and the revision of the catalog. One that depends on the clock is not kept.
-   Plans are immutable, and nothing that runs one changes it.
+   of the parameters, and the revision of the catalog: that of its definitions, unless new devices
+   could change the plan. One that depends on the clock is not kept. Plans are immutable, and
+   nothing that runs one changes it.
 2. A statement that differs in literals, parameters or the clock from one that was planned is bound
    to that one's plan (binding), if what differs was left open (literals). A plan with such a
    binding is kept by the text without its literals; those that were not left open are compared.
 3. A tree is kept by its text alone. Planning changes trees, so that every caller gets a copy.
-4. The revision is read before a plan is made: whatever changes meanwhile, the plan is then of an
-   older revision and is never found.
+4. The revisions are read before a plan is made: whatever changes meanwhile, the plan is then of
+   older ones and is never found.
 
 What is kept is bounded by number and size; the longest unused goes first. Any thread may call.
 """
@@ -45,6 +46,20 @@ SHAPE_PLANS_MAX = 4
 
 _PLAIN = (type(None), bool, int, str, bytes)
 _Key = tuple[Any, ...]
+Revisions = tuple[int, int]
+"""Of a catalog, and of its definitions."""
+
+
+def revisions_of(catalog: Catalog) -> Revisions:
+    """To be read before a plan is made."""
+    return catalog.revision, catalog.definitions_revision
+
+
+def _holds(plan: Plan, revisions: Revisions, catalog: Catalog) -> bool:
+    """True while nothing has changed that the plan was made of."""
+    if plan.is_of_all_devices:
+        return revisions[0] == catalog.revision
+    return revisions[1] == catalog.definitions_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ class _Open:
     and values of the parameters that it holds for only."""
 
     catalog: Catalog
-    revision: int
+    revisions: Revisions
     plan: Plan
     binding: Binding
     literals: tuple[str, ...]
@@ -84,7 +99,7 @@ class PlanCache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._trees: OrderedDict[str, Query] = OrderedDict()
-        self._plans: OrderedDict[_Key, tuple[Catalog, int, Plan]] = OrderedDict()
+        self._plans: OrderedDict[_Key, tuple[Catalog, Revisions, Plan]] = OrderedDict()
         self._open: OrderedDict[_Key, tuple[_Open, ...]] = OrderedDict()
 
     def statements(self, sql: str) -> list[Statement]:
@@ -112,7 +127,11 @@ class PlanCache:
         if key is not None:
             with self._lock:
                 found = self._plans.get(key)
-                if found is not None and found[0] is catalog and found[1] == catalog.revision:
+                if (
+                    found is not None
+                    and found[0] is catalog
+                    and _holds(found[2], found[1], catalog)
+                ):
                     self._plans.move_to_end(key)
                     return found[2]
                 if found is not None:
@@ -130,7 +149,7 @@ class PlanCache:
             if known:
                 self._open.move_to_end(key)
         for each in known:
-            if each.catalog is not catalog or each.revision != catalog.revision:
+            if each.catalog is not catalog or not _holds(each.plan, each.revisions, catalog):
                 continue
             values = each.values(text, request)
             if values is None:
@@ -141,22 +160,24 @@ class PlanCache:
                 return plan
         return None
 
-    def keep(self, sql: str, request: Request, catalog: Catalog, revision: int, plan: Plan) -> None:
-        """Keeps a plan that was made after the catalog's ``revision`` was read."""
+    def keep(
+        self, sql: str, request: Request, catalog: Catalog, revisions: Revisions, plan: Plan
+    ) -> None:
+        """Keeps a plan that was made after the catalog's ``revisions`` were read."""
         if _size(sql, plan) > PLAN_BYTES_MAX:
             return
-        self._keep_open(sql, request, catalog, revision, plan)
+        self._keep_open(sql, request, catalog, revisions, plan)
         key = _key(sql, request)
         if key is None or plan.depends_on_clock:
             return
         with self._lock:
-            self._plans[key] = catalog, revision, plan
+            self._plans[key] = catalog, revisions, plan
             self._plans.move_to_end(key)
             if len(self._plans) > PLANS_MAX:
                 self._plans.popitem(last=False)
 
     def _keep_open(
-        self, sql: str, request: Request, catalog: Catalog, revision: int, plan: Plan
+        self, sql: str, request: Request, catalog: Catalog, revisions: Revisions, plan: Plan
     ) -> None:
         text = split_text(sql)
         if plan.binding is None or text is None:
@@ -168,11 +189,11 @@ class PlanCache:
                 if value is None:
                     return
                 asked.append((number, value))
-        made = _Open(catalog, revision, plan, plan.binding, text.literals, tuple(asked))
+        made = _Open(catalog, revisions, plan, plan.binding, text.literals, tuple(asked))
         key = _open_key(text, request)
         with self._lock:
             known = self._open.get(key, ())
-            newest = [each for each in known if each.revision == revision]
+            newest = [each for each in known if _holds(each.plan, each.revisions, catalog)]
             self._open[key] = (made, *newest[: SHAPE_PLANS_MAX - 1])
             self._open.move_to_end(key)
             if len(self._open) > SHAPES_MAX:

@@ -45,7 +45,9 @@ from mainstem_engine.sql.planning.chosen_rows import expand_cols, name_chosen_ro
 from mainstem_engine.sql.planning.joined_paths import MORE, find_joined, join_paths
 from mainstem_engine.sql.planning.last_query import last_query
 from mainstem_engine.sql.planning.limits import push_limit
+from mainstem_engine.sql.planning.open_paths import open_path
 from mainstem_engine.sql.planning.pushdown import PushDown
+from mainstem_engine.sql.planning.seen_devices import watched
 from mainstem_engine.sql.planning.short_queries import short_queries
 from mainstem_engine.sql.program import SqlStep, Step, WalkStep
 from mainstem_engine.sql.select.alignment import shape_path_query
@@ -90,13 +92,23 @@ class Planner:
         ``text``: what it was parsed from; the plan then has its ``binding``, if there is one.
         """
         try:
-            return self._plan(tree, request, None if text is None else split_text(text))
+            split = None if text is None else split_text(text)
+            return _Planning(self._catalog, self._narrows).plan(tree, request, split)
         except RecursionError:
             raise SqlLimitError(
                 "the statement is nested too deeply", hint="split it with WITH clauses"
             ) from None
 
-    def _plan(self, tree: exp.Query, request: Request, text: SplitText | None) -> Plan:
+
+class _Planning:
+    """One statement's."""
+
+    def __init__(self, catalog: Catalog, narrows: bool) -> None:
+        self._catalog, self._seen = watched(catalog)
+        self._narrows = narrows
+
+    def plan(self, tree: exp.Query, request: Request, text: SplitText | None) -> Plan:
+        """As Planner.plan()."""
         check_query(tree)
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
@@ -108,9 +120,11 @@ class Planner:
         relations = self._relations(nodes, request, by_itself=by_itself)
         precision_ns = finest_precision_ns(self._catalog, relations)
         scopes = Scopes(relations)
-        lifted = Lifted()
+        lifted, path = Lifted(), None
         if text is not None and self._narrows:
             lifted = lift_literals(tree, scopes, text, len(request.params))
+            if by_itself and relations:
+                path = open_path(tree, relations[0], text, lifted, len(request.params))
             request = replace(request, params=(*request.params, *lifted.values))
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
         times = TimeExpressions(scopes, clock, is_open=text is not None and self._narrows)
@@ -164,6 +178,8 @@ class Planner:
             for query in (*(each.query for each in extracted), tree)
         ]
         steps = _steps(extracted, texts, relations)
+        if path is not None and self._seen.has_paths:
+            times.asked.add(path)
         short = short_queries(tree, extracted, push_down, inputs.relations, request.time_zone)
         return Plan(
             params=texts[-1].values,
@@ -178,6 +194,7 @@ class Planner:
             depends_on_clock=times.asked_clock or times.left_clock,
             steps=steps,
             binding=_binding(times, inputs, extracted, texts, relations, lifted),
+            is_of_all_devices=self._seen.is_of_all,
             short=short if self._narrows else None,
         )
 

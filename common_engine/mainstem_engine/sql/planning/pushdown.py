@@ -292,8 +292,8 @@ class PushDown:
                 ),
             )
         elif offered.kind == "DEVICE":
-            ids = self._catalog.devices.lookup(values)
-            self._restrict(relation, lambda _: np.unique(ids))
+            ids = np.unique(self._catalog.devices.lookup(values))
+            self._restrict(relation, lambda _: ids)
         else:
             self._restrict_paths(relation, lambda path: split_path(path)[-1] in values)
         return True
@@ -316,8 +316,7 @@ class PushDown:
         if not relation.choices:
             member.fixed = member.devices
         relation.choices.append(tuple(node.copy() for node in nodes))
-        chosen = np.unique(self._catalog.devices.lookup(values))
-        member.devices = np.intersect1d(self._member_devices(member), chosen)
+        self._narrow(member, self._catalog.devices.lookup(values))
         return True
 
     def _like(self, conjunct: exp.Like, select: exp.Select) -> bool:
@@ -356,6 +355,15 @@ class PushDown:
             found = matching(member)
             if relation.choices:
                 member.fixed = np.intersect1d(self._fixed_devices(member), found)
+            self._narrow(member, found)
+
+    def _narrow(self, member: Member, found: DeviceIds) -> None:
+        """Leaves the devices that are in ``found``, too."""
+        is_all = member.devices is None
+        if is_all and self._catalog.devices.all_in_family(found, member.table.family):
+            # A template may have a million devices.
+            member.devices = np.unique(found)
+        else:
             member.devices = np.intersect1d(self._member_devices(member), found)
 
     def _fixed_devices(self, member: Member) -> DeviceIds:

@@ -1,7 +1,7 @@
 """Texts that differ in constants only: which constants a plan may leave open.
 
-1. A text is split at its plain literals: quoted texts without a quote inside, and whole numbers
-   that stand alone. Texts of equal pieces differ in these literals only.
+1. A text is split at its plain literals: quoted texts without a quote inside, whole numbers that
+   stand alone, and paths of plain names after FROM. Texts of equal pieces differ in these only.
 2. Of them, those are lifted that a conjunct of a WHERE compares with the time of a row or with its
    device: they become parameters, numbered after those of the caller. What a heading shows is left.
 3. A literal of which something else was made, too, is not open: the plan holds for its value.
@@ -26,6 +26,7 @@ TEXT_CHARS_MAX = 4_096
 """A longer statement is made by a program, and rarely the same again."""
 _LITERAL = re.compile(
     r"""("[^"]*"|`[^`]*`|(?<![\w'$\\.])'[^'\\]*'(?!')|(?<![\w'$.:-])[0-9]{1,18}(?![\w'$.:-]))"""
+    r"""|\b(?i:from)\s+(root(?:\.[A-Za-z_]\w*)+)(?![\w'"`$.*-])"""
 )
 _COMPARISONS = (exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 
@@ -49,11 +50,12 @@ def split_text(sql: str) -> SplitText | None:
     places: dict[int, int] = {}
     position = 0
     for found in _LITERAL.finditer(sql):
-        text = found.group()
+        which = found.lastindex or 0
+        text, start = found.group(which), found.start(which)
         if text[0] in '"`':
             continue
-        pieces.append(sql[position : found.start()])
-        places[found.start()] = len(literals)
+        pieces.append(sql[position:start])
+        places[start] = len(literals)
         literals.append(text)
         position = found.end()
     pieces.append(sql[position:])
@@ -62,7 +64,9 @@ def split_text(sql: str) -> SplitText | None:
 
 def literal_value(text: str) -> int | str:
     """What a literal of split_text means."""
-    return text[1:-1] if text[0] == "'" else int(text)
+    if text[0] == "'":
+        return text[1:-1]
+    return int(text) if text[0].isdigit() else text
 
 
 @dataclass(slots=True)
