@@ -118,7 +118,9 @@ def prepare(
     changes = any(r.kind in (RecordKind.SCH, RecordKind.DEV) for r in batch.records)
     draft = _Draft(maps.copy() if changes else maps)
     parking = Parking(batch.origin.name, at_ms)
-    for record, payload in _records(batch, raw):
+    # Definitions first: what is said again for a parent that lacked it has a later LSN than a delete
+    # that needs it, and both are of the control queue.
+    for record, payload in sorted(_records(batch, raw), key=_after_definitions):
         if record.lsn in known:
             if record.kind == RecordKind.PTS:
                 draft.count(_local_name(record.table, draft.maps), 0, record.rows, 0)
@@ -182,6 +184,10 @@ def _records(batch: Batch, raw: memoryview) -> Iterable[tuple[WireRecord, memory
             )
         previous = record.lsn
         yield record, raw[record.offset : end]
+
+
+def _after_definitions(item: tuple[WireRecord, memoryview]) -> bool:
+    return item[0].kind not in (RecordKind.SCH, RecordKind.DEV)
 
 
 def _local_name(table: str, maps: OriginMaps) -> str:

@@ -21,10 +21,8 @@ from mainstem_sync.exports import Export
 from mainstem_sync.federation import Federation
 from mainstem_sync.receiver import Child, Receiver
 from mainstem_sync.sender import Sender
+from mainstem_sync.testing.agenda import START_NS
 from mainstem_sync.testing.network import Faults, Link
-
-START_NS = 1_800_000_000 * 1_000_000_000
-"""A moment in 2027, on a full minute: slices and their manifests line up in every run."""
 
 
 @dataclass

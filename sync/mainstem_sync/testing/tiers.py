@@ -12,8 +12,9 @@ import numpy as np
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 from mainstem_sync import accounting
 from mainstem_sync.exports import Export
+from mainstem_sync.testing.agenda import START_NS
 from mainstem_sync.testing.network import Link
-from mainstem_sync.testing.nodes import START_NS, ManualClock, TestNode
+from mainstem_sync.testing.nodes import ManualClock, TestNode
 
 _FORWARD = ("not_exported", "delivered", "pending", "parked", "lost")
 

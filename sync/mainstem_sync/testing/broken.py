@@ -1,0 +1,166 @@
+"""Nodes that are broken on purpose, each in one place: what cannot fail proves nothing.
+
+Each variant is a mistake that systems of this kind have been made with. ``broken`` puts it in place
+for the time of its body; a run inside must fail for some seed soon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine import merge
+from mainstem_engine.application import Application
+from mainstem_engine.deletes import Tombstones
+from mainstem_engine.imaging import Imaging
+from mainstem_engine.model import SELF_ORIGIN, VersionedRows
+from mainstem_engine.slices import DeviceKeys, digest_rows
+from mainstem_engine.standing_deletes import StandingDeletes
+from mainstem_engine.testing.memory_log import MemoryLog
+from mainstem_sync import proof
+from mainstem_sync.manifest import SLICE_NS, Ints, Sums
+from mainstem_sync.watch import TableWatch
+
+LSN_MAX = (1 << 63) - 1
+PATIENCE_SLICES = 5
+
+
+@contextlib.contextmanager
+def broken(variant: str) -> Iterator[None]:
+    """Everything inside runs with this mistake. KeyError for one that is not in VARIANTS."""
+    with contextlib.ExitStack() as stack:
+        for owner, name, make in VARIANTS[variant]():
+            original = getattr(owner, name)
+            setattr(owner, name, make(original))
+            stack.callback(setattr, owner, name, original)
+        yield
+
+
+Change = tuple[Any, str, Callable[[Any], Any]]
+"""(owner, name of its attribute, function that makes the broken one of the right one)."""
+
+
+def _arrival_order_merge() -> list[Change]:
+    """Of two values of one point the one wins that came last."""
+
+    def make(_: Any) -> Any:
+        def as_they_came(rows: VersionedRows, epochs: Any) -> VersionedRows:
+            del epochs
+            return merge.gather(rows, merge.key_order(rows.device, rows.time))
+
+        return as_they_came
+
+    return [(merge, "version_sorted", make)]
+
+
+def _acknowledge_before_fsync() -> list[Change]:
+    """What was written counts as being on disk."""
+    return [
+        (MemoryLog, "sync", lambda _: lambda log: None),
+        (MemoryLog, "fsynced_lsn", lambda _: property(lambda log: log.committed_lsn)),
+    ]
+
+
+def _image_without_floor() -> list[Change]:
+    """After a slice image older rows of the slice may still come in."""
+    return [(StandingDeletes, "raise_floor", lambda _: lambda *args: None)]
+
+
+def _image_without_refusal() -> list[Change]:
+    """A slice image is applied although newer rows are here already."""
+
+    def make(_: Any) -> Any:
+        return lambda *args, **kwargs: 0
+
+    return [(Imaging, "slice_max_lsn", make)]
+
+
+def _tombstones_dropped_early() -> list[Change]:
+    """A delete is forgotten before all that it may cover has arrived."""
+
+    def make(needed: Any) -> Any:
+        return lambda self, metas, lsn, settled: needed(self, metas, lsn, lambda _: LSN_MAX)
+
+    return [(Tombstones, "needed", make)]
+
+
+def _watermark_on_time_out() -> list[Change]:
+    """A slice that stays unproven for some minutes is taken for complete."""
+
+    def make(unproven: Any) -> Any:
+        def impatient(watch: TableWatch, first: int, end: int) -> Ints:
+            newest = watch.as_of_ns // watch.slice_ns - PATIENCE_SLICES
+            keys: Ints = unproven(watch, first, end)
+            return keys[keys >= newest]
+
+        return impatient
+
+    return [(TableWatch, "unproven", make)]
+
+
+def _digest_of_arriving_rows() -> list[Change]:
+    """Digests are summed up while rows arrive, instead of being made of what is stored."""
+    kept: dict[tuple[int, str, int], list[int]] = {}
+
+    def counting(add_rows: Any) -> Any:
+        def add(
+            self: Application, table: str, origin: int, rows: Any, lsn: Any, *rest: Any
+        ) -> None:
+            if origin != SELF_ORIGIN and len(rows):
+                store = self._store
+                versions = VersionedRows(
+                    rows.device, rows.time, np.zeros(len(rows), np.uint16),
+                    np.zeros(len(rows), np.uint64), rows.columns,
+                )  # fmt: skip
+                order = merge.key_order(rows.device, rows.time)
+                ids = {key: key for key in rows.columns}
+                found = digest_rows(
+                    merge.gather(versions, order), DeviceKeys(store.catalog.devices), SLICE_NS, ids
+                )
+                for start, *sums in zip(*(part.tolist() for part in found), strict=True):
+                    total = kept.setdefault((id(store), table, start // SLICE_NS), [0, 0, 0])
+                    for at, value in enumerate(sums):
+                        total[at] = (total[at] + value) % (1 << 64)
+            add_rows(self, table, origin, rows, lsn, *rest)
+
+        return add
+
+    def remembering(_: Any) -> Any:
+        def scan(
+            engine: Any, table: str, origin: int, keys: Ints, *_rest: Any
+        ) -> tuple[Ints, Sums, Sums]:
+            del origin
+            store = engine._store  # noqa: SLF001
+            found = [kept.get((id(store), table, key), [0, 0, 0]) for key in keys.tolist()]
+            return (
+                np.array([f[0] for f in found], np.int64),
+                np.array([f[1] for f in found], np.uint64),
+                np.array([f[2] for f in found], np.uint64),
+            )
+
+        return scan
+
+    return [
+        (Application, "add_rows", counting),
+        (proof, "scan_slices", remembering),
+    ]
+
+
+def _epoch_repeated() -> list[Change]:
+    """A log that went on from a backup goes on in the epoch that it had."""
+    return []
+
+
+VARIANTS: Mapping[str, Callable[[], list[Change]]] = {
+    "arrival-order merge": _arrival_order_merge,
+    "acknowledge before fsync": _acknowledge_before_fsync,
+    "image without floor": _image_without_floor,
+    "image without refusal": _image_without_refusal,
+    "tombstones dropped early": _tombstones_dropped_early,
+    "epoch repeated": _epoch_repeated,
+    "watermark on time-out": _watermark_on_time_out,
+    "digest of arriving rows": _digest_of_arriving_rows,
+}

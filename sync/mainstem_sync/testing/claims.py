@@ -1,0 +1,117 @@
+"""What must hold while a simulation runs, and at its end.
+
+1. The sums hold at every node, at every moment.
+2. A parent has applied what its child takes for acknowledged.
+3. Wherever a row lies, its values were once written there: nothing wrong, nothing misplaced.
+4. A slice below ``complete_through`` has a content that its owner had when it made a statement:
+   completeness never claims what is not there.
+
+``ClaimError`` names what does not hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine.errors import NotFoundError
+from mainstem_sync import accounting
+from mainstem_sync.testing.memory_nodes import MemoryNode
+from mainstem_sync.testing.real_nodes import RealNode
+from mainstem_sync.testing.truth import SLICE_MS, Content, Truth, by_slice
+
+Node = MemoryNode | RealNode
+
+NS_PER_MS = 1_000_000
+
+
+class ClaimError(AssertionError):
+    """Something that was promised does not hold."""
+
+
+def require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ClaimError(what)
+
+
+def check_sums(node: Node) -> None:
+    """Rule 1."""
+    problems = accounting.check(node.federation.accounting())
+    require(not problems, f"{node.name}: {problems}")
+
+
+def check_acknowledged(child: Node, parent: Node) -> None:
+    """Rule 2."""
+    delivery = child.federation.delivery()
+    acked = delivery["acked_lsn"] if delivery else 0
+    for seen in parent.federation.children():
+        if seen["node"] == child.name:
+            applied = seen["delivery"]["applied_lsn"]
+            require(applied >= acked, f"{parent.name} applied {applied}, {child.name} says {acked}")
+
+
+def content_of(node: Node, table: str, below: str) -> Content:
+    """What a query reads of the devices below a path."""
+    try:
+        rows = node.engine.scan_rows(table)
+    except NotFoundError:
+        return frozenset()
+    devices = node.engine.catalog.devices
+    paths = {device: devices.path(device) for device in np.unique(rows.device).tolist()}
+    keys = zip(rows.device.tolist(), (rows.time // NS_PER_MS).tolist(), strict=True)
+    values: list[list[Any]] = [[] for _ in range(len(rows))]
+    for column in rows.columns.values():
+        valid = None if column.valid is None else column.valid.tolist()
+        for at, value in enumerate(column.values.tolist()):
+            if valid is None or valid[at]:
+                values[at].append(value)
+    return frozenset(
+        (paths[device], time, frozenset(found))
+        for (device, time), found in zip(keys, values, strict=True)
+        if paths[device].startswith(below)
+    )
+
+
+def check_content(node: Node, content: Content, truth: Truth) -> None:
+    """Rule 3."""
+    for device, time, values in content:
+        known = truth.ever.get((device, time), set())
+        require(values <= known, f"{node.name}: {device} at {time} has {values - known}")
+
+
+def check_claims(node: Node, origin: str, content: Content, truth: Truth) -> int:
+    """Rule 4; returns how many slices were claimed."""
+    claimed = 0
+    for item in node.federation.completeness():
+        through = item["complete_through"]
+        if item["node"] != origin or through is None or not truth.stated:
+            continue
+        held = by_slice(content)
+        excused = [*item["holes"], *((lost["from"], lost["to"]) for lost in item["lost"])]
+        first = max(min(truth.stated), _first_closed(node, origin, item["table"]))
+        for slice_ in range(first, through // SLICE_MS):
+            if any(
+                start < (slice_ + 1) * SLICE_MS and end > slice_ * SLICE_MS
+                for start, end in excused
+            ):
+                continue
+            claimed += 1
+            found = held.get(slice_, frozenset())
+            known = truth.stated.get(slice_, {frozenset()})
+            require(
+                found in known,
+                f"{node.name} claims {item['table']} of {origin} through {through}, and has "
+                f"{sorted(found, key=repr)} in slice {slice_}",
+            )
+    return claimed
+
+
+def _first_closed(node: Node, origin: str, table: str) -> int:
+    """The first slice that its owner has closed, as far as the node knows: of what lies before it
+    nothing is claimed."""
+    for state in node.federation._follower.origins:  # noqa: SLF001 - nobody else needs to know
+        watch = state.watches.get(table)
+        if state.key.name == origin and watch is not None and watch.closed:
+            return int(next(iter(watch.closed))[0])
+    return 0

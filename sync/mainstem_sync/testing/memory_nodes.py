@@ -1,0 +1,144 @@
+"""A node on an engine in memory, in virtual time: started, crashed, cut from power, restored.
+
+Its disk outlives its processes. What a process appends is committed a little later (``always``), or
+committed and some time later synced (``interval``): in between it may die.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mainstem_engine.options import EngineOptions
+from mainstem_engine.testing.memory_engine import ROOT, MemoryDisk, MemoryEngine
+from mainstem_engine.testing.memory_log import MemoryLog
+from mainstem_sync.exports import Export
+from mainstem_sync.federation import Federation
+from mainstem_sync.protocol import HELLO_PATH
+from mainstem_sync.receiver import Child, Reply
+from mainstem_sync.sender import Sender
+from mainstem_sync.testing.agenda import Agenda
+
+COMMIT_S = (0.0005, 0.03)
+"""A disk between good and poor."""
+SYNC_S = (0.05, 1.5)
+"""With ``interval`` durability; far slower than the option asks for: cuts shall find something."""
+
+
+@dataclass
+class MemoryNode:
+    """One tier. ``wrong_ns``: by how much its wall clock is off."""
+
+    name: str
+    agenda: Agenda
+    rng: random.Random
+    exports: Sequence[Export] = ()
+    parent: bool = False
+    paths: Sequence[str] = ()
+    lateness_ns: int = 0
+    durability: str = "always"
+    log_bytes_max: int | None = None
+    wrong_ns: int = 0
+    disk: MemoryDisk = field(default_factory=MemoryDisk)
+    started: int = 0
+    up: bool = False
+    engine: MemoryEngine = field(init=False)
+    federation: Federation = field(init=False)
+    on_work: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """A process on what is on the disk."""
+        self.started += 1
+        self.federation = Federation(
+            node=self.name,
+            paths=self.paths,
+            exports=self.exports,
+            parent=self.parent,
+            data_dir=ROOT,
+            lateness_ns=self.lateness_ns,
+            status=lambda: {"node": self.name, "completeness": []},
+            clock_ns=self.wall_ns,
+            monotonic=self.monotonic,
+            rng=random.Random(self.rng.getrandbits(64)),
+            fs=self.disk.files,
+        )
+        options = EngineOptions(
+            durability=self.durability,
+            background=False,
+            clock=self.wall_ns,
+            monotonic=lambda: int(self.monotonic() * 1e9),
+            node_name=self.name,
+            log_bytes_max=self.log_bytes_max,
+        )
+        self.engine = MemoryEngine.open_memory(
+            self.disk, options, consumers=self.federation.consumers, rng=self.rng
+        )
+        self.engine.memory_log.on_append = self._appended
+        self.federation.bind(self.engine)
+        if self.federation.sender is not None:
+            self.federation.sender.on_work = self.on_work
+        self.up = True
+
+    def crash(self, *, power: bool = False) -> int:
+        """The process is gone; with ``power``, what was not synced as well. Returns the last LSN
+        that is left."""
+        self.up = False
+        self.engine.stop()
+        self.federation.close()
+        if power:
+            self.disk.power_cut()
+        return self.disk.log.last_lsn
+
+    def stop(self) -> None:
+        """The end of a run."""
+
+    def commit(self) -> None:
+        """Everything that was accepted becomes visible."""
+        self.engine.memory_log.commit()
+
+    @property
+    def chain(self) -> bytes:
+        """Of the last record that is on disk."""
+        return self.disk.log.chain
+
+    def wall_ns(self) -> int:
+        """What the node takes for the time."""
+        return self.agenda.now_ns + self.wrong_ns
+
+    def monotonic(self) -> float:
+        return 1000.0 + self.agenda.now_s
+
+    def sender(self) -> Sender | None:
+        return self.federation.sender if self.up else None
+
+    def serve(self, child: Child, path: str, body: bytes, answer: Callable[[Reply], None]) -> None:
+        """A request of a child; ``answer`` is called when there is one, and never if the process
+        dies before."""
+        receiver = self.federation.receiver
+        if path == HELLO_PATH:
+            answer(receiver.hello(child, body))
+            return
+        submission = receiver.submit(child, body)
+        process = self.started
+
+        def durable() -> None:
+            # Off the committer's back, as the server's loop is.
+            self.agenda.after(0.0, reply)
+
+        def reply() -> None:
+            if self.up and self.started == process:
+                answer(receiver.reply(submission))
+
+        submission.add_done_callback(durable)
+
+    def _appended(self) -> None:
+        log = self.engine.memory_log
+        if log.queued == 1:
+            self.agenda.after(self.rng.uniform(*COMMIT_S), lambda: _commit(log))
+            if self.durability != "always":
+                self.agenda.after(self.rng.uniform(*SYNC_S), log.sync)
+
+
+def _commit(log: MemoryLog) -> None:
+    log.commit()
