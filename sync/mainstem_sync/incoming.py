@@ -118,8 +118,8 @@ def prepare(
     changes = any(r.kind in (RecordKind.SCH, RecordKind.DEV) for r in batch.records)
     draft = _Draft(maps.copy() if changes else maps)
     parking = Parking(batch.origin.name, at_ms)
-    # Definitions first: what is said again for a parent that lacked it has a later LSN than a delete
-    # that needs it, and both are of the control queue.
+    # Definitions first: what is said again for a parent that lacked it has a later LSN than a
+    # delete that needs it, and both are of the control queue.
     for record, payload in sorted(_records(batch, raw), key=_after_definitions):
         if record.lsn in known:
             if record.kind == RecordKind.PTS:

@@ -21,8 +21,10 @@ from mainstem_sync.exports import Export
 from mainstem_sync.federation import Federation
 from mainstem_sync.receiver import Child, Receiver
 from mainstem_sync.sender import Sender
-from mainstem_sync.testing.agenda import START_NS
+from mainstem_sync.testing import agenda
 from mainstem_sync.testing.network import Faults, Link
+
+START_NS = agenda.START_NS
 
 
 @dataclass

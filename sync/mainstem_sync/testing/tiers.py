@@ -12,12 +12,13 @@ import numpy as np
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 from mainstem_sync import accounting
 from mainstem_sync.exports import Export
-from mainstem_sync.testing.agenda import START_NS
+from mainstem_sync.testing import agenda
 from mainstem_sync.testing.network import Link
 from mainstem_sync.testing.nodes import ManualClock, TestNode
 
 _FORWARD = ("not_exported", "delivered", "pending", "parked", "lost")
 
+START_NS = agenda.START_NS
 START_MS = START_NS // 10**6
 MINUTE_NS = 60 * 10**9
 
