@@ -128,7 +128,7 @@ def _targets(
                 continue
         if here is None:
             targets[measurement.id] = measurement
-        elif _fit(measurement.type, here.type):
+        elif fits(measurement.type, here.type):
             targets[measurement.id] = dataclasses.replace(measurement, name=here.name)
     return targets
 
@@ -143,7 +143,8 @@ def _mapped(known: TableMap | None, existing: Table | None) -> dict[int, Measure
     return found
 
 
-def _fit(theirs: ColumnType, here: ColumnType) -> bool:
+def fits(theirs: ColumnType, here: ColumnType) -> bool:
+    """True if values of the one type can be stored as the other, or the other way round."""
     return theirs == here or theirs.widens_to(here) or here.widens_to(theirs)
 
 

@@ -37,6 +37,7 @@ from mainstem_sync.protocol import OriginKey
 from mainstem_sync.proving import Proving
 from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.receiver import Receiver
+from mainstem_sync.retry import QuarantineRetry
 from mainstem_sync.sender import Sender
 from mainstem_sync.wire import FrameType
 
@@ -142,6 +143,9 @@ class Federation:
         self.receiver.riders.append(self.proving.tell)
         self.exchange = SliceExchange(self._follower, monotonic)
         self.receiver.riders.append(self.exchange.repair.frames)
+        self.retrying = QuarantineRetry(
+            node, lambda: self.engine, self._follower, self.quarantine, self.exchange.repair.want
+        )
         self._bound: Engine | None = None
 
     @property
@@ -237,6 +241,7 @@ class Federation:
         self._proof.audit(self.engine, self._clock_ns() if now_ns is None else now_ns)
         scanned = self._proof.verify(self.engine)
         self.exchange.look(self._proof.damaged_slices())
+        self.retrying.settle()
         return scanned
 
     def completeness(

@@ -253,6 +253,10 @@ def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: O
     position = 0
     for _, ids, count in header["dev"]:
         maps.put_devices(ids, local[position : position + count])
+        if maps.denied:
+            for key, here in zip(ids, local[position : position + count].tolist(), strict=True):
+                if here >= 0:
+                    maps.denied.pop(key, None)
         position += count
     for key, path in header["denied"]:
         maps.denied[key] = path

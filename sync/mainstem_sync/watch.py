@@ -30,28 +30,23 @@ import numpy.typing as npt
 
 from mainstem_sync.manifest import Ints, Manifest, Sums
 from mainstem_sync.ranges import LSN_MAX, RangeSet
-from mainstem_sync.rolled import DIFFERENT, WHOLE, Rolled
 from mainstem_sync.slice_states import (
-    DECLARED,
     DELETED_HERE_,
     EXPIRED_,
     FORKED_,
     LOST_,
     QUARANTINED_,
-    SETTLED,
     STICKY,
     UNEQUAL,
-    UNPROVEN,
     VERIFIED_,
-    SliceState,
 )
 from mainstem_sync.slice_table import (
     PENDING_TOUCHES_MAX,
-    SliceTable,
     greatest_by_key,
     touched_by,
     touched_slices,
 )
+from mainstem_sync.watched_slices import WatchedSlices
 
 PROVEN_SLICES_KEPT = 1_500
 """Proven slices that keep their manifest: a day of minutes, 150 kB a table in memory and in every
@@ -69,27 +64,6 @@ minutes before it, and a manifest closes a minute or more."""
 
 LOSS_REASONS_MAX = 255
 
-_COLUMNS: dict[str, npt.DTypeLike] = {
-    "row_lsn": np.uint64,
-    "man_lsn": np.uint64,
-    "max_lsn": np.uint64,
-    "floor": np.uint64,
-    "count": np.int64,
-    "d1": np.uint64,
-    "d2": np.uint64,
-    "seen": np.int64,
-    "parked": np.int64,
-    "parked_d1": np.uint64,
-    "parked_d2": np.uint64,
-    "parked_values": np.int64,
-    "state": np.uint8,
-    "dirty": np.uint8,
-}
-
-_LOSS_COLUMNS: dict[str, npt.DTypeLike] = {
-    "rows": np.int64, "d1": np.uint64, "d2": np.uint64, "reason": np.uint8, "exact": np.uint8,
-}  # fmt: skip
-
 EMPTY_STATED = 1
 """``man_lsn`` of a slice that no manifest lists inside a closed interval: below every real one."""
 
@@ -103,27 +77,8 @@ class Candidates:
     man_lsn: Sums
 
 
-class TableWatch:
+class TableWatch(WatchedSlices):
     """See the module. Not thread-safe: the federation's lock serialises all calls."""
-
-    def __init__(self, slice_ns: int) -> None:
-        self.slice_ns = slice_ns
-        self.slices = SliceTable(_COLUMNS)
-        self.losses = SliceTable(_LOSS_COLUMNS)
-        self.loss_reasons: list[str] = []
-        self.rolled = Rolled(slice_ns)
-        self.closed = RangeSet()
-        """Closed slices, by index, as inclusive ranges."""
-        self.closings: list[tuple[int, int, int]] = []
-        """(LSN, first slice, last slice) of the newest records that closed something."""
-        self.latest_lsn = 0
-        self.lateness_ns = 0
-        self.as_of_ns = 0
-        self.missing_sources: tuple[str, ...] = ()
-        self.collector_gaps: tuple[tuple[int, int], ...] = ()
-        self.late = 0
-        self.quarantined = 0
-        self.clock_err_ms: int | None = None
 
     # What happens
 
@@ -158,16 +113,7 @@ class TableWatch:
         columns["floor"][whole] = np.maximum(columns["floor"][whole], np.uint64(as_of))
         for name in ("parked", "parked_d1", "parked_d2", "parked_values"):
             columns[name][at] = 0
-        self._unprove(at)
-
-    def merge(self) -> None:
-        """Bring the remembered touches into the columns."""
-        keys, lsns = self.slices.take_touches()
-        if len(keys):
-            at = self.slices.upsert(keys)
-            row_lsn = self.slices["row_lsn"]
-            row_lsn[at] = np.maximum(row_lsn[at], lsns)
-            self._unprove(at)
+        self.unprove(at)
 
     def manifest_applied(self, manifest: Manifest, lsn: int) -> None:
         """A manifest of this origin became durable here."""
@@ -182,7 +128,7 @@ class TableWatch:
         self.slices["count"][at] = manifest.count[newer]
         self.slices["d1"][at] = manifest.d1[newer]
         self.slices["d2"][at] = manifest.d2[newer]
-        self._unprove(at)
+        self.unprove(at)
         if manifest.whole is not None:
             self._restated(*manifest.whole, lsn)
         first = manifest.closed_from_ns // self.slice_ns
@@ -216,7 +162,7 @@ class TableWatch:
         columns["max_lsn"][older] = max_lsn
         for name in ("count", "d1", "d2"):
             columns[name][older] = 0
-        self._unprove(np.flatnonzero(older) + inside.start)
+        self.unprove(np.flatnonzero(older) + inside.start)
 
     def parked(self, keys: Ints, count: Ints, d1: Sums, d2: Sums, values: Ints) -> None:
         """Rows (``count``) and values of this origin were put aside; digests as in manifests."""
@@ -226,7 +172,7 @@ class TableWatch:
         self.slices["parked_d1"][at] += d1
         self.slices["parked_d2"][at] += d2
         self.slices["parked_values"][at] += values
-        self._unprove(at)
+        self.unprove(at)
 
     def lost(self, keys: Ints, rows: Ints, d1: Sums | None, d2: Sums | None, reason: str) -> None:
         """Their owner declared rows of these slices (unique, ascending) lost. Without digests it
@@ -246,7 +192,7 @@ class TableWatch:
         self.losses["reason"][at] = min(
             self.loss_reasons.index(reason) if reason in self.loss_reasons else 0, 254
         )
-        self._unprove(self.slices.upsert(keys))
+        self.unprove(self.slices.upsert(keys))
 
     def deleted_here(self, keys: Ints) -> None:
         """Rows of these slices (unique, ascending) were deleted here, not by their owner."""
@@ -269,7 +215,7 @@ class TableWatch:
         at = np.flatnonzero(void)
         for name in ("man_lsn", "max_lsn", "count", "d1", "d2"):
             columns[name][at] = 0
-        self._unprove(at)
+        self.unprove(at)
         for name in ("row_lsn", "man_lsn", "max_lsn", "floor"):
             columns[name][:] = np.minimum(columns[name], limit)
         keys: Ints = np.union1d(self.slices.keys[touched], self.rolled.fork(fork_lsn))
@@ -286,13 +232,6 @@ class TableWatch:
         at = self.slices.upsert(keys)
         self.slices["state"][at] = state
         self.slices["dirty"][at] = 0
-
-    def _unprove(self, at: npt.NDArray[np.intp]) -> None:
-        state, dirty = self.slices["state"], self.slices["dirty"]
-        compared = at[~np.isin(state[at], STICKY)]
-        state[compared] = UNPROVEN
-        dirty[compared] = 1
-        self.rolled.touched(self.slices.keys[at])
 
     # Scanning
 
@@ -384,149 +323,6 @@ class TableWatch:
         self.slices.remove(gone)
         newest = max((last for _, last in self.closed), default=0)
         self.rolled.to_days(newest - DAYS_AFTER_SLICES, self.slices.keys)
-
-    # Judging
-
-    def proven(self, runs_max: int) -> RangeSet:
-        """Closed slices that need nothing more, at most so many runs, the oldest first."""
-        found = RangeSet()
-        for first, last in self.closed:
-            bad = RangeSet((k, k) for k in self.unproven(first, last + 1).tolist())
-            for low, high in self.flawed_sums():
-                bad.add(low, high - 1)
-            for low, high in bad.gaps(first, last):
-                if len(found) >= runs_max:
-                    return found
-                found.add(low, high)
-        return found
-
-    def unsound(self, first: int, end: int) -> set[int]:
-        """Slices in [first, end) that are not what their owner has: no answer is made of them."""
-        self.merge()
-        inside = self.slices.range(first, end)
-        columns = self.slices.columns
-        bad = np.isin(columns["state"][inside], (UNEQUAL, LOST_, DELETED_HERE_, FORKED_))
-        bad |= (columns["parked"][inside] > 0) | (columns["parked_values"][inside] > 0)
-        found = set(self.slices.keys[inside][bad].tolist())
-        for low, high in self.unequal_sums(first, end):
-            found.update(range(max(low, first), min(high, end)))
-        return found
-
-    def floor_of(self, key: int) -> int:
-        """What the last image of a slice said everything up to; 0 without one."""
-        place = self.slices.range(key, key + 1)
-        return int(self.slices["floor"][place.start]) if place.start < place.stop else 0
-
-    def newest_touch(self, first: int, end: int) -> int | None:
-        """The greatest LSN of the origin that is known to have touched the slices [first, end);
-        None when they hold nothing of it."""
-        self.merge()
-        inside = self.slices.range(first, end)
-        newest = [
-            int(column[inside].max())
-            for column in (self.slices["row_lsn"], self.slices["max_lsn"])
-            if inside.start < inside.stop
-        ]
-        for level in self.rolled.levels:
-            if len(level):
-                sums = level.table.range(first // level.per, -(-end // level.per))
-                newest += level.table["max_lsn"][sums].tolist()
-        return max(newest, default=None)
-
-    def unproven(self, first: int, end: int) -> Ints:
-        """Slices in [first, end) that are closed, or hold rows, and are not proven; ascending."""
-        self.merge()
-        inside = self.slices.range(first, end)
-        state = self.slices["state"][inside]
-        keys: Ints = self.slices.keys[inside][~np.isin(state, SETTLED)]
-        return keys
-
-    def differing(self, watermark: int) -> Ints:
-        """Slices (ascending) that are a MISMATCH: all of them has arrived, and it is not equal.
-        ``watermark``: D of the origin."""
-        self.merge()
-        columns = self.slices.columns
-        arrived = np.maximum(columns["floor"], np.uint64(watermark))
-        found = (columns["state"] == UNEQUAL) & (columns["max_lsn"] <= arrived)
-        found &= columns["row_lsn"] <= columns["max_lsn"]
-        keys: Ints = self.slices.keys[found]
-        return keys
-
-    def unequal_sums(self, first: int, end: int) -> list[tuple[int, int]]:
-        """[first, end) slices of hours and days that a scan found to be other than proven."""
-        found: list[tuple[int, int]] = []
-        for level in self.rolled.levels:
-            found += [(a, b) for a, b, state in level.flawed(first, end) if state == DIFFERENT]
-        return found
-
-    def flawed_sums(self) -> list[tuple[int, int]]:
-        """[first, end) slices of hours and days that say nothing until they are stated anew."""
-        found: list[tuple[int, int]] = []
-        for level in self.rolled.levels:
-            table = level.table
-            at = table["state"] != WHOLE
-            found += [(k * level.per, (k + 1) * level.per) for k in table.keys[at].tolist()]
-        return found
-
-    def declared(self, first: int, end: int) -> list[tuple[int, SliceState, int, str]]:
-        """(slice, state, rows, reason) of those in [first, end) that count as closed and are not
-        verified; ascending."""
-        self.merge()
-        inside = self.slices.range(first, end)
-        columns = {name: column[inside] for name, column in self.slices.columns.items()}
-        at = np.flatnonzero(np.isin(columns["state"], tuple(DECLARED)))
-        found = []
-        for index in at.tolist():
-            key, code = int(self.slices.keys[inside][index]), int(columns["state"][index])
-            rows, reason = int(columns["count"][index]), ""
-            if code == QUARANTINED_:
-                rows = max(int(columns["parked"][index]), int(columns["parked_values"][index]))
-            elif code == LOST_:
-                rows = max(0, rows - int(columns["seen"][index]))
-                reason = self._loss_reason(key)
-            found.append((key, DECLARED[code], rows, reason))
-        return found
-
-    def _loss_reason(self, key: int) -> str:
-        place = self.losses.range(key, key + 1)
-        if place.start == place.stop or not self.loss_reasons:
-            return ""
-        number = int(self.losses["reason"][place.start])
-        return self.loss_reasons[min(number, len(self.loss_reasons) - 1)]
-
-    def state_of(self, key: int, watermark: int) -> tuple[SliceState, int, int]:
-        """(state, rows stated, rows found by the last scan) of one slice. ``watermark``: D of the
-        origin."""
-        place = self.slices.range(key, key + 1)
-        if place.start == place.stop:
-            closed = self.closed.covers(key, key)
-            return (SliceState.VERIFIED if closed else SliceState.OPEN), 0, 0
-        columns = {name: int(column[place.start]) for name, column in self.slices.columns.items()}
-        if columns["state"] in DECLARED:
-            state = DECLARED[columns["state"]]
-        elif columns["state"] == VERIFIED_:
-            state = SliceState.VERIFIED
-        elif not columns["man_lsn"]:
-            closed = self.closed.covers(key, key)
-            state = SliceState.REVISED if closed else SliceState.OPEN
-        elif columns["row_lsn"] > columns["max_lsn"]:
-            state = SliceState.REVISED
-        elif columns["state"] == UNEQUAL and columns["max_lsn"] <= max(watermark, columns["floor"]):
-            state = SliceState.MISMATCH
-        else:
-            state = SliceState.PENDING
-        return state, columns["count"], columns["seen"]
-
-    @property
-    def complete_through(self) -> int | None:
-        """Index of the first slice that is not proven, counted from the first closed one."""
-        if not self.closed:
-            return None
-        first, last = next(iter(self.closed))
-        bad = self.unproven(first, last + 1)
-        starts = [int(bad[0])] if len(bad) else []
-        starts += [max(first, a) for a, _ in self.unequal_sums(first, last + 1)]
-        return min(starts, default=last + 1)
 
     # Checkpoint
 
