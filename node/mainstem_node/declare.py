@@ -7,22 +7,25 @@
 3. Rollup tables of this node's own rollups.
 4. How long to keep each. A file that says nothing of it leaves what SQL has set.
 
-A template that exists with other measurements gets the new ones. A wider type widens the stored
-one; where that was widened already, the narrower type of the file stays unheeded. Any other type is
-an error.
+A template that exists with other measurements or tags gets the new ones; what SQL has dropped or
+renamed since the last start is not new (declared.py). A wider type widens the stored one; where
+that was widened already, the narrower type of the file stays unheeded. Any other type is an error.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import Template
 from mainstem_engine.rollup import RollupDefinition
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.templates import engine_template
 from mainstem_node.config.units import duration_name
+from mainstem_node.declared import DeclaredBefore, gone
 from mainstem_node.logs import fields
 
 if TYPE_CHECKING:
@@ -31,16 +34,26 @@ if TYPE_CHECKING:
 log = logging.getLogger("mainstem.declare")
 
 
-def declare(engine: Engine, topology: Topology, node: NodeConfig) -> None:
-    """Makes databases, templates and rollup tables. SchemaError names a definition that changed."""
+def declare(
+    engine: Engine, topology: Topology, node: NodeConfig, before: DeclaredBefore | None = None
+) -> None:
+    """Makes databases, templates and rollup tables. SchemaError names a definition that changed.
+    ``before``: what the file named at the last start."""
+    before = before or DeclaredBefore(None)
     _databases(engine, topology, node)
     for name in _templates_of(topology, node):
-        _template(engine, engine_template(name, topology.templates[name]))
+        wanted = engine_template(name, topology.templates[name])
+        before.add(wanted)
+        if before.had(name) and engine.catalog.templates.is_dropped(name):
+            gone(name, [name])
+            continue
+        _template(engine, wanted, before.names(name))
         keep_ns = topology.templates[name].keep
         if keep_ns is not None:
             engine.set_keep(name, keep_ns)
+    before.keep()
     for definition in rollup_definitions(node):
-        if engine.catalog.templates.get(definition.table) is not None:
+        if engine.catalog.templates.find(definition.table) is not None:
             engine.create_rollup(definition.table, definition.name, definition.every_ns)
             if definition.keep_ns is not None:
                 engine.set_keep(definition.target, definition.keep_ns)
@@ -115,15 +128,23 @@ def _templates_of(topology: Topology, node: NodeConfig) -> list[str]:
     return [name for name in topology.templates if name in used or not used]
 
 
-def _template(engine: Engine, wanted: Template) -> None:
-    known = engine.catalog.templates.get(wanted.name)
+def _template(engine: Engine, wanted: Template, before: Collection[str]) -> None:
+    """``before``: columns that the file named at the last start, in lower case."""
+    known = engine.catalog.templates.find(wanted.name)
     if known is None:
         engine.create_template(wanted)
         return
-    new = [m for m in wanted.measurements if known.measurement(m.name) is None]
+    missing = [m for m in wanted.measurements if known.shown_measurement(m.name) is None]
+    no_tags = [tag for tag in wanted.tags if known.tag(tag.name) is None]
+    names = [m.name for m in missing] + [tag.name for tag in no_tags]
+    gone(wanted.name, [name for name in names if name.casefold() in before])
+    new = [m for m in missing if m.name.casefold() not in before]
+    new_tags = [tag for tag in no_tags if tag.name.casefold() not in before]
+    if new_tags:
+        engine.alter_tags(wanted.name, TagRevision(add=new_tags))
     widen = {}
     for measurement in wanted.measurements:
-        present = known.measurement(measurement.name)
+        present = known.shown_measurement(measurement.name)
         if present is None or measurement.type.widens_to(present.type):
             continue
         if present.type.widens_to(measurement.type):
@@ -137,7 +158,8 @@ def _template(engine: Engine, wanted: Template) -> None:
             )
     if new or widen:
         engine.alter_template(wanted.name, add=new, widen=widen)
+    if new or widen or new_tags:
+        added = [m.name for m in new] + [tag.name for tag in new_tags]
         log.info(
-            "template altered",
-            extra=fields(template=wanted.name, new=[m.name for m in new], wider=list(widen)),
+            "template altered", extra=fields(template=wanted.name, new=added, wider=list(widen))
         )

@@ -48,6 +48,7 @@ from mainstem_node.binding import bound_receiver
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
+from mainstem_node.declared import DeclaredBefore
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.lifecycle import run_service
@@ -234,7 +235,8 @@ class Node:
     def _bind_engine(self) -> None:
         self.federation.bind(self.engine)
         self.rollups.bind(self.engine)
-        declare(self.engine, self.topology, self.config)
+        before = DeclaredBefore(self.config.data_dir)
+        declare(self.engine, self.topology, self.config, before)
 
     async def _start_server(self) -> None:
         config = self.config

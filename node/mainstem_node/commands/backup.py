@@ -16,7 +16,7 @@ import typer
 from mainstem_node.commands.arguments import DEFAULT_URL, Json, TokenFile, Url, client_for
 from mainstem_node.commands.terminal import USAGE, fail, moment, result, result_json
 
-NODE_FILES = ("tokens.json", "nodes.json", "quarantine")
+NODE_FILES = ("tokens.json", "nodes.json", "declared.json", "quarantine")
 """What a node keeps beside the engine's files: hashes of credentials, children, rejected rows."""
 
 
