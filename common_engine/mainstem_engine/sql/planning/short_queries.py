@@ -175,9 +175,7 @@ class _Reader:
             alias = node.args.get("alias")
             if given(node) - {"this", "alias"} or (alias is not None and alias.columns):
                 raise NotShort
-            if node.name in self._inputs:
-                raise NotShort
-            return SourceTable(node.name, node.alias_or_name, {})
+            return SourceTable(_of_walk(node), node.alias_or_name, {})
         if not _is_subquery(node) or not isinstance(node.this, exp.Select):
             raise NotShort
         inner = node.this
@@ -187,9 +185,9 @@ class _Reader:
         if not isinstance(source, exp.Table) or given(source) - {"this", "alias"}:
             raise NotShort
         if [type(item) for item in inner.expressions] == [exp.Star]:
-            if given(inner.expressions[0]) or source.name in self._inputs:
+            if given(inner.expressions[0]):
                 raise NotShort
-            return SourceTable(source.name, node.alias, {})
+            return SourceTable(_of_walk(source), node.alias, {})
         found = self._inputs.get(source.name)
         if found is None:
             raise NotShort
@@ -213,6 +211,13 @@ def _is_subquery(node: Any) -> bool:
         return False
     alias = node.args.get("alias")
     return not (isinstance(alias, exp.TableAlias) and alias.columns)
+
+
+def _of_walk(node: exp.Table) -> str:
+    """The name of a table that a walk made. Raises NotShort for others, and for what is called."""
+    if not isinstance(node.this, exp.Identifier) or not node.name.startswith("#"):
+        raise NotShort
+    return node.name
 
 
 def _name_of(node: exp.Expr) -> str:
