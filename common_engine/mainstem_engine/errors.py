@@ -33,6 +33,8 @@ class MainstemError(Exception):
     """The root of every error of this distribution. ``code`` is the stable name on the wire."""
 
     code = "INTERNAL"
+    statement = 1
+    """Of a script, the number of the statement that failed. Those before it were carried out."""
 
     def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
         super().__init__(message if hint is None else f"{message}; {hint}")
@@ -40,8 +42,11 @@ class MainstemError(Exception):
         self.field = field
         self.hint = hint
 
-    def locate(self, where: str) -> None:
-        """Says before the message where it happened."""
+    def locate(self, statement: int, count: int) -> None:
+        """It is of this statement of a script of so many: the message begins with that."""
+        self.statement = statement
+        before = "" if statement == 1 else ", those before it stand"
+        where = f"statement {statement} of {count}{before}"
         self.message = f"{where}: {self.message}"
         self.args = (f"{where}: {self.args[0]}", *self.args[1:])
 

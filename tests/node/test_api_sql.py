@@ -108,6 +108,9 @@ BAD_REQUESTS: list[tuple[dict[str, Any], Any, str | None, str | None]] = [
     ({"sql": "SELECT 1", "timeout_ms": "1"}, 400, "BAD_REQUEST", "timeout_ms"),
     ({"sql": 5}, 400, "BAD_REQUEST", "sql"),
     ({"statement": "SELECT 1"}, 400, "BAD_REQUEST", None),
+    ({"sql": "SELECT 1", "zone": "UTC"}, 400, "BAD_REQUEST", "zone"),
+    ({"sql": "SELECT 1; DROP TABLE nope"}, 404, "NOT_FOUND", "root.main.nope"),
+    ({"sql": "CREATE DATABASE root"}, 400, "SCHEMA", "root"),
     ({}, 400, "BAD_REQUEST", None),
     ({"sql": "SELECT * FROM read_csv('/etc/passwd')"}, 400, None, None),
     ({"sql": "COPY (SELECT 1) TO '/tmp/x'"}, 400, None, None),
@@ -226,6 +229,17 @@ async def test_wait_ends_with_the_time_out(filled: aiohttp.ClientSession, known:
         filled, "SELECT count(*) FROM pump", on_incomplete="wait", timeout_ms=50
     )
     assert (status, body["error"]["code"]) == (409, "INCOMPLETE")
+
+
+async def test_a_script_is_not_begun_again_to_wait(
+    filled: aiohttp.ClientSession, known: Known
+) -> None:
+    script = "CREATE TABLE root.plant.edge.once (ts TIMESTAMP, a INT); SELECT count(*) FROM pump"
+    status, body = await ask(filled, script, on_incomplete="wait", timeout_ms=20_000)
+    assert (status, body["error"]["code"]) == (409, "INCOMPLETE")
+    assert body["error"]["message"].startswith("statement 2 of 2, those before it stand: ")
+    status, body = await ask(filled, "SHOW DEVICES WHERE tbname = 'once' OR tbname = 'twice'")
+    assert [row[0] for row in body["rows"]] == ["root.plant.edge.once"]
 
 
 async def test_a_statement_that_takes_too_long_is_ended(http: aiohttp.ClientSession) -> None:

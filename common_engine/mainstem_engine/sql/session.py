@@ -188,8 +188,7 @@ class Session:
                 call.cancellation.check()
                 result = self._run(statement, call, None)
             except MainstemError as error:
-                before = "" if number == 1 else ", those before it stand"
-                error.locate(f"statement {number} of {len(statements)}{before}")
+                error.locate(number, len(statements))
                 raise
             warnings += result.warnings
         result.warnings = warnings

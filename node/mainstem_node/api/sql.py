@@ -97,9 +97,15 @@ def _decode(body: bytes) -> SqlRequest:
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         field = place.rstrip("`").lstrip(".") or None
+        if field is None and "unknown field" in text:
+            field = text.partition("`")[2].rstrip("`")
         raise BadRequestError(text, field=field, hint="see /api/v1/openapi.json") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequestError(f"the body is not JSON: {error}", code="BAD_JSON") from None
+        raise BadRequestError(
+            f"the body is not JSON: {error}",
+            code="BAD_JSON",
+            hint='send {"sql": "SELECT 1"} as UTF-8',
+        ) from None
 
 
 def _timeout_s(runtime: Runtime, asked: SqlRequest, caller: Principal) -> float:
@@ -139,8 +145,10 @@ async def _execute(
                 cancellation=watch.cancellation,
                 is_streamed=is_streamed,
             )
-        except IncompleteError:
-            if asked.on_incomplete == "fail" or time.monotonic() + WAIT_POLL_S >= deadline:
+        except IncompleteError as error:
+            # What a script has done before is not to be done again.
+            is_last = asked.on_incomplete == "fail" or error.statement > 1
+            if is_last or time.monotonic() + WAIT_POLL_S >= deadline:
                 raise
         await asyncio.sleep(WAIT_POLL_S)
         watch.cancellation.check()
