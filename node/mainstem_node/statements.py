@@ -116,10 +116,6 @@ class Statements:
         """
         from mainstem_engine.sql.session import Session
 
-        plans = self._kept_plans()
-        if WRITE not in ALLOWS[role]:
-            _require_reading(plans.statements(sql))
-
         def before_query(plan: Plan) -> list[dict[str, Any]]:
             if not plan.tables:
                 return []
@@ -133,8 +129,9 @@ class Statements:
             self._for_admins if ADMIN in ALLOWS[role] else self._guarded,
             self._worker(),
             before_query=before_query,
+            admit=None if WRITE in ALLOWS[role] else _require_reading,
             listings=self._listings,
-            plans=plans,
+            plans=self._kept_plans(),
         )
         return session.execute(
             sql,

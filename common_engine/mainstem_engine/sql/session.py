@@ -88,8 +88,10 @@ class Session:
     """Runs SQL on an engine. ``executor`` None: in this process.
 
     ``before_query`` is asked, before a query reads anything, what is known of the completeness of
-    the plan's tables; its answer becomes the result's ``completeness``. ``listings``: what a node
-    adds to SHOW, by subject (listings.py). ``plans``: shared by sessions of one engine.
+    the plan's tables; its answer becomes the result's ``completeness``. ``admit`` may refuse
+    statements before any of them runs: it sees all of a script, but for a query whose plan is
+    known. ``listings``: what a node adds to SHOW, by subject (listings.py). ``plans``: shared by
+    sessions of one engine.
     """
 
     def __init__(
@@ -98,11 +100,13 @@ class Session:
         executor: Executor | None = None,
         *,
         before_query: Callable[[Plan], list[dict[str, Any]]] | None = None,
+        admit: Callable[[Sequence[Statement]], None] | None = None,
         listings: Mapping[str, NodeListing] | None = None,
         plans: PlanCache | None = None,
     ) -> None:
         self._engine = engine
         self._before_query = before_query
+        self._admit = admit
         self._listings = listings
         self._plans = plans or PlanCache()
         self._executor: Executor = executor or InProcessExecutor()
@@ -169,6 +173,8 @@ class Session:
                 if plan is not None:
                     return self._query(plan, call)
                 statements = self._plans.statements(sql)
+                if self._admit is not None:
+                    self._admit(statements)
                 if len(statements) > 1:
                     break
                 call.cancellation.check()
