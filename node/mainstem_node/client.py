@@ -271,10 +271,32 @@ class Client:
         return self._get(f"/api/v1/verify{query}")
 
     def quarantine(
-        self, *, limit: int = 100, node: str | None = None, table: str | None = None
+        self,
+        *,
+        limit: int = 100,
+        node: str | None = None,
+        table: str | None = None,
+        below: bool = False,
     ) -> dict[str, Any]:
-        """``{"items": [...], "bytes": n}``, the newest first."""
-        return self._get(f"/api/v1/quarantine{_query(limit=limit, node=node, table=table)}")
+        """``{"items": [...], "bytes": n}``, the newest first. ``below``: of all nodes below too,
+        as they last said."""
+        query = _query(limit=limit, node=node, table=table, below=1 if below else None)
+        return self._get(f"/api/v1/quarantine{query}")
+
+    def quarantine_item(self, item_id: str) -> dict[str, Any]:
+        """One refused value or row."""
+        return self._get(f"/api/v1/quarantine/{quote(item_id, safe='')}")
+
+    def retry_quarantine(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Tries items again: ``{"id","state","message"}`` of each; state retried, asked, kept."""
+        body = {"ids": list(ids)}
+        answer = self._send("POST", "/api/v1/quarantine/retry", body)
+        found: list[dict[str, Any]] = answer["results"]
+        return found
+
+    def drop_quarantine(self, item_id: str) -> dict[str, Any]:
+        """Forgets an item for good; with it those of the same column of one batch."""
+        return self._send("DELETE", f"/api/v1/quarantine/{quote(item_id, safe='')}")
 
     def templates(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._get("/api/v1/templates")["templates"]

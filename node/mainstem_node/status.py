@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LAGGING_MS = 10_000
 """Data that waits longer than this for the parent is worth a look; the link may still be up."""
+QUARANTINE_SHOWN = 20
+"""Items that a status carries: a few kB, however many there are."""
 RATE_WINDOW_S = 600.0
 """Bytes written per day are projected from the last ten minutes."""
 _DAY_S = 86_400
@@ -66,6 +68,7 @@ class StatusReporter:
         self._more = more
         self._clock_ns = clock_ns
         self._rate = WriteRate()
+        self._quarantined: tuple[int, dict[str, Any]] = (-1, {})
 
     def build(self) -> dict[str, Any]:
         """The status object; all times are ms since the epoch."""
@@ -88,11 +91,25 @@ class StatusReporter:
             "durability": self._config.storage.durability,
             "last_fsync_error": error,
             "drops": self._federation.drops(),
+            "quarantine": self._quarantine(),
             "children": self._federation.children(),
             "link": link,
         }
         status.update(self._more())
         return status
+
+    def _quarantine(self) -> dict[str, Any]:
+        """``bytes``, and the newest items, so that a parent can show those of all nodes below."""
+        store = self._federation.quarantine
+        revision, shown = self._quarantined
+        if revision != store.revision:
+            revision = store.revision
+            shown = {
+                "bytes": store.statistics().bytes,
+                "items": store.items(limit=QUARANTINE_SHOWN),
+            }
+            self._quarantined = (revision, shown)
+        return shown
 
     def log_error(self) -> str | None:
         """Why the log failed, or None. A failed log takes nothing more until the node restarts."""

@@ -111,7 +111,9 @@ class QuarantineStore:
         self._known: dict[str, None] = {}
         self._evicted: dict[str, int] = {}
         self._dropped: set[str] = set()
+        self._dropped_items: dict[str, set[str]] = {}
         self._damaged = 0
+        self._revision = 0
         self._file: AppendFile | None = None
         self._closed = False
 
@@ -160,7 +162,7 @@ class QuarantineStore:
         """The newest entries first, as the contract's objects (times in ms), at most ``limit``."""
         found: list[dict[str, Any]] = []
         for identity, kind, content, at_ms in self._entries_newest_first():
-            for item in _expand(identity, kind, content, at_ms):
+            for item in self._shown(identity, kind, content, at_ms):
                 if (node and item["node"] != node) or (table and item["table"] != table):
                     continue
                 found.append(item)
@@ -170,21 +172,45 @@ class QuarantineStore:
 
     def get(self, identity: str) -> dict[str, Any] | None:
         """The item of that id, or None."""
-        wanted = identity.partition(":")[0]
-        for entry, kind, content, at_ms in self._entries_newest_first():
-            if entry == wanted:
-                for item in _expand(entry, kind, content, at_ms):
-                    if item["id"] == identity:
-                        return item
-        return None
+        return self.find([identity]).get(identity)
 
-    def drop(self, identity: str) -> bool:
-        """Forget one entry (all items of a block); False if there is none of that id."""
-        wanted = identity.partition(":")[0]
-        if all(entry != wanted for entry, _, _, _ in self._entries_newest_first()):
-            return False
-        self._write([(f"-{wanted}", "drop", "", 0, [wanted], 0)])
-        return True
+    def find(self, identities: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The items of these ids, by id, in one pass over the files."""
+        wanted = set(identities)
+        entries = {identity.partition(":")[0] for identity in wanted}
+        found = {}
+        for entry, kind, content, at_ms in self._entries_newest_first():
+            if entry in entries:
+                for item in self._shown(entry, kind, content, at_ms):
+                    if item["id"] in wanted:
+                        found[item["id"]] = item
+                entries.discard(entry)
+                if not entries:
+                    break
+        return found
+
+    def drop(self, *identities: str) -> int:
+        """Forget items for good; an id without an index stands for a whole entry. Returns how many
+        of the ids there were."""
+        whole = [identity for identity in identities if ":" not in identity]
+        there = set(self.find(identity for identity in identities if ":" in identity))
+        if whole:
+            there |= {entry for entry, _, _, _ in self._entries_newest_first()} & set(whole)
+        self._write([(f"-{one}", "drop", "", 0, [one], 0) for one in sorted(there)])
+        return len(there)
+
+    @property
+    def revision(self) -> int:
+        """Another number after every change."""
+        return self._revision
+
+    def _shown(
+        self, identity: str, kind: str, content: list[Any], at_ms: int
+    ) -> Iterator[dict[str, Any]]:
+        """The items of an entry that were not dropped."""
+        for item in _expand(identity, kind, content, at_ms):
+            if item["id"] not in self._dropped_items.get(identity, ()):
+                yield item
 
     def blocks_of(self, node: str, table: str) -> Iterator[QuarantineBlock]:
         """Every block of one origin node's table, for digests of what was put aside."""
@@ -230,6 +256,7 @@ class QuarantineStore:
                     fresh[identity] = _pack([identity, kind, table, count, content, at_ms])
                     counts[identity] = (table, count)
             if fresh:
+                self._revision += 1
                 file = self._writable(sum(len(data) for data in fresh.values()))
                 file.write(list(fresh.values()))
                 file.sync()
@@ -241,13 +268,18 @@ class QuarantineStore:
 
     def _note(self, segment: _Segment, identity: str, table: str, count: int) -> None:
         if identity.startswith("-"):
-            self._dropped.add(identity[1:])
-            self._known.pop(identity[1:], None)
+            entry, _, index = identity[1:].partition(":")
+            if index:
+                self._dropped_items.setdefault(entry, set()).add(identity[1:])
+            else:
+                self._dropped.add(entry)
+                self._known.pop(entry, None)
             return
         self._known[identity] = None
         if len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
         self._dropped.discard(identity)
+        self._dropped_items.pop(identity, None)
         segment.entries += 1
         segment.items[table] = segment.items.get(table, 0) + count
 

@@ -66,7 +66,16 @@ class QuarantineRetry:
     def retry(self, identities: Sequence[str]) -> list[dict[str, Any]]:
         """``{"id","state","message"}`` of each: retried (stored now), asked (its owner sends it) or
         kept, with the reason."""
-        return [self._retry(identity) for identity in identities]
+        items = self._quarantine.find(identities)
+        results, done = [], []
+        for identity in identities:
+            state, message = KEPT, "there is no such item"
+            if identity in items:
+                state, message = self._retry(identity, items[identity])
+            results.append({"id": identity, "state": state, "message": message})
+            done += [identity] if state == RETRIED else []
+        self._quarantine.drop(*done)
+        return results
 
     def settle(self) -> int:
         """Drop the received items whose slices have come; returns how many."""
@@ -79,23 +88,21 @@ class QuarantineRetry:
                     done.append(identity)
         for identity in done:
             self._waiting.pop(identity, None)
-            self._quarantine.drop(identity)
+        if done:
+            self._quarantine.drop(*done)
         return len(done)
 
-    def _retry(self, identity: str) -> dict[str, Any]:
-        item = self._quarantine.get(identity)
-        if item is None:
-            return _told(identity, KEPT, "there is no such item")
+    def _retry(self, identity: str, item: Mapping[str, Any]) -> tuple[str, str]:
         try:
             if item["node"] == self._node:
-                return _told(identity, *self._retry_own(identity, item))
-            return _told(identity, *self._retry_received(identity, item))
+                return self._retry_own(item)
+            return self._retry_received(identity, item)
         except (MainstemError, ValueError, TypeError, OverflowError) as exc:
-            return _told(identity, KEPT, str(exc))
+            return KEPT, str(exc)
 
     # Own items
 
-    def _retry_own(self, identity: str, item: Mapping[str, Any]) -> tuple[str, str]:
+    def _retry_own(self, item: Mapping[str, Any]) -> tuple[str, str]:
         values = _values(item)
         if item["time"] is None or not item["device"] or not values:
             return KEPT, "it does not say which device, time and values are meant: send it again"
@@ -116,7 +123,6 @@ class QuarantineRetry:
                       "values_quarantined": 0 if whole else -1}  # fmt: skip
             columns = {name: [values[name]] for name in absent}
             engine.write(table.name, ids, [at], columns, intake=counts).wait(ACK_TIMEOUT_S)
-        self._quarantine.drop(identity)
         return RETRIED, "" if absent else "what was written since stands"
 
     # Received items
@@ -221,7 +227,3 @@ def _values(item: Mapping[str, Any]) -> dict[str, Any]:
         except ValueError:
             return {}
     return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
-
-
-def _told(identity: str, state: str, message: str) -> dict[str, Any]:
-    return {"id": identity, "state": state, "message": message}

@@ -64,8 +64,13 @@ def test_a_block_expands_to_items_and_can_be_dropped(tmp_path: Path) -> None:
     assert store.items(node="other") == []
     assert store.get(f"{identity}:1") == store.items()[1]
     assert [b.values for b in store.blocks_of("edge", "meters")] == [[1, 2]]
-    assert store.drop(f"{identity}:0")
-    assert not store.drop(identity)
+    assert store.drop(f"{identity}:0") == 1
+    assert store.drop(f"{identity}:0", "nothing", "nothing:1") == 0
+    assert [i["id"] for i in store.items()] == [f"{identity}:1"]
+    assert [i["id"] for i in QuarantineStore.open(tmp_path).items()] == [f"{identity}:1"]
+    assert store.get(f"{identity}:0") is None
+    assert store.drop(identity) == 1
+    assert store.drop(identity) == 0
     assert store.items() == []
     reopened = QuarantineStore.open(tmp_path)
     assert reopened.items() == []

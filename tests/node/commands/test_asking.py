@@ -165,6 +165,32 @@ def test_quarantine(node: Script) -> None:
     assert json.loads(invoke(node, "quarantine", "list", "--json").stdout)["bytes"] == 1234
 
 
+def test_quarantine_is_shown_retried_dropped_and_exported(node: Script, tmp_path: Path) -> None:
+    item = {"id": "1", "node": "e", "table": "t", "device": "root.e.d", "time": NOW,
+            "measurement": "m", "reason": "range", "value": None, "at": NOW}  # fmt: skip
+    node.answers["GET", "/api/v1/quarantine"] = 200, {"items": [item], "bytes": 1234}
+    node.answers["GET", "/api/v1/quarantine/1"] = 200, item
+    node.answers["DELETE", "/api/v1/quarantine/1"] = 200, {"id": "1", "state": "dropped"}
+    results = [{"id": "1", "state": "kept", "message": "still"}]
+    node.answers["POST", "/api/v1/quarantine/retry"] = 200, {"results": results}
+    assert "root.e.d" in invoke(node, "quarantine", "show", "1").stdout
+    assert json.loads(invoke(node, "quarantine", "show", "1", "--json").stdout) == item
+    assert invoke(node, "quarantine", "drop", "1").stdout == "1 dropped\n"
+    kept = invoke(node, "quarantine", "retry", "1")
+    assert (kept.exit_code, node.asked[-1][2]) == (1, {"ids": ["1"]})
+    results[0]["state"] = "retried"
+    assert invoke(node, "quarantine", "retry", "--all", "--table", "t").exit_code == 0
+    assert invoke(node, "quarantine", "retry").exit_code == 2
+    file = tmp_path / "out.csv"
+    done = invoke(node, "quarantine", "export", str(file), "--format", "csv", "--below")
+    assert done.exit_code == 0
+    assert "below=1" in node.asked[-1][1]
+    assert file.read_text().splitlines()[1] == f"1,e,t,root.e.d,{NOW},m,range,null,{NOW}"
+    lines = invoke(node, "quarantine", "export").stdout
+    assert json.loads(lines) == item
+    assert invoke(node, "quarantine", "export", "--format", "xml").exit_code == 2
+
+
 def test_verify(node: Script) -> None:
     whole = {"from": 0, "to": NOW, "judged": 3, "verified": 3, "slices": []}
     node.answers["GET", "/api/v1/verify"] = 200, whole
