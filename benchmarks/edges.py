@@ -50,7 +50,7 @@ from mainstem_sync.protocol import (
     single_frame,
 )
 from mainstem_sync.ranges import RangeSet
-from mainstem_sync.session import RETRY_MAX_S, RETRY_MIN_S
+from mainstem_sync.session import JITTER, RETRY_MAX_S, RETRY_MIN_S
 from mainstem_sync.wire import FrameType, decode_frames, verify_signature
 
 TABLE = "telemetry"
@@ -132,7 +132,7 @@ class Edge:
         """As session.py pauses."""
         self._attempts += 1
         pause_s = min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** (self._attempts - 1))
-        return pause_s * self._rng.uniform(0.5, 1.0)
+        return pause_s * self._rng.uniform(JITTER, 1.0)
 
     async def _measure(self) -> None:
         await asyncio.sleep(self._rng.uniform(0, EVERY_S))

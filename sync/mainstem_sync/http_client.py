@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 30.0
 """For a whole exchange; the sender keeps requests small enough for the link."""
 
+HELLO_TIMEOUT_S = 10.0
+"""It is small, and answered without waiting for the disk. Where a link comes and goes, the next try
+must not wait for one that was lost."""
+
 CONNECT_TIMEOUT_S = 10.0
 """A host that drops packets must leave time for the next address."""
 
@@ -41,6 +45,10 @@ the node, and trying on costs nothing."""
 
 START_JITTER_S = 0.1
 """Nodes of one machine or site that start together do not say HELLO in the same instant."""
+
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+HELLO_TIMEOUT = aiohttp.ClientTimeout(total=HELLO_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
 
 
 class Uplink:
@@ -74,11 +82,10 @@ class Uplink:
         """Until cancelled: HELLO, then batches; reconnects with jittered backoff."""
         loop = asyncio.get_running_loop()
         self._sender.on_work = lambda: self._notified(loop)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
         exchanges: set[asyncio.Task[None]] = set()
         try:
             await asyncio.sleep(self._rng.uniform(0.0, START_JITTER_S))
-            async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+            async with aiohttp.ClientSession(auto_decompress=False) as session:
                 while True:
                     self._wake.clear()
                     self._sleeping = True
@@ -177,6 +184,7 @@ class Uplink:
             data=io.BytesIO(request.body),  # bytes above 1 MiB would be written in one go
             headers=headers,
             allow_redirects=False,
+            timeout=HELLO_TIMEOUT if request.path == HELLO_PATH else REQUEST_TIMEOUT,
             ssl=self._ssl if self._ssl is not None else True,
         ) as response:
             body = bytearray()

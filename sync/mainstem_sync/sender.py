@@ -342,10 +342,13 @@ class Sender:
         with self._lock:
             if not self._expects(request):
                 return
-            if not refused:
-                self._scheduler.failed()
+            # Requests that were under way together fail together: that is one failure.
+            is_first = self._session.is_connected or request is self._session.hello
             self._let_go(request)
-            self._session.failed(why)
+            if is_first:
+                if not refused:
+                    self._scheduler.failed()
+                self._session.failed(why)
             self._notify()
         logger.warning("the link to the parent failed: %s", why)
 

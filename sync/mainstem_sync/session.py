@@ -1,7 +1,7 @@
 """The connection to the parent: HELLO, lease, pauses, refusals that last. Sans-IO.
 
 1. Without a lease the only thing to send is HELLO; after a failure only after a pause that doubles
-   up to half a minute and is jittered by half. The pauses shrink again when a batch is
+   up to half a minute and is jittered. The pauses shrink again when a batch is
    acknowledged: a parent that greets and then fails is not greeted five times a second.
 2. FENCED is final for this process. FORKED is asked again from time to time: somebody may have
    brought the right data back.
@@ -28,6 +28,10 @@ from mainstem_sync.wire import FrameType
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 30.0
 """Pauses between attempts: soon after a hiccup, gently after an outage."""
+
+JITTER = 0.2
+"""A pause is at least so much of itself: of a thousand nodes that lost their parent together at most
+two hundred come back in one second of an outage of ten."""
 
 
 class LinkState(enum.StrEnum):
@@ -151,10 +155,10 @@ class Session:
         self.restart(min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(self._attempts - 1, 20)))
 
     def restart(self, pause_s: float = RETRY_MIN_S) -> None:
-        """Say HELLO after a pause, jittered by half."""
+        """Say HELLO after a pause, jittered."""
         if self.is_connected:
             self.state = LinkState.CONNECTING
-        self._retry_at = self._monotonic() + pause_s * self._rng.uniform(0.5, 1.0)
+        self._retry_at = self._monotonic() + pause_s * self._rng.uniform(JITTER, 1.0)
 
     def stop(self, state: LinkState, error: SyncError) -> None:
         """The parent refuses this node, for good or until somebody acts."""

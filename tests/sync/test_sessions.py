@@ -22,7 +22,7 @@ from mainstem_sync.handshake import Hello, Welcome
 from mainstem_sync.protocol import AckCode, OriginKey, Queue, single_frame
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.receiver import Reply
-from mainstem_sync.session import LinkState
+from mainstem_sync.session import JITTER, RETRY_MAX_S, RETRY_MIN_S, LinkState
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.wire import FrameType, decode_frames, encode_frame
@@ -370,8 +370,8 @@ def test_a_dead_link_is_tried_again_with_growing_jittered_pauses(tiers: Tiers) -
         waits.append(sender.wait_s())
         assert sender.next_request() is None
         tiers.clock.advance(waits[-1] + 0.001)
-    assert 0.1 <= waits[0] <= 0.2
-    assert all(15 <= wait <= 30 for wait in waits[-3:])
+    assert JITTER * RETRY_MIN_S <= waits[0] <= RETRY_MIN_S
+    assert all(JITTER * RETRY_MAX_S <= wait <= RETRY_MAX_S for wait in waits[-3:])
     assert len(set(waits)) == len(waits)
     assert sender.error == "unreachable"
 
