@@ -114,6 +114,13 @@ class Children:
             session = self._sessions.get(name)
             return "" if session is None else session.lease
 
+    def expel(self, name: str) -> None:
+        """A child has to say HELLO again, and may: what both agreed on has changed."""
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is not None:
+                session.lease = session.instance = ""
+
     def said(self, name: str, status: dict[str, Any]) -> None:
         """A child sent its status."""
         with self._lock:

@@ -8,6 +8,7 @@ MainstemError (mainstem_engine)
     │   └── HashMismatchError                 a message was changed on its way
     ├── RangeLimitError    (OverflowError)    a range set has more holes than its bound
     ├── UnknownSchemaError (LookupError)      rows whose template or device is not known here
+    ├── UnknownEpochError  (LookupError)      records of an epoch that is not known here
     └── PeerError          (ConnectionError)  the other side answered with a refusal
         ├── FencedError                       another process of this name has taken the lease
         ├── ForkedError                       the two logs have different content under one LSN
@@ -70,6 +71,12 @@ class UnknownSchemaError(SyncError, LookupError):
     """A table, measurement or device that no record of the origin has named here yet."""
 
     code = "NEED_SCHEMA"
+
+
+class UnknownEpochError(SyncError, LookupError):
+    """A batch of an epoch that no statement about its origin has named here yet."""
+
+    code = "NEED_EPO"
 
 
 class PeerError(SyncError, ConnectionError):

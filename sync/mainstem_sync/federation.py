@@ -31,14 +31,15 @@ from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.exports import Export, ExportPolicy
 from mainstem_sync.follower import Follower
 from mainstem_sync.forward import ForwardSums
+from mainstem_sync.greeting import Greeting
 from mainstem_sync.holding import VERIFIED
 from mainstem_sync.proof import Proof
-from mainstem_sync.protocol import OriginKey
 from mainstem_sync.proving import Proving
 from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.receiver import Receiver
 from mainstem_sync.retry import QuarantineRetry
 from mainstem_sync.sender import Sender
+from mainstem_sync.upward import Upward
 from mainstem_sync.wire import FrameType
 
 LATENESS_NS = 30 * 1_000_000_000
@@ -119,11 +120,31 @@ class Federation:
         self.quarantine = QuarantineStore.open(
             data_dir / "quarantine", bytes_max=quarantine_bytes_max, fs=fs
         )
+        lines = self._follower.lines
+        self._upward = Upward(
+            own=lines.own,
+            lines=lines,
+            origins=self._follower.origins,
+            children=self._children,
+            lock=self._lock,
+            has_parent=parent,
+            monotonic=monotonic,
+        )
         self.receiver = Receiver(
             node=node,
             origins=self._follower.origins,
             accounts=self._follower.accounts,
             children=self._children,
+            greeting=Greeting(
+                node=node,
+                origins=self._follower.origins,
+                lines=lines,
+                children=self._children,
+                upward=self._upward,
+                lock=self._lock,
+                clock_ns=clock_ns,
+            ),
+            lines=lines,
             quarantine=self.quarantine,
             lock=self._lock,
             clock_ns=clock_ns,
@@ -158,6 +179,7 @@ class Federation:
         follower = self._follower
         with self._lock:
             follower.origins.replay_finished()
+        self._upward.bind(engine, self.node)
         follower.scope.rebuild(engine.catalog.devices)
         forward = follower.forward
         if forward is not None:
@@ -169,7 +191,7 @@ class Federation:
                 node=self.node,
                 engine=engine,
                 forward=forward,
-                relayed=self._relayed,
+                upward=self._upward,
                 lock=self._lock,
                 status=self._own_status,
                 clock_ns=self._clock_ns,
@@ -363,10 +385,26 @@ class Federation:
         with self._lock:
             deliveries = {
                 state.via: Delivery(state.received.watermark, state.acked)
-                for state in self._follower.origins
+                for state in self._follower.origins.lines()
                 if state.key.name == state.via
             }
         return self._children.show(deliveries)
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """The newest alarms: ``{"code", "node", "text", "at"}`` (ms), oldest first."""
+        with self._lock:
+            return list(self._follower.lines.alarms)
+
+    def fork_losses(self) -> list[dict[str, Any]]:
+        """LSNs that a node below announced before its log forked, and that nobody holds."""
+        with self._lock:
+            return self._follower.lines.losses()
+
+    def forked_slices(self, uuid: str, table: str) -> list[tuple[int, int]]:
+        """Stretches [start, end) in ns of a table of a node below that hold records from beyond a
+        fork of its log. ``table``: as the node calls it."""
+        with self._lock:
+            return self._follower.lines.forked_slices(uuid, table)
 
     def drops(self) -> dict[str, int]:
         """What was not stored or delivered, by reason. Since the start, but for what is durable."""
@@ -390,12 +428,7 @@ class Federation:
                 forward = self._follower.forward
                 return SETTLED_ALWAYS if forward is None else forward.acked.watermark
             found = self.engine.origins[origin]
-            state = self._follower.origins.get(OriginKey(found.node_uuid, found.epoch, found.node))
-            return 0 if state is None else state.received.watermark
-
-    def _relayed(self) -> list[OriginKey]:
-        with self._lock:
-            return [state.key for state in self._follower.origins]
+            return self._follower.lines.settled(found.node_uuid, found.epoch, found.node)
 
     def _own_status(self) -> Mapping[str, Any]:
         if self.status is not None:

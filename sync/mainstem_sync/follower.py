@@ -24,10 +24,11 @@ from mainstem_sync.accounting import Accounts
 from mainstem_sync.content import Classifier, points_header
 from mainstem_sync.exports import ExportPolicy
 from mainstem_sync.forward import PARK, Forward
+from mainstem_sync.line_following import LineFollowing
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.manifests import Manifests, slice_length_ns
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
-from mainstem_sync.protocol import ChainPoint, OriginKey
+from mainstem_sync.protocol import OriginKey
 from mainstem_sync.received import Received, decode_received
 from mainstem_sync.scope import DeviceScope
 from mainstem_sync.watch import TableWatch
@@ -53,6 +54,7 @@ class Follower:
         self.lock = threading.RLock()
         self.policy = policy
         self.origins = Origins()
+        self.lines = LineFollowing(self.origins)
         self.accounts = Accounts()
         self.scope = DeviceScope(policy)
         self.forward: Forward | None = None
@@ -95,6 +97,8 @@ class Follower:
                 self.manifests.apply(decoded if known else Manifest.decode(record.payload))
             elif record.kind in (RecordKind.SCH, RecordKind.DEV):
                 self._defined(record)
+            elif record.kind in (RecordKind.EPO, RecordKind.BOOT, RecordKind.EVT):
+                self._lined(record)
             if self.forward is not None:
                 self._forwarded(self.forward, record, header)
             self._applied_lsn = record.lsn
@@ -110,7 +114,10 @@ class Follower:
             state = self._applying
             if state is None:
                 return  # rows of another consumer: nothing is known of their origin's log
-            self._watch(state, batch.table).rows_applied(batch.time, batch.lsn)
+            watch = self._watch(state, batch.table)
+            time, lsn = self.lines.on_line(state, batch.table, watch, batch.time, batch.lsn)
+            if len(time):
+                watch.rows_applied(time, lsn)
 
     def rows_deleted(self, deleted: AppliedDelete) -> None:
         """Rows have gone: the slices that they were in are touched."""
@@ -119,15 +126,20 @@ class Follower:
             return
         with self.lock:
             if self._applying is not None:
-                watch = self._watch(self._applying, deleted.table)
-                watch.rows_deleted(deleted.spans, self._deleting_lsn)
+                state = self._applying
+                watch = self._watch(state, deleted.table)
+                if self.lines.is_on_line(state, self._deleting_lsn):
+                    watch.rows_deleted(deleted.spans, self._deleting_lsn)
+                else:
+                    self.lines.beyond(state, deleted.table, watch, deleted.spans)
 
     def _watch(self, state: OriginState, local_table: str) -> TableWatch:
-        watch = state.watches.get(local_table)
+        watch = state.home.watches.get(local_table)
         if watch is None:
             table = state.local_table(local_table)
             size = slice_length_ns(None) if table is None else table.slice_ns
             watch = state.watch(local_table, size)
+            self.lines.watched(state, local_table, watch)
         return watch
 
     def snapshot(self) -> bytes:
@@ -138,6 +150,7 @@ class Follower:
                     "version": SNAPSHOT_VERSION,
                     "accounts": self.accounts.snapshot(),
                     "origins": self.origins.snapshot(),
+                    "lines": self.lines.snapshot_all(),
                     "manifests": self.manifests.snapshot(),
                     "every": self._every_ns,
                     "forward": None if self.forward is None else self.forward.snapshot(),
@@ -155,6 +168,7 @@ class Follower:
         with self.lock:
             self.accounts.restore(fields["accounts"])
             self.origins.restore(fields["origins"])
+            self.lines.restore_all(fields)
             self.manifests.restore(fields["manifests"])
             self._every_ns = fields["every"]
             self._applied_lsn = fields["applied"]
@@ -184,16 +198,14 @@ class Follower:
         else:
             header, buffers = decode_payload(byte_view(record.payload))
             key = OriginKey(header["node"], header["epoch"], header["name"])
-            self.origins.open(key, header["via"])
+            replayed = self.origins.open(key, header["via"])
             received = decode_received(header, buffers, self.maps_of)
+            self.lines.mirror(replayed, header, buffers)
         header = dict(received.header)
         state = self.origins.open(received.origin, header["via"])
         state.received.update(received.ranges)
         state.maps.said.forget(state.received.watermark)
-        if header["chain"] is not None:
-            point = ChainPoint.from_wire(header["chain"])
-            if state.chain is None or point.lsn > state.chain.lsn:
-                state.chain = point
+        self.lines.received(state, received.ranges, header)
         self.accounts.received(header["counts"], header["values"])
         _put_aside(state, header["parked"])
         self._applying = state
@@ -201,8 +213,11 @@ class Follower:
             sink.add(group.table, state.origin, group.rows, group.lsn)
         for self._deleting_lsn, erasure in received.deletes:
             sink.delete(state.origin, erasure)
+            self.lines.delete_below(state, erasure, sink)
         self._applying = None
         for lsn, manifest in received.manifests:
+            if not self.lines.is_on_line(state, lsn):
+                continue  # it speaks of a log that is no more
             table = state.maps.table(manifest.table)
             name = manifest.table if table is None else table.local
             state.watch(name, manifest.slice_ns).manifest_applied(manifest, lsn)
@@ -228,6 +243,18 @@ class Follower:
             )
             state.received.update(found)
 
+    def _lined(self, record: Record) -> None:
+        header, _ = decode_payload(byte_view(record.payload))
+        if record.kind == RecordKind.BOOT:
+            self.lines.own.trail.note_boot(record.lsn, bytes(header["id"]))
+            self.lines.own.trail.note_point(record.lsn, record.chain)
+        elif record.kind == RecordKind.EVT:
+            self.lines.alarmed(header)
+        else:
+            fork = self.lines.said(header)
+            if fork is not None and self.forward is not None:
+                self.forward.forked(fork)
+
     def _defined(self, record: Record) -> None:
         header, _ = decode_payload(byte_view(record.payload))
         if record.kind == RecordKind.DEV:
@@ -235,6 +262,7 @@ class Follower:
             self.scope.devices(devices.ids, devices.paths, foreign=devices.foreign)
         elif header.get("op") == "template":
             self._every_ns[str(header["name"]).casefold()] = header["every_ns"]
+            self.lines.computed(str(header["name"]), header.get("rollup_of"))
 
     def _forwarded(
         self, forward: Forward, record: Record, header: Mapping[str, Any] | None

@@ -132,6 +132,10 @@ class Forward:
         """The parent's R of the own stream grew by these."""
         self.acked.update(own)
 
+    def forked(self, fork: int) -> None:
+        """The own log goes on after ``fork`` in a new epoch: nothing beyond it is acknowledged."""
+        self.acked = RangeSet(self.acked.within(1, fork))
+
     def resume(self, parent_has: RangeSet, log: Log) -> int:
         """At HELLO: the parent's R of the own stream. Returns LSNs that it lost for good because
         their log is released."""

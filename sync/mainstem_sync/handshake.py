@@ -1,29 +1,45 @@
 """HELLO and WELCOME: how a child and its parent begin.
 
-A child says who it is, how far its log goes and what its hash chain is there. The parent answers
-with a lease and, per origin, what it holds; or with LSNs whose chain value it must see first.
+1. A child says who it is, how far its log goes, what its hash chain is there, which epochs and
+   process starts it has had, and what it knows of the lines of the nodes behind it.
+2. The parent answers with a lease and, per origin, what it holds, and what it knows of those lines
+   and the child does not; or with LSNs whose chain value it must see first; or with the epochs that
+   the child has to write down before it may send anything.
+3. Version 1 of the protocol knows no epochs: it lacks the fields that have a default here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import msgpack
+
+from mainstem_sync.epochs import EpochTable
 from mainstem_sync.errors import WireError
 from mainstem_sync.fields import integer, list_of, pair, text
-from mainstem_sync.protocol import ORIGINS_MAX, VERSION, ChainPoint, OriginKey
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.wire import Frame, FrameType, encode_frame
+from mainstem_sync.lines import Line
+from mainstem_sync.protocol import ORIGINS_MAX, VERSION, VERSION_MIN, ChainPoint, OriginKey
+from mainstem_sync.ranges import LSN_MAX, RangeSet
+from mainstem_sync.trail import POINTS_MAX, Trail
+from mainstem_sync.wire import Buffer, Frame, FrameType, encode_frame
 
 LEASE_CHARS_MAX = 64
 
-CHAIN_POINTS_MAX = 64
-"""A child states a few; a parent asks for one."""
+CHAIN_POINTS_MAX = 4 * POINTS_MAX
+"""A child states those that it remembers and those that it was asked for."""
+
+LINES_BYTES_MAX = 12 << 20
+"""Lines of 4,096 nodes with 16 points and a few starts each take a third of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
     """What a child says first. ``instance`` is new at every process start; ``nonce`` comes back.
-    ``chain_lost``: LSNs that the parent asked for and whose chain value is not known any more."""
+    ``chain_lost``: LSNs that the parent asked for and whose chain value is not known any more.
+    ``table``, ``boots``: epochs and process starts of its log. ``acked``: the D that it believes to
+    have been acknowledged. ``lines``: of the nodes behind it, their closed epochs with what it
+    holds of them."""
 
     origin: OriginKey
     instance: str
@@ -33,7 +49,22 @@ class Hello:
     chain: tuple[ChainPoint, ...] = ()
     origins: tuple[OriginKey, ...] = ()
     chain_lost: tuple[int, ...] = ()
-    versions: tuple[int, int] = (VERSION, VERSION)
+    versions: tuple[int, int] = (VERSION_MIN, VERSION)
+    table: EpochTable = field(default_factory=EpochTable)
+    boots: Mapping[int, bytes] = field(default_factory=dict)
+    boots_from: int = 1
+    acked: int = 0
+    lines: tuple[Line, ...] = ()
+
+    @property
+    def trail(self) -> Trail:
+        """What it says of its log."""
+        trail = Trail()
+        trail.boots, trail.boots_from = dict(self.boots), self.boots_from
+        for point in self.chain:
+            trail.points[point.lsn] = point.chain
+        trail.head = self.durable_lsn
+        return trail
 
     def encode(self) -> bytes:
         """One HELLO frame."""
@@ -49,13 +80,21 @@ class Hello:
                 "chain": [point.to_wire() for point in self.chain],
                 "origins": [origin.to_wire() for origin in self.origins],
                 "chain_lost": list(self.chain_lost),
+                "forks": self.table.to_wire(),
+                "trail": {
+                    "boots": [[lsn, self.boots[lsn]] for lsn in sorted(self.boots)],
+                    "boots_from": self.boots_from,
+                },
+                "acked": self.acked,
             },
+            _pack(self.lines),
         )
 
     @classmethod
     def from_frame(cls, frame: Frame) -> Hello:
         header = frame.header
         low, high = pair(header.get("v"))
+        starts = Trail.from_wire(header.get("trail", {}))
         return cls(
             OriginKey.from_wire(header.get("origin")),
             text(header.get("instance"), "instance"),
@@ -75,13 +114,22 @@ class Hello:
                 for lsn in list_of(header.get("chain_lost"), "chain_lost", CHAIN_POINTS_MAX)
             ),
             (low, high),
+            EpochTable.from_wire(header.get("forks", [])),
+            starts.boots,
+            # Of a child that knows nothing of starts, all of them are unknown.
+            starts.boots_from if "trail" in header else LSN_MAX,
+            integer(header.get("acked", 0), "acked"),
+            _lines(frame.payload),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
     """The parent's answer. ``need_chain``: LSNs whose chain value it must see before it decides;
-    then there is no lease yet and the child says HELLO again with them."""
+    then there is no lease yet and the child says HELLO again with them. ``table``: the epochs that
+    the child must write down first, None if they are as it said; there is no lease then either.
+    ``lines``: what the parent knows of nodes behind the child, their closed epochs with what it
+    holds of them. ``version``: the one that is spoken from now on."""
 
     node: str
     uuid: str
@@ -91,6 +139,8 @@ class Welcome:
     held: tuple[tuple[OriginKey, RangeSet], ...] = ()
     need_chain: tuple[int, ...] = ()
     version: int = VERSION
+    table: EpochTable | None = None
+    lines: tuple[Line, ...] = ()
 
     def encode(self) -> bytes:
         """One WELCOME frame."""
@@ -105,7 +155,9 @@ class Welcome:
                 "time_ns": self.time_ns,
                 "held": [[key.to_wire(), ranges.to_wire()] for key, ranges in self.held],
                 "need_chain": list(self.need_chain),
+                "forks": None if self.table is None else self.table.to_wire(),
             },
+            _pack(self.lines),
         )
 
     @classmethod
@@ -128,4 +180,23 @@ class Welcome:
                 for lsn in list_of(header.get("need_chain"), "need_chain", CHAIN_POINTS_MAX)
             ),
             integer(header.get("v"), "v"),
+            None if header.get("forks") is None else EpochTable.from_wire(header["forks"]),
+            _lines(frame.payload),
         )
+
+
+def _pack(lines: Sequence[Line]) -> bytes:
+    packed: bytes = msgpack.packb([line.to_wire() for line in lines]) if lines else b""
+    return packed
+
+
+def _lines(payload: Buffer) -> tuple[Line, ...]:
+    if not len(payload):
+        return ()
+    if len(payload) > LINES_BYTES_MAX:
+        raise WireError(f"lines of {len(payload)} bytes")
+    try:
+        values = msgpack.unpackb(payload, strict_map_key=False)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as exc:
+        raise WireError(f"lines are not msgpack ({exc})") from exc
+    return tuple(Line.from_wire(value) for value in list_of(values, "lines", ORIGINS_MAX))

@@ -21,17 +21,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from mainstem_sync.epochs import EPOCH_MAX, FORKS_MAX, EpochTable
 from mainstem_sync.errors import WireError
 from mainstem_sync.fields import integer, list_of, text
 from mainstem_sync.ranges import LSN_MAX, RangeSet
-from mainstem_sync.trail import POINTS_MAX, Trail
+from mainstem_sync.trail import Trail
 
 POINTS_TOLD = 16
 """Points of a line that travel between tiers: the newest; more are asked for where they matter."""
 
 TABLES_MAX = 10_000
 """Tables of one node with forked slices."""
+
+
+FORKED_SLICES_MAX = 1 << 20
+"""Slices of one table: two years of minutes."""
 
 
 class Source(enum.StrEnum):
@@ -64,8 +71,8 @@ class Line:
     trail: Trail = field(default_factory=Trail)
     closed: dict[int, Closed] = field(default_factory=dict)
     forked: dict[str, tuple[int, RangeSet]] = field(default_factory=dict)
-    """Casefolded table of the node to (slice length in ns, slice indexes). Slice indexes may be
-    negative: they are stored above SLICE_ORIGIN."""
+    """Casefolded table of the node to (slice length in ns, slice indexes). as slice_set
+    makes them."""
 
     def join(self, said: Line, source: Source) -> bool:
         """Take a statement in; True if the epoch table is another one now."""
@@ -99,29 +106,28 @@ class Line:
         return changed
 
     def mark(self, table: str, slice_ns: int, slices: RangeSet) -> None:
-        """These slices (as stored, see ``shifted``) hold records of a closed epoch."""
+        """These slices (see slice_set) hold records of a closed epoch."""
         known = self.forked.get(table.casefold())
         if known is not None and known[0] == slice_ns:
             known[1].update(slices)
         elif slices:
             self.forked[table.casefold()] = (slice_ns, slices.copy())
 
-    def would_learn(self, said: Line) -> bool:
+    def would_learn(self, said: Line, source: Source) -> bool:
         """True if a statement says something that matters and is not known here."""
-        if said.table.current > self.table.current or not self.trail.contains(said.trail):
+        if said.table.current > self.table.current:
             return True
+        if said.table == self.table and not self.trail.contains(said.trail):
+            return True
+        for epoch, closed in said.closed.items():
+            mine = self.closed.get(epoch) or Closed()
+            held = mine.above if source is Source.ABOVE else mine.below
+            if closed.head > mine.head or closed.below != held:
+                return True
         return any(
-            closed.head > self._head(epoch) or closed.below != self._below(epoch)
-            for epoch, closed in said.closed.items()
+            table not in self.forked or not self.forked[table][1].contains_all(slices)
+            for table, (_, slices) in said.forked.items()
         )
-
-    def _head(self, epoch: int) -> int:
-        found = self.closed.get(epoch)
-        return 0 if found is None else found.head
-
-    def _below(self, epoch: int) -> RangeSet:
-        found = self.closed.get(epoch)
-        return RangeSet() if found is None else found.below
 
     def _close(self, epoch: int) -> None:
         self.closed.setdefault(epoch, Closed())
@@ -130,21 +136,26 @@ class Line:
         self._close(epoch)
         return self.closed[epoch]
 
+    def statement(self, held: Mapping[int, RangeSet]) -> Line:
+        """What is said of it to another tier. ``held``: orphans by closed epoch that are here."""
+        said = Line(self.uuid, self.name, self.table, self.trail.newest(POINTS_TOLD))
+        none = RangeSet()
+        for epoch, closed in self.closed.items():
+            said.closed[epoch] = Closed(closed.head, held.get(epoch, none))
+        said.forked = dict(self.forked)
+        return said
+
     # As plain values
 
-    def to_wire(
-        self,
-        held: Mapping[int, RangeSet] | None = None,
-        points_max: int = POINTS_MAX,
-    ) -> dict[str, Any]:
-        """A statement. ``held``: orphans by epoch that whoever says it holds."""
+    def to_wire(self) -> dict[str, Any]:
+        """A statement, as in an EPO record and on the wire."""
         return {
             "uuid": self.uuid,
             "name": self.name,
             "forks": self.table.to_wire(),
-            "trail": self.trail.to_wire(points_max),
+            "trail": self.trail.to_wire(),
             "closed": [
-                [epoch, closed.head, (held or {}).get(epoch, RangeSet()).to_wire()]
+                [epoch, closed.head, closed.below.to_wire()]
                 for epoch, closed in self.closed.items()
             ],
             "forked": [
@@ -161,21 +172,20 @@ class Line:
         line.table = EpochTable.from_wire(value.get("forks"))
         line.trail = Trail.from_wire(value.get("trail"))
         for item in list_of(value.get("closed"), "closed", FORKS_MAX + 1):
-            epoch, head, held = list_of(item, "closed", 3)
+            epoch, head, held = _three(item)
             line.closed[integer(epoch, "epoch", EPOCH_MAX)] = Closed(
                 integer(head, "head"), RangeSet.from_wire(held)
             )
         for item in list_of(value.get("forked"), "forked", TABLES_MAX):
-            table, slice_ns, slices = list_of(item, "forked", 3)
+            table, slice_ns, slices = _three(item)
             name = text(table, "table")
             line.forked[name] = (integer(slice_ns, "slice_ns"), RangeSet.from_wire(slices))
         return line
 
     def snapshot(self) -> dict[str, Any]:
         """For the checkpoint: the statement, and what above and below hold."""
-        below = {epoch: closed.below for epoch, closed in self.closed.items()}
         above = [[epoch, closed.above.to_wire()] for epoch, closed in self.closed.items()]
-        return {**self.to_wire(below), "above": above}
+        return {**self.to_wire(), "above": above}
 
     @classmethod
     def restore(cls, data: Mapping[str, Any]) -> Line:
@@ -185,13 +195,40 @@ class Line:
         return line
 
 
+def _three(item: object) -> list[Any]:
+    found = list_of(item, "an entry of a line", 3)
+    if len(found) != 3:
+        raise WireError("an entry of a line has three values")
+    return found
+
+
 SLICE_ORIGIN = 1 << 40
 """Added to the index of a slice where a RangeSet holds it: indexes before 1970 are negative."""
 
 
-def shifted(first: int, last: int) -> RangeSet:
-    """Slice indexes [first, last] as a RangeSet holds them."""
-    return RangeSet([(first + SLICE_ORIGIN, last + SLICE_ORIGIN)])
+def slice_set(keys: npt.NDArray[np.int64]) -> RangeSet:
+    """Slice indexes (ascending) as a RangeSet holds them."""
+    found = RangeSet()
+    if len(keys):
+        breaks = np.flatnonzero(np.diff(keys) > 1) + 1
+        firsts = keys[np.append(0, breaks)] + SLICE_ORIGIN
+        lasts = keys[np.append(breaks - 1, len(keys) - 1)] + SLICE_ORIGIN
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            found.add(first, last)
+    return found
+
+
+def slice_keys(slices: RangeSet) -> npt.NDArray[np.int64]:
+    """The inverse of slice_set: at most FORKED_SLICES_MAX of them, the newest."""
+    pieces: list[npt.NDArray[np.int64]] = []
+    left = FORKED_SLICES_MAX
+    for first, last in reversed(list(slices)):
+        first = max(first, last - left + 1)
+        pieces.append(np.arange(first, last + 1, dtype=np.int64) - SLICE_ORIGIN)
+        left -= last - first + 1
+        if left <= 0:
+            break
+    return np.concatenate(pieces[::-1]) if pieces else np.empty(0, np.int64)
 
 
 class Lines:

@@ -6,6 +6,9 @@
    that record at replay, to the same content.
 3. A child's device outside its paths, and a measurement whose type differs from the local one, are
    mapped to DENIED and CONFLICT: their rows and values are put aside.
+4. There is one state per epoch of a node (epochs.py). That of the current epoch is the node's
+   *line*: its ``received`` holds what was received of every epoch as far as it is of the line, and
+   it alone has watches. The state of a closed epoch keeps all that was received of it, orphans too.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from mainstem_engine.consumers import Ack
 from mainstem_engine.model import Origin
 from mainstem_sync.backlog import Backlog
 from mainstem_sync.changes import Said
+from mainstem_sync.definition_log import DefinitionLog
+from mainstem_sync.epochs import EpochTable
 from mainstem_sync.errors import UnknownSchemaError
-from mainstem_sync.protocol import ChainPoint, OriginKey
+from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RANGES_MAX, RangeSet
 from mainstem_sync.wants import Repairs
 from mainstem_sync.watch import TableWatch
@@ -111,6 +116,15 @@ class OriginMaps:
             dict(self.tables), self.devices.copy(), dict(self.denied), self.said.copy()
         )
 
+    def only(self, log: DefinitionLog) -> OriginMaps:
+        """Of these, what the log knows."""
+        found = OriginMaps()
+        for plain in log.tables:
+            found.put_table(TableMap.from_plain(plain))
+        found.devices = self.devices[: log.device_top + 1].copy()
+        found.denied = {key: path for key, path in self.denied.items() if key <= log.device_top}
+        return found
+
     def table(self, name: str) -> TableMap | None:
         return self.tables.get(name.casefold())
 
@@ -167,9 +181,11 @@ class OriginState:
     via: str
     received: RangeSet = field(default_factory=RangeSet)
     logged: RangeSet = field(default_factory=lambda: RangeSet(limit=RANGES_MAX))
-    chain: ChainPoint | None = None
     acked: int = 0
     maps: OriginMaps = field(default_factory=OriginMaps)
+    definitions: DefinitionLog = field(default_factory=DefinitionLog)
+    line: OriginState | None = None
+    """The state of the newest epoch; None if this is it."""
     watches: dict[str, TableWatch] = field(default_factory=dict)
     intake: threading.Lock = field(default_factory=threading.Lock)
     """Serialises what is decided and appended for this origin; never taken by ``apply``."""
@@ -203,11 +219,17 @@ class OriginState:
     def origin(self) -> Origin:
         return Origin(self.key.uuid, self.key.name, self.key.epoch)
 
+    @property
+    def home(self) -> OriginState:
+        """The state of the node's line: this one, or that of its newest epoch."""
+        return self if self.line is None else self.line
+
     def watch(self, local_table: str, slice_ns: int) -> TableWatch:
         """The watch of a table, made when it is new."""
-        found = self.watches.get(local_table)
+        watches = self.home.watches
+        found = watches.get(local_table)
         if found is None:
-            found = self.watches[local_table] = TableWatch(slice_ns)
+            found = watches[local_table] = TableWatch(slice_ns)
         return found
 
     def local_table(self, local: str) -> TableMap | None:
@@ -219,7 +241,7 @@ class OriginState:
             "key": self.key.to_wire(),
             "via": self.via,
             "received": self.received.to_wire(),
-            "chain": None if self.chain is None else self.chain.to_wire(),
+            "defined": self.definitions.snapshot(),
             "tables": [table.to_plain() for table in self.maps.tables.values()],
             "devices": self.maps.devices.tobytes(),
             "denied": list(self.maps.denied.items()),
@@ -232,13 +254,21 @@ class OriginState:
     def restore(cls, data: Mapping[str, Any]) -> OriginState:
         received = RangeSet.from_wire(data["received"])
         state = cls(OriginKey.from_wire(data["key"]), data["via"], received)
-        state.chain = None if data["chain"] is None else ChainPoint.from_wire(data["chain"])
         for table in data["tables"]:
             state.maps.put_table(TableMap.from_plain(table))
         state.maps.devices = np.frombuffer(data["devices"], np.int64).copy()
         state.maps.denied = {int(key): str(path) for key, path in data["denied"]}
         state.maps.said = Said(data.get("said", ()))
         state.watches = {name: TableWatch.restore(watch) for name, watch in data["watches"]}
+        if "defined" in data:
+            state.definitions = DefinitionLog.restore(data["defined"])
+        else:
+            # Of a checkpoint without: nothing is older than what was received last.
+            last = received.last
+            ids = [last, [len(state.maps.devices) - 1], 1] if len(state.maps.devices) else None
+            state.definitions.note(
+                [[last, table] for table in data["tables"]], [ids] if ids else [], last
+            )
         if data.get("backlog") is not None:
             state.backlog = Backlog.restore(data["backlog"])
         return state
@@ -250,6 +280,7 @@ class Origins:
 
     def __init__(self) -> None:
         self._all: dict[OriginKey, OriginState] = {}
+        self._nodes: dict[str, list[OriginState]] = {}
 
     def __iter__(self) -> Iterator[OriginState]:
         return iter(list(self._all.values()))
@@ -261,8 +292,62 @@ class Origins:
         """The state of an origin, made when it is new."""
         found = self._all.get(key)
         if found is None:
-            found = self._all[key] = OriginState(key, via)
+            found = OriginState(key, via)
+            self._add(found)
+        elif not found.via:  # known from above only until its child came
+            found.via = via
         return found
+
+    def of(self, uuid: str) -> list[OriginState]:
+        """The states of all epochs of a node, ascending."""
+        return list(self._nodes.get(uuid, ()))
+
+    def line(self, uuid: str) -> OriginState | None:
+        """The state of a node's line: of the newest epoch that is known."""
+        states = self._nodes.get(uuid)
+        return states[-1] if states else None
+
+    def lines(self) -> list[OriginState]:
+        """The line of every node."""
+        return [states[-1] for states in self._nodes.values()]
+
+    def _add(self, state: OriginState) -> None:
+        self._all[state.key] = state
+        epochs = self._nodes.setdefault(state.key.uuid, [])
+        epochs.append(state)
+        epochs.sort(key=lambda item: item.key.epoch)
+        for item in epochs:
+            item.line = None if item is epochs[-1] else epochs[-1]
+
+    def begin_epoch(
+        self, uuid: str, name: str, via: str, table: EpochTable, fork: int
+    ) -> dict[str, tuple[int, npt.NDArray[np.int64]]]:
+        """A node's log goes on in the newest epoch of ``table``; with the line before it has
+        everything up to ``fork`` in common. Returns the slices that hold records from beyond it,
+        by the node's table: (slice length in ns, slice indexes)."""
+        before = self.line(uuid)
+        state = self.open(
+            OriginKey(uuid, table.current, name), via if before is None else before.via
+        )
+        for segment in table.line():
+            held = self.get(OriginKey(uuid, segment.epoch, name))
+            if held is not None and held is not state:
+                for first, last in held.received.within(segment.first, segment.last):
+                    state.received.add(first, last)
+        state.logged = RangeSet(state.received, limit=RANGES_MAX)
+        state.acked = state.received.watermark
+        if before is None or before is state:
+            return {}
+        state.definitions = before.definitions.until(fork)
+        state.maps = before.maps.only(state.definitions)
+        touched = {}
+        for local, watch in before.watches.items():
+            mapped = before.local_table(local)
+            keys = watch.fork(fork)
+            if len(keys):
+                touched[local if mapped is None else mapped.name] = (watch.slice_ns, keys)
+        state.watches, before.watches = before.watches, {}
+        return touched
 
     def behind(self, child: str) -> list[OriginState]:
         """The origins that come over a child's connection."""
@@ -279,5 +364,4 @@ class Origins:
 
     def restore(self, data: Sequence[Mapping[str, Any]]) -> None:
         for item in data:
-            state = OriginState.restore(item)
-            self._all[state.key] = state
+            self._add(OriginState.restore(item))

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mainstem_engine.errors import LogRangeError
@@ -89,9 +89,11 @@ class Cut:
 class Outbox:
     """Reads the local log for one sender."""
 
-    def __init__(self, log: Log, own: OriginKey, classifier: Classifier) -> None:
+    def __init__(
+        self, log: Log, key_of: Callable[[int], OriginKey], classifier: Classifier
+    ) -> None:
         self._log = log
-        self._own = own
+        self._key_of = key_of
         self._classifier = classifier
         self._packer = Packer()
 
@@ -136,7 +138,7 @@ class Outbox:
                 cut.lost.add(low, high)
 
     def _has(self, parent_has: Mapping[OriginKey, RangeSet], content: Content) -> bool:
-        known = parent_has.get(content.origin or self._own)
+        known = parent_has.get(content.origin or self._key_of(content.lsn))
         if known is None:
             return False
         if content.ranges is None:
@@ -145,7 +147,7 @@ class Outbox:
 
     def _take(self, cut: Cut, queue: Queue, content: Content, chain: bytes) -> bool:
         """Add to the origin's draft; False if that would break a bound."""
-        origin = content.origin or self._own
+        origin = content.origin or self._key_of(content.lsn)
         draft = cut.drafts.get(origin)
         if draft is None:
             if len(cut.drafts) >= ORIGINS_PER_CUT_MAX:
@@ -161,15 +163,35 @@ class Outbox:
         cut.raw_bytes += content.weight + 64
         return True
 
-    def cover(self, drafts: Mapping[OriginKey, Draft], coverable: RangeSet, queue: Queue) -> Draft:
-        """This node's own batch with covered LSNs added; made if there is none."""
-        own = drafts.get(self._own) or Draft(self._own, queue)
+    def cover(
+        self, drafts: Mapping[OriginKey, Draft], coverable: RangeSet, queue: Queue
+    ) -> list[Draft]:
+        """This node's own batches, one per epoch, with covered LSNs added; made where there is
+        none."""
+        covering = dict(drafts)
         for number, (first, last) in enumerate(coverable):
             if number >= COVER_RANGES_MAX:
                 break
-            own.ranges.add(first, last)
-        top = own.ranges.last
-        if top and (own.top is None or own.top.lsn < top):
-            with contextlib.suppress(LogRangeError):
-                own.top = ChainPoint(top, self._log.chain_at(top))
-        return own
+            while first <= last:
+                origin = self._key_of(first)
+                end = last if self._key_of(last) == origin else self._end_of(origin, first, last)
+                own = covering.get(origin) or Draft(origin, queue)
+                own.ranges.add(first, end)
+                covering[origin] = own
+                first = end + 1
+        for own in covering.values():
+            top = own.ranges.last
+            if top and (own.top is None or own.top.lsn < top):
+                with contextlib.suppress(LogRangeError):
+                    own.top = ChainPoint(top, self._log.chain_at(top))
+        return list(covering.values())
+
+    def _end_of(self, origin: OriginKey, first: int, last: int) -> int:
+        """The last LSN of [first, last) that is of an epoch: epochs ascend with LSNs."""
+        while first < last:
+            middle = (first + last + 1) // 2
+            if self._key_of(middle) == origin:
+                first = middle
+            else:
+                last = middle - 1
+        return first

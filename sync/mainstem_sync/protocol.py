@@ -37,8 +37,11 @@ from mainstem_sync.wire import (
     pack_header,
 )
 
-VERSION = 1
-"""The only version so far. HELLO states a range, so that later ones can be negotiated."""
+VERSION = 2
+"""The newest version. HELLO states a range; the parent answers with the greatest that both know."""
+
+VERSION_MIN = 1
+"""The oldest that is still spoken. It knows no epochs: a fork is refused there, not resolved."""
 
 HELLO_PATH = "/sync/v1/hello"
 BATCHES_PATH = "/sync/v1/batches"
@@ -77,6 +80,8 @@ class AckCode(enum.StrEnum):
 
     OK = "ok"
     """Durable and applied (or known already)."""
+    NEED_EPO = "need_epo"
+    """Of an epoch that is not known here: say HELLO again, which tells of it."""
     NEED_SCHEMA = "need_schema"
     """A template or device is not known here yet: send the control queue, then this again."""
     BAD_HASH = "bad_hash"

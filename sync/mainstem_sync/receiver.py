@@ -6,8 +6,9 @@
    record (incoming.py). What is put aside is durable in the quarantine before that record.
 3. The record is appended. Only when it is durable and applied (its Ack), the batch is acknowledged.
    A batch that is known already is acknowledged when everything of its origin is.
-4. HELLO compares what the child's log says of itself with what is held: a log that ends before, or
-   has another chain value, is a fork and is refused loudly.
+4. A batch of an epoch that is not known here is answered so: the child says HELLO again, which
+   tells of it (greeting.py). Of a closed epoch only what is of its line is taken, and what a relay
+   has promised of the rest.
 
 Nothing is kept between requests but leases, so a reply that is lost costs a duplicate.
 """
@@ -38,16 +39,17 @@ from mainstem_sync.errors import (
     RejectedError,
     SyncError,
     TooLargeError,
+    UnknownEpochError,
     UnknownSchemaError,
-    VersionError,
     WireError,
 )
-from mainstem_sync.handshake import Hello, Welcome
+from mainstem_sync.greeting import Greeting
+from mainstem_sync.handshake import Hello
 from mainstem_sync.incoming import UNUSABLE, Prepared, duplicate_rows, prepare
 from mainstem_sync.incoming_images import IncomingImages, is_outside_ranges, touches_of
+from mainstem_sync.lines import Lines
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
 from mainstem_sync.protocol import (
-    VERSION,
     AckCode,
     OriginKey,
     decode_status,
@@ -55,7 +57,7 @@ from mainstem_sync.protocol import (
     single_frame,
 )
 from mainstem_sync.quarantine import QuarantineStore
-from mainstem_sync.ranges import RangeSet
+from mainstem_sync.ranges import LSN_MAX, RangeSet
 from mainstem_sync.wire import FrameType, decode_frames
 
 logger = logging.getLogger(__name__)
@@ -140,6 +142,8 @@ class Receiver:
         origins: Origins,
         accounts: Accounts,
         children: Children,
+        greeting: Greeting,
+        lines: Lines,
         quarantine: QuarantineStore,
         lock: threading.RLock,
         clock_ns: Callable[[], int],
@@ -148,6 +152,8 @@ class Receiver:
         self._origins = origins
         self._accounts = accounts
         self._children = children
+        self._greeting = greeting
+        self._lines = lines
         self._quarantine = quarantine
         self._lock = lock
         self._clock_ns = clock_ns
@@ -175,72 +181,13 @@ class Receiver:
             frame = single_frame(body)
             if frame.type is not FrameType.HELLO:
                 raise WireError("expected a HELLO")
-            return Reply(200, self._welcome(child, Hello.from_frame(frame)).encode())
+            hello = Hello.from_frame(frame)
+            return Reply(200, self._greeting.welcome(child.name, hello, self._engine).encode())
         except SyncError as exc:
             return self._refuse(child, exc)
-
-    def _welcome(self, child: Child, hello: Hello) -> Welcome:
-        low, high = hello.versions
-        if not low <= VERSION <= high:
-            side = "the child" if high < VERSION else "this parent"
-            raise VersionError(
-                f"{child.name} speaks versions {low} to {high}, {self._node} speaks {VERSION}",
-                hint=f"upgrade {side}",
-            )
-        if hello.origin.name != child.name or hello.origin.uuid == self._engine.node_uuid:
-            raise RejectedError(
-                f"the credential of {child.name} was used by node {hello.origin.name}",
-                hint="give every node a credential and a data directory of its own",
-            )
-        running = self._children.is_newest(child.name, hello.instance)
-        with self._lock:
-            state = self._origins.get(hello.origin)
-            if running and state is not None and hello.durable_lsn < state.received.last:
-                # A process does not lose what it sent: this HELLO was under way for long.
-                raise PeerError(f"a HELLO of {child.name} arrived too late")
-            wanted = None if state is None else self._check_chain(state, hello)
-        if wanted is not None:
-            return self._welcome_with(hello, "", (), (wanted,))
-        lease = self._children.admit(child.name, hello.origin.uuid, hello.instance)
-        with self._lock:
-            own = self._origins.open(hello.origin, child.name)
-            asked = [s for key in hello.origins if (s := self._origins.get(key)) is not None]
-            known = {s.key: s for s in (own, *self._origins.behind(child.name), *asked)}
-            held = tuple((key, s.received.copy()) for key, s in known.items())
-            for s in known.values():
-                s.acked = max(s.acked, s.received.watermark)
-        return self._welcome_with(hello, lease, held, ())
-
-    def _welcome_with(
-        self,
-        hello: Hello,
-        lease: str,
-        held: tuple[tuple[OriginKey, RangeSet], ...],
-        need_chain: tuple[int, ...],
-    ) -> Welcome:
-        return Welcome(
-            self._node, self._engine.node_uuid, hello.nonce, lease, self._clock_ns(), held,
-            need_chain,
-        )  # fmt: skip
-
-    def _check_chain(self, state: OriginState, hello: Hello) -> int | None:
-        """ForkedError if the child's log is not the one that was received; an LSN whose chain value
-        must be seen first; or None."""
-        if hello.durable_lsn < state.received.last:
-            raise _forked(
-                hello, f"ends at {hello.durable_lsn}, and {state.received.last} was received"
-            )
-        point = state.chain
-        if point is None:
-            return None
-        for mine in hello.chain:
-            if mine.lsn == point.lsn:
-                if mine.chain != point.chain:
-                    raise _forked(hello, f"differs at {point.lsn}")
-                return None
-        # Of a released or damaged record nothing can be said.
-        known = point.lsn >= hello.first_lsn - 1 and point.lsn not in hello.chain_lost
-        return point.lsn if known else None
+        except (EngineError, TimeoutError) as exc:
+            logger.error("%s cannot write down what %s says: %s", self._node, child.name, exc)
+            return Reply(503, encode_error(PeerError(f"{exc}")))
 
     # Batches
 
@@ -313,6 +260,8 @@ class Receiver:
             return self._log(child, uuid, batch)
         except UnknownSchemaError as exc:
             return _Answer(batch.hash, AckCode.NEED_SCHEMA, exc.message)
+        except UnknownEpochError as exc:
+            return _Answer(batch.hash, AckCode.NEED_EPO, exc.message)
         except RangeLimitError as exc:
             self._drop("too_many_holes")
             return _Answer(batch.hash, AckCode.LATER, exc.message)
@@ -323,12 +272,18 @@ class Receiver:
 
     def _log(self, child: Child, uuid: str, batch: Batch) -> _Answer:
         """One batch into the log."""
+        self._unwanted(batch, uuid)  # before a state is opened for an epoch that is not known
         state = self._origin_of(child, uuid, batch)
         raw = memoryview(wire.decompress(batch.codec, batch.raw_length, batch.payload))
         with state.intake:
             if is_outside_ranges(batch):
                 return self._log_images(child, state, batch, raw)
-            fresh = batch.ranges.difference(state.logged)
+            unwanted = self._unwanted(batch, uuid)
+            known = state.logged
+            if unwanted:
+                known = known.copy()
+                known.update(unwanted)
+            fresh = batch.ranges.difference(known)
             if not fresh:
                 with self._lock:
                     self._accounts.duplicates(duplicate_rows(batch, state.maps))
@@ -338,7 +293,7 @@ class Receiver:
             prepared = prepare(
                 batch,
                 raw,
-                state.logged,
+                known,
                 state.maps,
                 via=child.name,
                 paths=child.paths,
@@ -386,6 +341,26 @@ class Receiver:
                 state.maps = before
             raise
 
+    def _unwanted(self, batch: Batch, uuid: str) -> RangeSet:
+        """LSNs of a batch that are of no line and that nobody promised. UnknownEpochError for an
+        epoch that is not known here, RejectedError for what its origin cannot mean."""
+        key = batch.origin
+        with self._lock:
+            line = self._lines.open(key.uuid, key.name)
+            table = line.table
+            if key.epoch > table.current:
+                raise UnknownEpochError(f"epoch {key.epoch} of {key.name} is not known here")
+            begin, end = table.begin_of(key.epoch), table.end_of(key.epoch)
+            if key.epoch not in table.epochs or next(batch.ranges.within(1, begin), None):
+                raise RejectedError(f"LSNs of {key.name} that are not of its epoch {key.epoch}")
+            beyond = RangeSet(batch.ranges.within(end + 1, LSN_MAX))
+            if beyond and key.uuid != uuid:
+                closed = line.closed.get(key.epoch)
+                beyond = beyond.difference(RangeSet() if closed is None else closed.below)
+        if beyond:
+            self._drop("beyond_a_fork")
+        return beyond
+
     def _origin_of(self, child: Child, uuid: str, batch: Batch) -> OriginState:
         """The origin's state. RejectedError for an origin that this child may not bring."""
         own = self._engine.node_uuid
@@ -421,12 +396,3 @@ class Receiver:
         """The maps of an origin, empty ones if it is new."""
         state = self._origins.get(key)
         return OriginMaps() if state is None else state.maps
-
-
-def _forked(hello: Hello, how: str) -> ForkedError:
-    name = hello.origin.name
-    return ForkedError(
-        f"the log of {name} {how}: it was restored from a backup or cloned",
-        hint=f"nothing was merged; give {name} an empty data directory under a new identity, "
-        "or bring back its newest one",
-    )

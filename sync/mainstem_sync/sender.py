@@ -57,6 +57,7 @@ from mainstem_sync.ranges import RangeSet
 from mainstem_sync.refusals import Refusals
 from mainstem_sync.scheduler import Scheduler
 from mainstem_sync.session import LinkState, Request, Session
+from mainstem_sync.upward import Upward
 from mainstem_sync.wire import RAW_BYTES_MAX, Frame, FrameType, decode_frames, verify_signature
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Sender:
         node: str,
         engine: Engine,
         forward: Forward,
-        relayed: Callable[[], list[OriginKey]],
+        upward: Upward,
         lock: threading.RLock,
         status: Callable[[], Mapping[str, Any] | None],
         clock_ns: Callable[[], int],
@@ -110,21 +111,18 @@ class Sender:
     ) -> None:
         self._engine = engine
         self._forward = forward
-        self._relayed = relayed
+        self._upward = upward
         self._state_lock = lock
         self._status = status
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self._rng = rng
         self._budget = budget or LinkBudget(None, clock_ns=clock_ns, monotonic=monotonic)
-        self._own = OriginKey(engine.node_uuid, 0, node)
-        self._outbox = Outbox(engine.log, self._own, forward.classifier)
+        self._outbox = Outbox(engine.log, upward.key_of, forward.classifier)
         self._scheduler = Scheduler()
         self._lock = threading.RLock()
         """Guards what follows. Taken before the federation's lock, never after it."""
-        self._session = Session(
-            self._own, engine.log, clock_ns=clock_ns, monotonic=monotonic, rng=rng
-        )
+        self._session = Session(engine.log, clock_ns=clock_ns, monotonic=monotonic, rng=rng)
         self._refusals = Refusals(engine)
         self._flights: dict[int, _Flight] = {}
         self._number = 0
@@ -192,8 +190,11 @@ class Sender:
 
     def _next_hello(self) -> Request | None:
         with self._state_lock:
-            acked = self._forward.acked.last
-        hello = self._session.next_hello(self._number + 1, acked, self._relayed())
+            acked = self._forward.acked.copy()
+        upward = self._upward
+        hello = self._session.next_hello(
+            self._number + 1, upward.own_line(), acked, upward.relayed(), upward.statements()
+        )
         if hello is not None:
             self._number = hello.number
             self._hello_at = self._monotonic()
@@ -206,13 +207,11 @@ class Sender:
             drafts = self._cut(now, limit)
         with self._state_lock:
             coverable = self._forward.coverable(limit).difference(self._flying_own())
-        own = next((d for d in drafts if d.origin == self._own), None)
         idle = not self._flights and now - self._live_at >= self._scheduler.live_every_s
         if coverable and (drafts or idle):
-            known = {} if own is None else {self._own: own}
-            covering = self._outbox.cover(known, coverable, Queue.LIVE)
-            if own is None:
-                drafts.append(covering)
+            own = {d.origin: d for d in drafts if isinstance(d, Draft) and self._is_own(d)}
+            covering = self._outbox.cover(own, coverable, Queue.LIVE)
+            drafts += [draft for draft in covering if draft.origin not in own]
             self._live_at = now
         if not drafts and status is None:
             return None
@@ -302,9 +301,12 @@ class Sender:
         flying = RangeSet()
         for flight in self._flights.values():
             for draft in flight.drafts:
-                if draft.origin == self._own:
+                if self._is_own(draft):
                     flying.update(draft.ranges)
         return flying
+
+    def _is_own(self, draft: Draft) -> bool:
+        return self._upward.is_own(draft.origin)
 
     # What came back
 
@@ -344,6 +346,7 @@ class Sender:
                 return
             # Requests that were under way together fail together: that is one failure.
             is_first = self._session.is_connected or request is self._session.hello
+            self._upward.failed = True
             self._let_go(request)
             if is_first:
                 if not refused:
@@ -383,12 +386,17 @@ class Sender:
             if request is not self._session.hello:
                 return
             welcome = self._session.welcomed(body)
-            if welcome is not None:
+            if welcome is not None and welcome.table is not None:
+                logger.error("this log was restored or cloned: it goes on in a new epoch")
+                self._upward.begin_epoch(welcome.table)
+            elif welcome is not None:
+                self._upward.learn(welcome.lines)
+                self._upward.answered = True
                 self._flights.clear()
                 if self.images is not None:
                     self.images.reset()
                 self._parent_has = dict(welcome.held)
-                own = self._parent_has.get(self._own, RangeSet())
+                own = self._parent_has.get(self._upward.key, RangeSet())
                 lost = self._forward.resume(own, self._engine.log)
                 if lost:
                     logger.error(
@@ -448,16 +456,20 @@ class Sender:
             self._refusals.count(draft.contents, BAD_HASH_MAX, answer.message)
         else:
             self._pause_until = self._monotonic() + PUT_OFF_S
-            if answer.code is AckCode.NEED_SCHEMA:
+            if answer.code is AckCode.NEED_EPO:
+                self._session.restart()
+            elif answer.code is AckCode.NEED_SCHEMA:
                 tries = self._refusals.count(draft.contents, SCHEMA_TRIES_MAX, answer.message)
-                if tries % ANNOUNCE_AFTER == 0 and draft.origin == self._own:
+                if tries % ANNOUNCE_AFTER == 0 and self._is_own(draft):
                     announce(self._engine, draft.contents)
 
     def _accepted(self, draft: Draft) -> None:
         with self._state_lock:
             self._forward.deliver(draft.contents)
-            if draft.origin == self._own:
+            if self._is_own(draft):
                 self._forward.acknowledge(draft.ranges)
+                if draft.top is not None:
+                    self._upward.note_point(draft.top.lsn, draft.top.chain)
         self._refusals.taken(draft.contents)
 
     def _notify(self) -> None:
@@ -474,7 +486,7 @@ class Sender:
     @property
     def own(self) -> OriginKey:
         """This node's own stream."""
-        return self._own
+        return self._upward.key
 
     @property
     def error(self) -> str | None:

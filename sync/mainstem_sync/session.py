@@ -1,11 +1,12 @@
 """The connection to the parent: HELLO, lease, pauses, refusals that last. Sans-IO.
 
 1. Without a lease the only thing to send is HELLO; after a failure only after a pause that doubles
-   up to half a minute and is jittered. The pauses shrink again when a batch is
+   up to half a minute and is jittered by half. The pauses shrink again when a batch is
    acknowledged: a parent that greets and then fails is not greeted five times a second.
-2. FENCED is final for this process. FORKED is asked again from time to time: somebody may have
-   brought the right data back.
-3. A parent may want to see chain values before it decides: HELLO is then repeated with them.
+2. FENCED is final for this process. FORKED, which only a parent of version 1 says, is asked again
+   from time to time: somebody may have brought the right data back.
+3. A parent may want to see chain values before it decides, or have the node write down a new epoch:
+   HELLO is then repeated.
 
 Guarded by the sender's lock.
 """
@@ -15,23 +16,31 @@ from __future__ import annotations
 import contextlib
 import enum
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mainstem_engine.errors import LogRangeError
 from mainstem_engine.log.log import Log
 from mainstem_sync.errors import SyncError, WireError
 from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.protocol import HELLO_PATH, ChainPoint, OriginKey, single_frame
+from mainstem_sync.lines import Line
+from mainstem_sync.protocol import (
+    HELLO_PATH,
+    VERSION,
+    VERSION_MIN,
+    ChainPoint,
+    OriginKey,
+    single_frame,
+)
+from mainstem_sync.ranges import RangeSet
 from mainstem_sync.wire import FrameType
 
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 30.0
 """Pauses between attempts: soon after a hiccup, gently after an outage."""
 
-JITTER = 0.2
-"""A pause is at least so much of itself: of a thousand nodes that lost their parent together at most
-two hundred come back in one second of an outage of ten."""
+POINTS_SHOWN = 32
+"""Chain values that are remembered and shown unasked; further ones are asked for."""
 
 
 class LinkState(enum.StrEnum):
@@ -53,11 +62,10 @@ class Request:
 
 
 class Session:
-    """See the module. ``own``: this node's stream; ``clock_ns`` wall clock, ``monotonic`` s."""
+    """See the module. ``clock_ns`` wall clock, ``monotonic`` s."""
 
     def __init__(
         self,
-        own: OriginKey,
         log: Log,
         *,
         clock_ns: Callable[[], int],
@@ -71,7 +79,6 @@ class Session:
         self.clock_offset_ms: int | None = None
         self.hello: Request | None = None
         """The HELLO that is under way."""
-        self._own = own
         self._log = log
         self._clock_ns = clock_ns
         self._monotonic = monotonic
@@ -80,6 +87,7 @@ class Session:
         self._nonce = ""
         self._hello_ns = 0
         self._want_chain: tuple[int, ...] = ()
+        self._told_lsn = 0
         self._attempts = 0
         self._retry_at = 0.0
         self._contact: float | None = None
@@ -89,25 +97,41 @@ class Session:
         return self.state is LinkState.CONNECTED
 
     def next_hello(
-        self, number: int, acked_lsn: int, relayed: Iterable[OriginKey]
+        self,
+        number: int,
+        own: Line,
+        acked: RangeSet,
+        relayed: Iterable[OriginKey],
+        lines: Sequence[Line] = (),
     ) -> Request | None:
-        """A HELLO if one is due. ``acked_lsn``: the last that the parent is known to hold."""
+        """A HELLO if one is due. ``own``: this node's line; ``acked``: what the parent is known to
+        hold of it; ``relayed`` and ``lines``: the nodes behind this one."""
         if self.state is LinkState.FENCED or self.hello is not None:
             return None
         if self._monotonic() < self._retry_at:
             return None
         self._nonce = f"{self._rng.getrandbits(64):016x}"
-        points = self._chain_points({acked_lsn, self._log.fsynced_lsn, *self._want_chain})
+        points = dict(own.trail.newest(POINTS_SHOWN).points)
+        durable = self._log.fsynced_lsn
+        points = {lsn: chain for lsn, chain in points.items() if lsn <= durable}
+        wanted = {acked.last, durable, self._told_lsn, *self._want_chain}
+        points.update(self._chain_values(wanted - set(points)))
         hello = Hello(
-            self._own,
+            OriginKey(own.uuid, own.table.current, own.name),
             self._instance,
             self._nonce,
             self._log.first_lsn,
-            self._log.fsynced_lsn,
-            tuple(points.values()),
+            durable,
+            tuple(ChainPoint(lsn, points[lsn]) for lsn in sorted(points)),
             tuple(relayed),
             tuple(lsn for lsn in self._want_chain if lsn not in points),
+            table=own.table,
+            boots=own.trail.boots,
+            boots_from=own.trail.boots_from,
+            acked=acked.watermark,
+            lines=tuple(lines),
         )
+        self._told_lsn = durable
         self._hello_ns = self._clock_ns()
         self.hello = Request(number, HELLO_PATH, hello.encode())
         return self.hello
@@ -120,7 +144,8 @@ class Session:
 
     def welcomed(self, body: bytes) -> Welcome | None:
         """The parent's answer to HELLO; None if it wants another one first. Raises WireError, or
-        the refusal. The caller takes over what the parent holds, then calls ``connected``."""
+        the refusal. The caller takes over what the parent holds, then calls ``connected``; or, if
+        the answer has a table, writes it down and says HELLO again."""
         frame = single_frame(body)
         if frame.type is not FrameType.WELCOME:
             raise WireError("the answer to HELLO is not a WELCOME")
@@ -128,9 +153,14 @@ class Session:
         if welcome.nonce != self._nonce:
             raise WireError("the answer belongs to another HELLO")
         self.hello = None
+        if not VERSION_MIN <= welcome.version <= VERSION:
+            raise WireError(
+                f"the parent speaks version {welcome.version}", hint="upgrade this node"
+            )
         self._want_chain = welcome.need_chain
-        if welcome.need_chain:
+        if welcome.need_chain or welcome.table is not None:
             self._retry_at = 0.0
+        if welcome.need_chain:
             return None
         middle_ns = (self._hello_ns + self._clock_ns()) // 2
         self.clock_offset_ms = (welcome.time_ns - middle_ns) // 1_000_000
@@ -158,7 +188,7 @@ class Session:
         """Say HELLO after a pause, jittered."""
         if self.is_connected:
             self.state = LinkState.CONNECTING
-        self._retry_at = self._monotonic() + pause_s * self._rng.uniform(JITTER, 1.0)
+        self._retry_at = self._monotonic() + pause_s * self._rng.uniform(0.5, 1.0)
 
     def stop(self, state: LinkState, error: SyncError) -> None:
         """The parent refuses this node, for good or until somebody acts."""
@@ -170,9 +200,9 @@ class Session:
         contact = self._contact
         return None if contact is None else self._monotonic() - contact
 
-    def _chain_points(self, lsns: Iterable[int]) -> dict[int, ChainPoint]:
-        points = {}
+    def _chain_values(self, lsns: Iterable[int]) -> dict[int, bytes]:
+        values = {}
         for lsn in sorted(lsns):
             with contextlib.suppress(LogRangeError):  # released or damaged
-                points[lsn] = ChainPoint(lsn, self._log.chain_at(lsn))
-        return points
+                values[lsn] = self._log.chain_at(lsn)
+        return values

@@ -65,6 +65,8 @@ class Trail:
 
     def join(self, other: Trail) -> None:
         """What somebody else knows of the same line."""
+        if not self.boots and (other.boots or other.boots_from > self.boots_from):
+            self.boots_from = other.boots_from
         for lsn, ident in sorted(other.boots.items()):
             self.note_boot(lsn, ident)
         for lsn, chain in sorted(other.points.items()):
@@ -97,11 +99,16 @@ class Trail:
         for lsn in lsns[1:-POINTS_NEWEST:2]:
             del self.points[lsn]
 
-    def to_wire(self, points_max: int = POINTS_MAX) -> dict[str, Any]:
-        """As plain values; with the newest points only, if so asked."""
-        lsns = sorted(self.points)[-points_max:]
+    def newest(self, points: int) -> Trail:
+        """The same with so many of the newest points."""
+        found = self.copy()
+        found.points = {lsn: self.points[lsn] for lsn in sorted(self.points)[-points:]}
+        return found
+
+    def to_wire(self) -> dict[str, Any]:
+        """As plain values."""
         return {
-            "points": [[lsn, self.points[lsn]] for lsn in lsns],
+            "points": [[lsn, self.points[lsn]] for lsn in sorted(self.points)],
             "boots": [[lsn, self.boots[lsn]] for lsn in sorted(self.boots)],
             "boots_from": self.boots_from,
             "head": self.head,

@@ -19,7 +19,14 @@ from mainstem_sync.errors import (
     WireError,
 )
 from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.protocol import AckCode, OriginKey, Queue, single_frame
+from mainstem_sync.protocol import (
+    AckCode,
+    ChainPoint,
+    OriginKey,
+    Queue,
+    encode_error,
+    single_frame,
+)
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.receiver import Reply
 from mainstem_sync.session import JITTER, RETRY_MAX_S, RETRY_MIN_S, LinkState
@@ -109,39 +116,33 @@ def test_a_fenced_process_cannot_say_hello_again(tiers: Tiers) -> None:
     assert receiver.hello(CHILD, new.encode()).status == 200
 
 
-@pytest.mark.parametrize("rewritten", [False, True])
-def test_a_restored_backup_is_a_fork_and_nothing_is_merged(tiers: Tiers, rewritten: bool) -> None:
-    tiers.write(rows=3)
-    tiers.run(1)
-    backup = tiers.base / "backup"
-    shutil.copytree(tiers.edge.directory, backup)
-    tiers.write(rows=3, start_s=10)
-    tiers.run(2)
-    tiers.edge.stop()
-    tiers.edge.directory = backup
-    tiers.edge.start()
-    if rewritten:
-        for n in range(9):
-            tiers.write(rows=1, start_s=100 + n, value=9.0)
-    tiers.clock.advance(40)
-    tiers.run(1)
+def test_a_fork_of_a_child_of_version_1_is_refused_and_asked_again(tiers: Tiers) -> None:
+    """It cannot go on in a new epoch. Somebody may bring its newest data back."""
+    receiver = tiers.plant.federation.receiver
+    first = hello_of(versions=(1, 1), durable_lsn=9, chain=(ChainPoint(9, bytes(16)),))
+    welcome = Welcome.from_frame(single_frame(receiver.hello(CHILD, first.encode()).body))
+    assert welcome.version == 1
+    forked = hello_of(versions=(1, 1), instance="j", durable_lsn=5)
+    error = raised(receiver.hello(CHILD, forked.encode()))
+    assert isinstance(error, ForkedError)
+    assert "restored from a backup" in error.message
+    assert "upgrade edge" in str(error.hint)
+    assert tiers.plant.federation.drops()["received_forked"] == 1
+    # The child's side of it: it waits, and asks again.
     sender = tiers.edge.federation.sender
     assert sender is not None
+    request = sender.next_request()
+    assert request is not None
+    sender.on_reply(request, 409, encode_error(error))
     assert sender.state is LinkState.FORKED
-    assert "restored from a backup" in str(sender.error)
-    assert tiers.plant.federation.drops()["received_forked"] >= 1
-    assert {row[2] for row in tiers.values(tiers.plant)} == {1.0}
     link = tiers.edge.federation.link()
     assert link is not None
     assert link["state"] == "forked"
-    # It asks again from time to time: somebody may have brought the right data back.
+    assert sender.next_request() is None
     tiers.clock.advance(31)
-    request = sender.next_request()
-    assert request is not None
-    frame = single_frame(request.body)
-    assert frame.type is FrameType.HELLO
-    with pytest.raises(ForkedError):
-        single_frame(tiers.plant.federation.receiver.hello(CHILD, request.body).body)
+    again = sender.next_request()
+    assert again is not None
+    assert single_frame(again.body).type is FrameType.HELLO
 
 
 def test_a_hello_that_was_under_way_for_long_is_no_fork(tiers: Tiers) -> None:
