@@ -13,6 +13,7 @@ from mainstem_engine.sql.result import Result
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGES = ("coming-from-iotdb.md", "coming-from-tdengine.md")
+_CODE = re.compile(r"(`+)(.*?)\1(?!`)")
 _STATEMENT = re.compile(r"(?:CREATE|SELECT|INSERT|SHOW|DELETE|DROP|ALTER|SET|UNSET|USE)\b", re.I)
 
 
@@ -50,6 +51,7 @@ def test_what_is_refused_says_what_to_write(run: Callable[..., Result], page: st
         with pytest.raises(EngineError) as caught:
             run(theirs.strip("`"))
         assert caught.value.hint, theirs
-        statement = ours[0].strip("`")
+        code = _CODE.match(ours[0])
+        statement = "" if code is None else code[2]
         if _STATEMENT.match(statement):
             run(statement)

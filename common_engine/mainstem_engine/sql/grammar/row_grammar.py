@@ -218,7 +218,11 @@ class RowGrammar(DuckDBParser):
         text = token.text
         if text.isdecimal():
             return sign * int(text)
-        value = sign * float(text)
+        try:
+            value = sign * float(text)
+        except ValueError:
+            # A token such as 1e, of which the rest is missing.
+            self.raise_error(f"{text} is no number", token)
         if math.isinf(value):
             self.raise_error(f"{text} is out of range", token)
         return value
