@@ -138,7 +138,7 @@ def _live_rows(tiers: Tiers) -> int:
     device = tiers.plant.engine.catalog.devices.id_of("root.p.e.live")
     if device is None:
         return 0
-    return tiers.plant.engine.scan("meters", devices=["root.p.e.live"]).read_all().num_rows
+    return int(tiers.plant.engine.scan("meters", devices=["root.p.e.live"]).read_all().num_rows)
 
 
 def _is_drained(tiers: Tiers) -> bool:
