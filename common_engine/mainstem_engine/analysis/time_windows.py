@@ -116,7 +116,9 @@ def interval_windows(
             field="SLIDING",
             hint="write GROUP BY ([a, b), interval, step) for windows with gaps between them",
         )
-    known = [moment for moment in (*span, auto_ns) if moment is not None]
+    # Zones are only asked of moments where a window can be: a WHERE may say any.
+    asked = span if is_dense else ()
+    known = [moment for moment in (*asked, auto_ns) if moment is not None]
     if len(timeline):
         known += [int(timeline.times.min()), int(timeline.times.max())]
     low, high = min(known, default=0), max(known, default=0)

@@ -279,3 +279,11 @@ def test_paths_from_the_root_are_aligned_by_time(rows: Any) -> None:
     assert rows(f"SELECT x FROM {paths}")[:2] == [[1000, 1.5, None], [1500, None, 10.0]]
     joined = rows(f"SELECT d1.x, d2.x FROM {paths} WHERE d1.ts = d2.ts - 500a")
     assert joined == [[1.5, 10.0]]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_a_bound_beyond_all_times_is_no_bound(engine: Engine, zone: str) -> None:
+    sql = "SELECT _wstart, count(x) FROM d1 {} INTERVAL(2s)"
+    every = engine.sql(sql.format(""), time_zone=zone).rows()
+    for bounds in ("WHERE ts < 1000000000000000", "WHERE ts > -2000000000000000"):
+        assert engine.sql(sql.format(bounds), time_zone=zone).rows() == every

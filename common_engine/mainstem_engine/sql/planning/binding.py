@@ -158,8 +158,9 @@ def scan_bounds(start_ns: int | None, end_ns: int | None) -> tuple[int, int]:
 
 
 def walk_span(start_ns: int | None, end_ns: int | None) -> list[int | None]:
-    """First and last moment that a WHERE allows."""
-    return [start_ns, None if end_ns is None else end_ns - 1]
+    """First and last moment that a WHERE allows, within what a time can be."""
+    first, beyond = scan_bounds(start_ns, end_ns)
+    return [None if start_ns is None else first, None if end_ns is None else beyond - 1]
 
 
 def bind(plan: Plan, binding: Binding, request: Request, catalog: Catalog) -> Plan | None:
