@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -218,6 +219,6 @@ def test_days_keep_the_time_of_day(tables: Run) -> None:
         time_zone="Europe/Berlin",
     )
     times = [row[0] for row in found.rows()]
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [
+    assert [b - a for a, b in itertools.pairwise(times)] == [
         86_400_000, 23 * 3_600_000, 86_400_000
     ]  # fmt: skip

@@ -190,41 +190,6 @@ def test_align_by_device_shows_the_device(plant: Run) -> None:
         plant("SELECT current FROM meters ALIGN BY TIME")
 
 
-@pytest.mark.parametrize(
-    "aligned",
-    [
-        "SELECT s1, s2 FROM root.beijing.** ALIGN BY DEVICE",
-        "SELECT * FROM root.beijing.** ALIGN BY DEVICE",
-        "SELECT * FROM root.beijing.** WHERE s1 > 1 ALIGN BY TIME",
-        "SELECT s1 FROM root.beijing.d1, root.beijing.d2 ALIGN BY TIME",
-        "SELECT count(s1), max(s2) FROM root.beijing.** ALIGN BY DEVICE",
-        "SELECT count(s1) FROM root.beijing.** GROUP BY ([0, 4000), 2s) ALIGN BY DEVICE",
-        "SELECT count(s1) FROM root.beijing.** GROUP BY ([0, 4000), 2s) ALIGN BY TIME",
-        "SELECT diff(s1) FROM root.beijing.** ALIGN BY DEVICE",
-        "SELECT s1 FROM root.beijing.** ALIGN BY DEVICE FILL(PREVIOUS)",
-    ],
-)
-def test_align_by_in_a_sub_query(plant: Run, aligned: str) -> None:
-    expected = plant(aligned)
-    for sql in (f"SELECT * FROM ({aligned})", f"WITH a AS ({aligned}) SELECT * FROM a"):
-        found = plant(sql)
-        assert names(found) == names(expected)
-        assert sorted(map(repr, found.rows())) == sorted(map(repr, expected.rows()))
-
-
-def test_windows_of_devices_that_a_sub_query_shows(plant: Run) -> None:
-    rows = plant(
-        "SELECT device, _wstart, sum(s) FROM (SELECT s1 AS s FROM root.beijing.** ALIGN BY DEVICE)"
-        " PARTITION BY device INTERVAL(2s)"
-    ).rows()
-    assert rows == [
-        ["root.beijing.d1", 0, 1],
-        ["root.beijing.d1", 2000, None],
-        ["root.beijing.d2", 0, 10],
-        ["root.beijing.d2", 2000, 30],
-    ]
-
-
 def test_a_pattern_over_several_templates(plant: Run) -> None:
     result = plant("SELECT * FROM root.**")
     assert "root.main.d1001.voltage" in names(result)

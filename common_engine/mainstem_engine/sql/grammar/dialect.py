@@ -53,6 +53,8 @@ RELATION = "mainstem_relation"
 """Meta entry of a table node: the number of its relation, which copies of the node keep."""
 TEXT = "mainstem_text"
 """Meta entry of a projection: its text as written, for the heading."""
+DOUBLE_QUOTED = "mainstem_double_quoted"
+"""Meta entry of an identifier that stands in double quotes, as the peers also write texts."""
 ALIGN = "mainstem_align"
 """Meta entry of a SELECT with ``ALIGN BY``: DEVICE or TIME."""
 DURATION_NS = "mainstem_ns"
@@ -191,7 +193,12 @@ class MainstemParser(ClauseGrammar):
         """As sqlglot's, and numbers the placeholders of the whole script."""
         placeholders = [t.start for t in raw_tokens if t.token_type == TokenType.PLACEHOLDER]
         self._placeholders = {start: index for index, start in enumerate(placeholders)}
-        return super().parse(join_conditions(raw_tokens), sql)
+        trees = super().parse(join_conditions(raw_tokens), sql)
+        for tree in trees if '"' in sql else ():
+            for node in tree.find_all(exp.Identifier) if tree is not None else ():
+                if sql[node.meta.get("start", 0)] == '"':
+                    node.meta[DOUBLE_QUOTED] = True
+        return trees
 
     def placeholder_index(self, token: Token) -> int:
         return self._placeholders[token.start]
@@ -312,12 +319,14 @@ class MainstemParser(ClauseGrammar):
 
     def _parse_range(self, this: exp.Expr | None = None, parse_is: bool = False) -> Any:
         found = super()._parse_range(this, parse_is)
-        while found is not None and self._next and self._next.token_type == TokenType.STRING:
+        texts = (TokenType.STRING, TokenType.IDENTIFIER)
+        while found is not None and self._next and self._next.token_type in texts:
             # TDengine's: a name of a column may be the same, but no text follows it.
             if not self._match_texts(("MATCH", "NMATCH")):
                 break
             is_negative = self._prev.text.upper() == "NMATCH"
-            pattern = self._parse_primary()
+            pattern = exp.Literal.string(self._curr.text)
+            self._advance()
             found = exp.RegexpLike(this=found, expression=pattern)
             found = exp.Not(this=exp.paren(found)) if is_negative else found
         return found

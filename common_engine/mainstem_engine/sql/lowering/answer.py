@@ -46,7 +46,8 @@ class Item:
 class Answer:
     """What a lowered SELECT answers. ``source``: a SELECT with the FROM, JOIN and WHERE of the
     walk. ``time``: None where there is none to show. ``partition``: the number of the partition.
-    ``order``: over the walk; ``natural``: the order of the walk itself."""
+    ``order``: over the walk; ``natural``: the order of the walk itself. ``has_all``: of
+    every window and device there is something to say."""
 
     source: exp.Select
     items: list[Item]
@@ -54,6 +55,7 @@ class Answer:
     partition: exp.Expr
     side: exp.Expr | None = None
     order: exp.Order | None = None
+    has_all: bool = False
     natural: list[exp.Expr] = field(default_factory=list)
 
 
@@ -175,8 +177,8 @@ def _side_by_side(
         node: exp.Expr = exp.Filter(
             this=exp.AnyValue(this=column(f"#i{number}")), expression=exp.Where(this=is_value)
         )
-        if isinstance(item.written, exp.Count):
-            # A device without rows has no windows here; of none of them there is nothing to count.
+        if isinstance(item.written, exp.Count) and answer.has_all:
+            # A device without rows has no windows here.
             node = exp.func("COALESCE", node, exp.Literal.number(0))
         columns.append(_named(node, f"{value}.{item.heading}"))
     query = exp.Select(expressions=columns, from_=_from(inner))

@@ -201,7 +201,7 @@ class _InterpQuery(WalkQuery):
     def place_other(self, node: exp.Expr) -> bool:
         if is_aggregate(node):
             raise SqlError(
-                f"{node.sql()} is one value, beside values at moments",
+                "an aggregate is one value, beside values at moments",
                 hint="SELECT it from a sub-query with INTERP",
             )
         if not is_interp(node):

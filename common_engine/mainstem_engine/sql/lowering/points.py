@@ -74,7 +74,7 @@ class _PointQuery(WalkQuery):
     def place_other(self, node: exp.Expr) -> bool:
         if is_aggregate(node):
             raise SqlError(
-                f"{node.sql()} is one value, beside functions that make points",
+                "an aggregate is one value, beside functions that make points",
                 hint="use a sub-query for one of them",
             )
         return False

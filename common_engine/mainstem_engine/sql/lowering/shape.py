@@ -59,7 +59,7 @@ def shape_of(
     if group is not None:
         shape.keys += list(group.expressions)
     is_path = relation is not None and relation.is_path and (by_itself or ALIGN in select.meta)
-    shape.shows_time = is_path or FROM_PATH in select.meta
+    shape.shows_time = (is_path or FROM_PATH in select.meta) and not select.args.get("distinct")
     if isinstance(merge, TagGroups):
         shape.keys += merge.expressions
         shape.shown += [(key.alias_or_name, key) for key in merge.expressions]

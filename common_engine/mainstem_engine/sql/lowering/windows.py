@@ -76,6 +76,7 @@ class _WindowQuery(WalkQuery):
         having = self.select.args.get("having")
         conditions = [self._answered(), None if having is None else self.place(having.this)]
         answer.order = self.order()
+        answer.has_all = having is None and self._plan.walk["kind"] in ("range", "whole")
         answer.natural = [column("#g"), column("#at")] if self._has_points else [column("#g")]
         source = self._source()
         for condition in conditions:

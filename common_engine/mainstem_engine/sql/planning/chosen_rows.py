@@ -1,7 +1,8 @@
 """Columns beside a function that chooses a row: ``SELECT MAX(a), b`` has the ``b`` of that row.
 
-1. It is meant where a SELECT of one table, without GROUP BY, has exactly one of MAX, MIN, FIRST and
-   LAST, of columns and operators, and no other function. Of equal values any row may be chosen.
+1. It is meant where a SELECT of one table, without GROUP BY, has exactly one of MAX, MIN, FIRST,
+   LAST and LAST_ROW, of columns and operators, and no other function. Of equal values any row may
+   be chosen.
 2. Each column that stands outside of the function becomes the value of the row where the function
    has its own: null if the row has none. Keys of PARTITION BY, tags and devices beside them or of
    a pattern (which partition it), and the time of windows stay as they are.
@@ -18,7 +19,7 @@ from mainstem_engine.sql.planning.group_columns import is_row_time
 from mainstem_engine.sql.select.relations import TIME, Relation
 
 _BY_VALUE: dict[type[exp.Expr], str] = {exp.Max: "arg_max_null", exp.Min: "arg_min_null"}
-_BY_VALUE_NAMED = {"max_value": "arg_max_null", "min_value": "arg_min_null"}
+_BY_NAME = {"max_value": "arg_max_null", "min_value": "arg_min_null", "last_row": "arg_max_null"}
 _BY_TIME: dict[type[exp.Expr], str] = {
     exp.Last: "arg_max_null",
     exp.LastValue: "arg_max_null",
@@ -106,7 +107,7 @@ def _name_of(node: exp.Expr) -> str:
     """The function that finds another column of the row that ``node`` chooses; empty for others."""
     if isinstance(node, exp.Anonymous):
         is_single = len(node.expressions) == 1
-        return _BY_VALUE_NAMED.get(node.name.casefold(), "") if is_single else ""
+        return _BY_NAME.get(node.name.casefold(), "") if is_single else ""
     given = {key for key, value in node.args.items() if value}
     if given != {"this"} or not isinstance(node.this, exp.Expr):
         return ""
@@ -115,6 +116,8 @@ def _name_of(node: exp.Expr) -> str:
 
 def _key(chooser: exp.Expr, time: exp.Column) -> exp.Expr:
     """What is greatest or least in the row that is chosen, null in rows that cannot be."""
+    if isinstance(chooser, exp.Anonymous) and chooser.name.casefold() == "last_row":
+        return time.copy()
     value: exp.Expr = chooser.expressions[0] if isinstance(chooser, exp.Anonymous) else chooser.this
     if type(chooser) not in _BY_TIME:
         return value.copy()

@@ -181,7 +181,8 @@ class _Reader:
         inner = node.this
         if given(inner) - {"expressions", "from_"}:
             raise NotShort
-        source = inner.args["from_"].this
+        from_ = inner.args.get("from_")
+        source = None if from_ is None else from_.this
         if not isinstance(source, exp.Table) or given(source) - {"this", "alias"}:
             raise NotShort
         if [type(item) for item in inner.expressions] == [exp.Star]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 
 from mainstem_engine.catalog.catalog import Catalog
-from mainstem_engine.errors import SqlLimitError
+from mainstem_engine.errors import SqlError, SqlLimitError
 from mainstem_engine.sql.grammar.clauses import PARTITION
 from mainstem_engine.sql.grammar.dialect import ALIGN
 from mainstem_engine.sql.select.aggregates import is_aggregate
@@ -119,11 +119,26 @@ def _align(
     if has_aggregates:
         select.set("expressions", columns)
         return
+    _check_order(select, relation)
     select.set("expressions", [_column(TIME), *columns])
     select.set("group", exp.Group(expressions=[_column(TIME)]))
     if select.args.get("order") is None:
         ordered = exp.Ordered(this=_column(TIME), nulls_first=False)
         select.set("order", exp.Order(expressions=[ordered]))
+
+
+def _check_order(select: exp.Select, relation: Relation) -> None:
+    """Raises SqlError for an order of columns of which there are several."""
+    order = select.args.get("order")
+    for ordered in order.expressions if order is not None else ():
+        for node in ordered.find_all(exp.Column):
+            found = relation.columns.get(node.name.casefold())
+            if found is not None and TIME not in (found.name, found.source):
+                raise SqlError(
+                    "devices side by side are ordered by time",
+                    field="ORDER BY",
+                    hint="write ORDER BY time, ALIGN BY DEVICE, or select `device` too",
+                )
 
 
 def _items(select: exp.Select, relation: Relation) -> list[exp.Expr]:

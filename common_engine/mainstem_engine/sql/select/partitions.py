@@ -93,7 +93,8 @@ def plain_partitions(select: exp.Select, relation: Relation | None) -> None:
     if PARTITIONED not in select.meta or group is None:
         return
     keys = list(group.expressions)
-    if not any(is_aggregate(node) for item in select.expressions for node in item.walk()):
+    clauses = [*select.expressions, *filter(None, [select.args.get("having")])]
+    if not any(is_aggregate(node) for clause in clauses for node in clause.walk()):
         select.set("group", None)
         time = exp.column(exp.to_identifier(TIME, quoted=True))
         order = [*keys, *([time] if relation is not None else [])]

@@ -19,6 +19,7 @@ from mainstem_engine.errors import SqlError
 from mainstem_engine.model import ColumnType
 from mainstem_engine.sql.grammar.clauses import read_duration
 from mainstem_engine.sql.grammar.dialect import DURATION_NS, Mainstem
+from mainstem_engine.sql.select.quoted_texts import read_quoted_texts
 from mainstem_engine.sql.select.relations import RelationColumn
 from mainstem_engine.sql.select.scopes import Scopes
 from mainstem_engine.sql.select.time_expressions import TimeExpressions, moment_text
@@ -41,6 +42,7 @@ def rewrite_scalars(
     tree: exp.Expr, scopes: Scopes, times: TimeExpressions, time_zone: str, database: str
 ) -> None:
     """Rewrites every call of a statement. Raises SqlError for arguments that mean nothing."""
+    read_quoted_texts(tree, scopes)
     scalars = _Scalars(scopes, times, time_zone, database)
     # Inner ones first: an outer one keeps a copy of them.
     for node in reversed(list(tree.find_all(exp.Func))):

@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from mainstem_engine.sql.grammar.dialect import TEXT
 from mainstem_engine.sql.select.relations import Relation, RelationColumn
+from mainstem_engine.sql.select.rows_query import is_of_walk
 from mainstem_engine.sql.select.scopes import DEPTH_MAX, Scopes, TableSource, first_select
 from mainstem_engine.sql.select.trees import find_nodes
 
@@ -107,7 +108,9 @@ def rename_time_of_stars(tree: exp.Expr, scopes: Scopes) -> None:
     """The declared name of the time, asked of a sub-query whose ``*`` calls it ``time``."""
     for column in find_nodes(tree, exp.Column):
         select = column.find_ancestor(exp.Select)
-        if select is None or not column.name or not scopes.comes_from_star(column, select):
+        if select is None or not column.name or is_of_walk(column):
+            continue
+        if not scopes.comes_from_star(column, select):
             continue
         found = scopes.origin(column, select)
         if isinstance(found, RelationColumn) and found.kind == "ALIAS" and found.source:

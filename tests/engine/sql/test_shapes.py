@@ -1,0 +1,79 @@
+"""The shape of answers: devices side by side or below each other, in sub-queries too."""
+
+from __future__ import annotations
+
+import pytest
+
+from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.result import Result
+
+from .conftest import Run
+
+
+def names(result: Result) -> list[str]:
+    return [str(column["name"]) for column in result.columns]
+
+
+@pytest.mark.parametrize(
+    "aligned",
+    [
+        "SELECT s1, s2 FROM root.beijing.** ALIGN BY DEVICE",
+        "SELECT * FROM root.beijing.** ALIGN BY DEVICE",
+        "SELECT * FROM root.beijing.** WHERE s1 > 1 ALIGN BY TIME",
+        "SELECT s1 FROM root.beijing.d1, root.beijing.d2 ALIGN BY TIME",
+        "SELECT count(s1), max(s2) FROM root.beijing.** ALIGN BY DEVICE",
+        "SELECT count(s1) FROM root.beijing.** GROUP BY ([0, 4000), 2s) ALIGN BY DEVICE",
+        "SELECT count(s1) FROM root.beijing.** GROUP BY ([0, 4000), 2s) ALIGN BY TIME",
+        "SELECT diff(s1) FROM root.beijing.** ALIGN BY DEVICE",
+        "SELECT s1 FROM root.beijing.** ALIGN BY DEVICE FILL(PREVIOUS)",
+    ],
+)
+def test_align_by_in_a_sub_query(plant: Run, aligned: str) -> None:
+    expected = plant(aligned)
+    for sql in (f"SELECT * FROM ({aligned})", f"WITH a AS ({aligned}) SELECT * FROM a"):
+        found = plant(sql)
+        assert names(found) == names(expected)
+        assert sorted(map(repr, found.rows())) == sorted(map(repr, expected.rows()))
+
+
+def test_windows_of_devices_that_a_sub_query_shows(plant: Run) -> None:
+    rows = plant(
+        "SELECT device, _wstart, sum(s) FROM (SELECT s1 AS s FROM root.beijing.** ALIGN BY DEVICE)"
+        " PARTITION BY device INTERVAL(2s)"
+    ).rows()
+    assert rows == [
+        ["root.beijing.d1", 0, 1],
+        ["root.beijing.d1", 2000, None],
+        ["root.beijing.d2", 0, 10],
+        ["root.beijing.d2", 2000, 30],
+    ]
+
+
+def test_devices_side_by_side_are_ordered_by_time(plant: Run) -> None:
+    with pytest.raises(SqlError, match="ordered by time"):
+        plant("SELECT s1 FROM root.beijing.** ORDER BY s1")
+    assert plant("SELECT s1 FROM root.beijing.** ORDER BY time DESC LIMIT 1").rows() == [
+        [3000, None, 30]
+    ]
+
+
+def test_partitions_that_having_chooses(plant: Run) -> None:
+    sql = "SELECT tbname FROM meters PARTITION BY tbname HAVING count(current) > 1"
+    assert plant(sql).rows() == [["d1001"]]
+    levels = plant("SELECT count(s1) FROM root.beijing.** GROUP BY LEVEL = 2 HAVING count(s1) > 1")
+    assert levels.rows() == [[None, 2]]
+
+
+def test_distinct_rows_have_no_time_in_front(plant: Run) -> None:
+    found = plant("SELECT DISTINCT count(*) FROM root.main.d1001 INTERVAL(1s)")
+    assert found.rows() == [[1, 1]]
+
+
+def test_columns_beside_the_last_row(plant: Run) -> None:
+    assert plant("SELECT last_row(current), tbname, ts FROM meters").rows() == [
+        [None, "d1002", 3000]
+    ]
+
+
+def test_a_query_without_tables(run: Run) -> None:
+    assert run("SELECT avg(x) FROM (SELECT 1 AS x)").rows() == [[1.0]]
