@@ -33,6 +33,10 @@ from mainstem_sync.protocol import OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.scope import DeviceScope
 
+BULK_ROWS_MIN = 4096
+"""Rows of one record from which on it is a load and not what has just been measured: live rows need
+not wait for it."""
+
 MapsOf = Callable[[OriginKey], OriginMaps]
 
 ANNOUNCED = "announced"
@@ -48,7 +52,8 @@ class Content:
 
     ``origin`` and ``ranges``: of a relayed batch, None for an own record. ``sent`` and ``kept``:
     stored rows by table. ``bytes``: of the payloads; ``weight``: what they would be
-    as records. ``needed``: False if the parent needs nothing but the LSN.
+    as records. ``needed``: False if the parent needs nothing but the LSN. ``bulk``: a load, or what
+    was history before it came here; of the history queue, even when it has just arrived.
     """
 
     lsn: int
@@ -58,6 +63,7 @@ class Content:
     sent: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
     control: bool = False
+    bulk: bool = False
     bytes: int = 0
     weight: int = 0
 
@@ -114,6 +120,7 @@ class Classifier:
         if not rows or not self.policy.sends(table):
             content.count(table, 0, rows)
             return
+        content.bulk = rows >= BULK_ROWS_MIN
         select = None
         if self.policy.prefixes(table) is not None:
             opened = opened or decode_payload(payload)
@@ -194,6 +201,7 @@ class Classifier:
         origin = OriginKey(header["node"], header["epoch"], header["name"])
         content.origin, content.ranges = origin, RangeSet.from_wire(header["ranges"])
         content.control = header["q"] == Queue.CONTROL
+        content.bulk = header["q"] == Queue.HISTORY
         for table, rows, offset, length, decoded in header.get("blocks", ()):
             payload = buffers[0][offset : offset + length]
             piece = Piece(

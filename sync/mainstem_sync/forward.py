@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainstem_engine.log.log import Log
-from mainstem_sync.content import Classifier, Content
+from mainstem_sync.content import BULK_ROWS_MIN, Classifier, Content
 from mainstem_sync.ranges import RangeSet
 
 PARK = "park"
@@ -57,6 +57,8 @@ class Forward:
         self.acked = RangeSet()
         self.parked = RangeSet()
         self.control = RangeSet()
+        self.bulk = RangeSet()
+        """Owed records that are history, however young they are here."""
         self.kept = RangeSet()
         """Held under earlier export rules: never judged by the present ones."""
         self.applied_lsn = 0
@@ -86,6 +88,8 @@ class Forward:
         if rows and self.classifier.policy.sends(table):
             sums.pending += rows
             self.pending_bytes += size
+            if rows >= BULK_ROWS_MIN:
+                self.bulk.add(lsn)
             self._remember(lsn, now_ns)
         else:
             sums.not_exported += rows
@@ -112,6 +116,8 @@ class Forward:
         self.pending_bytes += content.bytes
         if content.control:
             self.control.add(content.lsn)
+        elif content.bulk:
+            self.bulk.add(content.lsn)
 
     # What the parent says
 
@@ -122,6 +128,7 @@ class Forward:
                 continue
             self.held.add(content.lsn)
             self.control.remove(content.lsn)
+            self.bulk.remove(content.lsn)
             self.pending_bytes -= content.bytes
             for table, rows in content.sent.items():
                 sums = self.table(table)
@@ -259,6 +266,7 @@ class Forward:
             "acked": self.acked.to_wire(),
             "parked": self.parked.to_wire(),
             "control": self.control.to_wire(),
+            "bulk": self.bulk.difference(self.held).to_wire(),
             "kept": self.kept.difference(self.acked).to_wire(),
             "applied": self.applied_lsn,
             "bytes": self.pending_bytes,
@@ -275,6 +283,7 @@ class Forward:
         self.held, self.acked, self.parked, self.control, self.kept = (
             _ranges(data[name]) for name in ("held", "acked", "parked", "control", "kept")
         )
+        self.bulk = _ranges(data.get("bulk", []))
         self.applied_lsn = data["applied"]
         self.pending_bytes = data["bytes"]
         self._ages = [(lsn, at) for lsn, at in data["ages"]]

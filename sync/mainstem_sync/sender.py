@@ -3,7 +3,8 @@
 1. HELLO: the parent gives a lease and its R per origin. What it holds is taken from there, never
    from memory (forward.py).
 2. Two requests are in flight, or as many as the link holds. Each takes from three queues: control,
-   live (the log from the HELLO on), history (what was owed before); see scheduler.py.
+   live (the log from the HELLO on), history (what was owed before, loads, and what a child sent as
+   history); see scheduler.py.
 3. Only an acknowledgement that is signed with the lease and names the batch's hash counts. Anything
    else is a failure: what was in flight is owed again, and HELLO follows after a jittered pause.
 4. A batch that needs a schema is sent again after the control queue. A batch that the parent
@@ -242,11 +243,12 @@ class Sender:
             owed = self._forward.owed(limit).difference(self._flying())
             backlog = self._forward.pending_bytes >= self._scheduler.raw_bytes(Queue.LIVE)
             control = owed.intersection(self._forward.control)
+            bulk = owed.intersection(self._forward.bulk)
         drafts: list[Draft] = []
         drafts += self._take(Queue.CONTROL, control, self._scheduler.raw_bytes(Queue.CONTROL))
         rest = owed.difference(control)
-        live = RangeSet(rest.within(self._tail_start + 1, limit))
-        history = RangeSet(rest.within(1, self._tail_start))
+        live = RangeSet(rest.within(self._tail_start + 1, limit)).difference(bulk)
+        history = rest.difference(live)
         if not backlog and now - self._live_at < self._scheduler.live_every_s:
             live = RangeSet()
         images = self.images if self.images is not None and self.images.pending else None

@@ -12,7 +12,7 @@ from mainstem_engine.encoded_points import decode_rows, encode_rows
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
-from mainstem_sync import Export, packing
+from mainstem_sync import Export, content, forward, packing
 from mainstem_sync.batch import Batch, WireBlock, encode_batch
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.incoming import UNUSABLE
@@ -20,7 +20,7 @@ from mainstem_sync.protocol import AckCode, OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import METERS, Tiers
-from mainstem_sync.wire import DECODED_BYTES_MAX, decode_frames
+from mainstem_sync.wire import DECODED_BYTES_MAX, FrameType, decode_frames
 
 MakeTiers = Callable[..., Tiers]
 ROWS = 700
@@ -291,3 +291,66 @@ def test_decoding_what_was_packed_gives_the_records_back(tiers: Tiers) -> None:
     block = batch.blocks[0]
     found = decode_rows(raw[block.offset : block.offset + block.length], bytes_max=block.decoded)
     assert len(dict(found.records())) == 7
+
+
+def test_live_rows_pass_by_the_history_that_a_relay_still_has(tiers: Tiers) -> None:
+    tiers.run(1)
+    tiers.up.cut()
+    backlog(tiers)
+    tiers.clock.advance(1)
+    tiers.up.step()
+    tiers.up.restore()
+    tiers.clock.advance(60)
+    relayed, pause = tiers.up2, 0.12
+    for _ in range(40):  # the edge delivers; the relay, connected, has not sent it on yet
+        tiers.clock.advance(pause)
+        tiers.up.step()
+        if tiers.forward(tiers.edge)["pending"] == 0:
+            break
+    tiers.write("root.p.e.live", start_s=5000, rows=1, value=7.0)
+    for _ in range(10):
+        tiers.clock.advance(pause)
+        tiers.up.step()
+    sender = tiers.plant.federation.sender
+    assert sender is not None
+    rows: list[int] = []
+    while not sum(rows):
+        request = sender.next_request()
+        assert request is not None
+        for frame in decode_frames(request.body):
+            if frame.type is FrameType.BATCH:
+                batch = Batch.from_frame(frame)
+                rows.append(sum(item.rows for item in (*batch.records, *batch.blocks)))
+        reply = tiers.group.federation.receiver.batches(relayed._child, request.body)
+        sender.on_reply(request, reply.status, reply.body)
+    assert next(filter(None, rows)) == 1, "before everything but its device's definition"
+    tiers.run()
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+def test_a_load_is_history_and_what_is_measured_meanwhile_goes_first(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "BULK_ROWS_MIN", 100)
+    monkeypatch.setattr(content, "BULK_ROWS_MIN", 100)
+    tiers.run(1)
+    for n in range(5):
+        tiers.write("root.p.e.load", start_s=n * 200, rows=200)
+    tiers.write("root.p.e.live", start_s=5000, rows=1)
+    sender = tiers.edge.federation.sender
+    assert sender is not None
+    tiers.clock.advance(1)
+    request = sender.next_request()
+    assert request is not None
+    queues = [
+        (batch.queue, [record.rows for record in batch.records if record.rows], len(batch.blocks))
+        for frame in decode_frames(request.body)
+        if frame.type is FrameType.BATCH
+        for batch in [Batch.from_frame(frame)]
+    ]
+    assert (Queue.LIVE, [1], 0) in queues
+    assert (Queue.HISTORY, [], 1) in queues
+    tiers.edge.restart()
+    tiers.clock.advance(60)
+    tiers.run()
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
