@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,6 +268,29 @@ def test_the_executing_database_is_not_asked(
 )
 def test_what_is_more_is_left_to_it(engine: Engine, sql: str) -> None:
     assert not is_short(engine, sql)
+
+
+def test_means_of_a_rollup(executor: InProcessExecutor, asked: list[str], tmp_path: Path) -> None:
+    with Engine.open(tmp_path, EngineOptions(background=False, durability="os")) as engine:
+        engine.sql("CREATE SCHEMA TEMPLATE m (x DOUBLE, n INT32)")
+        rollup = engine.create_rollup("m", "1m", 60 * 10**9)
+        (device,) = engine.device_ids("m", ["root.main.d1"], create=True).tolist()
+        columns = {
+            "x_count": pa.array([2, 0, None, 3], pa.int64()),
+            "x_sum": pa.array([5.0, 0.0, 1.0, -np.inf], pa.float64()),
+            "n_count": pa.array([7, 1, 1, 1], pa.int64()),
+            "n_sum": pa.array([1.0, None, -0.0, np.nan], pa.float64()),
+        }
+        ids = np.full(4, device, np.uint32)
+        engine.write(rollup.name, ids, np.arange(4) * 60_000, columns).wait()
+        for sql in (
+            "SELECT time, x_mean, n_mean FROM m_1m WHERE device = 'root.main.d1' ORDER BY time",
+            "SELECT * FROM m_1m WHERE device = 'root.main.d1' ORDER BY time DESC LIMIT 3",
+        ):
+            found = outcome(Session(engine, executor), sql)
+            assert not asked
+            assert found == outcome(Long(engine, executor), sql)
+            asked.clear()
 
 
 def test_large_tables_are_left_to_it(

@@ -29,26 +29,33 @@ class NotShort(Exception):
 
 @dataclass(slots=True)
 class SourceTable:
-    """A table in FROM. ``columns``: by casefolded name, (name, column of the source, empty for one
-    that is computed); none at all: any, by their own names. ``relation`` and ``read``: of a scan or
-    of groups."""
+    """A table in FROM. ``columns``: by casefolded name, (name, what it is of the source; empty for
+    what is not known here); none at all: any, by their own names. ``relation`` and ``read``: of a
+    scan or of groups."""
 
     source: str
     alias: str
-    columns: dict[str, tuple[str, str]]
+    columns: dict[str, tuple[str, Expression]]
     relation: Relation | None = None
     read: TableInput | None = None
 
-    def column(self, node: exp.Column) -> str:
-        """The column of the source. Raises NotShort."""
+    def expression(self, node: exp.Column) -> Expression:
+        """What a column is. Raises NotShort."""
         if node.table and node.table.casefold() != self.alias.casefold():
             raise NotShort
         if not self.columns:
-            return node.name
+            return ("column", node.name)
         found = self.columns.get(node.name.casefold())
         if found is None or not found[1]:
             raise NotShort
         return found[1]
+
+    def column(self, node: exp.Column) -> str:
+        """The column of the source. Raises NotShort."""
+        kind, name, *_ = self.expression(node)
+        if kind != "column":
+            raise NotShort
+        return str(name)
 
 
 class SelectItems:
@@ -85,16 +92,16 @@ class SelectItems:
         """True for a column that is written as it is called."""
         if not isinstance(node, exp.Column):
             return False
-        known = self.table.columns.get(node.name.casefold(), (node.name, ""))
+        known = self.table.columns.get(node.name.casefold(), (node.name, ()))
         return known[0] == node.name
 
     def items(self) -> tuple[tuple[str, Expression], ...]:
         return tuple((name, self.expression(node)) for name, node in self.named())
 
     def plain(self, order: tuple[Ordered, ...], limit: Number, offset: Number) -> ShortQuery:
-        """A query of columns alone."""
+        """A query of rows."""
         items = self.items()
-        if any(expression[0] != "column" for _, expression in items):
+        if any(expression[0] not in ("column", "quotient") for _, expression in items):
             raise NotShort
         return ShortQuery(self.table.source, items, True, None, order, False, limit, offset)
 
@@ -148,7 +155,7 @@ class SelectItems:
         if isinstance(node, exp.Paren):
             return self.expression(node.this)
         if isinstance(node, exp.Column):
-            return ("column", self.table.column(node))
+            return self.table.expression(node)
         if is_time_bucket(node):
             return self._bucket(node)
         if isinstance(node, exp.Sum | exp.Min | exp.Max) and has == {"this"}:
@@ -225,6 +232,18 @@ def _length_ns(node: exp.Expr) -> int | None:
         return None
     unit_ns = _UNITS_NS.get(unit.name.upper().removesuffix("S")) if unit is not None else None
     return None if unit_ns is None else count * unit_ns
+
+
+def expression_of(node: exp.Expr) -> Expression:
+    """What the item of a scan is: a column, or the mean of a rollup's window; else empty."""
+    if isinstance(node, exp.Column):
+        return ("column", node.name)
+    if isinstance(node, exp.Div) and isinstance(node.expression, exp.Nullif):
+        over, under = node.this, node.expression.this
+        is_zero = node.expression.expression == exp.Literal.number(0)
+        if is_zero and isinstance(over, exp.Column) and isinstance(under, exp.Column):
+            return ("quotient", over.name, under.name)
+    return ()
 
 
 def given(node: exp.Expr) -> frozenset[str]:

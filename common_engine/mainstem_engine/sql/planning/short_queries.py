@@ -19,7 +19,13 @@ from sqlglot import exp
 
 from mainstem_engine.sql.plan import TableInput
 from mainstem_engine.sql.planning.pushdown import PushDown
-from mainstem_engine.sql.planning.short_items import NotShort, SelectItems, SourceTable, given
+from mainstem_engine.sql.planning.short_items import (
+    NotShort,
+    SelectItems,
+    SourceTable,
+    expression_of,
+    given,
+)
 from mainstem_engine.sql.select.relations import TIME, Relation
 from mainstem_engine.sql.select.walk_nodes import Extracted
 from mainstem_engine.sql.short_query import Number, Parameter, ShortQuery
@@ -193,10 +199,7 @@ class _Reader:
         if found is None:
             raise NotShort
         columns = {
-            item.alias.casefold(): (
-                item.alias,
-                item.this.name if isinstance(item.this, exp.Column) else "",
-            )
+            item.alias.casefold(): (item.alias, expression_of(item.unalias()))
             for item in inner.expressions
         }
         read, relation = found

@@ -25,7 +25,7 @@ from mainstem_engine.sql.running.executors import Executor
 from mainstem_engine.sql.running.sandbox import check_result
 from mainstem_engine.sql.running.short_groups import Groups, LeftError, integers, rank
 from mainstem_engine.sql.running.worker_process import OpenInput, timed_out
-from mainstem_engine.sql.short_query import Number, Parameter, ShortQuery
+from mainstem_engine.sql.short_query import Expression, Number, Parameter, ShortQuery
 from mainstem_engine.sql.walks.walks import walk
 
 if TYPE_CHECKING:
@@ -92,15 +92,14 @@ def _batches(
     reader = open_input(query.source)
     if isinstance(reader, pa.Table):
         reader = reader.to_reader()
-    names = [str(expression[1]) for _, expression in query.items]
-    positions = [reader.schema.get_field_index(name) for name in names]
-    kinds = [_plain_type(reader.schema.field(position).type) for position in positions]
-    schema = pa.schema([(name, kind) for (name, _), kind in zip(query.items, kinds, strict=True)])
+    schema = pa.schema([(name, _type_of(e, reader.schema)) for name, e in query.items])
 
     def chosen(batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = [
-            _plain(batch.column(position), kind)
-            for position, kind in zip(positions, kinds, strict=True)
+            _plain(batch.column(str(expression[1])), field.type)
+            if expression[0] == "column"
+            else Groups.of(pa.table(batch), None).value(expression)
+            for (_, expression), field in zip(query.items, schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -136,6 +135,14 @@ def _number(number: Number, params: Sequence[Any]) -> int | None:
     if number is not None and (type(value) is not int or value < 0):
         raise LeftError
     return value
+
+
+def _type_of(expression: Expression, schema: pa.Schema) -> pa.DataType:
+    import pyarrow as pa
+
+    if expression[0] != "column":
+        return pa.float64()
+    return _plain_type(schema.field(str(expression[1])).type)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
@@ -229,7 +236,8 @@ def _run(query: ShortQuery, tables: dict[str, pa.Table], params: Sequence[Any]) 
 
     table = tables[query.source]
     if query.is_plain:
-        columns = {name: table.column(str(e[1])) for name, e in query.items}
+        groups = Groups.of(table, None)
+        columns = {name: groups.value(e) for name, e in query.items}
         order = [(table.column(each.column), each.is_descending) for each in query.order]
     else:
         groups = Groups.of(table, query.keys)

@@ -100,9 +100,10 @@ class Groups:
         if operation == "double":
             values, valid = self._computed(operands[0])  # type: ignore[arg-type]
             return values.astype(np.float64, copy=False), valid
-        if operation == "ratio":
-            over, valid = self._computed(operands[0])  # type: ignore[arg-type]
-            under, known = self._computed(operands[1])  # type: ignore[arg-type]
+        if operation in ("ratio", "quotient"):
+            of = self._column if operation == "quotient" else self._computed
+            over, valid = of(operands[0])  # type: ignore[arg-type]
+            under, known = of(operands[1])  # type: ignore[arg-type]
             there = under != 0
             for mask in (valid, known):
                 there = there if mask is None else there & mask
