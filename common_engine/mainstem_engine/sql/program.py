@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+WALKED = b"mainstem.walked_s"
+"""Metadata of the schema of an answer: how long its walks took, in seconds."""
 MIB = 1 << 20
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mainstem_engine.errors import SqlUnsupportedError
+from mainstem_engine.sql.program import WALKED
 from mainstem_engine.sql.times import NS_PER_MS, NS_PER_US, TIME_UNITS, UTC, format_time
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     completeness: list[dict[str, Any]] = field(default_factory=list)
     """Filled by the node: what it can prove about the tables that were read."""
+    walked_s: float = 0.0
+    """How long walks took, of a result of the executing database."""
     _rest: _Rest | None = None
     """What follows, of a result that is streamed."""
 
@@ -74,11 +77,13 @@ class Result:
     ) -> Result:
         """A result of the executing database: its schema, then its batches. ``is_streamed``: no
         more than the head is read now, unless a type depends on all rows."""
-        schema = cast("pa.Schema", next(steps))
+        told = cast("pa.Schema", next(steps))
+        walked_s = float((told.metadata or {}).get(WALKED, 0))
+        schema = told.remove_metadata()
         bound = HEAD_BYTES if is_streamed and not any(map(_is_wide, schema)) else None
         head, is_whole = _read(schema, steps, bound)
         rest = None if is_whole else _Rest(schema, steps)
-        return cls.of_table(head, _rest=rest, **fields)
+        return cls.of_table(head, _rest=rest, walked_s=walked_s, **fields)
 
     def pieces(self) -> Iterator[Result]:
         """This result, and what follows of it. Raises what the statement raises."""

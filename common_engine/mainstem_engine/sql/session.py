@@ -297,7 +297,9 @@ class Session:
             started = time.perf_counter()
             result = self._query(plan, call, explanation)
             answered_s = time.perf_counter() - started
-            lines += explanation.measured_lines(result.row_count, planned_s, answered_s)
+            lines += explanation.measured_lines(
+                result.row_count, planned_s, answered_s, result.walked_s
+            )
         return Result.of_rows([("plan", "TEXT")], [[line] for line in lines])
 
     def _query(self, plan: Plan, call: _Call, watcher: Explanation | None = None) -> Result:

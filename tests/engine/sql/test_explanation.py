@@ -14,7 +14,9 @@ from mainstem_engine import Engine, EngineOptions, RollupDefinition, Rollups
 from mainstem_engine.sql.grammar.dialect import parse
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.planning.planner import Planner
+from mainstem_engine.sql.running.executors import InProcessExecutor, WorkerExecutor
 from mainstem_engine.sql.running.explanation import Explanation
+from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone
 
@@ -101,3 +103,20 @@ def test_analyze_counts_every_input(engine: Engine) -> None:
     lines = [line for (line,) in engine.sql(f"EXPLAIN ANALYZE {sql} AND b.n < 20").rows()]
     assert sum(line.startswith("read ") for line in lines) == 2
     assert re.fullmatch(r"answer 20 rows in [0-9.]+ ms", lines[-1])
+
+
+@pytest.mark.parametrize("is_worker", [False, True])
+def test_walks_have_a_time_of_their_own(engine: Engine, is_worker: bool) -> None:
+    executor = WorkerExecutor() if is_worker else InProcessExecutor()
+    session = Session(engine, executor)
+    try:
+        lines = [
+            line for (line,) in session.execute("EXPLAIN ANALYZE SELECT diff(f) FROM m").rows()
+        ]
+        plain = session.execute("EXPLAIN ANALYZE SELECT f FROM m WHERE n < 3").rows()
+        table = session.execute("SELECT diff(f) FROM m LIMIT 1").arrow()
+    finally:
+        session.close()
+    assert re.search(r"run [0-9.]+ ms, walks [0-9.]+ ms$", lines[-2]), lines
+    assert not any("walks" in line for (line,) in plain)
+    assert not table.schema.metadata

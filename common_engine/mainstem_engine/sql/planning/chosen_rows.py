@@ -56,8 +56,8 @@ def name_chosen_rows(select: exp.Select, relation: Relation, time: exp.Column) -
 
 
 def expand_cols(select: exp.Select) -> None:
-    """``count_time(*)``, IoTDB's, counts times. ``cols(last(a), b, c AS d)``, TDengine's, becomes an item for each column of the row. Raises
-    SqlError where it is not understood."""
+    """``count_time(*)``, IoTDB's, counts times. ``cols(last(a), b, c AS d)``, TDengine's, becomes
+    an item for each column of the row. Raises SqlError where it is not understood."""
     time = exp.column(exp.to_identifier(TIME, quoted=True))
     items: list[exp.Expr] = []
     for item in select.expressions:

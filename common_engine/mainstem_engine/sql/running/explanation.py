@@ -2,8 +2,8 @@
 
 1. The plan says for each input its table, devices, times and columns, and how it would be read
    now: by a scan, from statistics, a rollup or the newest values, with parts, blocks and bytes.
-2. Measured is the time until the plan was there, of reading each input, and the rest, in which the
-   executing database and walks ran. An input is read while they run: its time is taken out.
+2. Measured is the time until the plan was there, of reading each input, of walks, and the rest, in
+   which the executing database ran. An input is read while it runs: its time is taken out.
 """
 
 from __future__ import annotations
@@ -72,15 +72,19 @@ class Explanation:
 
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
-    def measured_lines(self, rows: int, planned_s: float, answered_s: float) -> list[str]:
-        """What was read, and the time of each stage. ``answered_s``: of the plan as a whole."""
+    def measured_lines(
+        self, rows: int, planned_s: float, answered_s: float, walked_s: float = 0.0
+    ) -> list[str]:
+        """What was read, and the time of each stage. ``answered_s``: of the plan as a whole;
+        ``walked_s``: of it, in walks."""
         lines = [
             f"read {found.rows} rows of {name}, {found.bytes} bytes, in {_ms(found.seconds)}"
             for name, found in self._readings.items()
         ]
         read_s = sum(found.seconds for found in self._readings.values())
-        run_s = max(answered_s - read_s, 0.0)
-        lines.append(f"plan {_ms(planned_s)}, read {_ms(read_s)}, run {_ms(run_s)}")
+        run_s = max(answered_s - read_s - walked_s, 0.0)
+        stages = f"plan {_ms(planned_s)}, read {_ms(read_s)}, run {_ms(run_s)}"
+        lines.append(f"{stages}, walks {_ms(walked_s)}" if walked_s else stages)
         return [*lines, f"answer {rows} rows in {_ms(planned_s + answered_s)}"]
 
 

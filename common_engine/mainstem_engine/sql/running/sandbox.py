@@ -14,13 +14,14 @@ Imports duckdb and pyarrow when it is first used: the rest of the engine runs wi
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mainstem_engine.errors import EngineError, SqlLimitError
-from mainstem_engine.sql.program import MIB, Program, SqlLimits, SqlStep
+from mainstem_engine.sql.program import MIB, WALKED, Program, SqlLimits, SqlStep
 from mainstem_engine.sql.running.admission import Admission
 from mainstem_engine.sql.running.translation import translate_error
 from mainstem_engine.sql.select.function_list import ALLOWED
@@ -98,8 +99,8 @@ class Sandbox:
                     cursor.register(name, reader)
                 else:
                     cursor.register(name, held.table(reader.schema, reader))
-            _run_steps(cursor, program, held)
-            yield from self._result(cursor, program)
+            walked_s = _run_steps(cursor, program, held)
+            yield from self._result(cursor, program, walked_s)
         except (duckdb.Error, _StreamError) as error:
             if failure.error is not None:
                 raise failure.error from None
@@ -107,10 +108,12 @@ class Sandbox:
         finally:
             cursor.close()
 
-    def _result(self, cursor: Any, program: Program) -> Iterator[pa.Schema | pa.RecordBatch]:
+    def _result(
+        self, cursor: Any, program: Program, walked_s: float
+    ) -> Iterator[pa.Schema | pa.RecordBatch]:
         relation = cursor.sql(program.sql, params=list(program.params) or None)
         reader = relation.to_arrow_reader(BATCH_ROWS)
-        yield reader.schema
+        yield reader.schema.with_metadata({WALKED: repr(walked_s)})
         rows = size = 0
         for batch in _stream(reader):
             rows += batch.num_rows
@@ -240,8 +243,9 @@ class _Held:
         self._size -= table.nbytes
 
 
-def _run_steps(cursor: Any, program: Program, held: _Held) -> None:
-    """Makes the tables of all steps but the last query."""
+def _run_steps(cursor: Any, program: Program, held: _Held) -> float:
+    """Makes the tables of all steps but the last query; returns the seconds of its walks."""
+    walked_s = 0.0
     sources: dict[str, pa.Table] = {}
     for step in program.steps:
         if isinstance(step, SqlStep):
@@ -251,7 +255,11 @@ def _run_steps(cursor: Any, program: Program, held: _Held) -> None:
             continue
         # Only the walk reads the rows that it was made of.
         source = sources.pop(step.source)
-        for name, table in walk(step, source, held.bytes_left).items():
+        started = time.perf_counter()
+        made = walk(step, source, held.bytes_left)
+        walked_s += time.perf_counter() - started
+        for name, table in made.items():
             held.count(table)
             cursor.register(f"{step.name}:{name}", table)
         held.release(source)
+    return walked_s

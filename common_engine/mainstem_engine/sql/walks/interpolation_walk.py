@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 
 def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
-    """``arguments``: ``keys`` their number; ``start_ns``, ``end_ns`` or None; ``every`` (months, ns,
-    whether exact) or None for one moment, in ``zone``; ``calls`` {column, output, filling: the
+    """``arguments``: ``keys`` their number; ``start_ns``, ``end_ns`` or None; ``every`` (months,
+    ns, whether exact) or None for one moment, in ``zone``; ``calls`` {column, output, filling: the
     fields of a Filling} each; ``shown`` names of columns that are the same all over a partition."""
     timeline = timeline_of(table, arguments["keys"])
     moments = _moments(timeline, arguments)
