@@ -160,11 +160,16 @@ class Alterations:
 
 
 def revise(
-    store: Store, table: Table, wanted: Template, *, foreign: bool | None = None
+    store: Store,
+    table: Table,
+    wanted: Template,
+    *,
+    foreign: bool | None = None,
+    tag_aliases: Mapping[str, str] | None = None,
 ) -> Ack | None:
     """Logs and applies a revision and what follows it, under the append lock. None: no change.
 
-    ``foreign``: whose change it is; None: as the table is.
+    ``foreign``: whose change it is; None: as the table is. ``tag_aliases``: see TagChanges.
     """
     old = table.template
     if wanted is old or wanted == old:
@@ -176,6 +181,8 @@ def revise(
     fields = template_to_map(wanted)
     if rollups:
         fields["rollups"] = rollups
+    if tag_aliases is not None:
+        fields["tag_aliases"] = tag_aliases
     return log_schema(
         store, "template", {"foreign": table.foreign if foreign is None else foreign, **fields}
     )

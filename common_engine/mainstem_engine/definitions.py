@@ -19,6 +19,7 @@ from mainstem_engine.catalog.budget import devices_bytes, templates_bytes
 from mainstem_engine.catalog.databases import DEFAULT_DURATION_NS, Database, checked_database
 from mainstem_engine.catalog.names import canonical_path, canonical_paths, check_element
 from mainstem_engine.catalog.revisions import adopted_template, renewed_template
+from mainstem_engine.catalog.tag_changes import dropped
 from mainstem_engine.catalog.tag_values import check_tag_names, checked_tags
 from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.catalog.templates import (
@@ -103,7 +104,12 @@ class Definitions(Dropping):
                 ack = self._define_schema("template", foreign=foreign, **template_to_map(wanted))
             elif hidden and not foreign:
                 wanted = renewed_template(existing.template, checked_template(theirs))
-                revise(store, existing, wanted, foreign=False)
+                # A tag of a name that was there has another column: the devices that come back
+                # must not have their old values, which may be of another type.
+                aliases = store.catalog.devices.tag_aliases(existing.family)
+                for tag in existing.template.tags:
+                    aliases = dropped(aliases, tag.name)
+                revise(store, existing, wanted, foreign=False, tag_aliases=aliases)
                 ack = self._define_schema("drop", template=wanted.name, gone=False)
             else:
                 wanted = adopted_template(existing.template, theirs.measurements)

@@ -313,3 +313,16 @@ def test_what_cannot_be_taken_away_or_changed(
     with pytest.raises(error, match=message):
         own_plant(sql)
     assert engine.catalog.revision == before
+
+
+def test_tags_of_a_template_that_is_made_anew_begin_empty(run: Run) -> None:
+    run("CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (x TEXT, y INT)")
+    run(
+        "INSERT INTO d1 USING t TAGS ('old', 7) VALUES (1, 1) d2 USING t TAGS ('old', 8) VALUES (1, 1)"
+    )
+    run("DROP STABLE t; CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (y TEXT)")
+    run("INSERT INTO d1 USING t TAGS ('new') VALUES (2, 2); ALTER STABLE t ADD TAG x INT")
+    assert run("SELECT TAGS tbname, y, x FROM t").rows() == [["d1", "new", None]]
+    assert run("SELECT ts, y, x FROM t").rows() == [[2, "new", None]]
+    run("ALTER TABLE d1 SET TAG x = 5; INSERT INTO d2 USING t (x) TAGS (6) VALUES (3, 3)")
+    assert run("SELECT tbname, x FROM t WHERE x > 4 ORDER BY x").rows() == [["d1", 5], ["d2", 6]]
