@@ -180,6 +180,8 @@ class Federation:
         with self._lock:
             follower.origins.replay_finished()
         self._upward.bind(engine, self.node)
+        # The BOOT record of this start is applied: a HELLO that does not name it would be a lie.
+        engine.log.barrier()
         follower.scope.rebuild(engine.catalog.devices)
         forward = follower.forward
         if forward is not None:

@@ -259,8 +259,9 @@ class LineFollowing(Lines):
 
     def snapshot_all(self) -> dict[str, Any]:
         """For the checkpoint."""
+        own = Line(self.own.uuid or "-", self.own.name or "-", self.own.table, self.own.trail)
         return {
-            "own": self.own.snapshot(),
+            "own": own.snapshot(),
             "below": self.snapshot(),
             "alarms": list(self.alarms),
             "sources": self._sources,
@@ -280,7 +281,9 @@ class LineFollowing(Lines):
                 trail.note_head(RangeSet.from_wire(item["received"]).last)
                 trail.boots_from = LSN_MAX
             return
-        self.own = Line.restore(data["own"])
+        # In place: others hold on to it.
+        own = Line.restore(data["own"])
+        self.own.table, self.own.trail = own.table, own.trail
         self.restore(data["below"])
         self.alarms.extend(data["alarms"])
         self._sources = data["sources"]

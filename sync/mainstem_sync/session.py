@@ -114,8 +114,8 @@ class Session:
         points = dict(own.trail.newest(POINTS_SHOWN).points)
         durable = self._log.fsynced_lsn
         points = {lsn: chain for lsn, chain in points.items() if lsn <= durable}
-        wanted = {acked.last, durable, self._told_lsn, *self._want_chain}
-        points.update(self._chain_values(wanted - set(points)))
+        wanted = {acked.last, durable, self._told_lsn, *self._want_chain} - {0, *points}
+        points.update(self._chain_values(wanted))
         hello = Hello(
             OriginKey(own.uuid, own.table.current, own.name),
             self._instance,
@@ -157,7 +157,8 @@ class Session:
             raise WireError(
                 f"the parent speaks version {welcome.version}", hint="upgrade this node"
             )
-        self._want_chain = welcome.need_chain
+        # All that was asked since the last lease: the parent remembers no earlier HELLO.
+        self._want_chain = tuple(sorted({*self._want_chain, *welcome.need_chain}))
         if welcome.need_chain or welcome.table is not None:
             self._retry_at = 0.0
         if welcome.need_chain:
@@ -169,6 +170,7 @@ class Session:
     def connected(self, welcome: Welcome) -> None:
         """The lease is taken: batches may go."""
         self.lease = welcome.lease
+        self._want_chain = ()
         self.parent = welcome.node
         self.state = LinkState.CONNECTED
         self._contact = self._monotonic()

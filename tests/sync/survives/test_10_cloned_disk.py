@@ -1,0 +1,99 @@
+"""Case 10: two processes with one identity. The older lease is fenced, with an alarm; whoever goes
+on afterwards does so in an epoch of its own, and nothing of either is lost."""
+
+from __future__ import annotations
+
+from mainstem_sync.session import LinkState
+from mainstem_sync.testing.nodes import TestNode
+from mainstem_sync.testing.tiers import Tiers
+
+from .copies import clone, epoch_of, snapshot, wait
+
+
+def state_of(node: TestNode) -> LinkState:
+    sender = node.federation.sender
+    assert sender is not None
+    return sender.state
+
+
+def test_case_10_the_older_of_two_processes_is_fenced_and_an_alarm_says_so(tiers: Tiers) -> None:
+    tiers.write(rows=3)
+    tiers.run(1)
+    second = clone(tiers, snapshot(tiers.edge))
+    link = second.link_to(tiers.plant, paths=["root.p.e"])
+    try:
+        link.drain()
+        assert state_of(second) is LinkState.CONNECTED
+        tiers.write(rows=3, start_s=50)
+        tiers.run(2)
+        assert state_of(tiers.edge) is LinkState.FENCED
+        (alarm,) = tiers.plant.federation.alarms()
+        assert (alarm["code"], alarm["node"]) == ("FENCED", "edge")
+        assert tiers.plant.federation.drops()["fenced_children"] == 1
+        assert len(tiers.values(tiers.plant)) == 3, "nothing of a fenced process is taken"
+        tiers.plant.engine.flush()
+        tiers.plant.restart()
+        assert tiers.plant.federation.alarms() == [alarm]
+    finally:
+        second.stop()
+
+
+def test_case_10_both_lines_are_kept_when_the_first_process_comes_back(tiers: Tiers) -> None:
+    """An SD card is copied; the copy runs for a while; then the original is put back."""
+    tiers.write(rows=3)
+    tiers.run(1)
+    copy = snapshot(tiers.edge)
+    for number in range(5):  # offline: the parent does not see these yet
+        tiers.up.cut()
+        tiers.write(rows=1, start_s=100 + number, value=2.0)
+    second = clone(tiers, copy)
+    link = second.link_to(tiers.plant, paths=["root.p.e"])
+    tiers.write(rows=4, start_s=200, value=3.0, node=second)
+    tiers.clock.advance(31)
+    link.drain()
+    # The clone goes on without a fork: nothing was known of the original's last records.
+    assert epoch_of(second) == 0
+    second.stop()
+    tiers.up.restore()
+    tiers.edge.restart()
+    wait(tiers)
+    assert epoch_of(tiers.edge) == 1
+    values = {(row[1], row[2]) for row in tiers.values(tiers.group)}
+    assert values == {
+        *((float(s), 1.0) for s in range(3)),
+        *((100.0 + s, 2.0) for s in range(5)),
+        *((200.0 + s, 3.0) for s in range(4)),
+    }
+    # The clone is put back once more: it does not know of epoch 1.
+    second.start()
+    tiers.write(rows=2, start_s=300, value=4.0, node=second)
+    tiers.clock.advance(31)
+    for _ in range(20):
+        tiers.clock.advance(1)
+        link.drain()
+    assert epoch_of(second) == 2
+    held = {(row[1], row[2]) for row in tiers.values(tiers.plant)}
+    assert held == values | {(300.0, 4.0), (301.0, 4.0)}
+    second.stop()
+    wait(tiers)
+    assert tiers.edge.federation.link()["state"] == "fenced"  # type: ignore[index]
+    codes = [alarm["code"] for alarm in tiers.plant.federation.alarms()]
+    assert codes.count("FORKED") == 2
+
+
+def test_case_10_a_delayed_hello_of_the_living_process_is_no_fork(tiers: Tiers) -> None:
+    sender = tiers.edge.federation.sender
+    assert sender is not None
+    early = sender.next_request()
+    assert early is not None
+    receiver = tiers.plant.federation.receiver
+    reply = receiver.hello(tiers.up._child, early.body)
+    sender.on_reply(early, reply.status, reply.body)
+    tiers.write()
+    tiers.run(1)
+    assert receiver.hello(tiers.up._child, early.body).status == 400
+    tiers.write(start_s=100)
+    tiers.run(1)
+    assert state_of(tiers.edge) is LinkState.CONNECTED
+    assert epoch_of(tiers.edge) == 0
+    assert tiers.plant.federation.alarms() == []
