@@ -19,7 +19,7 @@ from mainstem_engine.errors import LogRangeError
 from mainstem_engine.log.log import Log
 from mainstem_sync.batch import RECORDS_MAX, encode_batch
 from mainstem_sync.content import Classifier, Content
-from mainstem_sync.packing import Packer
+from mainstem_sync.packing import BLOCKS_VERSION, Packer
 from mainstem_sync.protocol import ChainPoint, OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.wire import RAW_BYTES_MAX
@@ -96,6 +96,10 @@ class Outbox:
         self._key_of = key_of
         self._classifier = classifier
         self._packer = Packer()
+
+    def speak(self, version: int) -> None:
+        """The parent speaks this version of the protocol."""
+        self._packer.blocks = version >= BLOCKS_VERSION
 
     def cut(
         self,

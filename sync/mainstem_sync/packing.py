@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,9 @@ from mainstem_engine.stacked_points import OpenRecord, stacked_rows
 from mainstem_sync.batch import WireBlock, WireRecord
 from mainstem_sync.protocol import Queue
 from mainstem_sync.wire import DECODED_BYTES_MAX
+
+BLOCKS_VERSION = 2
+"""Versions of the protocol from here on know blocks."""
 
 HISTORY_ROWS_MIN = 512
 """Below it the frames of the encodings, of every column, take what they save."""
@@ -112,6 +115,8 @@ class Packer:
     """Makes the payloads of one sender; remembers how its columns are best encoded."""
 
     def __init__(self) -> None:
+        self.blocks = True
+        """Whether the parent knows blocks; where it does not, everything travels as records."""
         self._choices: Choices = {}
 
     def pack(self, pieces: Iterable[Piece], queue: Queue) -> Packed:
@@ -124,9 +129,11 @@ class Packer:
         ordered = sorted(pieces, key=lambda piece: piece.lsn)
         total = sum(piece.rows for piece in ordered)
         for piece in ordered:
-            if piece.block:
+            if piece.block and self.blocks:
                 self._hand_on(packed, piece)
-            elif piece.kind == RecordKind.PTS and total >= rows_min:
+            elif piece.block:
+                records += _taken_apart(piece)
+            elif piece.kind == RecordKind.PTS and total >= rows_min and self.blocks:
                 record = piece.opened or decode_payload(piece.payload)
                 opened[id(piece)] = record
                 gathered.setdefault(_shape(record[0]), []).append(piece)
@@ -193,6 +200,15 @@ def _shape(header: Mapping[str, Any]) -> _Shape:
 def column_types(points: Points) -> dict[int, ColumnType]:
     """Types of the columns, as the record names them."""
     return {int(column[0]): ColumnType(column[1]) for column in points.header["cols"]}
+
+
+def _taken_apart(block: Piece) -> Iterator[Piece]:
+    """The records of a block, without the rows that stay here."""
+    found = decode_rows(block.payload, bytes_max=DECODED_BYTES_MAX)
+    types = column_types(found.points)
+    for lsn, points in found.records(block.select):
+        payload = _one(encode_points(points.header, points.rows, types))
+        yield Piece(lsn, block.kind, block.table, len(points.rows), payload)
 
 
 def _one(pieces: Sequence[Buffer]) -> bytes:

@@ -397,6 +397,7 @@ class Sender:
                 self._flights.clear()
                 if self.images is not None:
                     self.images.reset()
+                self._outbox.speak(welcome.version)
                 self._parent_has = dict(welcome.held)
                 own = self._parent_has.get(self._upward.key, RangeSet())
                 lost = self._forward.resume(own, self._engine.log)

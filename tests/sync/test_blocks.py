@@ -320,7 +320,8 @@ def test_live_rows_pass_by_the_history_that_a_relay_still_has(tiers: Tiers) -> N
         for frame in decode_frames(request.body):
             if frame.type is FrameType.BATCH:
                 batch = Batch.from_frame(frame)
-                rows.append(sum(item.rows for item in (*batch.records, *batch.blocks)))
+                records = sum(record.rows for record in batch.records)
+                rows.append(records + sum(block.rows for block in batch.blocks))
         reply = tiers.group.federation.receiver.batches(relayed._child, request.body)
         sender.on_reply(request, reply.status, reply.body)
     assert next(filter(None, rows)) == 1, "before everything but its device's definition"
@@ -354,3 +355,21 @@ def test_a_load_is_history_and_what_is_measured_meanwhile_goes_first(
     tiers.clock.advance(60)
     tiers.run()
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+def test_a_parent_of_an_earlier_version_gets_records(tiers: Tiers) -> None:
+    tiers.run(1)
+    sender = tiers.plant.federation.sender
+    assert sender is not None
+    tiers.up.cut()
+    backlog(tiers)
+    tiers.clock.advance(1)
+    tiers.up.step()
+    tiers.up.restore()
+    sender._outbox.speak(packing.BLOCKS_VERSION - 1)
+    tiers.clock.advance(60)
+    tiers.run(6)
+    assert blocks_of(tiers.plant) != []
+    assert blocks_of(tiers.group) == []
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+    assert tiers.forward(tiers.plant)["delivered"] == ROWS + 5
