@@ -1,9 +1,13 @@
-"""Edge to platform to group: how fast a backlog drains, how soon a row can be queried.
+"""Edge to platform to group: what a point costs on the link, how fast a backlog drains, how soon a
+row can be queried.
+
+Costs (pair.py): one link in one process; bytes on the wire and CPU time of either side.
 
 Drain:
 1. Three real processes; the edge's link to the platform is cut, and the edge is filled over HTTP.
-2. The link is restored. The rate is points (values, without times) from the first row that the
-   group counts to the last; the time from the restoration to the last row is given too.
+2. The link is restored, and live rows go on. The rate is points (values, without times) from the
+   first row that the group counts to the last; the time from the restoration to the last row is
+   given too, and how soon live rows could be queried meanwhile.
 
 Latency:
 1. Devices publish single rows at a steady rate; each row carries its number.
@@ -25,7 +29,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pair import DEVICES, measure_history, measure_live
 from report import Report
+from telemetry import make_dataset
 from tiers import NodeProcess, free_port, wait_for, write_topology
 
 from mainstem_node.broker import EmbeddedBroker
@@ -37,12 +43,14 @@ BACKLOG, PROBE = "backlog", "probe"
 VALUES = 10
 """Measurements of a backlog row: a point is one of their values."""
 
-DEVICES = 100
+MACHINES = 100
 BASE_MS = 1_792_540_800_000
 ROWS_PER_WRITE = 100_000
 """About 10 MB a request, below the limit of 32 MiB."""
 
 DRAIN_TIMEOUT_S = 180.0
+FRAME_MS = 250
+"""Link time of what may be before a live row."""
 POLL_S = 0.05
 PROBE_DEVICES = 50
 PROBE_WINDOW_MS = 10_000
@@ -67,7 +75,12 @@ def topology(ports: dict[str, int]) -> dict[str, Any]:
     return {
         "templates": {
             BACKLOG: {"measurements": measurements},
-            PROBE: {"measurements": {"n": {"type": "INT64"}}},
+            PROBE: {
+                "measurements": {
+                    "n": {"type": "INT64"},
+                    **{f"v{i}": {"type": "DOUBLE"} for i in range(1, VALUES)},
+                }
+            },
         },
         "nodes": [
             {"id": "group", "tier": "group", "listen": f"127.0.0.1:{ports['group']}",
@@ -88,8 +101,8 @@ def backlog(first_row: int, rows: int) -> bytes:
     """An Arrow stream of rows as machines send them: slow waves with a little noise."""
     rng = np.random.default_rng(first_row)
     number = np.arange(first_row, first_row + rows)
-    device, step = number % DEVICES, number // DEVICES
-    names = pa.array([f"root.bench.machine_{i:03}" for i in range(DEVICES)])
+    device, step = number % MACHINES, number // MACHINES
+    names = pa.array([f"root.bench.machine_{i:03}" for i in range(MACHINES)])
     columns: dict[str, Any] = {
         "device": pa.DictionaryArray.from_arrays(pa.array(device.astype(np.int32)), names),
         "time": pa.array(BASE_MS + step * 1000),
@@ -104,10 +117,126 @@ def backlog(first_row: int, rows: int) -> bytes:
     return sink.getvalue()
 
 
+class Load(threading.Thread):
+    """Publishes rows with a number at a steady rate, until it is stopped; notes when."""
+
+    def __init__(self, mqtt_port: int, rate: float, first: int) -> None:
+        super().__init__(name="load", daemon=True)
+        self.sent: dict[int, float] = {}
+        self.next_number = first
+        self.stopping = threading.Event()
+        self._port = mqtt_port
+        self._rate = rate
+
+    def run(self) -> None:
+        first, stamps = self.next_number, dict[str, int]()
+        with Publisher(BrokerAddress("127.0.0.1", self._port)) as publisher:
+            started = time.perf_counter()
+            while not self.stopping.is_set():
+                number = self.next_number
+                wait_s = started + (number - first) / self._rate - time.perf_counter()
+                if wait_s > 0:
+                    time.sleep(wait_s)
+                device = f"probe_{number % PROBE_DEVICES:02}"
+                # Two rows of one device in one millisecond would be one row.
+                stamp = max(time.time_ns() // 1_000_000, stamps.get(device, 0) + 1)
+                stamps[device] = stamp
+                values = {f"v{index}": (number * index) % 97 for index in range(1, VALUES)}
+                payload = json.dumps({"ts": stamp, "n": number, **values}).encode()
+                self.sent[number] = time.perf_counter()
+                publisher.publish(f"probe/{device}", payload)
+                self.next_number = number + 1
+            publisher.drain()
+
+
+class Prober(threading.Thread):
+    """Asks the group for the newest numbers; notes when each was first seen."""
+
+    def __init__(self, group: NodeProcess) -> None:
+        super().__init__(name="prober", daemon=True)
+        self.seen: dict[int, float] = {}
+        self.queries = 0
+        self.stopping = threading.Event()
+        # A connection of its own: another thread asks the node too.
+        self._group = group.client()
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            since = time.time_ns() // 1_000_000 - PROBE_WINDOW_MS
+            rows = self._group.sql(f"SELECT n FROM {PROBE} WHERE time >= {since}")
+            now = time.perf_counter()
+            self.queries += 1
+            for (number,) in rows:
+                self.seen.setdefault(number, now)
+
+
+def judge(
+    report: Report, name: str, load: Load, prober: Prober, between: tuple[float, float], goal: str
+) -> float:
+    """Percentiles of the rows published in ``between``; all of them must have been seen. Returns
+    the 99th in ms."""
+    chosen = [n for n, at in sorted(load.sent.items()) if between[0] <= at < between[1]]
+    if not chosen:
+        raise SystemExit(f"benchmark: nothing was published for {name}")
+    wait_for(
+        lambda: all(number in prober.seen for number in chosen), PROBE_WINDOW_MS / 1000,
+        "every probe is seen at the group", 0.1,
+    )  # fmt: skip
+    latencies = np.array([prober.seen[n] - load.sent[n] for n in chosen]) * 1000
+    how = (
+        f"{len(latencies):,} single-row messages of {VALUES} values, publish() to the first SQL"
+        " answer that has the row"
+    )
+    last = 0.0
+    for share in (50, 99):
+        last = float(np.percentile(latencies, share))
+        report.add(f"{name}, p{share}", last, "ms", how, goal if share == 99 else None)
+    return last
+
+
+def measure_latency(
+    report: Report, nodes: dict[str, NodeProcess], mqtt_port: int, rate: float, seconds: float
+) -> tuple[int, float]:
+    """Live rows with nothing else to do. Returns the next number, and the 99th percentile in ms."""
+    load = Load(mqtt_port, rate, 0)
+    prober = Prober(nodes["group"])
+    load.start()
+    # The first rows make table and devices; the steady state is what is asked for.
+    wait_for(lambda: _asked(nodes["group"]), PROBE_WINDOW_MS / 1000, "the table is there", 0.1)
+    prober.start()
+    began = time.perf_counter() + 1.0
+    time.sleep(seconds)
+    ended = time.perf_counter() - 1.0
+    worst = judge(
+        report, "publish to queryable at the group", load, prober, (began, ended), "1,000 ms"
+    )
+    _end(load, prober)
+    return load.next_number, worst
+
+
+def _asked(group: NodeProcess) -> bool:
+    try:
+        return bool(group.sql(f"SELECT count(*) FROM {PROBE}")[0][0])
+    except (RuntimeError, OSError):
+        return False
+
+
+def _end(*threads: Load | Prober) -> None:
+    for thread in threads:
+        thread.stopping.set()
+        thread.join()
+
+
 def measure_drain(
-    report: Report, nodes: dict[str, NodeProcess], link: LinkRelay, rows: int
+    report: Report,
+    nodes: dict[str, NodeProcess],
+    link: LinkRelay,
+    rows: int,
+    live: tuple[int, int, float, float],
 ) -> None:
-    """Fills the edge behind a cut link, restores it and times the rows' way to the group."""
+    """Fills the edge behind a cut link, restores it and times the rows' way to the group, while
+    live rows go on. ``live``: port, first number, rate, and p99 in ms without a backlog."""
+    mqtt_port, first_number, rate, idle_ms = live
     link.cut()
     started = time.perf_counter()
     for first in range(0, rows, ROWS_PER_WRITE):
@@ -127,6 +256,9 @@ def measure_drain(
         seen.append((time.perf_counter(), int(sums.get("log", {}).get("from_children", 0))))
         return seen[-1][1] >= rows
 
+    load, prober = Load(mqtt_port, rate, first_number), Prober(nodes["group"])
+    load.start()
+    prober.start()
     restored = time.perf_counter()
     link.restore()
     wait_for(is_done, DRAIN_TIMEOUT_S, "the backlog is at the group", POLL_S)
@@ -138,77 +270,28 @@ def measure_drain(
     report.add(
         "edge to group, drain", rows * VALUES / (done - began), "points/s",
         f"{rows:,} rows of {VALUES} values, from the last look that saw none to the first that saw"
-        " all",
-        "500,000 points/s",
+        f" all, while {rate * VALUES:,.0f} live points/s go on",
+        "1,000,000 points/s",
     )  # fmt: skip
     report.add(
         "edge to group, restored to drained", done - restored, "s",
         "from the restoration of the link, reconnecting included",
     )  # fmt: skip
+    goal = f"{2 * idle_ms + FRAME_MS:,.0f} ms"
+    judge(report, "publish to queryable during the drain", load, prober, (began, done), goal)
+    _end(load, prober)
 
 
-class Prober(threading.Thread):
-    """Asks the group for the newest numbers; notes when each was first seen."""
-
-    def __init__(self, group: NodeProcess) -> None:
-        super().__init__(name="prober", daemon=True)
-        self.seen: dict[int, float] = {}
-        self.queries = 0
-        self.stopping = threading.Event()
-        self._group = group
-
-    def run(self) -> None:
-        while not self.stopping.is_set():
-            since = time.time_ns() // 1_000_000 - PROBE_WINDOW_MS
-            rows = self._group.sql(f"SELECT n FROM {PROBE} WHERE time >= {since}")
-            now = time.perf_counter()
-            self.queries += 1
-            for (number,) in rows:
-                self.seen.setdefault(number, now)
-
-
-def measure_latency(
-    report: Report, nodes: dict[str, NodeProcess], mqtt_port: int, rate: float, seconds: float
-) -> None:
-    """Publishes at a steady rate and times each row's way to an answer of the group."""
-    count = int(rate * seconds)
-    sent: list[float] = []
-    stamps: dict[str, int] = {}
-    prober: Prober | None = None
-    with Publisher(BrokerAddress("127.0.0.1", mqtt_port)) as publisher:
-        started = time.perf_counter()
-        for number in range(count):
-            wait_s = started + number / rate - time.perf_counter()
-            if wait_s > 0:
-                time.sleep(wait_s)
-            device = f"probe_{number % PROBE_DEVICES:02}"
-            # Two rows of one device in one millisecond would be one row.
-            stamp = max(time.time_ns() // 1_000_000, stamps.get(device, 0) + 1)
-            stamps[device] = stamp
-            payload = json.dumps({"ts": stamp, "n": number}).encode()
-            sent.append(time.perf_counter())
-            publisher.publish(f"probe/{device}", payload)
-            if prober is None and number >= count // 5:
-                # The first rows make table and devices; the steady state is what is asked for.
-                prober = Prober(nodes["group"])
-                prober.start()
-        publisher.drain()
-    assert prober is not None
-    judged = range(count // 4, count)
-    wait_for(
-        lambda: all(number in prober.seen for number in judged), PROBE_WINDOW_MS / 1000,
-        "every probe is seen at the group", 0.1,
-    )  # fmt: skip
-    prober.stopping.set()
-    prober.join()
-    latencies = np.array([prober.seen[number] - sent[number] for number in judged]) * 1000
-    how = (
-        f"{len(latencies):,} single-row messages at {rate:g}/s, publish() to the first SQL answer"
-        f" that has the row; {prober.queries:,} queries one after the other"
-    )
-    for share, goal in ((50, None), (99, "1,000 ms")):
-        value = float(np.percentile(latencies, share))
-        report.add(f"publish to queryable at the group, p{share}", value, "ms", how, goal)
+def measure_costs(report: Report, place: Path, quick: bool) -> None:
+    """Bytes and CPU time of one link, in this process; see pair.py."""
+    points = 200_000 if quick else 10_000_000
+    measure_history(report, place / "history", make_dataset(place / "rows", points, DEVICES))
+    live = make_dataset(place / "live", 10_000 if quick else 100_000, DEVICES)
+    for writes in (1, 10):
+        measure_live(report, place / f"live-{writes}", live, writes)
+    if not quick:
+        fleet = make_dataset(place / "fleet", 1_000_000, 10 * DEVICES)
+        measure_live(report, place / "live-fleet", fleet, 1)
 
 
 def main() -> None:
@@ -217,7 +300,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     report = Report("sync", arguments.quick)
-    rows, rate, seconds = (50_000, 100.0, 4.0) if arguments.quick else (1_000_000, 200.0, 20.0)
+    rows, rate, seconds = (200_000, 200.0, 4.0) if arguments.quick else (1_000_000, 200.0, 20.0)
+    with tempfile.TemporaryDirectory(prefix="mainstem-bench-") as name:
+        measure_costs(report, Path(name), arguments.quick)
     with tempfile.TemporaryDirectory(prefix="mainstem-bench-") as name:
         place = Path(name)
         with EmbeddedBroker(place / "broker", sync_always=False) as broker:
@@ -230,8 +315,9 @@ def main() -> None:
             try:
                 for tier in TIERS:
                     nodes[tier].start()
-                measure_latency(report, nodes, broker.port, rate, seconds)
-                measure_drain(report, nodes, link, rows)
+                number, idle_ms = measure_latency(report, nodes, broker.port, rate, seconds)
+                live = (broker.port, number, rate, idle_ms)
+                measure_drain(report, nodes, link, rows, live)
             finally:
                 for tier in reversed(TIERS):
                     nodes[tier].stop()

@@ -59,6 +59,10 @@ class NodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
 
+    def client(self) -> NodeProcess:
+        """Another connection to the same node, for another thread; it is not to be started."""
+        return NodeProcess(self._topology, self.name, self.port)
+
     def start(self) -> None:
         """Returns when the node is ready."""
         with self._log.open("ab") as log:
