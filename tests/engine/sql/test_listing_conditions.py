@@ -122,6 +122,11 @@ def test_series(
     assert works(f"COUNT TIMESERIES WHERE {condition}").rows() == [[len(wanted)]]
 
 
+def test_a_tag_has_the_type_that_the_listed_templates_declare(works: Run) -> None:
+    rows = works("SHOW DEVICES pumps WHERE place > 4 AND place < 6").rows()
+    assert [row[0] for row in rows] == ["root.main.p1"]
+
+
 def test_tags(works: Run) -> None:
     assert works("SELECT TAGS tbname FROM meters WHERE number > 2").rows() == [["m2"], ["m3"]]
     asked = works("SELECT TAGS tbname FROM meters WHERE place CONTAINS ? OR number < ?", "ou", 3)

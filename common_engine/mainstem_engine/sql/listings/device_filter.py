@@ -119,10 +119,14 @@ class DeviceFilter:
         return sorted(found, key=lambda one: one[0])
 
     def _known(self, members: Iterable[Member]) -> list[str]:
+        """What is known of devices of these templates; finds the types of their tags."""
         names = dict.fromkeys(_OF_DEVICES)
         tables = [member.table for member in members] or self._catalog.templates.shown()
         for table in tables:
             names.update(dict.fromkeys(tag.name.casefold() for tag in table.template.tags))
+        for name in self._named.difference(_OF_DEVICES):
+            tags = [tag for table in tables if (tag := table.tag(name)) is not None]
+            self._types[name] = _common_type({tag.type for tag in tags})
         return list(names)
 
     def _narrow(self, member: Member) -> bool:
@@ -148,10 +152,6 @@ class DeviceFilter:
 
     def _asked(self, parts: Iterable[_Part]) -> Iterator[tuple[list[_Part], Any]]:
         """Pieces of these, and the mask of the rows of each for which the condition is true."""
-        tables = self._catalog.templates.shown()
-        for name in self._named.difference(_OF_DEVICES):
-            tags = [tag for table in tables if (tag := table.tag(name)) is not None]
-            self._types[name] = _common_type({tag.type for tag in tags})
         for piece in _pieces(parts):
             yield piece, self._conditions.holds(self._where, self._columns(piece))
 
