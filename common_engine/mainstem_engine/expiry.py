@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,11 +83,21 @@ class ExpiryResult:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSpan:
+    """The time [start, end) in ns of one part, and its bytes on disk."""
+
+    start_ns: int
+    end_ns: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
-    """Parts of one table to drop, and to rewrite."""
+    """Parts of one table to drop, and to rewrite. ``kept``: ns from which on rows stay, by class of
+    retention."""
 
     table: Table
-    now_ns: int
+    kept: Sequence[int]
     cutoff: Cutoff
     drop: Sequence[Part]
     rewrite: Sequence[Part]
@@ -123,15 +133,50 @@ class Expiry:
             cutoff = rules.kept(clock.now_ns)
             if cutoff is None:
                 continue
-            plan = self._plan(table, clock.now_ns, cutoff, log_hold)
+            plan = self._plan(table, rules.kept_from(clock.now_ns), cutoff, log_hold)
             if plan.parts:
                 result = result + self._execute(plan, rules)
         self.total = self.total + result
         return result
 
+    def give_way(self, table: Table, before_ns: int, *, held: bool) -> ExpiryResult:
+        """As ``run`` for the parts of a table that end before ``before_ns``, expired or not, to
+        make room: nothing is rewritten for it. What a hold protects stays, with all that is later;
+        ``held``: it goes, too."""
+        if not held:
+            before_ns = min([before_ns, *self._held_from(table, before_ns)])
+        rules = self._store.retention.rules(table)
+        kept = [max(before_ns, since) for since in rules.horizon]
+        if not kept:
+            return ExpiryResult()
+        cutoff = Cutoff([before_ns] * len(kept), rules.class_of)
+        plan = self._plan(table, kept, cutoff, self._store.holds.held_lsn(), held=True)
+        plan = replace(plan, rewrite=[])
+        result = self._execute(plan, rules) if plan.parts else ExpiryResult()
+        self.total = self.total + result
+        return result
+
+    def _held_from(self, table: Table, before_ns: int) -> list[int]:
+        """Where the parts begin that end before ``before_ns`` and are held."""
+        metas = [part.meta for part in self._store.inventory.of_table(table.name)]
+        return [
+            meta.time_min_ns
+            for meta in metas
+            if meta.time_max_ns < before_ns
+            and self._is_held(table.name, meta.time_min_ns, meta.time_max_ns + 1)
+        ]
+
     # Planning
 
-    def _plan(self, table: Table, now_ns: int, cutoff: Cutoff, log_hold: int) -> _Plan:
+    def _plan(
+        self,
+        table: Table,
+        kept: Sequence[int],
+        cutoff: Cutoff,
+        log_hold: int,
+        *,
+        held: bool = False,
+    ) -> _Plan:
         drop: list[Part] = []
         rewrite: list[Part] = []
         for part in self._store.inventory.of_table(table.name):
@@ -142,13 +187,13 @@ class Expiry:
                 continue
             least = cutoff.least_between(meta.device_min, meta.device_max)
             if meta.time_max_ns < least:
-                if not self._is_held(table.name, meta.time_min_ns, meta.time_max_ns + 1):
+                if held or not self._is_held(table.name, meta.time_min_ns, meta.time_max_ns + 1):
                     drop.append(part)
             elif len(rewrite) < REWRITES_MAX and _share(part, cutoff) > REWRITE_SHARE:
                 end_ns = min(meta.time_max_ns + 1, cutoff.greatest_ns)
                 if not self._is_held(table.name, meta.time_min_ns, end_ns):
                     rewrite.append(part)
-        return _Plan(table, now_ns, cutoff, drop, rewrite)
+        return _Plan(table, kept, cutoff, drop, rewrite)
 
     def _in_log(self, meta: PartMeta) -> int:
         """The last log record with rows of the part; unknown in old parts: then the newest."""
@@ -192,11 +237,10 @@ class Expiry:
         is split off later begins where the one it was in stands now."""
         state, name = self._store.retention.state, plan.table.name
         end_ns = max(part.meta.time_max_ns for part in plan.parts) + 1
-        kept = rules.kept_from(plan.now_ns)
         horizons: dict[ClassName, int] = dict(rules.horizons)
         for number, class_name in enumerate(rules.names):
             before = rules.horizon[number]
-            horizons[class_name] = max(before, min(end_ns, kept[number]), NOTHING_NS)
+            horizons[class_name] = max(before, min(end_ns, plan.kept[number]), NOTHING_NS)
         expired = {**state.expired, name: state.expired.get(name, 0) + rows}
         return RetentionState(expired, {**state.horizons, name: horizons})
 

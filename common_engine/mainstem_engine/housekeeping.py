@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 
 from mainstem_engine.background import Background
 from mainstem_engine.catalog.database_options import least_flush_every_ns
+from mainstem_engine.catalog.templates import Table
 from mainstem_engine.compaction import (
     DUE,
     FULL,
@@ -187,6 +188,11 @@ class Housekeeping:
         with self._compaction_lock:
             self._expired_at_ns = self._store.options.monotonic()
             return self.expiry.run()
+
+    def give_way(self, table: Table, before_ns: int, *, held: bool) -> ExpiryResult:
+        """Removes parts that end before a time, expired or not. Raises OSError, EngineError."""
+        with self._compaction_lock:
+            return self.expiry.give_way(table, before_ns, held=held)
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ import numpy as np
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.catalog.ttl import KEEP_OP, TTL_OP, checked_keep
 from mainstem_engine.definitions import Definitions
-from mainstem_engine.expiry import ExpiryResult, PartHold
+from mainstem_engine.expiry import ExpiryResult, PartHold, StoredSpan
 from mainstem_engine.housekeeping import Housekeeping
 from mainstem_engine.model import DeviceIds, TimesNs
 from mainstem_engine.retention import NOTHING_NS, OutOfRetention
@@ -89,3 +89,20 @@ class RetentionControl(Definitions):
         """Removes what is expired, as far as whole parts, or most of a part, go. Housekeeping does
         so by itself once a minute. Raises OSError, CorruptionError."""
         return self._housekeeping.expire()
+
+    def stored_spans(self, table: str) -> list[StoredSpan]:
+        """The parts of a table, by the end of their time: what ``give_way`` may remove."""
+        name = self._store.catalog.table(table).name
+        metas = [part.meta for part in self._store.inventory.of_table(name)]
+        spans = [StoredSpan(m.time_min_ns, m.time_max_ns + 1, m.bytes) for m in metas]
+        return sorted(spans, key=lambda span: (span.end_ns, span.start_ns))
+
+    def give_way(self, table: str, before_ns: int, *, held: bool = False) -> ExpiryResult:
+        """Makes room: removes the parts of a table that end at or before ``before_ns``, whatever is
+        kept. Rows of that time are out of retention from then on, as after ``expire``.
+
+        ``held``: what a hold protects goes, too; its owner has to say first what is lost. Raises
+        NotFoundError, OSError, CorruptionError.
+        """
+        found = self._store.catalog.table(table)
+        return self._housekeeping.give_way(found, before_ns, held=held)
