@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mainstem_engine.errors import SqlError
+from mainstem_engine.errors import SqlError, SqlUnsupportedError
 from mainstem_engine.sql.result import Result
 
 Run = Callable[..., Result]
@@ -205,3 +205,30 @@ def test_days_begin_at_midnight_of_the_zone(building: Run) -> None:
 def test_what_cannot_be_aligned_is_named(building: Run, sql: str, message: str) -> None:
     with pytest.raises(SqlError, match=message):
         building(sql)
+
+
+def test_a_name_that_several_tables_have_is_of_each(run: Run) -> None:
+    run(
+        "CREATE STABLE m (ts TIMESTAMP, x DOUBLE, y DOUBLE) TAGS (g INT);"
+        "INSERT INTO d1 USING m TAGS (1) VALUES (0, 1, 10) (1000, 2, 20);"
+        "INSERT INTO d2 USING m TAGS (2) VALUES (0, 3, 30)"
+    )
+    found = run("SELECT x, d1.y FROM d1, d2 ALIGN(EVERY 1s, PREVIOUS)")
+    assert [c["name"] for c in found.columns] == ["time", "root.main.d1.x", "root.main.d2.x", "y"]
+    assert found.rows() == [[0, 1.0, 3.0, 10.0], [1000, 2.0, 3.0, 20.0]]
+    assert (
+        run("SELECT x FROM d1, d2 ALIGN(EVERY 1s)").rows()
+        == run("SELECT x FROM root.main.d1, root.main.d2 ALIGN(EVERY 1s)").rows()
+    )
+    for items in ("x + 1", "x AS v", "d1.x, y + d2.y"):
+        with pytest.raises(SqlError, match="is a column of d1 and d2"):
+            run(f"SELECT {items} FROM d1, d2 ALIGN(EVERY 1s)")
+
+
+def test_joins_as_tdengine_writes_them(run: Run) -> None:
+    run("CREATE TABLE a (ts TIMESTAMP, x INT); INSERT INTO a VALUES (1000, 1) (3000, 2)")
+    run("CREATE TABLE b (ts TIMESTAMP, y INT); INSERT INTO b VALUES (2000, 7)")
+    sql = "SELECT a.ts, b.y FROM a LEFT ASOF JOIN b ON a.ts >= b.ts ORDER BY a.ts"
+    assert run(sql).rows() == [[1000, None], [3000, 7]]
+    with pytest.raises(SqlUnsupportedError, match="WINDOW JOIN"):
+        run("SELECT a.ts FROM a LEFT WINDOW JOIN b WINDOW_OFFSET(-1s, 1s)")

@@ -354,6 +354,19 @@ class MainstemParser(ClauseGrammar):
         table.update_positions(token)
         return table
 
+    def _parse_join_parts(self) -> tuple[Token | None, Token | None, Token | None]:
+        method, side, kind = super()._parse_join_parts()
+        if side is not None and method is None and kind is None:
+            # TDengine writes LEFT ASOF JOIN for ASOF LEFT JOIN.
+            if self._match(TokenType.ASOF):
+                method = self._prev
+            elif self._match(TokenType.WINDOW, advance=False) and self._next:
+                raise SqlUnsupportedError(
+                    "WINDOW JOIN is not supported",
+                    hint="JOIN b ON b.ts BETWEEN a.ts - 1s AND a.ts + 1s, and GROUP BY a.ts",
+                )
+        return method, side, kind
+
     def _is_call(self, end: int) -> bool:
         return re.compile(r"\s*\(").match(self.sql, end) is not None
 

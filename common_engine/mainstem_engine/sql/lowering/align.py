@@ -150,6 +150,8 @@ class _AlignQuery:
                 found += self._star()
             elif isinstance(node, exp.Column) and self._tables.is_time(node):
                 found.append(_Item(projection.alias_or_name, column(ROW_TIME)))
+            elif isinstance(node, exp.Column) and node is projection and not node.table:
+                found += self._of_each(node)
             else:
                 found += self._item(node, self._heading(projection))
         if len(self._tables.all) == 1:
@@ -160,6 +162,19 @@ class _AlignQuery:
             item.heading.casefold() for item in found if item.node in self._rates()
         )
         return [(item.heading, item.node) for item in found]
+
+    def _of_each(self, node: exp.Column) -> list[_Item]:
+        """A column of every table that has one of the name."""
+        owners = self._tables.owners(node)
+        if len(owners) == 1:
+            return self._item(node, self._heading(node))
+        found: list[_Item] = []
+        for source in (self._tables.all[owner] for owner in owners):
+            table = exp.to_identifier(source.table.alias, quoted=True)
+            of_one = exp.Column(this=node.this.copy(), table=table)
+            name = node.name if source.devices else f"{source.label}.{node.name}"
+            found += self._item(of_one, name)
+        return found
 
     def _rates(self) -> list[exp.Expr]:
         """The columns that are rates by name or by default."""

@@ -100,20 +100,32 @@ class AlignedTables:
         """True when several tables or devices stand side by side."""
         return len(self.all) > 1 or bool(self.all[0].devices)
 
+    def owners(self, node: exp.Column) -> list[int]:
+        """The numbers of the tables that have a column. Raises SqlError where none has it."""
+        found = [n for n, source in enumerate(self.all) if source.has(node, self._lowered)]
+        if not found:
+            raise SqlError(
+                f"there is no column {node.sql()}",
+                field=node.name,
+                hint="DESCRIBE lists the columns of a table",
+            )
+        return found
+
     def owner(self, node: exp.Column) -> int:
-        """The number of the table that a column is of. Raises SqlError."""
-        for number, source in enumerate(self.all):
-            if source.has(node, self._lowered):
-                return number
-        raise SqlError(
-            f"there is no column {node.sql()}",
-            field=node.name,
-            hint="DESCRIBE lists the columns of a table",
-        )
+        """The number of the table that a column is of. Raises SqlError where several have it."""
+        owner, *others = self.owners(node)
+        if others:
+            named = [self.all[number].table.alias or "a sub-query" for number in (owner, *others)]
+            raise SqlError(
+                f"{node.name} is a column of {' and '.join(named[:2])}",
+                field=node.name,
+                hint=f"write {named[0]}.{node.name}",
+            )
+        return owner
 
     def is_time(self, node: exp.Column) -> bool:
         """True for the time of a table."""
-        return self.all[self.owner(node)].rows.is_time(node)
+        return self.all[self.owners(node)[0]].rows.is_time(node)
 
     def rows(self, signals: dict[tuple[int, str], AlignedSignal]) -> exp.Select:
         """The rows of all tables, with the columns of each."""
