@@ -207,6 +207,11 @@ def _followers(catalog: Catalog, old: Template, new: Template) -> list[Template]
         if (table.template.rollup_of or "").casefold() == wanted
     ]
     followed = [(rollup, followed_rollup(rollup, old, new)) for rollup in rollups]
+    if old.tags != new.tags:
+        followed = [
+            (before, dataclasses.replace(after, tags=new.tags, revision=before.revision + 1))
+            for before, after in followed
+        ]
     return [after for before, after in followed if after is not before]
 
 

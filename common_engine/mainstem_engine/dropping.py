@@ -131,7 +131,9 @@ class Dropping(Alterations):
         with store.append_lock:
             table = store.catalog.table(name)
             if table.replaces_rows:
-                raise SchemaError(f"{table.name} is a rollup", hint=f"alter {table.family}")
+                raise SchemaError(
+                    f"{table.name} is a rollup", field=table.name, hint=f"alter {table.family}"
+                )
             wanted = retagged_template(table.template, revision)
             aliases = store.catalog.devices.tag_aliases(table.family)
             for old, new in revision.rename.items():

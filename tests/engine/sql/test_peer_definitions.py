@@ -113,6 +113,43 @@ def test_devices_are_named_as_they_are_shown(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t_1m (tbname, time, a_count) VALUES ('d', 1, 1)",
+        "INSERT INTO d USING t_1m (g) TAGS (1) (time, a_count) VALUES (1, 1)",
+        "INSERT INTO t_1m (tbname, time, a_count) SELECT tbname, time, 5 FROM t_1m",
+        "CREATE TABLE other USING t_1m TAGS (1)",
+        "SET SCHEMA TEMPLATE t_1m TO root.somewhere",
+        "ALTER STABLE t_1m ADD COLUMN b INT",
+        "ALTER STABLE t_1m DROP COLUMN a_count",
+        "ALTER STABLE t_1m ADD TAG h INT",
+        "DELETE FROM t_1m WHERE time < 5",
+        "DROP STABLE t_1m",
+        "CREATE STABLE t_1m (ts TIMESTAMP, a INT) TAGS (g INT)",
+    ],
+)
+def test_a_rollup_is_not_written_or_altered_by_itself(run: Run, engine: Engine, sql: str) -> None:
+    run("CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (g INT); CREATE TABLE d USING t TAGS (1)")
+    engine.create_rollup("t", "1m", 60 * 10**9)
+    before = engine.catalog.revision
+    with pytest.raises(SchemaError) as caught:
+        run(sql)
+    assert caught.value.field
+    assert caught.value.hint
+    assert engine.catalog.revision == before
+
+
+def test_rollups_of_a_template_that_is_made_anew_have_its_tags(run: Run, engine: Engine) -> None:
+    run("CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (g INT, h TEXT)")
+    engine.create_rollup("t", "1m", 60 * 10**9)
+    run("DROP STABLE t; CREATE STABLE t (ts TIMESTAMP, b INT) TAGS (h INT, i INT)")
+    assert [tag.name for tag in engine.catalog.template("t_1m").tags] == ["h", "i"]
+    assert {
+        row[0].partition("_")[0] for row in run("DESCRIBE t_1m").rows() if row[2] == "MEASUREMENT"
+    } == {"b"}
+
+
+@pytest.mark.parametrize(
     ("sql", "error", "message"),
     [
         ("CREATE DATABASE root", SchemaError, "above all databases"),

@@ -17,7 +17,7 @@ from mainstem_engine.catalog.databases import PRECISION_NS
 from mainstem_engine.catalog.names import ROOT, split_path
 from mainstem_engine.catalog.tag_values import checked_tags
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.errors import NotFoundError, SqlError
+from mainstem_engine.errors import NotFoundError, SchemaError, SqlError
 from mainstem_engine.model import ColumnType, Measurement
 from mainstem_engine.sql.changes.batches import Batch
 from mainstem_engine.sql.changes.literal_values import LiteralValues
@@ -148,7 +148,14 @@ class Destinations:
             raise NotFoundError(
                 f"there is no template {name!r}", field=name, hint="create it, or SHOW TEMPLATES"
             )
-        return self._catalog.table(name)
+        table = self._catalog.table(name)
+        if table.replaces_rows:
+            raise SchemaError(
+                f"{table.name} is a rollup: its rows are computed",
+                field=table.name,
+                hint=f"insert into {table.family}, and the rollup follows",
+            )
+        return table
 
     def _batch_of(self, target: InsertTarget, path: str) -> Batch:
         """The batch for rows of a device without USING."""

@@ -66,6 +66,12 @@ def define(engine: Storage, statement: Definition, database: str) -> list[str]:
     if isinstance(statement, SetTemplate):
         path = device_path(statement.path, database)
         _check_no_series(engine, path)
+        if engine.catalog.table(statement.template).replaces_rows:
+            raise SchemaError(
+                f"{statement.template} is a rollup",
+                field=statement.template,
+                hint="set the template that it is of",
+            )
         engine.set_template(statement.template, path)
         return []
     if isinstance(statement, UnsetTemplate):
