@@ -1,7 +1,8 @@
 """The network of a simulation: one wire from a child to its parent, in virtual time.
 
 1. Requests and replies take their time, each its own: they overtake each other. They are lost,
-   doubled (the second one up to ten minutes late), changed by a bit, or refused.
+   doubled (the second one up to ten minutes late, at the same process), changed by a bit, or
+   refused.
 2. The weather of a wire says how often. A half-open wire swallows everything in silence; a portal
    answers 200 to everything, and is nobody's parent.
 3. Nobody is told of a loss: a request without an answer fails after the client's time-out.
@@ -103,13 +104,15 @@ class Wire:
             page = Reply(200, b"<html>please log in</html>")
             self._agenda.after(0.05, lambda: self._deliver(sender, request, page))
         elif not weather.half_open and not self._happens(weather.lose_request):
-            self._agenda.after(self._latency(), lambda: self._arrive(sender, request))
+            process = self._parent.started
+            self._agenda.after(self._latency(), lambda: self._arrive(sender, request, process))
             if self._happens(weather.duplicate):
                 late_s = self._rng.choice([1.0, 10.0, LATE_S_MAX]) * self._rng.random()
-                self._agenda.after(late_s, lambda: self._arrive(sender, request))
+                self._agenda.after(late_s, lambda: self._arrive(sender, request, process))
 
-    def _arrive(self, sender: Sender, request: Request) -> None:
-        if not self._parent.up:
+    def _arrive(self, sender: Sender, request: Request, process: int) -> None:
+        # A connection ends with the process that it leads to.
+        if not self._parent.up or self._parent.started != process:
             self._fail(sender, request, "connection refused")
             return
         body = request.body
