@@ -78,8 +78,9 @@ class _Scalars:
             return self._cast(node)
         if isinstance(node, exp.ToChar) and node.args.get("format") is not None:
             return _strftime(self._moment(node.this), _format(node.args["format"], "TO_CHAR"))
-        if isinstance(node, exp.UnixToTime) and node.args.get("scale") is not None:
-            text = _format(node.args["scale"], "TO_TIMESTAMP")
+        scale = node.args.get("scale") if isinstance(node, exp.UnixToTime) else None
+        if scale is not None and not scale.is_number:  # epoch_ms(x) has a number there
+            text = _format(scale, "TO_TIMESTAMP")
             parsed = exp.func("try_strptime", node.this.copy(), exp.Literal.string(text))
             return exp.cast(parsed, exp.DType.TIMESTAMPTZ)
         if isinstance(node, exp.Week) and node.args.get("mode") is not None:
