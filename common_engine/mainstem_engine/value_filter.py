@@ -54,8 +54,7 @@ class ValueFilter:
         """As keeps(), of a column of ``count`` rows; None: no row has a value."""
         if column is None:
             return np.zeros(count, np.bool_)
-        mask = _PASSES[self.operator](column.values, self.number)
-        return mask if column.valid is None else mask & column.valid
+        return passing(column, self.operator, self.number)
 
     def of_blocks(self, part: Part, numbers: BlockNumbers) -> tuple[BoolMask, BoolMask]:
         """(all rows pass, no row passes) by the statistics of each block."""
@@ -81,6 +80,12 @@ class ValueFilter:
         elif self.operator == EQUAL:
             none &= ~between
         return known & whole & (nulls == 0), (known & none) | empty
+
+
+def passing(column: Column, operator: str, number: int | float) -> BoolMask:
+    """bool[n]: values that are ``operator`` ``number``; nulls are not."""
+    mask = _PASSES[operator](column.values, number)
+    return mask if column.valid is None else mask & column.valid
 
 
 def kept_rows(rows: VersionedRows, filters: Sequence[ValueFilter]) -> VersionedRows:

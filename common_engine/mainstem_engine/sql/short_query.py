@@ -51,6 +51,8 @@ class ShortQuery:
     is_reversed: bool = False
     limit: Number = None
     offset: Number = None
+    filters: tuple[tuple[str, str, int | float], ...] = ()
+    """(column, operator of value_filter.py, number): rows of a scan that pass all of them."""
     windows: str | None = None
     has_all: bool = False
     shown: tuple[tuple[str, str], ...] = ()

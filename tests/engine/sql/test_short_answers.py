@@ -102,6 +102,8 @@ MEASURED = ("x", "y", "n", "i", "u", "b", "s", "at", "none")
 FUNCTIONS = ("count", "min", "max", "sum", "avg", "first", "last", "last_row", "max_time")
 RANGES = ("time >= 0 AND time < 100000", "time < 20000", "time >= 1e3", "ts > 5000",
           "time BETWEEN 1000 AND 1500", "time >= 100 AND time < 0")  # fmt: skip
+FILTERS = ("x > 0.5", "x <= -0.0", "y <> 0.25", "n >= 0", "u < 9223372036854775808", "0 = i",
+           "x BETWEEN -1 AND 1 AND i > 2", "b", "s = 'é1'", "none > 0", "y > 0.1")  # fmt: skip
 WINDOWS = ("INTERVAL(1m)", "INTERVAL(10s)", "INTERVAL(7s)", "INTERVAL(1m) FILL(PREV)",
            "INTERVAL(30s) FILL(LINEAR)", "INTERVAL(20s) FILL(VALUE, 0)", "INTERVAL(1d)",
            "INTERVAL(1n)", "INTERVAL(1m, 20s)", "INTERVAL(1m) SLIDING(30s)", "SESSION(ts, 10s)",
@@ -115,6 +117,7 @@ BUCKETS = ("time_bucket(INTERVAL '1 minute', time)", "time_bucket(INTERVAL '7 mi
 def table(rng: random.Random) -> tuple[str, list[str]]:
     """(table, conditions)."""
     conditions = [rng.choice(RANGES)] if rng.random() < 0.5 else []
+    conditions += [rng.choice(FILTERS)] if rng.random() < 0.3 else []
     kind = rng.random()
     if kind < 0.3:
         return rng.choice(DEVICES), conditions
@@ -224,6 +227,8 @@ SHORT = (
     "SELECT * FROM m WHERE loc = 'nörd'",
     "SELECT x, device, loc FROM m WHERE device = 'root.main.d1' ORDER BY ts DESC LIMIT 5 OFFSET 2",
     "SELECT x FROM m LIMIT 3",
+    "SELECT time, x, s FROM m WHERE x > 0.5 AND 3 >= i AND n < 0 LIMIT 20",
+    "SELECT y FROM root.main.d1 WHERE u >= 9223372036854775808 AND time > 0 ORDER BY time",
     "SELECT count(*), avg(x), min(n), max(y), sum(n), sum(i) FROM m",
     "SELECT count(none), avg(none), min(none), last(none) FROM root.main.empty",
     "SELECT device, count(*), avg(y) FROM m GROUP BY device ORDER BY device",
@@ -250,7 +255,8 @@ def test_the_executing_database_is_not_asked(
     "sql",
     [
         "SELECT x + 1 FROM root.main.d1",
-        "SELECT x FROM root.main.d1 WHERE x > 1",
+        "SELECT x FROM root.main.d1 WHERE x > n",
+        "SELECT x FROM root.main.d1 WHERE x > 1 ORDER BY time DESC LIMIT 1",
         "SELECT time, x FROM m ORDER BY time",
         "SELECT DISTINCT s FROM root.main.d1",
         "SELECT time, time FROM root.main.d1",

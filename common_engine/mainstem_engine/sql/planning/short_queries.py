@@ -4,7 +4,7 @@
    what walks over windows made. Whatever stands in a tree beside the nodes that are known here
    leaves it to the executing database: it answers everything.
 2. Rows keep the order of the scan, which is that of time for one device. The newest rows are at its
-   end. Any other order of rows is left alone.
+   end. Any other order of rows is left alone. Filters of values are those of push-down.
 3. Groups of the engine are one per device and window. Where the statement groups by both, or by all
    of them, nothing is to be joined; a bucket of time that is as long as the windows is their time.
 4. A program is answered so only as a whole: its walks make windows, or fill them.
@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
@@ -86,12 +87,18 @@ class _Reader:
             return self._of_groups(tree, select, limit, offset)
         if not self._push_down.is_said(tree) or tree.args.get("group") is not None:
             raise NotShort
-        assert table.relation is not None
-        if table.relation.filters or table.relation.is_sampled:
+        relation = table.relation
+        assert relation is not None
+        if relation.is_sampled:
             raise NotShort
-        is_reversed = self._is_reversed(select, table.read)
         query = select.plain((), limit, offset)
-        return query if not is_reversed else _reversed(query)
+        filters = [
+            (table.column(exp.column(exp.to_identifier(name))), operator, number)
+            for name, operator, number in relation.filters
+        ]
+        return replace(
+            query, is_reversed=self._is_reversed(select, table.read), filters=tuple(filters)
+        )
 
     def _is_reversed(self, select: SelectItems, read: TableInput) -> bool:
         """Raises NotShort for an order that the scan does not have."""
@@ -204,10 +211,6 @@ class _Reader:
         }
         read, relation = found
         return SourceTable(source.name, node.alias, columns, relation, read)
-
-
-def _reversed(query: ShortQuery) -> ShortQuery:
-    return ShortQuery(query.source, query.items, True, None, (), True, query.limit, query.offset)
 
 
 def _is_subquery(node: Any) -> bool:

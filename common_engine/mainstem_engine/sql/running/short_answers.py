@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.arrow_arrays import number_array
-from mainstem_engine.model import AnyArray
+from mainstem_engine.model import AnyArray, Column
 from mainstem_engine.sql.program import Program, SqlStep, WalkStep
 from mainstem_engine.sql.running.cancellation import Cancellation
 from mainstem_engine.sql.running.executors import Executor
@@ -27,6 +27,7 @@ from mainstem_engine.sql.running.short_groups import Groups, LeftError, integers
 from mainstem_engine.sql.running.worker_process import OpenInput, timed_out
 from mainstem_engine.sql.short_query import Expression, Number, Parameter, ShortQuery
 from mainstem_engine.sql.walks.walks import walk
+from mainstem_engine.value_filter import passing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +60,7 @@ def short_answer(
     last = queries[-1]
     try:
         if len(queries) == 1 and last.is_plain:
-            batches = _batches(last, _bounds(last, program.params), open_input)
+            batches = _batches(last, _bounds(last, program.params), open_input, check)
         else:
             batches = _of_table(_answer(queries, program, open_input, check))
     except LeftError:
@@ -68,7 +69,6 @@ def short_answer(
     yield next(batches)
     rows = size = 0
     for batch in batches:
-        check()
         rows += batch.num_rows
         size += batch.nbytes
         check_result(rows, size, program.limits)
@@ -84,7 +84,10 @@ def _of_table(table: pa.Table) -> Iterator[Any]:
 
 
 def _batches(
-    query: ShortQuery, bounds: tuple[int, int | None], open_input: OpenInput
+    query: ShortQuery,
+    bounds: tuple[int, int | None],
+    open_input: OpenInput,
+    check: Callable[[], None],
 ) -> Iterator[Any]:
     """The schema, then batches."""
     import pyarrow as pa
@@ -109,8 +112,11 @@ def _batches(
     if query.is_reversed:
         source = reversed(list(source))
     for batch in source:
+        check()
         if wanted == 0:
             return
+        if query.filters:
+            batch = _kept(batch, query)
         if query.is_reversed:
             kept = min(batch.num_rows, skipped + (batch.num_rows if wanted is None else wanted))
             batch = batch.slice(batch.num_rows - kept)
@@ -121,6 +127,26 @@ def _batches(
         wanted = None if wanted is None else wanted - batch.num_rows
         if batch.num_rows:
             yield chosen(batch)
+
+
+def _kept(batch: pa.RecordBatch, query: ShortQuery) -> pa.RecordBatch:
+    """The rows that pass the filters."""
+    import pyarrow as pa
+
+    masks = [
+        passing(_numbers(batch.column(name)), operator, number)
+        for name, operator, number in query.filters
+    ]
+    keep = np.logical_and.reduce(masks)
+    return batch if keep.all() else batch.filter(number_array(keep, pa.bool_()))
+
+
+def _numbers(array: Any) -> Column:
+    valid = None
+    if array.null_count:
+        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        array = array.fill_null(False if array.type == "bool" else 0)
+    return Column(array.to_numpy(zero_copy_only=False), valid)
 
 
 def _bounds(query: ShortQuery, params: Sequence[Any]) -> tuple[int, int | None]:
