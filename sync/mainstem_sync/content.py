@@ -22,12 +22,14 @@ import numpy.typing as npt
 
 from mainstem_engine.encoded_points import device_runs
 from mainstem_engine.filesystem import byte_view
-from mainstem_engine.log.records import Record, RecordKind, decode_payload
+from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
 from mainstem_engine.model import BoolMask
 from mainstem_engine.points import Points
 from mainstem_sync.deletions import scoped_payload
 from mainstem_sync.exports import ExportPolicy
+from mainstem_sync.loss import Loss
 from mainstem_sync.origins import OriginMaps
+from mainstem_sync.owed import Owed
 from mainstem_sync.packing import Piece
 from mainstem_sync.protocol import OriginKey, Queue
 from mainstem_sync.ranges import RangeSet
@@ -44,6 +46,9 @@ ANNOUNCED = "announced"
 
 CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN})
 """Definitions and manifests. A delete is sent among them, and judged by its devices."""
+
+OWED_KINDS = frozenset({RecordKind.COVER, RecordKind.EXP, RecordKind.LOSS})
+"""What is said of slices and ranges; it goes up with what is exported of it."""
 
 
 @dataclass(slots=True)
@@ -107,9 +112,22 @@ class Classifier:
         elif kind == RecordKind.DEL:
             self._delete(content, record.lsn, byte_view(record.payload), None)
             content.control = bool(content.pieces)
+        elif kind in OWED_KINDS:
+            self._owed(content, record.lsn, record.kind, byte_view(record.payload))
+            content.control = True
         elif kind in CONTROL_KINDS:
             self._control(content, record)
         return content
+
+    def _owed(self, content: Content, lsn: int, kind: int, payload: memoryview) -> None:
+        """What is owed as slices, or lost: of the tables that go up."""
+        header = decode_payload(payload)[0]
+        if kind == RecordKind.LOSS:
+            fields = Loss.from_header(header).to_wire(self.policy.sends)
+        else:
+            fields = Owed.from_header(header, lsn).to_wire(self.policy.sends)
+        some = b"".join(map(byte_view, encode_payload(fields)))
+        content.add(Piece(lsn, int(kind), "", 0, some))
 
     def _points(self, content: Content, record: Record, header: Mapping[str, Any] | None) -> None:
         payload = byte_view(record.payload)
@@ -173,7 +191,7 @@ class Classifier:
         """True if the parent needs a definition or manifest."""
         if kind == RecordKind.MAN:
             table = str(header["t"])
-            return self.policy.sends(table) and self._speaks_of_all(table, origin)
+            return self.policy.sends(table) and self.speaks_of_all(table, origin)
         if origin is not None or header.get(ANNOUNCED):
             return True
         if kind == RecordKind.DEV:
@@ -188,7 +206,8 @@ class Classifier:
             return "database" not in header and not header.get("foreign")
         return header.get("op") == "database"
 
-    def _speaks_of_all(self, table: str, origin: OriginKey | None) -> bool:
+    def speaks_of_all(self, table: str, origin: OriginKey | None) -> bool:
+        """True if every device of the table goes up: then its manifests say what does."""
         if self.policy.prefixes(table) is None:
             return True
         if origin is None:
@@ -216,6 +235,8 @@ class Classifier:
                 self._relayed_rows(content, origin, piece, stored)
             elif kind == RecordKind.DEL:
                 self._delete(content, lsn, payload, origin)
+            elif kind in OWED_KINDS:
+                self._owed(content, lsn, kind, payload)
             elif self._wanted(kind, decode_payload(payload)[0], origin):
                 content.add(Piece(lsn, kind, table, 0, payload))
 

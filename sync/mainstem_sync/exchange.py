@@ -1,7 +1,8 @@
-"""The exchange of slices: what this node asks of its children, and answers to its parent.
+"""The exchange of slices: what this node asks of its children, and owes and answers to its parent.
 
 One object per node, made with its follower and connected to the engine and the sender, so that the
-federation has one thing to drive. ``look`` about once a second asks for what has to be repaired.
+federation has one thing to drive: ``look`` asks for what has to be repaired, ``owe`` sees to what
+the log cannot wait for; both about once a second.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from mainstem_engine.engine import Engine
+from mainstem_engine.log.records import RecordKind
 from mainstem_sync.follower import Follower
 from mainstem_sync.forward import Forward
 from mainstem_sync.imagery import Imagery
+from mainstem_sync.log_cap import LogCap
+from mainstem_sync.loss import LOST_SLICES_MAX, Loss, LostTable
 from mainstem_sync.origins import OriginState
 from mainstem_sync.proof import DamagedSlice
 from mainstem_sync.protocol import OriginKey
@@ -33,9 +39,24 @@ class SliceExchange:
         self.repair = Repair(follower.origins, follower.lock, monotonic)
         self.images: Imagery | None = None
         """None without a parent, and before bind()."""
+        self._cap: LogCap | None = None
+        self._engine: Engine | None = None
+        self._sender: Sender | None = None
+        self._forward: Forward | None = None
 
-    def bind(self, engine: Engine, sender: Sender, forward: Forward) -> None:
+    def bind(
+        self, engine: Engine, sender: Sender, forward: Forward, log_bytes_max: int | None
+    ) -> None:
         """Answer the parent from this engine."""
+        self._engine, self._sender, self._forward = engine, sender, forward
+        self._cap = LogCap(
+            engine,
+            self._follower,
+            forward,
+            bytes_max=log_bytes_max,
+            parent_has=sender.parent_has,
+        )
+        sender.lose = self._cap.lose
         self.images = Imagery(
             engine,
             forward.classifier,
@@ -52,14 +73,50 @@ class SliceExchange:
         """Ask the children for what differs; returns how many slices are newly asked for."""
         return self.repair.look(damaged)
 
+    def owe(self) -> int:
+        """Owe as slices what the log cannot wait for; returns how many records that are."""
+        return 0 if self._cap is None else self._cap.run()
+
     def _wanted(self, frame: Frame) -> None:
+        """The parent says which slices it waits for, and which records it has all slices of."""
         wanted = Wanted.from_frame(frame)
-        if self.images is not None:
-            self.images.wanted(wanted)
+        forward, sender = self._forward, self._sender
+        if forward is None or sender is None or self.images is None:
+            return
+        own = sender.own
+        with self._lock:
+            forward.settle(forward.owing.done(wanted.done, lambda ref: ref[0] == own.uuid))
+            for want in wanted.says:
+                self._restate(wanted.origin, want, own)
+        self.images.wanted(wanted)
+
+    def _restate(self, origin: OriginKey, want: Want, own: OriginKey) -> None:
+        """The parent asks for a statement: it is this node's to make, or a child's."""
+        state = self._follower.origins.get(origin)
+        for first, last in want.slices:
+            if origin == own:
+                self._follower.manifests.restate(want.name, first, last + 1)
+            elif state is not None and (mapped := state.maps.table(want.name)) is not None:
+                state.repairs.want(mapped.local, range(first, last + 1), say=True)
 
     def _state_of(self, key: OriginKey) -> OriginState | None:
         with self._lock:
             return self._follower.origins.get(key)
 
     def _lose(self, want: Want, slices: RangeSet, why: str) -> None:
-        del want, slices, why
+        """Own slices that nobody will ever get: declared, and counted when it is applied."""
+        engine, forward = self._engine, self._forward
+        if engine is None or forward is None:
+            return
+        keys = [key for first, last in slices for key in range(first, last + 1)]
+        with self._lock:
+            rows = [forward.owing.rows_of(want.name, key) for key in keys]
+        for at in range(0, len(keys), LOST_SLICES_MAX):
+            some = slice(at, at + LOST_SLICES_MAX)
+            table = LostTable(
+                want.name,
+                want.slice_ns,
+                np.array(keys[some], np.int64),
+                np.array(rows[some], np.int64),
+            )
+            engine.append(RecordKind.LOSS, Loss(why, tables=(table,)).to_header())

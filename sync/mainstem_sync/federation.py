@@ -64,6 +64,8 @@ class Federation:
 
     ``paths``: what the node owns. ``exports``: what goes to the parent. ``parent``: False for a
     node without one (the group). ``data_dir``: the node's data directory (for the quarantine).
+    ``log_bytes_max``: beyond it the oldest records that the parent lacks are owed as slices; None:
+    the log grows until the parent has them.
     ``hold``: what a tier above must have done with rows before retention removes them here.
     ``lateness_ns``: per node, ``table_lateness_ns`` per table. ``status``: makes the node's own
     status object, sent with every heartbeat; may be set later (``federation.status = ...``).
@@ -83,6 +85,7 @@ class Federation:
         table_lateness_ns: Mapping[str, int] | None = None,
         quarantine_bytes_max: int = 200_000_000,
         hold: str = VERIFIED,
+        log_bytes_max: int | None = None,
         status: Callable[[], Mapping[str, Any]] | None = None,
         budget: LinkBudget | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
@@ -162,6 +165,7 @@ class Federation:
             monotonic=monotonic,
         )
         self.receiver.riders.append(self.proving.tell)
+        self._log_bytes_max = log_bytes_max
         self.exchange = SliceExchange(self._follower, monotonic)
         self.receiver.riders.append(self.exchange.repair.frames)
         self.retrying = QuarantineRetry(
@@ -202,7 +206,7 @@ class Federation:
                 budget=self.budget,
             )
             follower.on_applied = self._applied
-            self.exchange.bind(engine, self.sender, forward)
+            self.exchange.bind(engine, self.sender, forward, self._log_bytes_max)
             self.sender.on_frame[FrameType.PROVEN] = self.proving.told
             engine.add_part_hold("parent", self.proving.holding.holds)
         engine.settled = self._settled
@@ -243,6 +247,7 @@ class Federation:
         ``table_frontiers``: ns, of tables that wait for a source. A clock that jumped ahead closes
         nothing: where there is a parent, its time or what was confirmed before is the limit.
         """
+        self.exchange.owe()
         error_ms = None
         if self.sender is not None:
             frontier_ns = min(frontier_ns, self.engine.trusted_now_ns() + CLOCK_BOUND_NS)
@@ -418,7 +423,7 @@ class Federation:
         if forward is not None:
             with self._lock:
                 found["parked_records"] = forward.parked.count()
-                found["released_before_delivery"] = forward.irrecoverable
+                found["released_before_delivery"] = forward.missing.count()
         return {reason: n for reason, n in found.items() if n}
 
     # Inside

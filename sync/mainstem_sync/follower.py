@@ -25,9 +25,12 @@ from mainstem_sync.content import Classifier, points_header
 from mainstem_sync.exports import ExportPolicy
 from mainstem_sync.forward import PARK, Forward
 from mainstem_sync.line_following import LineFollowing
+from mainstem_sync.loss import Loss
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.manifests import Manifests, slice_length_ns
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
+from mainstem_sync.owed import Owed
+from mainstem_sync.owed_log import declare_lost, owe
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.received import Received, decode_received
 from mainstem_sync.scope import DeviceScope
@@ -90,8 +93,6 @@ class Follower:
                     self.accounts.points(header)
             elif record.kind == RecordKind.RCV:
                 self._received(record, decoded, sink)
-            elif record.kind == RecordKind.IMG and isinstance(decoded, SliceImage):
-                self._imaged(record, decoded)
             elif record.kind == RecordKind.MAN:
                 known = isinstance(decoded, Manifest)
                 self.manifests.apply(decoded if known else Manifest.decode(record.payload))
@@ -101,6 +102,8 @@ class Follower:
                 self._lined(record)
             if self.forward is not None:
                 self._forwarded(self.forward, record, header)
+            if record.kind == RecordKind.IMG and isinstance(decoded, SliceImage):
+                self._imaged(record, decoded)
             self._applied_lsn = record.lsn
         if self.on_applied is not None:
             self.on_applied()
@@ -152,6 +155,7 @@ class Follower:
                     "origins": self.origins.snapshot(),
                     "lines": self.lines.snapshot_all(),
                     "manifests": self.manifests.snapshot(),
+                    "asked": self.manifests.asked,
                     "every": self._every_ns,
                     "forward": None if self.forward is None else self.forward.snapshot(),
                     "own_tables": []
@@ -170,6 +174,7 @@ class Follower:
             self.origins.restore(fields["origins"])
             self.lines.restore_all(fields)
             self.manifests.restore(fields["manifests"])
+            self.manifests.ask_again(fields.get("asked", {}))
             self._every_ns = fields["every"]
             self._applied_lsn = fields["applied"]
             if self.forward is None:
@@ -221,6 +226,11 @@ class Follower:
             table = state.maps.table(manifest.table)
             name = manifest.table if table is None else table.local
             state.watch(name, manifest.slice_ns).manifest_applied(manifest, lsn)
+        for lsn, owed in received.owed:
+            if isinstance(owed, Owed):
+                owe(self.origins, state, owed, lsn)
+            else:
+                declare_lost(state, owed)
 
     def _imaged(self, record: Record, image: SliceImage) -> None:
         """A slice image of another node was applied."""
@@ -237,11 +247,14 @@ class Follower:
         first, last = image.start_ns // watch.slice_ns, (image.end_ns - 1) // watch.slice_ns
         state.repairs.answered(image.table, first, last, image.as_of, self._monotonic())
         table = state.local_table(image.table)
-        if table is not None:
-            found = state.backlog.image_applied(
-                table.name, image.start_ns, image.end_ns, image.as_of
-            )
-            state.received.update(found)
+        if table is None:
+            return
+        span = image.start_ns, image.end_ns
+        refs = state.backlog.refs_of(table.name, *span)
+        state.received.update(state.backlog.image_applied(table.name, *span, image.as_of))
+        if self.forward is not None:
+            ref = refs[0] if refs else None
+            self.forward.imaged(ref, image.table, len(image.rows))
 
     def _lined(self, record: Record) -> None:
         header, _ = decode_payload(byte_view(record.payload))
@@ -271,6 +284,14 @@ class Follower:
             event, _ = decode_payload(byte_view(record.payload))
             if event.get("op") == PARK:
                 forward.park(event)
+        elif record.kind in (RecordKind.COVER, RecordKind.EXP):
+            owed = Owed.decode(byte_view(record.payload), record.lsn)
+            forward.owe_slices(owed)
+            for table in owed.said:
+                for first, last in table.slices:
+                    self.manifests.restate(table.name, first, last + 1)
+        elif record.kind == RecordKind.LOSS:
+            forward.lost(Loss.decode(byte_view(record.payload)))
         now_ns = self._clock_ns()
         if header is not None and not self.scope.used:
             # What an edge does all day: no need to look into the record.

@@ -12,6 +12,8 @@ All sets are of local LSNs.
    the log: it is no longer held until a batch or the parent's R of its origin shows that it is.
    So a parent that lost data gets it again, and a crash here loses no count.
 5. A batch that the parent refuses for good is parked by an EVT record in this log.
+6. What is owed as slices (owing.py) is held, but neither acknowledged nor offered until the parent
+   has these slices. Its log may be released: images are made from what is stored.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ from typing import Any
 
 from mainstem_engine.log.log import Log
 from mainstem_sync.content import BULK_ROWS_MIN, Classifier, Content
+from mainstem_sync.loss import Loss
+from mainstem_sync.owed import Owed
+from mainstem_sync.owing import Owing, Settled
 from mainstem_sync.ranges import RangeSet
+from mainstem_sync.wants import Ref
 
 PARK = "park"
 """``op`` of the EVT record that parks records."""
@@ -64,7 +70,15 @@ class Forward:
         self.applied_lsn = 0
         self.tables: dict[str, ForwardSums] = {}
         self.pending_bytes = 0
-        self.irrecoverable = 0
+        self.owing = Owing()
+        self.missing = RangeSet()
+        """LSNs whose log is released and that the parent lost: to be owed as slices."""
+        self.old_policy: list[list[str]] | None = None
+        """The export rules of the checkpoint."""
+        self.passed = RangeSet()
+        """Held, never acknowledged, and not to be looked into again: its log may be released."""
+        self.frozen = RangeSet()
+        """About to be owed as slices: neither sent nor delivered meanwhile."""
         self._saved_watermark = 0
         self._ages: list[tuple[int, int]] = []
 
@@ -110,6 +124,52 @@ class Forward:
             sums.parked += rows
         self.pending_bytes -= header["bytes"]
 
+    def owe_slices(self, owed: Owed) -> None:
+        """A COVER or EXP record was applied."""
+        for first, last in owed.local:
+            self.control.remove(first, last)
+            self.frozen.remove(first, last)
+        self.held.update(owed.local)
+        self.passed.update(owed.passed)
+        if owed.target is not None:
+            self.passed.update(owed.local)
+        if owed.policy is not None:
+            for table, rows in owed.rows.items():
+                sums = self.table(table)
+                sums.not_exported -= rows
+                sums.pending += rows
+        for first, last in owed.ranges:
+            self.missing.remove(first, last)
+        self.owing.add(owed)
+
+    def lost(self, loss: Loss) -> None:
+        """A LOSS record was applied."""
+        fresh = loss.ranges.difference(self.held)
+        self.held.update(fresh)
+        for first, last in loss.ranges:
+            self.control.remove(first, last)
+            self.frozen.remove(first, last)
+        rows = Settled(dict(loss.rows) if fresh else {})
+        rows.add(self.owing.lost(loss))
+        self.pending_bytes -= loss.size if fresh else 0
+        for table, count in rows.rows.items():
+            sums = self.table(table)
+            sums.pending -= count
+            sums.lost += count
+
+    def imaged(self, ref: Ref | None, table: str, rows: int) -> None:
+        """An image of another node's slice was applied here and counted as not exported.
+        ``ref``: the record that the parent waits for as well; None: it has these rows already."""
+        if not self.classifier.policy.sends(table):
+            return
+        sums = self.table(table)
+        sums.not_exported -= rows
+        if ref is None:
+            sums.delivered += rows
+        else:
+            sums.pending += rows
+            self.owing.imaged(ref, table, rows)
+
     def _owe(self, content: Content) -> None:
         for table, rows in content.sent.items():
             self.table(table).pending += rows
@@ -124,7 +184,7 @@ class Forward:
     def deliver(self, contents: Iterable[Content]) -> None:
         """The parent holds these. Those known to be held are skipped."""
         for content in contents:
-            if content.lsn in self.held:
+            if content.lsn in self.held or content.lsn in self.frozen:
                 continue
             self.held.add(content.lsn)
             self.control.remove(content.lsn)
@@ -143,14 +203,25 @@ class Forward:
         """The own log goes on after ``fork`` in a new epoch: nothing beyond it is acknowledged."""
         self.acked = RangeSet(self.acked.within(1, fork))
 
+    def settle(self, settled: Settled) -> None:
+        """The parent has slices that were owed."""
+        for table, rows in settled.rows.items():
+            sums = self.table(table)
+            sums.pending -= rows
+            sums.delivered += rows
+        self.pending_bytes -= settled.size
+        self.acked.update(settled.own)
+
     def resume(self, parent_has: RangeSet, log: Log) -> int:
-        """At HELLO: the parent's R of the own stream. Returns LSNs that it lost for good because
-        their log is released."""
+        """At HELLO: the parent's R of the own stream. Returns how many LSNs it lost whose log is
+        released: they are ``missing``, and have to be owed as slices."""
         with self._lock:
             applied = self.applied_lsn
+            self.settle(self.owing.resumed(parent_has))
             self.acked = parent_has.intersection(RangeSet([(1, applied)]))
             doubtful = self.held.difference(self.acked)
             doubtful = doubtful.difference(self.parked).difference(self.kept)
+            doubtful = doubtful.difference(self.owing.ranges).difference(self.passed)
         first_lsn = log.first_lsn
         for first, last in doubtful.within(first_lsn, applied):
             for record in log.read(first, last):
@@ -159,8 +230,8 @@ class Forward:
                     with self._lock:
                         self._withdraw(content)
         with self._lock:
-            self.irrecoverable = RangeSet(doubtful.within(1, first_lsn - 1)).count()
-            return self.irrecoverable
+            self.missing = RangeSet(doubtful.within(1, first_lsn - 1))
+            return self.missing.count()
 
     def _withdraw(self, content: Content) -> None:
         self.held.remove(content.lsn)
@@ -185,41 +256,48 @@ class Forward:
                     self._owe(content)
                 else:
                     self.held.add(content.lsn)
+        self.pending_bytes += self.owing.size
+        for table, rows in self.owing.rows.items():
+            self.table(table).pending += rows
         for table, rows in logged.items():
             sums = self.table(table)
             sums.not_exported = rows - sums.delivered - sums.pending - sums.parked - sums.lost
 
-    def lose(self, lsns: RangeSet, log: Log) -> None:
-        """These records are gone from the log before the parent had them. Their rows are what is
-        pending and cannot be found by reading all that is owed."""
-        with self._lock:
-            self.held.update(lsns)
-            for first, last in lsns:
-                self.control.remove(first, last)
-            applied = self.applied_lsn
-            left: dict[str, int] = {}
-            left_bytes = 0
-            for first, last in self.held.gaps(1, applied):
-                for record in log.read(first, last):
-                    content = self.classifier.content(record)
-                    left_bytes += content.bytes
-                    for table, rows in content.sent.items():
-                        left[table] = left.get(table, 0) + rows
-            self.pending_bytes = left_bytes
-            for table, sums in self.tables.items():
-                sums.lost += sums.pending - left.get(table, 0)
-                sums.pending = left.get(table, 0)
+    def loss_of(self, lsns: RangeSet, log: Log) -> tuple[dict[str, int], int]:
+        """(rows by table, bytes) of records that are gone from the log before the parent had them:
+        what is pending and cannot be found by reading all that is owed. The caller holds the lock,
+        and logs a LOSS record before it lets go of it."""
+        left = Settled(self.owing.rows, self.owing.size)
+        for first, last in self.held.gaps(1, self.applied_lsn):
+            for record in log.read(first, last):
+                if record.lsn in lsns:
+                    continue
+                content = self.classifier.content(record)
+                left.size += content.bytes
+                left.add(content.sent)
+        rows = {
+            table: sums.pending - left.rows.get(table, 0)
+            for table, sums in self.tables.items()
+            if sums.pending > left.rows.get(table, 0)
+        }
+        return rows, self.pending_bytes - left.size
+
+    def unasked(self, limit_lsn: int) -> RangeSet:
+        """LSNs up to ``limit_lsn`` that need nothing, and that the parent has not acknowledged."""
+        found = self.coverable(limit_lsn).difference(self.passed)
+        return found.difference(self.frozen)
 
     # What is owed
 
     def owed(self, limit_lsn: int) -> RangeSet:
         """Records up to ``limit_lsn`` that the parent does not hold."""
-        return RangeSet(self.held.gaps(1, min(limit_lsn, self.applied_lsn)))
+        return RangeSet(self.held.gaps(1, min(limit_lsn, self.applied_lsn))).difference(self.frozen)
 
     def coverable(self, limit_lsn: int) -> RangeSet:
         """Held LSNs that the parent has not been told of."""
         limit = RangeSet([(1, min(limit_lsn, self.applied_lsn))])
-        return self.held.difference(self.acked).intersection(limit)
+        offered = self.held.difference(self.acked).intersection(limit)
+        return offered.difference(self.owing.ranges).difference(self.missing)
 
     @property
     def pending_rows(self) -> int:
@@ -227,10 +305,14 @@ class Forward:
 
     def oldest_pending_ms(self, now_ns: int) -> int:
         """How long the oldest record that the parent lacks has been here; 0 if there is none."""
-        first = next(self.held.gaps(1, self.applied_lsn), None)
-        if first is None or not self._ages:
+        gap = next(self.held.gaps(1, self.applied_lsn), None)
+        starts = [gap[0]] if gap is not None else []
+        for owed in self.owing.records.values():
+            starts += [first for first, _ in owed.local][:1] or [owed.lsn]
+        if not starts or not self._ages:
             return 0
-        at = next((age for lsn, age in self._ages if lsn >= first[0]), self._ages[-1][1])
+        first = min(starts)
+        at = next((age for lsn, age in self._ages if lsn >= first), self._ages[-1][1])
         return max(0, (now_ns - at) // 1_000_000)
 
     @property
@@ -239,8 +321,13 @@ class Forward:
         return self._saved_watermark
 
     def _releasable(self) -> int:
-        """Below it nothing has to be read again: it is acknowledged, and counted as such."""
-        return min(self.acked.watermark, self.held.watermark)
+        """Below it nothing has to be read again: it is acknowledged, and counted as such, or owed
+        as slices."""
+        known = self.owing.ranges
+        known.update(self.passed)
+        known.update(self.acked)
+        known.update(self.missing)
+        return min(known.watermark, self.held.watermark)
 
     def table(self, name: str) -> ForwardSums:
         found = self.tables.get(name)
@@ -276,6 +363,8 @@ class Forward:
                 for name, s in self.tables.items()
             },
             "policy": self.classifier.policy.fingerprint,
+            "owing": self.owing.snapshot(),
+            "passed": self.passed.difference(self.acked).to_wire(),
         }
 
     def restore(self, data: Mapping[str, Any]) -> bool:
@@ -288,6 +377,10 @@ class Forward:
         self.pending_bytes = data["bytes"]
         self._ages = [(lsn, at) for lsn, at in data["ages"]]
         self.tables = {name: ForwardSums(*values) for name, values in data["tables"].items()}
+        if data.get("owing") is not None:
+            self.owing.restore(data["owing"])
+            self.passed = _ranges(data["passed"])
+        self.old_policy = data["policy"]
         self._saved_watermark = self._releasable()
         return bool(data["policy"] != self.classifier.policy.fingerprint)
 

@@ -35,6 +35,7 @@ from mainstem_engine.model import SELF_ORIGIN, Rows
 from mainstem_sync.batch import Acknowledgement
 from mainstem_sync.content import Classifier
 from mainstem_sync.loss import EXPIRED, NOT_EXPORTED, REFUSED
+from mainstem_sync.manifest import Manifest
 from mainstem_sync.origins import OriginState
 from mainstem_sync.outbox import Draft
 from mainstem_sync.outgoing_images import (
@@ -46,7 +47,9 @@ from mainstem_sync.outgoing_images import (
 )
 from mainstem_sync.protocol import AckCode, OriginKey
 from mainstem_sync.ranges import RangeSet
+from mainstem_sync.said_again import manifests_of, stored_manifest
 from mainstem_sync.wants import Want, Wanted
+from mainstem_sync.watch import EMPTY_STATED
 
 logger = logging.getLogger(__name__)
 
@@ -154,8 +157,9 @@ class Imagery:
 
     def _draft(self, image: OutgoingImage) -> ImageDraft:
         table = self._tables.setdefault((image.key, image.want.name), _Table())
+        said = self._said(image)
         if table.defined is None:
-            return ImageDraft.of(image, (), frozenset(), self._choices)
+            return ImageDraft.of(image, (), frozenset(), self._choices, said)
         devices = set(np.unique(image.image.rows.device).tolist()) - table.defined
         catalog = self._engine.catalog
         if image.key == self._own():
@@ -168,7 +172,26 @@ class Imagery:
                 records = []
             else:
                 records = relayed_definitions(catalog, mapped, state.maps, sorted(devices))
-        return ImageDraft.of(image, records, frozenset(devices), self._choices)
+        return ImageDraft.of(image, records, frozenset(devices), self._choices, said)
+
+    def _said(self, image: OutgoingImage) -> list[tuple[int, Manifest]]:
+        """What another node said about the slices of its image; an own image needs nothing: this
+        node says it by its log."""
+        state = None if image.key == self._own() else self._state_of(image.key)
+        if state is None or not image.last_piece:
+            return []
+        with self._state_lock:
+            table = state.maps.table(image.want.name)
+            watch = None if table is None else state.watches.get(table.local)
+            if (
+                table is None
+                or watch is None
+                or not self._classifier.speaks_of_all(table.name, image.key)
+            ):
+                return []
+            said = list(manifests_of(watch, table, image.first, image.last))
+        stored = stored_manifest(self._engine, state, watch, table, image.first, image.last)
+        return said if stored is None else [(EMPTY_STATED + 1, stored), *said]
 
     # What came back
 
@@ -183,7 +206,7 @@ class Imagery:
                 self.sent += 1
                 if table.defined is not None:
                     table.defined |= draft.devices
-            elif code is AckCode.NEED_SCHEMA and len(draft.kinds) == 1:
+            elif code is AckCode.NEED_SCHEMA and not draft.devices:
                 table.defined = set()
             elif code is not None:
                 self._put_off(image.key, image.want.name, image.first, image.last)

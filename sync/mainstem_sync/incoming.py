@@ -32,12 +32,15 @@ from mainstem_engine.model import ColumnType, DeviceIds
 from mainstem_engine.points import decode_points, encode_points
 from mainstem_sync.batch import Batch, WireBlock, WireRecord
 from mainstem_sync.changes import Item, follow_again, follow_change
+from mainstem_sync.content import OWED_KINDS
 from mainstem_sync.definitions import define_table
 from mainstem_sync.deletions import map_erasure
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.exports import is_below
+from mainstem_sync.loss import Loss
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.origins import DENIED, DEVICE_ID_MAX, DeviceMap, OriginMaps, TableMap
+from mainstem_sync.owed import Owed
 from mainstem_sync.packing import column_types
 from mainstem_sync.parking import Parking
 from mainstem_sync.ranges import RangeSet
@@ -45,6 +48,7 @@ from mainstem_sync.received import (
     MappedPoints,
     Received,
     RowCollector,
+    decode_owed,
     map_points,
 )
 from mainstem_sync.wire import DECODED_BYTES_MAX
@@ -68,6 +72,7 @@ class _Draft:
     collector: RowCollector = field(default_factory=RowCollector)
     manifests: list[tuple[int, Manifest]] = field(default_factory=list)
     deletes: list[tuple[int, Erasure]] = field(default_factory=list)
+    owed: list[tuple[int, Owed | Loss]] = field(default_factory=list)
     records: list[list[Any]] = field(default_factory=list)
     blocks: list[list[Any]] = field(default_factory=list)
     pieces: list[Buffer] = field(default_factory=list)
@@ -135,6 +140,9 @@ def prepare(
             draft.keep(record, payload, len(payload))
         elif record.kind == RecordKind.DEL:
             _deletes(draft, record, payload, engine)
+        elif record.kind in OWED_KINDS:
+            draft.owed.append((record.lsn, decode_owed(record.kind, payload, record.lsn)))
+            draft.keep(record, payload, len(payload))
     if sum(block.decoded for block in batch.blocks) > DECODED_BYTES_MAX:
         raise RejectedError(f"a batch of {batch.origin.name} with too many rows in blocks")
     for block in batch.blocks:
@@ -160,7 +168,9 @@ def prepare(
     if draft.said:
         header["said"] = draft.said
     local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)
-    received = Received(header, draft.collector.groups(), draft.manifests, draft.deletes)
+    received = Received(
+        header, draft.collector.groups(), draft.manifests, draft.deletes, draft.owed
+    )
     return Prepared(received, [b"".join(map(byte_view, draft.pieces)), local], draft.maps, parking)
 
 

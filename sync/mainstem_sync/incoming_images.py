@@ -89,22 +89,28 @@ class IncomingImages:
         Raises StaleImageError, OverloadedError (to be sent again later), UnknownSchemaError,
         RejectedError, CorruptionError.
         """
-        images = [r for r in batch.records if r.kind == RecordKind.IMG]
-        others = tuple(r for r in batch.records if r.kind != RecordKind.IMG)
-        ack = None
-        if others:
-            some = replace(batch, records=others)
-            prepared = prepare(
-                some, raw, RangeSet(), state.maps, via=self.via, paths=self.paths,
-                engine=self.engine, at_ms=self.at_ms,
-            )  # fmt: skip
-            ack = self.append(state, prepared)
-        for record in images:
+        records = batch.records
+        ack = self._others(state, batch, raw, [r for r in records if r.kind in DEFINITIONS])
+        for record in [r for r in records if r.kind == RecordKind.IMG]:
             end = record.offset + record.length
             if end > len(raw):
                 raise RejectedError(f"an image of {batch.origin.name} does not lie in its batch")
             ack = self._apply(state, record, raw[record.offset : end])
-        return ack
+        said = [r for r in records if r.kind == RecordKind.MAN]
+        return self._others(state, batch, raw, said) or ack
+
+    def _others(
+        self, state: OriginState, batch: Batch, raw: memoryview, records: Sequence[WireRecord]
+    ) -> Ack | None:
+        """Definitions, or statements, of a batch."""
+        if not records:
+            return None
+        some = replace(batch, records=tuple(records))
+        prepared = prepare(
+            some, raw, RangeSet(), state.maps, via=self.via, paths=self.paths, engine=self.engine,
+            at_ms=self.at_ms,
+        )  # fmt: skip
+        return self.append(state, prepared)
 
     def _apply(self, state: OriginState, record: WireRecord, payload: memoryview) -> Ack:
         image, points = _decode(state, record, payload)

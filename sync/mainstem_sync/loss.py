@@ -6,12 +6,12 @@
    are crossed off every backlog and shown as LOST; nothing is deleted.
 
 Header: ``r`` flat ranges of LSNs, ``rows`` by table that were pending and are lost, ``t`` per table
-``[name, slice_ns, [slices], [rows]]``, ``why``, ``bytes``.
+``[name, slice_ns, [slices], [rows]]``, ``why``; only for the writer ``bytes``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,12 +59,19 @@ class Loss:
 
     def to_header(self) -> dict[str, Any]:
         """For Engine.append."""
+        return {**self.to_wire(), "bytes": self.size}
+
+    def to_wire(self, sends: Callable[[str], bool] = lambda table: True) -> dict[str, Any]:
+        """What others need of it, of the tables that ``sends`` lets go up."""
         return {
             "r": self.ranges.to_wire(),
-            "rows": dict(self.rows),
-            "t": [[t.name, t.slice_ns, t.keys.tolist(), t.rows.tolist()] for t in self.tables],
+            "rows": {table: rows for table, rows in self.rows.items() if sends(table)},
+            "t": [
+                [table.name, table.slice_ns, table.keys.tolist(), table.rows.tolist()]
+                for table in self.tables
+                if sends(table.name)
+            ],
             "why": self.why,
-            "bytes": self.size,
         }
 
     @classmethod

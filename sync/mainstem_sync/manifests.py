@@ -273,6 +273,18 @@ class Manifests:
             if table in self._books and len(asked) < ASKED_MAX:
                 asked.add(first, end - 1)
 
+    @property
+    def asked(self) -> dict[str, list[int]]:
+        """What waits to be stated anew, for the checkpoint: flat runs of slices by table."""
+        return {table: asked.to_wire() for table, asked in self._asked.items()}
+
+    def ask_again(self, asked: Mapping[str, list[int]]) -> None:
+        """From a checkpoint."""
+        self._asked = {
+            table: RangeSet(zip(flat[0::2], flat[1::2], strict=True))
+            for table, flat in asked.items()
+        }
+
     def _by_hours(self, book: _Book, plan: _Plan, now_ns: int) -> _Plan:
         """Without revisions of long ago, for whose hours it asks instead."""
         per_hour = max(1, HOUR_NS // plan.slice_ns)

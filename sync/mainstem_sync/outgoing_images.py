@@ -14,7 +14,7 @@ Header of the record: ``t node name epoch s e as_of n``, times in ns; one buffer
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from mainstem_engine.merge import key_order
 from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
 from mainstem_sync.announce import device_record
 from mainstem_sync.batch import WireRecord, encode_batch
+from mainstem_sync.manifest import Manifest
 from mainstem_sync.origins import CONFLICT, OriginMaps, TableMap
 from mainstem_sync.outbox import Draft
 from mainstem_sync.protocol import OriginKey, Queue
@@ -104,7 +105,8 @@ class ImageDraft(Draft):
 
     image: OutgoingImage | None = None
     devices: frozenset[int] = frozenset()
-    kinds: list[tuple[int, str, int]] = field(default_factory=list)
+    heads: list[tuple[int, int, str, int]] = field(default_factory=list)
+    """LSN, kind, table and rows of each record."""
     parts: list[bytes] = field(default_factory=list)
 
     @classmethod
@@ -114,25 +116,31 @@ class ImageDraft(Draft):
         definitions: Sequence[tuple[RecordKind, str, bytes]],
         devices: frozenset[int],
         choices: Choices,
+        said: Iterable[tuple[int, Manifest]] = (),
     ) -> ImageDraft:
-        """``definitions``: kind, table and payload of each, in order; ``devices`` are in them."""
+        """``definitions``: kind, table and payload of each, in order; ``devices`` are in them.
+        ``said``: manifests of the same slices, with their LSNs."""
         draft = cls(image.key, Queue.HISTORY, image=image, devices=devices)
         for kind, table, payload in definitions:
-            draft.kinds.append((int(kind), table, 0))
-            draft.parts.append(payload)
-        draft.kinds.append((int(RecordKind.IMG), image.want.name, len(image.image.rows)))
-        draft.parts.append(encode_wire_image(image, choices))
+            draft.put(image.image.as_of, kind, table, payload)
+        payload, rows = encode_wire_image(image, choices), len(image.image.rows)
+        draft.put(image.image.as_of, RecordKind.IMG, image.want.name, payload, rows)
+        for lsn, manifest in said:
+            payload = _one(encode_payload(*manifest.encode()))
+            draft.put(lsn, RecordKind.MAN, manifest.table, payload)
         draft.raw_bytes = sum(map(len, draft.parts))
         draft.weight = draft.raw_bytes + image.bytes
         return draft
 
+    def put(self, lsn: int, kind: RecordKind, table: str, payload: bytes, rows: int = 0) -> None:
+        self.heads.append((lsn, int(kind), table, rows))
+        self.parts.append(payload)
+
     def encode(self) -> bytes:
         """The BATCH frame; sets ``digest``."""
-        assert self.image is not None
         records = []
         offset = 0
-        for (kind, table, rows), part in zip(self.kinds, self.parts, strict=True):
-            lsn = self.image.image.as_of
+        for (lsn, kind, table, rows), part in zip(self.heads, self.parts, strict=True):
             records.append(WireRecord(lsn, kind, table, rows, offset, len(part)))
             offset += len(part)
         frame, self.digest = encode_batch(

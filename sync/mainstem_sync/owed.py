@@ -9,16 +9,20 @@
    same way, without a range.
 
 Header: ``o`` origin or nil, ``r`` flat ranges, ``since`` LSN of the origin, ``t`` per table
-``[name, slice_ns, [first, last, ...]]``. Only for the writer: ``local`` flat ranges of its log,
-``rows`` by table and ``bytes`` that are pending, ``said`` as ``t``: slices about which manifests
-were lost; ``policy`` (EXP).
+``[name, slice_ns, [first, last, ...]]``. Only for the writer, and not sent: ``local`` flat ranges
+of its log, ``rows`` by table and ``bytes`` that are pending, ``n`` per table
+``[name, slices int64, rows int64]``: rows pending by slice, ``said`` as ``t``: slices about which
+manifests are lost, ``old``: LSNs of earlier records that this one speaks for, ``passed`` flat
+ranges of LSNs that need nothing and are not acknowledged either; ``policy`` (EXP).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from mainstem_engine.log.records import decode_payload
 from mainstem_sync.errors import WireError
@@ -70,24 +74,41 @@ class Owed:
     said: list[OwedTable] = field(default_factory=list)
     policy: list[list[str]] | None = None
     lsn: int = 0
+    counts: dict[str, dict[int, int]] = field(default_factory=dict)
+    old: list[int] = field(default_factory=list)
+    passed: RangeSet = field(default_factory=RangeSet)
 
     def to_header(self) -> dict[str, Any]:
         """For Engine.append."""
+        counts = [
+            [name, np.fromiter(rows, "<i8").tobytes(), np.fromiter(rows.values(), "<i8").tobytes()]
+            for name, rows in self.counts.items()
+        ]
+        return {
+            **self.to_wire(),
+            "local": self.local.to_wire(),
+            "rows": self.rows,
+            "bytes": self.size,
+            "n": counts,
+            "said": [table.to_plain() for table in self.said],
+            "old": self.old,
+            "passed": self.passed.to_wire(),
+            "policy": self.policy,
+        }
+
+    def to_wire(self, sends: Callable[[str], bool] = lambda table: True) -> dict[str, Any]:
+        """What others need of it, of the tables that ``sends`` lets go up."""
         return {
             "o": None if self.target is None else self.target.to_wire(),
             "r": self.ranges.to_wire(),
             "since": self.since,
-            "t": [table.to_plain() for table in self.tables],
-            "local": self.local.to_wire(),
-            "rows": self.rows,
-            "bytes": self.size,
-            "said": [table.to_plain() for table in self.said],
-            "policy": self.policy,
+            "t": [table.to_plain() for table in self.tables if sends(table.name)],
         }
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any], lsn: int) -> Owed:
-        """Raises WireError: the record may come from another node."""
+        """Raises WireError, or ValueError for what only this node writes: the record may come from
+        another node, which does not send that."""
         target = header.get("o")
         rows = header.get("rows") or {}
         if not isinstance(rows, dict):
@@ -103,6 +124,18 @@ class Owed:
             _tables(header.get("said") or []),
             header.get("policy"),
             lsn,
+            {
+                str(name): dict(
+                    zip(
+                        np.frombuffer(keys, "<i8").tolist(),
+                        np.frombuffer(counts, "<i8").tolist(),
+                        strict=True,
+                    )
+                )
+                for name, keys, counts in header.get("n") or ()
+            },
+            list(header.get("old") or ()),
+            lsns_of_wire(header.get("passed") or []),
         )
 
     @classmethod

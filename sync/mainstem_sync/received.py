@@ -40,6 +40,7 @@ from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Lsns, 
 from mainstem_engine.points import Points, decode_points
 from mainstem_sync.deletions import map_erasure
 from mainstem_sync.errors import UnknownSchemaError
+from mainstem_sync.loss import Loss
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.origins import (
     CONFLICT,
@@ -49,6 +50,7 @@ from mainstem_sync.origins import (
     OriginMaps,
     TableMap,
 )
+from mainstem_sync.owed import Owed
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RangeSet
 
@@ -73,6 +75,8 @@ class Received:
     groups: list[RowGroup]
     manifests: list[tuple[int, Manifest]]
     deletes: list[tuple[int, Erasure]] = field(default_factory=list)
+    owed: list[tuple[int, Owed | Loss]] = field(default_factory=list)
+    """COVER, EXP and LOSS records."""
 
     @property
     def origin(self) -> OriginKey:
@@ -208,6 +212,7 @@ def decode_received(
     collector = RowCollector()
     manifests = []
     deletes = []
+    owed = []
     ranges = RangeSet.from_wire(header["ranges"])
     for lsn, kind, table, _, offset, length, _ in header["recs"]:
         payload = buffers[0][offset : offset + length]
@@ -231,6 +236,8 @@ def decode_received(
                 continue
             if erasure is not None:
                 deletes.append((lsn, erasure))
+        elif kind in (RecordKind.COVER, RecordKind.EXP, RecordKind.LOSS):
+            owed.append((lsn, decode_owed(kind, payload, lsn)))
     for table, _, offset, length, decoded in header.get("blocks", ()):
         try:
             found = maps.known_table(table)
@@ -242,7 +249,12 @@ def decode_received(
             continue
         collector.add(found.local, encoded.lsn, rows)
     header = {**header, "ranges": ranges.to_wire()}
-    return Received(header, collector.groups(), manifests, deletes)
+    return Received(header, collector.groups(), manifests, deletes, owed)
+
+
+def decode_owed(kind: int, payload: memoryview, lsn: int) -> Owed | Loss:
+    """A COVER, EXP or LOSS record. Raises WireError, CorruptionError."""
+    return Loss.decode(payload) if kind == RecordKind.LOSS else Owed.decode(payload, lsn)
 
 
 def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: OriginMaps) -> None:

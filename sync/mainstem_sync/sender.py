@@ -133,6 +133,8 @@ class Sender:
         self._live_at = float("-inf")
         self._pause_until = 0.0
         self._hello_at = 0.0
+        self.lose: Callable[[RangeSet], None] = lambda lsns: None
+        """Declares records lost that are gone from the log before the parent had them."""
         self.images: Imagery | None = None
         """Answers what the parent asks for as slices."""
         self.on_frame: dict[FrameType, Callable[[Frame], None]] = {}
@@ -278,8 +280,7 @@ class Sender:
                 self._forward.deliver(cut.held)
                 self._forward.held.update(cut.nothing)
         if cut.lost:
-            logger.error("the log lost %s before the parent had them", list(cut.lost))
-            self._forward.lose(cut.lost, self._engine.log)
+            self.lose(cut.lost)
         drafts = []
         for draft in cut.drafts.values():
             if draft.raw_bytes > RAW_BYTES_MAX:
@@ -485,6 +486,11 @@ class Sender:
     def state(self) -> LinkState:
         """What the uplink is doing."""
         return self._session.state
+
+    def parent_has(self, key: OriginKey) -> RangeSet | None:
+        """R of an origin at the parent, as of the last HELLO."""
+        with self._lock:
+            return self._parent_has.get(key)
 
     @property
     def own(self) -> OriginKey:

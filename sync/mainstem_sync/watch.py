@@ -131,11 +131,9 @@ class TableWatch(WatchedSlices):
         self.unprove(at)
         if manifest.whole is not None:
             self._restated(*manifest.whole, lsn)
-        first = manifest.closed_from_ns // self.slice_ns
-        last = manifest.closed_through_ns // self.slice_ns - 1
-        if first <= last:
-            self.closed.add(first, last)
-            self.closings = [*self.closings, (lsn, first, last)][-CLOSINGS_KEPT:]
+            # What is stated as a whole is closed: the record that closed it may be lost.
+            self._close(manifest.whole[0], manifest.whole[1], lsn)
+        self._close(manifest.closed_from_ns, manifest.closed_through_ns, lsn)
         if lsn > self.latest_lsn:
             self.latest_lsn = lsn
             self.lateness_ns = manifest.lateness_ns
@@ -145,6 +143,12 @@ class TableWatch(WatchedSlices):
             self.late = manifest.late
             self.quarantined = manifest.quarantined
             self.clock_err_ms = manifest.clock_err_ms
+
+    def _close(self, from_ns: int, through_ns: int, lsn: int) -> None:
+        first, last = from_ns // self.slice_ns, through_ns // self.slice_ns - 1
+        if first <= last and not self.closed.covers(first, last):
+            self.closed.add(first, last)
+            self.closings = [*self.closings, (lsn, first, last)][-CLOSINGS_KEPT:]
 
     def _restated(self, from_ns: int, through_ns: int, max_lsn: int, lsn: int) -> None:
         """Every slice of [from, through) is stated by the record ``lsn``: those that it does not

@@ -61,6 +61,8 @@ class TestNode:
     lateness_ns: int = 0
     durability: str = "always"
     real_disk: bool = False
+    log_bytes_max: int | None = None
+    log_segment_bytes: int = 64 << 20
     opened: int = 0
     engine: Engine = field(init=False)
     federation: Federation = field(init=False)
@@ -81,6 +83,7 @@ class TestNode:
             parent=self.parent,
             data_dir=self.directory,
             lateness_ns=self.lateness_ns,
+            log_bytes_max=self.log_bytes_max,
             status=self.status,
             clock_ns=self.clock.wall,
             monotonic=self.clock.monotonic,
@@ -89,6 +92,7 @@ class TestNode:
         options = EngineOptions(
             durability=self.durability,
             background=False,
+            log_segment_bytes=self.log_segment_bytes,
             clock=self.clock.wall,
             monotonic=lambda: int(self.clock.elapsed_s * 1e9),
             node_name=self.name,

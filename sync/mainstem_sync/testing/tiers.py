@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,17 @@ class Tiers:
     edge_exports: Sequence[Export] = (Export("meters"),)
     plant_exports: Sequence[Export] = (Export("meters"),)
     clock: ManualClock = field(default_factory=ManualClock)
+    edge_options: Mapping[str, Any] = field(default_factory=dict)
+    plant_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.edge = TestNode(
             "edge", self.base, self.clock, exports=self.edge_exports, parent=True,
-            paths=["root.p.e"],
+            paths=["root.p.e"], **self.edge_options,
         )  # fmt: skip
         self.plant = TestNode(
             "plant", self.base, self.clock, exports=self.plant_exports, parent=True,
-            paths=["root.p"],
+            paths=["root.p"], **self.plant_options,
         )  # fmt: skip
         self.group = TestNode("group", self.base, self.clock)
         self.up = self.edge.link_to(self.plant, paths=["root.p.e"])
