@@ -164,6 +164,7 @@ def windows_of(table: pa.Table, window: dict[str, Any], **arguments: Any) -> dic
         "keys": 0,
         "window": window,
         "controls": [],
+        "expected": None,
         "functions": [],
         "columns": [],
         "with_empty": False,

@@ -77,3 +77,38 @@ def test_columns_beside_the_last_row(plant: Run) -> None:
 
 def test_a_query_without_tables(run: Run) -> None:
     assert run("SELECT avg(x) FROM (SELECT 1 AS x)").rows() == [[1.0]]
+
+
+@pytest.mark.parametrize("path", ["root.beijing.**", "root.beijing.d1, root.beijing.d2"])
+def test_devices_without_rows_have_windows_too(plant: Run, path: str) -> None:
+    sql = f"SELECT count(s1), avg(s1) FROM {path} GROUP BY ([2500, 4500), 1s)"
+    assert plant(sql).rows() == [[2500, 0, None, 1, 30.0], [3500, 0, None, 0, None]]
+    assert plant(f"{sql} ALIGN BY DEVICE").rows() == [
+        [2500, "root.beijing.d1", 0, None],
+        [3500, "root.beijing.d1", 0, None],
+        [2500, "root.beijing.d2", 1, 30.0],
+        [3500, "root.beijing.d2", 0, None],
+    ]
+    later = sql.replace("2500, 4500", "9000, 10000")
+    assert plant(later).rows() == [[9000, 0, None, 0, None]]
+    assert plant(f"{later} FILL(0)").rows() == [[9000, 0, 0.0, 0, 0.0]]
+    chosen = f"{sql} HAVING count(s1) > 0 ALIGN BY DEVICE"
+    assert plant(chosen).rows() == [[2500, "root.beijing.d2", 1, 30.0]]
+
+
+def test_only_devices_that_are_meant_have_windows(plant: Run) -> None:
+    windows = "GROUP BY ([2500, 3500), 1s) ALIGN BY DEVICE"
+    found = plant(f"SELECT count(current) FROM root.** {windows}").rows()
+    assert [row[1] for row in found] == ["root.main.d1001", "root.main.d1002"]
+    where = "WHERE location = 'south'"
+    assert plant(f"SELECT count(current) FROM root.main.** {where} {windows}").rows() == [
+        [2500, "root.main.d1002", 0]
+    ]
+    assert plant(
+        f"SELECT count(current) FROM root.main.** WHERE voltage > 300 {windows}"
+    ).rows() == [
+        [2500, "root.main.d1001", 0],
+        [2500, "root.main.d1002", 0],
+    ]
+    levels = plant("SELECT count(s1) FROM root.beijing.** GROUP BY ([2500, 3500), 1s), LEVEL = 2")
+    assert levels.rows() == [[2500, 0, 1]]

@@ -28,10 +28,11 @@ from mainstem_engine.sql.lowering.answer import Answer
 from mainstem_engine.sql.lowering.lowered import Lowered, own_nodes
 from mainstem_engine.sql.lowering.panes import read_panes
 from mainstem_engine.sql.lowering.query import WalkQuery
+from mainstem_engine.sql.lowering.shape import device_members
 from mainstem_engine.sql.lowering.window_clauses import WindowPlan, plan_window
 from mainstem_engine.sql.select.aggregates import is_aggregate
 from mainstem_engine.sql.select.calls import Call, call_of
-from mainstem_engine.sql.select.relations import RelationColumn
+from mainstem_engine.sql.select.relations import DEVICE, RelationColumn
 from mainstem_engine.sql.select.rows_query import column, identity
 from mainstem_engine.sql.select.walk_nodes import Walk, walk_table
 
@@ -44,6 +45,8 @@ PSEUDO_COLUMNS = {
     "__endtime": "#last",
 }
 """Names that a window answers to, and the columns of its table."""
+DEVICES_MAX = 10_000
+"""Devices below each other whose empty windows are answered; of more, only those with rows."""
 _KEEPERS = frozenset({"TAG", "DEVICE", "TBNAME"})
 
 
@@ -116,6 +119,7 @@ class _WindowQuery(WalkQuery):
                 "keys": self.rows.keys,
                 "window": self._plan.walk,
                 "controls": self._plan.controls,
+                "expected": self._expected(),
                 "functions": list(self._functions.values()),
                 "columns": columns if self._aggregates or self._points else None,
                 "with_empty": self._plan.has_empty,
@@ -132,6 +136,34 @@ class _WindowQuery(WalkQuery):
             side = "LEFT" if self._plan.is_dense else None
             query.append("joins", _join_by_window(self._aggregates_of_windows(), "#x", side))
         return query
+
+    def _expected(self) -> list[str] | None:
+        """The devices or levels that have windows even where they have no rows."""
+        relation = self.rows.relation
+        if self._plan.walk["kind"] != "range" or relation is None or self.rows.keys != 1:
+            return None
+        where = self.select.args.get("where")
+        for node in where.find_all(exp.Column) if where is not None else ():
+            found = self.rows.origin(node)
+            if isinstance(found, RelationColumn) and found.kind in _KEEPERS:
+                return None
+        if self.shape.side is not None:
+            return list(self.shape.values)
+        if not any(heading == DEVICE for heading, _ in self.shape.shown):
+            return None
+        asked = {
+            node.name.casefold()
+            for node in own_nodes(self.select)
+            if isinstance(node, exp.Column)
+            and (found := relation.columns.get(node.name.casefold())) is not None
+            and found.kind == "MEASUREMENT"
+        }
+        paths = [
+            path
+            for path, member in device_members(relation, self.lowered.catalog)
+            if not asked or asked & member.columns.keys()
+        ]
+        return paths if len(paths) <= DEVICES_MAX else None
 
     def _aggregates_of_windows(self) -> exp.Select:
         group = column("#g")

@@ -60,10 +60,11 @@ class _Rows:
 
 def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
     """``arguments``: ``keys`` their number; ``window`` the clause, see ``_KINDS``; ``controls``
-    names of its columns; ``functions`` {name, columns, options, output} each; ``columns`` of the
+    names of its columns; ``expected`` keys of partitions that are there without rows too, or None;
+    ``functions`` {name, columns, options, output} each; ``columns`` of the
     rows that aggregates read, None when there are none; ``with_empty``; ``span`` the first and last
     moment asked for, or None each; ``zone``; ``precision_ns``."""
-    timeline = timeline_of(table, arguments["keys"])
+    timeline, names = _with_expected(table, arguments)
     controls = [signal_of(table.column(name)) for name in arguments["controls"]]
     first, last = arguments["span"]
     rows = _Rows(timeline, controls, (first, last), arguments["zone"], arguments["precision_ns"])
@@ -78,12 +79,29 @@ def run(table: pa.Table, arguments: dict[str, Any]) -> dict[str, pa.Table]:
         (call["output"], run_window_function(call, table, found.timeline, windows))
         for call in arguments["functions"]
     ]
-    made = {"windows": _window_table(table, found, arguments, signals)}
+    made = {"windows": _window_table(table, found, arguments, signals, names)}
     if arguments["columns"] is not None:
         read = table.select([TIME, *arguments["columns"]])
         _check_bytes(read, windows, arguments["bytes_max"])
         made["rows"] = _row_table(read, windows, with_empty=arguments["with_empty"])
     return made
+
+
+def _with_expected(table: pa.Table, arguments: dict[str, Any]) -> tuple[Timeline, list[Any] | None]:
+    """The rows of a table with the partitions that are expected among them; the key of each."""
+    timeline, expected = timeline_of(table, arguments["keys"]), arguments["expected"]
+    if expected is None:
+        return timeline, None
+    begins = number_array(timeline.bounds[:-1], _int64())
+    present = table.column(key_name(0)).take(begins).to_pylist()
+    missing = set(expected).difference(present)
+    if not missing:
+        return timeline, None
+    rows = dict(zip(present, np.diff(timeline.bounds).tolist(), strict=True))
+    names = sorted([*present, *missing], key=lambda name: (name is not None, name or ""))
+    lengths = [rows.get(name, 0) for name in names]
+    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Timeline(timeline.times, bounds), names
 
 
 def run_window_function(
@@ -152,6 +170,7 @@ def _window_table(
     found: Assigned,
     arguments: dict[str, Any],
     signals: list[tuple[str, Signal]],
+    names: list[Any] | None,
 ) -> pa.Table:
     import pyarrow as pa
 
@@ -162,11 +181,15 @@ def _window_table(
         "#g": number_array(np.arange(len(windows), dtype=np.int64), int64),
         "#s": number_array(windows.partition.astype(np.int64), int64),
     }
-    # Partitions are numbered in the order of their rows; each has some, but the one without keys.
-    first_rows = number_array(found.timeline.bounds[:-1][windows.partition], int64)
-    for number in range(arguments["keys"]):
-        name = key_name(number)
-        arrays[name] = table.column(name).take(first_rows)
+    # Partitions are numbered in the order of their rows; each has some, but the one without keys,
+    # and those that are expected.
+    if names is not None:
+        arrays[key_name(0)] = pa.array(names).take(arrays["#s"])
+    else:
+        first_rows = number_array(found.timeline.bounds[:-1][windows.partition], int64)
+        for number in range(arguments["keys"]):
+            name = key_name(number)
+            arrays[name] = table.column(name).take(first_rows)
     inclusive = windows.end_ns - precision_ns if windows.is_exclusive else windows.end_ns
     arrays["#label"] = time_array(windows.label_ns, moment)
     arrays["#start"] = time_array(windows.start_ns, moment)
