@@ -19,16 +19,19 @@ from mainstem_engine.sql.statements import Name
 
 
 def open_path(
-    tree: exp.Query, relation: Relation, text: SplitText, lifted: Lifted, params: int
+    tree: exp.Query,
+    table: exp.Table,
+    relation: Relation,
+    text: SplitText,
+    lifted: Lifted,
+    params: int,
 ) -> int | None:
-    """Leaves the device of the only table open: the number of the parameter that names it, after
-    the ``params`` of the caller and those that are lifted already; None for other tables."""
+    """Leaves the device of ``table``, the only one, open: the number of the parameter that names
+    it, after the ``params`` of the caller and those that are lifted; None for other tables."""
     if not relation.is_path or len(relation.members) != 1:
         return None
     (member,) = relation.members
-    from_ = tree.args.get("from_")
-    table = from_.this if isinstance(from_, exp.From) else None
-    if not isinstance(table, exp.Table) or member.devices is None or len(member.devices) != 1:
+    if member.devices is None or len(member.devices) != 1:
         return None
     name = table.meta.get(NAME)
     if not isinstance(name, Name) or name.is_pattern or name.elements[0] != ROOT:

@@ -113,7 +113,8 @@ class _Planning:
         for select in tree.find_all(exp.Select):
             group_by_partition(select)
             expand_cols(select)
-        tree = self._expand_last(tree, request)
+        is_last = _is_last(tree)
+        tree = self._expand_last(tree, request) if is_last else tree
         join_paths(tree)
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
@@ -123,8 +124,8 @@ class _Planning:
         lifted, path = Lifted(), None
         if text is not None and self._narrows:
             lifted = lift_literals(tree, scopes, text, len(request.params))
-            if by_itself and relations:
-                path = open_path(tree, relations[0], text, lifted, len(request.params))
+            if len(nodes) == 1 and (by_itself or is_last):
+                path = open_path(tree, nodes[0], relations[0], text, lifted, len(request.params))
             request = replace(request, params=(*request.params, *lifted.values))
         clock = Clock(request.now_ns, request.zone, precision_ns, request.params)
         times = TimeExpressions(scopes, clock, is_open=text is not None and self._narrows)
@@ -210,10 +211,7 @@ class _Planning:
 
     def _expand_last(self, tree: exp.Query, request: Request) -> exp.Query:
         """``SELECT LAST a, b FROM path`` becomes a query of its own."""
-        if not isinstance(tree, exp.Select) or not tree.expressions:
-            return tree
-        if not tree.expressions[0].meta.get(LAST):
-            return tree
+        assert isinstance(tree, exp.Select)
         node = tree.args["from_"].this if tree.args.get("from_") else None
         if not isinstance(node, exp.Table) or tree.args.get("joins"):
             raise SqlError("SELECT LAST reads one table", hint="SELECT LAST a, b FROM path")
@@ -285,6 +283,12 @@ def _is_aligned(node: exp.Table) -> bool:
     """True for the only table of a SELECT with ALIGN BY."""
     select = node.parent_select
     return select is not None and ALIGN in select.meta and not select.args.get("joins")
+
+
+def _is_last(tree: exp.Query) -> bool:
+    """True for ``SELECT LAST a, b FROM path``."""
+    is_select = isinstance(tree, exp.Select) and bool(tree.expressions)
+    return is_select and bool(tree.expressions[0].meta.get(LAST))
 
 
 def _rewrite_calls(tree: exp.Query, scopes: Scopes) -> None:
