@@ -287,8 +287,13 @@ class Engine(RollupControl, Deletions, Imaging):
         """
         held_bytes = sum(map(rows_bytes, rows))
         if buffers and not held_bytes:
-            self._store.admit()
+            self._store.admit(derived=True)
         return self._store.append(kind, header, buffers, decoded, held_bytes)
+
+    def refuse_rows(self, why: str | None) -> None:
+        """From now on new rows, also of other nodes, are refused with OverloadedError, because
+        ``why``; None takes them again. Rollups of what is here go on, and so do deletes."""
+        self._store.refusal = why
 
     # What it says about itself
 

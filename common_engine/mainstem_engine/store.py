@@ -42,6 +42,7 @@ from mainstem_engine.errors import (
     CorruptionError,
     EngineError,
     LogFailedError,
+    OverloadedError,
 )
 from mainstem_engine.filesystem import Buffer, Filesystem, byte_view
 from mainstem_engine.flush import (
@@ -80,6 +81,8 @@ HEADS = 2
 memory that was never used before cost page faults, and old ones leave the caches."""
 HEAD_BYTES_MIN = 32 * MIB
 """However small a head is flushed: a batch need not wait for the one before."""
+REFUSED_RETRY_S = 5.0
+"""Room is looked for every second; asking sooner would only be refused again."""
 LOG_QUEUE_BYTES_MAX = 64 * MIB
 """What may wait for the committer; several commits of the largest size."""
 
@@ -118,6 +121,8 @@ class Store:
         self.accounting = StoreAccounting()
         self.standing = StandingDeletes()
         self.application = Application(self)
+        self.refusal: str | None = None
+        """Why new rows are refused now."""
         self.backup_lock = threading.Lock()
         """One backup at a time; taken before every other lock and never waited for."""
         self.delete_lock = threading.Lock()
@@ -207,7 +212,7 @@ class Store:
             return self._append(RecordKind.PTS, payload, points, ack)
         ack = self.ack()
         ack.held_bytes = rows_bytes(rows)
-        self.admit(ack.held_bytes)
+        self.admit(ack.held_bytes, derived=bool(header.get("der")))
         try:
             return self._append(RecordKind.PTS, payload, points, ack)
         except Exception:
@@ -273,11 +278,14 @@ class Store:
         self._completion.complete([ack])
         return ack
 
-    def admit(self, nbytes: int = 0) -> None:
-        """Takes ``nbytes`` of the heads' share of memory when there is room. OverloadedError.
+    def admit(self, nbytes: int = 0, *, derived: bool = False) -> None:
+        """Takes ``nbytes`` of the heads' share of memory when there is room. OverloadedError, also
+        while new rows are refused; ``derived``: they come from rows that are here.
 
         Never called with the append lock held: the flush that makes room needs it.
         """
+        if self.refusal is not None and not derived:
+            raise OverloadedError(self.refusal, retry_after_s=REFUSED_RETRY_S)
         self.memory.admit("head", nbytes, self._make_room)
 
     def _make_room(self) -> None:

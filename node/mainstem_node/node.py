@@ -49,6 +49,7 @@ from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.declared import DeclaredBefore
+from mainstem_node.disk_room import DiskRoom
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.lifecycle import run_service
@@ -235,6 +236,12 @@ class Node:
     def _bind_engine(self) -> None:
         self.federation.bind(self.engine)
         self.rollups.bind(self.engine)
+        self._disk_room = DiskRoom(
+            self.engine,
+            self.config.disk.limit,
+            rejects=self.config.disk.when_full == "reject",
+            more_bytes=lambda: self.federation.quarantine.statistics().bytes,
+        )
         before = DeclaredBefore(self.config.data_dir)
         declare(self.engine, self.topology, self.config, before)
 
@@ -249,7 +256,11 @@ class Node:
             config,
             self.engine,
             self.federation,
-            more=lambda: {"sql": self._statements.status(), **self.status_fields()},
+            more=lambda: {
+                "sql": self._statements.status(),
+                "disk": self._disk_room.to_status(),
+                **self.status_fields(),
+            },
             clock_ns=self.clock_ns,
         )
         self.federation.status = self._reporter.build
@@ -355,7 +366,8 @@ class Node:
         await self._maintenance.run(self._maintain_now)
 
     def _maintain_now(self) -> None:
-        """Rollups first: their rows are part of what the manifests state."""
+        """Room on the disk first. Rollups: their rows are part of what the manifests state."""
+        self._disk_room.look()
         now_ns = self.clock_ns()
         frontier_ns = self.frontier_ns()
         self.rollups.run(frontier_ns, now_ns)

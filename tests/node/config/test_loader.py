@@ -216,8 +216,8 @@ def test_keys_without_effect_are_named(tmp_path: Path) -> None:
     }
     assert set(not_yet_acted_upon(topology.written, 0)) == of_templates
     assert set(not_yet_acted_upon(topology.written, 2)) == of_templates | {
-        "disk.limit", "disk.when_full", "intake.auto_template",
-    }  # fmt: skip
+        "intake.auto_template",
+    }
 
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
