@@ -17,9 +17,10 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.edges import narrow_to_edge
 from mainstem_engine.last_values import LastRows, LastValues
+from mainstem_engine.merge import version_sorted
 from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
 from mainstem_engine.newest import newest_row
-from mainstem_engine.scan import Selection, iterate_rows, read_rows
+from mainstem_engine.scan import Selection, iterate_rows, read_fragments, read_rows
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
 from mainstem_engine.slices import SliceDigests, slice_digests
 from mainstem_engine.sources import ValueRange
@@ -166,6 +167,14 @@ class Queries(AggregateQueries):
         """int64[n] ns: the time of each device's newest row; accounting.NEVER_NS without rows."""
         name = self._store.catalog.table(template).name
         return self._store.newest_times(name, np.asarray(devices, np.uint32))
+
+    def fragments(self, table: str, device: int, time_ns: int) -> VersionedRows:
+        """What is stored of one device at one time, in the order of versions: the last is what a
+        query reads, measurement by measurement."""
+        view = self._store.view(self._store.catalog.table(table))
+        devices = np.array([device], np.uint32)
+        selection = Selection(devices, time_ns, time_ns + 1, versions=True)
+        return version_sorted(read_fragments(view, selection), view.epochs)
 
     def slice_digests(
         self,

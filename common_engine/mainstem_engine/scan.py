@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, conform_rows
-from mainstem_engine.deletes import NONE
+from mainstem_engine.deletes import NONE, Tombstones
 from mainstem_engine.device_rows import rows_of_device
 from mainstem_engine.head import KEY_BYTES, Chunk, is_member
 from mainstem_engine.merge import concat_rows, empty_rows, gather, merge_versions
@@ -213,6 +213,35 @@ def _read(
     if found and not fresh and are_all_plain(found):
         found = within(found, selection.ranges) if selection.ranges else found
         return _read_plain(view, selection, found) if found else empty_rows()
+    batches = _fragments(view, selection, found, fresh, needed, keys)
+    if not batches:
+        return empty_rows()
+    return merge_versions(concat_rows(batches), view.epochs, whole_rows=view.whole_rows)
+
+
+def read_fragments(view: TableView, selection: Selection) -> VersionedRows:
+    """All selected rows as they are stored, with their versions, neither merged nor sorted."""
+    selection = visible(view, selection)
+    found = find_blocks(view, selection.devices, selection.start_ns, selection.end_ns)
+    erased = view.tombstones.overlapping(selection.devices, selection.start_ns, selection.end_ns)
+    fresh = [
+        (rows, erased, chunk.applied)
+        for chunk in view.chunks
+        if (rows := _of_chunk(chunk, selection, None)) is not None
+    ]
+    batches = _fragments(view, selection, found, fresh, None, None)
+    return concat_rows(batches) if batches else empty_rows()
+
+
+def _fragments(
+    view: TableView,
+    selection: Selection,
+    found: Sequence[PartBlocks],
+    fresh: Sequence[tuple[VersionedRows, Tombstones, tuple[int, int]]],
+    needed: list[int] | None,
+    keys: list[int] | None,
+) -> list[VersionedRows]:
+    """The rows of ``found`` and ``fresh`` that are selected and not deleted."""
     stored = [
         (
             item.part.read(item.numbers, item.part.types if needed is None else needed),
@@ -226,9 +255,7 @@ def _read(
         kept = tombstones.erase(_inside(rows, view, selection), applied)
         if len(kept):
             batches.append(_conformed(kept, view, None if needed is keys else keys))
-    if not batches:
-        return empty_rows()
-    return merge_versions(concat_rows(batches), view.epochs, whole_rows=view.whole_rows)
+    return batches
 
 
 def _of_chunk(chunk: Chunk, selection: Selection, keys: list[int] | None) -> VersionedRows | None:

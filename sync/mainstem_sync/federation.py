@@ -39,6 +39,7 @@ from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.receiver import Receiver
 from mainstem_sync.retry import QuarantineRetry
 from mainstem_sync.sender import Sender
+from mainstem_sync.trace import trace
 from mainstem_sync.upward import Upward
 from mainstem_sync.wire import FrameType
 
@@ -305,6 +306,14 @@ class Federation:
         """Every due slice, or stretch of them, that is not verified, as ``verify`` lists them."""
         slices: list[dict[str, Any]] = self.verify()["slices"]
         return slices
+
+    def trace(self, device: str, measurement: str, time_ns: int) -> dict[str, Any]:
+        """The contract's trace object of one point; see trace.py. Raises NotFoundError."""
+        parent = None if self.sender is None else self.sender.parent
+        return trace(
+            self.node, self.engine, self._follower, device, measurement, time_ns,
+            heard=self.proving.heard, parent=parent,
+        )  # fmt: skip
 
     # How it stands
 

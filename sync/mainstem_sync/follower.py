@@ -28,6 +28,7 @@ from mainstem_sync.line_following import LineFollowing
 from mainstem_sync.loss import Loss
 from mainstem_sync.manifest import Manifest
 from mainstem_sync.manifests import Manifests, slice_length_ns
+from mainstem_sync.moments import Moments
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
 from mainstem_sync.owed import Owed
 from mainstem_sync.owed_log import declare_lost, owe
@@ -37,6 +38,7 @@ from mainstem_sync.scope import DeviceScope
 from mainstem_sync.watch import TableWatch
 
 SNAPSHOT_VERSION = 1
+NS_PER_MS = 1_000_000
 
 
 class Follower:
@@ -73,6 +75,8 @@ class Follower:
         )
         self.on_applied: Callable[[], None] | None = None
         """Called on the committer thread after every record, without the lock."""
+        self.written = Moments()
+        """Until when own records had been written, from the times of own manifests."""
         self.rules_changed = False
         self._clock_ns = clock_ns
         self._monotonic = monotonic
@@ -95,7 +99,9 @@ class Follower:
                 self._received(record, decoded, sink)
             elif record.kind == RecordKind.MAN:
                 known = isinstance(decoded, Manifest)
-                self.manifests.apply(decoded if known else Manifest.decode(record.payload))
+                stated = decoded if known else Manifest.decode(record.payload)
+                self.manifests.apply(stated)
+                self.written.note(record.lsn, stated.as_of_ns // NS_PER_MS)
             elif record.kind in (RecordKind.SCH, RecordKind.DEV):
                 self._defined(record)
             elif record.kind in (RecordKind.EPO, RecordKind.BOOT, RecordKind.EVT):
@@ -162,6 +168,7 @@ class Follower:
                     if self.forward is None
                     else self.forward.classifier.snapshot(),
                     "applied": self._applied_lsn,
+                    "written": self.written.to_plain(),
                 }
             )
         return packed
@@ -177,6 +184,7 @@ class Follower:
             self.manifests.ask_again(fields.get("asked", {}))
             self._every_ns = fields["every"]
             self._applied_lsn = fields["applied"]
+            self.written = Moments.from_plain(fields.get("written"))
             if self.forward is None:
                 return
             self.forward.classifier.restore(fields["own_tables"])
@@ -220,7 +228,10 @@ class Follower:
             sink.delete(state.origin, erasure)
             self.lines.delete_below(state, erasure, sink)
         self._applying = None
+        if received.ranges and "at" in header:
+            state.moments.note(received.ranges.last, int(header["at"]))
         for lsn, manifest in received.manifests:
+            state.written.note(lsn, manifest.as_of_ns // NS_PER_MS)
             if not self.lines.is_on_line(state, lsn):
                 continue  # it speaks of a log that is no more
             table = state.maps.table(manifest.table)

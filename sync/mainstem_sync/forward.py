@@ -26,8 +26,10 @@ from typing import Any
 from mainstem_engine.log.log import Log
 from mainstem_sync.content import BULK_ROWS_MIN, Classifier, Content
 from mainstem_sync.loss import Loss
+from mainstem_sync.moments import Moments
 from mainstem_sync.owed import Owed
 from mainstem_sync.owing import Owing, Settled
+from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.wants import Ref
 
@@ -69,6 +71,8 @@ class Forward:
         """Held under earlier export rules: never judged by the present ones."""
         self.applied_lsn = 0
         self.tables: dict[str, ForwardSums] = {}
+        self.acks: dict[tuple[str, int], Moments] = {}
+        """By (uuid, epoch) of an origin, when the parent acknowledged its records."""
         self.pending_bytes = 0
         self.owing = Owing()
         self.missing = RangeSet()
@@ -194,6 +198,15 @@ class Forward:
                 sums = self.table(table)
                 sums.pending -= rows
                 sums.delivered += rows
+
+    def note_ack(self, origin: OriginKey, lsn: int, at_ms: int) -> None:
+        """The parent acknowledged records of an origin up to ``lsn``."""
+        self.acks.setdefault((origin.uuid, origin.epoch), Moments()).note(lsn, at_ms)
+
+    def acked_at(self, origin: OriginKey, lsn: int) -> int | None:
+        """When it did so for this one, in ms; None if it is not known to have."""
+        moments = self.acks.get((origin.uuid, origin.epoch))
+        return None if moments is None else moments.of(lsn)
 
     def acknowledge(self, own: RangeSet) -> None:
         """The parent's R of the own stream grew by these."""
@@ -363,6 +376,7 @@ class Forward:
                 for name, s in self.tables.items()
             },
             "policy": self.classifier.policy.fingerprint,
+            "acks": [[*key, moments.to_plain()] for key, moments in self.acks.items()],
             "owing": self.owing.snapshot(),
             "passed": self.passed.difference(self.acked).to_wire(),
         }
@@ -381,6 +395,9 @@ class Forward:
             self.owing.restore(data["owing"])
             self.passed = _ranges(data["passed"])
         self.old_policy = data["policy"]
+        self.acks = {
+            (uuid, epoch): Moments.from_plain(pairs) for uuid, epoch, pairs in data.get("acks", ())
+        }
         self._saved_watermark = self._releasable()
         return bool(data["policy"] != self.classifier.policy.fingerprint)
 

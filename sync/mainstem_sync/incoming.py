@@ -162,6 +162,7 @@ def prepare(
         "dev": draft.devices,
         "denied": draft.denied,
         "chain": None if batch.chain is None else batch.chain.to_wire(),
+        "at": at_ms,
     }
     if draft.blocks:
         header["blocks"] = draft.blocks

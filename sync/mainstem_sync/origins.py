@@ -28,6 +28,7 @@ from mainstem_sync.changes import Said
 from mainstem_sync.definition_log import DefinitionLog
 from mainstem_sync.epochs import EpochTable
 from mainstem_sync.errors import UnknownSchemaError
+from mainstem_sync.moments import Moments
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RANGES_MAX, RangeSet
 from mainstem_sync.wants import Repairs
@@ -190,6 +191,10 @@ class OriginState:
     intake: threading.Lock = field(default_factory=threading.Lock)
     """Serialises what is decided and appended for this origin; never taken by ``apply``."""
     last_ack: Ack | None = None
+    moments: Moments = field(default_factory=Moments)
+    """When its records were received here."""
+    written: Moments = field(default_factory=Moments)
+    """Until when its owner had written them, from the times of its manifests."""
     backlog: Backlog = field(default_factory=Backlog)
     """What is still to come as slices."""
     repairs: Repairs = field(default_factory=Repairs)
@@ -247,6 +252,8 @@ class OriginState:
             "denied": list(self.maps.denied.items()),
             "said": self.maps.said.to_plain(),
             "watches": [[name, watch.snapshot()] for name, watch in self.watches.items()],
+            "moments": self.moments.to_plain(),
+            "written": self.written.to_plain(),
             "backlog": self.backlog.snapshot(),
         }
 
@@ -260,6 +267,8 @@ class OriginState:
         state.maps.denied = {int(key): str(path) for key, path in data["denied"]}
         state.maps.said = Said(data.get("said", ()))
         state.watches = {name: TableWatch.restore(watch) for name, watch in data["watches"]}
+        state.moments = Moments.from_plain(data.get("moments"))
+        state.written = Moments.from_plain(data.get("written"))
         if "defined" in data:
             state.definitions = DefinitionLog.restore(data["defined"])
         else:

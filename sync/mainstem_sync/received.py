@@ -20,6 +20,7 @@ Header:
   ``said``     of tags and drops, what is kept of them (changes), if there are any
   ``denied``   ``[id, path]`` of devices that the child may not write to
   ``chain``    ``[lsn, chain]`` or nil
+  ``at``       ms since the epoch, when it was received
 Buffers: the records' payloads, one after another; local device ids int64.
 """
 

@@ -470,6 +470,7 @@ class Sender:
     def _accepted(self, draft: Draft) -> None:
         with self._state_lock:
             self._forward.deliver(draft.contents)
+            self._forward.note_ack(draft.origin, draft.ranges.last, self._clock_ns() // 1_000_000)
             if self._is_own(draft):
                 self._forward.acknowledge(draft.ranges)
                 if draft.top is not None:
