@@ -266,7 +266,7 @@ class Session:
         own = not isinstance(self._executor, InProcessExecutor)
         limits = self._executor.limits
         executor = InProcessExecutor(limits, ROW_FUNCTIONS) if own else self._executor
-        deletion = RowDeletion(self._engine, call.request, executor, call.limits)
+        deletion = RowDeletion(self._engine, call.request, executor, call.limits, call.cancellation)
         try:
             affected = deletion.delete(statement)
         finally:

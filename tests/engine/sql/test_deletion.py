@@ -16,12 +16,14 @@ from mainstem_engine.errors import (
     NotFoundError,
     NotOwnerError,
     SchemaError,
+    SqlCancelledError,
     SqlError,
     SqlSyntaxError,
     SqlUnsupportedError,
 )
 from mainstem_engine.model import Origin
 from mainstem_engine.sql.result import Result
+from mainstem_engine.sql.running.cancellation import Cancellation
 from mainstem_engine.sql.running.executors import InProcessExecutor
 from mainstem_engine.sql.session import Session
 
@@ -235,3 +237,23 @@ def test_exactly_the_rows_that_a_select_finds_are_deleted(
     result = odd.execute(f"DELETE FROM m WHERE {condition}", time_zone=zone)
     assert result.rows_affected == len(found)
     assert rows("TRUE") == others
+
+
+class Leaving(InProcessExecutor):
+    """Whoever asked goes away when the first rows are looked at."""
+
+    cancellation = Cancellation()
+
+    def execute(self, program: Any, open_input: Any, cancellation: Any = None) -> Any:
+        self.cancellation.cancel()
+        return super().execute(program, open_input, cancellation)
+
+
+def test_a_delete_that_is_cancelled_deletes_nothing(engine: Engine) -> None:
+    executor = Leaving()
+    session = Session(engine, executor)
+    make_plant(runner(session))
+    with pytest.raises(SqlCancelledError):
+        session.execute("DELETE FROM meters WHERE voltage > 0", cancellation=executor.cancellation)
+    assert left(runner(session)) == ALL
+    executor.close()

@@ -27,6 +27,7 @@ from mainstem_engine.sql.grammar.dialect import NAME, RELATION
 from mainstem_engine.sql.plan import Request
 from mainstem_engine.sql.planning.planner import finest_precision_ns
 from mainstem_engine.sql.planning.pushdown import PushDown
+from mainstem_engine.sql.running.cancellation import Cancellation
 from mainstem_engine.sql.running.inputs import batch_reader
 from mainstem_engine.sql.running.sandbox import Program, SqlLimits
 from mainstem_engine.sql.select.guard import check_query
@@ -75,12 +76,18 @@ class RowDeletion:
     """Carries out DELETE for one request. ``executor``: of this process."""
 
     def __init__(
-        self, engine: Storage, request: Request, executor: Executor, limits: SqlLimits
+        self,
+        engine: Storage,
+        request: Request,
+        executor: Executor,
+        limits: SqlLimits,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self._engine = engine
         self._request = request
         self._executor = executor
         self._limits = limits
+        self._cancellation = cancellation or Cancellation()
         self._deadline = time.monotonic() + limits.timeout_s
         self.deleted: dict[str, tuple[str, ...] | None] = {}
         """Measurements by table of what delete() was about, None for all of them."""
@@ -278,6 +285,7 @@ class RowDeletion:
         self, part: _TableDelete, condition: _Condition, batch: pa.RecordBatch
     ) -> BoolMask:
         """bool[n]: the rows of a batch for which the condition is true."""
+        self._cancellation.check()
         left_s = max(0.001, self._deadline - time.monotonic())
         program = Program(
             sql=condition.sql,
@@ -292,7 +300,9 @@ class RowDeletion:
             lambda _: batch_reader(
                 self._engine, part.table, batch, condition.columns, condition.precision_ns, ROW
             ),
+            self._cancellation,
         )
+        self._cancellation.check()
         mask = np.zeros(batch.num_rows, np.bool_)
         for chunk in filter(len, found.column(0).chunks):
             # Not to_numpy(): that imports pandas where it is installed.

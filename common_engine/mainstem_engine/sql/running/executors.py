@@ -95,6 +95,8 @@ class InProcessExecutor:
                 stack.callback(timer.cancel)
                 timer.start()
                 stack.enter_context(cancellation.calling(interrupt))
+                # DuckDB forgets an interrupt that comes before its statement.
+                cancellation.check()
 
             try:
                 yield from self._sandbox.run(program, open_input, on_start)
