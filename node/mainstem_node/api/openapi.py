@@ -124,6 +124,7 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "name", name=_TEXT, role={"enum": ["read", "write", "admin"]}, expires=_NULL_TEXT
     ),
     ("POST", "/api/v1/backup"): _object("name", name=_TEXT),
+    ("POST", "/api/v1/quarantine/retry"): _object("ids", ids=_list(_TEXT)),
     ("POST", "/api/v1/intake"): _object("action", action={"const": "stop"}),
 }
 _ANSWERS = {
