@@ -74,7 +74,9 @@ def split_path(text: str) -> list[str]:
         match = _ELEMENT.match(text, position)
         if match is None:
             raise SchemaError(
-                f"path {text!r} has an empty or badly quoted element", hint="write root.a.b"
+                f"path {text!r} has an empty or badly quoted element",
+                field=text,
+                hint="write root.a.b",
             )
         quoted, bare = match.groups()
         elements.append(quoted.replace("``", "`") if quoted is not None else bare)
@@ -98,7 +100,11 @@ def join_path(elements: list[str]) -> str:
     """The kept form of a path of these elements. Raises SchemaError when it is too long."""
     path = ".".join(f"`{e.replace('`', '``')}`" if "." in e or "`" in e else e for e in elements)
     if len(path.encode()) > PATH_BYTES_MAX:
-        raise SchemaError(f"a path of more than {PATH_BYTES_MAX} bytes: {path[:60]}...")
+        raise SchemaError(
+            f"a path of more than {PATH_BYTES_MAX} bytes: {path[:60]}...",
+            field=path[:60],
+            hint="use fewer or shorter elements",
+        )
     return path
 
 
@@ -109,14 +115,21 @@ def check_element(text: str, kind: str) -> str:
     if "/" in text or "\\" in text or ".." in text or text == "." or _CONTROL.search(text):
         raise SchemaError(
             f"{kind} {text!r} holds a character that is refused",
+            field=text,
             hint="leave out / \\ control characters and ..",
         )
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        raise SchemaError(f"{kind} {text!r} is not valid Unicode") from None
+        raise SchemaError(
+            f"{kind} {text!r} is not valid Unicode", hint="send it as UTF-8"
+        ) from None
     if size > ELEMENT_BYTES_MAX:
-        raise SchemaError(f"{kind} {text[:40]!r}... is longer than {ELEMENT_BYTES_MAX} bytes")
+        raise SchemaError(
+            f"{kind} {text[:40]!r}... is longer than {ELEMENT_BYTES_MAX} bytes",
+            field=text[:40],
+            hint="use a shorter name",
+        )
     return text
 
 

@@ -175,7 +175,11 @@ def extended_template(old: Template, added: Iterable[Measurement]) -> Template:
     if not fresh:
         return old
     if len(old.measurements) + len(old.tags) + len(fresh) > COLUMNS_MAX:
-        raise SchemaError(f"template {old.name} would have more than {COLUMNS_MAX} columns")
+        raise SchemaError(
+            f"template {old.name} would have more than {COLUMNS_MAX} columns",
+            field=old.name,
+            hint="put them into another template; dropped columns count too",
+        )
     return dataclasses.replace(
         old, measurements=(*old.measurements, *fresh), revision=old.revision + 1
     )

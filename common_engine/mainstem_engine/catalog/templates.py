@@ -98,7 +98,11 @@ def checked_template(template: Template) -> Template:
             hint="begin it with a letter",
         )
     if len(template.measurements) + len(template.tags) > COLUMNS_MAX:
-        raise SchemaError(f"template {template.name} has more than {COLUMNS_MAX} columns")
+        raise SchemaError(
+            f"template {template.name} has more than {COLUMNS_MAX} columns",
+            field=template.name,
+            hint="divide it into several templates",
+        )
     if template.time_name.casefold() != TIME:
         check_column_name(template.time_name, "time column")
     seen: set[str] = {template.time_name.casefold()}
