@@ -112,3 +112,32 @@ def test_only_devices_that_are_meant_have_windows(plant: Run) -> None:
     ]
     levels = plant("SELECT count(s1) FROM root.beijing.** GROUP BY ([2500, 3500), 1s), LEVEL = 2")
     assert levels.rows() == [[2500, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("named", "written"),
+    [
+        ("SELECT p, count(*) FROM meters PARTITION BY voltage % 2 AS p INTERVAL(1s)",
+         "SELECT voltage % 2 AS p, count(*) FROM meters PARTITION BY voltage % 2 INTERVAL(1s)"),
+        ("SELECT p + 1 AS q, count(*) FROM meters PARTITION BY voltage % 2 AS p HAVING p = 1",
+         "SELECT voltage % 2 + 1 AS q, count(*) FROM meters PARTITION BY voltage % 2"
+         " HAVING voltage % 2 = 1"),
+        ("SELECT t, count(voltage) FROM meters PARTITION BY tbname AS t ORDER BY t DESC",
+         "SELECT tbname AS t, count(voltage) FROM meters PARTITION BY tbname ORDER BY tbname DESC"),
+        ("SELECT voltage, max(voltage) FROM meters PARTITION BY location AS voltage",
+         "SELECT location AS voltage, max(voltage) FROM meters PARTITION BY location"),
+    ],
+)  # fmt: skip
+def test_names_of_keys(plant: Run, named: str, written: str) -> None:
+    found, expected = plant(named), plant(written)
+    assert names(found) == names(expected)
+    assert found.rows() == expected.rows() != []
+
+
+@pytest.mark.parametrize(
+    "window",
+    ["STATE_WINDOW(avg(current))", "EVENT_WINDOW START WITH max(current) > 1 END WITH current < 1"],
+)
+def test_aggregates_do_not_cut_rows(plant: Run, window: str) -> None:
+    with pytest.raises(SqlError, match="by their values"):
+        plant(f"SELECT count(*) FROM meters {window}")

@@ -234,15 +234,36 @@ def has_clauses(select: exp.Expr) -> bool:
 
 
 def group_by_partition(select: exp.Select) -> None:
-    """PARTITION BY with nothing else to cut or fill groups as GROUP BY does."""
+    """PARTITION BY with nothing else to cut or fill groups as GROUP BY does. Names of its keys
+    become the keys."""
     partition = select.args.get(PARTITION)
     if partition is not None:
         select.meta[PARTITIONED] = True
+        _place_keys(select, partition)
     others = (key for key in CLAUSE_KEYS if key not in (PARTITION, SLIMIT, SOFFSET))
     if partition is None or any(select.args.get(key) is not None for key in others):
         return
     select.set(PARTITION, None)
     select.set("group", exp.Group(expressions=[key.unalias() for key in partition.expressions]))
+
+
+def _place_keys(select: exp.Select, partition: exp.Expr) -> None:
+    """``PARTITION BY x % 2 AS p``: ``p`` beside it is ``x % 2``."""
+    named = {key.alias.casefold(): key.this for key in partition.expressions if key.alias}
+    if not named:
+        return
+    partition.set("expressions", [key.unalias() for key in partition.expressions])
+    clauses = [select.args.get(key) for key in ("having", "order")]
+    for clause in (*select.expressions, *filter(None, clauses)):
+        for node in list(clause.find_all(exp.Column)):
+            key = named.get(node.name.casefold())
+            if key is None or node.table or node.parent_select is not select:
+                continue
+            if node.find_ancestor(exp.AggFunc) is not None:
+                continue  # a column of the rows
+            is_item = node.parent is select
+            name = exp.to_identifier(node.name, quoted=True)
+            node.replace(exp.alias_(key.copy(), name) if is_item else exp.paren(key.copy()))
 
 
 def refuse_clauses(tree: exp.Expr) -> None:

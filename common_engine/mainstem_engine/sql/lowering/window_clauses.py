@@ -28,6 +28,7 @@ from mainstem_engine.sql.grammar.clauses import (
     WindowClause,
 )
 from mainstem_engine.sql.lowering.lowered import Lowered, refuse
+from mainstem_engine.sql.select.aggregates import is_aggregate
 from mainstem_engine.sql.select.rows_query import RowsQuery, identity
 from mainstem_engine.sql.times import NS_PER_DAY
 
@@ -112,6 +113,11 @@ def _of_rows(clause: WindowClause, rows: RowsQuery) -> WindowPlan:
         walk["ignores_null"] = bool(args.get("ignores_null"))
     else:
         raise refuse(f"the window {type(clause).__name__}", "use INTERVAL or SESSION")
+    if any(is_aggregate(node) for control in controls for node in control.walk()):
+        raise SqlError(
+            "rows are cut into windows by their values, not by an aggregate",
+            hint="compute the aggregate in a sub-query",
+        )
     names = [rows.add(control).name for control in controls]
     # A count says nothing of its columns; values of a variation with a delta differ.
     is_one = isinstance(clause, StateWindow | VariationWindow) and not walk.get("delta")
