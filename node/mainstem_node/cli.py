@@ -23,6 +23,7 @@ from mainstem_node.commands.run import run
 from mainstem_node.commands.sql import sql
 from mainstem_node.commands.status import status
 from mainstem_node.commands.terminal import FAILED, USAGE
+from mainstem_node.commands.trace import trace
 from mainstem_node.commands.up import up
 from mainstem_node.commands.verify import verify
 
@@ -68,6 +69,7 @@ app.add_typer(token.app, name="token")
 app.command()(sql)
 app.command()(status)
 app.command()(verify)
+app.command()(trace)
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(backup)
 app.command()(restore)

@@ -270,6 +270,10 @@ class Client:
         query = _query(**{"from": start, "to": end}, rescan=1 if rescan else None)
         return self._get(f"/api/v1/verify{query}")
 
+    def trace(self, device: str, measurement: str, at: int | str) -> dict[str, Any]:
+        """Where one point comes from: its versions, the tiers it went through, what it fed."""
+        return self._get(f"/api/v1/trace{_query(device=device, measurement=measurement, at=at)}")
+
     def quarantine(
         self,
         *,

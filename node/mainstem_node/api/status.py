@@ -31,6 +31,19 @@ async def verify(runtime: Runtime, request: web.Request, caller: Principal) -> w
     return json_response(found)
 
 
+async def trace(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+    device, measurement = (request.query.get(name, "") for name in ("device", "measurement"))
+    at_ns = query_time_ns(request, "at")
+    hint = "ask with device, measurement and at"
+    for name, value in (("device", device), ("measurement", measurement)):
+        if not value:
+            raise BadRequestError(f"{name} is missing", field=name, hint=hint)
+    if at_ns is None:
+        raise BadRequestError("at is missing", field="at", hint=hint)
+    found = await runtime.io_workers.run(runtime.federation.trace, device, measurement, at_ns)
+    return json_response(found)
+
+
 async def intake(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
     body = await read_json(request)
     if body != {"action": "stop"}:
@@ -46,6 +59,7 @@ ROUTES = (
     Route("GET", "/api/v1/federation", status, READ, "The tree below this node."),
     Route("GET", "/api/v1/completeness", completeness, READ, "How complete the tables are."),
     Route("GET", "/api/v1/verify", verify, READ, "Slices that are due, verified or not."),
+    Route("GET", "/api/v1/trace", trace, READ, "Where one point comes from, and what it fed."),
     Route(
         "POST", "/api/v1/intake", intake, ADMIN,
         "Stop the collectors once their queues are empty; they start again with the node.", (JSON,),

@@ -191,6 +191,25 @@ def test_quarantine_is_shown_retried_dropped_and_exported(node: Script, tmp_path
     assert invoke(node, "quarantine", "export", "--format", "xml").exit_code == 2
 
 
+def test_trace(node: Script) -> None:
+    found: dict[str, Any] = {
+        "device": "root.e.d", "measurement": "m", "time": NOW,
+        "versions": [{"node": "e", "epoch": 0, "lsn": 7, "value": 1.5}],
+        "hops": [{"node": "e", "received": NOW, "acked": None}],
+        "rollups": [{"table": "t_1m", "from": NOW, "to": NOW + 60_000}],
+    }  # fmt: skip
+    node.answers["GET", "/api/v1/trace"] = 200, found
+    answer = invoke(node, "trace", "root.e.d", "m", "--at", str(NOW))
+    assert answer.exit_code == 0, answer.stderr
+    for text in ("root.e.d.m", "1.5", "t_1m"):
+        assert text in answer.stdout
+    assert node.asked[0][1] == f"/api/v1/trace?device=root.e.d&measurement=m&at={NOW}"
+    shown = invoke(node, "trace", "root.e.d", "m", "--at", "0", "--json").stdout
+    assert json.loads(shown) == found
+    found["versions"] = []
+    assert invoke(node, "trace", "root.e.d", "m", "--at", "0").exit_code == 1
+
+
 def test_verify(node: Script) -> None:
     whole = {"from": 0, "to": NOW, "judged": 3, "verified": 3, "slices": []}
     node.answers["GET", "/api/v1/verify"] = 200, whole
