@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import DeviceIds
 from mainstem_engine.sql.program import SqlStep, Step
-from mainstem_engine.sql.short_query import ShortQuery
+from mainstem_engine.sql.short_query import Short
 from mainstem_engine.sql.times import format_time
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Plan:
     """How it follows from other values; None when it holds for its own only."""
     is_of_all_devices: bool = True
     """A device more may make another plan of the statement."""
-    short: tuple[ShortQuery, ...] | None = None
+    short: tuple[Short, ...] | None = None
     """Its queries, the steps' first, where no executing database is needed for them."""
 
     @property

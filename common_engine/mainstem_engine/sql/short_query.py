@@ -57,3 +57,16 @@ class ShortQuery:
     has_all: bool = False
     shown: tuple[tuple[str, str], ...] = ()
     """With ``windows``: (name, column) of the answer; ``items`` are those of the groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastValues:
+    """``SELECT LAST a, b FROM path``: ``source`` has one row per device, with the newest value of
+    each of ``measurements`` and its time."""
+
+    source: str
+    measurements: tuple[tuple[str, str], ...]
+    """Names and types."""
+
+
+Short = ShortQuery | LastValues

@@ -237,6 +237,11 @@ SHORT = (
     "SELECT _wstart, _wend, count(*) FROM root.main.d1 WHERE time >= 0 INTERVAL(1m) FILL(VALUE, 0)",
     "SELECT avg(x), max(n) FROM root.main.d1 GROUP BY ([0, 300000), 10s)",
     "SELECT first(v), count(*) FROM root.fine.f",
+    "SELECT LAST x, n, i, u, b, s, none FROM root.main.d1",
+    "SELECT LAST x FROM root.main.*",
+    "SELECT LAST y, s FROM root.main.* WHERE time > 1000",
+    "SELECT LAST v FROM root.fine.f",
+    "SELECT LAST x FROM root.main.empty",
     "SELECT time, v FROM root.fine.f WHERE time > 0",
 )
 
@@ -311,6 +316,25 @@ def test_large_tables_are_left_to_it(
             asked.clear()
             assert outcome(Session(engine, executor), sql) == expected
             assert asked
+
+
+@pytest.mark.parametrize("kind", ["DOUBLE", "FLOAT"])
+def test_newest_values_are_written_as_the_executing_database_does(
+    executor: InProcessExecutor, asked: list[str], tmp_path: Path, kind: str
+) -> None:
+    plain = [0.0, 0.1, 1 / 3, 16777216.0, -100000.0, 123456.789, 0.00012, 5.0, 1e14,
+             float("nan"), float("inf"), -float("inf")]  # fmt: skip
+    with Engine.open(tmp_path, EngineOptions(background=False, durability="os")) as engine:
+        engine.sql(f"CREATE SCHEMA TEMPLATE m (x {kind})")
+        for number, value in enumerate([*plain, 1e15, 1e22, 1e-5, 5e-324]):
+            engine.write("m", f"root.main.d{number}", [1], {"x": [value]}).wait()
+            sql = f"SELECT LAST x FROM root.main.d{number}"
+            asked.clear()
+            found = outcome(Session(engine, executor), sql)
+            is_asked = bool(asked)
+            assert found == outcome(Long(engine, executor), sql)
+            # A FLOAT has fewer digits, and others of them are zeros.
+            assert is_asked == (number >= len(plain)) or kind == "FLOAT"
 
 
 def test_sums_that_pass_64_bits_are_left_to_it(

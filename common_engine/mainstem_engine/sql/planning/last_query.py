@@ -21,7 +21,7 @@ SERIES = "series"
 
 def last_query(select: exp.Select, relation: Relation) -> exp.Query:
     """The query that answers it."""
-    columns = _measurements(select, relation)
+    columns = last_measurements(select, relation)
     alike = [column for column in columns if _is_alike(column, relation)]
     if len(alike) < 2:
         alike = []
@@ -44,7 +44,8 @@ def last_query(select: exp.Select, relation: Relation) -> exp.Query:
     return outer
 
 
-def _measurements(select: exp.Select, relation: Relation) -> list[RelationColumn]:
+def last_measurements(select: exp.Select, relation: Relation) -> list[RelationColumn]:
+    """Those that are asked for. Raises NotFoundError, SqlUnsupportedError."""
     found: dict[str, RelationColumn] = {}
     for projection in select.expressions:
         if isinstance(projection, exp.Star):

@@ -43,12 +43,12 @@ from mainstem_engine.sql.planning.binding import (
 )
 from mainstem_engine.sql.planning.chosen_rows import expand_cols, name_chosen_rows
 from mainstem_engine.sql.planning.joined_paths import MORE, find_joined, join_paths
-from mainstem_engine.sql.planning.last_query import last_query
+from mainstem_engine.sql.planning.last_query import last_measurements, last_query
 from mainstem_engine.sql.planning.limits import push_limit
 from mainstem_engine.sql.planning.open_paths import open_path
 from mainstem_engine.sql.planning.pushdown import PushDown
 from mainstem_engine.sql.planning.seen_devices import watched
-from mainstem_engine.sql.planning.short_queries import short_queries
+from mainstem_engine.sql.planning.short_queries import last_values, short_queries
 from mainstem_engine.sql.program import SqlStep, Step, WalkStep
 from mainstem_engine.sql.select.alignment import shape_path_query
 from mainstem_engine.sql.select.guard import check_query
@@ -114,7 +114,9 @@ class _Planning:
             group_by_partition(select)
             expand_cols(select)
         is_last = _is_last(tree)
-        tree = self._expand_last(tree, request) if is_last else tree
+        series: tuple[tuple[str, str], ...] = ()
+        if is_last:
+            tree, series = self._expand_last(tree, request)
         join_paths(tree)
         nodes = self._tables(tree)
         by_itself = _is_by_itself(tree, nodes)
@@ -181,7 +183,9 @@ class _Planning:
         steps = _steps(extracted, texts, relations)
         if path is not None and self._seen.has_paths:
             times.asked.add(path)
-        short = short_queries(tree, extracted, push_down, inputs.relations, request.time_zone)
+        short = last_values(inputs.all, series) or short_queries(
+            tree, extracted, push_down, inputs.relations, request.time_zone
+        )
         return Plan(
             params=texts[-1].values,
             sql=tree.sql(dialect="duckdb"),
@@ -209,8 +213,11 @@ class _Planning:
                 push_aggregates(select, relation, request.time_zone, precision_ns)
                 push_limit(select, relation, push_down.times)
 
-    def _expand_last(self, tree: exp.Query, request: Request) -> exp.Query:
-        """``SELECT LAST a, b FROM path`` becomes a query of its own."""
+    def _expand_last(
+        self, tree: exp.Query, request: Request
+    ) -> tuple[exp.Query, tuple[tuple[str, str], ...]]:
+        """``SELECT LAST a, b FROM path`` becomes a query of its own. With it the names and types of
+        what it asks for; none where it also says in which order, or how many."""
         assert isinstance(tree, exp.Select)
         node = tree.args["from_"].this if tree.args.get("from_") else None
         if not isinstance(node, exp.Table) or tree.args.get("joins"):
@@ -218,7 +225,10 @@ class _Planning:
         relation = find_relation(
             self._catalog, _name(node), request.database, node.name, by_itself=True
         )
-        return last_query(tree, relation)
+        is_plain = not any(tree.args.get(key) for key in ("order", "limit", "offset"))
+        asked = last_measurements(tree, relation) if is_plain else []
+        series = tuple((column.name, column.type.name) for column in asked)
+        return last_query(tree, relation), series
 
     def _tables(self, tree: exp.Expr) -> list[exp.Table]:
         """Every node that names a table of ours."""

@@ -29,7 +29,7 @@ from mainstem_engine.sql.planning.short_items import (
 )
 from mainstem_engine.sql.select.relations import TIME, Relation
 from mainstem_engine.sql.select.walk_nodes import Extracted
-from mainstem_engine.sql.short_query import Number, Parameter, ShortQuery
+from mainstem_engine.sql.short_query import LastValues, Number, Parameter, ShortQuery
 
 _CLAUSES = frozenset(
     {"expressions", "from_", "where", "group", "order", "limit", "offset", "joins"}
@@ -57,6 +57,20 @@ def short_queries(
         return (*queries, reader.query(tree))
     except NotShort:
         return None
+
+
+def last_values(
+    inputs: Sequence[TableInput], series: Sequence[tuple[str, str]]
+) -> tuple[LastValues] | None:
+    """Of SELECT LAST: ``series`` are (name, type) of its measurements. None when it reads more than
+    the newest values of one template."""
+    if len(inputs) != 1 or not series:
+        return None
+    (source,) = inputs
+    is_newest = source.partials is not None and source.partials.newest
+    if not is_newest or any(f"#last:{name}" not in source.columns for name, _ in series):
+        return None
+    return (LastValues(source.name, tuple(series)),)
 
 
 class _Reader:

@@ -22,10 +22,18 @@ from mainstem_engine.model import AnyArray, Column
 from mainstem_engine.sql.program import Program, SqlStep, WalkStep
 from mainstem_engine.sql.running.cancellation import Cancellation
 from mainstem_engine.sql.running.executors import Executor
+from mainstem_engine.sql.running.last_series import last_series
 from mainstem_engine.sql.running.sandbox import check_result
 from mainstem_engine.sql.running.short_groups import Groups, LeftError, integers, rank
 from mainstem_engine.sql.running.worker_process import OpenInput, timed_out
-from mainstem_engine.sql.short_query import Expression, Number, Parameter, ShortQuery
+from mainstem_engine.sql.short_query import (
+    Expression,
+    LastValues,
+    Number,
+    Parameter,
+    Short,
+    ShortQuery,
+)
 from mainstem_engine.sql.walks.walks import walk
 from mainstem_engine.value_filter import passing
 
@@ -42,7 +50,7 @@ Steps = Generator["pa.Schema | pa.RecordBatch"]
 
 
 def short_answer(
-    queries: Sequence[ShortQuery],
+    queries: Sequence[Short],
     program: Program,
     open_input: OpenInput,
     executor: Executor,
@@ -59,7 +67,9 @@ def short_answer(
 
     last = queries[-1]
     try:
-        if len(queries) == 1 and last.is_plain:
+        if isinstance(last, LastValues):
+            batches = _of_table(last_series(last, _read(open_input(last.source))))
+        elif len(queries) == 1 and last.is_plain:
             batches = _batches(last, _bounds(last, program.params), open_input, check)
         else:
             batches = _of_table(_answer(queries, program, open_input, check))
@@ -185,14 +195,14 @@ def _plain(array: Any, kind: pa.DataType) -> Any:
 
 
 def _answer(
-    queries: Sequence[ShortQuery],
+    queries: Sequence[Short],
     program: Program,
     open_input: OpenInput,
     check: Callable[[], None],
 ) -> pa.Table:
     """Raises LeftError."""
     tables = {name: _read(open_input(name)) for name in program.inputs}
-    waiting = iter(queries)
+    waiting = (query for query in queries if isinstance(query, ShortQuery))
     for step in program.steps:
         check()
         if isinstance(step, SqlStep):
