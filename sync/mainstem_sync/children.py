@@ -73,6 +73,16 @@ class Children:
         self.fenced = 0
         """How often one process took the lease of another."""
 
+    def new_token(self) -> str:
+        """A random token, as leases are."""
+        return self._token()
+
+    def is_taken(self, name: str, instance: str) -> bool:
+        """True if another process of that name has the lease."""
+        with self._lock:
+            session = self._sessions.get(name)
+            return session is not None and bool(session.lease) and session.instance != instance
+
     def is_newest(self, name: str, instance: str) -> bool:
         """True for the process that holds the child's lease. FencedError for one before it."""
         with self._lock:
