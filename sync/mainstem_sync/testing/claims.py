@@ -80,6 +80,32 @@ def check_content(node: Node, content: Content, truth: Truth) -> None:
         require(values <= known, f"{node.name}: {device} at {time} has {values - known}")
 
 
+def declared_slices(node: Node, origin: str) -> list[tuple[int, int]]:
+    """Stretches [from, to) in ms of an origin's rows that the node says are not comparable."""
+    return [
+        (lost["from"], lost["to"])
+        for item in node.federation.completeness()
+        if item["node"] == origin
+        for lost in item["lost"]
+    ]
+
+
+def check_declared(
+    node: Node, content: Content, truth: Truth, declared: list[tuple[int, int]]
+) -> None:
+    """Rows in declared slices: they differ only where a record touched them that the owner itself
+    has lost."""
+    held = {(device, time): values for device, time, values in content}
+    wanted = {
+        key: frozenset(row.values())
+        for key, row in truth.rows.items()
+        if any(first <= key[1] < end for first, end in declared)
+    }
+    for key in (held.keys() | wanted.keys()) - truth.orphans:
+        here, there = held.get(key), wanted.get(key)
+        require(here == there, f"{node.name}, declared: {here} of {key}, and not {there}")
+
+
 def check_claims(node: Node, origin: str, content: Content, truth: Truth) -> int:
     """Rule 4; returns how many slices were claimed."""
     claimed = 0

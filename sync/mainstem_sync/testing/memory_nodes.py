@@ -41,6 +41,7 @@ class MemoryNode:
     log_bytes_max: int | None = None
     wrong_ns: int = 0
     disk: MemoryDisk = field(default_factory=MemoryDisk)
+    saved: MemoryDisk | None = None
     started: int = 0
     up: bool = False
     engine: MemoryEngine = field(init=False)
@@ -88,6 +89,21 @@ class MemoryNode:
         self.federation.close()
         if power:
             self.disk.power_cut()
+        return self.disk.log.last_lsn
+
+    @property
+    def saved_lsn(self) -> int | None:
+        """The last LSN in the backup; None without one."""
+        return None if self.saved is None else self.saved.log.last_lsn
+
+    def backup(self) -> None:
+        """What is on the disk now is kept, in place of an earlier one."""
+        self.saved = self.disk.copy()
+
+    def restore(self) -> int:
+        """The disk is what it was at the backup; the last LSN in it. The process must be down."""
+        assert self.saved is not None
+        self.disk = self.saved.copy()
         return self.disk.log.last_lsn
 
     def stop(self) -> None:

@@ -39,6 +39,8 @@ class RealNode:
     log_bytes_max: int | None = None
     wrong_ns: int = 0
     started: int = 0
+    saved_lsn: int | None = None
+    """The last LSN in the backup; None without one."""
     up: bool = False
     engine: Engine = field(init=False)
     federation: Federation = field(init=False)
@@ -90,6 +92,21 @@ class RealNode:
         self.federation.close()
         return last_lsn
 
+    def backup(self) -> None:
+        """What is on the disk now is kept, in place of an earlier one."""
+        self.commit()
+        self.saved_lsn = self.engine.log.committed_lsn
+        shutil.rmtree(self._backup, ignore_errors=True)
+        shutil.copytree(self._directory, self._backup)
+
+    def restore(self) -> int:
+        """The disk is what it was at the backup; the last LSN in it. The process must be down."""
+        assert self.saved_lsn is not None
+        left = self.base / f"{self.name}-{self.started + 1}"
+        shutil.rmtree(left)
+        shutil.copytree(self._backup, left)
+        return self.saved_lsn
+
     def stop(self) -> None:
         """The end of a run."""
         if self.up:
@@ -120,6 +137,10 @@ class RealNode:
         """A request of a child, answered at once."""
         receiver = self.federation.receiver
         answer((receiver.hello if path == HELLO_PATH else receiver.batches)(child, body))
+
+    @property
+    def _backup(self) -> Path:
+        return self.base / f"{self.name}-backup"
 
     @property
     def _directory(self) -> Path:

@@ -26,11 +26,21 @@ MEAN_S: dict[str, float] = {
     "crash": 500.0,
     "power_cut": 700.0,
     "clock": 800.0,
+    "backup": 400.0,
+    "restore_edge": 900.0,
+    "restore_parent": 1200.0,
 }
 """Seconds between two of a kind, on average."""
 
-FAULTS = frozenset({"weather", "crash", "power_cut", "clock"})
-"""Kinds that a run may lack: each seed leaves some out, so that faults are also seen alone."""
+FAULTS: dict[str, float] = {
+    "weather": 0.25,
+    "crash": 0.25,
+    "power_cut": 0.25,
+    "clock": 0.25,
+    "restore_edge": 0.7,
+    "restore_parent": 0.8,
+}
+"""Kinds that a run may lack, with the chance that it does: so that faults are also seen alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ def script_of(seed: int, kinds: Sequence[str] = tuple(MEAN_S)) -> list[Entry]:
     """The script of a seed, in order of time."""
     rng = random.Random(seed)
     end_s = 60.0 * MINUTES * rng.uniform(1.0, 1.15)
-    left_out = {kind for kind in sorted(FAULTS) if rng.random() < 0.25}
+    left_out = {kind for kind, chance in FAULTS.items() if rng.random() < chance}
     entries = []
     for kind, mean_s in MEAN_S.items():
         speed = rng.choice([0.5, 1.0, 1.0, 2.0]) if kind in FAULTS else 1.0

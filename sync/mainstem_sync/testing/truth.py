@@ -60,6 +60,9 @@ class Truth:
     ever: dict[Key, set[Any]] = field(default_factory=dict)
     """Every value that was ever written to a key, also in a line of the log that was given up."""
     stated: dict[int, set[Content]] = field(default_factory=dict)
+    orphans: set[Key] = field(default_factory=set)
+    """Keys that records touched which the node itself has lost: what others have there may be of
+    those records, or deleted by them."""
     _records: list[Write | Delete] = field(default_factory=list)
     _dirty: set[int] = field(default_factory=set)
     _has_stated: bool = False
@@ -83,6 +86,9 @@ class Truth:
         kept = [record for record in self._records if record.lsn <= lsn]
         lost = len(self._records) - len(kept)
         if lost:
+            for record in self._records:
+                if record.lsn > lsn:
+                    self.orphans.update(record.rows if isinstance(record, Write) else record.keys)
             self._records, self.rows = kept, {}
             for record in kept:
                 self._apply(record)
