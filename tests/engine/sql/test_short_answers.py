@@ -337,6 +337,14 @@ def test_newest_values_are_written_as_the_executing_database_does(
             assert is_asked == (number >= len(plain)) or kind == "FLOAT"
 
 
+def test_walks_have_a_time_of_their_own(engine: Engine, asked: list[str]) -> None:
+    lines = engine.sql("EXPLAIN ANALYZE SELECT avg(x) FROM root.main.d1 INTERVAL(10s)").rows()
+    assert not asked
+    assert any(", walks " in line for (line,) in lines)
+    lines = engine.sql("EXPLAIN ANALYZE SELECT avg(x) FROM root.main.d1").rows()
+    assert not any(", walks " in line for (line,) in lines)
+
+
 def test_sums_that_pass_64_bits_are_left_to_it(
     engine: Engine, executor: InProcessExecutor, asked: list[str]
 ) -> None:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainstem_engine.arrow_arrays import number_array
+from mainstem_engine.errors import SqlLimitError
 from mainstem_engine.model import AnyArray, Column
-from mainstem_engine.sql.program import Program, SqlStep, WalkStep
+from mainstem_engine.sql.program import WALKED, Program, SqlStep, WalkStep
 from mainstem_engine.sql.running.cancellation import Cancellation
 from mainstem_engine.sql.running.executors import Executor
 from mainstem_engine.sql.running.last_series import last_series
@@ -202,17 +203,28 @@ def _answer(
 ) -> pa.Table:
     """Raises LeftError."""
     tables = {name: _read(open_input(name)) for name in program.inputs}
+    walked_s = 0.0
     waiting = (query for query in queries if isinstance(query, ShortQuery))
     for step in program.steps:
         check()
         if isinstance(step, SqlStep):
             tables[step.name] = _within(_run(next(waiting), tables, step.params))
         else:
-            source = tables.pop(step.source)
-            _check_windows(step, source)
-            for name, table in walk(step, source, TABLE_BYTES_MAX).items():
+            started = time.perf_counter()
+            for name, table in _walked(step, tables.pop(step.source)).items():
                 tables[f"{step.name}:{name}"] = table
-    return _run(next(waiting), tables, program.params)
+            walked_s += time.perf_counter() - started
+    answer = _run(next(waiting), tables, program.params)
+    return answer.replace_schema_metadata({WALKED: repr(walked_s)})
+
+
+def _walked(step: WalkStep, source: pa.Table) -> dict[str, pa.Table]:
+    """Raises LeftError for windows that are too many here."""
+    _check_windows(step, source)
+    try:
+        return walk(step, source, TABLE_BYTES_MAX)
+    except SqlLimitError:
+        raise LeftError from None
 
 
 def _read(source: pa.RecordBatchReader | pa.Table) -> pa.Table:
