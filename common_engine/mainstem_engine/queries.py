@@ -185,20 +185,24 @@ class Queries(AggregateQueries):
         slice_ns: int,
         measurement_ids: Mapping[int, int] | None = None,
         devices: DeviceIds | None = None,
+        *,
+        expired: bool = False,
     ) -> SliceDigests:
         """Digests of the slices of [start, end) that hold rows of ``origin`` (None: of any, as a
         query would read them), by scanning.
 
         ``measurement_ids``: the owner's id by local id; None when they are the same. ``devices``:
-        only these, ascending; None for all.
+        only these, ascending; None for all. ``expired``: with rows that nobody sees any more and
+        that have not been removed.
         """
         found = self._store.catalog.table(table)
+        view = self._store.view_at(table)[2] if expired else self._store.view(found)
         ids = measurement_ids
         if ids is None:
             ids = {m.id: m.id for m in found.template.measurements}
         selection = Selection(devices, start_ns, end_ns, tuple(ids), origin)
         known = self._store.catalog.devices
-        return slice_digests(self._store.view(found), known, selection, slice_ns, ids)
+        return slice_digests(view, known, selection, slice_ns, ids)
 
     def _select_devices(
         self, table: Table, devices: DevicesLike, tags: Mapping[str, Any] | None

@@ -232,7 +232,10 @@ class Manifests:
                     plans += self._restatements(book)
             acks = []
             for plan in plans:
-                plan = plan if plan.whole is None else _with_all_slices(engine, plan)
+                if plan.whole is not None:
+                    if plan.whole[0] * plan.slice_ns < engine.horizon_ns(plan.table):
+                        continue  # not whole here any more: nothing is said of it
+                    plan = _with_all_slices(engine, plan)
                 count, d1, d2 = _scan(engine, plan)
                 for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
                     manifest = dataclasses.replace(manifest, clock_err_ms=clock_err_ms)
@@ -449,7 +452,9 @@ def _with_all_slices(engine: Engine, plan: _Plan) -> _Plan:
     assert plan.whole is not None
     first, end, newest = plan.whole
     size = plan.slice_ns
-    found = engine.slice_digests(plan.table, SELF_ORIGIN, first * size, end * size, size)
+    found = engine.slice_digests(
+        plan.table, SELF_ORIGIN, first * size, end * size, size, expired=True
+    )
     more = np.setdiff1d(found.start // size, plan.keys)
     keys = np.concatenate([plan.keys, more])
     order = np.argsort(keys)
@@ -491,8 +496,11 @@ def _pieces(begin: int, stop: int) -> list[tuple[int, int]]:
 
 
 def _scan(engine: Engine, plan: _Plan) -> tuple[Ints, Sums, Sums]:
-    """Count and digest of every planned slice, zeros where nothing is stored."""
-    return scan_slices(engine, plan.table, 0, plan.keys, plan.slice_ns, None)
+    """Count and digest of every planned slice, zeros where nothing is stored. What has expired and
+    is held until a tier above has it is stated too."""
+    return scan_slices(
+        engine, plan.table, SELF_ORIGIN, plan.keys, plan.slice_ns, None, expired=True
+    )
 
 
 def scan_slices(
@@ -503,9 +511,11 @@ def scan_slices(
     slice_ns: int,
     measurement_ids: Mapping[int, int] | None,
     devices: DeviceIds | None = None,
+    *,
+    expired: bool = False,
 ) -> tuple[Ints, Sums, Sums]:
     """(count, d1, d2) of the slices ``keys`` (ascending), from the stored rows of one origin (None:
-    of any) and of ``devices`` (None: all)."""
+    of any) and of ``devices`` (None: all); ``expired``: with those that nobody sees any more."""
     count = np.zeros(len(keys), np.int64)
     d1, d2 = np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64)
     for begin, end in spans(keys, GAP_SLICES, SCAN_SLICES_MAX):
@@ -517,6 +527,7 @@ def scan_slices(
             slice_ns,
             measurement_ids,
             devices,
+            expired=expired,
         )
         wanted = keys[begin:end]
         at = np.searchsorted(wanted, found.start // slice_ns)

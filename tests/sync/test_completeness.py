@@ -165,8 +165,8 @@ def tamper_parts(tiers: Tiers) -> None:
     engine = tiers.plant.engine
     scan = engine.slice_digests
 
-    def lying(*args: Any) -> Any:
-        found = scan(*args)
+    def lying(*args: Any, **options: Any) -> Any:
+        found = scan(*args, **options)
         found.d1[found.start == START_NS + SLICE_NS] ^= np.uint64(1)
         return found
 
