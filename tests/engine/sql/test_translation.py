@@ -46,7 +46,7 @@ LEAKS = re.compile(r"mainstem_\d|\"?#\w|Candidate|LINE \d|Binder|Values list|\n"
         ("SELECT current FROM d1001 WHERE ts > true", None, "compare a time"),
         ("SELECT current FROM", None, "docs/sql.md"),
         ("SELECT 'current", None, "close every quote"),
-        ("SELECT count(*) FROM d1001 INTERVAL(?)", "?", "write lengths"),
+        ("SELECT count(*) FROM d1001 STATE_WINDOW(x) EXTEND(?)", "?", "write names"),
         ("SELECT top(current, 0) FROM d1001", "top", "k: an integer"),
         ("SELECT diff(current) OVER (ORDER BY ts) FROM d1001", "diff", "PARTITION BY"),
         ("SELECT diff(location) FROM d1001", "diff", "numbers"),

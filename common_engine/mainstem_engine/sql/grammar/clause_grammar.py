@@ -82,7 +82,10 @@ class ClauseGrammar(WindowGrammar):
         if word is None or (word == "ALIGN" and self._next.text != "("):
             return False
         if word == "EXTERNAL_WINDOW":
-            raise SqlUnsupportedError("EXTERNAL_WINDOW is not supported", hint="use a join")
+            raise SqlUnsupportedError(
+                "EXTERNAL_WINDOW is not supported",
+                hint="JOIN the windows ON ts >= w.a AND ts < w.b, and GROUP BY w.a",
+            )
         parsers: dict[str, tuple[str, Callable[[], exp.Expr]]] = {
             "INTERVAL": (WINDOW, self._interval_window),
             "SESSION": (WINDOW, self._session_window),
