@@ -24,6 +24,7 @@ from mainstem_engine.catalog.databases import DEFAULT_DATABASE
 from mainstem_engine.errors import MainstemError, NotFoundError
 from mainstem_engine.sql.changes.deletion import RowDeletion
 from mainstem_engine.sql.changes.insertion import Insertion
+from mainstem_engine.sql.changes.selected_rows import query_of
 from mainstem_engine.sql.changes.tag_setting import set_tags
 from mainstem_engine.sql.definitions.definition import define
 from mainstem_engine.sql.definitions.plain_tables import PlainTables
@@ -253,7 +254,7 @@ class Session:
             answers: dict[int, Result] = {}
             for number, target in enumerate(statement.targets):
                 if target.query is not None:
-                    plan = self._plan(Query(target.query), call.request)
+                    plan = self._plan(Query(query_of(target)), call.request)
                     found = self._query(plan, replace(call, is_streamed=True))
                     stack.callback(found.close)
                     answers[number] = found

@@ -256,3 +256,17 @@ def test_the_plan_of_an_insert(own_plant: Run) -> None:
         lines = [line for (line,) in own_plant(sql).rows()]
         assert lines[:2] == ["insert into d1001", "scan meters as mainstem_0"]
     assert own_plant("SELECT count(*) FROM meters").rows() == [[4]]
+
+
+def test_a_query_that_computes_the_time_has_no_other(run: Run) -> None:
+    run("CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (g INT)")
+    run("INSERT INTO d USING t TAGS (1) VALUES (1000, 1) (2000, 2)")
+    moved = "SELECT ts + INTERVAL '1 hour', a * 10 FROM d WHERE a > 1"
+    assert run(f"INSERT INTO d (ts, a) {moved}").rows_affected == 1
+    assert run(
+        "INSERT INTO d (a, ts) SELECT a + 5, ts + 1s FROM d ORDER BY ts LIMIT 1"
+    ).rows_affected
+    assert run("SELECT ts, a FROM d").rows() == [[1000, 1], [2000, 6], [3_602_000, 20]]
+    assert run("INSERT INTO d (ts, a) SELECT a FROM root.main.d LIMIT 1").rows_affected == 1
+    with pytest.raises(SqlError, match="3 columns, not 2"):
+        run("INSERT INTO d (ts, a) SELECT a, a FROM d")

@@ -32,7 +32,8 @@ class Answer:
         if self._table.num_columns != len(columns):
             raise SqlError(
                 f"{name}: the query has {self._table.num_columns} columns, not {len(columns)}",
-                hint=f"the columns are {', '.join(columns[:20])}",
+                field=name,
+                hint=f"the columns are {', '.join(columns[:20])}; from a path the time comes first",
             )
 
     def type_of(self, place: int) -> ColumnType | None:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from sqlglot import exp
 
 from mainstem_engine.errors import SqlError
 from mainstem_engine.model import Rows
 from mainstem_engine.sql.changes.answers import Answer
+from mainstem_engine.sql.select.aggregates import is_aggregate
 from mainstem_engine.sql.select.relations import DEVICE, TBNAME, TIME
 
 if TYPE_CHECKING:
@@ -25,6 +27,25 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.result import Result
     from mainstem_engine.sql.statements import InsertTarget
     from mainstem_engine.sql.storage import Storage
+
+
+def query_of(target: InsertTarget) -> exp.Query:
+    """The query of a target, which names its columns one by one where it begins with an expression:
+    ``SELECT ts + INTERVAL '1 hour', a FROM d`` has no further time put before it, as a SELECT from
+    a path has that does not show the time."""
+    query = target.query
+    assert query is not None  # the caller looks
+    if not isinstance(query, exp.Select) or target.columns is None:
+        return query
+    items = query.expressions
+    is_complete = len(items) == len(target.columns) and not query.is_star
+    if not is_complete or isinstance(items[0].unalias(), exp.Column):
+        return query
+    if any(is_aggregate(node) for item in items for node in item.walk()):
+        return query
+    alias = exp.TableAlias(this=exp.to_identifier("selected", quoted=True))
+    source = exp.Subquery(this=query, alias=alias)
+    return exp.Select(expressions=[exp.Star()], from_=exp.From(this=source))
 
 
 class SelectedRows:
