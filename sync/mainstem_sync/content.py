@@ -44,8 +44,9 @@ MapsOf = Callable[[OriginKey], OriginMaps]
 ANNOUNCED = "announced"
 """Key of a definition that is logged again for the parent (announce.py)."""
 
-CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN})
-"""Definitions and manifests. A delete is sent among them, and judged by its devices."""
+CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN, RecordKind.BOOT})
+"""Definitions, manifests and process starts, by which every tier tells a log from its copies. A
+delete is sent among them, and judged by its devices."""
 
 OWED_KINDS = frozenset({RecordKind.COVER, RecordKind.EXP, RecordKind.LOSS})
 """What is said of slices and ranges; it goes up with what is exported of it."""
@@ -67,6 +68,8 @@ class Content:
     pieces: list[Piece] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
+    chain: list[Any] | None = None
+    """Of a relayed batch: a point of its origin's chain."""
     control: bool = False
     bulk: bool = False
     bytes: int = 0
@@ -192,7 +195,7 @@ class Classifier:
         if kind == RecordKind.MAN:
             table = str(header["t"])
             return self.policy.sends(table) and self.speaks_of_all(table, origin)
-        if origin is not None or header.get(ANNOUNCED):
+        if origin is not None or header.get(ANNOUNCED) or kind == RecordKind.BOOT:
             return True
         if kind == RecordKind.DEV:
             return not header.get("foreign")
@@ -219,6 +222,7 @@ class Classifier:
         header, buffers = decode_payload(byte_view(record.payload))
         origin = OriginKey(header["node"], header["epoch"], header["name"])
         content.origin, content.ranges = origin, RangeSet.from_wire(header["ranges"])
+        content.chain = header["chain"]
         content.control = header["q"] == Queue.CONTROL
         content.bulk = header["q"] == Queue.HISTORY
         for table, rows, offset, length, decoded in header.get("blocks", ()):

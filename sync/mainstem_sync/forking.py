@@ -2,9 +2,9 @@
 
 1. What the parent holds, or was told of, is compared with what the child's log says of itself: its
    epoch table, chain points, boots and end.
-2. The log is the same if it reaches as far as the parent was ever told, and the chain's value at
-   the newest point is equal. An epoch table that goes on from the parent's is taken over; a parent
-   that was restored learns so what it forgot.
+2. The log is the same if it reaches as far as the parent was ever told, the chain's value at the
+   newest point is equal, and so are the starts between that point and what was told. An epoch table
+   that goes on from the parent's is taken over; so a restored parent learns what it forgot.
 3. Else it is a fork: the log was restored from a backup, rolled back or cloned. Two logs part where
    a copy was started, and a start is a BOOT record. So the fork is the LSN before the first boot
    that only one of the two has, above the greatest point at which they agree; and that point itself
@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mainstem_sync.epochs import EpochTable
-from mainstem_sync.ranges import LSN_MAX
 from mainstem_sync.trail import POINTS_MAX, Trail, lowest_difference
 
 
@@ -75,13 +74,12 @@ def judge(table: EpochTable, trail: Trail, claim: Claim) -> Verdict:
         why = f"ends at {claim.durable}, and {told} was received or announced"
     else:
         top = max((lsn for lsn in trail.points if lsn <= common), default=0)
-        if not top or top in claim.trail.points:
-            return Verdict(adopt=claim.table != table)
-        if claim.could_tell(top):
+        if top and claim.could_tell(top):
             return Verdict(ask=(top,))
-        boot = _first_strange_boot(trail, claim.trail, _agreed(trail, claim, LSN_MAX))
+        agreed = _agreed(trail, claim, common)
+        boot = None if agreed >= told else _first_strange_boot(trail, claim.trail, agreed)
         if boot is None or boot > told:
-            # Of a released or damaged record nothing can be said, and nothing speaks against it.
+            # Of what is released or damaged nothing can be said, and nothing speaks against it.
             return Verdict(adopt=claim.table != table)
         why = f"was started at {boot} otherwise than was told"
     wanted = [lsn for lsn in sorted(trail.points) if lsn <= common and claim.could_tell(lsn)]

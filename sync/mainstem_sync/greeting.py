@@ -11,7 +11,9 @@
 4. What a child announces of its log (starts, head) is logged before it gets a lease: what is
    received under that lease comes after it in the log, so nothing is ever held here of a process
    whose start is not known.
-5. A child's statements about the lines of nodes behind it are joined to what is known; what is
+5. A HELLO that was under way for long, of a process that is gone, must neither fork a log nor take
+   a lease: whoever would is asked to say it once more, with a token that only the living hear.
+6. A child's statements about the lines of nodes behind it are joined to what is known; what is
    known here beyond them goes back with the answer.
 """
 
@@ -32,7 +34,7 @@ from mainstem_sync.epochs import EpochTable
 from mainstem_sync.errors import BusyError, ForkedError, PeerError, RejectedError, VersionError
 from mainstem_sync.forking import Claim, Verdict, judge
 from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.lines import Line, Lines, Source
+from mainstem_sync.lines import Closed, Line, Lines, Source
 from mainstem_sync.origins import Origins, OriginState
 from mainstem_sync.protocol import VERSION, VERSION_MIN, OriginKey
 from mainstem_sync.ranges import RangeSet
@@ -84,6 +86,9 @@ class Greeting:
         self._lock = lock
         self._clock_ns = clock_ns
         self._offers: dict[str, EpochTable] = {}
+        self._leases: dict[str, tuple[tuple[str, str] | None, str]] = {}
+        """By child, the HELLO that got the newest lease."""
+        self._challenges: dict[str, str] = {}
         self._told: dict[str, Ack] = {}
         """The last statement of each node that is on its way into the log."""
         self._judging = threading.Lock()
@@ -99,7 +104,7 @@ class Greeting:
                 hint="give every node a credential and a data directory of its own",
             )
         running = self._children.is_newest(child, hello.instance)
-        if self._upward.must_wait(hello.acked, hello.table, hello.origin.uuid):
+        if self._upward.must_wait(hello.acked, hello.table, hello.origin.uuid, hello.parent):
             raise BusyError(
                 f"{self._node} asks its own parent first what is known of {child}",
                 retry_after_s=ASK_AGAIN_S,
@@ -108,12 +113,23 @@ class Greeting:
             answer = self._judge(child, hello, engine, running, version)
         if answer is not None:
             return answer
+        if self._children.is_taken(child, hello.instance) and not self._is_alive(hello, version):
+            return self._challenge(hello, version)
         self._listen(child, hello, engine)
+        return self._admitted(child, hello, self._lease(child, hello, engine), version)
+
+    def _lease(self, child: str, hello: Hello, engine: Engine) -> str:
+        """A new lease; the same again for a HELLO that comes twice, as every request may."""
+        said = (hello.instance, hello.nonce)
+        nonce, lease = self._leases.get(child, (None, ""))
+        if nonce == said and lease == self._children.lease_of(child):
+            return lease
         fenced = self._children.fenced
         lease = self._children.admit(child, hello.origin.uuid, hello.instance)
+        self._leases[child] = (said, lease)
         if self._children.fenced != fenced:
             self._alarm(engine, "FENCED", child, f"a second process of {child} took its lease")
-        return self._admitted(child, hello, lease, version)
+        return lease
 
     def _version(self, child: str, hello: Hello) -> int:
         low, high = hello.versions
@@ -145,6 +161,8 @@ class Greeting:
             verdict = judge(known.line.table, known.line.trail, claim)
         if verdict.ask:
             return self._answer(hello, version, need_chain=verdict.ask)
+        if verdict.fork is not None and not self._is_alive(hello, version):
+            return self._challenge(hello, version)
         if verdict.fork is not None:
             table = self._fork(child, hello, engine, known, verdict, version)
             return self._answer(hello, version, table=table)
@@ -172,6 +190,18 @@ class Greeting:
         if hello.table.current < known.line.table.current:
             return True
         return known.state is not None and hello.durable_lsn < known.state.received.last
+
+    def _is_alive(self, hello: Hello, version: int) -> bool:
+        """True if the HELLO answers what was asked of its process. Version 1 knows no questions."""
+        wanted = self._challenges.get(hello.instance)
+        return version < VERSION or (wanted is not None and hello.echo == wanted)
+
+    def _challenge(self, hello: Hello, version: int) -> Welcome:
+        if hello.instance not in self._challenges:
+            self._challenges[hello.instance] = self._children.new_token()
+            while len(self._challenges) > OFFERS_MAX:
+                del self._challenges[next(iter(self._challenges))]
+        return self._answer(hello, version, challenge=self._challenges[hello.instance])
 
     def _fork(
         self,
@@ -238,12 +268,19 @@ class Greeting:
 
     def _listen(self, child: str, hello: Hello, engine: Engine) -> None:
         ack: Ack | None = None
-        for said in hello.lines:
+        statements = {said.uuid: said for said in hello.lines}
+        with self._lock:
+            for key in [state.key for state in self._origins.behind(child)]:
+                # One that says nothing of a node has nothing of it, and will not deliver any.
+                statements.setdefault(key.uuid, Line(key.uuid, key.name))
+        for said in statements.values():
             if said.uuid in (engine.node_uuid, hello.origin.uuid):
                 continue
             with self._lock:
                 state = self._origins.line(said.uuid)
                 line = self._lines.open(said.uuid, said.name)
+                for epoch in line.closed:
+                    said.closed.setdefault(epoch, Closed())
                 mine = state is None or state.via in ("", child)
                 news = mine and line.would_learn(said, Source.BELOW)
             if news:
@@ -289,10 +326,11 @@ class Greeting:
         need_chain: tuple[int, ...] = (),
         table: EpochTable | None = None,
         lines: tuple[Line, ...] = (),
+        challenge: str = "",
     ) -> Welcome:
         return Welcome(
             self._node, self._upward.key.uuid, hello.nonce, lease, self._clock_ns(), held,
-            need_chain, version, table, lines,
+            need_chain, version, table, lines, challenge,
         )  # fmt: skip
 
     def _alarm(self, engine: Engine, code: str, child: str, text: str) -> None:

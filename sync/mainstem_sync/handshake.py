@@ -38,7 +38,8 @@ class Hello:
     """What a child says first. ``instance`` is new at every process start; ``nonce`` comes back.
     ``chain_lost``: LSNs that the parent asked for and whose chain value is not known any more.
     ``table``, ``boots``: epochs and process starts of its log. ``acked``: the D that it believes to
-    have been acknowledged. ``lines``: of the nodes behind it, their closed epochs with what it
+    have been acknowledged; ``parent``: uuid of the parent that last let it in, empty for none.
+    ``lines``: of the nodes behind it, their closed epochs with what it
     holds of them."""
 
     origin: OriginKey
@@ -54,7 +55,10 @@ class Hello:
     boots: Mapping[int, bytes] = field(default_factory=dict)
     boots_from: int = 1
     acked: int = 0
+    parent: str = ""
     lines: tuple[Line, ...] = ()
+    echo: str = ""
+    """The parent's last challenge: a HELLO that was under way for long cannot have it."""
 
     @property
     def trail(self) -> Trail:
@@ -86,6 +90,8 @@ class Hello:
                     "boots_from": self.boots_from,
                 },
                 "acked": self.acked,
+                "echo": self.echo,
+                "parent": self.parent,
             },
             _pack(self.lines),
         )
@@ -119,7 +125,9 @@ class Hello:
             # Of a child that knows nothing of starts, all of them are unknown.
             starts.boots_from if "trail" in header else LSN_MAX,
             integer(header.get("acked", 0), "acked"),
+            text(header.get("parent", ""), "parent", empty=True),
             _lines(frame.payload),
+            text(header.get("echo", ""), "echo", LEASE_CHARS_MAX, empty=True),
         )
 
 
@@ -141,6 +149,8 @@ class Welcome:
     version: int = VERSION
     table: EpochTable | None = None
     lines: tuple[Line, ...] = ()
+    challenge: str = ""
+    """To be echoed in the next HELLO, before the parent decides; there is no lease then either."""
 
     def encode(self) -> bytes:
         """One WELCOME frame."""
@@ -156,6 +166,7 @@ class Welcome:
                 "held": [[key.to_wire(), ranges.to_wire()] for key, ranges in self.held],
                 "need_chain": list(self.need_chain),
                 "forks": None if self.table is None else self.table.to_wire(),
+                "challenge": self.challenge,
             },
             _pack(self.lines),
         )
@@ -182,6 +193,7 @@ class Welcome:
             integer(header.get("v"), "v"),
             None if header.get("forks") is None else EpochTable.from_wire(header["forks"]),
             _lines(frame.payload),
+            text(header.get("challenge", ""), "challenge", LEASE_CHARS_MAX, empty=True),
         )
 
 

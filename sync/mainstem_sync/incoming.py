@@ -51,6 +51,7 @@ from mainstem_sync.received import (
     decode_owed,
     map_points,
 )
+from mainstem_sync.trail import BOOT_ID_BYTES
 from mainstem_sync.wire import DECODED_BYTES_MAX
 
 
@@ -81,6 +82,7 @@ class _Draft:
     devices: list[list[Any]] = field(default_factory=list)
     local: list[DeviceMap] = field(default_factory=list)
     denied: list[list[Any]] = field(default_factory=list)
+    boots: list[list[Any]] = field(default_factory=list)
     said: list[Item] = field(default_factory=list)
     counts: dict[str, list[int]] = field(default_factory=dict)
 
@@ -140,6 +142,9 @@ def prepare(
             draft.keep(record, payload, len(payload))
         elif record.kind == RecordKind.DEL:
             _deletes(draft, record, payload, engine)
+        elif record.kind == RecordKind.BOOT:
+            draft.boots.append([record.lsn, _boot(payload)])
+            draft.keep(record, payload, len(payload))
         elif record.kind in OWED_KINDS:
             draft.owed.append((record.lsn, decode_owed(record.kind, payload, record.lsn)))
             draft.keep(record, payload, len(payload))
@@ -161,6 +166,7 @@ def prepare(
         "sch": draft.schemas,
         "dev": draft.devices,
         "denied": draft.denied,
+        "boots": draft.boots,
         "chain": None if batch.chain is None else batch.chain.to_wire(),
         "at": at_ms,
     }
@@ -199,6 +205,13 @@ def _records(batch: Batch, raw: memoryview) -> Iterable[tuple[WireRecord, memory
 
 def _after_definitions(item: tuple[WireRecord, memoryview]) -> bool:
     return item[0].kind not in (RecordKind.SCH, RecordKind.DEV)
+
+
+def _boot(payload: memoryview) -> bytes:
+    ident = decode_payload(payload)[0].get("id")
+    if not isinstance(ident, bytes) or len(ident) != BOOT_ID_BYTES:
+        raise WireError(f"a BOOT record without an id of {BOOT_ID_BYTES} bytes")
+    return ident
 
 
 def _local_name(table: str, maps: OriginMaps) -> str:

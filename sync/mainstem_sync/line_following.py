@@ -47,6 +47,8 @@ class LineFollowing(Lines):
         super().__init__()
         self.own = Line("", "")
         self.alarms: deque[dict[str, Any]] = deque(maxlen=ALARMS_KEPT)
+        self.parent = ""
+        """Uuid of the parent that last let this node in; empty before the first."""
         self._origins = origins
         self._sources: dict[str, str] = {}
         """By a computed table, casefolded, the one that it is computed from; as they are here."""
@@ -62,6 +64,7 @@ class LineFollowing(Lines):
         """An EPO record. The fork, if the own line goes on in a new epoch."""
         said = Line.from_wire(header["line"])
         if header["own"]:
+            self.parent = header.get("parent") or self.parent
             before = self.own.table
             if said.table.current <= before.current:
                 return None
@@ -97,6 +100,9 @@ class LineFollowing(Lines):
         on_line = list(ranges.within(begin + 1, end))
         if on_line:
             line.trail.note_head(on_line[-1][1])
+        for lsn, ident in header.get("boots", ()):
+            if begin < lsn <= end:
+                line.trail.note_boot(lsn, ident)
         if header["chain"] is not None:
             point = ChainPoint.from_wire(header["chain"])
             if begin < point.lsn <= end:
@@ -262,6 +268,7 @@ class LineFollowing(Lines):
         own = Line(self.own.uuid or "-", self.own.name or "-", self.own.table, self.own.trail)
         return {
             "own": own.snapshot(),
+            "parent": self.parent,
             "below": self.snapshot(),
             "alarms": list(self.alarms),
             "sources": self._sources,
@@ -284,6 +291,7 @@ class LineFollowing(Lines):
         # In place: others hold on to it.
         own = Line.restore(data["own"])
         self.own.table, self.own.trail = own.table, own.trail
+        self.parent = data.get("parent", "")
         self.restore(data["below"])
         self.alarms.extend(data["alarms"])
         self._sources = data["sources"]

@@ -11,7 +11,8 @@
    beyond its fork. They are never compared with the node's statements again.
 
 EPO record, header: ``own`` true if the line is this node's own, ``source`` (see Source), ``via``
-the child behind which the node is, ``line`` the statement as Line.to_wire gives it.
+the child behind which the node is, ``line`` the statement as Line.to_wire gives it; of an own line
+also ``parent``, the uuid of the parent that let this node in.
 """
 
 from __future__ import annotations

@@ -53,6 +53,10 @@ class Draft:
             self.top = ChainPoint(content.lsn, chain)
         else:
             self.ranges.update(content.ranges)
+            if content.chain is not None:
+                point = ChainPoint.from_wire(content.chain)
+                if self.top is None or point.lsn > self.top.lsn:
+                    self.top = point
         self.contents.append(content)
         self.raw_bytes += content.bytes
         self.weight += content.weight

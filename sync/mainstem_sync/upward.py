@@ -20,7 +20,8 @@ from mainstem_engine.log.records import RecordKind
 from mainstem_sync.children import Children
 from mainstem_sync.epochs import EpochTable
 from mainstem_sync.errors import WireError
-from mainstem_sync.lines import Line, Lines, Source
+from mainstem_sync.line_following import LineFollowing
+from mainstem_sync.lines import Line, Source
 from mainstem_sync.origins import Origins
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import LSN_MAX, RangeSet
@@ -39,7 +40,7 @@ class Upward:
         self,
         *,
         own: Line,
-        lines: Lines,
+        lines: LineFollowing,
         origins: Origins,
         children: Children,
         lock: threading.RLock,
@@ -106,11 +107,16 @@ class Upward:
         with self._lock:
             return tuple(line.statement(orphans(line, self._origins)) for line in self._lines)
 
+    @property
+    def parent(self) -> str:
+        """Uuid of the parent that last let this node in."""
+        return self._lines.parent
+
     # What the parent says
 
-    def must_wait(self, acked_lsn: int, table: EpochTable, uuid: str) -> bool:
+    def must_wait(self, acked_lsn: int, table: EpochTable, uuid: str, parent: str) -> bool:
         """True if a child must wait until the parent has been asked. ``acked_lsn``, ``table``: what
-        it remembers to have been acknowledged, and its epochs."""
+        it remembers to have been acknowledged, and its epochs; ``parent``: who let it in last."""
         if not self.has_parent or self.answered:
             return False
         with self._lock:
@@ -118,9 +124,18 @@ class Upward:
             held = RangeSet() if state is None else state.received
             behind = acked_lsn > 0 and not held.covers(1, acked_lsn)
             behind = behind or table.current > self._lines.table(uuid).current
+            behind = behind or parent not in ("", self._own.uuid)
         if behind:
             return True
         return self._resumed and not self.failed and self._monotonic() - self._started < ASK_FIRST_S
+
+    def let_in(self, parent: str) -> None:
+        """A parent gave a lease. A node that comes to another one later says so: if that one was
+        wiped, it must not take this node's log for a new one. Does not wait."""
+        self.answered = True
+        if self._lines.parent != parent:
+            line = Line(self._own.uuid, self._own.name, self._own.table)
+            self._log(line, own=True, source=Source.HERE, via="", parent=parent)
 
     def begin_epoch(self, table: EpochTable) -> None:
         """The parent found that the own log forked: write its epochs down. WireError if they do not
@@ -153,14 +168,18 @@ class Upward:
         for name in expelled:
             self._children.expel(name)
 
-    def _log(self, line: Line, *, own: bool, source: Source, via: str) -> Ack:
+    def _log(self, line: Line, *, own: bool, source: Source, via: str, parent: str = "") -> Ack:
         assert self._bound is not None
-        return log_line(self._bound, line, own=own, source=source, via=via)
+        return log_line(self._bound, line, own=own, source=source, via=via, parent=parent)
 
 
-def log_line(engine: Engine, line: Line, *, own: bool, source: Source, via: str) -> Ack:
+def log_line(
+    engine: Engine, line: Line, *, own: bool, source: Source, via: str, parent: str = ""
+) -> Ack:
     """An EPO record: a statement about a line."""
     header = {"own": own, "source": str(source), "via": via, "line": line.to_wire()}
+    if parent:
+        header["parent"] = parent
     return engine.append(RecordKind.EPO, header)
 
 

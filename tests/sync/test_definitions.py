@@ -234,7 +234,7 @@ def test_definitions_travel_in_the_control_queue(tiers: Tiers) -> None:
     forward = tiers.edge.federation._follower.forward
     assert forward is not None
     control = forward.owed(10**9).intersection(forward.control)
-    assert control.count() == 4  # template, database, two devices
+    assert control.count() == 5  # the start, template, database, two devices
     assert str(Queue.CONTROL) == "control"
 
 

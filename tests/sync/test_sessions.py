@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 
@@ -59,6 +60,15 @@ def hello_of(name: str = "edge", **changes: object) -> Hello:
     return Hello(**fields)  # type: ignore[arg-type]
 
 
+def welcomed(receiver: Receiver, child: Child, hello: Hello) -> Welcome:
+    """The answer to a HELLO, and to the one after it if it is asked for."""
+    welcome = Welcome.from_frame(single_frame(receiver.hello(child, hello.encode()).body))
+    if not welcome.challenge:
+        return welcome
+    hello = dataclasses.replace(hello, echo=welcome.challenge)
+    return Welcome.from_frame(single_frame(receiver.hello(child, hello.encode()).body))
+
+
 def test_hello_is_refused_with_the_reason(tiers: Tiers) -> None:
     receiver = tiers.plant.federation.receiver
     newer = raised(receiver.hello(CHILD, hello_of(versions=(5, 9)).encode()))
@@ -94,7 +104,7 @@ def test_the_older_of_two_processes_is_fenced(tiers: Tiers) -> None:
     clone.directory = clone_dir
     clone.start()
     link = clone.link_to(tiers.plant, paths=["root.p.e"])
-    assert link.step()
+    link.drain()
     assert connected(clone).state is LinkState.CONNECTED
     tiers.clock.advance(3)
     tiers.up.step()
@@ -111,7 +121,7 @@ def test_a_fenced_process_cannot_say_hello_again(tiers: Tiers) -> None:
     receiver = tiers.plant.federation.receiver
     old, new = hello_of(instance="old"), hello_of(instance="new")
     for hello in (old, new):
-        assert receiver.hello(CHILD, hello.encode()).status == 200
+        assert welcomed(receiver, CHILD, hello).lease
     assert isinstance(raised(receiver.hello(CHILD, old.encode())), FencedError)
     assert receiver.hello(CHILD, new.encode()).status == 200
 
@@ -158,6 +168,30 @@ def test_a_hello_that_was_under_way_for_long_is_no_fork(tiers: Tiers) -> None:
     assert not isinstance(late, ForkedError)
     sender.on_reply(early, 409, b"whatever")
     assert sender.state is LinkState.CONNECTED
+
+
+def test_a_late_hello_of_a_process_that_is_gone_takes_no_lease_and_forks_nothing(
+    tiers: Tiers,
+) -> None:
+    """It was sent, and delivered when its process was long gone. Whoever said it can not answer."""
+    gone = tiers.edge.federation.sender
+    assert gone is not None
+    early = gone.next_request()
+    assert early is not None
+    tiers.edge.restart()
+    tiers.write()
+    tiers.run(2)
+    sender = connected(tiers.edge)
+    receiver = tiers.plant.federation.receiver
+    for _ in range(2):
+        late = Welcome.from_frame(single_frame(receiver.hello(CHILD, early.body).body))
+        assert late.challenge
+        assert not late.lease
+    tiers.write(start_s=60)
+    tiers.run(3)
+    assert connected(tiers.edge) is sender
+    assert tiers.plant.federation.drops() == {}
+    assert tiers.state(tiers.plant)["state"] != "forked"
 
 
 def test_a_chain_value_that_is_gone_is_not_asked_for_again(tiers: Tiers) -> None:
@@ -270,7 +304,7 @@ def request_with(tiers: Tiers, *frames: bytes, uuid: str = "e" * 32) -> list[Ack
     """Post hand-made batches as the edge, after a HELLO."""
     receiver = tiers.plant.federation.receiver
     hello = hello_of(origin=OriginKey(uuid, 0, "edge"), instance=str(random.random()))
-    welcome = Welcome.from_frame(single_frame(receiver.hello(CHILD, hello.encode()).body))
+    welcome = welcomed(receiver, CHILD, hello)
     reply = receiver.batches(CHILD, encode_request(welcome.lease, 1, 0) + b"".join(frames))
     assert reply.status == 200, reply.body
     return [
@@ -378,7 +412,8 @@ def test_a_dead_link_is_tried_again_with_growing_jittered_pauses(tiers: Tiers) -
 
 
 def test_a_thin_link_gets_smaller_requests(tiers: Tiers) -> None:
-    tiers.run(1)
+    tiers.write(start_s=50_000)
+    tiers.run(2)
     sender = connected(tiers.edge)
     for n in range(400):
         tiers.write(start_s=n * 100, rows=100)

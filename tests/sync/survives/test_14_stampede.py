@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from mainstem_sync.protocol import OriginKey
 from mainstem_sync.session import RETRY_MAX_S, Session
 from mainstem_sync.testing.nodes import ManualClock
 
@@ -28,7 +27,6 @@ def test_case_14_the_pauses_of_a_thousand_spread(outage_s: int) -> None:
     for number in range(EDGES):
         clock = ManualClock(elapsed_s=0.0)
         session = Session(
-            OriginKey(f"{number:032x}", 0, f"edge_{number}"),
             log,
             clock_ns=clock.wall,
             monotonic=clock.monotonic,
