@@ -50,11 +50,13 @@ class Imaging(Queries):
         OverloadedError when what is committed is not on disk yet, or for too many rows.
         """
         store = self._store
+        applied_lsn = store.applied_lsn
         visible_lsn, found, view = store.view_at(table)
         synced_lsn = store.log.fsynced_lsn
         self._check_whole(found, start_ns)
         if origin == SELF_ORIGIN:
-            as_of = min(visible_lsn, synced_lsn)
+            # Records without rows change nothing: what was applied before the view is in it.
+            as_of = min(max(visible_lsn, applied_lsn), synced_lsn)
             # Own versions are local LSNs: the state at as_of is what was written up to it.
             view = _synced(replace(view, tombstones=view.tombstones.through(as_of)), as_of)
         elif as_of is None:

@@ -77,8 +77,8 @@ class Forward:
         self.owing = Owing()
         self.missing = RangeSet()
         """LSNs whose log is released and that the parent lost: to be owed as slices."""
-        self.old_policy: list[list[str]] | None = None
-        """The export rules of the checkpoint."""
+        self.rules: list[list[str]] | None = None
+        """The export rules that what is stored here was judged by; None: by the present ones."""
         self.passed = RangeSet()
         """Held, never acknowledged, and not to be looked into again: its log may be released."""
         self.frozen = RangeSet()
@@ -138,6 +138,7 @@ class Forward:
         if owed.target is not None:
             self.passed.update(owed.local)
         if owed.policy is not None:
+            self.rules = owed.policy
             for table, rows in owed.rows.items():
                 sums = self.table(table)
                 sums.not_exported -= rows
@@ -378,6 +379,7 @@ class Forward:
             "policy": self.classifier.policy.fingerprint,
             "acks": [[*key, moments.to_plain()] for key, moments in self.acks.items()],
             "owing": self.owing.snapshot(),
+            "rules": self.rules,
             "passed": self.passed.difference(self.acked).to_wire(),
         }
 
@@ -398,6 +400,8 @@ class Forward:
         self.acks = {
             (uuid, epoch): Moments.from_plain(pairs) for uuid, epoch, pairs in data.get("acks", ())
         }
+        rules = data.get("rules")
+        self.rules = data["policy"] if rules is None else rules
         self._saved_watermark = self._releasable()
         return bool(data["policy"] != self.classifier.policy.fingerprint)
 
@@ -406,6 +410,7 @@ class Forward:
         self.applied_lsn = applied_lsn
         self.held = RangeSet([(1, applied_lsn)])
         self.kept = self.held.copy()
+        self.rules = []
         for table, rows in logged.items():
             self.table(table).not_exported = rows
 

@@ -289,6 +289,8 @@ class Imagery:
     def _own_image(self, key: OriginKey, want: Want, first: int, last: int) -> OutgoingImage:
         size = want.slice_ns
         image = self._engine.slice_image(want.name, SELF_ORIGIN, first * size, (last + 1) * size)
+        if image.as_of < want.since:
+            raise OverloadedError("what is asked for is not on disk yet", retry_after_s=LATER_S)
         types = dict(self._engine.catalog.table(want.name).types)
         return OutgoingImage(key, want, first, last, self._exported(want.name, image), types)
 

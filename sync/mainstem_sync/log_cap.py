@@ -5,7 +5,8 @@
    the next flush releases it.
    Records that need nothing are passed over in it: an outage leaves them without acknowledgement.
 2. What the parent lost although it had it, and whose log is gone here, is owed in the same way.
-3. While a range is looked through, its records are neither sent nor counted as delivered (frozen):
+3. So is history that other export rules than before let go up (widening.py).
+4. While a range is looked through, its records are neither sent nor counted as delivered (frozen):
    what the COVER record says about them is true when it is applied.
 
 ``run`` about once a second, from one thread.
@@ -28,6 +29,7 @@ from mainstem_sync.owed import Owed
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.released import Released
+from mainstem_sync.widening import Widening
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,21 @@ class LogCap:
 
     def run(self) -> int:
         """Owe what has to be; returns how many records of the log that are."""
+        self._widen()
         return self._recover() + self._shrink()
+
+    def _widen(self) -> None:
+        """What other export rules than before let go up."""
+        with self._lock:
+            rules = self._forward.rules
+        if rules is None or rules == self._forward.classifier.policy.fingerprint:
+            return
+        found = Widening(self._engine, self._follower, self._forward, rules).owed()
+        ack = None
+        for owed in reversed(found):  # the rules are in force when all of it is said
+            ack = self._engine.append(RecordKind.EXP, owed.to_header())
+        if ack is not None:
+            ack.wait(DURABLE_S)
 
     def _shrink(self) -> int:
         """What is beyond the cap."""

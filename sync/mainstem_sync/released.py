@@ -109,10 +109,10 @@ class Released:
                     slices.add(key)
         elif piece.kind == RecordKind.MAN:
             manifest = Manifest.decode(piece.payload)
-            said = gathered.said.setdefault(
-                manifest.table, OwedTable(manifest.table, manifest.slice_ns)
-            )
-            _add_said(said, manifest)
+            # What another node said goes up beside images; what this one said it says again.
+            said = gathered.said if own else gathered.tables
+            about = OwedTable(manifest.table, manifest.slice_ns)
+            _add_said(said.setdefault(manifest.table, about), manifest)
 
     def _earlier(
         self,
@@ -164,6 +164,9 @@ class Released:
             if index is not None and self._classifier.policy.sends(mapped.name):
                 keys = _stored(engine, mapped.local, index, mapped.slice_ns, missing)
                 slices = RangeSet((k, k) for k in keys)
+                watch = state.watches.get(mapped.local)
+                if watch is not None:
+                    slices.update(watch.closed)
                 owed.tables.append(OwedTable(mapped.name, mapped.slice_ns, slices))
         return owed
 

@@ -244,6 +244,11 @@ class TableWatch(WatchedSlices):
         self.merge()
         columns = self.slices.columns
         wanted = (columns["dirty"] == 1) & (columns["man_lsn"] > 0)
+        # Of a closed slice that no manifest lists an image came: it has to be as empty as was said.
+        unlisted = (columns["dirty"] == 1) & (columns["man_lsn"] == 0) & (columns["floor"] > 0)
+        unlisted &= columns["row_lsn"] == 0
+        unlisted[unlisted] = [self.closed.covers(k, k) for k in self.slices.keys[unlisted].tolist()]
+        wanted |= unlisted
         max_lsn = columns["max_lsn"][wanted]
         wanted[wanted] = received.mask(max_lsn) | (columns["floor"][wanted] >= max_lsn)
         at = np.flatnonzero(wanted)[:SCAN_MAX]

@@ -1,0 +1,102 @@
+"""Case 21: an export is widened; history arrives as images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mainstem_sync.exports import Export
+from mainstem_sync.testing.nodes import TestNode
+from mainstem_sync.testing.tiers import Tiers
+
+MakeTiers = Callable[..., Tiers]
+
+
+def restarted_with(node: TestNode, *exports: Export, parent: bool = True) -> None:
+    node.stop()
+    node.exports, node.parent = exports, parent
+    node.start()
+
+
+def drained(tiers: Tiers) -> None:
+    for node in (tiers.edge, tiers.plant):
+        node.federation.run_manifests(tiers.clock.now_ns)
+    tiers.run(10)
+    tiers.close(12)
+    tiers.run()
+    for node in (tiers.plant, tiers.group):
+        node.federation.run_verification()
+
+
+def assert_everywhere(tiers: Tiers) -> None:
+    expected = sorted(tiers.values(tiers.edge))
+    for node in (tiers.plant, tiers.group):
+        assert sorted(tiers.values(node)) == expected, node.name
+        assert node.federation.holes == []
+        assert tiers.state(node)["state"] == "complete"
+    for node in (tiers.edge, tiers.plant):
+        sums = tiers.forward(node)
+        assert (sums["pending"], sums["not_exported"]) == (0, 0), (node.name, sums)
+    tiers.check()
+
+
+def history(tiers: Tiers) -> None:
+    tiers.write(rows=100)
+    tiers.write(device="root.p.e.d2", start_s=60, rows=30, value=2.0)
+    tiers.write(rows=5, value=9.0)
+    tiers.edge.engine.sql("DELETE FROM root.p.e.d2 WHERE voltage = 7")
+    tiers.close()
+    tiers.check()
+
+
+def test_case_21_an_edge_exports_more(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(edge_exports=())
+    history(tiers)
+    assert tiers.forward(tiers.edge)["not_exported"] == 135
+    restarted_with(tiers.edge, Export("meters"))
+    drained(tiers)
+    assert_everywhere(tiers)
+
+
+def test_case_21_a_relay_exports_more(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(plant_exports=())
+    history(tiers)
+    assert tiers.forward(tiers.plant)["not_exported"] == 135
+    restarted_with(tiers.plant, Export("meters"))
+    drained(tiers)
+    assert_everywhere(tiers)
+
+
+def test_case_21_first_attach_of_old_history(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(edge_exports=())
+    restarted_with(tiers.edge, parent=False)
+    history(tiers)
+    restarted_with(tiers.edge, Export("meters"))
+    tiers.write(start_s=300, rows=10, value=3.0)
+    drained(tiers)
+    assert_everywhere(tiers)
+
+
+def test_case_21_more_devices_of_a_table(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(edge_exports=(Export("meters", under="root.p.e.d1"),))
+    history(tiers)
+    assert {row[0] for row in tiers.values(tiers.group)} == {"root.p.e.d1"}
+    restarted_with(tiers.edge, Export("meters"))
+    drained(tiers)
+    expected = sorted(tiers.values(tiers.edge))
+    for node in (tiers.plant, tiers.group):
+        assert sorted(tiers.values(node)) == expected, node.name
+        assert node.federation.holes == []
+    tiers.check()
+
+
+def test_case_21_a_crash_while_history_goes_up(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(edge_exports=())
+    history(tiers)
+    restarted_with(tiers.edge, Export("meters"))
+    tiers.edge.federation.run_manifests(tiers.clock.now_ns)
+    tiers.run(0.5)
+    tiers.edge.restart()
+    tiers.plant.restart()
+    tiers.check()
+    drained(tiers)
+    assert_everywhere(tiers)
