@@ -14,6 +14,7 @@ from mainstem_engine.errors import (
     OutOfRangeError,
     SchemaError,
     SqlError,
+    SqlSyntaxError,
 )
 from mainstem_engine.sql import result as results
 from mainstem_engine.sql.result import Result
@@ -256,6 +257,18 @@ def test_the_plan_of_an_insert(own_plant: Run) -> None:
         lines = [line for (line,) in own_plant(sql).rows()]
         assert lines[:2] == ["insert into d1001", "scan meters as mainstem_0"]
     assert own_plant("SELECT count(*) FROM meters").rows() == [[4]]
+
+
+def test_a_query_may_stand_in_parentheses_or_begin_with_with(run: Run) -> None:
+    run("CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (g INT)")
+    run("INSERT INTO d USING t TAGS (1) VALUES (1000, 1)")
+    assert run("INSERT INTO d (ts, a) (SELECT ts, a FROM t)").rows_affected == 1
+    assert run("INSERT INTO d (SELECT ts, a FROM t);").rows_affected == 1
+    assert run("INSERT INTO d WITH q AS (SELECT ts, a FROM t) SELECT * FROM q").rows_affected == 1
+    with pytest.raises(SqlSyntaxError, match="WITH stands before SELECT"):
+        run("WITH q AS (SELECT 1) INSERT INTO d SELECT * FROM q")
+    with pytest.raises(SqlSyntaxError, match="a column"):
+        run("INSERT INTO d () VALUES (1, 1)")
 
 
 def test_a_query_that_computes_the_time_has_no_other(run: Run) -> None:

@@ -138,6 +138,8 @@ def _syntax_error(error: ParseError) -> SqlSyntaxError:
     incomplete = _INCOMPLETE.search(description)
     if incomplete is not None:
         description = f"{incomplete.group(1).upper()} is incomplete"
+    if description.endswith("does not support CTE"):
+        description = "WITH stands before SELECT: INSERT INTO t WITH q AS (...) SELECT ..."
     description = _TOKEN.sub(lambda found: repr(found.group(1)), description)
     highlight = str(first.get("highlight") or "")
     hint = _PLACEHOLDER_HINT if highlight == "?" else _SYNTAX_HINT

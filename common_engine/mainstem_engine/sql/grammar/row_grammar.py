@@ -308,7 +308,7 @@ class RowGrammar(DuckDBParser):
             raise SqlUnsupportedError(
                 "INSERT ... FILE is not supported", hint="import files with `mainstem import`"
             )
-        if self._match_texts(("SELECT", "WITH", "FROM"), advance=False):
+        if self._at_query():
             return InsertTarget(name, using, columns, (), self.parse_query())
         if not self._match_text_seq("VALUES"):
             self.require("VALUE")
@@ -344,7 +344,16 @@ class RowGrammar(DuckDBParser):
         into.meta[INTO] = InsertTarget(name, None, columns, ())
         return into
 
-    def _insert_columns(self) -> tuple[str, ...] | None:
+    def _at_query(self) -> bool:
+        """True at a SELECT, in parentheses or not."""
         if not self._match(TokenType.L_PAREN, advance=False):
+            return bool(self._match_texts(("SELECT", "WITH", "FROM"), advance=False))
+        word, behind = [*self._tokens[self._index + 1 : self._index + 3], None, None][:2]
+        is_word = word is not None and word.text.upper() in ("SELECT", "WITH")
+        # (select, ...) is a list of columns.
+        return is_word and behind is not None and behind.text not in (",", ")")
+
+    def _insert_columns(self) -> tuple[str, ...] | None:
+        if not self._match(TokenType.L_PAREN, advance=False) or self._at_query():
             return None
         return self.parse_words("a column")
