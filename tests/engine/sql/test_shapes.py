@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mainstem_engine.errors import SqlError
+from mainstem_engine.sql.lowering import windows as windows_of
 from mainstem_engine.sql.result import Result
 
 from .conftest import Run
@@ -96,7 +97,9 @@ def test_devices_without_rows_have_windows_too(plant: Run, path: str) -> None:
     assert plant(chosen).rows() == [[2500, "root.beijing.d2", 1, 30.0]]
 
 
-def test_only_devices_that_are_meant_have_windows(plant: Run) -> None:
+def test_only_devices_that_are_meant_have_windows(
+    plant: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     windows = "GROUP BY ([2500, 3500), 1s) ALIGN BY DEVICE"
     found = plant(f"SELECT count(current) FROM root.** {windows}").rows()
     assert [row[1] for row in found] == ["root.main.d1001", "root.main.d1002"]
@@ -112,6 +115,9 @@ def test_only_devices_that_are_meant_have_windows(plant: Run) -> None:
     ]
     levels = plant("SELECT count(s1) FROM root.beijing.** GROUP BY ([2500, 3500), 1s), LEVEL = 2")
     assert levels.rows() == [[2500, 0, 1]]
+    monkeypatch.setattr(windows_of, "DEVICES_MAX", 1)
+    few = plant(f"SELECT count(s1) FROM root.beijing.** {windows} ")
+    assert few.rows() == [[2500, "root.beijing.d2", 1]]
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,14 @@ def device_members(relation: Relation, catalog: Catalog) -> list[tuple[str, Memb
     return sorted(found, key=lambda pair: pair[0])
 
 
+def device_count(relation: Relation, catalog: Catalog) -> int:
+    """How many devices a relation has."""
+    return sum(
+        len(catalog.devices.of_family(m.table.family) if m.devices is None else m.devices)
+        for m in relation.members
+    )
+
+
 def _ids(member: Member, catalog: Catalog) -> list[int]:
     ids = member.devices
     found: list[int] = (

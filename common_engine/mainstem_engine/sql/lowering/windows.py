@@ -28,7 +28,7 @@ from mainstem_engine.sql.lowering.answer import Answer
 from mainstem_engine.sql.lowering.lowered import Lowered, own_nodes
 from mainstem_engine.sql.lowering.panes import read_panes
 from mainstem_engine.sql.lowering.query import WalkQuery
-from mainstem_engine.sql.lowering.shape import device_members
+from mainstem_engine.sql.lowering.shape import device_count, device_members
 from mainstem_engine.sql.lowering.window_clauses import WindowPlan, plan_window
 from mainstem_engine.sql.select.aggregates import is_aggregate
 from mainstem_engine.sql.select.calls import Call, call_of
@@ -45,8 +45,9 @@ PSEUDO_COLUMNS = {
     "__endtime": "#last",
 }
 """Names that a window answers to, and the columns of its table."""
-DEVICES_MAX = 10_000
-"""Devices below each other whose empty windows are answered; of more, only those with rows."""
+DEVICES_MAX = 1_000
+"""Devices below each other whose empty windows are answered; of more, only those with rows: a plan
+holds their names."""
 _KEEPERS = frozenset({"TAG", "DEVICE", "TBNAME"})
 
 
@@ -151,6 +152,8 @@ class _WindowQuery(WalkQuery):
             return list(self.shape.values)
         if not any(heading == DEVICE for heading, _ in self.shape.shown):
             return None
+        if device_count(relation, self.lowered.catalog) > DEVICES_MAX:
+            return None
         asked = {
             node.name.casefold()
             for node in own_nodes(self.select)
@@ -158,12 +161,11 @@ class _WindowQuery(WalkQuery):
             and (found := relation.columns.get(node.name.casefold())) is not None
             and found.kind == "MEASUREMENT"
         }
-        paths = [
+        return [
             path
             for path, member in device_members(relation, self.lowered.catalog)
             if not asked or asked & member.columns.keys()
         ]
-        return paths if len(paths) <= DEVICES_MAX else None
 
     def _aggregates_of_windows(self) -> exp.Select:
         group = column("#g")
