@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
@@ -63,6 +64,8 @@ class TestNode:
     real_disk: bool = False
     log_bytes_max: int | None = None
     log_segment_bytes: int = 64 << 20
+    followers: Sequence[LogConsumer] = ()
+    """Further followers of the log, such as rollups; of one start only."""
     opened: int = 0
     engine: Engine = field(init=False)
     federation: Federation = field(init=False)
@@ -100,7 +103,7 @@ class TestNode:
         self.engine = Engine.open(
             self.directory,
             options,
-            consumers=self.federation.consumers,
+            consumers=(*self.federation.consumers, *self.followers),
             fs=None if self.real_disk else FaultyFilesystem(self.directory),
         )
         self.federation.bind(self.engine)
