@@ -48,7 +48,7 @@ class Audits:
         if not total:
             return None
         pause_ns = max(STEP_NS_MIN, int(DAY_NS / (total * SHARE_PER_DAY)))
-        if self._next_ns is None or self._next_ns - now_ns > pause_ns:
+        if self._next_ns is None or self._next_ns - now_ns > 2 * pause_ns:
             self._next_ns = now_ns + int(pause_ns * self._rng.random())
         if now_ns < self._next_ns:
             return None
