@@ -88,6 +88,8 @@ class AckCode(enum.StrEnum):
     """Changed on its way: send again."""
     LATER = "later"
     """The parent is over a bound: send again after a pause."""
+    PART = "part"
+    """A piece is kept; ``d`` says how many bytes of the batch there are from its beginning."""
     REJECTED = "rejected"
     """Will never be taken: park it."""
 

@@ -49,6 +49,7 @@ from mainstem_sync.incoming import UNUSABLE, Prepared, duplicate_rows, prepare
 from mainstem_sync.incoming_images import IncomingImages, is_outside_ranges, touches_of
 from mainstem_sync.lines import Lines
 from mainstem_sync.origins import OriginMaps, Origins, OriginState
+from mainstem_sync.pieces import Assembly, Part
 from mainstem_sync.protocol import (
     AckCode,
     OriginKey,
@@ -97,6 +98,8 @@ class _Answer:
     message: str = ""
     ack: Ack | None = None
     state: OriginState | None = None
+    held: int = 0
+    """Of a batch that comes in pieces: bytes from its beginning."""
 
 
 @dataclass(slots=True)
@@ -157,6 +160,7 @@ class Receiver:
         self._quarantine = quarantine
         self._lock = lock
         self._clock_ns = clock_ns
+        self._assembly = Assembly()
         self._bound: Engine | None = None
         self.drops: dict[str, int] = {}
         self.riders: list[Callable[[str], bytes]] = []
@@ -220,6 +224,8 @@ class Receiver:
                         limit = wire.REQUEST_RAW_BYTES_MAX
                         raise TooLargeError("a request", limit - raw_left, limit)
                     submission.answers.append(self._take(child, uuid, batch))
+                elif frame.type is FrameType.PIECE:
+                    submission.answers.append(self._piece(child, uuid, Part.from_frame(frame)))
                 elif frame.type is FrameType.STATUS:
                     self._children.said(child.name, decode_status(frame))
         except SyncError as exc:
@@ -239,7 +245,7 @@ class Receiver:
         parts = []
         with self._lock:
             for answer in submission.answers:
-                watermark = 0
+                watermark = answer.held
                 if answer.ack is not None:
                     if not answer.ack.done() or answer.ack.exception() is not None:
                         continue
@@ -251,6 +257,25 @@ class Receiver:
                 )
         parts += [rider(submission.child) for rider in self.riders]
         return Reply(200, wire.sign(b"".join(parts), submission.lease.encode()))
+
+    def _piece(self, child: Child, uuid: str, part: Part) -> _Answer:
+        """Some bytes of a batch; the batch, when they are the last."""
+        try:
+            whole = self._assembly.take(child.name, part)
+        except (TooLargeError, RangeLimitError) as exc:
+            self._drop("half_sent")
+            return _Answer(part.digest, AckCode.LATER, exc.message)
+        if isinstance(whole, int):
+            return _Answer(part.digest, AckCode.PART, held=whole)
+        try:
+            frame = single_frame(whole)
+            batch = Batch.from_frame(frame)
+        except WireError as exc:
+            self._drop("bad_hash")
+            return _Answer(part.digest, AckCode.BAD_HASH, exc.message)
+        if frame.type is not FrameType.BATCH or batch.hash != part.digest:
+            return _Answer(part.digest, AckCode.BAD_HASH, "pieces of another batch")
+        return self._take(child, uuid, batch)
 
     def _take(self, child: Child, uuid: str, batch: Batch) -> _Answer:
         if batch.decode_error is not None:

@@ -5,6 +5,7 @@
 2. Two requests are in flight, or as many as the link holds. Each takes from three queues: control,
    live (the log from the HELLO on), history (what was owed before, loads, and what a child sent as
    history); see scheduler.py.
+   A batch that is larger than a request of the link goes in pieces of several (pieces.py).
 3. Only an acknowledgement that is signed with the lease and names the batch's hash counts. Anything
    else is a failure: what was in flight is owed again, and HELLO follows after a jittered pause.
 4. A batch that needs a schema is sent again after the control queue. A batch that the parent
@@ -44,6 +45,7 @@ from mainstem_sync.forward import Forward
 from mainstem_sync.imagery import Imagery
 from mainstem_sync.outbox import Draft, Outbox
 from mainstem_sync.outgoing_images import ImageDraft
+from mainstem_sync.pieces import PIECES_VERSION, Part, Splitter
 from mainstem_sync.protocol import (
     BATCHES_PATH,
     HELLO_PATH,
@@ -87,10 +89,12 @@ class _Flight:
     drafts: list[Draft] = field(default_factory=list)
     flying_bytes: int = 0
     """Of the requests that were under way when it was sent."""
+    part: Part | None = None
+    """The piece of a large batch that it carries."""
 
     @property
     def live_only(self) -> bool:
-        return all(draft.queue is Queue.LIVE for draft in self.drafts)
+        return self.part is None and all(draft.queue is Queue.LIVE for draft in self.drafts)
 
 
 class Sender:
@@ -133,6 +137,8 @@ class Sender:
         self._live_at = float("-inf")
         self._pause_until = 0.0
         self._hello_at = 0.0
+        self._splitter = Splitter()
+        self._pieces = False
         self.lose: Callable[[RangeSet], None] = lambda lsns: None
         """Declares records lost that are gone from the log before the parent had them."""
         self.images: Imagery | None = None
@@ -196,9 +202,8 @@ class Sender:
             acked = self._forward.acked.copy()
         upward = self._upward
         hello = self._session.next_hello(
-            self._number + 1, upward.own_line(), acked, upward.relayed(), upward.statements(),
-            upward.parent,
-        )  # fmt: skip
+            self._number + 1, upward.own_line(), acked, upward.relayed(), upward.statements()
+        )
         if hello is not None:
             self._number = hello.number
             self._hello_at = self._monotonic()
@@ -207,7 +212,8 @@ class Sender:
     def _next_batches(self, now: float, status: Mapping[str, Any] | None) -> Request | None:
         limit = self._engine.log.fsynced_lsn
         drafts: list[Draft] = []
-        if now >= self._pause_until:
+        go = now >= self._pause_until
+        if go:
             drafts = self._cut(now, limit)
         with self._state_lock:
             coverable = self._forward.coverable(limit).difference(self._flying_own())
@@ -217,27 +223,44 @@ class Sender:
             covering = self._outbox.cover(own, coverable, Queue.LIVE)
             drafts += [draft for draft in covering if draft.origin not in own]
             self._live_at = now
-        if not drafts and status is None:
+        if not drafts and status is None and not (go and self._splitter.is_waiting):
             return None
-        return self._request(now, drafts, status)
+        return self._request(now, drafts, status, go=go)
 
     def _request(
-        self, now: float, drafts: list[Draft], status: Mapping[str, Any] | None
+        self, now: float, drafts: list[Draft], status: Mapping[str, Any] | None, *, go: bool
     ) -> Request:
         self._number += 1
         parts = [encode_request(self._session.lease, self._number, self._clock_ns())]
         if status is not None:
             parts.append(encode_status(bounded_status(status)))
             self._status_at = now
-        for draft in drafts:
-            parts.append(draft.encode())
-            self._scheduler.encoded(draft.queue, draft.weight, len(parts[-1]))
+        sent = [draft for draft in drafts if self._encode(draft, parts)]
+        frame_bytes = self._scheduler.frame_bytes
+        left = max(frame_bytes - sum(map(len, parts)), frame_bytes // 4)
+        part = self._splitter.next_part(left) if go else None
+        if part is not None:
+            parts.append(part.encode())
         request = Request(self._number, BATCHES_PATH, b"".join(parts))
         # Making it took its time: only what follows is the link's and the parent's.
         self._flights[request.number] = _Flight(
-            request, self._monotonic(), self._session.lease, drafts, self._flying_bytes()
+            request, self._monotonic(), self._session.lease, sent, self._flying_bytes(), part
         )
         return request
+
+    def _encode(self, draft: Draft, parts: list[bytes]) -> bool:
+        """Adds the batch to a request. One that is too large for that is begun in pieces, or waits
+        for its turn: False."""
+        frame = draft.encode()
+        self._scheduler.encoded(draft.queue, draft.weight, len(frame))
+        if not self._pieces or not Splitter.is_large(len(frame), self._scheduler.frame_bytes):
+            parts.append(frame)
+            return True
+        if self._splitter.draft is None:
+            self._splitter.begin(draft, frame)
+        else:
+            self._judge(draft, None)
+        return False
 
     def _cut(self, now: float, limit: int) -> list[Draft]:
         """Drafts of one request, from the three queues."""
@@ -249,6 +272,8 @@ class Sender:
             bulk = owed.intersection(self._forward.bulk)
         drafts: list[Draft] = []
         drafts += self._take(Queue.CONTROL, control, self._scheduler.raw_bytes(Queue.CONTROL))
+        if self._splitter.draft is not None and self._splitter.draft.queue is Queue.CONTROL:
+            return drafts  # what follows may need the definitions that are still under way
         rest = owed.difference(control)
         live = RangeSet(rest.within(self._tail_start + 1, limit)).difference(bulk)
         history = rest.difference(live)
@@ -262,6 +287,8 @@ class Sender:
             some = self._take(Queue.LIVE, live, self._scheduler.live_share(history=more))
             drafts += some
         history_bytes = self._scheduler.history_share(sum(draft.weight for draft in some))
+        if self._splitter.draft is not None:
+            return drafts  # the history's share is that of the pieces
         if images is not None and history:
             history_bytes //= 2
         if history:
@@ -295,18 +322,20 @@ class Sender:
     def _flying(self) -> RangeSet:
         """Local LSNs whose content is in flight."""
         flying = RangeSet()
-        for flight in self._flights.values():
-            for draft in flight.drafts:
-                flying.update(draft.lsns)
+        for draft in self._drafts_under_way():
+            flying.update(draft.lsns)
         return flying
+
+    def _drafts_under_way(self) -> list[Draft]:
+        drafts = [draft for flight in self._flights.values() for draft in flight.drafts]
+        return drafts if self._splitter.draft is None else [*drafts, self._splitter.draft]
 
     def _flying_own(self) -> RangeSet:
         """LSNs of the own stream that are in flight, covered ones included."""
         flying = RangeSet()
-        for flight in self._flights.values():
-            for draft in flight.drafts:
-                if self._is_own(draft):
-                    flying.update(draft.ranges)
+        for draft in self._drafts_under_way():
+            if self._is_own(draft):
+                flying.update(draft.ranges)
         return flying
 
     def _is_own(self, draft: Draft) -> bool:
@@ -377,7 +406,9 @@ class Sender:
         """The request is no longer under way; what it carried is owed again."""
         if request is self._session.hello:
             self._session.hello = None
-        self._flights.pop(request.number, None)
+        flight = self._flights.pop(request.number, None)
+        if flight is not None and flight.part is not None:
+            self._splitter.answered(flight.part, None)
 
     def _stop(self, state: LinkState, error: SyncError) -> None:
         with self._lock:
@@ -395,12 +426,14 @@ class Sender:
                 self._upward.begin_epoch(welcome.table)
             elif welcome is not None:
                 self._upward.learn(welcome.lines)
-                self._upward.let_in(welcome.uuid)
+                self._upward.answered = True
                 self._flights.clear()
                 if self.images is not None:
                     self.images.reset()
                 self._outbox.speak(welcome.version)
+                self._pieces = welcome.version >= PIECES_VERSION
                 self._parent_has = dict(welcome.held)
+                self._resume_pieces()
                 own = self._parent_has.get(self._upward.key, RangeSet())
                 lost = self._forward.resume(own, self._engine.log)
                 if lost:
@@ -443,7 +476,33 @@ class Sender:
             )
             for draft in flight.drafts:
                 self._judge(draft, answers.get(draft.digest))
+            if flight.part is not None:
+                self._piece_answered(flight.part, answers.get(flight.part.digest))
             self._notify()
+
+    def _piece_answered(self, part: Part, answer: Acknowledgement | None) -> None:
+        """A piece is held, or was the last: then the answer is that to its batch."""
+        draft = self._splitter.draft
+        if draft is None or draft.digest != part.digest:
+            return
+        if answer is None or answer.code is AckCode.PART:
+            self._splitter.answered(part, None if answer is None else answer.watermark)
+            return
+        self._splitter.end()
+        self._judge(draft, answer)
+
+    def _resume_pieces(self) -> None:
+        """After a HELLO: the pieces go on, unless the parent has the batch, or takes it no more."""
+        self._splitter.reconnected()
+        draft = self._splitter.draft
+        if draft is None:
+            return
+        held = self._parent_has.get(draft.origin)
+        images = isinstance(draft, ImageDraft)
+        if not self._pieces or images or (held is not None and held.contains_all(draft.ranges)):
+            self._splitter.end()
+        elif draft.origin.uuid == self._engine.node_uuid and not self._is_own(draft):
+            self._splitter.end()  # of an epoch that has ended
 
     def _judge(self, draft: Draft, answer: Acknowledgement | None) -> None:
         """What became of one batch. Without an answer it is simply owed again."""

@@ -82,6 +82,7 @@ class FrameType(enum.IntEnum):
     SIGNATURE = 8
     WANT = 9
     PROVEN = 12
+    PIECE = 13
 
 
 @dataclass(frozen=True, slots=True)

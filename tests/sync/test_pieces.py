@@ -1,0 +1,219 @@
+"""Large batches in pieces: nothing holds live rows up, and a link that breaks goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mainstem_sync import pieces
+from mainstem_sync.errors import TooLargeError, WireError
+from mainstem_sync.outbox import Draft
+from mainstem_sync.pieces import Assembly, Part, Splitter
+from mainstem_sync.protocol import OriginKey, Queue
+from mainstem_sync.sender import Sender
+from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.wire import REQUEST_BYTES_MAX, FrameType, decode_frames, encode_frame
+
+MakeTiers = Callable[..., Tiers]
+
+
+def _splitter(frame: bytes) -> Splitter:
+    draft = Draft(OriginKey("e", 0, "edge"), Queue.HISTORY, digest=bytes(16))
+    splitter = Splitter()
+    splitter.begin(draft, frame)
+    return splitter
+
+
+def _sent(part: Part) -> Part:
+    """As it arrives."""
+    return Part.from_frame(next(iter(decode_frames(part.encode()))))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31))
+def test_whatever_is_lost_the_whole_frame_arrives_as_it_was(seed: int) -> None:
+    rng = random.Random(seed)
+    frame = rng.randbytes(rng.randrange(1, 400))
+    splitter, assembly = _splitter(frame), Assembly()
+    under_way: list[Part] = []
+    for _ in range(3000):
+        what = rng.random()
+        if what < 0.5:
+            part = splitter.next_part(rng.randrange(1, 60))
+            if part is not None:
+                under_way.append(part)
+        elif what < 0.95 and under_way:
+            part = under_way.pop(rng.randrange(len(under_way)))
+            if rng.random() < 0.3:
+                splitter.answered(part, None)
+                continue
+            found = assembly.take("edge", _sent(part))
+            if rng.random() < 0.1:
+                splitter.answered(part, None)
+            elif isinstance(found, int):
+                splitter.answered(part, found)
+            else:
+                assert found == frame
+                return
+        elif what > 0.99:
+            assembly = Assembly()  # the parent was started again
+    raise AssertionError("the frame never arrived")
+
+
+def test_a_parent_that_lost_everything_gets_everything_again() -> None:
+    frame = bytes(range(100))
+    splitter, assembly = _splitter(frame), Assembly()
+    for size in (30, 30):
+        part = splitter.next_part(size)
+        assert part is not None
+        held = assembly.take("edge", part)
+        assert isinstance(held, int)
+        splitter.answered(part, held)
+    assembly = Assembly()
+    part = splitter.next_part(40)
+    assert part is not None
+    assert part.at == 60
+    splitter.answered(part, assembly.take("edge", part))  # type: ignore[arg-type]
+    again = splitter.next_part(60)
+    assert again is not None
+    assert (again.at, len(again.data)) == (0, 60)
+    assert assembly.take("edge", again) == frame
+
+
+def test_what_is_half_sent_is_bounded() -> None:
+    assembly = Assembly()
+    for number in range(pieces.HALF_SENT_BYTES_MAX // REQUEST_BYTES_MAX):
+        part = Part(bytes([number] * 16), 0, REQUEST_BYTES_MAX, b"x")
+        assert assembly.take(f"edge-{number}", part) == 1
+    with pytest.raises(TooLargeError):
+        assembly.take("one-more", Part(bytes(16), 0, 2, b"x"))
+    # Another batch of a child that has two takes the room of its oldest.
+    assembly = Assembly()
+    for number in range(100):
+        part = Part(bytes([number] * 16), 0, REQUEST_BYTES_MAX, b"x")
+        assert assembly.take("edge-0", part) == 1
+
+
+def test_pieces_that_cannot_be_are_refused() -> None:
+    wrong: list[dict[str, object]] = [
+        {"hash": b"short", "at": 0, "of": 5},
+        {"hash": bytes(16), "at": 3, "of": 5},
+        {"hash": bytes(16), "at": 0, "of": REQUEST_BYTES_MAX + 1},
+        {"hash": bytes(16), "at": -1, "of": 5},
+    ]
+    for header in wrong:
+        with pytest.raises(WireError):
+            Part.from_frame(
+                next(iter(decode_frames(encode_frame(FrameType.PIECE, header, b"abc"))))
+            )
+    assembly = Assembly()
+    assembly.take("edge", Part(bytes(16), 0, 10, b"x"))
+    with pytest.raises(WireError, match="disagree"):
+        assembly.take("edge", Part(bytes(16), 1, 11, b"x"))
+
+
+# Two real engines
+
+
+def _thin(tiers: Tiers) -> Sender:
+    """The edge's link as it is at 64 kbit/s: a request has 4 kB."""
+    sender = tiers.edge.federation.sender
+    assert sender is not None
+    sender._scheduler.bound(8000.0)
+    sender._scheduler.bound = lambda bytes_per_s: None  # type: ignore[method-assign]
+    return sender
+
+
+def _large_record(tiers: Tiers, kilobytes: int = 100) -> int:
+    """One record that nothing makes smaller."""
+    engine = tiers.edge.engine
+    ids = engine.device_ids("meters", ["root.p.e.d1"], {"line": ["a"]}, create=True)
+    rng = np.random.default_rng(1)
+    rows = kilobytes
+    texts = [rng.bytes(512).hex() for _ in range(rows)]
+    times = 1_800_000_000_000 + np.arange(rows) * 1000
+    ack = engine.write("meters", np.repeat(ids, rows), times, {"note": texts})
+    ack.wait()
+    return int(ack.lsn)
+
+
+def _notes(tiers: Tiers) -> int:
+    table = tiers.plant.engine.scan("meters", columns=["note"]).read_all()
+    return int(table.num_rows - table.column("note").null_count)
+
+
+def test_live_rows_pass_by_a_large_record(tiers: Tiers) -> None:
+    tiers.run(1)
+    _thin(tiers)
+    _large_record(tiers, 300)
+    for n in range(8):
+        tiers.write("root.p.e.live", start_s=n, rows=1)
+        tiers.run(0.24)
+        rows = tiers.plant.engine.scan("meters").read_all().num_rows
+        assert rows == n + 1, "each arrives at once"
+        assert _notes(tiers) == 0, "the record is on its way"
+    tiers.run(8)
+    assert _notes(tiers) == 300
+    assert tiers.forward(tiers.edge)["pending"] == 0
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+def test_a_link_that_breaks_goes_on_where_it_was(tiers: Tiers) -> None:
+    tiers.run(1)
+    _thin(tiers)
+    _large_record(tiers)
+    before = tiers.up.bytes
+    for _ in range(60):
+        tiers.run(0.6)
+        if _notes(tiers):
+            break
+        tiers.up.cut()
+        tiers.up.step()
+        tiers.up.restore()
+        tiers.clock.advance(60)
+    assert _notes(tiers) == 100
+    sent = tiers.up.bytes - before
+    assert sent < 2 * 100_000, "hardly anything was sent twice"
+    tiers.clock.advance(60)
+    tiers.run(3)
+    assert tiers.forward(tiers.edge)["pending"] == 0
+
+
+def test_a_parent_or_child_that_starts_again_gets_it_all_the_same(tiers: Tiers) -> None:
+    tiers.run(1)
+    _thin(tiers)
+    _large_record(tiers)
+    tiers.run(0.6)
+    tiers.plant.restart()
+    tiers.clock.advance(60)
+    tiers.run(1.2)
+    assert _notes(tiers) == 0
+    tiers.edge.restart()
+    tiers.clock.advance(60)
+    _thin(tiers)
+    tiers.run(8)
+    assert _notes(tiers) == 100
+    tiers.check()
+    sums = tiers.plant.federation.accounting()["meters"]["children"]
+    assert sums["from_children"] == 100
+
+
+def test_rows_wait_for_definitions_that_are_still_on_their_way(tiers: Tiers) -> None:
+    tiers.run(1)
+    _thin(tiers)
+    engine = tiers.edge.engine
+    rng = random.Random(5)
+    paths = [f"root.p.e.{rng.getrandbits(120):030x}" for _ in range(3000)]
+    ids = engine.device_ids("meters", paths, create=True)
+    times = np.full(3000, 1_800_000_000_000)
+    engine.write("meters", ids, times, {"current": np.arange(3000.0)}).wait()
+    tiers.run(1)
+    assert tiers.plant.engine.scan("meters").read_all().num_rows == 0
+    tiers.run(12)
+    assert tiers.plant.engine.scan("meters").read_all().num_rows == 3000
+    assert tiers.forward(tiers.edge)["parked"] == 0
