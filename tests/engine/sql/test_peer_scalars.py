@@ -194,6 +194,11 @@ def test_devices_without_rows_have_counts_of_zero(engine: Engine) -> None:
         "TO_CHAR(ts, s)",
         "WEEK(ts, 2)",
         "SUBSTRING_INDEX(s, '.', y)",
+        "CONST(x, 'value'='1', 'type'='FOO')",
+        "TO_ISO8601('9999-12-31')",
+        "CAST(9223372036854775807 AS TIMESTAMP)",
+        "TIMETRUNCATE('0001-01-01', 1d)",
+        "TIMEDIFF('1678-01-01', '2262-01-01')",
     ],
 )
 def test_what_is_refused(engine: Engine, call: str) -> None:

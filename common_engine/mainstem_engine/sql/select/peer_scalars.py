@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlglot import exp
+from sqlglot.errors import ParseError
 
+from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.errors import SqlError
 from mainstem_engine.model import ColumnType
 from mainstem_engine.sql.grammar.clauses import read_duration
@@ -117,6 +119,11 @@ class _Scalars:
         value_ns = self._times.constant_ns(node)
         if value_ns is None:
             return self._of_column(node)
+        if not TIME_MIN_NS <= value_ns <= TIME_MAX_NS:
+            raise SqlError(
+                f"{node.sql()} is beyond what times can be",
+                hint="times are from 1677 to 2262",
+            )
         is_fine = self._times.precision_ns == 1 or value_ns % NS_PER_US
         name = "TIMESTAMPTZ_NS" if is_fine else "TIMESTAMPTZ"
         kind = exp.DataType(this=exp.DType.USERDEFINED, kind=name)
@@ -411,7 +418,14 @@ def _cut_text(columns: Columns, named: Named) -> exp.Expr:
 
 def _constant(columns: Columns, named: Named) -> exp.Expr:
     del columns
-    return exp.cast(named["value"], exp.DataType.build(named["type"].name, dialect=Mainstem))
+    written = named["type"].name
+    try:
+        kind = exp.DataType.build(written, dialect=Mainstem)
+    except ParseError:
+        raise SqlError(
+            f"CONST: {written!r} is not a type", field="CONST", hint="write INT32, DOUBLE or TEXT"
+        ) from None
+    return exp.cast(named["value"], kind)
 
 
 def _calls(function: str, *names: str) -> Callable[[Columns, Named], exp.Expr]:
