@@ -33,6 +33,7 @@ START_MS, STEP_MS, SPAN_MS = 1_700_000_000_000, 1_000, 600_000
 CALLS, CALLS_QUICK, WARM = 200, 20, 5
 _ONE = "WHERE device = {d}"
 _SPAN = "time >= {s} AND time < {e}"
+_NEWEST = ", ".join(f"arg_max(m{number}, time)" for number in range(MEASUREMENTS))
 STATEMENTS = {
     "last values of a device": (
         f"SELECT LAST(m0), LAST(m1), LAST_ROW(m8) FROM fleet {_ONE}",
@@ -41,6 +42,10 @@ STATEMENTS = {
     "last row of a path": (
         "SELECT LAST_ROW(m0) FROM {path}",
         f"SELECT arg_max(m0, time) FROM fleet {_ONE}",
+    ),
+    "newest values of all sensors of a path": (
+        "SELECT LAST * FROM {path}",
+        f"SELECT {_NEWEST} FROM fleet {_ONE}",
     ),
     "ten minutes of one sensor": (
         f"SELECT time, m3 FROM fleet {_ONE} AND {_SPAN} ORDER BY time",
