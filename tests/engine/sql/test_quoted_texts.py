@@ -58,3 +58,14 @@ def test_names_of_items_come_first(plant: Run) -> None:
         'SELECT voltage, location AS "north" FROM meters WHERE location = "north" AND voltage > 221'
     )
     assert plant(sql).rows() == [[222, "south"]]
+
+
+def test_the_algorithm_of_a_percentile(plant: Run) -> None:
+    written = plant("SELECT apercentile(voltage, 50) FROM meters").rows()
+    for algorithm in ('"t-digest"', "'t-digest'", '"default"'):
+        assert plant(f"SELECT apercentile(voltage, 50, {algorithm}) FROM meters").rows() == written
+
+
+def test_slimit_needs_partitions(plant: Run) -> None:
+    with pytest.raises(SqlError, match="PARTITION BY"):
+        plant("SELECT voltage FROM meters SLIMIT 1")

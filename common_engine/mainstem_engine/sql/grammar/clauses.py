@@ -272,7 +272,11 @@ def refuse_clauses(tree: exp.Expr) -> None:
         for key in CLAUSE_KEYS:
             if select.args.get(key) is not None:
                 name = key.removesuffix("_clause").upper()
+                of_partitions = key in (SLIMIT, SOFFSET)
                 raise SqlUnsupportedError(
                     f"{name} is not supported here",
-                    hint="use it in a SELECT of one table, path or sub-query",
+                    field=name,
+                    hint="it chooses partitions: add PARTITION BY tbname"
+                    if of_partitions
+                    else "use it in a SELECT of one table, path or sub-query",
                 )

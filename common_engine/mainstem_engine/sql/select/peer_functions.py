@@ -133,6 +133,8 @@ def _share(name: str, rank: exp.Expr) -> exp.Expr:
 
 
 def _is_text(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Column) and node.this.args.get("quoted"):
+        return node.name.casefold() in ("t-digest", "default")
     return isinstance(node, exp.Literal) and bool(node.is_string)
 
 
