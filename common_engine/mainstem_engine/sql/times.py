@@ -39,6 +39,9 @@ UNIT_NS = {
 MONTH_UNITS = frozenset({"mo", "n"})
 """Months: their length depends on the date they are added to."""
 
+DURATION_NS_MAX = (1 << 63) - 1
+"""Lengths are kept as int64, as times are."""
+
 TIME_UNITS = {NS_PER_MS: "ms", NS_PER_US: "us", 1: "ns"}
 """Name of a precision by its length in ns."""
 
@@ -56,14 +59,20 @@ TIME_PATTERN = re.compile(
 
 
 def parse_duration_ns(text: str, *, bare_unit: str | None = None) -> int:
-    """Nanoseconds of ``90s``; a bare number is in ``bare_unit``. Raises SqlSyntaxError."""
+    """Nanoseconds of ``90s``; a bare number is in ``bare_unit``. Raises SqlSyntaxError, and
+    OutOfRangeError for more than 64 bits hold."""
     match = _DURATION.fullmatch(text)
     unit = (match.group(2).lower() or bare_unit) if match is not None else None
     if match is None or unit is None or unit not in UNIT_NS:
         raise SqlSyntaxError(
             f"{text!r} is not a duration", hint="write a number and ns, us, ms, s, m, h, d, w or y"
         )
-    return int(match.group(1)) * UNIT_NS[unit]
+    length_ns = int(match.group(1)) * UNIT_NS[unit]
+    if length_ns > DURATION_NS_MAX:
+        raise OutOfRangeError(
+            f"{text} is longer than 292 years", field=text, hint="times are nanoseconds of 64 bits"
+        )
+    return length_ns
 
 
 def parse_zone(name: str) -> dt.tzinfo:

@@ -289,7 +289,7 @@ def test_a_name_does_not_lose_its_end(sql: str) -> None:
         parse(sql)
 
 
-@pytest.mark.parametrize("number", ["1e", "1e-x", "-1e", "1e400"])
+@pytest.mark.parametrize("number", ["1e", "1e-x", "-1e", "1e400", ".3.5", "-.5e"])
 def test_a_number_that_is_none_is_told(number: str) -> None:
     with pytest.raises(SqlSyntaxError, match=r"no number|out of range|near"):
         parse(f"INSERT INTO d1(time, a) VALUES (1, {number})")

@@ -184,3 +184,12 @@ def test_what_is_refused_names_the_remedy(
     assert caught.value.field
     assert caught.value.hint
     assert [row[0] for row in run("SHOW DEVICES").rows()] == ["root.main.e"]
+
+
+def test_lengths_beyond_64_bits(run: Run) -> None:
+    run("CREATE DATABASE old KEEP 365000d; CREATE DATABASE older KEEP 30d")
+    run("ALTER DATABASE older KEEP 9999999999999999999; SET TTL TO root.old.x 36000000003600000000")
+    assert [row[1] for row in run("SHOW DATABASES").rows()] == [None, None]
+    assert run("SHOW ALL TTL").rows() == []
+    with pytest.raises(OutOfRangeError, match="292 years"):
+        run("CREATE DATABASE x DURATION 365000d")

@@ -232,7 +232,11 @@ class RowGrammar(DuckDBParser):
         token = self.match_type(TokenType.NUMBER) if self._is_connected() else None
         if token is None:
             self.expected("digits")
-        return sign * float(f"0.{token.text}")
+        try:
+            return sign * float(f"0.{token.text}")
+        except ValueError:
+            self.raise_error(f".{token.text} is no number", token)
+            raise
 
     def _now(self) -> Now:
         """``now``, ``now()``, each with any number of ``+ 1h`` or ``- 1h``."""

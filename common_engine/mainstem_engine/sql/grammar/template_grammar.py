@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlglot.tokenizer_core import TokenType
 
-from mainstem_engine.errors import SqlSyntaxError, SqlUnsupportedError
+from mainstem_engine.errors import OutOfRangeError, SqlSyntaxError, SqlUnsupportedError
 from mainstem_engine.model import AUTO, ColumnType, Measurement, Template
 from mainstem_engine.sql.grammar.column_types import (
     checked_compression,
@@ -289,4 +289,8 @@ def keep_duration_ns(value: str, bare_unit: str) -> int | None:
     """``30d``, or None for UNLIMITED. Raises SqlSyntaxError."""
     if value.strip().lower() in _FOREVER:
         return None
-    return parse_duration_ns(value, bare_unit=bare_unit)
+    try:
+        return parse_duration_ns(value, bare_unit=bare_unit)
+    except OutOfRangeError:
+        # No time can be so old: KEEP 365000d keeps for ever.
+        return None
