@@ -361,12 +361,13 @@ def test_limits_hold(engine: Engine, executor: InProcessExecutor) -> None:
         session.execute(sql, row_limit=10)
     with pytest.raises(SqlLimitError, match="larger than"):
         session.execute(sql, limits=SqlLimits(result_bytes_max=100))
-    with pytest.raises(SqlTimeoutError):
-        session.execute(sql, timeout_s=0)
     cancellation = Cancellation()
     cancellation.cancel()
-    with pytest.raises(SqlCancelledError):
-        session.execute(sql, cancellation=cancellation)
+    for each in (sql, "SELECT avg(x) FROM m", "SELECT LAST x FROM root.main.d1"):
+        with pytest.raises(SqlTimeoutError):
+            session.execute(each, timeout_s=0)
+        with pytest.raises(SqlCancelledError):
+            session.execute(each, cancellation=cancellation)
 
 
 @pytest.mark.parametrize("bad", [-1, 1.5, "x", None, True])

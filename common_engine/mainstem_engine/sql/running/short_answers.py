@@ -77,6 +77,8 @@ def short_answer(
     except LeftError:
         yield from executor.stream(program, open_input, cancellation)
         return
+    # Reading groups takes as long as it takes.
+    check()
     yield next(batches)
     rows = size = 0
     for batch in batches:
