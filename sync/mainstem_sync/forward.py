@@ -396,7 +396,6 @@ class Forward:
         if data.get("owing") is not None:
             self.owing.restore(data["owing"])
             self.passed = _ranges(data["passed"])
-        self.old_policy = data["policy"]
         self.acks = {
             (uuid, epoch): Moments.from_plain(pairs) for uuid, epoch, pairs in data.get("acks", ())
         }

@@ -59,11 +59,13 @@ class LogCap:
         self._bytes_max = bytes_max
         self._parent_has = parent_has
         self._lock: threading.RLock = follower.lock
+        self._holes: dict[OriginKey, RangeSet] = {}
         self._released = Released(follower, forward.classifier)
 
     def run(self) -> int:
         """Owe what has to be; returns how many records of the log that are."""
         self._widen()
+        self._mend()
         return self._recover() + self._shrink()
 
     def _widen(self) -> None:
@@ -129,6 +131,24 @@ class LogCap:
         logger.warning("the parent lost %d records: they will go to it as slices", missing.count())
         self._log(found)
         return missing.count()
+
+    def _mend(self) -> None:
+        """Of a node below, the parent lacks records although nothing is owed: damage took them from
+        the log here. What it lacks for two rounds is not on its way."""
+        with self._lock:
+            busy = bool(self._forward.owed(self._forward.applied_lsn) or self._forward.missing)
+            states = [] if busy else list(self._follower.origins)
+        seen = self._holes
+        self._holes = {}
+        for state in states:
+            if self._parent_has(state.key) is None:
+                continue
+            gap = self._gap(state)
+            if gap and gap == seen.get(state.key):
+                logger.error("the log lost records of %s: %s", state.key.name, list(gap))
+                self._log([self._released.relayed(self._engine, state, gap)])
+            elif gap:
+                self._holes[state.key] = gap
 
     def _gap(self, state: OriginState) -> RangeSet:
         """LSNs of another node that are here, and neither at the parent nor in the log."""

@@ -528,6 +528,7 @@ class Sender:
                     announce(self._engine, draft.contents)
 
     def _accepted(self, draft: Draft) -> None:
+        self._parent_has.setdefault(draft.origin, RangeSet()).update(draft.ranges)
         with self._state_lock:
             self._forward.deliver(draft.contents)
             self._forward.note_ack(draft.origin, draft.ranges.last, self._clock_ns() // 1_000_000)
@@ -551,7 +552,8 @@ class Sender:
     def parent_has(self, key: OriginKey) -> RangeSet | None:
         """R of an origin at the parent, as of the last HELLO."""
         with self._lock:
-            return self._parent_has.get(key)
+            found = self._parent_has.get(key)
+            return None if found is None else found.copy()
 
     @property
     def own(self) -> OriginKey:
