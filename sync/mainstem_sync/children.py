@@ -42,6 +42,7 @@ class _Session:
     instance: str = ""
     uuid: str = ""
     old: dict[str, str] = field(default_factory=dict)
+    fenced: set[str] = field(default_factory=set)
     contact: float | None = None
     status: dict[str, Any] | None = None
     status_at_ms: int = 0
@@ -70,8 +71,9 @@ class Children:
         self._token = token
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
+        self._strangers: list[str] = []
         self.fenced = 0
-        """How often one process took the lease of another."""
+        """Processes that went on although another one of their name had taken their lease."""
 
     def new_token(self) -> str:
         """A random token, as leases are."""
@@ -90,7 +92,7 @@ class Children:
             if session is None or instance == session.instance:
                 return session is not None
             if instance in session.old.values():
-                raise _fenced(name)
+                raise self._fenced(session, name, instance)
             return False
 
     def admit(self, name: str, uuid: str, instance: str) -> str:
@@ -98,8 +100,6 @@ class Children:
         with self._lock:
             session = self._sessions.setdefault(name, _Session())
             if session.lease:
-                if instance != session.instance:
-                    self.fenced += int(self._is_alive(session))
                 session.old[session.lease] = session.instance
                 while len(session.old) > LEASES_REMEMBERED:
                     del session.old[next(iter(session.old))]
@@ -114,8 +114,9 @@ class Children:
             if session is not None and session.lease == lease:
                 session.contact = self._monotonic()
                 return session.uuid
-            if session is not None and session.old.get(lease, session.instance) != session.instance:
-                raise _fenced(name)
+            instance = None if session is None else session.old.get(lease, session.instance)
+            if session is not None and instance is not None and instance != session.instance:
+                raise self._fenced(session, name, instance)
             raise LeaseError(f"the lease of {name} is not known here", hint="say HELLO again")
 
     def lease_of(self, name: str) -> str:
@@ -204,16 +205,22 @@ class Children:
             return False
         return since - SILENCE_SLACK_MS <= now_ms < until + SILENCE_SLACK_MS
 
-    def _is_alive(self, session: _Session) -> bool:
-        contact = session.contact
-        return contact is not None and self._monotonic() - contact < STALE_AFTER_S
+    def _fenced(self, session: _Session, name: str, instance: str) -> FencedError:
+        """A process that lives on without its lease: a restart alone never comes here."""
+        if instance not in session.fenced:
+            session.fenced = {*session.fenced, instance} & {*session.old.values()}
+            self.fenced += 1
+            self._strangers.append(name)
+        return FencedError(
+            f"another process of {name} has taken over",
+            hint="stop this one, or give it an identity of its own",
+        )
 
-
-def _fenced(name: str) -> FencedError:
-    return FencedError(
-        f"another process of {name} has taken over",
-        hint="stop this one, or give it an identity of its own",
-    )
+    def newly_fenced(self) -> list[str]:
+        """Children of which two processes live, since this was last asked; once per process."""
+        with self._lock:
+            found, self._strangers = self._strangers, []
+            return found
 
 
 def _grow_old(shown: dict[str, Any], state: str, silent_ms: int) -> None:

@@ -116,20 +116,24 @@ class Greeting:
         if self._children.is_taken(child, hello.instance) and not self._is_alive(hello, version):
             return self._challenge(hello, version)
         self._listen(child, hello, engine)
-        return self._admitted(child, hello, self._lease(child, hello, engine), version)
+        return self._admitted(child, hello, self._lease(child, hello), version)
 
-    def _lease(self, child: str, hello: Hello, engine: Engine) -> str:
+    def _lease(self, child: str, hello: Hello) -> str:
         """A new lease; the same again for a HELLO that comes twice, as every request may."""
         said = (hello.instance, hello.nonce)
         nonce, lease = self._leases.get(child, (None, ""))
         if nonce == said and lease == self._children.lease_of(child):
             return lease
-        fenced = self._children.fenced
         lease = self._children.admit(child, hello.origin.uuid, hello.instance)
         self._leases[child] = (said, lease)
-        if self._children.fenced != fenced:
-            self._alarm(engine, "FENCED", child, f"a second process of {child} took its lease")
         return lease
+
+    def fenced(self, engine: Engine) -> None:
+        """A process was refused because another one has its lease: an alarm, once for each."""
+        for child in self._children.newly_fenced():
+            text = f"two processes of {child} are running; the older one is refused"
+            with contextlib.suppress(EngineError):  # the refusal itself needs no log
+                self._alarm(engine, "FENCED", child, text)
 
     def _version(self, child: str, hello: Hello) -> int:
         low, high = hello.versions

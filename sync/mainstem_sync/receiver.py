@@ -407,6 +407,8 @@ class Receiver:
         if isinstance(error, TooLargeError):
             status = 413
         self._drop(error.code.lower())
+        if isinstance(error, FencedError):
+            self._greeting.fenced(self._engine)
         level = logging.ERROR if isinstance(error, FencedError | ForkedError) else logging.WARNING
         logger.log(level, "%s refuses a request of %s: %s", self._node, child.name, error)
         return Reply(status, encode_error(error))
