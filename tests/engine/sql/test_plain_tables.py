@@ -32,6 +32,16 @@ def columns(run: Run, table: str) -> dict[str, str]:
     return {row[0]: row[1] for row in run(f"DESCRIBE {table}").rows()}
 
 
+def test_no_table_of_its_own_below_a_template(run: Run) -> None:
+    run("CREATE SCHEMA TEMPLATE car (s1 INT32); SET SCHEMA TEMPLATE car TO root.fleet")
+    for sql in ("CREATE TABLE root.fleet.d1 (ts TIMESTAMP, x INT)",
+                "CREATE TIMESERIES root.fleet.d1.x INT32"):  # fmt: skip
+        with pytest.raises(SchemaError, match="car") as caught:
+            run(sql)
+        assert (caught.value.field, caught.value.hint is None) == ("root.fleet.d1", False)
+    run("CREATE TABLE root.fleet.d1 USING car TAGS ()")
+
+
 def test_a_table_without_tags_is_a_device_of_its_own(run: Run) -> None:
     result = run("CREATE TABLE d (ts TIMESTAMP, k INT ENCODE 'delta-i', v BINARY(8)) TTL 30 SMA(k)")
     assert result.warnings == [

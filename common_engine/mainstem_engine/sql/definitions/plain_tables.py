@@ -49,6 +49,13 @@ class PlainTables:
             raise SchemaError(
                 f"{name} is a template", field=str(name), hint=f"CREATE TABLE d USING {name} TAGS"
             )
+        above = template_above(self._catalog, path)
+        if above is not None:
+            raise SchemaError(
+                f"template {above.name} is set above {path}: its devices have its columns",
+                field=path,
+                hint=f"use another path, or CREATE TABLE {name} USING {above.name} TAGS (...)",
+            )
         template = own_template(
             self._catalog,
             path,
