@@ -112,7 +112,8 @@ class MemoryLog(Log):
         return lsn
 
     def commit(self) -> int:
-        """Writes, syncs and reports what is queued; returns how many records that were."""
+        """Writes, syncs and reports what is queued; returns how many records that were. Nothing, of
+        a process that is gone."""
         if self._committing or self._closed:
             return 0
         done = 0
@@ -132,8 +133,9 @@ class MemoryLog(Log):
         return done
 
     def sync(self) -> None:
-        """What was written stays."""
-        self._disk.synced_lsn = self._disk.last_lsn
+        """What was written stays. Nothing, of a process that is gone."""
+        if not self._closed:
+            self._disk.synced_lsn = self._disk.last_lsn
 
     def barrier(self) -> int:
         self.commit()
@@ -174,6 +176,7 @@ class MemoryLog(Log):
 
     def close(self) -> None:
         self.commit()
+        self.sync()
         self._closed = True
 
     def stop(self) -> None:
@@ -182,6 +185,11 @@ class MemoryLog(Log):
         self._closed = True
 
     # -- reading ---------------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> int:
+        """Records that wait to be committed."""
+        return len(self._queue)
 
     @property
     def queue_bytes(self) -> int:

@@ -38,7 +38,8 @@ def write(engine: Engine, second: int, value: float) -> None:
 
 
 def flows(engine: Engine) -> list[float]:
-    return engine.scan("pumps", columns=["flow"]).read_all().column("flow").to_pylist()
+    found: list[float] = engine.scan("pumps").read_all().column("flow").to_pylist()
+    return found
 
 
 def test_it_gives_the_answers_and_the_chain_of_a_real_one(tmp_path: Path) -> None:
