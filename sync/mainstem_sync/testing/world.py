@@ -81,6 +81,7 @@ class World:
     number: int = 0
     claimed: int = 0
     notes: list[str] = field(default_factory=list)
+    restored: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -285,6 +286,7 @@ class World:
             return
         node.crash()
         last_lsn = node.restore()
+        self.restored.add(node.name)
         truth = self.truths.get(node.name)
         lost = 0 if truth is None else truth.back_to(last_lsn)
         self.notes.append(f"{self.agenda.now_s:.0f}: {node.name} back to {last_lsn}, -{lost}")
@@ -311,7 +313,8 @@ class World:
         if node.up:
             check_sums(node)
         for child, parent in ((self.edge, self.plant), (self.plant, self.group)):
-            if child.up and parent.up:
+            # A parent that was restored says at the next HELLO how little it has.
+            if child.up and parent.up and parent.name not in self.restored:
                 check_acknowledged(child, parent)
 
     def _check_claims(self, node: Node) -> None:
