@@ -70,6 +70,12 @@ class ChangeGrammar(DefinitionGrammar):
             return AlterKeep(name, keep_duration_ns(self.option_value(), "d"))
         if self._match_text_seq("SET", "TAG"):
             return SetTags((name,), self._tag_values())
+        if self._match_text_seq("RENAME", "TO"):
+            raise SqlUnsupportedError(
+                f"renaming {name} is not supported",
+                field=str(name),
+                hint="INSERT INTO the new table SELECT from the old one, then DROP it",
+            )
         tags = self._alter_tags(name)
         return self._alter_columns(name) if tags is None else tags
 

@@ -232,7 +232,7 @@ class MainstemParser(ClauseGrammar):
         if statement is not None:
             return OwnStatement(statement=statement)
         if word in REFUSED:
-            raise SqlUnsupportedError(f"{word} is not supported", hint=REFUSED[word])
+            raise SqlUnsupportedError(f"{word} is not supported", field=word, hint=REFUSED[word])
         if word not in ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "("):
             self.raise_error(f"Expected a statement, found {token.text!r}")
         return super()._parse_statement()
