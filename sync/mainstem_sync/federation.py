@@ -124,35 +124,15 @@ class Federation:
         self.quarantine = QuarantineStore.open(
             data_dir / "quarantine", bytes_max=quarantine_bytes_max, fs=fs
         )
-        lines = self._follower.lines
         self._upward = Upward(
-            own=lines.own,
-            lines=lines,
+            lines=self._follower.lines,
             origins=self._follower.origins,
             children=self._children,
             lock=self._lock,
             has_parent=parent,
             monotonic=monotonic,
         )
-        self.receiver = Receiver(
-            node=node,
-            origins=self._follower.origins,
-            accounts=self._follower.accounts,
-            children=self._children,
-            greeting=Greeting(
-                node=node,
-                origins=self._follower.origins,
-                lines=lines,
-                children=self._children,
-                upward=self._upward,
-                lock=self._lock,
-                clock_ns=clock_ns,
-            ),
-            lines=lines,
-            quarantine=self.quarantine,
-            lock=self._lock,
-            clock_ns=clock_ns,
-        )
+        self.receiver = self._make_receiver()
         self._proof = Proof(
             node, self._follower, self._children, lateness_ns=self.lateness_ns, rng=self._rng
         )
@@ -173,6 +153,29 @@ class Federation:
             node, lambda: self.engine, self._follower, self.quarantine, self.exchange.repair.want
         )
         self._bound: Engine | None = None
+
+    def _make_receiver(self) -> Receiver:
+        follower = self._follower
+        greeting = Greeting(
+            node=self.node,
+            origins=follower.origins,
+            lines=follower.lines,
+            children=self._children,
+            upward=self._upward,
+            lock=self._lock,
+            clock_ns=self._clock_ns,
+        )
+        return Receiver(
+            node=self.node,
+            origins=follower.origins,
+            accounts=follower.accounts,
+            children=self._children,
+            greeting=greeting,
+            lines=follower.lines,
+            quarantine=self.quarantine,
+            lock=self._lock,
+            clock_ns=self._clock_ns,
+        )
 
     @property
     def consumers(self) -> tuple[LogConsumer, ...]:

@@ -34,12 +34,11 @@ ASK_FIRST_S = 5.0
 
 
 class Upward:
-    """See the module. ``own`` and ``lines`` belong to the follower, under its ``lock``."""
+    """See the module. ``lines`` belongs to the follower, under its ``lock``."""
 
     def __init__(
         self,
         *,
-        own: Line,
         lines: LineFollowing,
         origins: Origins,
         children: Children,
@@ -50,7 +49,7 @@ class Upward:
         self.has_parent = has_parent
         self.answered = False
         self.failed = False
-        self._own = own
+        self._own = lines.own
         self._lines = lines
         self._origins = origins
         self._children = children
