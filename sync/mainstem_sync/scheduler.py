@@ -119,7 +119,7 @@ class Scheduler:
             return True
         if requests >= IN_FLIGHT_MAX or not self._samples:
             return False  # a first guess is not worth a burst
-        return flying_bytes < self.rate * self.trip_s
+        return flying_bytes < self.rate * (self.trip_s + REQUEST_S)
 
     # What was learnt
 
