@@ -109,10 +109,7 @@ class _Planning:
 
     def plan(self, tree: exp.Query, request: Request, text: SplitText | None) -> Plan:
         """As Planner.plan()."""
-        check_query(tree)
-        for select in tree.find_all(exp.Select):
-            group_by_partition(select)
-            expand_cols(select)
+        _expand(tree)
         is_last = _is_last(tree)
         series: tuple[tuple[str, str], ...] = ()
         if is_last:
@@ -137,9 +134,7 @@ class _Planning:
             expand_functions_of_stars(tree, relations[0])
         else:
             expand_in_sub_queries(tree, scopes)
-        set_headings(tree)
-        rewrite_scalars(tree, scopes, times, request.time_zone, request.database)
-        _rewrite_calls(tree, scopes)
+        _rewrite_calls(tree, scopes, times, request)
         lowered = Lowered(
             self._catalog,
             scopes,
@@ -276,6 +271,14 @@ class _Planning:
             return find_relation(self._catalog, below, request.database, alias, by_itself=True)
 
 
+def _expand(tree: exp.Query) -> None:
+    """What is said in the words of a peer alone. Raises SqlError for what is not run."""
+    check_query(tree)
+    for select in tree.find_all(exp.Select):
+        group_by_partition(select)
+        expand_cols(select)
+
+
 def _shape(tree: exp.Query, lowered: Lowered, *, is_plain: bool) -> None:
     """The shape of a statement that reads one path. Raises SqlUnsupportedError."""
     relations = lowered.relations
@@ -301,8 +304,12 @@ def _is_last(tree: exp.Query) -> bool:
     return is_select and bool(tree.expressions[0].meta.get(LAST))
 
 
-def _rewrite_calls(tree: exp.Query, scopes: Scopes) -> None:
-    """Functions of the peers become DuckDB's."""
+def _rewrite_calls(
+    tree: exp.Query, scopes: Scopes, times: TimeExpressions, request: Request
+) -> None:
+    """Functions of the peers become DuckDB's; items keep their text as heading."""
+    set_headings(tree)
+    rewrite_scalars(tree, scopes, times, request.time_zone, request.database)
     for select in tree.find_all(exp.Select):
         sources = list(scopes.sources(select))
         relation = sources[0].relation if len(sources) == 1 else None
