@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from mainstem_sync.closing_book import ClosedTable
 from mainstem_sync.manifest import Ints
-from mainstem_sync.manifests import ClosedTable
 from mainstem_sync.slice_states import REASONS, SliceState
 from mainstem_sync.watch import TableWatch
 
@@ -77,13 +77,15 @@ def judge_watch(
     bad = watch.unproven(low, high)
     gaps = list(watch.closed.gaps(low, high - 1))
     gaps += [(max(low, a), min(high, b) - 1) for a, b in watch.unequal_sums(low, high)]
-    declared = watch.declared(low, high)
+    through = watch.complete_through
+    # What is claimed beyond the newest due slice is claimed with what is declared in it.
+    shown = high if through is None or window.end_ns is not None else max(high, through)
+    declared = watch.declared(low, shown)
     state = INCOMPLETE
     if not len(bad) and not gaps:
         forked = any(found is SliceState.FORKED for _, found, _, _ in declared)
         state = RETIRED if retired_ns is not None else FORKED if forked else COMPLETE
     result = completeness_object(node, table, state, now_ns)
-    through = watch.complete_through
     result["complete_through"] = None if through is None else _ms(through * size)
     result["holes"] = [[_ms(a * size), _ms(b * size)] for a, b in merged_runs(bad, gaps)]
     result["lost"] = _lost(declared, size)

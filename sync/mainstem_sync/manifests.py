@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,37 +26,17 @@ import numpy.typing as npt
 from mainstem_engine.consumers import AppliedRows
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind
-from mainstem_engine.model import SELF_ORIGIN, DeviceIds
-from mainstem_sync.manifest import (
-    SLICE_NS,
-    SLICES_MAX,
-    WHOLE_SLICES_MAX,
-    Ints,
-    Manifest,
-    Sums,
-)
+from mainstem_engine.model import SELF_ORIGIN
+from mainstem_sync.closing_book import Book, ClosedTable
+from mainstem_sync.manifest import SLICE_NS, WHOLE_SLICES_MAX, Ints, Manifest, Sums
+from mainstem_sync.manifest_plan import Plan, whole_ns, windows, with_all_slices
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.rolled import HOUR_NS
-from mainstem_sync.slice_table import (
-    PENDING_TOUCHES_MAX,
-    SliceTable,
-    spans,
-    touched_by,
-    touched_slices,
-)
+from mainstem_sync.slice_scan import SliceScan
+from mainstem_sync.slice_table import PENDING_TOUCHES_MAX, touched_by, touched_slices
 
 DEBOUNCE_S = 1.0
 """A busy slice is stated again at most this often: a replay touches a slice many times."""
-
-GAP_SLICES = 64
-"""Slices further apart are scanned by separate passes; nearer ones share one."""
-
-SCAN_SLICES_MAX = 20_000
-"""Slices of one pass, so that a pass over history has bounded memory."""
-
-KEPT_SLICES = 10_000
-"""Stated slices that are remembered per table (300 kB): a week of minutes. An older one that is
-touched again starts at revision 1; the LSN of its manifest makes it the newest."""
 
 RESTATE_AFTER_NS = 12 * HOUR_NS
 """Tiers above keep at least a day of slices one by one."""
@@ -67,66 +46,6 @@ ASKED_MAX = 256
 
 ACK_TIMEOUT_S = 60.0
 """A log that cannot commit for this long has failed or is about to say so."""
-
-_COLUMNS = {"lsn": np.uint64, "said": np.uint64, "rev": np.uint32}
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedTable:
-    """What was last said about an own table. Times in ns."""
-
-    from_ns: int
-    through_ns: int
-    slice_ns: int
-    missing_sources: tuple[str, ...] = ()
-    collector_gaps: tuple[tuple[int, int], ...] = ()
-    quarantined: int = 0
-
-
-@dataclass(slots=True)
-class _Book:
-    """Slices of one own table. ``closed``: slice indexes [first, end), None before the first."""
-
-    table: str
-    slice_ns: int
-    slices: SliceTable
-    closed: tuple[int, int] | None = None
-    latest: ClosedTable | None = None
-    forgotten: tuple[int, int] = (-(1 << 62), 0)
-    """(end of the slices that are not remembered one by one, greatest LSN that touched them)."""
-
-    def merge(self) -> None:
-        keys, lsns = self.slices.take_touches()
-        if len(keys):
-            at = self.slices.upsert(keys)
-            lsn = self.slices["lsn"]
-            lsn[at] = np.maximum(lsn[at], lsns)
-
-    def prune(self) -> None:
-        excess = len(self.slices) - KEPT_SLICES
-        if excess > 0:
-            stated = self.slices["lsn"] == self.slices["said"]
-            stated[excess:] = False
-            if stated.any():
-                end, lsn = int(self.slices.keys[stated][-1]) + 1, self.slices["lsn"][stated].max()
-                self.forgotten = (max(self.forgotten[0], end), max(self.forgotten[1], int(lsn)))
-            self.slices.remove(stated)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What one run will state about one table."""
-
-    table: str
-    slice_ns: int
-    lateness_ns: int
-    keys: Ints
-    lsn: Sums
-    rev: npt.NDArray[np.uint32]
-    old: tuple[int, int] | None
-    new: tuple[int, int]
-    whole: tuple[int, int, int] | None = None
-    """[first, end) slices that are stated whole, and the greatest LSN that touched them."""
 
 
 class Manifests:
@@ -147,7 +66,7 @@ class Manifests:
         self._slice_ns = slice_ns
         self._totals = totals
         self._monotonic = monotonic
-        self._books: dict[str, _Book] = {}
+        self._books: dict[str, Book] = {}
         self._stated: dict[str, dict[int, float]] = {}
         self._asked: dict[str, RangeSet] = {}
         self._running = threading.Lock()
@@ -235,8 +154,13 @@ class Manifests:
                 if plan.whole is not None:
                     if plan.whole[0] * plan.slice_ns < engine.horizon_ns(plan.table):
                         continue  # not whole here any more: nothing is said of it
-                    plan = _with_all_slices(engine, plan)
-                count, d1, d2 = _scan(engine, plan)
+                    whole = with_all_slices(engine, plan)
+                    if whole is None:
+                        continue
+                    plan = whole
+                plan, count, d1, d2 = _readable(engine, plan)
+                if not len(plan.keys) and (plan.whole is not None or plan.new == plan.old):
+                    continue
                 for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
                     manifest = dataclasses.replace(manifest, clock_err_ms=clock_err_ms)
                     header, buffers = manifest.encode()
@@ -247,7 +171,7 @@ class Manifests:
         finally:
             self._running.release()
 
-    def _plan(self, book: _Book, frontier_ns: int) -> _Plan | None:
+    def _plan(self, book: Book, frontier_ns: int) -> Plan | None:
         book.merge()
         book.prune()
         lateness_ns = self._lateness_ns(book.table)
@@ -263,7 +187,7 @@ class Manifests:
         new = (first, end if old is None else max(old[1], end))
         if not len(keys) and new == old:
             return None
-        return _Plan(
+        return Plan(
             book.table, book.slice_ns, lateness_ns, keys, slices["lsn"][due],
             slices["rev"][due] + np.uint32(1), old, new,
         )  # fmt: skip
@@ -288,7 +212,7 @@ class Manifests:
             for table, flat in asked.items()
         }
 
-    def _by_hours(self, book: _Book, plan: _Plan, now_ns: int) -> _Plan:
+    def _by_hours(self, book: Book, plan: Plan, now_ns: int) -> Plan:
         """Without revisions of long ago, for whose hours it asks instead."""
         per_hour = max(1, HOUR_NS // plan.slice_ns)
         if plan.old is None or per_hour == 1:
@@ -304,7 +228,7 @@ class Manifests:
             plan, keys=plan.keys[~old], lsn=plan.lsn[~old], rev=plan.rev[~old]
         )
 
-    def _restatements(self, book: _Book) -> list[_Plan]:
+    def _restatements(self, book: Book) -> list[Plan]:
         """Plans of what is asked for, of the closed part of it."""
         asked = self._asked.pop(book.table, None)
         if asked is None or book.closed is None:
@@ -318,7 +242,7 @@ class Manifests:
                 newest = int(book.slices["lsn"][inside].max(initial=0))
                 if at < book.forgotten[0]:
                     newest = max(newest, book.forgotten[1])
-                plan = _Plan(
+                plan = Plan(
                     book.table, book.slice_ns, self._lateness_ns(book.table),
                     book.slices.keys[inside].copy(), book.slices["lsn"][inside].copy(),
                     book.slices["rev"][inside] + np.uint32(1), book.closed, book.closed,
@@ -327,7 +251,7 @@ class Manifests:
                 plans.append(plan)
         return plans
 
-    def _rested(self, book: _Book, due: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _rested(self, book: Book, due: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """False for slices stated less than DEBOUNCE_S ago; remembers those stated now."""
         now = self._monotonic()
         stated = {
@@ -343,7 +267,7 @@ class Manifests:
 
     def _state(
         self,
-        plan: _Plan,
+        plan: Plan,
         count: Ints,
         d1: Sums,
         d2: Sums,
@@ -353,7 +277,7 @@ class Manifests:
     ) -> list[Manifest]:
         late, quarantined = self._totals(plan.table)
         manifests = []
-        for first, end, begin, stop in _windows(plan):
+        for first, end, begin, stop in windows(plan):
             piece = slice(begin, stop)
             manifests.append(
                 Manifest(
@@ -373,7 +297,7 @@ class Manifests:
                     tuple(gaps.get(plan.table, ())),
                     late,
                     quarantined,
-                    None if plan.whole is None else _whole_ns(plan.whole, plan.slice_ns),
+                    None if plan.whole is None else whole_ns(plan.whole, plan.slice_ns),
                 )
             )
         return manifests
@@ -416,7 +340,7 @@ class Manifests:
     def restore(self, data: list[Any]) -> None:
         """The inverse of snapshot."""
         for table, slice_ns, latest, slices, *more in data:
-            book = _Book(table, slice_ns, SliceTable(_COLUMNS))
+            book = Book(table, slice_ns)
             if more:
                 book.forgotten = (more[0][0], more[0][1])
             if latest is not None:
@@ -429,10 +353,10 @@ class Manifests:
             book.slices.restore(slices)
             self._books[table] = book
 
-    def _book(self, table: str) -> _Book:
+    def _book(self, table: str) -> Book:
         book = self._books.get(table)
         if book is None:
-            book = _Book(table, self._slice_ns(table), SliceTable(_COLUMNS))
+            book = Book(table, self._slice_ns(table))
             self._books[table] = book
         return book
 
@@ -442,98 +366,25 @@ def slice_length_ns(every_ns: int | None) -> int:
     return SLICE_NS if every_ns is None else max(SLICE_NS, every_ns)
 
 
-def _whole_ns(whole: tuple[int, int, int], slice_ns: int) -> tuple[int, int, int]:
-    first, end, lsn = whole
-    return first * slice_ns, end * slice_ns, lsn
-
-
-def _with_all_slices(engine: Engine, plan: _Plan) -> _Plan:
-    """With the slices that hold rows and that the book has forgotten."""
-    assert plan.whole is not None
-    first, end, newest = plan.whole
-    size = plan.slice_ns
-    found = engine.slice_digests(
-        plan.table, SELF_ORIGIN, first * size, end * size, size, expired=True
-    )
-    more = np.setdiff1d(found.start // size, plan.keys)
-    keys = np.concatenate([plan.keys, more])
-    order = np.argsort(keys)
-    lsn = np.concatenate([plan.lsn, np.full(len(more), newest, np.uint64)])
-    rev = np.concatenate([plan.rev, np.full(len(more), 1, np.uint32)])
-    return dataclasses.replace(plan, keys=keys[order], lsn=lsn[order], rev=rev[order])
-
-
-def _windows(plan: _Plan) -> list[tuple[int, int, int, int]]:
-    """(closed first, closed end, begin, stop): per record, the slices that it closes and the range
-    of ``plan.keys`` that it lists. Below the old interval, inside it, above it, in this order."""
-    first, end = plan.old if plan.old is not None else (plan.new[0], plan.new[0])
-    if plan.whole is not None:
-        return [(first, first, 0, len(plan.keys))]
-    below, inside = np.searchsorted(plan.keys, [first, end]).tolist()
-    windows = _cut(plan.keys, 0, below, plan.new[0], first)
-    windows += [(first, first, b, s) for b, s in _pieces(below, inside)]
-    return windows + _cut(plan.keys, inside, len(plan.keys), end, plan.new[1])
-
-
-def _cut(
-    keys: Ints, begin: int, stop: int, first: int, end: int
-) -> list[tuple[int, int, int, int]]:
-    """Cut a newly closed interval so that each record lists at most SLICES_MAX slices."""
-    if first >= end:
-        return []
-    pieces = _pieces(begin, stop) or [(begin, begin)]
-    windows = []
-    for number, (low, high) in enumerate(pieces):
-        last = number == len(pieces) - 1
-        until = end if last else int(keys[high - 1]) + 1
-        windows.append((first, until, low, high))
-        first = until
-    return windows
-
-
-def _pieces(begin: int, stop: int) -> list[tuple[int, int]]:
-    return [(at, min(at + SLICES_MAX, stop)) for at in range(begin, stop, SLICES_MAX)]
-
-
-def _scan(engine: Engine, plan: _Plan) -> tuple[Ints, Sums, Sums]:
-    """Count and digest of every planned slice, zeros where nothing is stored. What has expired and
-    is held until a tier above has it is stated too."""
-    return scan_slices(
-        engine, plan.table, SELF_ORIGIN, plan.keys, plan.slice_ns, None, expired=True
-    )
-
-
-def scan_slices(
-    engine: Engine,
-    table: str,
-    origin: int | None,
-    keys: Ints,
-    slice_ns: int,
-    measurement_ids: Mapping[int, int] | None,
-    devices: DeviceIds | None = None,
-    *,
-    expired: bool = False,
-) -> tuple[Ints, Sums, Sums]:
-    """(count, d1, d2) of the slices ``keys`` (ascending), from the stored rows of one origin (None:
-    of any) and of ``devices`` (None: all); ``expired``: with those that nobody sees any more."""
-    count = np.zeros(len(keys), np.int64)
-    d1, d2 = np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64)
-    for begin, end in spans(keys, GAP_SLICES, SCAN_SLICES_MAX):
-        found = engine.slice_digests(
-            table,
-            origin,
-            int(keys[begin]) * slice_ns,
-            (int(keys[end - 1]) + 1) * slice_ns,
-            slice_ns,
-            measurement_ids,
-            devices,
-            expired=expired,
+def _readable(engine: Engine, plan: Plan) -> tuple[Plan, Ints, Sums, Sums]:
+    """The plan with count and digest of every slice, zeros where nothing is stored. What has
+    expired and is held until a tier above has it is stated too; of what cannot be read nothing is
+    said, and nothing is closed from there on."""
+    scan = SliceScan(engine, plan.table, plan.slice_ns, SELF_ORIGIN, expired=True)
+    count, d1, d2, broken = scan.of(plan.keys)
+    if broken.any():
+        first = int(plan.keys[broken][0])
+        fine = ~broken
+        if plan.whole is not None:
+            fine[:] = False
+        elif plan.old is None or first < plan.old[0]:
+            fine &= plan.keys < first
+            plan = dataclasses.replace(plan, new=(plan.new[0], min(plan.new[1], first)))
+        elif first >= plan.old[1]:
+            fine &= plan.keys < first
+            plan = dataclasses.replace(plan, new=(plan.new[0], max(plan.old[1], first)))
+        plan = dataclasses.replace(
+            plan, keys=plan.keys[fine], lsn=plan.lsn[fine], rev=plan.rev[fine]
         )
-        wanted = keys[begin:end]
-        at = np.searchsorted(wanted, found.start // slice_ns)
-        inside = at < len(wanted)
-        at, keep = at[inside], inside.nonzero()[0]
-        match = wanted[at] == (found.start // slice_ns)[keep]
-        at, keep = at[match] + begin, keep[match]
-        count[at], d1[at], d2[at] = found.count[keep], found.d1[keep], found.d2[keep]
-    return count, d1, d2
+        count, d1, d2 = count[fine], d1[fine], d2[fine]
+    return plan, count, d1, d2

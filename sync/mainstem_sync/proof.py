@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.engine import Engine
-from mainstem_engine.model import DeviceIds
 from mainstem_sync.audits import Audits
 from mainstem_sync.children import Children
 from mainstem_sync.completeness import (
@@ -33,10 +32,10 @@ from mainstem_sync.completeness import (
     not_held,
 )
 from mainstem_sync.follower import Follower
-from mainstem_sync.manifests import scan_slices
-from mainstem_sync.origins import OriginState
+from mainstem_sync.origins import OriginState, TableMap
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.rescan import compare, expect
+from mainstem_sync.slice_scan import SliceScan
 from mainstem_sync.watch import Candidates, TableWatch
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,10 @@ class Proof:
         steps = []
         for each in self._watched():
             with self._lock:
-                steps += [(first, end, each) for first, end in _steps(each, window, now_ns)]
+                for first, end in _steps(each, window, now_ns):
+                    each.watch.doubt(first, end)
+                    steps.append((first, end, each))
+        self.verify(engine)
         steps.sort(key=lambda step: -step[1] * step[2].watch.slice_ns)
         for first, end, each in steps:
             if time.thread_time() - started > seconds:
@@ -157,11 +159,8 @@ class Proof:
                 expected = expect(watch, start_ns // size, expected.end)
             if expected.first * size < start_ns:
                 return
-        origin, devices = self._stored_as(engine, each.state, each.table)
-        found = engine.slice_digests(
-            each.table, origin, expected.first * size, expected.end * size, size,
-            mapped.foreign_ids, devices,
-        )  # fmt: skip
+        scan = self._scan_of(engine, each, mapped)
+        found, _ = scan.between(expected.first, expected.end)
         with self._lock:
             differing = compare(
                 watch, expected, found.start // size, found.count, found.d1, found.d2
@@ -186,27 +185,25 @@ class Proof:
                 watch.expired(chosen.keys[expired])
             kept = ~expired
             chosen = Candidates(chosen.keys[kept], chosen.row_lsn[kept], chosen.man_lsn[kept])
-        origin, devices = self._stored_as(engine, state, table)
-        count, d1, d2 = scan_slices(
-            engine, table, origin, chosen.keys, watch.slice_ns, mapped.foreign_ids, devices
-        )
+        count, d1, d2, _ = self._scan_of(engine, each, mapped).of(chosen.keys)
         with self._lock:
             watch.judged(chosen, count, d1, d2)
         return len(expired)
 
-    def _stored_as(
-        self, engine: Engine, state: OriginState, table: str
-    ) -> tuple[int | None, DeviceIds | None]:
-        """(origin, devices) to scan for what a node owns of a table."""
+    def _scan_of(self, engine: Engine, each: _Watched, mapped: TableMap) -> SliceScan:
+        """How to scan for what a node owns of a table."""
+        state, table, size = each.state, each.table, each.watch.slice_ns
         known = engine.catalog.table(table)
         if known.replaces_rows and table in self._follower.manifests.closed():
             # Computed here too, for devices of a child: the child's rows are told by their origin.
             index = engine.origin_index(state.origin)
-            return (UNSTORED_ORIGIN if index is None else index), None
+            origin = UNSTORED_ORIGIN if index is None else index
+            return SliceScan(engine, table, size, origin, mapped.foreign_ids)
         with self._lock:
             local = state.maps.devices[state.maps.devices >= 0]
         mine = np.intersect1d(engine.catalog.devices.of_family(known.family), local)
-        return None, mine.astype(np.uint32)
+        devices = mine.astype(np.uint32)
+        return SliceScan(engine, table, size, None, mapped.foreign_ids, devices)
 
     # Saying so
 

@@ -254,6 +254,11 @@ class TableWatch(WatchedSlices):
         at = np.flatnonzero(wanted)[:SCAN_MAX]
         return Candidates(self.slices.keys[at], columns["row_lsn"][at], columns["man_lsn"][at])
 
+    def doubt(self, first: int, end: int) -> None:
+        """What was unequal in [first, end) is scanned again: rows may have come back to light."""
+        inside = self.slices.range(first, end)
+        self.slices["dirty"][inside][self.slices["state"][inside] == UNEQUAL] = 1
+
     def judged(self, chosen: Candidates, count: Ints, d1: Sums, d2: Sums) -> int:
         """What the scan found; slices that changed meanwhile stay due. Returns how many match."""
         self.merge()

@@ -4,10 +4,13 @@ two slices, also where only the sum of an hour is known of it."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mainstem_engine.errors import CorruptionError
+from mainstem_engine.repair import repair_directory
 from mainstem_sync.testing.nodes import START_NS
 from mainstem_sync.testing.tampering import tamper, with_row_at, with_value, without
 from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, Tiers
@@ -67,3 +70,59 @@ def repaired(tiers: Tiers, condition: Callable[[], bool]) -> None:
         tiers.plant.federation.run_verification()
         if condition():
             return
+
+
+def test_case_4_a_bit_that_turned_over_on_the_disk(tiers: Tiers) -> None:
+    """The damaged block is named with all of its slices and holds nothing else up; when it was
+    given up, its rows come again from below."""
+    engine = tiers.edge.engine
+    ids = engine.device_ids("meters", ["root.p.e.d1"], create=True)
+    rows = 7200
+    values = np.random.default_rng(1).normal(size=rows)
+    times = START_MS + np.arange(-rows, 0) * 1000
+    engine.write("meters", np.repeat(ids, rows), times, {"current": values}).wait()
+    tiers.close()
+    before = tiers.values(tiers.plant)
+    tiers.plant.engine.flush()
+    (part,) = tiers.plant.directory.rglob("*.part")
+    tiers.plant.stop()
+    data = bytearray(part.read_bytes())
+    data[len(data) // 3] ^= 0x10
+    part.write_bytes(data)
+    tiers.plant.start()
+    named = tiers.plant.federation.verify(rescan=True)["slices"]
+    assert {each["state"] for each in named} == {"MISMATCH"}
+    assert 0 < len(named) < 120
+    tiers.write(rows=30, start_s=700)
+    tiers.clock.advance(100)
+    repaired(tiers, lambda: False)
+    through = tiers.plant.federation.verify(START_NS, START_NS + 13 * MINUTE_NS)
+    assert through["slices"] == [], "the others are verified as ever"
+    tiers.plant.stop()
+    assert repair_directory(tiers.plant.directory).lost_rows["meters"] > 0
+    tiers.plant.start()
+    tiers.plant.federation.verify(rescan=True)
+    repaired(tiers, lambda: tiers.values(tiers.plant)[:rows] == before)
+    assert tiers.values(tiers.plant)[:rows] == before
+    assert tiers.plant.federation.verify(end_ns=START_NS, rescan=True)["slices"] == []
+
+
+def test_an_owner_says_nothing_of_what_it_cannot_read(tiers: Tiers) -> None:
+    tiers.write(rows=60)
+    tiers.write(rows=60, start_s=300)
+    engine = tiers.edge.engine
+    scan = engine.slice_digests
+
+    def damaged(table: str, origin: int, start_ns: int, end_ns: int, *more: Any, **how: Any) -> Any:
+        if start_ns < START_NS + 6 * MINUTE_NS and end_ns > START_NS + 5 * MINUTE_NS:
+            raise CorruptionError("a part", 7, "a block has a wrong checksum")
+        return scan(table, origin, start_ns, end_ns, *more, **how)
+
+    engine.slice_digests = damaged  # type: ignore[method-assign, assignment]
+    tiers.close()
+    assert tiers.state(tiers.edge)["complete_through"] == START_MS + 5 * MINUTE_MS
+    assert tiers.state(tiers.plant)["complete_through"] == START_MS + 5 * MINUTE_MS
+    engine.slice_digests = scan  # type: ignore[method-assign]
+    tiers.clock.advance(2)
+    tiers.close()
+    assert tiers.state(tiers.plant)["state"] == "complete"
