@@ -178,6 +178,8 @@ class Teller:
         told.at = now
         parts = []
         for state in self._origins.behind(child):
+            if not state.watches:
+                continue
             for said in (self._proven(state), *self._heard(state.key)):
                 key = (said.origin, said.teller)
                 if told.said.get(key) != said or said.restate:
