@@ -380,7 +380,9 @@ class World:
         for node in (self.plant, self.group):
             self._check_claims(node)
             names = _names(node), _names(self.edge)
-            require(names[0] == names[1], f"{node.name} calls its columns {names[0]}")
+            # A parent keeps the names of a revision that a restored edge has lost.
+            same = names[0] == names[1] or self.edge.name in self.restored
+            require(same, f"{node.name} calls its columns {names[0]}")
             for item in node.federation.completeness():
                 require(item["state"] in SETTLED, f"{node.name}: {item}")
         for node in (self.edge, self.plant):
