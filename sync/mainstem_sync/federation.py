@@ -39,6 +39,7 @@ from mainstem_sync.quarantine import QuarantineStore
 from mainstem_sync.receiver import Receiver
 from mainstem_sync.retry import QuarantineRetry
 from mainstem_sync.sender import Sender
+from mainstem_sync.strays import Strays
 from mainstem_sync.trace import trace
 from mainstem_sync.upward import Upward
 from mainstem_sync.wire import FrameType
@@ -152,6 +153,7 @@ class Federation:
         self.retrying = QuarantineRetry(
             node, lambda: self.engine, self._follower, self.quarantine, self.exchange.repair.want
         )
+        self._strays = Strays(node, self._follower, self.quarantine)
         self._bound: Engine | None = None
 
     def _make_receiver(self) -> Receiver:
@@ -271,9 +273,12 @@ class Federation:
         """Compare received manifests with the stored rows; returns how many slices were scanned.
         Looks again at a few of those that were equal before, when it is time to. What differs is
         asked for again."""
-        self._proof.audit(self.engine, self._clock_ns() if now_ns is None else now_ns)
+        now_ns = self._clock_ns() if now_ns is None else now_ns
+        self._proof.audit(self.engine, now_ns)
         scanned = self._proof.verify(self.engine)
-        self.exchange.look(self._proof.damaged_slices())
+        damaged = self._proof.damaged_slices()
+        self._strays.look(self.engine, damaged, now_ns // 1_000_000)
+        self.exchange.look(damaged)
         self.retrying.settle()
         return scanned
 

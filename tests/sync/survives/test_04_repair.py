@@ -3,6 +3,7 @@ two slices, also where only the sum of an hour is known of it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,28 @@ def test_case_4_one_point_is_repaired_within_two_slices(tiers: Tiers, change: st
     assert tiers.clock.now_ns - started_ns <= 2 * MINUTE_NS
     window = (START_NS, START_NS + 3 * MINUTE_NS)
     assert tiers.plant.federation.verify(*window, rescan=True)["slices"] == []
+
+
+@pytest.mark.parametrize("offset_s", [10, 10.5])
+def test_case_4_a_row_under_a_wrong_origin_is_put_aside(tiers: Tiers, offset_s: float) -> None:
+    """Beside a row of its owner, and between two of them."""
+    tiers.write(rows=180)
+    tiers.close()
+    before = tiers.values(tiers.plant)
+    ids = tiers.plant.engine.device_ids("meters", ["root.p.e.d1"])
+    at = START_MS + MINUTE_MS + int(offset_s * 1000)
+    tiers.plant.engine.write("meters", ids, [at], {"note": ["of nobody"], "current": [5.0]}).wait()
+    assert len(tiers.plant.federation.verify(rescan=True)["slices"]) == 1
+    repaired(tiers, lambda: tiers.values(tiers.plant) == before)
+    assert tiers.values(tiers.plant) == before
+    tiers.run()
+    assert tiers.values(tiers.group) == before
+    window = (START_NS, START_NS + 3 * MINUTE_NS)
+    assert tiers.plant.federation.verify(*window, rescan=True)["slices"] == []
+    (item,) = tiers.plant.federation.quarantine.items()
+    assert (item["reason"], item["node"], item["time"]) == ("not_owner", "plant", at)
+    assert json.loads(item["value"]) == {"note": "of nobody", "current": 5.0}
+    tiers.check()
 
 
 @pytest.mark.parametrize("change", ["altered", "deleted"])
