@@ -75,6 +75,9 @@ log = logging.getLogger("mainstem.node")
 QUARANTINE_BYTES_DEFAULT = 200_000_000
 QUARANTINE_BYTES_MIN = 4 << 20
 """What was refused must not fill the disk; below the minimum nobody could look at anything."""
+LOG_BYTES_DEFAULT = 1 << 30
+LOG_BYTES_MIN = 256 << 20
+"""Hours of a busy edge; without a limit of the disk a day or two."""
 MAINTENANCE_PERIOD_S = 1.0
 """How often rollups, manifests and verification look for work."""
 STOP_UPLINK_S_MAX = 1.0
@@ -213,6 +216,7 @@ class Node:
             hold=config.hold,
             table_lateness_ns=table_lateness_ns(config),
             quarantine_bytes_max=quarantine_bytes_max(config),
+            log_bytes_max=log_bytes_max(config),
             budget=link_budget(config.link, self.clock_ns),
             clock_ns=self.clock_ns,
         )
@@ -415,6 +419,14 @@ def quarantine_bytes_max(config: NodeConfig) -> int:
     if config.disk.limit is None:
         return QUARANTINE_BYTES_DEFAULT
     return max(QUARANTINE_BYTES_MIN, config.disk.limit // 100)
+
+
+def log_bytes_max(config: NodeConfig) -> int:
+    """How large the log may become while the parent is away; what is older goes up as slices. A
+    tenth of the disk that the node may use, and never so little that a hiccup needs slices."""
+    if config.disk.limit is None:
+        return LOG_BYTES_DEFAULT
+    return max(LOG_BYTES_MIN, config.disk.limit // 10)
 
 
 def tier_class(tier: str) -> type[Node]:

@@ -85,9 +85,12 @@ class SliceExchange:
             return
         own = sender.own
         with self._lock:
-            forward.settle(forward.owing.done(wanted.done, lambda ref: ref[0] == own.uuid))
+            settled = forward.owing.done(wanted.done, lambda ref: ref[0] == own.uuid)
+            forward.settle(settled)
             for want in wanted.says:
                 self._restate(wanted.origin, want, own)
+        for key, ranges in settled.others:
+            sender.learned(key, ranges)
         self.images.wanted(wanted)
 
     def _restate(self, origin: OriginKey, want: Want, own: OriginKey) -> None:

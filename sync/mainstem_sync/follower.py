@@ -240,6 +240,9 @@ class Follower:
         for lsn, owed in received.owed:
             if isinstance(owed, Owed):
                 owe(self.origins, state, owed, lsn)
+                if self.forward is not None:
+                    ref = (state.key.uuid, state.key.epoch, lsn)
+                    self.forward.owing.hand_on(ref, owed.target or state.key, owed.ranges)
             else:
                 declare_lost(state, owed)
 

@@ -154,9 +154,7 @@ class LogCap:
         """LSNs of another node that are here, and neither at the parent nor in the log."""
         with self._lock:
             received = state.received.copy()
-            for owed in self._forward.owing.records.values():
-                if owed.target == state.key:
-                    received = received.difference(owed.ranges)
+            received = received.difference(self._forward.owing.owed_by_others(state.key))
         return received.difference(self._parent_has(state.key) or RangeSet())
 
     def _log(self, found: list[Owed]) -> None:

@@ -152,7 +152,8 @@ class Manifests:
             acks = []
             for plan in plans:
                 if plan.whole is not None:
-                    if plan.whole[0] * plan.slice_ns < engine.horizon_ns(plan.table):
+                    plan = _since(plan, engine.horizon_ns(plan.table))
+                    if plan.whole is None:
                         continue  # not whole here any more: nothing is said of it
                     whole = with_all_slices(engine, plan)
                     if whole is None:
@@ -364,6 +365,19 @@ class Manifests:
 def slice_length_ns(every_ns: int | None) -> int:
     """Slice length of a table; ``every_ns`` of a rollup, None of others."""
     return SLICE_NS if every_ns is None else max(SLICE_NS, every_ns)
+
+
+def _since(plan: Plan, horizon_ns: int) -> Plan:
+    """The plan of a stretch without the slices that are not whole here; ``whole`` None if none is
+    left."""
+    assert plan.whole is not None
+    first, end, newest = plan.whole
+    first = max(first, -(-horizon_ns // plan.slice_ns))
+    kept = plan.keys >= first
+    return dataclasses.replace(
+        plan, keys=plan.keys[kept], lsn=plan.lsn[kept], rev=plan.rev[kept],
+        whole=(first, end, newest) if first < end else None,
+    )  # fmt: skip
 
 
 def _readable(engine: Engine, plan: Plan) -> tuple[Plan, Ints, Sums, Sums]:

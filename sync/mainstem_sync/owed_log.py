@@ -33,3 +33,4 @@ def declare_lost(state: OriginState, loss: Loss) -> None:
         local = table.name if mapped is None else mapped.local
         watch = state.watch(local, table.slice_ns)
         watch.lost(table.keys, table.rows, None, None, loss.why)
+        watch.gone(table.keys, table.rows)

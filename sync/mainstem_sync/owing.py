@@ -17,9 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainstem_sync.loss import Loss
-from mainstem_sync.owed import Owed
+from mainstem_sync.owed import Owed, lsns_of_wire
+from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.wants import Ref
+
+HANDED_MAX = 4096
+"""Records of nodes below that are remembered until the parent has them whole."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,8 @@ class Settled:
     rows: dict[str, int] = field(default_factory=dict)
     size: int = 0
     own: RangeSet = field(default_factory=RangeSet)
+    others: list[tuple[OriginKey, RangeSet]] = field(default_factory=list)
+    """What the parent has now of nodes below."""
 
     def add(self, rows: Mapping[str, int]) -> None:
         for table, count in rows.items():
@@ -44,6 +50,25 @@ class Owing:
         """By the LSN of the record that says so."""
         self.images: dict[Ref, dict[str, int]] = {}
         """Rows of images of others' slices, by record of the other node and table."""
+        self.handed: dict[Ref, tuple[OriginKey, RangeSet]] = {}
+
+    def hand_on(self, ref: Ref, target: OriginKey, ranges: RangeSet) -> None:
+        """Another node's record of this kind came here and goes up: its range is known to the
+        parent as owed, until it is done there."""
+        self.handed[ref] = (target, ranges)
+        while len(self.handed) > HANDED_MAX:
+            del self.handed[next(iter(self.handed))]
+
+    def owed_by_others(self, target: OriginKey) -> RangeSet:
+        """Ranges of a node below that the parent gets as slices."""
+        found = RangeSet()
+        for key, ranges in self.handed.values():
+            if key == target:
+                found.update(ranges)
+        for owed in self.records.values():
+            if owed.target == target:
+                found.update(owed.ranges)
+        return found
 
     @property
     def ranges(self) -> RangeSet:
@@ -94,6 +119,8 @@ class Owing:
         settled = Settled()
         for ref in refs:
             settled.add(self.images.pop(ref, {}))
+            if ref in self.handed:
+                settled.others.append(self.handed.pop(ref))
             if ref[2] in self.records and own(ref):
                 self._finish(ref[2], settled)
         return settled
@@ -112,6 +139,8 @@ class Owing:
         settled.size += owed.size
         if owed.target is None:
             settled.own.update(owed.ranges)
+        else:
+            settled.others.append((owed.target, owed.ranges))
 
     def lost(self, loss: Loss) -> dict[str, int]:
         """A LOSS record speaks of owed slices. Returns the rows by table that are lost by it."""
@@ -135,8 +164,16 @@ class Owing:
         return {
             "records": [[lsn, owed.to_header()] for lsn, owed in self.records.items()],
             "images": [[list(ref), rows] for ref, rows in self.images.items()],
+            "handed": [
+                [list(ref), key.to_wire(), ranges.to_wire()]
+                for ref, (key, ranges) in self.handed.items()
+            ],
         }
 
     def restore(self, data: Mapping[str, Any]) -> None:
         self.records = {lsn: Owed.from_header(header, lsn) for lsn, header in data["records"]}
         self.images = {(uuid, epoch, lsn): rows for (uuid, epoch, lsn), rows in data["images"]}
+        self.handed = {
+            (uuid, epoch, lsn): (OriginKey.from_wire(key), lsns_of_wire(ranges))
+            for (uuid, epoch, lsn), key, ranges in data.get("handed", ())
+        }

@@ -549,6 +549,11 @@ class Sender:
         """What the uplink is doing."""
         return self._session.state
 
+    def learned(self, key: OriginKey, ranges: RangeSet) -> None:
+        """The parent has these records of an origin now, as slices."""
+        with self._lock:
+            self._parent_has.setdefault(key, RangeSet()).update(ranges)
+
     def parent_has(self, key: OriginKey) -> RangeSet | None:
         """R of an origin at the parent, as of the last HELLO."""
         with self._lock:

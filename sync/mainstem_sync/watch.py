@@ -198,6 +198,20 @@ class TableWatch(WatchedSlices):
         )
         self.unprove(self.slices.upsert(keys))
 
+    def gone(self, keys: Ints, rows: Ints) -> None:
+        """Nothing more will come of these slices (unique, ascending), and so many rows are lost. Of
+        one that was never stated this is the statement: its owner cannot make another."""
+        self.merge()
+        at = self.slices.upsert(keys)
+        unstated = self.slices["man_lsn"][at] == 0
+        at = at[unstated]
+        self.slices["man_lsn"][at] = EMPTY_STATED
+        self.slices["max_lsn"][at] = EMPTY_STATED
+        self.slices["count"][at] = rows[unstated]
+        self.unprove(at)
+        for key in keys.tolist():
+            self.closed.add(key)
+
     def deleted_here(self, keys: Ints) -> None:
         """Rows of these slices (unique, ascending) were deleted here, not by their owner."""
         self._declare(keys, DELETED_HERE_)
