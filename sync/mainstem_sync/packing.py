@@ -89,6 +89,7 @@ class Packed:
     blocks: list[WireBlock] = field(default_factory=list)
     parts: list[Buffer] = field(default_factory=list)
     length: int = 0
+    decoded: int = 0
 
     def record(self, piece: Piece) -> None:
         raw = piece.raw()
@@ -97,10 +98,16 @@ class Packed:
         )
         self._put(raw)
 
-    def block(self, table: str, rows: int, payload: bytes | memoryview) -> None:
+    def block(self, table: str, rows: int, payload: bytes | memoryview) -> bool:
+        """False, and nothing is added, if the parent would refuse to decode so much: long texts
+        that few rows share are in every block of them."""
         taken = decoded_bytes(payload)
+        if self.decoded + taken > DECODED_BYTES_MAX:
+            return False
+        self.decoded += taken
         self.blocks.append(WireBlock(table, rows, self.length, len(payload), taken))
         self._put(payload)
+        return True
 
     def _put(self, payload: bytes | memoryview) -> None:
         self.parts.append(payload)
@@ -129,10 +136,9 @@ class Packer:
         ordered = sorted(pieces, key=lambda piece: piece.lsn)
         total = sum(piece.rows for piece in ordered)
         for piece in ordered:
-            if piece.block and self.blocks:
-                self._hand_on(packed, piece)
-            elif piece.block:
-                records += _taken_apart(piece)
+            if piece.block:
+                if not (self.blocks and self._hand_on(packed, piece)):
+                    records += _taken_apart(piece)
             elif piece.kind == RecordKind.PTS and total >= rows_min and self.blocks:
                 record = piece.opened or decode_payload(piece.payload)
                 opened[id(piece)] = record
@@ -140,10 +146,10 @@ class Packer:
             else:
                 records.append(piece)
         for shape, group in gathered.items():
-            if sum(piece.rows for piece in group) < rows_min:
+            few = sum(piece.rows for piece in group) < rows_min
+            some = [opened[id(piece)] for piece in group]
+            if few or not self._gather(packed, shape, group, some):
                 records += group
-            else:
-                self._gather(packed, shape, group, [opened[id(piece)] for piece in group])
         for piece in sorted(records, key=lambda piece: piece.lsn):
             packed.record(piece)
         return packed
@@ -154,7 +160,7 @@ class Packer:
         shape: _Shape,
         pieces: Sequence[Piece],
         opened: Sequence[OpenRecord],
-    ) -> None:
+    ) -> bool:
         rows = stacked_rows(opened)
         lsns = np.array([piece.lsn for piece in pieces], np.uint64)
         lsn: Lsns = np.repeat(lsns, [int(header["n"]) for header, _ in opened])
@@ -169,16 +175,18 @@ class Packer:
         table, revision, derived, columns = shape
         header = {"t": table, "rev": revision, "der": derived}
         types = {key: ColumnType(code) for key, code, _ in columns}
-        packed.block(table, len(rows), self._encoded(header, rows, lsn, types))
+        payload = self._encoded(header, rows, lsn, types)
+        if len(payload) > sum(len(piece.payload) for piece in pieces):
+            return False
+        return packed.block(table, len(rows), payload)
 
-    def _hand_on(self, packed: Packed, piece: Piece) -> None:
+    def _hand_on(self, packed: Packed, piece: Piece) -> bool:
         if piece.select is None:
-            packed.block(piece.table, piece.rows, piece.payload)
-            return
+            return packed.block(piece.table, piece.rows, piece.payload)
         found = decode_rows(piece.payload, bytes_max=DECODED_BYTES_MAX)
         rows, lsn = found.points.rows.take(piece.select), found.lsn[piece.select]
         payload = self._encoded(found.points.header, rows, lsn, column_types(found.points))
-        packed.block(piece.table, len(rows), payload)
+        return packed.block(piece.table, len(rows), payload)
 
     def _encoded(
         self, header: Mapping[str, Any], rows: Rows, lsn: Lsns, types: dict[int, ColumnType]

@@ -373,3 +373,15 @@ def test_a_parent_of_an_earlier_version_gets_records(tiers: Tiers) -> None:
     assert blocks_of(tiers.group) == []
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
     assert tiers.forward(tiers.plant)["delivered"] == ROWS + 5
+
+
+def test_rows_that_would_be_too_large_when_decoded_travel_as_records(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts that few rows share are in every block of them: decoded, a block may be a giant."""
+    monkeypatch.setattr(packing, "DECODED_BYTES_MAX", 20_000)
+    backlog(tiers)
+    tiers.run()
+    assert blocks_of(tiers.plant) == []
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+    assert tiers.forward(tiers.edge)["parked"] == 0
