@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,20 +160,22 @@ class MemoryLog(Log):
         return self.first_lsn
 
     def shrink(self, bytes_max: int, through_lsn: int) -> tuple[int, int] | None:
+        found = self.excess(bytes_max, through_lsn)
+        if found is not None:
+            self.release(found[1])
+            self._capped_records += found[1] - found[0] + 1
+        return found
+
+    def excess(self, bytes_max: int, through_lsn: int) -> tuple[int, int] | None:
         disk = self._disk
-        first, last = disk.first_lsn, 0
-        size = self._bytes()
-        for start, following in zip(disk.segments, disk.segments[1:], strict=False):
+        size, last = self._bytes(), 0
+        for start, following in itertools.pairwise(disk.segments):
             if size <= bytes_max or following - 1 > through_lsn:
                 break
             low, high = start - disk.first_lsn, following - disk.first_lsn
             size -= sum(r.size + RECORD_OVERHEAD_BYTES for r in disk.records[low:high])
             last = following - 1
-        if last < first:
-            return None
-        self.release(last)
-        self._capped_records += last - first + 1
-        return first, last
+        return None if last < disk.first_lsn else (disk.first_lsn, last)
 
     def close(self) -> None:
         self.commit()

@@ -58,6 +58,7 @@ class MemoryNode:
             parent=self.parent,
             data_dir=ROOT,
             lateness_ns=self.lateness_ns,
+            log_bytes_max=self.log_bytes_max,
             status=lambda: {"node": self.name, "completeness": []},
             clock_ns=self.wall_ns,
             monotonic=self.monotonic,
@@ -70,7 +71,6 @@ class MemoryNode:
             clock=self.wall_ns,
             monotonic=lambda: int(self.monotonic() * 1e9),
             node_name=self.name,
-            log_bytes_max=self.log_bytes_max,
         )
         self.engine = MemoryEngine.open_memory(
             self.disk, options, consumers=self.federation.consumers, rng=self.rng

@@ -58,6 +58,7 @@ class RealNode:
             parent=self.parent,
             data_dir=directory,
             lateness_ns=self.lateness_ns,
+            log_bytes_max=self.log_bytes_max,
             status=lambda: {"node": self.name, "completeness": []},
             clock_ns=self.wall_ns,
             monotonic=self.monotonic,
@@ -69,7 +70,6 @@ class RealNode:
             clock=self.wall_ns,
             monotonic=lambda: int(self.monotonic() * 1e9),
             node_name=self.name,
-            log_bytes_max=self.log_bytes_max,
         )
         self.engine = Engine.open(
             directory,

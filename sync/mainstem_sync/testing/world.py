@@ -34,6 +34,11 @@ from mainstem_sync.testing.wires import CALM, Weather, Wire
 
 TABLE = "meters"
 START_MS = START_NS // 10**6
+CAPPED = 0.3
+"""Of the nodes with a parent: their log is released beyond a size, delivered or not."""
+LOG_BYTES_MAX = 3000
+"""A few minutes of a run; what is released is owed as slices."""
+
 LATENESS_NS = 20 * 10**9
 
 TYPES = {
@@ -104,7 +109,8 @@ class World:
         self, name: str, exports: Sequence[Export], paths: Sequence[str], durability: str
     ) -> Node:
         rng = random.Random(self.rng.getrandbits(64))
-        rest = (exports, bool(exports), paths, LATENESS_NS, durability)
+        capped = LOG_BYTES_MAX if exports and self.rng.random() < CAPPED else None
+        rest = (exports, bool(exports), paths, LATENESS_NS, durability, capped)
         if self.base is None:
             return MemoryNode(name, self.agenda, rng, *rest)
         return RealNode(name, self.agenda, rng, self.base, *rest)
