@@ -317,9 +317,8 @@ def test_what_cannot_be_taken_away_or_changed(
 
 def test_tags_of_a_template_that_is_made_anew_begin_empty(run: Run) -> None:
     run("CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (x TEXT, y INT)")
-    run(
-        "INSERT INTO d1 USING t TAGS ('old', 7) VALUES (1, 1) d2 USING t TAGS ('old', 8) VALUES (1, 1)"
-    )
+    run("CREATE TABLE d1 USING t TAGS ('old', 7) d2 USING t TAGS ('old', 8)")
+    run("INSERT INTO d1 VALUES (1, 1) d2 VALUES (1, 1)")
     run("DROP STABLE t; CREATE STABLE t (ts TIMESTAMP, a INT) TAGS (y TEXT)")
     run("INSERT INTO d1 USING t TAGS ('new') VALUES (2, 2); ALTER STABLE t ADD TAG x INT")
     assert run("SELECT TAGS tbname, y, x FROM t").rows() == [["d1", "new", None]]
