@@ -332,6 +332,11 @@ class Client:
     def revoke_node(self, node_id: str) -> dict[str, Any]:
         return self._send("DELETE", f"/api/v1/nodes/{quote(node_id, safe='')}")
 
+    def retire_node(self, node_id: str, since: int | str | None = None) -> dict[str, Any]:
+        """A child is gone for good: refused, and nothing of it is expected from ``since`` on."""
+        path = f"/api/v1/nodes/{quote(node_id, safe='')}/retire"
+        return self._send("POST", path, {"from": since})
+
     def tokens(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._get("/api/v1/tokens")["tokens"]
         return found

@@ -220,6 +220,7 @@ class Node:
             budget=link_budget(config.link, self.clock_ns),
             clock_ns=self.clock_ns,
         )
+        self.federation.retired = self.registry.retired_ns
         self._stack.callback(self.federation.close)
         options = EngineOptions(
             durability=config.storage.durability,

@@ -29,6 +29,7 @@ JOIN_TOKEN_LIFE_MS = 24 * 3600 * 1000
 NODES_MAX = 10_000
 """More children than one parent can serve; bounds the file and the search."""
 FILE_NAME = "nodes.json"
+NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,13 @@ class Enrolment:
     join_hash: str | None = None
     join_expires_ms: int | None = None
     revoked_ms: int | None = None
+    retired_ms: int | None = None
+    """From then on it sends nothing: what it sent before is complete when that is verified."""
 
     @property
     def state(self) -> str:
+        if self.retired_ms is not None:
+            return "retired"
         if self.revoked_ms is not None:
             return "revoked"
         return "enrolled" if self.link_hash is not None else "invited"
@@ -60,6 +65,7 @@ class Enrolment:
             "created": self.created_ms,
             "join_expires": self.join_expires_ms,
             "revoked": self.revoked_ms,
+            "retired": self.retired_ms,
         }
 
 
@@ -112,7 +118,7 @@ class NodeRegistry:
                 raise ConflictError(f"there are {NODES_MAX} nodes already", hint="add a platform")
             for other in self._nodes.values():
                 shared = set(other.paths) & set(kept)
-                if shared and other.id != node_id and other.state != "revoked":
+                if shared and other.id != node_id and other.revoked_ms is None:
                     raise ConflictError(
                         f"{min(shared)} belongs to node {other.id}",
                         field="path",
@@ -202,6 +208,25 @@ class NodeRegistry:
             )
             self._put(revoked)
             return revoked
+
+    def retire(self, node_id: str, from_ms: int | None = None) -> Enrolment:
+        """This child is gone for good: refused from now on, and nothing of it is expected that is
+        later than ``from_ms``, by default now."""
+        self.revoke(node_id)
+        with self._lock:
+            entry = self._nodes[node_id]
+            at_ms = self._clock_ms() if from_ms is None else from_ms
+            retired = replace(entry, retired_ms=at_ms)
+            self._put(retired)
+            return retired
+
+    def retired_ns(self, node_id: str) -> int | None:
+        """From when on nothing is expected of a child, None for one that goes on."""
+        with self._lock:
+            entry = self._nodes.get(node_id)
+        if entry is None or entry.retired_ms is None:
+            return None
+        return entry.retired_ms * NS_PER_MS
 
     def _put(self, entry: Enrolment) -> None:
         """Durable first: a change that could not be written did not happen."""

@@ -134,8 +134,15 @@ class Federation:
             monotonic=monotonic,
         )
         self.receiver = self._make_receiver()
+        self.retired: Callable[[str], int | None] = lambda node: None
+        """From when on, in ns, a node below sends nothing; may be set later."""
         self._proof = Proof(
-            node, self._follower, self._children, lateness_ns=self.lateness_ns, rng=self._rng
+            node,
+            self._follower,
+            self._children,
+            lateness_ns=self.lateness_ns,
+            rng=self._rng,
+            retired=lambda name: self.retired(name),
         )
         self.proving = Proving(
             node,

@@ -1,6 +1,6 @@
 """Rows of this node on devices that a child owns: put aside, so that the child's stand.
 
-1. Only slices that differ from their owner's statement are looked at, and each of them once while it differs.
+1. Only slices that differ from their owner's statement are looked at, each once while it differs.
 2. What is found is durable in the quarantine (``not_owner``) before it is deleted here, by a delete
    of this node like any other: tiers above follow it.
 3. More than a few are no accident: they are left for somebody to decide, and the slice stays a

@@ -46,6 +46,24 @@ async def test_a_node_is_invited_joins_and_is_revoked(
         assert answer.status == 401
 
 
+async def test_a_node_that_is_gone_is_retired(node: Node, http: aiohttp.ClientSession) -> None:
+    node.registry.ensure_link("paint", ("root.plant.paint",), "m" * 43)
+    path = "/api/v1/nodes/paint/retire"
+    async with http.post(path, json={"from": 60_000}) as answer:
+        assert (await answer.json())["retired"] == 60_000
+    assert node.registry.authenticate("m" * 43) is None
+    assert node.federation.retired("paint") == 60_000 * 10**6
+    assert node.federation.retired("other") is None
+    async with http.get("/api/v1/nodes") as answer:
+        assert (await answer.json())["nodes"][0]["state"] == "retired"
+    async with http.post(path, json={}) as answer:
+        assert (await answer.json())["retired"] > 60_000
+    async with http.post("/api/v1/nodes", json={"id": "new", "path": "root.plant.paint"}) as answer:
+        assert answer.status == 201, "its path is free"
+    async with http.post("/api/v1/nodes/nobody/retire", json={}) as answer:
+        assert answer.status == 404
+
+
 async def test_a_link_token_opens_nothing_but_the_protocol(
     node: Node, http: aiohttp.ClientSession
 ) -> None:

@@ -272,6 +272,21 @@ def test_one_row_slices_of_history_close_in_few_records(tiers: Tiers) -> None:
     assert tiers.state(tiers.group)["state"] == "complete"
 
 
+def test_nothing_is_expected_of_a_node_that_is_retired(tiers: Tiers) -> None:
+    tiers.write(rows=180)
+    tiers.close()
+    tiers.clock.advance(3600)
+    assert tiers.state(tiers.plant)["state"] == "incomplete"
+    end_ns = START_NS + 3 * SLICE_NS
+    tiers.plant.federation.retired = {"edge": end_ns}.get
+    state = tiers.state(tiers.plant)
+    assert (state["state"], state["holes"]) == ("retired", [])
+    judged = tiers.plant.federation.verify()
+    assert (judged["judged"], judged["verified"], judged["slices"]) == (3, 3, [])
+    tiers.plant.federation.retired = {"edge": end_ns + 3600 * 10**9}.get
+    assert tiers.state(tiers.plant)["state"] == "incomplete", "it was still there then"
+
+
 def test_a_busy_closed_slice_is_stated_once_a_second(tiers: Tiers) -> None:
     tiers.write(rows=10)
     tiers.clock.advance(600)

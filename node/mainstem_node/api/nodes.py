@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from mainstem_node.api.route import JSON, Route, json_response, read_json
+from mainstem_node.api.times import NS_PER_MS, parse_time_ns
 from mainstem_node.auth import ADMIN, READ, Principal
 from mainstem_node.errors import BadRequestError
 from mainstem_node.runtime import Runtime
@@ -59,6 +60,15 @@ async def revoke(runtime: Runtime, request: web.Request, caller: Principal) -> w
     return json_response(entry.public())
 
 
+async def retire(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+    body = await read_json(request)
+    since = body.get("from") if isinstance(body, dict) else None
+    from_ms = None if since is None else parse_time_ns(str(since), "from") // NS_PER_MS
+    registry = runtime.authenticator.nodes
+    entry = await runtime.io_workers.run(registry.retire, request.match_info["id"], from_ms)
+    return json_response(entry.public())
+
+
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
@@ -72,6 +82,10 @@ ROUTES = (
     Route(
         "POST", "/api/v1/nodes/join", join, None,
         "At the child: exchange the join token for the link credential.", (JSON,),
+    ),
+    Route(
+        "POST", "/api/v1/nodes/{id}/retire", retire, ADMIN,
+        "A child is gone for good: nothing of it is expected from then on.", (JSON,),
     ),
     Route("DELETE", "/api/v1/nodes/{id}", revoke, ADMIN, "Refuse a child from now on."),
 )  # fmt: skip

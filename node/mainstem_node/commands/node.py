@@ -62,3 +62,19 @@ def revoke(
         result_json(answer)
     else:
         result(f"{node} is revoked")
+
+
+@app.command()
+def retire(
+    node: Annotated[str, typer.Argument(metavar="ID")],
+    since: Annotated[str | None, typer.Option("--from", help="ms, or RFC 3339; now.")] = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """A child is gone for good: refused, and nothing of it is expected from then on."""
+    answer = client_for(url, token_file).retire_node(node, since)
+    if as_json:
+        result_json(answer)
+    else:
+        result(f"{node} is retired from {moment(answer['retired'])} on")

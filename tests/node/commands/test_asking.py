@@ -142,6 +142,15 @@ def test_node_list_and_revoke(node: Script) -> None:
     assert invoke(node, "node", "revoke", "e").stdout == "e is revoked\n"
 
 
+def test_node_retire(node: Script) -> None:
+    node.answers["POST", "/api/v1/nodes/e/retire"] = 200, {"id": "e", "retired": NOW}
+    answer = invoke(node, "node", "retire", "e", "--from", "2026-01-01T00:00:00Z")
+    assert answer.stdout.startswith("e is retired from ")
+    assert node.asked[0][2] == {"from": "2026-01-01T00:00:00Z"}
+    shown = invoke(node, "node", "retire", "e", "--json").stdout
+    assert json.loads(shown)["retired"] == NOW
+
+
 def test_tokens(node: Script) -> None:
     entry = {"id": "12", "name": "ann", "role": "read", "created": NOW, "expires": None}
     node.answers["POST", "/api/v1/tokens"] = 201, {**entry, "token": "mst_x"}
