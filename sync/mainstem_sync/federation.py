@@ -33,6 +33,7 @@ from mainstem_sync.follower import Follower
 from mainstem_sync.forward import ForwardSums
 from mainstem_sync.greeting import Greeting
 from mainstem_sync.holding import VERIFIED
+from mainstem_sync.mismatch_alarms import MismatchAlarms
 from mainstem_sync.proof import Proof
 from mainstem_sync.proving import Proving
 from mainstem_sync.quarantine import QuarantineStore
@@ -161,6 +162,7 @@ class Federation:
             node, lambda: self.engine, self._follower, self.quarantine, self.exchange.repair.want
         )
         self._strays = Strays(node, self._follower, self.quarantine)
+        self._alarms = MismatchAlarms()
         self._bound: Engine | None = None
 
     def _make_receiver(self) -> Receiver:
@@ -285,6 +287,7 @@ class Federation:
         scanned = self._proof.verify(self.engine)
         damaged = self._proof.damaged_slices()
         self._strays.look(self.engine, damaged, now_ns // 1_000_000)
+        self._alarms.look(self.engine, damaged, self._monotonic(), now_ns // 1_000_000)
         self.exchange.look(damaged)
         self.retrying.settle()
         return scanned

@@ -69,12 +69,12 @@ def incomplete(found: dict[str, Any]) -> list[str]:
                 for a, b in entry["holes"][:3]
             )
             more = f" and {len(entry['holes']) - 3} more" if len(entry["holes"]) > 3 else ""
-            lost = sum(each["rows"] for each in entry["lost"])
-            lines.append(
-                f"{entry['table']} of {entry['node']}: "
-                + (f"not proven {spans}{more}" if entry["holes"] else "")
-                + (f" {lost:,} rows set aside" if lost else "")
-            )
+            said = [f"not proven {spans}{more}"] if entry["holes"] else []
+            lost: dict[str, int] = {}
+            for each in entry["lost"]:
+                lost[each["reason"]] = lost.get(each["reason"], 0) + each["rows"]
+            said += [f"{rows:,} rows {reason}" for reason, rows in sorted(lost.items())]
+            lines.append(f"{entry['table']} of {entry['node']}: {', '.join(said)}")
     return lines
 
 

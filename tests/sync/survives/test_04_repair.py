@@ -149,3 +149,24 @@ def test_an_owner_says_nothing_of_what_it_cannot_read(tiers: Tiers) -> None:
     tiers.clock.advance(2)
     tiers.close()
     assert tiers.state(tiers.plant)["state"] == "complete"
+
+
+def test_what_differs_for_a_day_raises_one_alarm(tiers: Tiers) -> None:
+    tiers.write(rows=180)
+    tiers.close()
+    tiers.up.cut()
+    tamper(tiers.plant.engine, "meters", CHANGES["altered"])
+    tiers.plant.federation.verify(rescan=True)
+
+    def codes() -> list[str]:
+        tiers.plant.federation.run_verification()
+        tiers.plant.engine.log.barrier()
+        return [alarm["code"] for alarm in tiers.plant.federation.alarms()]
+
+    assert codes() == []
+    tiers.clock.advance(86_000)
+    assert codes() == []
+    tiers.clock.advance(500)
+    assert codes() == codes() == ["MISMATCH"]
+    tiers.clock.advance(86_400)
+    assert codes() == ["MISMATCH"]
