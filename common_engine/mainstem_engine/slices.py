@@ -107,10 +107,10 @@ class DeviceKeys:
 
     def of(self, device: npt.NDArray[np.uint32]) -> tuple[U64, U64]:
         """(k1, k2) uint64[n] of sorted devices."""
-        first = np.append(True, device[1:] != device[:-1])
-        runs = np.cumsum(first) - 1
-        pairs = np.array([self._key(int(d)) for d in device[first]], np.uint64)
-        return pairs[runs, 0], pairs[runs, 1]
+        first = np.flatnonzero(np.append(True, device[1:] != device[:-1]))
+        counts = np.diff(np.append(first, len(device)))
+        pairs = np.array([self._key(d) for d in device[first].tolist()], np.uint64)
+        return np.repeat(pairs[:, 0], counts), np.repeat(pairs[:, 1], counts)
 
     def _key(self, device: int) -> tuple[int, int]:
         found = self._known.get(device)
@@ -126,27 +126,33 @@ def digest_rows(
     rows: VersionedRows, keys: DeviceKeys, slice_ns: int, measurement_ids: Mapping[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], U64, U64]:
     """(slice start, rows, d1, d2) of merged rows, one entry per slice."""
-    sum1 = np.zeros(len(rows), np.uint64)
-    sum2 = np.zeros(len(rows), np.uint64)
+    sum1 = np.empty(len(rows), np.uint64)
+    sum2 = np.empty(len(rows), np.uint64)
+    columns = [
+        (rows.columns[stored_id], np.uint64((digest_id + 1) * int(MEASUREMENT_FACTOR) & _MASK))
+        for stored_id, digest_id in measurement_ids.items()
+        if stored_id in rows.columns
+    ]
     for first in range(0, len(rows), PIECE_ROWS):
         piece = slice(first, min(first + PIECE_ROWS, len(rows)))
         key1, key2 = keys.of(rows.device[piece])
         moment = rows.time[piece].view(np.uint64) * TIME_FACTOR
         key1, key2 = mix(key1 + moment, _SPLITMIX), mix(key2 + moment, _MURMUR)
-        for stored_id, digest_id in measurement_ids.items():
-            column = rows.columns.get(stored_id)
-            if column is not None:
-                offset = np.uint64((digest_id + 1) * int(MEASUREMENT_FACTOR) & _MASK)
-                some = column.take(piece)
-                bits = canonical_bits(some)
-                one = mix((key1 + offset) ^ bits, _SPLITMIX)
-                two = mix((key2 + offset) ^ bits, _MURMUR)
-                if some.valid is not None:
-                    one *= some.valid
-                    two *= some.valid
-                sum1[piece] += one
-                sum2[piece] += two
-    start = rows.time - rows.time % slice_ns
+        total1, total2 = np.zeros_like(key1), np.zeros_like(key2)
+        for column, offset in columns:
+            some = column.take(piece)
+            bits = canonical_bits(some)
+            one, two = key1 + offset, key2 + offset
+            one ^= bits
+            two ^= bits
+            one, two = mix(one, _SPLITMIX), mix(two, _MURMUR)
+            if some.valid is not None:
+                one *= some.valid
+                two *= some.valid
+            total1 += one
+            total2 += two
+        sum1[piece], sum2[piece] = total1, total2
+    start = rows.time // slice_ns * slice_ns  # divided so, and not by %: numpy has a way of its own
     order = np.argsort(start, kind="stable")
     start, sum1, sum2 = start[order], sum1[order], sum2[order]
     firsts = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
