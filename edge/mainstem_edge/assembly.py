@@ -163,12 +163,12 @@ class Assembly:
 
 def template_rules(table: Table, config: TemplateConfig | None) -> TemplateRules:
     """What happens to each measurement of a table. One that the configuration does not name (made
-    by SQL) is stored as it comes."""
+    by SQL) is stored as it comes; one that was dropped is not there."""
     configs = {} if config is None else config.measurements
     by_name = {name.casefold(): each for name, each in configs.items()}
     measurements = tuple(
         _measurement_rule(m.id, m.name, m.type, by_name.get(m.name.casefold()))
-        for m in table.template.measurements
+        for m in table.shown
     )
     heartbeat_ns = None if config is None else config.expect_every
     return TemplateRules(table.name, measurements, heartbeat_ns or HEARTBEAT_NS)

@@ -111,3 +111,12 @@ def test_broker_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.port == 8883
     assert found.tls is not None
     assert found.tls.check_hostname
+
+
+def test_a_dropped_measurement_is_reached_by_no_name(engine: Engine) -> None:
+    table = engine.catalog.table("press")
+    gone = table.template.measurements[0]
+    engine.hide_measurements("press", [gone.name])
+    names = [rule.name for rule in template_rules(engine.catalog.table("press"), None).measurements]
+    assert len(names) == len(table.template.measurements) - 1
+    assert not any(name.startswith("#") for name in names)
