@@ -6,7 +6,7 @@ that it is durable, visible at once, and the same at replay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,10 +40,19 @@ class Imaging(Queries):
     """Slice images of one engine."""
 
     def slice_image(
-        self, table: str, origin: int, start_ns: int, end_ns: int, *, as_of: int | None = None
+        self,
+        table: str,
+        origin: int,
+        start_ns: int,
+        end_ns: int,
+        *,
+        as_of: int | None = None,
+        older: Sequence[int] = (),
     ) -> SliceImage:
         """The content of [start, end) of one origin (by index), times in ns.
 
+        ``older``: further origins that are earlier epochs of the same log; their rows are part of
+        the content, below those of ``origin``.
         ``as_of``: for rows of other nodes the LSN of that node up to which everything here is
         complete, which only the caller knows; None for rows of this node. Raises StaleImageError
         when a stored row is newer, OutOfRetentionError when rows of the slice were removed,
@@ -63,7 +72,8 @@ class Imaging(Queries):
             raise ValueError("the image of another node's rows needs as_of")
         elif synced_lsn < visible_lsn:
             raise OverloadedError("rows of the slice are not on disk yet", retry_after_s=RETRY_S)
-        selection = Selection(None, start_ns, end_ns, None, origin, versions=True)
+        chosen = (*older, origin) if older else origin
+        selection = Selection(None, start_ns, end_ns, None, chosen, versions=True)
         if sum(len(rows) for rows in _keys(view, selection)) > IMAGE_ROWS_MAX:
             raise OverloadedError(f"the slice has more than {IMAGE_ROWS_MAX} rows: ask for less")
         rows = read_rows(view, selection)

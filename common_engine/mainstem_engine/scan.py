@@ -57,7 +57,7 @@ these wait for."""
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What to read. ``devices`` ascending uint32, None for all; times in ns, end exclusive;
-    ``measurement_ids`` None for all; ``origin`` None for all.
+    ``measurement_ids`` None for all; ``origin``: one, or several, None for all.
 
     ``versions`` False: origins and LSNs of the result are unspecified. ``times`` False: so are its
     times. Both spare decoding them where nothing has to be merged. ``ranges``: rows that fail one
@@ -68,7 +68,7 @@ class Selection:
     start_ns: int = TIME_MIN_NS
     end_ns: int = TIME_MAX_NS + 1
     measurement_ids: tuple[int, ...] | None = None
-    origin: int | None = None
+    origin: int | tuple[int, ...] | None = None
     versions: bool = False
     times: bool = True
     ranges: tuple[ValueRange, ...] = ()
@@ -323,6 +323,8 @@ def _inside(rows: VersionedRows, view: TableView, selection: Selection) -> Versi
         keep &= unexpired
     if selection.devices is not None:
         keep &= is_member(rows.device, selection.devices)
-    if selection.origin is not None:
+    if isinstance(selection.origin, tuple):
+        keep &= np.isin(rows.origin, np.array(selection.origin, np.uint16))
+    elif selection.origin is not None:
         keep &= rows.origin == selection.origin
     return rows if keep.all() else rows.take(keep)

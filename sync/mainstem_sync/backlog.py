@@ -110,6 +110,13 @@ class Backlog:
         if pieces.least(0, edge * size, (edge + 1) * size) >= entry.since:
             entry.cross_off(key, edge, edge)
 
+    def forked(self, uuid: str, fork: int) -> None:
+        """The origin's log goes on after ``fork`` in a new epoch: what it announced beyond it is
+        void, and nothing beyond it enters R."""
+        self.entries = [e for e in self.entries if e.ref[0] != uuid or e.ref[2] <= fork]
+        for entry in self.entries:
+            entry.ranges = RangeSet(entry.ranges.within(1, fork))
+
     def lost(self, table: str, slices: RangeSet) -> RangeSet:
         """These slices were declared lost by their owner. Returns what enters R."""
         for entry in self.entries:

@@ -109,7 +109,7 @@ class Follower:
             if self.forward is not None:
                 self._forwarded(self.forward, record, header)
             if record.kind == RecordKind.IMG and isinstance(decoded, SliceImage):
-                self._imaged(record, decoded)
+                self._imaged(record, decoded, sink)
             self._applied_lsn = record.lsn
         if self.on_applied is not None:
             self.on_applied()
@@ -246,7 +246,7 @@ class Follower:
             else:
                 declare_lost(state, owed)
 
-    def _imaged(self, record: Record, image: SliceImage) -> None:
+    def _imaged(self, record: Record, image: SliceImage, sink: RowSink) -> None:
         """A slice image of another node was applied."""
         header, _ = decode_payload(byte_view(record.payload))
         counts = [len(image.rows), 0, int(header.get("aside", 0))]
@@ -255,6 +255,7 @@ class Follower:
         state = self.origins.get(OriginKey(origin.node_uuid, origin.epoch, origin.node))
         if state is None:
             return
+        self.lines.image_applied(state, image, sink)
         watch = self._watch(state, image.table)
         watch.image_applied(image.start_ns, image.end_ns, image.as_of)
         _put_aside(state, header.get("parked", ()))

@@ -339,14 +339,18 @@ class Imagery:
         self, state: OriginState, want: Want, first: int, last: int, as_of: int
     ) -> OutgoingImage:
         mapped = state.maps.known_table(want.name)
-        index = self._engine.origin_index(state.origin)
+        epochs = (*state.older, state)
+        known = [i for each in epochs if (i := self._engine.origin_index(each.origin)) is not None]
+        index, older = (known[-1], known[:-1]) if known else (None, [])
         start, end = first * want.slice_ns, (last + 1) * want.slice_ns
         if index is None:
             image = SliceImage(
                 mapped.local, state.origin, start, end, as_of, _NO_ROWS, np.empty(0, np.uint64)
             )
         else:
-            image = self._engine.slice_image(mapped.local, index, start, end, as_of=as_of)
+            image = self._engine.slice_image(
+                mapped.local, index, start, end, as_of=as_of, older=older
+            )
         theirs, types = to_origin(self._exported(mapped.local, image), mapped, state.maps)
         return OutgoingImage(state.key, want, first, last, theirs, types)
 

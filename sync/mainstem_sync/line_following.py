@@ -23,6 +23,7 @@ import numpy as np
 
 from mainstem_engine.consumers import RowSink
 from mainstem_engine.erasures import Erasure
+from mainstem_engine.images import SliceImage
 from mainstem_engine.model import Lsns, Origin, TimesNs
 from mainstem_sync.lines import Line, Lines, Source, slice_keys, slice_set
 from mainstem_sync.manifest import Ints
@@ -123,6 +124,18 @@ class LineFollowing(Lines):
             if epoch < state.key.epoch:
                 everything = everything or replace(erasure, as_of=LSN_MAX)
                 sink.delete(Origin(state.key.uuid, state.key.name, epoch), everything)
+
+    def image_applied(self, state: OriginState, image: SliceImage, sink: RowSink) -> None:
+        """An image of the line says all of its slice: what older epochs wrote of the line there is
+        in it, or gone. Orphans stay, below it."""
+        if image.part or state.line is not None:
+            return
+        table = self.table(state.key.uuid)
+        for epoch in table.epochs:
+            end = table.end_of(epoch)
+            if epoch < state.key.epoch and end > table.begin_of(epoch):
+                gone = Erasure(image.table, end, image.start_ns, image.end_ns)
+                sink.delete(Origin(state.key.uuid, state.key.name, epoch), gone)
 
     # Beyond a fork
 

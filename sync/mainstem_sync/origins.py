@@ -187,6 +187,8 @@ class OriginState:
     definitions: DefinitionLog = field(default_factory=DefinitionLog)
     line: OriginState | None = None
     """The state of the newest epoch; None if this is it."""
+    older: tuple[OriginState, ...] = ()
+    """The states of the epochs before this one, if this is the newest."""
     watches: dict[str, TableWatch] = field(default_factory=dict)
     intake: threading.Lock = field(default_factory=threading.Lock)
     """Serialises what is decided and appended for this origin; never taken by ``apply``."""
@@ -327,6 +329,7 @@ class Origins:
         epochs.sort(key=lambda item: item.key.epoch)
         for item in epochs:
             item.line = None if item is epochs[-1] else epochs[-1]
+            item.older = tuple(epochs[:-1]) if item is epochs[-1] else ()
 
     def begin_epoch(
         self, uuid: str, name: str, via: str, table: EpochTable, fork: int
@@ -356,6 +359,9 @@ class Origins:
             if len(keys):
                 touched[local if mapped is None else mapped.name] = (watch.slice_ns, keys)
         state.watches, before.watches = before.watches, {}
+        state.backlog, before.backlog = before.backlog, Backlog()
+        state.backlog.forked(uuid, fork)
+        state.repairs, before.repairs = before.repairs, Repairs()
         return touched
 
     def behind(self, child: str) -> list[OriginState]:

@@ -202,8 +202,9 @@ class Sender:
             acked = self._forward.acked.copy()
         upward = self._upward
         hello = self._session.next_hello(
-            self._number + 1, upward.own_line(), acked, upward.relayed(), upward.statements()
-        )
+            self._number + 1, upward.own_line(), acked, upward.relayed(), upward.statements(),
+            upward.parent,
+        )  # fmt: skip
         if hello is not None:
             self._number = hello.number
             self._hello_at = self._monotonic()
@@ -426,7 +427,7 @@ class Sender:
                 self._upward.begin_epoch(welcome.table)
             elif welcome is not None:
                 self._upward.learn(welcome.lines)
-                self._upward.answered = True
+                self._upward.let_in(welcome.uuid)
                 self._flights.clear()
                 if self.images is not None:
                     self.images.reset()

@@ -14,6 +14,7 @@ _numbers = itertools.count()
 
 def snapshot(node: TestNode) -> Path:
     """A copy of the files as they are on disk now, as a snapshot of a virtual machine has them."""
+    node.engine.log.barrier()  # whatever was appended before is on disk
     copy = node.base / f"{node.name}-copy-{next(_numbers)}"
     shutil.copytree(node.directory, copy)
     return copy
