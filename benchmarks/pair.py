@@ -121,7 +121,10 @@ class Pair:
             if request is None:
                 if sender.is_drained() and self.clock.now_s >= end:
                     return cost
-                self.clock.now_s += STEP_S
+                # As the adapter does: no sooner than the sender says, or is woken by a write.
+                left = end - self.clock.now_s
+                wait_s = sender.wait_s() if left <= 0 else min(sender.wait_s(), left)
+                self.clock.now_s += max(wait_s, STEP_S)
                 continue
             take = receiver.hello if request.path == HELLO_PATH else receiver.batches
             reply = take(self._peer, request.body)
