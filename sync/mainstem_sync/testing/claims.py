@@ -82,12 +82,13 @@ def check_content(node: Node, content: Content, truth: Truth) -> None:
 
 def declared_slices(node: Node, origin: str) -> list[tuple[int, int]]:
     """Stretches [from, to) in ms of an origin's rows that the node says are not comparable."""
-    return [
-        (lost["from"], lost["to"])
-        for item in node.federation.completeness()
-        if item["node"] == origin
-        for lost in item["lost"]
-    ]
+    found = []
+    for item in node.federation.completeness():
+        if item["node"] == origin:
+            # Of what lies before the first closed slice nothing is said at all.
+            found.append((0, _first_closed(node, origin, item["table"]) * SLICE_MS))
+            found += [(lost["from"], lost["to"]) for lost in item["lost"]]
+    return found
 
 
 def check_declared(

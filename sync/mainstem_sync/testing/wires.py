@@ -29,6 +29,8 @@ TIMEOUT_S = 30.0
 IDLE_S = (5.0, 30.0)
 """How often an idle child looks by itself; far less often than a real one, which changes nothing
 but how long a run takes."""
+BUSY_S = (0.5, 2.0)
+"""The same while everything is to be delivered."""
 LATE_S_MAX = 600.0
 """A packet that was stuck somewhere."""
 
@@ -55,6 +57,7 @@ class Wire:
 
     def __init__(self, agenda: Agenda, child: Node, parent: Node, rng: random.Random) -> None:
         self.weather = CALM
+        self.idle_s = IDLE_S
         self.requests = 0
         self._agenda = agenda
         self._child = child
@@ -86,7 +89,7 @@ class Wire:
             return
         while (request := sender.next_request()) is not None:
             self._send(sender, request)
-        idle_s = self._rng.uniform(*IDLE_S)
+        idle_s = self._rng.uniform(*self.idle_s)
         self._pump_in(
             max(
                 0.02,

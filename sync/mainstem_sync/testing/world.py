@@ -30,7 +30,7 @@ from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.real_nodes import RealNode
 from mainstem_sync.testing.script import Entry
 from mainstem_sync.testing.truth import SLICE_MS, Content, Key, Truth, value_of
-from mainstem_sync.testing.wires import CALM, Weather, Wire
+from mainstem_sync.testing.wires import BUSY_S, CALM, Weather, Wire
 
 TABLE = "meters"
 START_MS = START_NS // 10**6
@@ -335,7 +335,7 @@ class World:
     def settle(self) -> None:
         """The faults end; everything is delivered, stated and proven."""
         for wire in self.wires:
-            wire.weather = CALM
+            wire.weather, wire.idle_s = CALM, BUSY_S
             wire.wake()
         for node in self.nodes:
             node.wrong_ns = 0
