@@ -22,7 +22,6 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from mainstem_engine.engine import Engine
@@ -41,6 +40,7 @@ from mainstem_sync.errors import (
     SyncError,
     WireError,
 )
+from mainstem_sync.flight import Flight
 from mainstem_sync.forward import Forward
 from mainstem_sync.imagery import Imagery
 from mainstem_sync.outbox import Draft, Outbox
@@ -81,22 +81,6 @@ POLL_S = 0.25
 """How often an idle sender looks whether more of the log is on disk (interval durability)."""
 
 
-@dataclass(slots=True)
-class _Flight:
-    request: Request
-    sent_at: float
-    lease: str = ""
-    drafts: list[Draft] = field(default_factory=list)
-    flying_bytes: int = 0
-    """Of the requests that were under way when it was sent."""
-    part: Part | None = None
-    """The piece of a large batch that it carries."""
-
-    @property
-    def live_only(self) -> bool:
-        return self.part is None and all(draft.queue is Queue.LIVE for draft in self.drafts)
-
-
 class Sender:
     """One node's stream to its parent."""
 
@@ -129,7 +113,7 @@ class Sender:
         """Guards what follows. Taken before the federation's lock, never after it."""
         self._session = Session(engine.log, clock_ns=clock_ns, monotonic=monotonic, rng=rng)
         self._refusals = Refusals(engine)
-        self._flights: dict[int, _Flight] = {}
+        self._flights: dict[int, Flight] = {}
         self._number = 0
         self._tail_start = 0
         self._parent_has: dict[OriginKey, RangeSet] = {}
@@ -244,7 +228,7 @@ class Sender:
             parts.append(part.encode())
         request = Request(self._number, BATCHES_PATH, b"".join(parts))
         # Making it took its time: only what follows is the link's and the parent's.
-        self._flights[request.number] = _Flight(
+        self._flights[request.number] = Flight(
             request, self._monotonic(), self._session.lease, sent, self._flying_bytes(), part
         )
         return request
@@ -523,10 +507,15 @@ class Sender:
             self._pause_until = self._monotonic() + PUT_OFF_S
             if answer.code is AckCode.NEED_EPO:
                 self._session.restart()
-            elif answer.code is AckCode.NEED_SCHEMA:
+            elif answer.code is AckCode.NEED_SCHEMA and not self._owes_control():
                 tries = self._refusals.count(draft.contents, SCHEMA_TRIES_MAX, answer.message)
                 if tries % ANNOUNCE_AFTER == 0 and self._is_own(draft):
                     announce(self._engine, draft.contents)
+
+    def _owes_control(self) -> bool:
+        """A definition that is missing may still be on its way, for minutes on a thin link."""
+        with self._state_lock:
+            return bool(self._forward.control)
 
     def _accepted(self, draft: Draft) -> None:
         self._parent_has.setdefault(draft.origin, RangeSet()).update(draft.ranges)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_sync import pieces
+from mainstem_sync import pieces, sender
 from mainstem_sync.errors import TooLargeError, WireError
 from mainstem_sync.outbox import Draft
 from mainstem_sync.pieces import Assembly, Part, Splitter
@@ -122,11 +122,11 @@ def test_pieces_that_cannot_be_are_refused() -> None:
 
 def _thin(tiers: Tiers) -> Sender:
     """The edge's link as it is at 64 kbit/s: a request has 4 kB."""
-    sender = tiers.edge.federation.sender
-    assert sender is not None
-    sender._scheduler.bound(8000.0)
-    sender._scheduler.bound = lambda bytes_per_s: None  # type: ignore[method-assign]
-    return sender
+    uplink = tiers.edge.federation.sender
+    assert uplink is not None
+    uplink._scheduler.bound(8000.0)
+    uplink._scheduler.bound = lambda bytes_per_s: None  # type: ignore[method-assign]
+    return uplink
 
 
 def _large_record(tiers: Tiers, kilobytes: int = 100) -> int:
@@ -216,4 +216,22 @@ def test_rows_wait_for_definitions_that_are_still_on_their_way(tiers: Tiers) -> 
     assert tiers.plant.engine.scan("meters").read_all().num_rows == 0
     tiers.run(12)
     assert tiers.plant.engine.scan("meters").read_all().num_rows == 3000
+    assert tiers.forward(tiers.edge)["parked"] == 0
+
+
+def test_rows_are_not_given_up_while_definitions_are_owed(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many definitions, each small: the rows beside them ask for theirs again and again."""
+    monkeypatch.setattr(sender, "SCHEMA_TRIES_MAX", 3)
+    tiers.run(1)
+    _thin(tiers)
+    engine = tiers.edge.engine
+    rng = random.Random(5)
+    for _ in range(60):
+        paths = [f"root.p.e.{rng.getrandbits(120):030x}" for _ in range(40)]
+        ids = engine.device_ids("meters", paths, create=True)
+    engine.write("meters", ids[:1], [1_800_000_000_000], {"current": [1.0]}).wait()
+    tiers.run(10)
+    assert tiers.plant.engine.scan("meters").read_all().num_rows == 1
     assert tiers.forward(tiers.edge)["parked"] == 0
