@@ -29,6 +29,7 @@ from mainstem_sync.owed import Owed
 from mainstem_sync.protocol import OriginKey
 from mainstem_sync.ranges import RangeSet
 from mainstem_sync.released import Released
+from mainstem_sync.wants import Ref
 from mainstem_sync.widening import Widening
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class LogCap:
             old = [lsn for lsn, owed in records.items() if lsn in missing and owed.target is None]
             states = list(self._follower.origins)
         gaps = [(state, gap) for state in states if (gap := self._gap(state))]
-        found = [self._released.relayed(self._engine, state, gap) for state, gap in gaps]
+        found = [self._relayed(state, gap) for state, gap in gaps]
         for lsn in old:
             missing.update(records[lsn].ranges)
         found.append(self._released.own(self._engine, missing, old))
@@ -146,7 +147,7 @@ class LogCap:
             gap = self._gap(state)
             if gap and gap == seen.get(state.key):
                 logger.error("the log lost records of %s: %s", state.key.name, list(gap))
-                self._log([self._released.relayed(self._engine, state, gap)])
+                self._log([self._relayed(state, gap)])
             elif gap:
                 self._holes[state.key] = gap
 
@@ -154,8 +155,21 @@ class LogCap:
         """LSNs of another node that are here, and neither at the parent nor in the log."""
         with self._lock:
             received = state.received.copy()
-            received = received.difference(self._forward.owing.owed_by_others(state.key))
+            owed = self._forward.owing.owed_by_others(state.key, self._is_known)
+            received = received.difference(owed)
         return received.difference(self._parent_has(state.key) or RangeSet())
+
+    def _is_known(self, ref: Ref) -> bool:
+        """True if the parent has this record of a node below."""
+        has = self._parent_has(OriginKey(ref[0], ref[1], ""))
+        return has is not None and ref[2] in has
+
+    def _relayed(self, state: OriginState, gap: RangeSet) -> Owed:
+        """What the parent lacks of a node below, whoever owed it before."""
+        owed = self._released.relayed(self._engine, state, gap)
+        with self._lock:
+            owed.others = self._forward.owing.handed_of(state.key)
+        return owed
 
     def _log(self, found: list[Owed]) -> None:
         ack: Ack | None = None

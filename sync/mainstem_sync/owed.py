@@ -13,7 +13,8 @@ Header: ``o`` origin or nil, ``r`` flat ranges, ``since`` LSN of the origin, ``t
 of its log, ``rows`` by table and ``bytes`` that are pending, ``n`` per table
 ``[name, slices int64, rows int64]``: rows pending by slice, ``said`` as ``t``: slices about which
 manifests are lost, ``old``: LSNs of earlier records that this one speaks for, ``passed`` flat
-ranges of LSNs that need nothing and are not acknowledged either; ``policy`` (EXP).
+ranges of LSNs that need nothing and are not acknowledged either, ``others``: records of nodes below
+that this one speaks for, ``[uuid, epoch, lsn]`` each; ``policy`` (EXP).
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Owed:
     counts: dict[str, dict[int, int]] = field(default_factory=dict)
     old: list[int] = field(default_factory=list)
     passed: RangeSet = field(default_factory=RangeSet)
+    others: list[tuple[str, int, int]] = field(default_factory=list)
 
     def to_header(self) -> dict[str, Any]:
         """For Engine.append."""
@@ -93,6 +95,7 @@ class Owed:
             "said": [table.to_plain() for table in self.said],
             "old": self.old,
             "passed": self.passed.to_wire(),
+            "others": [list(ref) for ref in self.others],
             "policy": self.policy,
         }
 
@@ -136,6 +139,7 @@ class Owed:
             },
             list(header.get("old") or ()),
             lsns_of_wire(header.get("passed") or []),
+            [(uuid, epoch, at) for uuid, epoch, at in header.get("others") or ()],
         )
 
     @classmethod

@@ -59,11 +59,15 @@ class Owing:
         while len(self.handed) > HANDED_MAX:
             del self.handed[next(iter(self.handed))]
 
-    def owed_by_others(self, target: OriginKey) -> RangeSet:
-        """Ranges of a node below that the parent gets as slices."""
+    def handed_of(self, target: OriginKey) -> list[Ref]:
+        """Records that say what is owed of a node below, and that others wrote."""
+        return [ref for ref, (key, _) in self.handed.items() if key == target]
+
+    def owed_by_others(self, target: OriginKey, knows: Callable[[Ref], bool]) -> RangeSet:
+        """Ranges of a node below that the parent gets as slices. ``knows``: records it has."""
         found = RangeSet()
-        for key, ranges in self.handed.values():
-            if key == target:
+        for ref, (key, ranges) in self.handed.items():
+            if key == target and knows(ref):
                 found.update(ranges)
         for owed in self.records.values():
             if owed.target == target:
@@ -103,6 +107,7 @@ class Owing:
             total = Settled(dict(owed.rows), owed.size)
             total.add(before.rows)
             owed.rows, owed.size = total.rows, owed.size + before.size
+            owed.others += before.others
             for table, counts in before.counts.items():
                 known = owed.counts.setdefault(table, {})
                 for key, rows in counts.items():
@@ -118,9 +123,7 @@ class Owing:
         """The parent has everything that these records speak of. ``own``: which are this node's."""
         settled = Settled()
         for ref in refs:
-            settled.add(self.images.pop(ref, {}))
-            if ref in self.handed:
-                settled.others.append(self.handed.pop(ref))
+            self._has(ref, settled)
             if ref[2] in self.records and own(ref):
                 self._finish(ref[2], settled)
         return settled
@@ -133,10 +136,18 @@ class Owing:
                 self._finish(lsn, settled)
         return settled
 
+    def _has(self, ref: Ref, settled: Settled) -> None:
+        """The parent has what a record of a node below speaks of."""
+        settled.add(self.images.pop(ref, {}))
+        if ref in self.handed:
+            settled.others.append(self.handed.pop(ref))
+
     def _finish(self, lsn: int, settled: Settled) -> None:
         owed = self.records.pop(lsn)
         settled.add(owed.rows)
         settled.size += owed.size
+        for ref in owed.others:
+            self._has(ref, settled)
         if owed.target is None:
             settled.own.update(owed.ranges)
         else:

@@ -129,6 +129,8 @@ class Released:
             gathered.slices(table.name, table.slice_ns).update(table.slices)
         if writer is None:
             gathered.owed.old.append(piece.lsn)
+        else:
+            gathered.owed.others.append((writer.uuid, writer.epoch, piece.lsn))
 
     def _slice_ns(self, origin: OriginKey | None, table: str) -> int:
         if origin is None:
