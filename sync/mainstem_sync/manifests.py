@@ -160,7 +160,7 @@ class Manifests:
                         continue
                     plan = whole
                 plan, count, d1, d2 = _readable(engine, plan)
-                if not len(plan.keys) and (plan.whole is not None or plan.new == plan.old):
+                if not len(plan.keys) and plan.whole is None and plan.new == plan.old:
                     continue
                 for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
                     manifest = dataclasses.replace(manifest, clock_err_ms=clock_err_ms)
@@ -391,6 +391,7 @@ def _readable(engine: Engine, plan: Plan) -> tuple[Plan, Ints, Sums, Sums]:
         fine = ~broken
         if plan.whole is not None:
             fine[:] = False
+            plan = dataclasses.replace(plan, whole=None)
         elif plan.old is None or first < plan.old[0]:
             fine &= plan.keys < first
             plan = dataclasses.replace(plan, new=(plan.new[0], min(plan.new[1], first)))

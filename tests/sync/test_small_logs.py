@@ -93,7 +93,7 @@ def run(tiers: Tiers, seed: int, steps: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_tier_holds_the_same(make_tiers: MakeTiers, seed: int) -> None:
-    run(make_tiers(edge_options=SMALL_LOG, plant_options=SMALL_LOG), seed, 150)
+    run(make_tiers(edge_options=SMALL_LOG, plant_options=SMALL_LOG), seed, 250)
 
 
 @pytest.mark.nightly
