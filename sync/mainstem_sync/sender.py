@@ -71,6 +71,9 @@ PUT_OFF_S = 0.2
 SCHEMA_TRIES_MAX = 200
 """Forty seconds of asking: by then the definition is not on its way, and the batch is parked."""
 
+SCHEMA_PATIENCE = 50
+"""So many times longer while definitions are owed: half an hour."""
+
 ANNOUNCE_AFTER = 4
 """A definition still missing after so many tries is not on its way: it is said again."""
 
@@ -507,15 +510,16 @@ class Sender:
             self._pause_until = self._monotonic() + PUT_OFF_S
             if answer.code is AckCode.NEED_EPO:
                 self._session.restart()
-            elif answer.code is AckCode.NEED_SCHEMA and not self._owes_control():
-                tries = self._refusals.count(draft.contents, SCHEMA_TRIES_MAX, answer.message)
+            elif answer.code is AckCode.NEED_SCHEMA:
+                most = SCHEMA_TRIES_MAX * (SCHEMA_PATIENCE if self._waits_for_control(draft) else 1)
+                tries = self._refusals.count(draft.contents, most, answer.message)
                 if tries % ANNOUNCE_AFTER == 0 and self._is_own(draft):
                     announce(self._engine, draft.contents)
 
-    def _owes_control(self) -> bool:
-        """A definition that is missing may still be on its way, for minutes on a thin link."""
+    def _waits_for_control(self, draft: Draft) -> bool:
+        """A definition that rows miss may still be on its way, for minutes on a thin link."""
         with self._state_lock:
-            return bool(self._forward.control)
+            return draft.queue is not Queue.CONTROL and bool(self._forward.control)
 
     def _accepted(self, draft: Draft) -> None:
         self._parent_has.setdefault(draft.origin, RangeSet()).update(draft.ranges)
