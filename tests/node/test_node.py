@@ -19,7 +19,7 @@ import yaml
 from mainstem_engine.errors import LockedError, OutOfRetentionError, SchemaError
 from mainstem_node.config import load_topology
 from mainstem_node.errors import CredentialError, NodeError, TierError
-from mainstem_node.node import Node, tier_class
+from mainstem_node.node import Node, log_bytes_max, tier_class
 from mainstem_node.server import client_context
 
 StartNode = Callable[..., Awaitable[Node]]
@@ -273,3 +273,18 @@ def test_an_idle_node_loads_nothing_heavy(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(None, 1 << 30), ("100GB", 10_000_000_000), ("1GB", 256 << 20)],
+)
+def test_the_log_has_a_tenth_of_the_disk(tmp_path: Path, limit: str | None, expected: int) -> None:
+    node: dict[str, Any] = {"id": "p", "tier": "platform", "listen": "127.0.0.1:8410"}
+    node["data_dir"] = "data/p"
+    if limit is not None:
+        node["disk"] = {"limit": limit}
+    file = tmp_path / "topology.yaml"
+    file.write_text(yaml.safe_dump({"federation": "f", "nodes": [node]}))
+    (config,) = load_topology(file).nodes
+    assert log_bytes_max(config) == expected
