@@ -48,6 +48,9 @@ NS_PER_MS = 1_000_000
 RESCAN_SLICES = 1_440
 """Slices of one step of a rescan: a day of minutes, and seconds of work at the most."""
 
+AUDIT_EVERY_NS = 5_000_000_000
+"""A parent of a thousand nodes has thousands of tables to choose from: not every second."""
+
 DAMAGED_MAX = 1_000
 """Damaged stretches that are handed out at a time: more are asked for when these are whole."""
 
@@ -96,6 +99,7 @@ class Proof:
         self._retired = retired
         self._lock = follower.lock
         self._audits = Audits(rng)
+        self._audited_ns = 0
 
     # Scanning
 
@@ -123,6 +127,9 @@ class Proof:
 
     def audit(self, engine: Engine, now_ns: int) -> int:
         """One step of looking again at old slices, if one is due; returns the slices compared."""
+        if abs(now_ns - self._audited_ns) < AUDIT_EVERY_NS:
+            return 0
+        self._audited_ns = now_ns
         with self._lock:
             chosen = self._audits.next(
                 [
