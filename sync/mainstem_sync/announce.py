@@ -20,12 +20,16 @@ from mainstem_engine.catalog.tags import CodedTag
 from mainstem_engine.catalog.templates import Table, template_to_map
 from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
+from mainstem_engine.erasures import decode_erasure
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_sync.content import ANNOUNCED, Content
 
+_NONE: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
+
 
 def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
-    """Log the tables and devices that own rows in ``contents`` are about. Does not wait."""
+    """Log the tables and devices that own rows and deletes in ``contents`` are about. Does not
+    wait."""
     catalog = engine.catalog
     devices: dict[str, list[npt.NDArray[np.uint32]]] = {}
     for content in contents:
@@ -33,6 +37,9 @@ def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
             if piece.kind == RecordKind.PTS and content.ranges is None:
                 _, buffers = decode_payload(piece.payload)
                 devices.setdefault(piece.table, []).append(np.frombuffer(buffers[0], np.uint32))
+            elif piece.kind == RecordKind.DEL and content.ranges is None:
+                named = decode_erasure(piece.payload).devices
+                devices.setdefault(piece.table, []).append(_NONE if named is None else named)
     ack = None
     families = set()
     for name, ids in devices.items():
@@ -43,6 +50,8 @@ def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
                 families.add(known.name)
                 ack = _announce_table(engine, known)
         wanted = np.unique(np.concatenate(ids))
+        if not len(wanted):
+            continue
         for record in device_record(catalog, table, wanted).pieces():
             ack = engine.append(RecordKind.DEV, record.to_header(**{ANNOUNCED: True}))
     return ack
