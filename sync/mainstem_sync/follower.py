@@ -208,6 +208,9 @@ class Follower:
     def _received(self, record: Record, decoded: object, sink: RowSink) -> None:
         if isinstance(decoded, Received):
             received = decoded
+            if received.header["sch"] or received.header["dev"]:
+                applied = self.origins.open(received.origin, received.header["via"])
+                self.lines.mirror(applied, *decode_payload(byte_view(record.payload)))
         else:
             header, buffers = decode_payload(byte_view(record.payload))
             key = OriginKey(header["node"], header["epoch"], header["name"])
