@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from mainstem_sync.testing.script import Entry
-from mainstem_sync.testing.simulation import simulate
 from mainstem_sync.testing.tiers import START_MS, Tiers
 
 
@@ -21,16 +19,3 @@ def test_a_delete_of_a_relay_waits_for_no_definition_behind_it(tiers: Tiers) -> 
     left = [row for row in tiers.values(tiers.group) if row[0] == "root.p.q.d1"]
     assert [row[1] for row in left] == [1.0]
     assert tiers.forward(tiers.plant)["pending"] == 0
-
-
-def test_definitions_of_an_epoch_that_ended_are_known_in_the_next_one() -> None:
-    """They come late: the link of the relay was down when the edge was restored. Its slices are
-    scanned by its devices, and those were defined before the fork."""
-    script = [
-        Entry(428.0, "weather", 12857390722429678936),
-        Entry(696.9, "write", 2040421619223863886),
-        Entry(784.5, "backup", 9804024117374882122),
-        Entry(1223.1, "write", 17678558143947215018),
-        Entry(1259.6, "restore_edge", 17420444827709854050),
-    ]
-    assert simulate(2021, script).error is None
