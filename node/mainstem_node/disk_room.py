@@ -4,10 +4,12 @@
    keep: the table whose oldest part ends first gives it. What a hold protects (rows that the parent
    has not proven yet) stays, with all that is later in its table; so do rollups while any other
    table has something to give.
-2. Above REFUSE new rows are refused: at the sources, who keep them, and at children, who wait.
+2. Where that is not enough, and more than GIVE_WAY_OWED is used, what is held goes, too, oldest
+   first, rollups never: the federation declares its slices lost, and every tier above shows it.
+3. Above REFUSE new rows are refused: at the sources, who keep them, and at children, who wait.
    Rollups, deletes, definitions and the federation's own records have the rest of the limit.
    They are taken again below TAKE_AGAIN.
-3. ``when_full: reject`` does only the second.
+4. ``when_full: reject`` does only the third.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ logger = logging.getLogger(__name__)
 GIVE_WAY = 0.90
 GIVE_WAY_TO = 0.85
 """Parts go until so much is used: not one at every look."""
+GIVE_WAY_OWED = 0.95
+GIVE_WAY_OWED_TO = 0.93
+"""What the parent lacks goes piece by piece: the link may be back any moment."""
 REFUSE = 0.98
 TAKE_AGAIN = 0.95
 
@@ -76,7 +81,9 @@ class DiskRoom:
         if self._limit is None:
             return
         if not self._rejects and self.used_bytes() > self._limit * GIVE_WAY:
-            self._give_way(self._limit * GIVE_WAY_TO)
+            self._give_way(self._limit * GIVE_WAY_TO, held=False)
+            if self.used_bytes() > self._limit * GIVE_WAY_OWED:
+                self._give_way(self._limit * GIVE_WAY_OWED_TO, held=True)
         used = self.used_bytes()
         if self.refuses and used < self._limit * TAKE_AGAIN:
             self.refuses = False
@@ -98,28 +105,33 @@ class DiskRoom:
             "given_way_bytes": self.given_bytes,
         }
 
-    def _give_way(self, wanted_bytes: float) -> None:
-        held: set[str] = set()
+    def _give_way(self, wanted_bytes: float, *, held: bool) -> None:
+        spared = self._rollups() if held else set()
         for _ in range(ROUNDS_MAX):
             if self.used_bytes() <= wanted_bytes:
                 return
-            chosen = min(self._candidates(held), key=_Candidate.order, default=None)
+            chosen = min(self._candidates(spared), key=_Candidate.order, default=None)
             if chosen is None:
                 return
-            result = self._engine.give_way(chosen.table, chosen.span.end_ns)
+            result = self._engine.give_way(chosen.table, chosen.span.end_ns, held=held)
             if not result.parts:
-                held.add(chosen.table)
+                spared.add(chosen.table)
                 continue
             self.given_rows += result.rows
             self.given_bytes += result.bytes
             logger.warning(
-                "disk.limit: the oldest %d rows of %s gave way", result.rows, chosen.table
-            )
+                "disk.limit: the oldest %d rows of %s gave way%s", result.rows, chosen.table,
+                ", and the parent lacks some of them" if held else "",
+            )  # fmt: skip
 
-    def _candidates(self, held: set[str]) -> list[_Candidate]:
+    def _rollups(self) -> set[str]:
+        tables = self._engine.catalog.templates.all()
+        return {table.name for table in tables if table.replaces_rows}
+
+    def _candidates(self, spared: set[str]) -> list[_Candidate]:
         found = []
         for table in self._engine.catalog.templates.all():
-            spans = [] if table.name in held else self._engine.stored_spans(table.name)
+            spans = [] if table.name in spared else self._engine.stored_spans(table.name)
             # The newest part of a table is what people look at: it stays.
             if len(spans) > 1:
                 found.append(_Candidate(table.name, table.replaces_rows, spans[0]))

@@ -67,22 +67,40 @@ def test_below_the_limit_nothing_goes(engine: Engine) -> None:
     assert days(engine, "fast") == [0, 1]
 
 
-def test_what_is_held_stays_and_rows_are_refused_instead(engine: Engine) -> None:
+def test_what_is_held_stays_as_long_as_there_is_room(engine: Engine) -> None:
     for day in range(3):
         write(engine, "fast", day)
     free = False
     engine.add_part_hold("parent", lambda *_: not free)
-    room = DiskRoom(engine, DiskRoom(engine, None, rejects=False).used_bytes(), rejects=False)
+    used = DiskRoom(engine, None, rejects=False).used_bytes()
+    room = DiskRoom(engine, int(used / 0.93), rejects=False)
     room.look()
     assert days(engine, "fast") == [0, 1, 2]
-    assert room.refuses
-    with pytest.raises(OverloadedError, match=r"disk\.limit"):
-        write(engine, "fast", 5)
     free = True
     room.look()
     assert days(engine, "fast") != [0, 1, 2]
     assert not room.refuses
-    write(engine, "fast", 5, rows=1)
+
+
+def test_what_is_held_goes_at_last_oldest_first(engine: Engine) -> None:
+    for day in range(3):
+        write(engine, "fast", day)
+    engine.add_part_hold("parent", lambda *_: True)
+    used = DiskRoom(engine, None, rejects=False).used_bytes()
+    room = DiskRoom(engine, int(used / 0.96), rejects=False)
+    room.look()
+    assert days(engine, "fast") == [1, 2]
+    assert not room.refuses
+
+
+def test_rows_are_refused_where_nothing_may_go(engine: Engine) -> None:
+    write(engine, "fast", 0)
+    room = DiskRoom(engine, DiskRoom(engine, None, rejects=False).used_bytes(), rejects=False)
+    room.look()
+    assert days(engine, "fast") == [0]
+    assert room.refuses
+    with pytest.raises(OverloadedError, match=r"disk\.limit"):
+        write(engine, "fast", 5)
 
 
 def test_reject_refuses_and_removes_nothing(engine: Engine) -> None:
