@@ -17,8 +17,8 @@ from mainstem_sync.testing.broken import VARIANTS, broken
 from mainstem_sync.testing.script import Entry, script_of, shortened
 from mainstem_sync.testing.simulation import simulate
 
-SEEDS = 8
-SEEDS_REAL = 2
+SEEDS = 6
+SEEDS_REAL = 1
 SEEDS_MANY = 1000
 SEEDS_BROKEN = 200
 

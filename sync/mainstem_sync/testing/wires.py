@@ -26,10 +26,10 @@ Node = MemoryNode | RealNode
 
 TIMEOUT_S = 30.0
 """The client's own."""
-IDLE_S = (5.0, 30.0)
+IDLE_S = (6.0, 36.0)
 """How often an idle child looks by itself; far less often than a real one, which changes nothing
 but how long a run takes."""
-BUSY_S = (0.5, 2.0)
+BUSY_S = (1.0, 4.0)
 """The same while everything is to be delivered."""
 LATE_S_MAX = 600.0
 """A packet that was stuck somewhere."""
