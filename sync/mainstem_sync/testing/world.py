@@ -113,6 +113,8 @@ class World:
         rest = (exports, bool(exports), paths, LATENESS_NS, durability, capped)
         if self.base is None:
             return MemoryNode(name, self.agenda, rng, *rest)
+        # Its interval would be one of real time, and virtual minutes pass in less.
+        rest = (exports, bool(exports), paths, LATENESS_NS, "always", capped)
         return RealNode(name, self.agenda, rng, self.base, *rest)
 
     def _wire(self, child: Node, parent: Node) -> Wire:
