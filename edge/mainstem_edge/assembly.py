@@ -167,8 +167,7 @@ def template_rules(table: Table, config: TemplateConfig | None) -> TemplateRules
     configs = {} if config is None else config.measurements
     by_name = {name.casefold(): each for name, each in configs.items()}
     measurements = tuple(
-        _measurement_rule(m.id, m.name, m.type, by_name.get(m.name.casefold()))
-        for m in table.shown
+        _measurement_rule(m.id, m.name, m.type, by_name.get(m.name.casefold())) for m in table.shown
     )
     heartbeat_ns = None if config is None else config.expect_every
     return TemplateRules(table.name, measurements, heartbeat_ns or HEARTBEAT_NS)

@@ -19,6 +19,7 @@ from mainstem_sync.testing.simulation import simulate
 
 SEEDS = 6
 SEEDS_REAL = 1
+SEEDS_SOME = range(100, 130)
 SEEDS_MANY = 1000
 SEEDS_BROKEN = 200
 
@@ -52,12 +53,18 @@ def test_so_it_is_on_real_engines(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS_SOME)
+def test_every_tier_holds_each_row_once_in_more_runs(seed: int) -> None:
+    assert simulate(seed).error is None
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(SEEDS_REAL, 30))
 def test_so_it_is_on_real_engines_for_more_seeds(tmp_path: Path, seed: int) -> None:
     assert simulate(seed, base=tmp_path).error is None
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_thousand_seeds() -> None:
     half = SEEDS_MANY // 2
     processes = [
@@ -107,7 +114,7 @@ def test_a_mistake_is_caught(variant: str) -> None:
     assert first_caught(variant, 5) is not None
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(EASY)))
 def test_every_mistake_is_caught_within_some_seeds(variant: str) -> None:
     assert first_caught(variant, SEEDS_BROKEN) is not None

@@ -62,9 +62,7 @@ class Slices:
     is_there: Mask
 
 
-def moments_every(
-    start_ns: int, end_ns: int, step: Span, zone: dt.tzinfo = dt.UTC
-) -> TimesNs:
+def moments_every(start_ns: int, end_ns: int, step: Span, zone: dt.tzinfo = dt.UTC) -> TimesNs:
     """Moments from start to end, inclusive; steps of months and days are those of the calendar in
     the zone, reckoned from the start. Raises SqlError and SqlLimitError."""
     step = Duration(*step)
