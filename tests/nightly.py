@@ -106,6 +106,10 @@ GROUPS: Mapping[str, Group] = {
         "random statements, each compared with a model",
         (*_LONG, "tests/engine/sql"),
     ),
+    "federation": Group(
+        "simulations of three tiers with every fault, and broken variants of them",
+        (*_LONG, "tests/sync"),
+    ),
     "bench": Group("benchmarks that are tests", ("-m", "bench", "tests"), asked_only=True),
 }
 

@@ -49,7 +49,10 @@ async def test_one_is_shown_retried_and_dropped(node: Node, http: aiohttp.Client
 
 
 async def test_a_request_to_retry_names_items(node: Node, http: aiohttp.ClientSession) -> None:
-    for body in ({}, {"ids": []}, {"ids": "x"}, {"ids": [1]}, {"ids": ["x"] * 1001}):
+    bodies: tuple[dict[str, object], ...] = (
+        {}, {"ids": []}, {"ids": "x"}, {"ids": [1]}, {"ids": ["x"] * 1001},
+    )  # fmt: skip
+    for body in bodies:
         status, answer = await ask(http, "POST", "/retry", body)
         assert (status, answer["error"]["field"]) == (400, "ids"), body
 

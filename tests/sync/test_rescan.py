@@ -186,7 +186,9 @@ def test_a_day_is_compared_once_and_a_hundredth_of_the_rest() -> None:
     watch = proven(stored, 30 * 1440)
     audits = Audits(random.Random(1))
     start_ns = (FIRST + 30 * 1440) * SLICE_NS
-    subject, first, end = audits.next([("t", watch, "it")], start_ns)
+    begun = audits.next([("t", watch, "it")], start_ns)
+    assert begun is not None
+    subject, first, end = begun
     assert (subject, end - first, end) == ("it", 1440, FIRST + 30 * 1440)
     chosen = 0
     days = 20

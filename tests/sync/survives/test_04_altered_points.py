@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -40,8 +39,11 @@ def test_case_4_a_torn_request_stores_nothing(tiers: Tiers) -> None:
     held = tiers.values(tiers.plant)
     tiers.write(start_s=100)
     tiers.clock.advance(1)
-    request = tiers.edge.federation.sender.next_request()
-    receiver = tiers.plant.receiver()
+    sender, receiver = tiers.edge.sender(), tiers.plant.receiver()
+    assert sender is not None
+    assert receiver is not None
+    request = sender.next_request()
+    assert request is not None
     for cut in (1, len(request.body) // 2, len(request.body) - 1):
         assert receiver.batches(tiers.up._child, request.body[:cut]).status == 400
     assert receiver.batches(tiers.up._child, flipped(request.body, random.Random(1))).status == 400
@@ -115,10 +117,12 @@ def test_a_day_later_it_is_found_without_anybody_asking(tiers: Tiers) -> None:
     assert states[START_MS + MINUTE_MS] == "MISMATCH"
 
 
-def test_looking_again_is_bounded_and_goes_on(tiers: Tiers, tmp_path: Path) -> None:
+def test_looking_again_is_bounded_and_goes_on(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiers.write(rows=60)
     tiers.close()
     assert tiers.plant.federation.verify(rescan=True)["rescanned"] is True
-    tiers.plant.federation._proof.rescan = lambda *args: False
+    monkeypatch.setattr(tiers.plant.federation._proof, "rescan", lambda *_: False)
     assert tiers.plant.federation.verify(rescan=True)["rescanned"] is False
     assert SLICE_NS == MINUTE_NS

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from mainstem_engine.model import ColumnType, Measurement
 from mainstem_engine.restore import restore
 from mainstem_sync.session import LinkState
 from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, START_NS, Tiers
@@ -131,9 +132,7 @@ def test_case_8_ids_that_are_given_out_again_mean_what_they_mean_now(tiers: Tier
         assert [v for v in found["kept"] if v is not None] == [1.5], node.name
 
 
-def _measurement(name: str) -> object:
-    from mainstem_engine.model import ColumnType, Measurement
-
+def _measurement(name: str) -> Measurement:
     return Measurement(0, name, ColumnType.DOUBLE)
 
 
