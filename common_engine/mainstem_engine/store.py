@@ -90,7 +90,7 @@ LOG_QUEUE_BYTES_MAX = 64 * MIB
 class Store:
     """One data directory, open. Use Engine, which checks and converts what callers hand in.
 
-    ``open_log``: as Log.open; tests put a twin in its place."""
+    ``open_log``: instead of Log.open; tests put a twin in its place."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Store:
         fs: Filesystem,
         own: Origin,
         consumers: Sequence[LogConsumer],
-        open_log: Callable[..., Log] = Log.open,
+        open_log: Callable[..., Log] | None = None,
     ) -> None:
         self.path = path
         self.options = options
@@ -145,7 +145,7 @@ class Store:
         self.accounting.set_expired(kept.expired)
         self.accounting.set_lost(Losses.of(self.inventory.facts).rows)
         self.retention = Retention(self.catalog, clock, kept)
-        self.log = open_log(
+        self.log = (open_log or Log.open)(
             path / "log",
             fs=fs,
             node_uuid=own.node_uuid,
