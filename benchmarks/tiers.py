@@ -101,10 +101,14 @@ class NodeProcess:
             self._connection = http.client.HTTPConnection(
                 "127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_S
             )
+        method, headers = "GET" if body is None else "POST", {"Content-Type": content_type}
         try:
-            self._connection.request(
-                "GET" if body is None else "POST", path, body, {"Content-Type": content_type}
-            )
+            try:
+                self._connection.request(method, path, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # The node closes connections that nobody used for a while.
+                self._connection.close()
+                self._connection.request(method, path, body, headers)
             answer = self._connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException):
