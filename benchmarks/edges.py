@@ -38,9 +38,11 @@ from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Templat
 from mainstem_engine.points import encode_points, points_header
 from mainstem_node.auth import require_link_token
 from mainstem_node.config import load_topology
-from mainstem_sync.batch import Acknowledgement, WireRecord, encode_batch, encode_request
-from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.protocol import (
+from mainstem_sync.lines.handshake import Hello, Welcome
+from mainstem_sync.sending.session import JITTER, RETRY_MAX_S, RETRY_MIN_S
+from mainstem_sync.wire.batch import Acknowledgement, WireRecord, encode_batch, encode_request
+from mainstem_sync.wire.frames import FrameType, decode_frames, verify_signature
+from mainstem_sync.wire.messages import (
     BATCHES_PATH,
     HELLO_PATH,
     AckCode,
@@ -49,9 +51,7 @@ from mainstem_sync.protocol import (
     encode_status,
     single_frame,
 )
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.session import JITTER, RETRY_MAX_S, RETRY_MIN_S
-from mainstem_sync.wire import FrameType, decode_frames, verify_signature
+from mainstem_sync.wire.ranges import RangeSet
 
 TABLE = "telemetry"
 VALUES = 10

@@ -26,7 +26,7 @@ from telemetry import SENSORS, START_MS, Batch, DataSet, sensor_names
 
 from mainstem_engine import Engine, EngineOptions
 from mainstem_sync import Child, Export, Federation
-from mainstem_sync.protocol import HELLO_PATH
+from mainstem_sync.wire.messages import HELLO_PATH
 
 DEVICES = 100
 LINES_BATCH = 5_000

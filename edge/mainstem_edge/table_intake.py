@@ -42,7 +42,7 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.model import AnyArray, Column, DeviceIds, Rows, TimesNs
 from mainstem_engine.retention import OutOfRetention
-from mainstem_sync.quarantine import QuarantineBlock, QuarantineItem
+from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineItem
 
 log = logging.getLogger("mainstem.intake")
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from mainstem_node.registry import NodeRegistry
 from mainstem_sync.errors import RejectedError, SyncError
-from mainstem_sync.handshake import Hello
-from mainstem_sync.protocol import encode_error, single_frame
-from mainstem_sync.receiver import Child, Receiver, Reply
+from mainstem_sync.lines.handshake import Hello
+from mainstem_sync.receiving.receiver import Child, Receiver, Reply
+from mainstem_sync.wire.messages import encode_error, single_frame
 
 REFUSED = 403
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from mainstem_node.config.schema import LinkConfig
-from mainstem_sync.budget import LinkBudget, LinkWindow
+from mainstem_sync.sending.budget import LinkBudget, LinkWindow
 
 BITS_PER_BYTE = 8
 

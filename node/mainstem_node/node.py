@@ -67,8 +67,8 @@ from mainstem_node.status import StatusReporter
 from mainstem_node.workers import Workers
 from mainstem_node.writing import Writer
 from mainstem_sync import Child, Export, Federation
-from mainstem_sync.http_client import Uplink
-from mainstem_sync.http_server import sync_routes
+from mainstem_sync.http.client import Uplink
+from mainstem_sync.http.server import sync_routes
 
 log = logging.getLogger("mainstem.node")
 

@@ -93,7 +93,7 @@ def logged_rows(status: Status) -> int:
 def broken_sums(status: Status) -> list[str]:
     """Every accounting sum of the tree that does not hold, each with its node."""
     # Here, because commands that only print sizes and times need not load the protocol.
-    from mainstem_sync import accounting
+    from mainstem_sync.state import accounting
 
     return [
         f"{each.get('node')}: {problem}"

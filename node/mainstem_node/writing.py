@@ -24,7 +24,7 @@ from mainstem_node.errors import BadRequestError
 from mainstem_node.ownership import Ownership
 from mainstem_node.plain import plain_value
 from mainstem_node.rows import Batch, Reject, RowGroup, make_batch
-from mainstem_sync.quarantine import QuarantineItem
+from mainstem_sync.receiving.quarantine import QuarantineItem
 
 if TYPE_CHECKING:
     from mainstem_engine.consumers import Ack

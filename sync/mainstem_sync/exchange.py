@@ -14,19 +14,19 @@ import numpy as np
 
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind
-from mainstem_sync.follower import Follower
-from mainstem_sync.forward import Forward
-from mainstem_sync.imagery import Imagery
-from mainstem_sync.log_cap import LogCap
-from mainstem_sync.loss import LOST_SLICES_MAX, Loss, LostTable
-from mainstem_sync.origins import OriginState
-from mainstem_sync.proof import DamagedSlice
-from mainstem_sync.protocol import OriginKey
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.repair import Repair
-from mainstem_sync.sender import Sender
-from mainstem_sync.wants import Want, Wanted
-from mainstem_sync.wire import Frame, FrameType
+from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.proof.prover import DamagedSlice
+from mainstem_sync.proof.repair import Repair
+from mainstem_sync.sending.imagery import Imagery
+from mainstem_sync.sending.log_cap import LogCap
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.slices.loss import LOST_SLICES_MAX, Loss, LostTable
+from mainstem_sync.slices.wants import Want, Wanted
+from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.forward import Forward
+from mainstem_sync.wire.frames import Frame, FrameType
+from mainstem_sync.wire.messages import OriginKey
+from mainstem_sync.wire.ranges import RangeSet
 
 
 class SliceExchange:

@@ -22,28 +22,28 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import SELF_ORIGIN
-from mainstem_sync.accounting import TableSums
-from mainstem_sync.budget import LinkBudget
-from mainstem_sync.children import Children, Delivery
-from mainstem_sync.completeness import Window
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
-from mainstem_sync.exports import Export, ExportPolicy
-from mainstem_sync.follower import Follower
-from mainstem_sync.forward import ForwardSums
-from mainstem_sync.greeting import Greeting
-from mainstem_sync.holding import VERIFIED
-from mainstem_sync.mismatch_alarms import MismatchAlarms
-from mainstem_sync.proof import Proof
+from mainstem_sync.proof.completeness import Window
+from mainstem_sync.proof.holding import VERIFIED
+from mainstem_sync.proof.mismatch_alarms import MismatchAlarms
+from mainstem_sync.proof.prover import Proof
+from mainstem_sync.proof.trace import trace
 from mainstem_sync.proving import Proving
-from mainstem_sync.quarantine import QuarantineStore
-from mainstem_sync.receiver import Receiver
-from mainstem_sync.retry import QuarantineRetry
-from mainstem_sync.sender import Sender
-from mainstem_sync.strays import Strays
-from mainstem_sync.trace import trace
-from mainstem_sync.upward import Upward
-from mainstem_sync.wire import FrameType
+from mainstem_sync.receiving.greeting import Greeting
+from mainstem_sync.receiving.quarantine import QuarantineStore
+from mainstem_sync.receiving.receiver import Receiver
+from mainstem_sync.receiving.retry import QuarantineRetry
+from mainstem_sync.receiving.strays import Strays
+from mainstem_sync.sending.budget import LinkBudget
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.state.accounting import TableSums
+from mainstem_sync.state.children import Children, Delivery
+from mainstem_sync.state.exports import Export, ExportPolicy
+from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.forward import ForwardSums
+from mainstem_sync.state.upward import Upward
+from mainstem_sync.wire.frames import FrameType
 
 LATENESS_NS = 30 * 1_000_000_000
 """A slice closes this long after its end, unless the table says otherwise."""

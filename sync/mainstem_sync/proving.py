@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mainstem_sync.children import Children
-from mainstem_sync.follower import Follower
-from mainstem_sync.holding import Holding
-from mainstem_sync.proven import Heard, Proven, Teller
-from mainstem_sync.sender import Sender
-from mainstem_sync.wire import Frame
+from mainstem_sync.proof.holding import Holding
+from mainstem_sync.proof.proven import Heard, Proven, Teller
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.state.children import Children
+from mainstem_sync.state.follower import Follower
+from mainstem_sync.wire.frames import Frame
 
 
 class Proving:

@@ -12,7 +12,7 @@ import pytest
 from river import NodeProcess, free_ports, wait_for
 from tiers import write_topology
 
-from mainstem_sync import accounting
+from mainstem_sync.state import accounting
 
 pytestmark = [pytest.mark.slow]
 

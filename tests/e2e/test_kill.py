@@ -27,7 +27,7 @@ from tiers import write_topology
 
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.relay import LinkRelay
-from mainstem_sync import accounting
+from mainstem_sync.state import accounting
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 

@@ -19,7 +19,7 @@ from tiers import write_topology
 
 from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 from mainstem_node.broker import EmbeddedBroker
-from mainstem_sync import accounting
+from mainstem_sync.state import accounting
 
 pytestmark = pytest.mark.slow
 TIERS = ("edge", "plant", "group")

@@ -16,7 +16,7 @@ from mainstem_edge.table_intake import TableIntake
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
 from mainstem_edge.testing.parts import NOW_NS, TEMPLATE, FakeCollector, rules, subscription
 from mainstem_engine.engine import Engine
-from mainstem_sync.quarantine import QuarantineStore
+from mainstem_sync.receiving.quarantine import QuarantineStore
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mainstem_engine.model import ColumnType
 from mainstem_node.config import load_topology
 from mainstem_node.config.schema import Topology
 from mainstem_node.declare import declare
-from mainstem_sync.quarantine import QuarantineStore
+from mainstem_sync.receiving.quarantine import QuarantineStore
 
 SECOND_NS = 10**9
 TEMPLATES = {

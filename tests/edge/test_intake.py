@@ -24,7 +24,7 @@ from mainstem_edge.testing.parts import (
 )
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import SchemaError
-from mainstem_sync.quarantine import QuarantineStore
+from mainstem_sync.receiving.quarantine import QuarantineStore
 
 MakeIntake = Callable[..., Intake]
 

@@ -25,7 +25,7 @@ from mainstem_edge.testing.parts import T0_MS, recorded_counts, stored, subscrip
 from mainstem_engine.engine import Engine
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.replay import BrokerAddress, Publisher
-from mainstem_sync.quarantine import QuarantineStore
+from mainstem_sync.receiving.quarantine import QuarantineStore
 
 TIMEOUT_S = 20.0
 MakeIntake = Callable[..., Intake]

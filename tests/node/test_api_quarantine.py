@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from mainstem_node.node import Node
-from mainstem_sync.quarantine import QuarantineItem
+from mainstem_sync.receiving.quarantine import QuarantineItem
 
 T0 = 1_700_000_040_000
 

@@ -13,7 +13,7 @@ import pytest
 
 from mainstem_engine.errors import LogFailedError, OverloadedError
 from mainstem_node.node import Node
-from mainstem_sync import accounting
+from mainstem_sync.state import accounting
 
 T0 = 1_700_000_040_000
 ARROW = "application/vnd.apache.arrow.stream"

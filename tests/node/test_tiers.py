@@ -17,7 +17,7 @@ from mainstem_node.auth import ensure_link_tokens
 from mainstem_node.config import Topology, load_topology
 from mainstem_node.credentials import new_token, write_token
 from mainstem_node.node import Node
-from mainstem_sync import accounting
+from mainstem_sync.state import accounting
 
 DEADLINE_S = 60.0
 

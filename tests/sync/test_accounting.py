@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mainstem_sync.accounting import Accounts, check
+from mainstem_sync.state.accounting import Accounts, check
 
 
 def complete(sums: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstem_sync.backlog import Backlog
 from mainstem_sync.errors import WireError
-from mainstem_sync.loss import Loss, LostTable
-from mainstem_sync.owed import Owed, OwedTable
-from mainstem_sync.owing import Owing
-from mainstem_sync.protocol import OriginKey
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.wants import Repairs, Want, Wanted, encode_want
-from mainstem_sync.wire import decode_frames
+from mainstem_sync.origins.backlog import Backlog
+from mainstem_sync.slices.loss import Loss, LostTable
+from mainstem_sync.slices.owed import Owed, OwedTable
+from mainstem_sync.slices.wants import Repairs, Want, Wanted, encode_want
+from mainstem_sync.state.owing import Owing
+from mainstem_sync.wire.frames import decode_frames
+from mainstem_sync.wire.messages import OriginKey
+from mainstem_sync.wire.ranges import RangeSet
 
 SIZE = 4
 """A slice has so many instants in these tests."""

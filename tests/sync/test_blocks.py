@@ -12,15 +12,17 @@ from mainstem_engine.encoded_points import decode_rows, encode_rows
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
-from mainstem_sync import Export, content, forward, packing
-from mainstem_sync.batch import Batch, WireBlock, encode_batch
+from mainstem_sync import Export
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
-from mainstem_sync.incoming import UNUSABLE
-from mainstem_sync.protocol import AckCode, OriginKey, Queue
-from mainstem_sync.ranges import RangeSet
+from mainstem_sync.receiving.incoming import UNUSABLE
+from mainstem_sync.state import content, forward
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import METERS, Tiers
-from mainstem_sync.wire import DECODED_BYTES_MAX, FrameType, decode_frames
+from mainstem_sync.wire import packing
+from mainstem_sync.wire.batch import Batch, WireBlock, encode_batch
+from mainstem_sync.wire.frames import DECODED_BYTES_MAX, FrameType, decode_frames
+from mainstem_sync.wire.messages import AckCode, OriginKey, Queue
+from mainstem_sync.wire.ranges import RangeSet
 
 MakeTiers = Callable[..., Tiers]
 ROWS = 700
@@ -241,8 +243,8 @@ def _batch(frame: bytes) -> Batch:
 
 
 def _prepare(tiers: Tiers, batch: Batch) -> None:
-    from mainstem_sync import wire
-    from mainstem_sync.incoming import prepare
+    from mainstem_sync.receiving.incoming import prepare
+    from mainstem_sync.wire import frames as wire
 
     plant = tiers.plant
     edge = OriginKey(tiers.edge.engine.node_uuid, 0, "edge")
@@ -285,7 +287,7 @@ def test_decoding_what_was_packed_gives_the_records_back(tiers: Tiers) -> None:
     backlog(tiers, records=6, rows=10)
     frame = _resend(tiers, first=1)
     batch = _batch(frame)
-    from mainstem_sync import wire
+    from mainstem_sync.wire import frames as wire
 
     raw = wire.decompress(batch.codec, batch.raw_length, batch.payload)
     block = batch.blocks[0]

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from mainstem_sync.body_room import BODIES_PER_CHILD, BodyRoom
 from mainstem_sync.errors import BusyError
+from mainstem_sync.http.body_room import BODIES_PER_CHILD, BodyRoom
 
 
 async def test_a_child_has_its_share() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstem_sync.budget import (
+from mainstem_sync.sending.budget import (
     PACKET_OVERHEAD,
     REQUEST_OVERHEAD_BYTES,
     SAVED_S,

@@ -12,8 +12,8 @@ import pytest
 from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.engine import Engine
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
-from mainstem_sync.changes import GONE, Said, follow_again, follow_change
-from mainstem_sync.origins import OriginMaps
+from mainstem_sync.origins.changes import GONE, Said, follow_again, follow_change
+from mainstem_sync.origins.origin_state import OriginMaps
 from mainstem_sync.testing.tiers import Tiers
 
 
@@ -155,7 +155,7 @@ def test_any_order_of_records_gives_the_same(tmp_path: Any, seed: int) -> None:
 
 
 def _after(path: Any, records: list[tuple[int, dict[str, Any] | int]]) -> list[Any]:
-    from mainstem_sync.definitions import define_table
+    from mainstem_sync.receiving.definitions import define_table
 
     template = Template("t", (Measurement(0, "x", ColumnType.DOUBLE),), (Tag("a"),))
     with Engine.open(path) as engine:

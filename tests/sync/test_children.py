@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from mainstem_sync.children import Children, Delivery, bounded_status
 from mainstem_sync.errors import FencedError, LeaseError
-from mainstem_sync.protocol import STATUS_BYTES_MAX
+from mainstem_sync.state.children import Children, Delivery, bounded_status
 from mainstem_sync.testing.nodes import ManualClock
-from mainstem_sync.wire import pack_header
+from mainstem_sync.wire.frames import pack_header
+from mainstem_sync.wire.messages import STATUS_BYTES_MAX
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 
 from mainstem_engine.model import ColumnType, Measurement, Template
 from mainstem_sync import Export
-from mainstem_sync.completeness import HOLES_MAX, merged_runs
-from mainstem_sync.manifest import SLICE_NS, Manifest
+from mainstem_sync.proof.completeness import HOLES_MAX, merged_runs
+from mainstem_sync.slices.manifest import SLICE_NS, Manifest
+from mainstem_sync.slices.watch import PROVEN_SLICES_KEPT
 from mainstem_sync.testing.agenda import START_NS
 from mainstem_sync.testing.tiers import METERS, START_MS, Tiers
-from mainstem_sync.watch import PROVEN_SLICES_KEPT
 
 MakeTiers = Callable[..., Tiers]
 MINUTE_MS = 60_000

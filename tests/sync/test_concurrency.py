@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mainstem_sync import Child, accounting
-from mainstem_sync.receiver import Reply
+from mainstem_sync import Child
+from mainstem_sync.receiving.receiver import Reply
+from mainstem_sync.state import accounting
 from mainstem_sync.testing.nodes import ManualClock
 from mainstem_sync.testing.tiers import START_MS, Tiers
 

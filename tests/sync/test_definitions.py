@@ -14,9 +14,9 @@ from mainstem_engine.errors import OverloadedError
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
 from mainstem_sync import Child, Export
-from mainstem_sync.protocol import Queue
 from mainstem_sync.testing.agenda import START_NS
 from mainstem_sync.testing.tiers import METERS, START_MS, Tiers
+from mainstem_sync.wire.messages import Queue
 
 MakeTiers = Callable[..., Tiers]
 

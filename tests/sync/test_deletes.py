@@ -12,11 +12,17 @@ import pytest
 from mainstem_engine.erasures import Erasure, erasure_payload
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.model import ColumnType
-from mainstem_sync.deletions import map_erasure, scoped_payload
 from mainstem_sync.errors import UnknownSchemaError
-from mainstem_sync.exports import Export
-from mainstem_sync.origins import CONFLICT, DENIED, MeasurementMap, OriginMaps, TableMap
-from mainstem_sync.slice_table import touched_by
+from mainstem_sync.origins.deletions import map_erasure, scoped_payload
+from mainstem_sync.origins.origin_state import (
+    CONFLICT,
+    DENIED,
+    MeasurementMap,
+    OriginMaps,
+    TableMap,
+)
+from mainstem_sync.slices.slice_table import touched_by
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.tiers import START_MS, Tiers
 
 MakeTiers = Callable[..., Tiers]
@@ -205,5 +211,5 @@ def test_slices_that_spans_touch(monkeypatch: pytest.MonkeyPatch) -> None:
     spans = np.array([[0, 60], [59, 61], [300, 421]], np.int64)
     known = i64(-1, 0, 5, 6, 7, 8)
     assert touched_by(spans, 60, known).tolist() == [0, 1, 5, 6, 7]
-    monkeypatch.setattr("mainstem_sync.slice_table.SPAN_SLICES_MAX", 3)
+    monkeypatch.setattr("mainstem_sync.slices.slice_table.SPAN_SLICES_MAX", 3)
     assert touched_by(spans, 60, known).tolist() == [0, 5, 6, 7]

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from mainstem_sync import Export, accounting
-from mainstem_sync.protocol import BATCHES_PATH
-from mainstem_sync.session import LinkState
+from mainstem_sync import Export
+from mainstem_sync.sending.session import LinkState
+from mainstem_sync.state import accounting
 from mainstem_sync.testing.network import Faults
 from mainstem_sync.testing.tiers import METERS, Tiers
+from mainstem_sync.wire.messages import BATCHES_PATH
 
 MakeTiers = Callable[..., Tiers]
 
@@ -192,8 +193,8 @@ def test_a_forged_acknowledgement_is_not_one(tiers: Tiers) -> None:
     sender = tiers.edge.federation.sender
     receiver = tiers.plant.federation.receiver
     assert sender is not None
-    from mainstem_sync.receiver import Child
-    from mainstem_sync.wire import sign
+    from mainstem_sync.receiving.receiver import Child
+    from mainstem_sync.wire.frames import sign
 
     tiers.write()
     tiers.clock.advance(1)

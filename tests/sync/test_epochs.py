@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_sync.epochs import EpochTable, Segment
 from mainstem_sync.errors import WireError
-from mainstem_sync.ranges import LSN_MAX, RangeSet
+from mainstem_sync.lines.epochs import EpochTable, Segment
+from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 TOP = 40
 """LSNs that are looked at."""

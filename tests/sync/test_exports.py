@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mainstem_sync.errors import ExportError
-from mainstem_sync.exports import Export, ExportPolicy, is_below
-from mainstem_sync.scope import DeviceScope
+from mainstem_sync.state.exports import Export, ExportPolicy, is_below
+from mainstem_sync.state.scope import DeviceScope
 
 
 def test_rules_name_whole_tables() -> None:

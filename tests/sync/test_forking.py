@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mainstem_sync.epochs import EpochTable
-from mainstem_sync.forking import Claim, Verdict, judge
-from mainstem_sync.ranges import LSN_MAX
-from mainstem_sync.trail import POINTS_MAX, POINTS_NEWEST, Trail
+from mainstem_sync.lines.epochs import EpochTable
+from mainstem_sync.lines.forking import Claim, Verdict, judge
+from mainstem_sync.lines.trail import POINTS_MAX, POINTS_NEWEST, Trail
+from mainstem_sync.wire.ranges import LSN_MAX
 
 
 def chain_of(before: bytes, token: int) -> bytes:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from mainstem_sync.errors import ExportError, WireError
-from mainstem_sync.exports import Export
-from mainstem_sync.holding import DURABLE, VERIFIED, VERIFIED_TOP
-from mainstem_sync.protocol import OriginKey
-from mainstem_sync.proven import RUNS_MAX, Proven, ProvenTable, Restate
-from mainstem_sync.ranges import RangeSet
+from mainstem_sync.proof.holding import DURABLE, VERIFIED, VERIFIED_TOP
+from mainstem_sync.proof.proven import RUNS_MAX, Proven, ProvenTable, Restate
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.nodes import START_NS, ManualClock, TestNode
 from mainstem_sync.testing.tiers import MINUTE_NS, Tiers
-from mainstem_sync.wire import FrameType, decode_frames, encode_frame
+from mainstem_sync.wire.frames import FrameType, decode_frames, encode_frame
+from mainstem_sync.wire.messages import OriginKey
+from mainstem_sync.wire.ranges import RangeSet
 
 WINDOW = ("meters", START_NS, START_NS + 2 * MINUTE_NS)
 

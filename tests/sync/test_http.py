@@ -13,17 +13,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from mainstem_sync import Child, http_server
-from mainstem_sync.batch import encode_request
-from mainstem_sync.body_room import BODIES_PER_CHILD
-from mainstem_sync.http_client import Uplink
-from mainstem_sync.http_server import sync_routes
-from mainstem_sync.protocol import BATCHES_PATH, HELLO_PATH, single_frame
-from mainstem_sync.sender import Sender
-from mainstem_sync.session import LinkState
+from mainstem_sync import Child
+from mainstem_sync.http import server as http_server
+from mainstem_sync.http.body_room import BODIES_PER_CHILD
+from mainstem_sync.http.client import Uplink
+from mainstem_sync.http.server import sync_routes
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.sending.session import LinkState
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
-from mainstem_sync.wire import REQUEST_BYTES_MAX
+from mainstem_sync.wire.batch import encode_request
+from mainstem_sync.wire.frames import REQUEST_BYTES_MAX
+from mainstem_sync.wire.messages import BATCHES_PATH, HELLO_PATH, single_frame
 
 TOKENS = {"edge-token": Child("edge", ["root.p.e"]), "plant-token": Child("plant", ["root.p"])}
 

@@ -8,8 +8,8 @@ import random
 import pytest
 
 from mainstem_engine.errors import OverloadedError
-from mainstem_sync.budget import SAVED_S, LinkWindow
-from mainstem_sync.sender import Sender
+from mainstem_sync.sending.budget import SAVED_S, LinkWindow
+from mainstem_sync.sending.sender import Sender
 from mainstem_sync.testing.tiers import Tiers
 
 

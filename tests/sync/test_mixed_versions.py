@@ -15,7 +15,7 @@ from mainstem_engine.log.layout import (
     record_salt,
     segment_name,
 )
-from mainstem_sync.session import LinkState
+from mainstem_sync.sending.session import LinkState
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 

@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_sync import pieces, sender
 from mainstem_sync.errors import TooLargeError, WireError
-from mainstem_sync.outbox import Draft
-from mainstem_sync.pieces import Assembly, Part, Splitter
-from mainstem_sync.protocol import OriginKey, Queue
-from mainstem_sync.sender import Sender
+from mainstem_sync.sending import sender
+from mainstem_sync.sending.outbox import Draft
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.sending.splitter import Splitter
 from mainstem_sync.testing.tiers import Tiers
-from mainstem_sync.wire import REQUEST_BYTES_MAX, FrameType, decode_frames, encode_frame
+from mainstem_sync.wire import pieces
+from mainstem_sync.wire.frames import REQUEST_BYTES_MAX, FrameType, decode_frames, encode_frame
+from mainstem_sync.wire.messages import OriginKey, Queue
+from mainstem_sync.wire.pieces import Assembly, Part
 
 MakeTiers = Callable[..., Tiers]
 

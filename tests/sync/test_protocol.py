@@ -9,14 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_sync.batch import (
-    Acknowledgement,
-    Batch,
-    WireRecord,
-    encode_batch,
-    encode_request,
-    request_lease,
-)
 from mainstem_sync.errors import (
     FencedError,
     ForkedError,
@@ -28,8 +20,17 @@ from mainstem_sync.errors import (
     VersionError,
     WireError,
 )
-from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.protocol import (
+from mainstem_sync.lines.handshake import Hello, Welcome
+from mainstem_sync.wire.batch import (
+    Acknowledgement,
+    Batch,
+    WireRecord,
+    encode_batch,
+    encode_request,
+    request_lease,
+)
+from mainstem_sync.wire.frames import Frame, FrameType, decode_frames, decompress, encode_frame
+from mainstem_sync.wire.messages import (
     STATUS_BYTES_MAX,
     AckCode,
     ChainPoint,
@@ -40,8 +41,7 @@ from mainstem_sync.protocol import (
     encode_status,
     single_frame,
 )
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.wire import Frame, FrameType, decode_frames, decompress, encode_frame
+from mainstem_sync.wire.ranges import RangeSet
 
 KEY = OriginKey("a" * 32, 0, "edge")
 HELLO = Hello(

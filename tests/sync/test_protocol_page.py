@@ -14,12 +14,18 @@ from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import Column, ColumnType, Rows, VersionedRows
 from mainstem_engine.points import encode_points, points_header
 from mainstem_engine.slices import DeviceKeys, digest_rows
-from mainstem_sync.batch import Acknowledgement, Batch, WireRecord, encode_batch, encode_request
-from mainstem_sync.epochs import EpochTable
-from mainstem_sync.handshake import Hello
-from mainstem_sync.protocol import AckCode, ChainPoint, OriginKey, Queue, single_frame
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.wire import FrameType, decode_frames, encode_frame, sign, verify_signature
+from mainstem_sync.lines.epochs import EpochTable
+from mainstem_sync.lines.handshake import Hello
+from mainstem_sync.wire.batch import (
+    Acknowledgement,
+    Batch,
+    WireRecord,
+    encode_batch,
+    encode_request,
+)
+from mainstem_sync.wire.frames import FrameType, decode_frames, encode_frame, sign, verify_signature
+from mainstem_sync.wire.messages import AckCode, ChainPoint, OriginKey, Queue, single_frame
+from mainstem_sync.wire.ranges import RangeSet
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 WIDTH = 64

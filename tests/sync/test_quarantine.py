@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mainstem_engine.errors import ClosedError
-from mainstem_sync.quarantine import QuarantineBlock, QuarantineItem, QuarantineStore
+from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineItem, QuarantineStore
 
 
 def item(number: int, reason: str = "out_of_range") -> QuarantineItem:

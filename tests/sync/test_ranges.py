@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstem_sync.errors import RangeLimitError, WireError
-from mainstem_sync.ranges import RangeSet, lsns_of
+from mainstem_sync.wire.ranges import RangeSet, lsns_of
 
 SPANS = st.lists(
     st.tuples(st.integers(1, 60), st.integers(0, 12)).map(lambda p: (p[0], p[0] + p[1])),

@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_sync.audits import Audits
-from mainstem_sync.manifest import SLICE_NS, Manifest
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.rescan import compare, expect
-from mainstem_sync.rolled import DAY_NS, HOUR_NS, Buckets
-from mainstem_sync.slice_states import SliceState
-from mainstem_sync.watch import PROVEN_SLICES_KEPT, TableWatch
+from mainstem_sync.proof.audits import Audits
+from mainstem_sync.proof.rescan import compare, expect
+from mainstem_sync.slices.manifest import SLICE_NS, Manifest
+from mainstem_sync.slices.rolled import DAY_NS, HOUR_NS, Buckets
+from mainstem_sync.slices.slice_states import SliceState
+from mainstem_sync.slices.watch import PROVEN_SLICES_KEPT, TableWatch
+from mainstem_sync.wire.ranges import RangeSet
 
 FIRST = 27_000_000
 """A minute of 2021, on a full hour and day."""

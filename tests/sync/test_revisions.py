@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mainstem_engine.model import ColumnType, Measurement, Template
-from mainstem_sync.definitions import define_table
-from mainstem_sync.origins import CONFLICT, OriginMaps, TableMap
+from mainstem_sync.origins.origin_state import CONFLICT, OriginMaps, TableMap
+from mainstem_sync.receiving.definitions import define_table
 from mainstem_sync.testing.nodes import ManualClock, TestNode
 from mainstem_sync.testing.tiers import START_MS, Tiers
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mainstem_sync.protocol import Queue
-from mainstem_sync.scheduler import (
+from mainstem_sync.sending.scheduler import (
     FRAME_BYTES_MIN,
     IN_FLIGHT_MAX,
     LIVE_EVERY_S,
@@ -16,6 +15,7 @@ from mainstem_sync.scheduler import (
     REQUEST_S,
     Scheduler,
 )
+from mainstem_sync.wire.messages import Queue
 
 
 @dataclass

@@ -9,7 +9,6 @@ import shutil
 import pytest
 
 from mainstem_sync import Child, Receiver, Sender
-from mainstem_sync.batch import Acknowledgement, Batch, WireRecord, encode_batch, encode_request
 from mainstem_sync.errors import (
     FencedError,
     ForkedError,
@@ -19,8 +18,20 @@ from mainstem_sync.errors import (
     VersionError,
     WireError,
 )
-from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.protocol import (
+from mainstem_sync.lines.handshake import Hello, Welcome
+from mainstem_sync.receiving.receiver import Reply
+from mainstem_sync.sending.session import JITTER, RETRY_MAX_S, RETRY_MIN_S, LinkState
+from mainstem_sync.testing.nodes import TestNode
+from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.wire.batch import (
+    Acknowledgement,
+    Batch,
+    WireRecord,
+    encode_batch,
+    encode_request,
+)
+from mainstem_sync.wire.frames import FrameType, decode_frames, encode_frame
+from mainstem_sync.wire.messages import (
     AckCode,
     ChainPoint,
     OriginKey,
@@ -28,12 +39,7 @@ from mainstem_sync.protocol import (
     encode_error,
     single_frame,
 )
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.receiver import Reply
-from mainstem_sync.session import JITTER, RETRY_MAX_S, RETRY_MIN_S, LinkState
-from mainstem_sync.testing.nodes import TestNode
-from mainstem_sync.testing.tiers import Tiers
-from mainstem_sync.wire import FrameType, decode_frames, encode_frame
+from mainstem_sync.wire.ranges import RangeSet
 
 CHILD = Child("edge", ["root.p.e"])
 
@@ -236,7 +242,7 @@ class Refusing:
 
     def __call__(self, child: Child, uuid: str, batch: Batch) -> object:
         if self.poison & {record.lsn for record in batch.records}:
-            from mainstem_sync.receiver import _Answer
+            from mainstem_sync.receiving.receiver import _Answer
 
             return _Answer(batch.hash, self.code, "poison")
         return self._take(child, uuid, batch)
@@ -273,7 +279,7 @@ def test_a_poison_record_is_parked_and_the_rest_goes_on(
 def test_a_definition_that_never_comes_does_not_block_for_ever(
     tiers: Tiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mainstem_sync import sender as sender_module
+    from mainstem_sync.sending import sender as sender_module
 
     monkeypatch.setattr(sender_module, "SCHEMA_TRIES_MAX", 6)
     tiers.run(1)

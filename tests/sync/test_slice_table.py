@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstem_sync.errors import WireError
-from mainstem_sync.slice_table import SliceTable, spans, touched_slices
+from mainstem_sync.slices.slice_table import SliceTable, spans, touched_slices
 
 TOUCHES = st.lists(
     st.tuples(st.lists(st.integers(-5, 20), min_size=1, max_size=6), st.integers(1, 99)),

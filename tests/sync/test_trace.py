@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mainstem_engine.errors import NotFoundError
-from mainstem_sync.moments import MOMENTS_MAX, Moments
+from mainstem_sync.lines.moments import MOMENTS_MAX, Moments
 from mainstem_sync.testing.nodes import START_NS
 from mainstem_sync.testing.tiers import START_MS, Tiers
 

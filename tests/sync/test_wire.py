@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_sync import wire
 from mainstem_sync.errors import HashMismatchError, TooLargeError, WireError
-from mainstem_sync.wire import FrameType, compress, decode_frames, decompress, encode_frame
+from mainstem_sync.wire import frames as wire
+from mainstem_sync.wire.frames import FrameType, compress, decode_frames, decompress, encode_frame
 
 
 @settings(max_examples=100, deadline=None)

@@ -21,10 +21,10 @@ from mainstem_engine.queries import Queries
 from mainstem_engine.slices import DeviceKeys, SliceDigests, digest_rows
 from mainstem_engine.standing_deletes import StandingDeletes
 from mainstem_engine.testing.memory_log import MemoryLog
-from mainstem_sync import greeting
-from mainstem_sync.forking import Verdict
-from mainstem_sync.manifest import SLICE_NS, Ints
-from mainstem_sync.watch import TableWatch
+from mainstem_sync.lines.forking import Verdict
+from mainstem_sync.receiving import greeting
+from mainstem_sync.slices.manifest import SLICE_NS, Ints
+from mainstem_sync.slices.watch import TableWatch
 
 LSN_MAX = (1 << 63) - 1
 PATIENCE_SLICES = 5

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.errors import NotFoundError
-from mainstem_sync import accounting
+from mainstem_sync.state import accounting
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.real_nodes import RealNode
 from mainstem_sync.testing.truth import SLICE_MS, Content, Truth, by_slice

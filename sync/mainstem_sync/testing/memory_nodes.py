@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.testing.memory_engine import ROOT, MemoryDisk, MemoryEngine
 from mainstem_engine.testing.memory_log import MemoryLog
-from mainstem_sync.exports import Export
 from mainstem_sync.federation import Federation
-from mainstem_sync.protocol import HELLO_PATH
-from mainstem_sync.receiver import Child, Reply
-from mainstem_sync.sender import Sender
+from mainstem_sync.receiving.receiver import Child, Reply
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.agenda import Agenda
+from mainstem_sync.wire.messages import HELLO_PATH
 
 COMMIT_S = (0.0005, 0.03)
 """A disk between good and poor."""

@@ -11,10 +11,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mainstem_sync.protocol import HELLO_PATH
-from mainstem_sync.receiver import Child, Receiver, Reply
-from mainstem_sync.sender import Sender
-from mainstem_sync.session import Request
+from mainstem_sync.receiving.receiver import Child, Receiver, Reply
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.sending.session import Request
+from mainstem_sync.wire.messages import HELLO_PATH
 
 
 @dataclass(frozen=True, slots=True)

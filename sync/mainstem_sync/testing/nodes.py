@@ -18,10 +18,10 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
-from mainstem_sync.exports import Export
 from mainstem_sync.federation import Federation
-from mainstem_sync.receiver import Child, Receiver
-from mainstem_sync.sender import Sender
+from mainstem_sync.receiving.receiver import Child, Receiver
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing import agenda
 from mainstem_sync.testing.network import Faults, Link
 

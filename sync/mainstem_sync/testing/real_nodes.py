@@ -15,12 +15,12 @@ from pathlib import Path
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
-from mainstem_sync.exports import Export
 from mainstem_sync.federation import Federation
-from mainstem_sync.protocol import HELLO_PATH
-from mainstem_sync.receiver import Child, Reply
-from mainstem_sync.sender import Sender
+from mainstem_sync.receiving.receiver import Child, Reply
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.agenda import Agenda
+from mainstem_sync.wire.messages import HELLO_PATH
 
 
 @dataclass

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
-from mainstem_sync import accounting
-from mainstem_sync.exports import Export
+from mainstem_sync.state import accounting
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing import agenda
 from mainstem_sync.testing.network import Link
 from mainstem_sync.testing.nodes import ManualClock, TestNode

@@ -14,9 +14,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mainstem_sync.receiver import Child, Reply
-from mainstem_sync.sender import Sender
-from mainstem_sync.session import LinkState, Request
+from mainstem_sync.receiving.receiver import Child, Reply
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.sending.session import LinkState, Request
 from mainstem_sync.testing.agenda import Agenda
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.network import flipped

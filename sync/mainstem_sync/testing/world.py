@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
-from mainstem_sync.exports import Export
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.agenda import START_NS, Agenda
 from mainstem_sync.testing.claims import (
     check_acknowledged,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mainstem_sync.manifest import SLICE_NS
+from mainstem_sync.slices.manifest import SLICE_NS
 from mainstem_sync.testing.network import Faults, flipped
 from mainstem_sync.testing.nodes import START_NS
 from mainstem_sync.testing.tampering import tamper, with_row_at, with_value, without

@@ -12,10 +12,10 @@ import pytest
 
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.repair import repair_directory
+from mainstem_sync.slices.watch import PROVEN_SLICES_KEPT
 from mainstem_sync.testing.nodes import START_NS
 from mainstem_sync.testing.tampering import tamper, with_row_at, with_value, without
 from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, Tiers
-from mainstem_sync.watch import PROVEN_SLICES_KEPT
 
 MINUTE_MS = 60_000
 

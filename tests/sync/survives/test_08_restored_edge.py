@@ -8,7 +8,7 @@ import pytest
 
 from mainstem_engine.model import ColumnType, Measurement
 from mainstem_engine.restore import restore
-from mainstem_sync.session import LinkState
+from mainstem_sync.sending.session import LinkState
 from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, START_NS, Tiers
 
 from .copies import epoch_of, roll_back, snapshot, wait

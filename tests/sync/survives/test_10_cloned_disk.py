@@ -3,7 +3,7 @@ on afterwards does so in an epoch of its own, and nothing of either is lost."""
 
 from __future__ import annotations
 
-from mainstem_sync.session import LinkState
+from mainstem_sync.sending.session import LinkState
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mainstem_sync.exports import Export
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.network import Link
 from mainstem_sync.testing.nodes import START_NS, ManualClock, TestNode
 from mainstem_sync.testing.tiers import METERS, MINUTE_NS

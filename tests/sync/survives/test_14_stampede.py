@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mainstem_sync.session import RETRY_MAX_S, Session
+from mainstem_sync.sending.session import RETRY_MAX_S, Session
 from mainstem_sync.testing.nodes import ManualClock
 
 EDGES = 1000

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mainstem_sync.http_client import HELLO_TIMEOUT_S, REQUEST_TIMEOUT_S
-from mainstem_sync.protocol import HELLO_PATH
-from mainstem_sync.receiver import Child, Receiver, Reply
-from mainstem_sync.sender import Sender
-from mainstem_sync.session import Request
+from mainstem_sync.http.client import HELLO_TIMEOUT_S, REQUEST_TIMEOUT_S
+from mainstem_sync.receiving.receiver import Child, Receiver, Reply
+from mainstem_sync.sending.sender import Sender
+from mainstem_sync.sending.session import Request
 from mainstem_sync.testing.nodes import ManualClock
 from mainstem_sync.testing.tiers import START_MS, Tiers
+from mainstem_sync.wire.messages import HELLO_PATH
 
 BYTES_PER_S = 8_000
 ROUND_TRIP_S = 2.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mainstem_sync.batch import Acknowledgement
-from mainstem_sync.protocol import HELLO_PATH, AckCode
-from mainstem_sync.receiver import Child, Receiver, Reply
+from mainstem_sync.receiving.receiver import Child, Receiver, Reply
 from mainstem_sync.testing.tiers import Tiers
-from mainstem_sync.wire import decode_frames
+from mainstem_sync.wire.batch import Acknowledgement
+from mainstem_sync.wire.frames import decode_frames
+from mainstem_sync.wire.messages import HELLO_PATH, AckCode
 
 
 class Portal:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from mainstem_sync import http_client
-from mainstem_sync.http_client import HELLO_TIMEOUT_S, REQUEST_TIMEOUT_S, Uplink
-from mainstem_sync.protocol import OFFLINE_AFTER_S
+from mainstem_sync.http import client as http_client
+from mainstem_sync.http.client import HELLO_TIMEOUT_S, REQUEST_TIMEOUT_S, Uplink
 from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.wire.messages import OFFLINE_AFTER_S
 
 
 def test_case_17_within_half_a_minute() -> None:

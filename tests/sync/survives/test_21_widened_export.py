@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mainstem_sync.exports import Export
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 

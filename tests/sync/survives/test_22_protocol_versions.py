@@ -8,10 +8,10 @@ import dataclasses
 import pytest
 
 from mainstem_sync.errors import VersionError
-from mainstem_sync.handshake import Hello, Welcome
-from mainstem_sync.protocol import VERSION, VERSION_MIN, single_frame
+from mainstem_sync.lines.handshake import Hello, Welcome
 from mainstem_sync.testing.tiers import Tiers
-from mainstem_sync.wire import FrameType, encode_frame
+from mainstem_sync.wire.frames import FrameType, encode_frame
+from mainstem_sync.wire.messages import VERSION, VERSION_MIN, single_frame
 
 
 def hello_of(tiers: Tiers, versions: tuple[int, int]) -> Hello:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mainstem_sync.batch import encode_batch, encode_request
-from mainstem_sync.protocol import OriginKey, Queue, single_frame
-from mainstem_sync.ranges import RangeSet
-from mainstem_sync.receiver import Child
+from mainstem_sync.receiving.receiver import Child
 from mainstem_sync.testing.tiers import START_MS, Tiers
-from mainstem_sync.wire import FrameType, decode_frames
+from mainstem_sync.wire.batch import encode_batch, encode_request
+from mainstem_sync.wire.frames import FrameType, decode_frames
+from mainstem_sync.wire.messages import OriginKey, Queue, single_frame
+from mainstem_sync.wire.ranges import RangeSet
 
 
 def test_case_23_rows_of_another_site_are_put_aside_and_go_no_further(tiers: Tiers) -> None:
@@ -66,7 +66,7 @@ def test_case_23_records_in_another_name_are_refused(tiers: Tiers, who: str) -> 
 
 
 def _lease(tiers: Tiers, child: Child) -> str:
-    from mainstem_sync.handshake import Hello, Welcome
+    from mainstem_sync.lines.handshake import Hello, Welcome
 
     hello = Hello(OriginKey("e" * 32, 0, child.name), "i", "n", 1, 0)
     reply = tiers.plant.federation.receiver.hello(child, hello.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainstem_engine.model import ColumnType, Measurement, Template
-from mainstem_sync.quarantine import QuarantineItem
+from mainstem_sync.receiving.quarantine import QuarantineItem
 from mainstem_sync.testing.network import Link
 from mainstem_sync.testing.tiers import START_MS, START_NS, Tiers
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mainstem_engine.rollup import RollupDefinition, Rollups
-from mainstem_sync import accounting
-from mainstem_sync.exports import Export
+from mainstem_sync.state import accounting
+from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.nodes import ManualClock, TestNode
 from mainstem_sync.testing.tiers import METERS, MINUTE_NS, START_MS
 

@@ -1,0 +1,1 @@
+"""The protocol over HTTP: the only part that knows an event loop."""

@@ -1,0 +1,1 @@
+"""Who wrote what when: epochs of nodes, how a log is recognised, what forks left behind, HELLO."""

@@ -1,0 +1,1 @@
+"""What a receiver knows of each origin: what arrived, what its ids mean here, what is to come."""

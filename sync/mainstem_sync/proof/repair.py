@@ -1,0 +1,79 @@
+"""What a parent asks its children for: slices, as images.
+
+1. Owed slices (backlog.py) are asked for until they are here, newest first; slices that differ from
+   their owner's manifest although all has arrived (or that somebody asks for, see ``want``) are
+   asked for in the same way, between growing pauses.
+2. Nothing is remembered of what was asked: an answer that is lost is asked for again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from mainstem_sync.origins.origin_state import Origins, OriginState
+from mainstem_sync.proof.prover import DamagedSlice
+from mainstem_sync.slices.wants import REPAIRS_MAX, Want, encode_want
+from mainstem_sync.wire.messages import OriginKey
+
+
+class Repair:
+    """The receiving half of one node. ``lock``: the federation's."""
+
+    def __init__(
+        self, origins: Origins, lock: threading.RLock, monotonic: Callable[[], float]
+    ) -> None:
+        self._origins = origins
+        self._lock = lock
+        self._monotonic = monotonic
+
+    def want(self, origin: OriginKey, table: str, keys: Iterable[int], since: int = 0) -> int:
+        """Ask the owner for slices (by index) of ``table`` (its name here); returns how many were
+        not asked for yet. Not durable: whoever needs it asks again."""
+        with self._lock:
+            state = self._origins.get(origin)
+            return 0 if state is None else state.repairs.want(table, keys, since)
+
+    def look(self, damaged: Iterable[DamagedSlice]) -> int:
+        """Ask for every slice of ``damaged`` (all that there are); returns how many are new."""
+        found: dict[tuple[OriginKey, str, bool], tuple[set[int], int]] = {}
+        for item in damaged:
+            with self._lock:
+                state = self._origins.get(item.origin)
+                watch = None if state is None else state.watches.get(item.table)
+            if watch is not None:
+                keys, _ = found.setdefault((item.origin, item.table, item.summed), (set(), 0))
+                first, end = item.start_ns // watch.slice_ns, item.end_ns // watch.slice_ns
+                keys.update(range(first, min(end, first + REPAIRS_MAX)))
+        fresh = 0
+        with self._lock:
+            for state in self._origins:
+                for table in state.watches:
+                    for say in (False, True):
+                        keys, _ = found.get((state.key, table, say), (set(), 0))
+                        state.repairs.forget(table, keys, say=say)
+                        fresh += state.repairs.want(table, sorted(keys), say=say) if keys else 0
+        return fresh
+
+    def frames(self, child: str) -> bytes:
+        """WANT frames for a child, of every origin behind it with something open."""
+        now = self._monotonic()
+        with self._lock:
+            return b"".join(
+                self._frame(state, now)
+                for state in self._origins.behind(child)
+                if state.backlog or state.repairs
+            )
+
+    def _frame(self, state: OriginState, now: float) -> bytes:
+        wants: list[Want] = []
+        says: list[Want] = []
+        for table, watch in state.watches.items():
+            mapped = state.local_table(table)
+            for say, found in ((False, wants), (True, says)):
+                since, slices = state.repairs.due(table, now, say=say)
+                if slices and mapped is not None:
+                    found.append(Want(mapped.name, watch.slice_ns, since, slices))
+        # Of what is owed the newest first, whatever record it is owed by.
+        wants += sorted(state.backlog.wants(), key=lambda want: -want.slices.last * want.slice_ns)
+        return encode_want(state.key, state.backlog.done, wants, says)

@@ -1,0 +1,196 @@
+"""Slice images that arrive: their ids mapped, their rows put aside where need be, then one record.
+
+1. A batch without ranges holds images of its origin, and definitions that they need. Definitions
+   are logged first (an RCV record that adds nothing to R), like those of any batch.
+2. An image is applied only if it is not older than what touched the slice here: stored rows,
+   deletes, earlier images, and what is in the log already and not applied yet. An older one is put
+   off; the child makes a later one when it is asked again.
+3. It replaces what is stored of the origin in its range. So what was put aside of it is replaced
+   too: the record says what is put aside of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine.consumers import Ack
+from mainstem_engine.encoded_points import decode_rows
+from mainstem_engine.engine import Engine
+from mainstem_engine.errors import CorruptionError
+from mainstem_engine.images import SliceImage
+from mainstem_engine.log.records import RecordKind, decode_payload
+from mainstem_engine.merge import key_order
+from mainstem_engine.model import Lsns, Rows
+from mainstem_engine.points import Points, points_header
+from mainstem_sync.errors import RejectedError
+from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.origins.received import Received, map_points
+from mainstem_sync.receiving.incoming import Prepared, prepare
+from mainstem_sync.receiving.parking import Parking
+from mainstem_sync.receiving.quarantine import QuarantineStore
+from mainstem_sync.wire.batch import Batch, WireRecord
+from mainstem_sync.wire.frames import DECODED_BYTES_MAX
+from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
+
+DEFINITIONS = frozenset({RecordKind.SCH, RecordKind.DEV})
+"""What may travel outside R: it says what exists, and saying it twice changes nothing."""
+
+OUTSIDE_RANGES = DEFINITIONS | {RecordKind.IMG, RecordKind.MAN}
+
+SPAN_NS_MAX = 1500 * 366 * 86_400 * 10**9
+"""One image spans at most so much: slices of a year, as many as one image has of minutes."""
+
+Touch = tuple[str, int, int, int]
+"""Table, first and last time in ns, greatest LSN."""
+
+
+def is_outside_ranges(batch: Batch) -> bool:
+    """True for a batch of images. RejectedError for other records outside R."""
+    if batch.ranges or not (batch.records or batch.blocks):
+        return False
+    if batch.blocks or any(record.kind not in OUTSIDE_RANGES for record in batch.records):
+        raise RejectedError(f"a batch of {batch.origin.name} has rows without their LSNs")
+    return True
+
+
+def touches_of(received: Received) -> list[Touch]:
+    """What a record that was just logged is going to touch."""
+    found = [
+        (g.table, int(g.rows.time.min()), int(g.rows.time.max()), int(np.max(g.lsn)))
+        for g in received.groups
+        if len(g.rows)
+    ]
+    for lsn, erasure in received.deletes:
+        if len(erasure.spans):
+            spans = erasure.spans
+            found.append((erasure.table, int(spans[:, 0].min()), int(spans[:, 1].max()), lsn))
+    return found
+
+
+@dataclass(slots=True)
+class IncomingImages:
+    """Takes batches of images. ``append(state, prepared)`` logs definitions; the caller holds the
+    origin's intake lock."""
+
+    engine: Engine
+    quarantine: QuarantineStore
+    append: Callable[[OriginState, Prepared], Ack]
+    paths: Sequence[str] | None
+    via: str
+    at_ms: int
+
+    def take(self, state: OriginState, batch: Batch, raw: memoryview) -> Ack | None:
+        """Logs a batch; the Ack of its last record, None if there is nothing in it.
+
+        Raises StaleImageError, OverloadedError (to be sent again later), UnknownSchemaError,
+        RejectedError, CorruptionError.
+        """
+        records = batch.records
+        ack = self._others(state, batch, raw, [r for r in records if r.kind in DEFINITIONS])
+        for record in [r for r in records if r.kind == RecordKind.IMG]:
+            end = record.offset + record.length
+            if end > len(raw):
+                raise RejectedError(f"an image of {batch.origin.name} does not lie in its batch")
+            ack = self._apply(state, record, raw[record.offset : end])
+        said = [r for r in records if r.kind == RecordKind.MAN]
+        return self._others(state, batch, raw, said) or ack
+
+    def _others(
+        self, state: OriginState, batch: Batch, raw: memoryview, records: Sequence[WireRecord]
+    ) -> Ack | None:
+        """Definitions, or statements, of a batch."""
+        if not records:
+            return None
+        some = replace(batch, records=tuple(records))
+        prepared = prepare(
+            some, raw, RangeSet(), state.maps, via=self.via, paths=self.paths, engine=self.engine,
+            at_ms=self.at_ms,
+        )  # fmt: skip
+        return self.append(state, prepared)
+
+    def _apply(self, state: OriginState, record: WireRecord, payload: memoryview) -> Ack:
+        image, points = _decode(state, record, payload)
+        table = state.maps.known_table(points.table)
+        parking = Parking(state.key.name, self.at_ms)
+        rows, lsn = points.rows, image.lsn
+        mapped = map_points(points, table, state.maps)
+        if mapped.denied is not None:
+            lsn = lsn[~mapped.denied]
+        if mapped.refused:
+            lsn = lsn[:0]
+        if mapped.denied is not None or mapped.conflicts:
+            parking.put(record.lsn, mapped, table, state.maps, self.engine.catalog)
+        order = key_order(mapped.rows.device, mapped.rows.time)
+        stored = mapped.rows.take(order)
+        image = replace(image, table=table.local, rows=stored, lsn=lsn[order])
+        in_flight = state.newest_in_flight(table.local, image.start_ns, image.end_ns)
+        if parking.blocks:
+            self.quarantine.add_blocks(parking.blocks)
+        header = {
+            "aside": len(rows) - len(stored),
+            "values": parking.values_by_table(),
+            "parked": parking.slices(),
+        }
+        ack = self.engine.apply_image(image, max_lsn=in_flight, header=header)
+        touch = (table.local, image.start_ns, image.end_ns - 1, image.as_of)
+        state.note_in_flight(ack, [touch])
+        return ack
+
+
+def _decode(
+    state: OriginState, record: WireRecord, payload: memoryview
+) -> tuple[SliceImage, Points]:
+    """The image, with its rows still under the origin's ids. Raises CorruptionError: it comes from
+    another node."""
+    header, buffers = decode_payload(payload)
+    try:
+        image, points = _opened(state, header, buffers)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as exc:
+        raise CorruptionError("image", 0, f"cannot be read ({exc!r})") from exc
+    if image.as_of != record.lsn or points.table.casefold() != record.table.casefold():
+        raise RejectedError(f"an image of {record.table} is not what its batch says")
+    return image, points
+
+
+def _opened(
+    state: OriginState, header: dict[str, Any], buffers: list[memoryview]
+) -> tuple[SliceImage, Points]:
+    key = state.key
+    table, count = str(header["t"]), int(header["n"])
+    if (str(header["node"]), int(header["epoch"])) != (key.uuid, key.epoch):
+        raise ValueError("an image of another origin")
+    start_ns, end_ns, as_of, part = (int(header[name]) for name in ("s", "e", "as_of", "part"))
+    if not -(1 << 63) <= start_ns < end_ns < 1 << 63 or end_ns - start_ns > SPAN_NS_MAX:
+        raise ValueError("a range out of bounds")
+    if not 0 <= as_of <= LSN_MAX or part < 0:
+        raise ValueError("a version or part out of bounds")
+    points, lsn = _rows(table, count, buffers)
+    rows = points.rows
+    if len(rows):
+        if int(rows.time.min()) < start_ns or int(rows.time.max()) >= end_ns:
+            raise ValueError("rows outside the slice")
+        if int(lsn.max()) > as_of:
+            raise ValueError("rows newer than the image")
+        same = rows.device[1:] == rows.device[:-1]
+        if bool((same & (rows.time[1:] == rows.time[:-1])).any()):
+            raise ValueError("two rows of one device and time")
+    image = SliceImage(table, state.origin, start_ns, end_ns, as_of, rows, lsn, part)
+    return image, points
+
+
+def _rows(table: str, count: int, buffers: list[memoryview]) -> tuple[Points, Lsns]:
+    if not buffers:
+        if count:
+            raise ValueError(f"{count} rows and no buffer")
+        fields = points_header(table, 0, 0, accepted=0)
+        nothing = Rows(np.empty(0, np.uint32), np.empty(0, np.int64), {})
+        return Points(table, {**fields, "cols": []}, nothing), np.empty(0, np.uint64)
+    (block,) = buffers
+    found = decode_rows(block, bytes_max=DECODED_BYTES_MAX)
+    if len(found.lsn) != count or found.points.table != table:
+        raise ValueError("rows of another image")
+    return found.points, found.lsn

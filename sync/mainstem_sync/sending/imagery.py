@@ -1,0 +1,362 @@
+"""Images for the parent: what it asked for, made when there is room in a request.
+
+1. What the parent wants is what its last reply said (wants.py), and is forgotten with the lease. Of
+   each origin the newest slices go first, some at a time: as many as make an image of a good size.
+2. An image of own slices says what is on disk now. Of another node's slices this one answers only
+   for what it knows to be whole (``relay_as_of``); what it cannot repair itself it asks for below.
+3. Rows go up under the origin's ids. Where the parent does not know them, the definitions travel in
+   the same batch: they are made from the catalog, and add nothing to R.
+4. A slice whose rows are gone here is declared lost, one that the parent refuses too: whoever waits
+   for it must not wait for ever.
+
+Thread-safe. Its lock is taken after the sender's and before the federation's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mainstem_engine.encoded_points import Choices
+from mainstem_engine.engine import Engine
+from mainstem_engine.errors import (
+    NotFoundError,
+    OutOfRetentionError,
+    OverloadedError,
+    StaleImageError,
+)
+from mainstem_engine.images import SliceImage
+from mainstem_engine.model import SELF_ORIGIN, Rows
+from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.sending.outbox import Draft
+from mainstem_sync.sending.outgoing_images import (
+    ImageDraft,
+    OutgoingImage,
+    own_definitions,
+    relayed_definitions,
+    to_origin,
+)
+from mainstem_sync.sending.said_again import manifests_of, stored_manifest
+from mainstem_sync.slices.loss import EXPIRED, NOT_EXPORTED, REFUSED
+from mainstem_sync.slices.manifest import Manifest
+from mainstem_sync.slices.wants import Want, Wanted
+from mainstem_sync.slices.watch import EMPTY_STATED
+from mainstem_sync.state.content import Classifier
+from mainstem_sync.wire.batch import Acknowledgement
+from mainstem_sync.wire.messages import AckCode, OriginKey
+from mainstem_sync.wire.ranges import RangeSet
+
+logger = logging.getLogger(__name__)
+
+IMAGE_BYTES = 512 << 10
+"""An image aims at this size: a few milliseconds to make and to apply, and small beside a request
+of a fast link. Larger ones are cut to the room that a request has."""
+
+PIECE_BYTES_MIN = 64 << 10
+"""A piece of an image is not smaller, however thin the link: each is a record with its header."""
+
+SLICES_MAX = 1440
+"""Slices of one image, however empty: a day of minutes."""
+
+IMAGES_MAX = 32
+"""Images of one request: an empty one is a frame too, and frames have a bound."""
+
+LATER_S = 1.0
+"""Pause before a slice is tried again that could not be made or was too old on arrival: it is still
+written to, and closes within a minute or two."""
+
+LATER_MAX = 4096
+"""Slices that are put off; beyond it those put off first are tried sooner."""
+
+_NO_ROWS = Rows(np.empty(0, np.uint32), np.empty(0, np.int64), {})
+
+Place = tuple[OriginKey, str]
+
+
+@dataclass(slots=True)
+class _Table:
+    """Images of one table of one origin."""
+
+    step: int = 1
+    flying: RangeSet = field(default_factory=RangeSet)
+    defined: set[int] | None = None
+    """Devices that the parent was told of in this lease; None while it seems to know them all."""
+
+
+class Imagery:
+    """See the module. ``own``: this node's stream; ``state_of`` the state of a relayed origin;
+    ``lock`` the federation's; ``lose(want, slices, why)`` declares own slices lost."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        classifier: Classifier,
+        *,
+        own: Callable[[], OriginKey],
+        state_of: Callable[[OriginKey], OriginState | None],
+        lock: threading.RLock,
+        lose: Callable[[Want, RangeSet, str], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._classifier = classifier
+        self._own = own
+        self._state_of = state_of
+        self._state_lock = lock
+        self._lose = lose
+        self._monotonic = monotonic
+        self._lock = threading.RLock()
+        self._wants: dict[OriginKey, tuple[Want, ...]] = {}
+        self._tables: dict[Place, _Table] = {}
+        self._later: dict[tuple[OriginKey, str, int], float] = {}
+        self._ready: deque[OutgoingImage] = deque()
+        self._choices: Choices = {}
+        self.sent = 0
+        """Images that the parent applied. Since the start."""
+
+    def wanted(self, frame: Wanted) -> None:
+        """What the parent waits for of one origin now."""
+        with self._lock:
+            if frame.wants:
+                self._wants[frame.origin] = frame.wants
+            else:
+                self._wants.pop(frame.origin, None)
+
+    def reset(self) -> None:
+        """A new lease: nothing is wanted and nothing is on its way."""
+        with self._lock:
+            self._wants.clear()
+            self._tables.clear()
+            self._ready.clear()
+
+    @property
+    def pending(self) -> bool:
+        """True if images are wanted that are not on their way."""
+        with self._lock:
+            return bool(self._ready) or bool(self._open())
+
+    def drafts(self, bytes_max: int) -> list[Draft]:
+        """Batches of images, about ``bytes_max`` raw bytes; at least one image if one can be made
+        now."""
+        found: list[Draft] = []
+        left = bytes_max
+        with self._lock:
+            for _ in range(IMAGES_MAX):
+                if left <= 0 or not (self._ready or self._make(max(PIECE_BYTES_MIN, bytes_max))):
+                    break
+                if self._ready:
+                    draft = self._draft(self._ready.popleft())
+                    left -= draft.weight
+                    found.append(draft)
+        return found
+
+    def _draft(self, image: OutgoingImage) -> ImageDraft:
+        table = self._tables.setdefault((image.key, image.want.name), _Table())
+        said = self._said(image)
+        if table.defined is None:
+            return ImageDraft.of(image, (), frozenset(), self._choices, said)
+        devices = set(np.unique(image.image.rows.device).tolist()) - table.defined
+        catalog = self._engine.catalog
+        if image.key == self._own():
+            records = own_definitions(catalog, image.want.name, sorted(devices))
+        else:
+            state = self._state_of(image.key)
+            with self._state_lock:
+                mapped = None if state is None else state.maps.table(image.want.name)
+            if state is None or mapped is None:
+                records = []
+            else:
+                records = relayed_definitions(catalog, mapped, state.maps, sorted(devices))
+        return ImageDraft.of(image, records, frozenset(devices), self._choices, said)
+
+    def _said(self, image: OutgoingImage) -> list[tuple[int, Manifest]]:
+        """What another node said about the slices of its image; an own image needs nothing: this
+        node says it by its log."""
+        state = None if image.key == self._own() else self._state_of(image.key)
+        if state is None or not image.last_piece:
+            return []
+        with self._state_lock:
+            table = state.maps.table(image.want.name)
+            watch = None if table is None else state.watches.get(table.local)
+            if (
+                table is None
+                or watch is None
+                or not self._classifier.speaks_of_all(table.name, image.key)
+            ):
+                return []
+            said = list(manifests_of(watch, table, image.first, image.last))
+        stored = stored_manifest(self._engine, state, watch, table, image.first, image.last)
+        return said if stored is None else [(EMPTY_STATED + 1, stored), *said]
+
+    # What came back
+
+    def judged(self, draft: ImageDraft, answer: Acknowledgement | None) -> None:
+        """What the parent said about an image; None: nothing. What it lacks it asks for again."""
+        image = draft.image
+        assert image is not None
+        with self._lock:
+            table = self._tables.setdefault((image.key, image.want.name), _Table())
+            code = None if answer is None else answer.code
+            if code is AckCode.OK:
+                self.sent += 1
+                if table.defined is not None:
+                    table.defined |= draft.devices
+            elif code is AckCode.NEED_SCHEMA and not draft.devices:
+                table.defined = set()
+            elif code is not None:
+                self._put_off(image.key, image.want.name, image.first, image.last)
+            if image.last_piece:
+                table.flying.remove(image.first, image.last)
+        if answer is not None and code is AckCode.REJECTED:
+            logger.error("the parent refuses slices of %s: %s", image.want.name, answer.message)
+            if image.key == self._own():
+                self._lose(image.want, RangeSet([(image.first, image.last)]), REFUSED)
+
+    # Making
+
+    def _open(self) -> list[tuple[OriginKey, Want, RangeSet]]:
+        """Wanted slices that are neither on their way nor put off."""
+        now = self._monotonic()
+        self._later = {place: at for place, at in self._later.items() if at > now}
+        found = []
+        for key, wants in self._wants.items():
+            for want in wants:
+                table = self._tables.get((key, want.name))
+                left = want.slices if table is None else want.slices.difference(table.flying)
+                for k, name, number in self._later:
+                    if k == key and name == want.name and left:
+                        left = left.copy()
+                        left.remove(number, number)
+                if left:
+                    found.append((key, want, left))
+        return found
+
+    def _make(self, bytes_max: int) -> bool:
+        """Make the next image ready, or put it off; False if nothing is wanted now."""
+        candidates = self._open()
+        if not candidates:
+            return False
+        key, want, slices = max(candidates, key=lambda item: item[2].last * item[1].slice_ns)
+        table = self._tables.setdefault((key, want.name), _Table())
+        run, last = list(slices)[-1]
+        first = max(run, last - table.step + 1)
+        images = self._images(key, want, first, last)
+        if not images:
+            table.step = max(1, table.step // 2)
+            return True
+        size = sum(image.bytes for image in images)
+        if size < IMAGE_BYTES // 2:
+            table.step = min(SLICES_MAX, table.step * 2)
+        elif size > IMAGE_BYTES:
+            table.step = max(1, table.step // 2)
+        for image in images:
+            table.flying.add(image.first, image.last)
+            self._ready += image.cut(min(bytes_max, IMAGE_BYTES))
+        return True
+
+    def _images(self, key: OriginKey, want: Want, first: int, last: int) -> list[OutgoingImage]:
+        """Images of the slices [first, last]; what cannot be made now is put off."""
+        own = key == self._own()
+        try:
+            if not self._classifier.policy.sends(want.name):
+                if own:
+                    self._lose(want, RangeSet([(first, last)]), NOT_EXPORTED)
+                images = []
+            elif own:
+                images = [self._own_image(key, want, first, last)]
+            else:
+                state = self._state_of(key)
+                images = [] if state is None else self._relayed(state, want, first, last)
+        except OutOfRetentionError:
+            images = []
+            if own and first == last:  # one slice decides: others may still be whole
+                self._lose(want, RangeSet([(first, last)]), EXPIRED)
+            elif first < last:
+                self._tables[key, want.name].step = 1
+                return []
+        except (StaleImageError, OverloadedError, NotFoundError) as exc:
+            logger.debug("slices of %s cannot be imaged now: %s", want.name, exc)
+            images = []
+        if not images:
+            self._put_off(key, want.name, first, last)
+        return images
+
+    def _own_image(self, key: OriginKey, want: Want, first: int, last: int) -> OutgoingImage:
+        size = want.slice_ns
+        image = self._engine.slice_image(want.name, SELF_ORIGIN, first * size, (last + 1) * size)
+        if image.as_of < want.since:
+            raise OverloadedError("what is asked for is not on disk yet", retry_after_s=LATER_S)
+        types = dict(self._engine.catalog.table(want.name).types)
+        return OutgoingImage(key, want, first, last, self._exported(want.name, image), types)
+
+    def _exported(self, name: str, image: SliceImage) -> SliceImage:
+        """Of the image what goes up: its device ids are local."""
+        with self._state_lock:
+            mask = self._classifier.scope.mask(name, image.rows.device.astype(np.int64))
+        if mask is None or bool(mask.all()):
+            return image
+        rows: Rows = image.rows.take(mask)
+        return replace(image, rows=rows, lsn=image.lsn[mask])
+
+    def _relayed(
+        self, state: OriginState, want: Want, first: int, last: int
+    ) -> list[OutgoingImage]:
+        """Images of those slices of another node that are whole here. Whole is what no record can
+        still change below an LSN that is known: D, or what the last image of the slice said."""
+        with self._state_lock:
+            mapped = state.maps.table(want.name)
+            watch = None if mapped is None else state.watches.get(mapped.local)
+            watermark = state.received.watermark
+        if mapped is None:
+            return []
+        size = want.slice_ns
+        unsound = {} if watch is None else watch.unsound(first, last + 1)
+        if not unsound and watermark >= want.since:
+            start, end = first * size, (last + 1) * size
+            if self._engine.slice_max_lsn(mapped.local, state.origin, start, end) <= watermark:
+                return [self._relay(state, want, first, last, watermark)]
+        found = []
+        for number in range(first, last + 1):
+            floor = 0 if watch is None else watch.floor_of(number)
+            start = number * size
+            as_of = max(watermark, floor)
+            touched = self._engine.slice_max_lsn(mapped.local, state.origin, start, start + size)
+            if number in unsound:
+                with self._state_lock:
+                    state.repairs.want(mapped.local, [number], want.since)
+            elif touched <= as_of and as_of >= want.since:
+                found.append(self._relay(state, want, number, number, as_of))
+                continue
+            self._put_off(state.key, want.name, number, number)
+        return found
+
+    def _relay(
+        self, state: OriginState, want: Want, first: int, last: int, as_of: int
+    ) -> OutgoingImage:
+        mapped = state.maps.known_table(want.name)
+        epochs = (*state.older, state)
+        known = [i for each in epochs if (i := self._engine.origin_index(each.origin)) is not None]
+        index, older = (known[-1], known[:-1]) if known else (None, [])
+        start, end = first * want.slice_ns, (last + 1) * want.slice_ns
+        if index is None:
+            image = SliceImage(
+                mapped.local, state.origin, start, end, as_of, _NO_ROWS, np.empty(0, np.uint64)
+            )
+        else:
+            image = self._engine.slice_image(
+                mapped.local, index, start, end, as_of=as_of, older=older
+            )
+        theirs, types = to_origin(self._exported(mapped.local, image), mapped, state.maps)
+        return OutgoingImage(state.key, want, first, last, theirs, types)
+
+    def _put_off(self, key: OriginKey, name: str, first: int, last: int) -> None:
+        until = self._monotonic() + LATER_S
+        for number in range(first, last + 1):
+            self._later[(key, name, number)] = until
+        while len(self._later) > LATER_MAX:
+            del self._later[next(iter(self._later))]

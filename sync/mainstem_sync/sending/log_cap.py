@@ -1,0 +1,192 @@
+"""How long the log waits for the parent: its oldest records are owed as slices in the end.
+
+1. When the log is larger than its cap, what would have to go of it, and is in parts, is owed as
+   slices by a COVER record per origin. When that is durable nothing asks for the log any more, and
+   the next flush releases it.
+   Records that need nothing are passed over in it: an outage leaves them without acknowledgement.
+2. What the parent lost although it had it, and whose log is gone here, is owed in the same way.
+3. So is history that other export rules than before let go up (widening.py).
+4. While a range is looked through, its records are neither sent nor counted as delivered (frozen):
+   what the COVER record says about them is true when it is applied.
+
+``run`` about once a second, from one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from mainstem_engine.consumers import Ack
+from mainstem_engine.engine import Engine
+from mainstem_engine.log.records import RecordKind
+from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.sending.released import Released
+from mainstem_sync.sending.widening import Widening
+from mainstem_sync.slices.loss import LOG_DAMAGED, Loss
+from mainstem_sync.slices.owed import Owed
+from mainstem_sync.slices.wants import Ref
+from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.forward import Forward
+from mainstem_sync.wire.messages import OriginKey
+from mainstem_sync.wire.ranges import RangeSet
+
+logger = logging.getLogger(__name__)
+
+LOG_BYTES_MAX = 256 << 20
+"""The least that is kept: some hours of a busy edge, and few enough to read through at once."""
+
+DURABLE_S = 60.0
+"""A log that cannot commit for this long has failed or is about to say so."""
+
+
+class LogCap:
+    """See the module. ``bytes_max``: the cap, None for none. ``parent_has``: R of an origin at the
+    parent, as it said at HELLO; None before."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        follower: Follower,
+        forward: Forward,
+        *,
+        bytes_max: int | None,
+        parent_has: Callable[[OriginKey], RangeSet | None],
+    ) -> None:
+        self._engine = engine
+        self._follower = follower
+        self._forward = forward
+        self._bytes_max = bytes_max
+        self._parent_has = parent_has
+        self._lock: threading.RLock = follower.lock
+        self._holes: dict[OriginKey, RangeSet] = {}
+        self._released = Released(follower, forward.classifier)
+
+    def run(self) -> int:
+        """Owe what has to be; returns how many records of the log that are."""
+        self._widen()
+        self._mend()
+        return self._recover() + self._shrink()
+
+    def _widen(self) -> None:
+        """What other export rules than before let go up."""
+        with self._lock:
+            rules = self._forward.rules
+        if rules is None or rules == self._forward.classifier.policy.fingerprint:
+            return
+        found = Widening(self._engine, self._follower, self._forward, rules).owed()
+        ack = None
+        for owed in reversed(found):  # the rules are in force when all of it is said
+            ack = self._engine.append(RecordKind.EXP, owed.to_header())
+        if ack is not None:
+            ack.wait(DURABLE_S)
+
+    def _shrink(self) -> int:
+        """What is beyond the cap."""
+        log = self._engine.log
+        if self._bytes_max is None:
+            return 0
+        excess = log.excess(self._bytes_max, self._engine.checkpoint_lsn)
+        if excess is None:
+            return 0
+        with self._lock:
+            owed = self._forward.owed(excess[1])
+            passed = self._forward.unasked(excess[1])
+            self._forward.frozen.update(owed)
+        if not owed and not passed:
+            return 0
+        if owed:
+            logger.warning(
+                "the log is larger than %d bytes: records %d to %d will go to the parent as slices",
+                self._bytes_max, next(iter(owed))[0], owed.last,
+            )  # fmt: skip
+        try:
+            found = self._released.read(log, owed)
+            own = next((each for each in found if each.target is None), None)
+            if own is None:
+                own = Owed(None, RangeSet(), 0)
+                found.append(own)
+            own.passed = passed
+            self._log(found)
+        finally:
+            with self._lock:
+                for first, last in owed:
+                    self._forward.frozen.remove(first, last)
+        return owed.count()
+
+    def _recover(self) -> int:
+        """What the parent lost."""
+        with self._lock:
+            missing = self._forward.missing.copy()
+            if not missing:
+                return 0
+            records = self._forward.owing.records
+            old = [lsn for lsn, owed in records.items() if lsn in missing and owed.target is None]
+            states = list(self._follower.origins)
+        gaps = [(state, gap) for state in states if (gap := self._gap(state))]
+        found = [self._relayed(state, gap) for state, gap in gaps]
+        for lsn in old:
+            missing.update(records[lsn].ranges)
+        found.append(self._released.own(self._engine, missing, old))
+        logger.warning("the parent lost %d records: they will go to it as slices", missing.count())
+        self._log(found)
+        return missing.count()
+
+    def _mend(self) -> None:
+        """Of a node below, the parent lacks records although nothing is owed: damage took them from
+        the log here. What it lacks for two rounds is not on its way."""
+        with self._lock:
+            busy = bool(self._forward.owed(self._forward.applied_lsn) or self._forward.missing)
+            states = [] if busy else list(self._follower.origins)
+        seen = self._holes
+        self._holes = {}
+        for state in states:
+            if self._parent_has(state.key) is None:
+                continue
+            gap = self._gap(state)
+            if gap and gap == seen.get(state.key):
+                logger.error("the log lost records of %s: %s", state.key.name, list(gap))
+                self._log([self._relayed(state, gap)])
+            elif gap:
+                self._holes[state.key] = gap
+
+    def _gap(self, state: OriginState) -> RangeSet:
+        """LSNs of another node that are here, and neither at the parent nor in the log."""
+        with self._lock:
+            received = state.received.copy()
+            owed = self._forward.owing.owed_by_others(state.key, self._is_known)
+            received = received.difference(owed)
+        return received.difference(self._parent_has(state.key) or RangeSet())
+
+    def _is_known(self, ref: Ref) -> bool:
+        """True if the parent has this record of a node below."""
+        has = self._parent_has(OriginKey(ref[0], ref[1], ""))
+        return has is not None and ref[2] in has
+
+    def _relayed(self, state: OriginState, gap: RangeSet) -> Owed:
+        """What the parent lacks of a node below, whoever owed it before."""
+        owed = self._released.relayed(self._engine, state, gap)
+        with self._lock:
+            owed.others = self._forward.owing.handed_of(state.key)
+        return owed
+
+    def _log(self, found: list[Owed]) -> None:
+        ack: Ack | None = None
+        for owed in found:
+            ack = self._engine.append(RecordKind.COVER, owed.to_header())
+        if ack is not None:
+            ack.wait(DURABLE_S)
+
+    def lose(self, lsns: RangeSet) -> None:
+        """Records that damage took from the log before the parent had them. Returns when it is
+        declared and counted."""
+        with self._lock:
+            lsns = lsns.difference(self._forward.frozen).difference(self._forward.held)
+            if not lsns:
+                return
+            self._forward.frozen.update(lsns)
+            rows, size = self._forward.loss_of(lsns, self._engine.log)
+        logger.error("the log lost %s before the parent had them", list(lsns))
+        loss = Loss(LOG_DAMAGED, lsns, rows, (), size)
+        self._engine.append(RecordKind.LOSS, loss.to_header()).wait(DURABLE_S)

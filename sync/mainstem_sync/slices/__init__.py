@@ -1,0 +1,1 @@
+"""What is stated and proven about time slices: manifests, digests, states; knows no log."""

@@ -1,0 +1,241 @@
+"""What is known of the slices of one received table, and what can be said of them.
+
+The columns of ``slices`` are changed by watch.py, which says what they mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mainstem_sync.slices.manifest import Ints
+from mainstem_sync.slices.rolled import DIFFERENT, WHOLE, Rolled
+from mainstem_sync.slices.slice_states import (
+    DECLARED,
+    DELETED_HERE_,
+    FORKED_,
+    LOST_,
+    QUARANTINED_,
+    SETTLED,
+    STICKY,
+    UNEQUAL,
+    UNPROVEN,
+    VERIFIED_,
+    SliceState,
+)
+from mainstem_sync.slices.slice_table import SliceTable
+from mainstem_sync.wire.ranges import RangeSet
+
+_COLUMNS: dict[str, npt.DTypeLike] = {
+    "row_lsn": np.uint64,
+    "man_lsn": np.uint64,
+    "max_lsn": np.uint64,
+    "floor": np.uint64,
+    "count": np.int64,
+    "d1": np.uint64,
+    "d2": np.uint64,
+    "seen": np.int64,
+    "parked": np.int64,
+    "parked_d1": np.uint64,
+    "parked_d2": np.uint64,
+    "parked_values": np.int64,
+    "state": np.uint8,
+    "dirty": np.uint8,
+}
+
+_LOSS_COLUMNS: dict[str, npt.DTypeLike] = {
+    "rows": np.int64, "d1": np.uint64, "d2": np.uint64, "reason": np.uint8, "exact": np.uint8,
+}  # fmt: skip
+
+
+class WatchedSlices:
+    """See the module. Not thread-safe: the federation's lock serialises all calls."""
+
+    def __init__(self, slice_ns: int) -> None:
+        self.slice_ns = slice_ns
+        self.slices = SliceTable(_COLUMNS)
+        self.losses = SliceTable(_LOSS_COLUMNS)
+        self.loss_reasons: list[str] = []
+        self.rolled = Rolled(slice_ns)
+        self.closed = RangeSet()
+        """Closed slices, by index, as inclusive ranges."""
+        self.closings: list[tuple[int, int, int]] = []
+        """(LSN, first slice, last slice) of the newest records that closed something."""
+        self.latest_lsn = 0
+        self.lateness_ns = 0
+        self.as_of_ns = 0
+        self.missing_sources: tuple[str, ...] = ()
+        self.collector_gaps: tuple[tuple[int, int], ...] = ()
+        self.late = 0
+        self.quarantined = 0
+        self.clock_err_ms: int | None = None
+
+    def merge(self) -> None:
+        """Bring the remembered touches into the columns."""
+        keys, lsns = self.slices.take_touches()
+        if len(keys):
+            at = self.slices.upsert(keys)
+            row_lsn = self.slices["row_lsn"]
+            row_lsn[at] = np.maximum(row_lsn[at], lsns)
+            self.unprove(at)
+
+    def unprove(self, at: npt.NDArray[np.intp]) -> None:
+        state, dirty = self.slices["state"], self.slices["dirty"]
+        compared = at[~np.isin(state[at], STICKY)]
+        state[compared] = UNPROVEN
+        dirty[compared] = 1
+        self.rolled.touched(self.slices.keys[at])
+
+    # Judging
+
+    def proven(self, runs_max: int) -> RangeSet:
+        """Closed slices that need nothing more, at most so many runs, the oldest first."""
+        found = RangeSet()
+        for first, last in self.closed:
+            bad = RangeSet((k, k) for k in self.unproven(first, last + 1).tolist())
+            for low, high in self.flawed_sums():
+                bad.add(low, high - 1)
+            for low, high in bad.gaps(first, last):
+                if len(found) >= runs_max:
+                    return found
+                found.add(low, high)
+        return found
+
+    def unsound(self, first: int, end: int) -> set[int]:
+        """Slices in [first, end) that are not what their owner has: no answer is made of them."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        columns = self.slices.columns
+        bad = np.isin(columns["state"][inside], (UNEQUAL, LOST_, DELETED_HERE_, FORKED_))
+        bad |= (columns["parked"][inside] > 0) | (columns["parked_values"][inside] > 0)
+        found = set(self.slices.keys[inside][bad].tolist())
+        for low, high in self.unequal_sums(first, end):
+            found.update(range(max(low, first), min(high, end)))
+        return found
+
+    def floor_of(self, key: int) -> int:
+        """What the last image of a slice said everything up to; 0 without one."""
+        place = self.slices.range(key, key + 1)
+        return int(self.slices["floor"][place.start]) if place.start < place.stop else 0
+
+    def newest_touch(self, first: int, end: int) -> int | None:
+        """The greatest LSN of the origin that is known to have touched the slices [first, end);
+        None when they hold nothing of it."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        newest = [
+            int(column[inside].max())
+            for column in (self.slices["row_lsn"], self.slices["max_lsn"])
+            if inside.start < inside.stop
+        ]
+        for level in self.rolled.levels:
+            if len(level):
+                sums = level.table.range(first // level.per, -(-end // level.per))
+                newest += level.table["max_lsn"][sums].tolist()
+        return max(newest, default=None)
+
+    def unproven(self, first: int, end: int) -> Ints:
+        """Slices in [first, end) that are closed, or hold rows, and are not proven; ascending."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        state = self.slices["state"][inside]
+        keys: Ints = self.slices.keys[inside][~np.isin(state, SETTLED)]
+        return keys
+
+    def differing(self, watermark: int) -> Ints:
+        """Slices (ascending) that are a MISMATCH: all of them has arrived, and it is not equal.
+        ``watermark``: D of the origin."""
+        if not (self.slices["state"] == UNEQUAL).any():
+            return np.empty(0, np.int64)  # asked every second, of every table of every node below
+        self.merge()
+        columns = self.slices.columns
+        arrived = np.maximum(columns["floor"], np.uint64(watermark))
+        found = (columns["state"] == UNEQUAL) & (columns["max_lsn"] <= arrived)
+        found &= columns["row_lsn"] <= columns["max_lsn"]
+        keys: Ints = self.slices.keys[found]
+        return keys
+
+    def is_whole(self, key: int) -> bool:
+        """True if a slice is verified, with nothing of it put aside."""
+        place = self.slices.range(key, key + 1)
+        if place.start == place.stop:
+            return self.closed.covers(key, key)
+        columns = self.slices.columns
+        aside = columns["parked"][place] + columns["parked_values"][place]
+        return bool(columns["state"][place][0] == VERIFIED_ and not aside[0])
+
+    def unequal_sums(self, first: int, end: int) -> list[tuple[int, int]]:
+        """[first, end) slices of hours and days that a scan found to be other than proven."""
+        found: list[tuple[int, int]] = []
+        for level in self.rolled.levels:
+            found += [(a, b) for a, b, state in level.flawed(first, end) if state == DIFFERENT]
+        return found
+
+    def flawed_sums(self) -> list[tuple[int, int]]:
+        """[first, end) slices of hours and days that say nothing until they are stated anew."""
+        found: list[tuple[int, int]] = []
+        for level in self.rolled.levels:
+            table = level.table
+            at = table["state"] != WHOLE
+            found += [(k * level.per, (k + 1) * level.per) for k in table.keys[at].tolist()]
+        return found
+
+    def declared(self, first: int, end: int) -> list[tuple[int, SliceState, int, str]]:
+        """(slice, state, rows, reason) of those in [first, end) that count as closed and are not
+        verified; ascending."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        columns = {name: column[inside] for name, column in self.slices.columns.items()}
+        at = np.flatnonzero(np.isin(columns["state"], tuple(DECLARED)))
+        found = []
+        for index in at.tolist():
+            key, code = int(self.slices.keys[inside][index]), int(columns["state"][index])
+            rows, reason = int(columns["count"][index]), ""
+            if code == QUARANTINED_:
+                rows = max(int(columns["parked"][index]), int(columns["parked_values"][index]))
+            elif code == LOST_:
+                rows = max(0, rows - int(columns["seen"][index]))
+                reason = self._loss_reason(key)
+            found.append((key, DECLARED[code], rows, reason))
+        return found
+
+    def _loss_reason(self, key: int) -> str:
+        place = self.losses.range(key, key + 1)
+        if place.start == place.stop or not self.loss_reasons:
+            return ""
+        number = int(self.losses["reason"][place.start])
+        return self.loss_reasons[min(number, len(self.loss_reasons) - 1)]
+
+    def state_of(self, key: int, watermark: int) -> tuple[SliceState, int, int]:
+        """(state, rows stated, rows found by the last scan) of one slice. ``watermark``: D of the
+        origin."""
+        place = self.slices.range(key, key + 1)
+        if place.start == place.stop:
+            closed = self.closed.covers(key, key)
+            return (SliceState.VERIFIED if closed else SliceState.OPEN), 0, 0
+        columns = {name: int(column[place.start]) for name, column in self.slices.columns.items()}
+        if columns["state"] in DECLARED:
+            state = DECLARED[columns["state"]]
+        elif columns["state"] == VERIFIED_:
+            state = SliceState.VERIFIED
+        elif not columns["man_lsn"]:
+            closed = self.closed.covers(key, key)
+            state = SliceState.REVISED if closed else SliceState.OPEN
+        elif columns["row_lsn"] > columns["max_lsn"]:
+            state = SliceState.REVISED
+        elif columns["state"] == UNEQUAL and columns["max_lsn"] <= max(watermark, columns["floor"]):
+            state = SliceState.MISMATCH
+        else:
+            state = SliceState.PENDING
+        return state, columns["count"], columns["seen"]
+
+    @property
+    def complete_through(self) -> int | None:
+        """Index of the first slice that is not proven, counted from the first closed one."""
+        if not self.closed:
+            return None
+        first, last = next(iter(self.closed))
+        bad = self.unproven(first, last + 1)
+        starts = [int(bad[0])] if len(bad) else []
+        starts += [max(first, a) for a, _ in self.unequal_sums(first, last + 1)]
+        return min(starts, default=last + 1)

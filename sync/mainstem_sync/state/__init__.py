@@ -1,0 +1,1 @@
+"""What a node knows of the federation, folded from its own log."""

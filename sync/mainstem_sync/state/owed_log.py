@@ -1,0 +1,36 @@
+"""What COVER, EXP and LOSS records of a child mean here: applied to the state of their origin.
+
+1. Owed slices join the backlog of the origin that they are of: the writer, or one whose records it
+   brings. What another child says about it counts for nothing.
+2. Lost slices are crossed off it, and shown as LOST where rows of them are missing.
+"""
+
+from __future__ import annotations
+
+from mainstem_sync.origins.origin_state import Origins, OriginState
+from mainstem_sync.slices.loss import Loss
+from mainstem_sync.slices.owed import Owed
+from mainstem_sync.wire.ranges import RangeSet
+
+
+def owe(origins: Origins, state: OriginState, owed: Owed, lsn: int) -> None:
+    """The record ``lsn`` of ``state`` says that slices are owed."""
+    target = state
+    if owed.target is not None:
+        target = origins.open(owed.target, state.via)
+        if target.via != state.via:
+            return
+    ref = (state.key.uuid, state.key.epoch, lsn)
+    target.received.update(target.backlog.add(owed, ref, target.received))
+
+
+def declare_lost(state: OriginState, loss: Loss) -> None:
+    """A LOSS record of ``state``."""
+    for table in loss.tables:
+        slices = RangeSet((key, key) for key in table.keys.tolist())
+        state.received.update(state.backlog.lost(table.name, slices))
+        mapped = state.maps.table(table.name)
+        local = table.name if mapped is None else mapped.local
+        watch = state.watch(local, table.slice_ns)
+        watch.lost(table.keys, table.rows, None, None, loss.why)
+        watch.gone(table.keys, table.rows)

@@ -1,0 +1,1 @@
+"""The bytes of the protocol: frames, the messages in them, batches of records."""
