@@ -47,7 +47,7 @@ TYPES = {
     "c": ColumnType.TEXT,
     "d": ColumnType.INT64,
 }
-HOMES = {"edge": "root.p.e.", "plant": "root.p.q."}
+HOMES = {"edge": "root.p.e.", "press": "root.p.f.", "plant": "root.p.q."}
 """Where the devices of each writing node lie."""
 
 LATE_S_MAX = 900.0
@@ -90,20 +90,35 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+        self._build()
+        self.truths = {node.name: Truth() for node in (*self.edges, self.plant)}
+        self.held = {
+            **{node.name: [node.name] for node in self.edges},
+            self.plant.name: list(self.truths),
+            self.group.name: list(self.truths),
+        }
+        for node in self.nodes:
+            node.start()
+        for edge in self.edges:
+            self._declare(edge)
+        for wire in self.wires:
+            wire.wake()
+
+    def _build(self) -> None:
+        """The nodes and the wires between them."""
         durability = self.rng.choice(["always", "interval:100ms"])
         exports = (Export(TABLE),)
         self.edge = self._node("edge", exports, ("root.p.e",), durability)
         self.plant = self._node("plant", exports, ("root.p",), "always")
         self.group = self._node("group", (), (), "always")
+        self.edges = [self.edge]
         self.nodes = [self.edge, self.plant, self.group]
-        self.truths = {"edge": Truth(), "plant": Truth()}
-        self.wires = [self._wire(self.edge, self.plant), self._wire(self.plant, self.group)]
-        for node in self.nodes:
-            node.start()
+        self.links = [(self.edge, self.plant), (self.plant, self.group)]
+        self.wires = [self._wire(child, parent) for child, parent in self.links]
+
+    def _declare(self, edge: Node) -> None:
         columns = tuple(Measurement(0, column, TYPES[column]) for column in "abc")
-        self.edge.engine.create_template(Template(TABLE, columns, (Tag("line"),)))
-        for wire in self.wires:
-            wire.wake()
+        edge.engine.create_template(Template(TABLE, columns, (Tag("line"),)))
 
     def _node(
         self, name: str, exports: Sequence[Export], paths: Sequence[str], durability: str
@@ -125,18 +140,31 @@ class World:
         for entry in script:
             self.agenda.run_until(entry.at_s)
             getattr(self, entry.kind)(random.Random(entry.seed))
-            self.check_cheaply(self.nodes[entry.seed % 3])
+            self.check_cheaply(self.nodes[entry.seed % len(self.nodes)])
+
+    def _writer(self, rng: random.Random) -> tuple[Node, Truth]:
+        """Who writes, or deletes, next."""
+        node = self.edge if rng.random() < 0.8 else self.plant
+        return node, self.truths[node.name]
+
+    def _definer(self, rng: random.Random) -> Node:
+        """Who changes the template next."""
+        del rng
+        return self.edge
+
+    def _stater(self, rng: random.Random) -> Node:
+        """Who closes slices next."""
+        return rng.choice([self.edge, self.edge, self.plant])
 
     # What happens
 
     def write(self, rng: random.Random) -> None:
         """One record: live rows, corrections, late ones, of some columns, of new devices."""
-        node = self.edge if rng.random() < 0.8 else self.plant
+        node, truth = self._writer(rng)
         if not node.up:
             return
         if node is self.plant and node.engine.catalog.templates.get(TABLE) is None:
             return  # the edge's template has not arrived yet
-        truth = self.truths[node.name]
         rows = self._rows(node, truth, rng)
         keys = list(rows)
         engine = node.engine
@@ -179,8 +207,7 @@ class World:
 
     def delete(self, rng: random.Random) -> None:
         """Rows of a stretch of time, of a device or of all, by value or not, whole or in part."""
-        node = self.edge if rng.random() < 0.8 else self.plant
-        truth = self.truths[node.name]
+        node, truth = self._writer(rng)
         if not node.up or not truth.rows:
             return
         device, at = rng.choice(sorted(truth.rows))
@@ -215,10 +242,11 @@ class World:
         truth.delete(deletion.ack.lsn, keys, columns)
 
     def define(self, rng: random.Random) -> None:
-        """The edge gets a column, renames one, or widens one."""
-        if not self.edge.up:
+        """An edge gets a column, renames one, or widens one."""
+        node = self._definer(rng)
+        if not node.up:
             return
-        engine, names = self.edge.engine, _names(self.edge)
+        engine, names = node.engine, _names(node)
         what = rng.random()
         if what < 0.4:
             engine.alter_template(TABLE, add=[Measurement(0, names.get("d", "d"), TYPES["d"])])
@@ -230,7 +258,7 @@ class World:
 
     def state(self, rng: random.Random) -> None:
         """A writing node closes slices and says what is in them."""
-        node = rng.choice([self.edge, self.edge, self.plant])
+        node = self._stater(rng)
         if node.up:
             self._state(node)
 
@@ -320,7 +348,7 @@ class World:
         """After everything that happens: the sums of one node, and what is acknowledged."""
         if node.up:
             check_sums(node)
-        for child, parent in ((self.edge, self.plant), (self.plant, self.group)):
+        for child, parent in self.links:
             # A parent that was restored says at the next HELLO how little it has.
             if child.up and parent.up and parent.name not in self.restored:
                 check_acknowledged(child, parent)
@@ -345,7 +373,7 @@ class World:
         end_s = self.agenda.now_s + SETTLE_S
         while self.agenda.now_s < end_s:
             self._pass(40.0)
-            for node in (self.edge, self.plant):
+            for node in (*self.edges, self.plant):
                 self._state(node)
             for node in (self.plant, self.group):
                 node.federation.run_verification()
@@ -364,7 +392,7 @@ class World:
         self.agenda.run_until(end_s)
 
     def _is_settled(self) -> bool:
-        senders = [node.federation.sender for node in (self.edge, self.plant)]
+        senders = [node.federation.sender for node in (*self.edges, self.plant)]
         return all(sender is not None and sender.is_drained() for sender in senders) and all(
             item["state"] in SETTLED
             for node in (self.plant, self.group)
@@ -373,10 +401,9 @@ class World:
 
     def check_end(self) -> None:
         """Every tier holds exactly what was accepted below it, once, and says so."""
-        held = {"edge": ["edge"], "plant": ["edge", "plant"], "group": ["edge", "plant"]}
         for node in self.nodes:
             rows = 0
-            for origin in held[node.name]:
+            for origin in self.held[node.name]:
                 content = content_of(node, TABLE, HOMES[origin])
                 self._compare(node, origin, content)
                 rows += len(content)
@@ -387,15 +414,18 @@ class World:
             check_sums(node)
         for node in (self.plant, self.group):
             self._check_claims(node)
-            names = _names(node), _names(self.edge)
-            # A parent keeps the names of a revision that a restored edge has lost.
-            same = names[0] == names[1] or self.edge.name in self.restored
-            require(same, f"{node.name} calls its columns {names[0]}")
+            self._check_names(node)
             for item in node.federation.completeness():
                 require(item["state"] in SETTLED, f"{node.name}: {item}")
-        for node in (self.edge, self.plant):
+        for node in (*self.edges, self.plant):
             delivery = node.federation.delivery()
             require(delivery is not None and delivery["pending_rows"] == 0, f"{node.name} owes")
+
+    def _check_names(self, node: Node) -> None:
+        names = _names(node), _names(self.edge)
+        # A parent keeps the names of a revision that a restored edge has lost.
+        same = names[0] == names[1] or self.edge.name in self.restored
+        require(same, f"{node.name} calls its columns {names[0]}")
 
     def _compare(self, node: Node, origin: str, content: Content) -> None:
         declared = [] if node.name == origin else declared_slices(node, origin)
@@ -415,9 +445,10 @@ class World:
 
 
 def _names(node: Node) -> dict[str, str]:
-    """What each column is called at a node: its name begins as it did at first."""
+    """What each column is called at a node: its name begins as it did at first. Where nodes below
+    have given one different names it is the first."""
     measurements = node.engine.catalog.table(TABLE).template.measurements
-    return {measurement.name[0]: measurement.name for measurement in measurements}
+    return {measurement.name[0]: measurement.name for measurement in reversed(measurements)}
 
 
 def minutes_of(world: World) -> float:
