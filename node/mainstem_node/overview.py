@@ -46,6 +46,7 @@ class NodeLine:
     logged_rows: int
     clock_offset_ms: float | None
     config_rev: Any
+    alarms: int = 0
 
 
 def flatten(status: Status) -> list[NodeLine]:
@@ -81,6 +82,7 @@ def _line(status: Status, depth: int, judged: Sequence[Mapping[str, Any]]) -> No
         logged_rows=logged_rows(status),
         clock_offset_ms=status.get("clock_offset_ms"),
         config_rev=status.get("config_rev"),
+        alarms=int(status.get("alarms") or 0),
     )
 
 
@@ -113,7 +115,7 @@ def tree_table(
     table = Table(box=None, pad_edge=False, header_style="bold")
     titles = ["node", "state", "lag", "pending rows", "pending", "oldest", "complete through"]
     titles += ["holes", "rows"] + (["rows/s"] if rates is not None else [])
-    titles += ["clock", "config"]
+    titles += ["clock", "config", "alarms"]
     for title in titles:
         left = title in ("node", "state", "complete through")
         table.add_column(title, justify="left" if left else "right", no_wrap=True)
@@ -134,6 +136,7 @@ def tree_table(
             cells.append(f"{rates.get(line.node, 0.0):,.0f}")
         cells.append("" if line.clock_offset_ms is None else f"{line.clock_offset_ms:+.0f} ms")
         cells.append("" if line.config_rev is None else str(line.config_rev))
+        cells.append(Text(str(line.alarms), style="red") if line.alarms else "")
         table.add_row(*cells)
     return table
 

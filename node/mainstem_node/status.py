@@ -92,6 +92,7 @@ class StatusReporter:
             "last_fsync_error": error,
             "drops": self._federation.drops(),
             "quarantine": self._quarantine(),
+            "alarms": len(self._federation.alarms()),
             "children": self._federation.children(),
             "link": link,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mainstem_node.api import (
+    alarms,
     backups,
     clock,
     console,
@@ -33,6 +34,7 @@ ROUTES: tuple[Route, ...] = (
     *nodes.ROUTES,
     *tokens.ROUTES,
     *quarantine.ROUTES,
+    *alarms.ROUTES,
     *backups.ROUTES,
     *clock.ROUTES,
     *openapi.ROUTES,

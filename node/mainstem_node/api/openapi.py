@@ -73,6 +73,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         durability=_TEXT,
         last_fsync_error=_NULL_TEXT,
         drops=_OBJECT,
+        alarms=_WHOLE,
         children=_list({"$ref": "#/components/schemas/Status"}),
     ),
     "SqlRequest": _object(
