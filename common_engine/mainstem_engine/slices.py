@@ -24,7 +24,7 @@ bit. With two independent 64-bit sums, two different slices agree with a chance 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ from mainstem_engine.scan import Selection, iterate_rows
 from mainstem_engine.view import TableView
 
 U64 = npt.NDArray[np.uint64]
+_Sums = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], U64, U64]
 
 TIME_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """A above: 2**64 divided by the golden ratio, odd."""
@@ -47,8 +48,11 @@ _SPLITMIX = (30, 0xBF58476D1CE4E5B9, 27, 0x94D049BB133111EB, 31)
 _MURMUR = (33, 0xFF51AFD7ED558CCD, 33, 0xC4CEB9FE1A85EC53, 33)
 _TEXT_KEY = b"mainstem digest"
 _MASK = 0xFFFFFFFFFFFFFFFF
-PIECE_ROWS = 1 << 13
+PIECE_ROWS = 1 << 14
 """Rows hashed at a time: a few arrays of this length stay in the second-level cache."""
+
+WAITING_MAX = 1 << 18
+"""Sums that wait to be added up: 8 MB, and far more than a scan of a few days makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +78,15 @@ def slice_digests(
 ) -> SliceDigests:
     """Digests by scanning. ``measurement_ids``: id in the digest by stored id; no others count."""
     keys = DeviceKeys(devices)
-    totals: dict[int, list[int]] = {}
+    found: list[_Sums] = []
+    waiting = 0
     for rows in iterate_rows(view, selection):
-        starts, count, d1, d2 = digest_rows(rows, keys, slice_ns, measurement_ids)
-        for start, *sums in zip(
-            starts.tolist(), count.tolist(), d1.tolist(), d2.tolist(), strict=True
-        ):
-            total = totals.setdefault(start, [0, 0, 0])
-            for position, value in enumerate(sums):
-                total[position] = (total[position] + value) & _MASK
-    ordered = sorted(totals)
-    return SliceDigests(
-        np.array(ordered, np.int64),
-        np.array([totals[s][0] for s in ordered], np.int64),
-        np.array([totals[s][1] for s in ordered], np.uint64),
-        np.array([totals[s][2] for s in ordered], np.uint64),
-    )
+        found.append(digest_rows(rows, keys, slice_ns, measurement_ids))
+        waiting += len(found[-1][0])
+        if waiting > WAITING_MAX:
+            found = [_added(found)]
+            waiting = len(found[0][0])
+    return SliceDigests(*_added(found))
 
 
 class PathLookup(Protocol):
@@ -124,51 +121,63 @@ class DeviceKeys:
 
 def digest_rows(
     rows: VersionedRows, keys: DeviceKeys, slice_ns: int, measurement_ids: Mapping[int, int]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], U64, U64]:
-    """(slice start, rows, d1, d2) of merged rows, one entry per slice."""
-    sum1 = np.empty(len(rows), np.uint64)
-    sum2 = np.empty(len(rows), np.uint64)
+) -> _Sums:
+    """(slice start, rows, d1, d2) of merged rows, one entry per slice, ascending."""
     columns = [
         (rows.columns[stored_id], np.uint64((digest_id + 1) * int(MEASUREMENT_FACTOR) & _MASK))
         for stored_id, digest_id in measurement_ids.items()
         if stored_id in rows.columns
     ]
+    room = np.empty((2, min(PIECE_ROWS, len(rows))), np.uint64)
+    found = []
     for first in range(0, len(rows), PIECE_ROWS):
         piece = slice(first, min(first + PIECE_ROWS, len(rows)))
+        time = rows.time[piece]
         key1, key2 = keys.of(rows.device[piece])
-        moment = rows.time[piece].view(np.uint64) * TIME_FACTOR
-        key1, key2 = mix(key1 + moment, _SPLITMIX), mix(key2 + moment, _MURMUR)
+        mixed, shifted = room[:, : len(time)]
+        np.multiply(time.view(np.uint64), TIME_FACTOR, out=mixed)
+        key1 += mixed
+        key2 += mixed
+        mix(key1, _SPLITMIX, shifted)
+        mix(key2, _MURMUR, shifted)
         total1, total2 = np.zeros_like(key1), np.zeros_like(key2)
         for column, offset in columns:
             some = column.take(piece)
             bits = canonical_bits(some)
-            one, two = key1 + offset, key2 + offset
-            one ^= bits
-            two ^= bits
-            one, two = mix(one, _SPLITMIX), mix(two, _MURMUR)
-            if some.valid is not None:
-                one *= some.valid
-                two *= some.valid
-            total1 += one
-            total2 += two
-        sum1[piece], sum2[piece] = total1, total2
-    start = rows.time // slice_ns * slice_ns  # divided so, and not by %: numpy has a way of its own
+            for key, constants, total in ((key1, _SPLITMIX, total1), (key2, _MURMUR, total2)):
+                np.add(key, offset, out=mixed)
+                mixed ^= bits
+                mix(mixed, constants, shifted)
+                if some.valid is not None:
+                    mixed *= some.valid
+                total += mixed
+        # Rows of a device that share a slice are neighbours: they are added up before any sorting.
+        start = time // slice_ns  # divided so, and not by %: numpy has a way of its own
+        start *= slice_ns
+        firsts = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
+        count = np.diff(np.append(firsts, len(start)))
+        sums = np.add.reduceat(total1, firsts), np.add.reduceat(total2, firsts)
+        found.append((start[firsts], count, *sums))
+    return _added(found)
+
+
+def _added(found: Sequence[_Sums]) -> _Sums:
+    """One entry per slice, ascending."""
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int64), *np.empty((2, 0), np.uint64)
+    start, *sums = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.argsort(start, kind="stable")
-    start, sum1, sum2 = start[order], sum1[order], sum2[order]
+    start = start[order]
     firsts = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
-    count = np.diff(np.append(firsts, len(start)))
-    return (
-        start[firsts],
-        count.astype(np.int64),
-        np.add.reduceat(sum1, firsts),
-        np.add.reduceat(sum2, firsts),
-    )
+    count, d1, d2 = (np.add.reduceat(each[order], firsts) for each in sums)
+    return start[firsts], count.astype(np.int64), d1, d2
 
 
-def mix(values: U64, constants: tuple[int, int, int, int, int]) -> U64:
-    """Three xor-shifts with two multiplications between them, in place."""
+def mix(values: U64, constants: tuple[int, int, int, int, int], shifted: U64) -> None:
+    """Three xor-shifts with two multiplications between them, in place. ``shifted``: room for as
+    many values."""
     shift1, factor1, shift2, factor2, shift3 = constants
-    shifted = values >> np.uint64(shift1)
+    np.right_shift(values, np.uint64(shift1), out=shifted)
     values ^= shifted
     values *= np.uint64(factor1)
     np.right_shift(values, np.uint64(shift2), out=shifted)
@@ -176,7 +185,6 @@ def mix(values: U64, constants: tuple[int, int, int, int, int]) -> U64:
     values *= np.uint64(factor2)
     np.right_shift(values, np.uint64(shift3), out=shifted)
     values ^= shifted
-    return values
 
 
 def canonical_bits(column: Column) -> U64:
