@@ -25,6 +25,7 @@ from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.proof.completeness import Window
+from mainstem_sync.proof.fork_losses import lost_records
 from mainstem_sync.proof.holding import VERIFIED
 from mainstem_sync.proof.mismatch_alarms import MismatchAlarms
 from mainstem_sync.proof.prover import Proof
@@ -446,6 +447,8 @@ class Federation:
         evicted = sum(self.quarantine.evicted().values())
         found["quarantine_evicted"] = evicted
         found["fenced_children"] = self._children.fenced
+        with self._lock:
+            found["lost_by_forks"] = lost_records(self._follower.lines)
         forward = self._follower.forward
         if forward is not None:
             with self._lock:

@@ -44,6 +44,16 @@ class Moments:
         at = bisect_left(self._lsns, lsn)
         return self._times[at] if at < len(self._lsns) else None
 
+    def before(self, lsn: int) -> int | None:
+        """The time of the last remembered moment below an LSN, None if there is none."""
+        at = bisect_left(self._lsns, lsn)
+        return self._times[at - 1] if at else None
+
+    @property
+    def first(self) -> int | None:
+        """The time of the first remembered moment."""
+        return self._times[0] if self._times else None
+
     def _thin(self) -> None:
         """Every second of the older ones goes."""
         older = slice(0, len(self._lsns) - NEWEST, 2)

@@ -31,6 +31,7 @@ from mainstem_sync.proof.completeness import (
     list_slices,
     not_held,
 )
+from mainstem_sync.proof.fork_losses import list_lost
 from mainstem_sync.proof.rescan import compare, expect
 from mainstem_sync.slices.slice_scan import SliceScan
 from mainstem_sync.slices.watch import Candidates, TableWatch
@@ -290,6 +291,7 @@ class Proof:
                 )  # fmt: skip
                 judged, bad = judged + due, bad + unproven
                 slices += listed
+            slices += list_lost(self._follower.lines, self._follower.origins, window, now_ns)
         start_ns, end_ns = window.start_ns, window.end_ns
         return {
             "from": None if start_ns is None else start_ns // NS_PER_MS,

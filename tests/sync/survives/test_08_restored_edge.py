@@ -155,6 +155,15 @@ def test_case_8_what_was_announced_and_nobody_holds_is_loss(tiers: Tiers) -> Non
     assert first <= lost[0]
     assert last >= lost[-1]
     assert tiers.group.federation.fork_losses() == [found]
+    records = sum(last - first + 1 for first, last in found["lsns"])
+    for node in (tiers.plant, tiers.group):
+        listed = [s for s in node.federation.verify()["slices"] if s["table"] == "*"]
+        assert [(s["node"], s["state"]) for s in listed] == [("edge", "LOST")] * len(found["lsns"])
+        assert sum(s["count"] for s in listed) == records
+        assert all(0 < s["from"] <= s["to"] for s in listed)
+        assert node.federation.drops()["lost_by_forks"] == records
+        early = node.federation.verify(end_ns=START_NS)["slices"]
+        assert [s for s in early if s["table"] == "*"] == [], node.name
 
 
 def test_case_8_backups_restored_again_and_again(tiers: Tiers) -> None:
