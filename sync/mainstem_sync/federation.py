@@ -384,7 +384,7 @@ class Federation:
             with self._lock:
                 sums = {name: dataclasses.replace(s) for name, s in self._sums().items()}
                 forward = self._forward_sums()
-            store = {name: dataclasses.asdict(c) for name, c in self._store_counts().items()}
+            store = {name: _fields(c) for name, c in self._store_counts().items()}
             names = {*sums, *store}
             logged = {name: sums[name].logged if name in sums else 0 for name in names}
             if all(logged[name] == store.get(name, _NOTHING)["logged"] for name in names):
@@ -396,7 +396,7 @@ class Federation:
         for name in sorted(names):
             table = sums.get(name, TableSums()).to_sections()
             if forward is not None:
-                values = dataclasses.asdict(forward.get(name, ForwardSums()))
+                values = _fields(forward.get(name, ForwardSums()))
                 table["forward"] = {"logged": logged[name], **values}
             table["store"] = store.get(name, dict(_NOTHING))
             table["quarantine_evicted"] = evicted.get(name, 0)
@@ -476,6 +476,11 @@ class Federation:
         sender = self.sender
         if sender is not None and sender.on_work is not None:
             sender.on_work()
+
+
+def _fields(counts: Any) -> dict[str, int]:
+    """A flat dataclass as a dict."""
+    return {field.name: getattr(counts, field.name) for field in dataclasses.fields(counts)}
 
 
 _NOTHING: Mapping[str, int] = {

@@ -99,7 +99,7 @@ class LinkBudget:
 
     def bytes_per_s(self) -> float | None:
         """The rate that holds now; None without a limit."""
-        return self._rate_at(self._now())
+        return self._rate_at(self._now()) if self._windows else self._base
 
     def sent(self, size: int) -> None:
         """A request with a body of so many bytes was sent."""

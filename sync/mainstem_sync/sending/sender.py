@@ -192,6 +192,8 @@ class Sender:
         return sum(len(flight.request.body) for flight in self._flights.values())
 
     def _next_hello(self) -> Request | None:
+        if not self._session.hello_is_due():
+            return None
         with self._state_lock:
             acked = self._forward.acked.copy()
         upward = self._upward
@@ -261,7 +263,12 @@ class Sender:
         """Drafts of one request, from the three queues."""
         self._scheduler.bound(self._budget.bytes_per_s())
         with self._state_lock:
-            owed = self._forward.owed(limit).difference(self._flying())
+            owed = self._forward.owed(limit)
+            if self._flights or self._splitter.draft is not None:
+                owed = owed.difference(self._flying())
+            images = self.images if self.images is not None and self.images.pending else None
+            if not owed and images is None:
+                return []  # what an idle link finds, several times a second
             backlog = self._forward.pending_bytes >= self._scheduler.raw_bytes(Queue.LIVE)
             control = owed.intersection(self._forward.control)
             bulk = owed.intersection(self._forward.bulk)
@@ -274,7 +281,6 @@ class Sender:
         history = rest.difference(live)
         if not backlog and now - self._live_at < self._scheduler.live_every_s:
             live = RangeSet()
-        images = self.images if self.images is not None and self.images.pending else None
         some: list[Draft] = []
         if live:
             self._live_at = now

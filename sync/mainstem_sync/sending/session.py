@@ -113,9 +113,7 @@ class Session:
         """A HELLO if one is due. ``own``: this node's line; ``acked``: what the parent is known to
         hold of it; ``relayed`` and ``lines``: the nodes behind this one; ``parent``: uuid of
         the one that last let this node in."""
-        if self.state is LinkState.FENCED or self.hello is not None:
-            return None
-        if self._monotonic() < self._retry_at:
+        if not self.hello_is_due():
             return None
         self._nonce = f"{self._rng.getrandbits(64):016x}"
         points = dict(own.trail.newest(POINTS_SHOWN).points)
@@ -144,6 +142,12 @@ class Session:
         self._hello_ns = self._clock_ns()
         self.hello = Request(number, HELLO_PATH, hello.encode())
         return self.hello
+
+    def hello_is_due(self) -> bool:
+        """False while one is under way, or a pause is not over."""
+        if self.state is LinkState.FENCED or self.hello is not None:
+            return False
+        return self._monotonic() >= self._retry_at
 
     def wait_s(self) -> float:
         """Seconds until a HELLO may be due; only while not connected."""

@@ -7,6 +7,11 @@ so they are only ever added to.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
+
+import numpy as np
+
+from mainstem_engine.model import BoolMask
 
 
 class SliceState(enum.StrEnum):
@@ -50,6 +55,18 @@ SETTLED = (VERIFIED_, *DECLARED)
 
 STICKY = (DELETED_HERE_, FORKED_)
 """No row and no statement that comes later makes them comparable again."""
+
+
+def lookup(states: Iterable[int]) -> BoolMask:
+    """bool[256]: indexed by a column of states, it says which rows have one of these."""
+    found: BoolMask = np.zeros(256, np.bool_)
+    found[list(states)] = True
+    return found
+
+
+IS_SETTLED = lookup(SETTLED)
+IS_STICKY = lookup(STICKY)
+IS_DECLARED = lookup(DECLARED)
 
 REASONS: dict[SliceState, str] = {
     SliceState.OPEN: "the owner has not closed it, or its manifest has not arrived",

@@ -33,9 +33,9 @@ from mainstem_sync.slices.slice_states import (
     DELETED_HERE_,
     EXPIRED_,
     FORKED_,
+    IS_STICKY,
     LOST_,
     QUARANTINED_,
-    STICKY,
     UNEQUAL,
     VERIFIED_,
 )
@@ -281,7 +281,7 @@ class TableWatch(WatchedSlices):
         same = (columns["row_lsn"][at] == chosen.row_lsn) & (
             columns["man_lsn"][at] == chosen.man_lsn
         )
-        same &= ~np.isin(columns["state"][at], STICKY)
+        same &= ~IS_STICKY[columns["state"][at]]
         at = at[same]
         state = self.compared(at, count[same], d1[same], d2[same])
         columns["state"][at] = state

@@ -14,10 +14,11 @@ from mainstem_sync.slices.slice_states import (
     DECLARED,
     DELETED_HERE_,
     FORKED_,
+    IS_DECLARED,
+    IS_SETTLED,
+    IS_STICKY,
     LOST_,
     QUARANTINED_,
-    SETTLED,
-    STICKY,
     UNEQUAL,
     UNPROVEN,
     VERIFIED_,
@@ -81,7 +82,7 @@ class WatchedSlices:
 
     def unprove(self, at: npt.NDArray[np.intp]) -> None:
         state, dirty = self.slices["state"], self.slices["dirty"]
-        compared = at[~np.isin(state[at], STICKY)]
+        compared = at[~IS_STICKY[state[at]]]
         state[compared] = UNPROVEN
         dirty[compared] = 1
         self.rolled.touched(self.slices.keys[at])
@@ -91,11 +92,11 @@ class WatchedSlices:
     def proven(self, runs_max: int) -> RangeSet:
         """Closed slices that need nothing more, at most so many runs, the oldest first."""
         found = RangeSet()
+        flawed = self.flawed_sums()
         for first, last in self.closed:
-            bad = RangeSet((k, k) for k in self.unproven(first, last + 1).tolist())
-            for low, high in self.flawed_sums():
-                bad.add(low, high - 1)
-            for low, high in bad.gaps(first, last):
+            bad = [(key, key) for key in self.unproven(first, last + 1).tolist()]
+            bad += [(low, high - 1) for low, high in flawed]
+            for low, high in RangeSet([(first, last)]).difference(RangeSet(bad)):
                 if len(found) >= runs_max:
                     return found
                 found.add(low, high)
@@ -139,7 +140,7 @@ class WatchedSlices:
         self.merge()
         inside = self.slices.range(first, end)
         state = self.slices["state"][inside]
-        keys: Ints = self.slices.keys[inside][~np.isin(state, SETTLED)]
+        keys: Ints = self.slices.keys[inside][~IS_SETTLED[state]]
         return keys
 
     def differing(self, watermark: int) -> Ints:
@@ -168,7 +169,8 @@ class WatchedSlices:
         """[first, end) slices of hours and days that a scan found to be other than proven."""
         found: list[tuple[int, int]] = []
         for level in self.rolled.levels:
-            found += [(a, b) for a, b, state in level.flawed(first, end) if state == DIFFERENT]
+            if len(level):
+                found += [(a, b) for a, b, state in level.flawed(first, end) if state == DIFFERENT]
         return found
 
     def flawed_sums(self) -> list[tuple[int, int]]:
@@ -176,6 +178,8 @@ class WatchedSlices:
         found: list[tuple[int, int]] = []
         for level in self.rolled.levels:
             table = level.table
+            if not len(table):
+                continue
             at = table["state"] != WHOLE
             found += [(k * level.per, (k + 1) * level.per) for k in table.keys[at].tolist()]
         return found
@@ -186,7 +190,7 @@ class WatchedSlices:
         self.merge()
         inside = self.slices.range(first, end)
         columns = {name: column[inside] for name, column in self.slices.columns.items()}
-        at = np.flatnonzero(np.isin(columns["state"], tuple(DECLARED)))
+        at = np.flatnonzero(IS_DECLARED[columns["state"]])
         found = []
         for index in at.tolist():
             key, code = int(self.slices.keys[inside][index]), int(columns["state"][index])

@@ -305,12 +305,17 @@ class Forward:
 
     def owed(self, limit_lsn: int) -> RangeSet:
         """Records up to ``limit_lsn`` that the parent does not hold."""
-        return RangeSet(self.held.gaps(1, min(limit_lsn, self.applied_lsn))).difference(self.frozen)
+        limit = min(limit_lsn, self.applied_lsn)
+        if self.held.watermark >= limit:
+            return RangeSet()
+        return RangeSet([(1, limit)]).difference(self.held).difference(self.frozen)
 
     def coverable(self, limit_lsn: int) -> RangeSet:
         """Held LSNs that the parent has not been told of."""
-        limit = RangeSet([(1, min(limit_lsn, self.applied_lsn))])
-        offered = self.held.difference(self.acked).intersection(limit)
+        offered = self.held.difference(self.acked)
+        if not offered:
+            return offered
+        offered = offered.intersection(RangeSet([(1, min(limit_lsn, self.applied_lsn))]))
         return offered.difference(self.owing.ranges).difference(self.missing)
 
     @property

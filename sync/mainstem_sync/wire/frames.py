@@ -150,11 +150,10 @@ def _decode_frame(view: memoryview, position: int) -> tuple[Frame, int]:
         raise WireError(f"a frame header is not msgpack ({exc})") from exc
     if not isinstance(header, dict):
         raise WireError("a frame header is not a map")
-    known = FrameType(kind) if kind in _TYPES else FrameType.UNKNOWN
-    return Frame(known, header, payload, header_bytes), end
+    return Frame(_TYPES.get(kind, FrameType.UNKNOWN), header, payload, header_bytes), end
 
 
-_TYPES = frozenset(int(kind) for kind in FrameType)
+_TYPES = {int(kind): kind for kind in FrameType}
 
 
 def _crc(header: bytes, payload: Buffer) -> int:

@@ -38,6 +38,13 @@ class RangeSet:
             self.add(first, last)
 
     @classmethod
+    def _of(cls, firsts: list[int], lasts: list[int], limit: int | None = None) -> RangeSet:
+        """The set of ranges that are in normal form; the lists become its own."""
+        result = cls(limit=limit)
+        result._first, result._last = firsts, lasts
+        return result
+
+    @classmethod
     def from_wire(cls, flat: object, *, limit: int | None = None) -> RangeSet:
         """The set of a flat list. WireError unless it is in normal form and within bounds."""
         if not isinstance(flat, list) or len(flat) % 2:
@@ -64,9 +71,7 @@ class RangeSet:
 
     def copy(self) -> RangeSet:
         """An independent copy, with the same limit."""
-        result = RangeSet(limit=self.limit)
-        result._first, result._last = self._first.copy(), self._last.copy()
-        return result
+        return RangeSet._of(self._first.copy(), self._last.copy(), self.limit)
 
     def add(self, first: int, last: int | None = None) -> None:
         """Add ``[first, last]`` (or one LSN). Empty ranges add nothing."""
@@ -84,7 +89,7 @@ class RangeSet:
 
     def update(self, other: RangeSet) -> None:
         """Add every LSN of ``other``."""
-        if len(other._first) > 64 and not self._first:
+        if not self._first and (self.limit is None or len(other._first) <= self.limit):
             self._first, self._last = other._first.copy(), other._last.copy()
             return
         for first, last in other:
@@ -104,21 +109,36 @@ class RangeSet:
 
     def difference(self, other: RangeSet) -> RangeSet:
         """What is here and not in ``other``."""
-        result = RangeSet()
-        for first, last in self:
-            for gap in other.gaps(first, last):
-                result._first.append(gap[0])
-                result._last.append(gap[1])
-        return result
+        begins, ends = other._first, other._last
+        if not begins:
+            return RangeSet._of(self._first.copy(), self._last.copy())
+        firsts: list[int] = []
+        lasts: list[int] = []
+        for first, last in zip(self._first, self._last, strict=True):
+            at = bisect_left(ends, first)
+            while at < len(begins) and begins[at] <= last:
+                if begins[at] > first:
+                    firsts.append(first)
+                    lasts.append(begins[at] - 1)
+                first = ends[at] + 1
+                at += 1
+            if first <= last:
+                firsts.append(first)
+                lasts.append(last)
+        return RangeSet._of(firsts, lasts)
 
     def intersection(self, other: RangeSet) -> RangeSet:
         """What is in both."""
-        result = RangeSet()
-        for first, last in self:
-            for piece in other.within(first, last):
-                result._first.append(piece[0])
-                result._last.append(piece[1])
-        return result
+        begins, ends = other._first, other._last
+        firsts: list[int] = []
+        lasts: list[int] = []
+        for first, last in zip(self._first, self._last, strict=True):
+            at = bisect_left(ends, first)
+            while at < len(begins) and begins[at] <= last:
+                firsts.append(max(first, begins[at]))
+                lasts.append(min(last, ends[at]))
+                at += 1
+        return RangeSet._of(firsts, lasts)
 
     def within(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The parts of this set inside ``[first, last]``, ascending."""
