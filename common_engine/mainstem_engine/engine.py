@@ -38,6 +38,7 @@ from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
 from mainstem_engine.rollup_control import RollupControl
 from mainstem_engine.single_rows import SingleRows
+from mainstem_engine.slices import DeviceKeys
 from mainstem_engine.statistics import EngineStatistics, engine_statistics
 from mainstem_engine.store import Store
 from mainstem_engine.vnode import rows_bytes
@@ -60,6 +61,7 @@ class Engine(RollupControl, Deletions, Imaging):
         self._lock = lock
         self._session: Session | None = None
         self._last_values = LastValues(store)
+        self._device_keys = DeviceKeys(store.catalog.devices)
         self._aggregates = AggregateCounts()
         self._housekeeping = Housekeeping(store, self._last_values.absorb)
         self._single_rows = SingleRows(store, self._write_group)
@@ -317,6 +319,15 @@ class Engine(RollupControl, Deletions, Imaging):
     @settled.setter
     def settled(self, function: Callable[[int], int]) -> None:
         self._store.settled = function
+
+    @property
+    def deletable(self) -> Callable[[Origin], bool]:
+        """Whether a delete here may erase rows of another node: one that will not do it itself."""
+        return self._store.deletable
+
+    @deletable.setter
+    def deletable(self, function: Callable[[Origin], bool]) -> None:
+        self._store.deletable = function
 
     def add_hold(self, name: str, function: Callable[[], int]) -> None:
         """``function()`` says the highest LSN that may be released; called during a flush."""

@@ -22,7 +22,7 @@ from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
 from mainstem_engine.newest import newest_row
 from mainstem_engine.scan import Selection, iterate_rows, read_fragments, read_rows
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
-from mainstem_engine.slices import SliceDigests, slice_digests
+from mainstem_engine.slices import DeviceKeys, SliceDigests, slice_digests
 from mainstem_engine.sources import ValueRange
 from mainstem_engine.store import Store
 
@@ -35,6 +35,7 @@ class Queries(AggregateQueries):
 
     _store: Store
     _last_values: LastValues
+    _device_keys: DeviceKeys
 
     def scan(
         self,
@@ -201,8 +202,7 @@ class Queries(AggregateQueries):
         if ids is None:
             ids = {m.id: m.id for m in found.template.measurements}
         selection = Selection(devices, start_ns, end_ns, tuple(ids), origin)
-        known = self._store.catalog.devices
-        return slice_digests(view, known, selection, slice_ns, ids)
+        return slice_digests(view, self._device_keys, selection, slice_ns, ids)
 
     def _select_devices(
         self, table: Table, devices: DevicesLike, tags: Mapping[str, Any] | None

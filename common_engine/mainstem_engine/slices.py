@@ -31,7 +31,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.catalog.devices import Devices
 from mainstem_engine.columns import exact_float64
 from mainstem_engine.model import Column, VersionedRows
 from mainstem_engine.scan import Selection, iterate_rows
@@ -71,13 +70,12 @@ class SliceDigests:
 
 def slice_digests(
     view: TableView,
-    devices: Devices,
+    keys: DeviceKeys,
     selection: Selection,
     slice_ns: int,
     measurement_ids: Mapping[int, int],
 ) -> SliceDigests:
     """Digests by scanning. ``measurement_ids``: id in the digest by stored id; no others count."""
-    keys = DeviceKeys(devices)
     found: list[_Sums] = []
     waiting = 0
     for rows in iterate_rows(view, selection):
@@ -89,6 +87,10 @@ def slice_digests(
     return SliceDigests(*_added(found))
 
 
+KEYS_MAX = 1 << 14
+"""Devices whose hashes are kept, 4 MB. A slice is scanned once a minute, mostly of the same."""
+
+
 class PathLookup(Protocol):
     """Whoever knows the path of a device id: the catalog, or a record's own list."""
 
@@ -96,7 +98,8 @@ class PathLookup(Protocol):
 
 
 class DeviceKeys:
-    """The two hashes of a device's path, computed when first needed."""
+    """The two hashes of a device's path, computed when first needed. Thread-safe: whoever is too
+    late computes again."""
 
     def __init__(self, devices: PathLookup) -> None:
         self._devices = devices
@@ -115,6 +118,8 @@ class DeviceKeys:
             path = self._devices.path(device).encode()
             digest = hashlib.blake2b(path, digest_size=16, key=_TEXT_KEY).digest()
             found = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+            if len(self._known) >= KEYS_MAX:
+                self._known.clear()
             self._known[device] = found
         return found
 
