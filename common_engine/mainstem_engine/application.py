@@ -44,7 +44,8 @@ class Application:
             decoded = points
         elif record.kind == RecordKind.DEL:
             erasure = decoded if isinstance(decoded, Erasure) else decode_erasure(record.payload)
-            tombstone = erasure.tombstone(record.lsn, SELF_ORIGIN, rows=erasure.rows)
+            origin = SELF_ORIGIN if erasure.origin is None else self._index(erasure.origin)
+            tombstone = erasure.tombstone(record.lsn, origin, rows=erasure.rows)
             self._delete(erasure.table, tombstone, erasure.spans)
             decoded = erasure
         elif record.kind == RecordKind.IMG:

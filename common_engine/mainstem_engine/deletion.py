@@ -11,8 +11,9 @@
    lock. When rows of its range came meanwhile, it is done again; the last time with the lock held,
    so that writers wait.
 
-One delete at a time: what one has erased is not counted again by the next. Only rows of this node
-are deleted; if the call means others too, nothing is.
+One delete at a time: what one has erased is not counted again by the next. Rows of other nodes are
+deleted only where nobody else can do it any more (``Engine.deletable``), by records of their own,
+which cover what is here; if the call means others too, nothing is.
 """
 
 from __future__ import annotations
@@ -165,6 +166,39 @@ class _Found:
         return clipped
 
 
+@dataclass(slots=True)
+class _FoundBy:
+    """What the scan has found, by origin (its index)."""
+
+    origins: dict[int, _Found] = field(default_factory=dict)
+    newest: dict[int, int] = field(default_factory=dict)
+    """The greatest LSN of the rows of other nodes."""
+
+    @property
+    def rows(self) -> int:
+        return sum(found.rows for found in self.origins.values())
+
+    def add(self, rows: VersionedRows, meant: BoolMask | None, bare: BoolMask | None) -> None:
+        """As ``_Found.add``, of rows of any origin."""
+        first = int(rows.origin[0])
+        if bool((rows.origin == first).all()):
+            self._add(first, rows, meant, bare)
+            return
+        for origin in np.unique(rows.origin).tolist():
+            mine = rows.origin == origin
+            some = None if meant is None else meant[mine]
+            if some is None or some.any():
+                self._add(origin, rows.take(mine), some, None if bare is None else bare[mine])
+
+    def _add(
+        self, origin: int, rows: VersionedRows, meant: BoolMask | None, bare: BoolMask | None
+    ) -> None:
+        self.origins.setdefault(origin, _Found()).add(rows, meant, bare)
+        if origin != SELF_ORIGIN:
+            newest = int(rows.lsn[slice(None) if meant is None else meant].max())
+            self.newest[origin] = max(self.newest.get(origin, 0), newest)
+
+
 class Deletions(Queries):
     """The deleting part of an Engine."""
 
@@ -195,7 +229,7 @@ class Deletions(Queries):
         start_ns = bound_ns(start, precision_ns, TIME_MIN_NS)
         end_ns = bound_ns(end, precision_ns, TIME_MAX_NS + 1)
 
-        def search() -> tuple[_Found, Erasure, Selection]:
+        def search() -> tuple[_FoundBy, Erasure, Selection]:
             store.barrier()
             as_of, table, view = store.view_at(template)
             _check_own(table)
@@ -208,7 +242,7 @@ class Deletions(Queries):
             needed = layout.measurement_ids if keys is None else None
             selection = Selection(chosen, start_ns, end_ns, needed, versions=True)
             mask_of = None if where is None else _predicate(layout, where)
-            found = _Found()
+            found = _FoundBy()
             for rows in iterate_rows(view, selection):
                 meant = None if mask_of is None else mask_of(rows)
                 if meant is not None and not meant.any():
@@ -224,10 +258,10 @@ class Deletions(Queries):
                     now = self._unchanged_since(erasure, selection)
                     if now is not None:
                         erasure = replace(erasure, as_of=now)
-                        return self._log(erasure, found, everywhere=selection.devices is None)
+                        return self._log_all(erasure, found, everywhere=selection.devices is None)
             with store.append_lock:
                 found, erasure, selection = search()
-                return self._log(erasure, found, everywhere=selection.devices is None)
+                return self._log_all(erasure, found, everywhere=selection.devices is None)
 
     def _unchanged_since(self, erasure: Erasure, selection: Selection) -> int | None:
         """The last LSN, if no own row of the selection came after ``as_of``, else None."""
@@ -278,13 +312,21 @@ class Deletions(Queries):
         catalog = self._store.catalog
         return ArrowLayout(table, catalog.devices, catalog.precision_ns(table.name), columns)
 
-    def _log(self, erasure: Erasure, found: _Found, *, everywhere: bool = False) -> Deletion:
+    def _log(self, erasure: Erasure, found: _Found) -> Deletion:
+        """Logs the records of a delete of own rows. The caller holds the lock."""
+        return self._log_all(erasure, _FoundBy({SELF_ORIGIN: found} if found.rows else {}))
+
+    def _log_all(self, erasure: Erasure, found: _FoundBy, *, everywhere: bool = False) -> Deletion:
         """Logs the records of a delete. The caller holds the lock."""
         store = self._store
         if not found.rows:
             return Deletion(store.done(erasure.as_of), 0)
-        whole = replace(erasure, start_ns=found.start_ns, end_ns=found.end_ns, rows=found.gone)
-        pieces = found.erasures(whole, everywhere=everywhere)
+        pieces: list[Erasure] = []
+        for origin, part in sorted(found.origins.items()):
+            one = replace(erasure, start_ns=part.start_ns, end_ns=part.end_ns, rows=part.gone)
+            if origin != SELF_ORIGIN:
+                one = one.of(store.origins.all[origin], found.newest[origin])
+            pieces += part.erasures(one, everywhere=everywhere)
         size = sum(piece.tombstone(0, SELF_ORIGIN, rows=None).nbytes for piece in pieces)
         self.check_room_for_delete(erasure.table, len(pieces), size)
         acks = []
@@ -309,9 +351,12 @@ class Deletions(Queries):
         foreign = rows.origin != SELF_ORIGIN
         if meant is not None:
             foreign &= meant
-        if foreign.any():
-            at = int(np.argmax(foreign))
-            node = self._store.origins.all[int(rows.origin[at])].node
+        origins = self._store.origins.all
+        for origin in np.unique(rows.origin[foreign]).tolist():
+            if self._store.deletable(origins[origin]):
+                continue
+            at = int(np.argmax(foreign & (rows.origin == origin)))
+            node = origins[origin].node
             path = self._store.catalog.devices.path(int(rows.device[at]))
             raise NotOwnerError(table.name, path, node)
 

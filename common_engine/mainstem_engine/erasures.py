@@ -2,8 +2,9 @@
 
 Header: ``t`` table, ``as_of`` the LSN up to which versions are covered, ``n`` visible rows erased,
 ``s`` and ``e`` the range of time in ns (end exclusive), ``m`` measurement ids (nil: whole rows),
-``has`` which arrays follow: bit 0 devices, bit 1 times, bit 2 ends. Further keys belong to who
-wrote the record.
+``has`` which arrays follow: bit 0 devices, bit 1 times, bit 2 ends; where rows of another node are
+erased, at this node only, ``origin``: its uuid, name and epoch, whose LSN ``as_of`` is then.
+Further keys belong to who wrote the record.
 
 Buffers, as far as ``has`` says so: devices uint32[k], times int64[k] ns, ends int64[k] ns. Without
 times: all rows of these devices (without devices: of all devices) in [s, e). With times: devices
@@ -23,8 +24,9 @@ from mainstem_engine.deletes import Tombstone
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.filesystem import Buffer
 from mainstem_engine.log.records import decode_payload, encode_payload
-from mainstem_engine.model import AnyArray, DeviceIds, TimesNs
+from mainstem_engine.model import AnyArray, DeviceIds, Origin, TimesNs
 
+ORIGIN = "origin"
 _DEVICES, _TIMES, _ENDS = 1, 2, 4
 ENTRIES_MAX = 100_000
 """Devices or ranges of one record: at 20 bytes each just below the bound of a record (2 MiB)."""
@@ -44,6 +46,17 @@ class Erasure:
     measurements: tuple[int, ...] | None = None
     rows: int = 0
     header: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Whose rows it erases, if not those of who wrote it."""
+        said = self.header.get(ORIGIN)
+        return None if said is None else Origin(str(said[0]), str(said[1]), int(said[2]))
+
+    def of(self, origin: Origin, as_of: int) -> Erasure:
+        """The same for rows of another node, up to its LSN ``as_of``."""
+        header = {**self.header, ORIGIN: [origin.node_uuid, origin.node, origin.epoch]}
+        return replace(self, as_of=as_of, header=header)
 
     def tombstone(
         self, lsn: int, origin: int, *, rows: int | None, applied_before: int | None = None

@@ -129,6 +129,7 @@ class Store:
         self.append_lock = threading.RLock()
         self.state_lock = threading.Lock()
         self.settled: Callable[[int], int] = _everything_settled
+        self.deletable: Callable[[Origin], bool] = _is_alive
         self._settled_in_parts: Mapping[int, int] = {}
         self.on_full: Callable[[], None] = _nothing_to_do
         self.take_over: Callable[[], None] = _nothing_to_do
@@ -529,6 +530,14 @@ class Store:
             self.accounting.set_expired(state.expired)
             self.retention.publish(state)
 
+    def publish_losses(
+        self, losses: Losses, added: Sequence[AnyPart], removed: Sequence[str]
+    ) -> None:
+        """Shows what is left of damaged parts. It must be durable in the part list."""
+        with self.state_lock:
+            self.inventory.publish(added, removed)
+            self.accounting.set_lost(losses.rows)
+
     def publish_compaction(self, parts: Sequence[AnyPart], replaced: Sequence[str]) -> None:
         """Shows parts in place of others. They must be durable in the part list."""
         with self.state_lock:
@@ -558,6 +567,10 @@ class Store:
             self._closed = True
         self.log.close()
         self.inventory.close()
+
+
+def _is_alive(origin: Origin) -> bool:
+    return False
 
 
 def _everything_settled(origin: int) -> int:

@@ -338,6 +338,47 @@ def test_rows_of_others_are_refused(open_engine: Any, meters: Template) -> None:
     assert engine.delete("meters", start=3).rows == 0
 
 
+@pytest.mark.parametrize("flush", ["never", "before", "after"])
+def test_rows_of_a_node_that_is_gone_are_deleted_here(
+    open_engine: Any, meters: Template, flush: str
+) -> None:
+    child = Child()
+    engine = open_engine(consumers=[child])
+    engine.create_template(meters)
+    engine.device_ids("meters", PATHS, create=True)
+    engine.settled = lambda origin: 0
+    engine.deletable = lambda origin: origin == CHILD
+    received(engine, PATHS[0], [1, 2, 3], 5)
+    received(engine, PATHS[0], [4], 9)
+    write(engine, PATHS[1], [1, 2, 3])
+    if flush == "before":
+        engine.flush()
+    assert engine.delete("meters", start=2, end=4).rows == 4
+    low = engine.delete(
+        "meters", end=3, where=lambda rows: rows["time"].cast("int64").to_numpy() < 2
+    )
+    low.ack.wait()
+    assert low.rows == 2
+    if flush == "after":
+        engine.flush()
+    assert keys(engine) == [(PATHS[0], 4)]
+    # By versions: what the owner wrote before is covered, whenever it comes; what it wrote later
+    # than all that was found is not.
+    received(engine, PATHS[0], [2], 4)
+    received(engine, PATHS[0], [3], 6)
+    assert keys(engine) == [(PATHS[0], 3), (PATHS[0], 4)]
+    assert {d.tombstone.origin for d in child.deleted} == {0, 1}
+    assert {d.tombstone.as_of for d in child.deleted if d.tombstone.origin} == {5}
+    engine.abandon()
+    engine = open_engine(consumers=[child])
+    assert keys(engine) == [(PATHS[0], 3), (PATHS[0], 4)]
+    engine.settled = lambda origin: 9
+    engine.flush()
+    engine.compact()
+    assert keys(engine) == [(PATHS[0], 3), (PATHS[0], 4)]
+    assert balance(engine, visible=2).deleted == 7  # with the one that came late
+
+
 def test_a_childs_delete_covers_what_arrives_late(open_engine: Any, meters: Template) -> None:
     child = Child()
     engine = open_engine(consumers=[child])
