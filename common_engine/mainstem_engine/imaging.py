@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.catalog.templates import Table
+from mainstem_engine.columns import conform_rows
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import (
     NotFoundError,
@@ -143,7 +144,10 @@ class Imaging(Queries):
             raise OverloadedError(f"too many slices of {table.name} are being repaired")
         store.admit()
         acks = []
-        pieces = list(replace(image, table=table.name, fresh=not known).pieces())
+        # Its owner may not have widened what another one has: logged rows have the types of here.
+        rows = conform_rows(image.rows, table.types)
+        whole = replace(image, table=table.name, rows=rows, fresh=not known)
+        pieces = list(whole.pieces())
         for piece in pieces:
             fields, buffers = encode_image(piece, table.types)
             if piece is pieces[-1]:

@@ -288,6 +288,21 @@ def test_after_a_restart(tmp_path: Path) -> None:
     owner.close()
 
 
+def test_an_owner_that_has_not_widened_what_is_wider_here(tmp_path: Path) -> None:
+    owner, parent = opened(tmp_path / "owner"), opened(tmp_path / "parent")
+    write(owner, PATHS[0], [1, 2, 3], -7)
+    image = owner.slice_image("t", 0, 0, SLICE)
+    parent.alter_template("t", widen={"a": ColumnType.INT64})
+    parent.apply_image(image).wait()
+    expected = digests(owner, own(owner))
+    assert digests(parent, own(owner)) == expected
+    parent.abandon()
+    parent = opened(tmp_path / "parent")
+    assert digests(parent, own(owner)) == expected
+    parent.close()
+    owner.close()
+
+
 def test_only_what_is_on_disk(tmp_path: Path) -> None:
     owner = opened(tmp_path / "owner", durability="os")
     write(owner, PATHS[0], [1])

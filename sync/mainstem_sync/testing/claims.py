@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from mainstem_engine.errors import NotFoundError
 from mainstem_sync.state import accounting
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.real_nodes import RealNode
-from mainstem_sync.testing.truth import SLICE_MS, Content, Truth, by_slice
+from mainstem_sync.testing.truth import SLICE_MS, TABLE, Content, Key, Truth, by_slice
 
 Node = MemoryNode | RealNode
 
@@ -73,17 +74,22 @@ def content_of(node: Node, table: str, below: str) -> Content:
     )
 
 
-def check_content(node: Node, content: Content, truth: Truth) -> None:
-    """Rule 3."""
+def check_content(
+    node: Node, content: Content, truth: Truth, spoiled: Set[Key] = frozenset()
+) -> None:
+    """Rule 3. ``spoiled``: rows that were changed behind the node's back."""
     for device, time, values in content:
         known = truth.ever.get((device, time), set())
-        require(values <= known, f"{node.name}: {device} at {time} has {values - known}")
+        require(
+            values <= known or (device, time) in spoiled,
+            f"{node.name}: {device} at {time} has {values - known}",
+        )
 
 
 def declared_slices(node: Node, origin: str) -> list[tuple[int, int]]:
     """Stretches [from, to) in ms of an origin's rows that the node says are not comparable."""
     found = []
-    for item in node.federation.completeness():
+    for item in node.federation.completeness([TABLE]):
         if item["node"] == origin:
             # Of what lies before the first closed slice nothing is said at all.
             found.append((0, _first_closed(node, origin, item["table"]) * SLICE_MS))
@@ -92,46 +98,58 @@ def declared_slices(node: Node, origin: str) -> list[tuple[int, int]]:
 
 
 def check_declared(
-    node: Node, content: Content, truth: Truth, declared: list[tuple[int, int]]
+    node: Node,
+    content: Content,
+    truth: Truth,
+    declared: list[tuple[int, int]],
+    spoiled: Set[Key] = frozenset(),
 ) -> None:
     """Rows in declared slices: they differ only where a record touched them that the owner itself
-    has lost."""
+    has lost, or somebody behind the node's back."""
     held = {(device, time): values for device, time, values in content}
     wanted = {
         key: frozenset(row.values())
         for key, row in truth.rows.items()
         if any(first <= key[1] < end for first, end in declared)
     }
-    for key in (held.keys() | wanted.keys()) - truth.orphans:
+    for key in (held.keys() | wanted.keys()) - truth.orphans - spoiled:
         here, there = held.get(key), wanted.get(key)
         require(here == there, f"{node.name}, declared: {here} of {key}, and not {there}")
 
 
-def check_claims(node: Node, origin: str, content: Content, truth: Truth) -> int:
+def check_claims(
+    node: Node, origin: str, content: Content, truth: Truth, spoiled: Set[Key] = frozenset()
+) -> int:
     """Rule 4; returns how many slices were claimed."""
+    held = by_slice(content)
+    dark = {time // SLICE_MS for _, time in spoiled}
     claimed = 0
-    for item in node.federation.completeness():
+    for slice_, told in claimed_slices(node, origin, truth):
+        claimed += 1
+        found = held.get(slice_, frozenset())
+        known = truth.stated.get(slice_, {frozenset()})
+        require(
+            found in known or slice_ in dark,
+            f"{node.name} claims {told} of {origin}, and has {sorted(found, key=repr)} in slice "
+            f"{slice_}",
+        )
+    return claimed
+
+
+def claimed_slices(node: Node, origin: str, truth: Truth) -> Iterator[tuple[int, str]]:
+    """Slices of an origin that are complete, as the node says, and what it says."""
+    for item in node.federation.completeness([TABLE]):
         through = item["complete_through"]
         if item["node"] != origin or through is None or not truth.stated:
             continue
-        held = by_slice(content)
         excused = [*item["holes"], *((lost["from"], lost["to"]) for lost in item["lost"])]
         first = max(min(truth.stated), _first_closed(node, origin, item["table"]))
         for slice_ in range(first, through // SLICE_MS):
-            if any(
+            if not any(
                 start < (slice_ + 1) * SLICE_MS and end > slice_ * SLICE_MS
                 for start, end in excused
             ):
-                continue
-            claimed += 1
-            found = held.get(slice_, frozenset())
-            known = truth.stated.get(slice_, {frozenset()})
-            require(
-                found in known,
-                f"{node.name} claims {item['table']} of {origin} through {through}, and has "
-                f"{sorted(found, key=repr)} in slice {slice_}",
-            )
-    return claimed
+                yield slice_, f"{item['table']} through {through}"
 
 
 def _first_closed(node: Node, origin: str, table: str) -> int:

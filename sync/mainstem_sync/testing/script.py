@@ -77,7 +77,7 @@ def shortened(entries: list[Entry], fails: Callable[[Sequence[Entry]], bool]) ->
         middle = (low + high) // 2
         low, high = (low, middle) if fails(entries[:middle]) else (middle + 1, high)
     entries = entries[:high]
-    for kind in MEAN_S:
+    for kind in dict.fromkeys(entry.kind for entry in entries):
         some = [entry for entry in entries if entry.kind != kind]
         if len(some) < len(entries) and fails(some):
             entries = some

@@ -4,6 +4,8 @@
     python -m mainstem_sync.testing.simulation 17 --short find a short script that still fails
     python -m mainstem_sync.testing.simulation 0 1000     run many
     python -m mainstem_sync.testing.simulation 0 200 --broken "arrival-order merge"
+    python -m mainstem_sync.testing.simulation 0 200 --wide              a wider world
+    python -m mainstem_sync.testing.simulation 7 --wide --kinds clone    with these kinds only
 
 A run is a function of its seed: the same seed fails in the same way, with the same fingerprint.
 """
@@ -18,12 +20,14 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mainstem_sync.testing.broken import VARIANTS, broken
 from mainstem_sync.testing.script import Entry, script_of, shortened
+from mainstem_sync.testing.wide_script import WIDE_MEAN_S, wide_kinds, wide_script_of
+from mainstem_sync.testing.wide_world import WideWorld
 from mainstem_sync.testing.world import World, minutes_of
 
 
@@ -41,10 +45,23 @@ class Outcome:
     fingerprint: str
 
 
-def simulate(seed: int, script: Sequence[Entry] | None = None, base: Path | None = None) -> Outcome:
-    """One run. Whatever goes wrong in it is told in the outcome. ``base``: for real engines."""
-    entries = script_of(seed) if script is None else script
-    world = World(seed, base)
+def simulate(
+    seed: int,
+    script: Sequence[Entry] | None = None,
+    base: Path | None = None,
+    *,
+    wide: bool = False,
+    kinds: Sequence[str] | None = None,
+) -> Outcome:
+    """One run. Whatever goes wrong in it is told in the outcome. ``base``: for real engines.
+    ``wide``: in the wider world, where ``kinds`` happen besides, or those of the seed."""
+    if wide:
+        further = wide_kinds(seed) if kinds is None else tuple(kinds)
+        entries = wide_script_of(seed, further) if script is None else script
+        world: World = WideWorld(seed, base, kinds=further)
+    else:
+        entries = script_of(seed) if script is None else script
+        world = World(seed, base)
     error = None
     try:
         world.run(entries)
@@ -74,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("end", type=int, nargs="?")
     parser.add_argument("--short", action="store_true", help="find a short script that fails")
     parser.add_argument("--broken", choices=VARIANTS, help="with a mistake in place")
+    parser.add_argument("--wide", action="store_true", help="in the wider world")
+    parser.add_argument("--kinds", nargs="+", choices=tuple(WIDE_MEAN_S), help="what happens there")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     with contextlib.nullcontext() if options.broken is None else broken(options.broken):
@@ -84,15 +103,17 @@ def _run(options: argparse.Namespace) -> int:
     began = time.process_time()
     failed = 0
     seeds = range(options.first, options.first + 1 if options.end is None else options.end)
+    run = functools.partial(simulate, wide=options.wide, kinds=options.kinds)
     for seed in seeds:
-        outcome = simulate(seed)
+        outcome = run(seed)
         if outcome.error is not None or len(seeds) == 1:
             failed += outcome.error is not None
             sys.stdout.write(f"{outcome}\n")
         if outcome.error is not None and options.short:
             kind = _kind(outcome.error)
-            script = shortened(script_of(seed), functools.partial(_fails, seed, kind))
-            sys.stdout.write(f"{len(script)} entries: {simulate(seed, script).error}\n")
+            whole = wide_script_of(seed, options.kinds) if options.wide else script_of(seed)
+            script = shortened(whole, functools.partial(_fails, run, seed, kind))
+            sys.stdout.write(f"{len(script)} entries: {run(seed, script).error}\n")
             for entry in script:
                 sys.stdout.write(f"  {entry}\n")
     seconds = time.process_time() - began
@@ -100,8 +121,8 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _fails(seed: int, kind: str, script: Sequence[Entry]) -> bool:
-    error = simulate(seed, script).error
+def _fails(run: Callable[..., Outcome], seed: int, kind: str, script: Sequence[Entry]) -> bool:
+    error = run(seed, script).error
     return error is not None and _kind(error) == kind
 
 

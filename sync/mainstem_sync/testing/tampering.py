@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mainstem_engine.catalog.database_options import part_settings
+from mainstem_engine.columns import conform_rows
 from mainstem_engine.engine import Engine
 from mainstem_engine.model import Column, VersionedRows
 from mainstem_engine.part.reader import Part
@@ -22,7 +23,9 @@ def tamper(engine: Engine, table: str, change: Callable[[VersionedRows], Version
     for part in list(store.inventory.of_table(known.name)):
         assert isinstance(part, Part)
         meta = part.meta
-        rows = change(part.read(range(len(part.blocks)), list(part.types)))
+        types = {each.id: each.type for each in known.template.measurements}
+        stored = part.read(range(len(part.blocks)), list(part.types))
+        rows = change(conform_rows(stored, types))
         measurements, block_rows = part_settings(
             engine.catalog.database_of(meta.device_min), known.template, store.options.block_rows
         )

@@ -16,6 +16,9 @@ from typing import Any
 Key = tuple[str, int]
 """(device path, time in ms)."""
 
+TABLE = "meters"
+"""The table that all nodes write to."""
+
 SLICE_MS = 60_000
 
 COLUMNS = ("a", "b", "c", "d")
@@ -66,6 +69,8 @@ class Truth:
     _records: list[Write | Delete] = field(default_factory=list)
     _dirty: set[int] = field(default_factory=set)
     _has_stated: bool = False
+    _parted: bool = False
+    """There is, or was, another line: each states slices that only the other has rows of."""
 
     def write(self, lsn: int, rows: Mapping[Key, Mapping[str, Any]]) -> None:
         """A record of rows was accepted."""
@@ -86,21 +91,39 @@ class Truth:
         kept = [record for record in self._records if record.lsn <= lsn]
         lost = len(self._records) - len(kept)
         if lost:
-            for record in self._records:
-                if record.lsn > lsn:
-                    self.orphans.update(record.rows if isinstance(record, Write) else record.keys)
+            self.given_up(lsn)
             self._records, self.rows = kept, {}
             for record in kept:
                 self._apply(record)
             self._dirty.update(key[1] // SLICE_MS for key in self.ever)
         return lost
 
+    def copy(self) -> Truth:
+        """Of a second process on a copy of the disk: it goes on from here with rows of its own.
+        What was written, stated or given up is known of both, whoever did it."""
+        self._parted = True
+        return Truth(
+            {key: dict(values) for key, values in self.rows.items()},
+            self.ever, self.stated, self.orphans, list(self._records), set(self._dirty),
+            self._has_stated, True,
+        )  # fmt: skip
+
+    def given_up(self, lsn: int) -> None:
+        """What came after ``lsn`` is of a line that nobody goes on with."""
+        for record in self._records:
+            if record.lsn > lsn:
+                self.orphans.update(record.rows if isinstance(record, Write) else record.keys)
+
     def state(self) -> None:
         """The owner may say now what it has."""
+        if self._parted:
+            self._dirty.update(key[1] // SLICE_MS for key in self.ever)
         for slice_ in self._dirty:
             if slice_ not in self.stated:
                 # What was said before was said of a slice without rows.
-                self.stated[slice_] = {frozenset()} if self._has_stated else set()
+                self.stated[slice_] = set()
+                if self._has_stated or self._parted:
+                    self.stated[slice_].add(frozenset())
             self.stated[slice_].add(self.content_of(slice_))
         self._has_stated = self._has_stated or bool(self._dirty)
         self._dirty.clear()
