@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from mainstem_engine.model import DeviceIds, Measurement, Origin, Rows
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.points import points_header
 from mainstem_engine.rollup_control import RollupControl
+from mainstem_engine.set_aside import DamagedPart, damaged_parts
 from mainstem_engine.single_rows import SingleRows
 from mainstem_engine.slices import DeviceKeys
 from mainstem_engine.statistics import EngineStatistics, engine_statistics
@@ -345,6 +346,16 @@ class Engine(RollupControl, Deletions, Imaging):
     def compact(self) -> None:
         """Merges the parts of each partition into one, as far as memory allows."""
         self._housekeeping.compact()
+
+    def damaged_parts(self, table: str, start_ns: int, end_ns: int) -> list[DamagedPart]:
+        """Parts of a table with rows of about [start, end) that cannot be read. Reads all of them:
+        for whoever met a CorruptionError there."""
+        return damaged_parts(self._store, self._store.catalog.table(table).name, start_ns, end_ns)
+
+    def set_aside(self, table: str, names: Collection[str]) -> int:
+        """Gives up what cannot be read of these parts, but for those with rows of this node;
+        returns how many rows are gone (``lost_local``). Raises OSError."""
+        return self._housekeeping.set_aside(self._store.catalog.table(table).name, names)
 
     def backup(self, destination: str | os.PathLike[str], also: Sequence[str] = ()) -> BackupReport:
         """Everything that is durable now, as a directory of its own; writers go on meanwhile.

@@ -22,7 +22,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,6 +43,7 @@ from mainstem_engine.expiry import Expiry, ExpiryResult
 from mainstem_engine.flush import Flusher, FrozenState
 from mainstem_engine.part.reader import Part
 from mainstem_engine.part_join import JoinAborted, JoinContext, join_parts
+from mainstem_engine.set_aside import set_aside
 from mainstem_engine.store import Store
 
 logger = logging.getLogger(__name__)
@@ -193,6 +194,11 @@ class Housekeeping:
         """Removes parts that end before a time, expired or not. Raises OSError, EngineError."""
         with self._compaction_lock:
             return self.expiry.give_way(table, before_ns, held=held)
+
+    def set_aside(self, table: str, names: Collection[str]) -> int:
+        """Gives up what cannot be read of parts; see set_aside.py."""
+        with self._compaction_lock:
+            return set_aside(self._store, table, names, lambda: self._lock)
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:

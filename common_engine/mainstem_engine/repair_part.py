@@ -47,10 +47,12 @@ def salvage_part(
 ) -> Salvage:
     """Writes ``target/<name>.part`` with all that can be read of ``source/<meta.name>.part``.
 
-    ``measurements``: by id, as far as they are known. The new part lies with those of an only
-    vnode. Memory: a few blocks; all rows of the part where they are out of order. Raises OSError.
+    ``measurements``: by id, as far as they are known. The new part is of the same vnode if it lies
+    where the old one does, else of an only one. Memory: a few blocks; all rows of the part where
+    they are out of order. Raises OSError.
     """
     salvage = Salvage()
+    vnode = (meta.vnode, meta.vnodes) if source == target else (0, 1)
     beheaded = target / f"{name}{HEADLESS_SUFFIX}"
     try:
         part = _opened(fs, source, meta, beheaded)
@@ -61,11 +63,11 @@ def salvage_part(
     try:
         known = {key: _measurement(key, kind, measurements) for key, kind in part.types.items()}
         try:
-            _write(fs, target, name, part, known, salvage, _pieces(part, salvage))
+            _write(fs, target, name, part, known, salvage, _pieces(part, salvage), vnode)
         except ValueError:  # rows out of order: all of them are needed to sort them
             salvage = Salvage()
             whole = [part_sorted(concat_rows(list(_pieces(part, salvage))))]
-            _write(fs, target, name, part, known, salvage, iter(whole))
+            _write(fs, target, name, part, known, salvage, iter(whole), vnode)
     finally:
         part.close()
         fs.unlink(beheaded)
@@ -105,6 +107,7 @@ def _write(
     measurements: Mapping[int, Measurement],
     salvage: Salvage,
     pieces: Iterator[VersionedRows],
+    vnode: tuple[int, int],
 ) -> None:
     meta = part.meta
     with PartWriter(
@@ -114,6 +117,8 @@ def _write(
         table=meta.table,
         partition_start_ns=meta.partition_start_ns,
         measurements=measurements,
+        vnode=vnode[0],
+        vnodes=vnode[1],
         applied=meta.applied,
         erased_through=meta.erased_through,
     ) as writer:

@@ -26,6 +26,7 @@ from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.proof.completeness import Window
 from mainstem_sync.proof.fork_losses import lost_records
+from mainstem_sync.proof.healing import Healing
 from mainstem_sync.proof.holding import VERIFIED
 from mainstem_sync.proof.mismatch_alarms import MismatchAlarms
 from mainstem_sync.proof.prover import Proof
@@ -164,6 +165,7 @@ class Federation:
         )
         self._strays = Strays(node, self._follower, self.quarantine)
         self._alarms = MismatchAlarms()
+        self._healing = Healing(node)
         self._bound: Engine | None = None
 
     def _make_receiver(self) -> Receiver:
@@ -286,6 +288,9 @@ class Federation:
         now_ns = self._clock_ns() if now_ns is None else now_ns
         self._proof.audit(self.engine, now_ns)
         scanned = self._proof.verify(self.engine)
+        unreadable = self._proof.unreadable, self._follower.manifests.unreadable
+        if self._healing.look(self.engine, unreadable, now_ns // 1_000_000):
+            scanned += self._proof.verify(self.engine)
         damaged = self._proof.damaged_slices()
         self._strays.look(self.engine, damaged, now_ns // 1_000_000)
         self._alarms.look(self.engine, damaged, self._monotonic(), now_ns // 1_000_000)

@@ -34,6 +34,7 @@ from mainstem_sync.proof.completeness import (
 from mainstem_sync.proof.fork_losses import list_lost
 from mainstem_sync.proof.rescan import compare, expect
 from mainstem_sync.slices.slice_scan import SliceScan
+from mainstem_sync.slices.unreadable import Unreadable
 from mainstem_sync.slices.watch import Candidates, TableWatch
 from mainstem_sync.state.children import Children
 from mainstem_sync.state.follower import Follower
@@ -100,6 +101,7 @@ class Proof:
         self._retired = retired
         self._lock = follower.lock
         self._audits = Audits(rng)
+        self.unreadable = Unreadable()
         self._audited_ns = 0
 
     # Scanning
@@ -206,12 +208,16 @@ class Proof:
             # Computed here too, for devices of a child: the child's rows are told by their origin.
             index = engine.origin_index(state.origin)
             origin = UNSTORED_ORIGIN if index is None else index
-            return SliceScan(engine, table, size, origin, mapped.foreign_ids)
+            return SliceScan(
+                engine, table, size, origin, mapped.foreign_ids, unreadable=self.unreadable
+            )
         with self._lock:
             local = state.maps.devices[state.maps.devices >= 0]
         mine = np.intersect1d(engine.catalog.devices.of_family(known.family), local)
         devices = mine.astype(np.uint32)
-        return SliceScan(engine, table, size, None, mapped.foreign_ids, devices)
+        return SliceScan(
+            engine, table, size, None, mapped.foreign_ids, devices, unreadable=self.unreadable
+        )
 
     # Saying so
 

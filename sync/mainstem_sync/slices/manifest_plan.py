@@ -16,6 +16,7 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.slices.manifest import SLICES_MAX, Ints, Sums
 from mainstem_sync.slices.slice_scan import SliceScan
+from mainstem_sync.slices.unreadable import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,14 @@ def whole_ns(whole: tuple[int, int, int], slice_ns: int) -> tuple[int, int, int]
     return first * slice_ns, end * slice_ns, lsn
 
 
-def with_all_slices(engine: Engine, plan: Plan) -> Plan | None:
+def with_all_slices(engine: Engine, plan: Plan, unreadable: Unreadable) -> Plan | None:
     """With the slices that hold rows and that the book has forgotten; None when some of them
     cannot be read."""
     assert plan.whole is not None
     first, end, newest = plan.whole
-    scan = SliceScan(engine, plan.table, plan.slice_ns, SELF_ORIGIN, expired=True)
+    scan = SliceScan(
+        engine, plan.table, plan.slice_ns, SELF_ORIGIN, expired=True, unreadable=unreadable
+    )
     found, broken = scan.between(first, end)
     if broken:
         return None

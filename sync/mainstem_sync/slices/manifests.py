@@ -33,6 +33,7 @@ from mainstem_sync.slices.manifest_plan import Plan, whole_ns, windows, with_all
 from mainstem_sync.slices.rolled import HOUR_NS
 from mainstem_sync.slices.slice_scan import SliceScan
 from mainstem_sync.slices.slice_table import PENDING_TOUCHES_MAX, touched_by, touched_slices
+from mainstem_sync.slices.unreadable import Unreadable
 from mainstem_sync.wire.ranges import RangeSet
 
 DEBOUNCE_S = 1.0
@@ -70,6 +71,7 @@ class Manifests:
         self._stated: dict[str, dict[int, float]] = {}
         self._asked: dict[str, RangeSet] = {}
         self._running = threading.Lock()
+        self.unreadable = Unreadable()
 
     # Following the log
 
@@ -155,11 +157,11 @@ class Manifests:
                     plan = _since(plan, engine.horizon_ns(plan.table))
                     if plan.whole is None:
                         continue  # not whole here any more: nothing is said of it
-                    whole = with_all_slices(engine, plan)
+                    whole = with_all_slices(engine, plan, self.unreadable)
                     if whole is None:
                         continue
                     plan = whole
-                plan, count, d1, d2 = _readable(engine, plan)
+                plan, count, d1, d2 = _readable(engine, plan, self.unreadable)
                 if not len(plan.keys) and plan.whole is None and plan.new == plan.old:
                     continue
                 for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
@@ -380,11 +382,13 @@ def _since(plan: Plan, horizon_ns: int) -> Plan:
     )  # fmt: skip
 
 
-def _readable(engine: Engine, plan: Plan) -> tuple[Plan, Ints, Sums, Sums]:
+def _readable(engine: Engine, plan: Plan, unreadable: Unreadable) -> tuple[Plan, Ints, Sums, Sums]:
     """The plan with count and digest of every slice, zeros where nothing is stored. What has
     expired and is held until a tier above has it is stated too; of what cannot be read nothing is
     said, and nothing is closed from there on."""
-    scan = SliceScan(engine, plan.table, plan.slice_ns, SELF_ORIGIN, expired=True)
+    scan = SliceScan(
+        engine, plan.table, plan.slice_ns, SELF_ORIGIN, expired=True, unreadable=unreadable
+    )
     count, d1, d2, broken = scan.of(plan.keys)
     if broken.any():
         first = int(plan.keys[broken][0])

@@ -108,6 +108,12 @@ class Rolled:
             if len(level):
                 level.mark(np.unique(level.of(keys)), BROKEN)
 
+    def damaged(self, first_key: int, end_key: int) -> None:
+        """Rows of the slices [first_key, end_key) may be gone."""
+        for level in self.levels:
+            inside = level.table.range(first_key // level.per, -(-end_key // level.per))
+            level.table["state"][inside] = BROKEN
+
     def restated(self, first_key: int, end_key: int) -> None:
         """The owner stated every slice of [first_key, end_key) anew."""
         for level in self.levels:

@@ -19,6 +19,7 @@ from mainstem_engine.model import DeviceIds
 from mainstem_engine.slices import SliceDigests
 from mainstem_sync.slices.manifest import Ints, Sums
 from mainstem_sync.slices.slice_table import spans
+from mainstem_sync.slices.unreadable import Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ SCAN_SLICES_MAX = 20_000
 @dataclass(frozen=True, slots=True)
 class SliceScan:
     """How to scan: rows of one origin (by index, None: of any) and of ``devices`` (None: all),
-    with the owner's measurement ids. ``expired``: with rows that nobody sees any more."""
+    with the owner's measurement ids. ``expired``: with rows that nobody sees any more.
+    ``unreadable`` is told what cannot be read."""
 
     engine: Engine
     table: str
@@ -41,12 +43,15 @@ class SliceScan:
     measurement_ids: Mapping[int, int] | None = None
     devices: DeviceIds | None = None
     expired: bool = False
+    unreadable: Unreadable | None = None
 
     def between(self, first: int, end: int) -> tuple[SliceDigests, list[int]]:
         """(the slices of [first, end) that hold rows, those that cannot be read)."""
         found, broken, why = self._between(first, end)
         if broken:
             logger.error("%d slices of %s cannot be read: %s", len(broken), self.table, why)
+            if self.unreadable is not None:
+                self.unreadable.note(self.table, self.slice_ns, broken)
         return found, broken
 
     def _between(self, first: int, end: int) -> tuple[SliceDigests, list[int], str]:

@@ -212,6 +212,15 @@ class TableWatch(WatchedSlices):
         for key in keys.tolist():
             self.closed.add(key)
 
+    def damaged(self, start_ns: int, end_ns: int) -> None:
+        """What is stored of [start, end) cannot be read, and may be gone: nothing of it is proven
+        until it is scanned again."""
+        self.merge()
+        first, end = start_ns // self.slice_ns, -(-end_ns // self.slice_ns)
+        inside = self.slices.range(first, end)
+        self.unprove(np.arange(inside.start, inside.stop))
+        self.rolled.damaged(first, end)
+
     def deleted_here(self, keys: Ints) -> None:
         """Rows of these slices (unique, ascending) were deleted here, not by their owner."""
         self._declare(keys, DELETED_HERE_)

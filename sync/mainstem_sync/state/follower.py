@@ -32,7 +32,7 @@ from mainstem_sync.state.accounting import Accounts
 from mainstem_sync.state.content import Classifier, points_header
 from mainstem_sync.state.exports import ExportPolicy
 from mainstem_sync.state.forward import PARK, Forward
-from mainstem_sync.state.line_following import LineFollowing
+from mainstem_sync.state.line_following import DAMAGED, LineFollowing
 from mainstem_sync.state.owed_log import declare_lost, owe
 from mainstem_sync.state.scope import DeviceScope
 from mainstem_sync.wire.messages import OriginKey
@@ -281,10 +281,18 @@ class Follower:
             self.lines.own.trail.note_point(record.lsn, record.chain)
         elif record.kind == RecordKind.EVT:
             self.lines.alarmed(header)
+            if header.get("code") == DAMAGED:
+                self._damaged(str(header["t"]), header["spans"])
         else:
             fork = self.lines.said(header)
             if fork is not None and self.forward is not None:
                 self.forward.forked(fork)
+
+    def _damaged(self, table: str, spans: Iterable[tuple[int, int]]) -> None:
+        for start_ns, end_ns in spans:
+            for state in self.origins:
+                if (watch := state.watches.get(table)) is not None:
+                    watch.damaged(start_ns, end_ns)
 
     def _defined(self, record: Record) -> None:
         header, _ = decode_payload(byte_view(record.payload))

@@ -36,6 +36,9 @@ from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 ALARM = "alarm"
 """``op`` of the EVT record of an alarm."""
+DAMAGED = "DAMAGED"
+"""``code`` of the alarm that stored rows cannot be read; ``t`` the table, ``spans`` a list of
+[start, end) in ns."""
 
 ALARMS_KEPT = 100
 """The newest; all of them are in the log."""

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from mainstem_engine.errors import CorruptionError
-from mainstem_engine.repair import repair_directory
 from mainstem_sync.slices.watch import PROVEN_SLICES_KEPT
 from mainstem_sync.testing.nodes import START_NS
 from mainstem_sync.testing.tampering import tamper, with_row_at, with_value, without
@@ -93,41 +92,6 @@ def repaired(tiers: Tiers, condition: Callable[[], bool]) -> None:
         tiers.plant.federation.run_verification()
         if condition():
             return
-
-
-def test_case_4_a_bit_that_turned_over_on_the_disk(tiers: Tiers) -> None:
-    """The damaged block is named with all of its slices and holds nothing else up; when it was
-    given up, its rows come again from below."""
-    engine = tiers.edge.engine
-    ids = engine.device_ids("meters", ["root.p.e.d1"], create=True)
-    rows = 7200
-    values = np.random.default_rng(1).normal(size=rows)
-    times = START_MS + np.arange(-rows, 0) * 1000
-    engine.write("meters", np.repeat(ids, rows), times, {"current": values}).wait()
-    tiers.close()
-    before = tiers.values(tiers.plant)
-    tiers.plant.engine.flush()
-    (part,) = tiers.plant.directory.rglob("*.part")
-    tiers.plant.stop()
-    data = bytearray(part.read_bytes())
-    data[len(data) // 3] ^= 0x10
-    part.write_bytes(data)
-    tiers.plant.start()
-    named = tiers.plant.federation.verify(rescan=True)["slices"]
-    assert {each["state"] for each in named} == {"MISMATCH"}
-    assert 0 < len(named) < 120
-    tiers.write(rows=30, start_s=700)
-    tiers.clock.advance(100)
-    repaired(tiers, lambda: False)
-    through = tiers.plant.federation.verify(START_NS, START_NS + 13 * MINUTE_NS)
-    assert through["slices"] == [], "the others are verified as ever"
-    tiers.plant.stop()
-    assert repair_directory(tiers.plant.directory).lost_rows["meters"] > 0
-    tiers.plant.start()
-    tiers.plant.federation.verify(rescan=True)
-    repaired(tiers, lambda: tiers.values(tiers.plant)[:rows] == before)
-    assert tiers.values(tiers.plant)[:rows] == before
-    assert tiers.plant.federation.verify(end_ns=START_NS, rescan=True)["slices"] == []
 
 
 def test_an_owner_says_nothing_of_what_it_cannot_read(tiers: Tiers) -> None:
