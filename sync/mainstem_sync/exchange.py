@@ -28,6 +28,9 @@ from mainstem_sync.wire.frames import Frame, FrameType
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
+SAID_MAX = 10_000
+"""Runs of slices that were declared lost and are remembered; beyond it they are said once more."""
+
 
 class SliceExchange:
     """See the module. Thread-safe."""
@@ -43,6 +46,7 @@ class SliceExchange:
         self._engine: Engine | None = None
         self._sender: Sender | None = None
         self._forward: Forward | None = None
+        self._said_lost: dict[tuple[OriginKey, str], RangeSet] = {}
 
     def bind(
         self, engine: Engine, sender: Sender, forward: Forward, log_bytes_max: int | None
@@ -106,14 +110,23 @@ class SliceExchange:
         with self._lock:
             return self._follower.origins.get(key)
 
-    def _lose(self, want: Want, slices: RangeSet, why: str) -> None:
-        """Own slices that nobody will ever get: declared, and counted when it is applied."""
+    def _lose(
+        self, want: Want, slices: RangeSet, why: str, target: OriginKey | None = None
+    ) -> None:
+        """Slices that nobody will ever get: declared, and counted when it is applied. Own ones, or
+        (``target``) those of a node below, once for as long as this process runs."""
         engine, forward = self._engine, self._forward
         if engine is None or forward is None:
             return
+        if target is not None:
+            said = self._said_lost.setdefault((target, want.name), RangeSet())
+            slices = slices.difference(said)
+            if len(said) > SAID_MAX:
+                said = self._said_lost[target, want.name] = RangeSet()
+            said.update(slices)
         keys = [key for first, last in slices for key in range(first, last + 1)]
         with self._lock:
-            rows = [forward.owing.rows_of(want.name, key) for key in keys]
+            rows = [forward.owing.rows_of(want.name, key, target) for key in keys]
         for at in range(0, len(keys), LOST_SLICES_MAX):
             some = slice(at, at + LOST_SLICES_MAX)
             table = LostTable(
@@ -122,4 +135,4 @@ class SliceExchange:
                 np.array(keys[some], np.int64),
                 np.array(rows[some], np.int64),
             )
-            engine.append(RecordKind.LOSS, Loss(why, tables=(table,)).to_header())
+            engine.append(RecordKind.LOSS, Loss(why, tables=(table,), target=target).to_header())

@@ -21,7 +21,7 @@ from typing import Any
 from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.filesystem import Filesystem
-from mainstem_engine.model import SELF_ORIGIN
+from mainstem_engine.model import SELF_ORIGIN, Origin
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.proof.completeness import Window
@@ -228,6 +228,7 @@ class Federation:
             self.sender.on_frame[FrameType.PROVEN] = self.proving.told
             engine.add_part_hold("parent", self.proving.holding.holds)
         engine.settled = self._settled
+        engine.deletable = self._is_gone
         self.receiver.bind(engine)
         self._bound = engine
 
@@ -471,6 +472,13 @@ class Federation:
                 return SETTLED_ALWAYS if forward is None else forward.acked.watermark
             found = self.engine.origins[origin]
             return self._follower.lines.settled(found.node_uuid, found.epoch, found.node)
+
+    def _is_gone(self, origin: Origin) -> bool:
+        """True for a node that is retired, or behind one that is: its rows may be deleted here."""
+        with self._lock:
+            state = self._follower.origins.line(origin.node_uuid)
+            names = {origin.node, "" if state is None else state.via}
+        return any(self.retired(name) is not None for name in names if name)
 
     def _own_status(self) -> Mapping[str, Any]:
         if self.status is not None:

@@ -7,11 +7,13 @@
    off; the child makes a later one when it is asked again.
 3. It replaces what is stored of the origin in its range. So what was put aside of it is replaced
    too: the record says what is put aside of the image.
+4. Of slices that were deleted here nothing is taken; a record says that it came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,11 +29,12 @@ from mainstem_engine.merge import key_order
 from mainstem_engine.model import Lsns, Rows
 from mainstem_engine.points import Points, points_header
 from mainstem_sync.errors import RejectedError
-from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.origins.received import Received, map_points
 from mainstem_sync.receiving.incoming import Prepared, prepare
 from mainstem_sync.receiving.parking import Parking
 from mainstem_sync.receiving.quarantine import QuarantineStore
+from mainstem_sync.state.deletions_here import declined_header
 from mainstem_sync.wire.batch import Batch, WireRecord
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
@@ -74,7 +77,7 @@ def touches_of(received: Received) -> list[Touch]:
 @dataclass(slots=True)
 class IncomingImages:
     """Takes batches of images. ``append(state, prepared)`` logs definitions; the caller holds the
-    origin's intake lock."""
+    origin's intake lock. ``lock``: the federation's."""
 
     engine: Engine
     quarantine: QuarantineStore
@@ -82,6 +85,7 @@ class IncomingImages:
     paths: Sequence[str] | None
     via: str
     at_ms: int
+    lock: threading.RLock
 
     def take(self, state: OriginState, batch: Batch, raw: memoryview) -> Ack | None:
         """Logs a batch; the Ack of its last record, None if there is nothing in it.
@@ -115,6 +119,44 @@ class IncomingImages:
     def _apply(self, state: OriginState, record: WireRecord, payload: memoryview) -> Ack:
         image, points = _decode(state, record, payload)
         table = state.maps.known_table(points.table)
+        acks = [
+            self._decline(state, table, part)
+            if declined
+            else self._store(state, record.lsn, table, part, replace(points, rows=part.rows))
+            for part, declined in self._parts(state, table, image)
+        ]
+        return acks[-1]
+
+    def _parts(
+        self, state: OriginState, table: TableMap, image: SliceImage
+    ) -> Iterator[tuple[SliceImage, bool]]:
+        """The image, cut where slices begin or end of which rows were deleted here."""
+        size = table.slice_ns
+        first, end = image.start_ns // size, -(-image.end_ns // size)
+        with self.lock:
+            watch = state.home.watches.get(table.local)
+            gone = [] if watch is None else watch.gone_here(first, end).tolist()
+        if not gone:
+            yield image, False
+            return
+        at = image.start_ns
+        for first_gone, last_gone in RangeSet((key, key) for key in gone):
+            start, end_ns = max(at, first_gone * size), min(image.end_ns, (last_gone + 1) * size)
+            if at < start:
+                yield _between(image, at, start), False
+            yield _between(image, start, end_ns), True
+            at = end_ns
+        if at < image.end_ns:
+            yield _between(image, at, image.end_ns), False
+
+    def _decline(self, state: OriginState, table: TableMap, image: SliceImage) -> Ack:
+        header = declined_header(replace(image, table=table.local))
+        return self.engine.append(RecordKind.EVT, header)
+
+    def _store(
+        self, state: OriginState, lsn_of_image: int, table: TableMap, image: SliceImage,
+        points: Points,
+    ) -> Ack:  # fmt: skip
         parking = Parking(state.key.name, self.at_ms)
         rows, lsn = points.rows, image.lsn
         mapped = map_points(points, table, state.maps)
@@ -123,7 +165,7 @@ class IncomingImages:
         if mapped.refused:
             lsn = lsn[:0]
         if mapped.denied is not None or mapped.conflicts:
-            parking.put(record.lsn, mapped, table, state.maps, self.engine.catalog)
+            parking.put(lsn_of_image, mapped, table, state.maps, self.engine.catalog)
         order = key_order(mapped.rows.device, mapped.rows.time)
         stored = mapped.rows.take(order)
         image = replace(image, table=table.local, rows=stored, lsn=lsn[order])
@@ -139,6 +181,13 @@ class IncomingImages:
         touch = (table.local, image.start_ns, image.end_ns - 1, image.as_of)
         state.note_in_flight(ack, [touch])
         return ack
+
+
+def _between(image: SliceImage, start_ns: int, end_ns: int) -> SliceImage:
+    """What of the image lies in [start, end)."""
+    inside = (image.rows.time >= start_ns) & (image.rows.time < end_ns)
+    rows: Rows = image.rows.take(inside)
+    return replace(image, start_ns=start_ns, end_ns=end_ns, rows=rows, lsn=image.lsn[inside])
 
 
 def _decode(

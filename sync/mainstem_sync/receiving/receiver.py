@@ -338,7 +338,7 @@ class Receiver:
         """A batch of slice images into the log; one that came too late or too early is put off."""
         at_ms = self._clock_ns() // 1_000_000
         images = IncomingImages(
-            self._engine, self._quarantine, self._append, child.paths, child.name, at_ms
+            self._engine, self._quarantine, self._append, child.paths, child.name, at_ms, self._lock
         )
         try:
             ack = images.take(state, batch, raw)

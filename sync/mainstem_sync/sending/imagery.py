@@ -42,7 +42,7 @@ from mainstem_sync.sending.outgoing_images import (
     to_origin,
 )
 from mainstem_sync.sending.said_again import manifests_of, stored_manifest
-from mainstem_sync.slices.loss import EXPIRED, NOT_EXPORTED, REFUSED
+from mainstem_sync.slices.loss import DELETED, EXPIRED, NOT_EXPORTED, REFUSED
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.wants import Want, Wanted
 from mainstem_sync.slices.watch import EMPTY_STATED
@@ -90,7 +90,8 @@ class _Table:
 
 class Imagery:
     """See the module. ``own``: this node's stream; ``state_of`` the state of a relayed origin;
-    ``lock`` the federation's; ``lose(want, slices, why)`` declares own slices lost."""
+    ``lock`` the federation's; ``lose(want, slices, why, target)`` declares slices lost, own ones
+    or (target) such as were deleted here."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class Imagery:
         own: Callable[[], OriginKey],
         state_of: Callable[[OriginKey], OriginState | None],
         lock: threading.RLock,
-        lose: Callable[[Want, RangeSet, str], None],
+        lose: Callable[[Want, RangeSet, str, OriginKey | None], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._engine = engine
@@ -215,7 +216,7 @@ class Imagery:
         if answer is not None and code is AckCode.REJECTED:
             logger.error("the parent refuses slices of %s: %s", image.want.name, answer.message)
             if image.key == self._own():
-                self._lose(image.want, RangeSet([(image.first, image.last)]), REFUSED)
+                self._lose(image.want, RangeSet([(image.first, image.last)]), REFUSED, None)
 
     # Making
 
@@ -265,7 +266,7 @@ class Imagery:
         try:
             if not self._classifier.policy.sends(want.name):
                 if own:
-                    self._lose(want, RangeSet([(first, last)]), NOT_EXPORTED)
+                    self._lose(want, RangeSet([(first, last)]), NOT_EXPORTED, None)
                 images = []
             elif own:
                 images = [self._own_image(key, want, first, last)]
@@ -275,7 +276,7 @@ class Imagery:
         except OutOfRetentionError:
             images = []
             if own and first == last:  # one slice decides: others may still be whole
-                self._lose(want, RangeSet([(first, last)]), EXPIRED)
+                self._lose(want, RangeSet([(first, last)]), EXPIRED, None)
             elif first < last:
                 self._tables[key, want.name].step = 1
                 return []
@@ -315,6 +316,7 @@ class Imagery:
         if mapped is None:
             return []
         size = want.slice_ns
+        gone = [] if watch is None else watch.gone_here(first, last + 1).tolist()
         unsound = {} if watch is None else watch.unsound(first, last + 1)
         if not unsound and watermark >= want.since:
             start, end = first * size, (last + 1) * size
@@ -326,7 +328,9 @@ class Imagery:
             start = number * size
             as_of = max(watermark, floor)
             touched = self._engine.slice_max_lsn(mapped.local, state.origin, start, start + size)
-            if number in unsound:
+            if number in gone:
+                self._lose(want, RangeSet([(number, number)]), DELETED, state.key)
+            elif number in unsound:
                 with self._state_lock:
                     state.repairs.want(mapped.local, [number], want.since)
             elif touched <= as_of and as_of >= want.since:

@@ -4,9 +4,12 @@
    were owed and whose rows are gone here: expired, or given up for room (``t``).
 2. The record is counted here when it is applied, and travels to every tier above. There its slices
    are crossed off every backlog and shown as LOST; nothing is deleted.
+3. A relay says it of slices of another node (``o``) that it deleted itself, when it is asked for
+   them.
 
-Header: ``r`` flat ranges of LSNs, ``rows`` by table that were pending and are lost, ``t`` per table
-``[name, slice_ns, [slices], [rows]]``, ``why``; only for the writer ``bytes``.
+Header: ``o`` origin or absent, ``r`` flat ranges of LSNs, ``rows`` by table that were pending and
+are lost, ``t`` per table ``[name, slice_ns, [slices], [rows]]``, ``why``; only for the writer
+``bytes``.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from mainstem_sync.errors import WireError
 from mainstem_sync.slices.manifest import SLICE_NS_MAX, Ints
 from mainstem_sync.slices.owed import TABLES_MAX, lsns_of_wire
 from mainstem_sync.wire.fields import integer, list_of, text
+from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
 LOST_SLICES_MAX = 20_000
@@ -33,6 +37,9 @@ REFUSED = "refused"
 NOT_EXPORTED = "not_exported"
 """Reasons. ``refused``: the parent will not take an image of the slice. ``not_exported``: the table
 was owed, and is not exported any more."""
+
+DELETED = "deleted"
+"""A tier between deleted rows of it."""
 
 WHY_CHARS_MAX = 64
 
@@ -56,6 +63,7 @@ class Loss:
     rows: Mapping[str, int] = field(default_factory=dict)
     tables: tuple[LostTable, ...] = ()
     size: int = 0
+    target: OriginKey | None = None
 
     def to_header(self) -> dict[str, Any]:
         """For Engine.append."""
@@ -63,7 +71,9 @@ class Loss:
 
     def to_wire(self, sends: Callable[[str], bool] = lambda table: True) -> dict[str, Any]:
         """What others need of it, of the tables that ``sends`` lets go up."""
+        whose = {} if self.target is None else {"o": self.target.to_wire()}
         return {
+            **whose,
             "r": self.ranges.to_wire(),
             "rows": {table: rows for table, rows in self.rows.items() if sends(table)},
             "t": [
@@ -86,6 +96,7 @@ class Loss:
             {text(name, "table"): integer(count, "rows") for name, count in rows.items()},
             tuple(_table(item) for item in list_of(header.get("t"), "tables", TABLES_MAX)),
             integer(header.get("bytes") or 0, "bytes"),
+            None if header.get("o") is None else OriginKey.from_wire(header["o"]),
         )
 
     @classmethod

@@ -129,6 +129,16 @@ class Rolled:
             level.table.remove(beyond)
         return np.unique(np.concatenate(found))
 
+    def let_go(self, keys: Keys) -> Keys:
+        """The sums that these slices are part of go; returns all slices (ascending) of them."""
+        found = [np.empty(0, np.int64)]
+        for level in self.levels:
+            hit = np.isin(level.table.keys, np.unique(level.of(keys)))
+            first = level.table.keys[hit] * level.per
+            found.append((first[:, None] + np.arange(level.per)).ravel())
+            level.table.remove(hit)
+        return np.unique(np.concatenate(found))
+
     def to_days(self, before_key: int, alone: Keys) -> None:
         """Sum up the hours of days that end at or before ``before_key`` and of which no slice is in
         ``alone``, those that stand for themselves."""

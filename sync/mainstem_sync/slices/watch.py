@@ -222,8 +222,15 @@ class TableWatch(WatchedSlices):
         self.rolled.damaged(first, end)
 
     def deleted_here(self, keys: Ints) -> None:
-        """Rows of these slices (unique, ascending) were deleted here, not by their owner."""
-        self._declare(keys, DELETED_HERE_)
+        """Rows of these slices (unique, ascending) were deleted here, not by their owner. Of an
+        hour or day that was summed all slices are: none can be compared by itself any more."""
+        self._declare(np.union1d(keys, self.rolled.let_go(keys)), DELETED_HERE_)
+
+    def gone_here(self, first: int, end: int) -> Ints:
+        """Slices (ascending) in [first, end) of which rows were deleted here."""
+        inside = self.slices.range(first, end)
+        found: Ints = self.slices.keys[inside][self.slices["state"][inside] == DELETED_HERE_]
+        return found
 
     def forked(self, keys: Ints) -> None:
         """These slices (unique, ascending) hold rows from beyond a fork of their owner's log."""

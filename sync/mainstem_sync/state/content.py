@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.encoded_points import device_runs
+from mainstem_engine.erasures import ORIGIN
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
 from mainstem_engine.model import BoolMask
@@ -178,8 +179,8 @@ class Classifier:
         """A delete goes up if its table does, for those of its devices that do."""
         header, buffers = decode_payload(payload)
         table = str(header["t"])
-        if not self.policy.sends(table):
-            return
+        if not self.policy.sends(table) or (origin is None and header.get(ORIGIN)):
+            return  # what is deleted here of a child's rows is deleted here only
         select = None
         if self.policy.prefixes(table) is not None and int(header["has"]) & 1:
             device: npt.NDArray[Any] = np.frombuffer(buffers[0], "<u4")

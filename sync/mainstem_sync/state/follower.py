@@ -16,6 +16,7 @@ import numpy as np
 
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.consumers import AppliedDelete, AppliedRows, RowSink
+from mainstem_engine.erasures import Erasure
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
@@ -30,6 +31,7 @@ from mainstem_sync.slices.owed import Owed
 from mainstem_sync.slices.watch import TableWatch
 from mainstem_sync.state.accounting import Accounts
 from mainstem_sync.state.content import Classifier, points_header
+from mainstem_sync.state.deletions_here import DECLINED, deleted_here, image_declined
 from mainstem_sync.state.exports import ExportPolicy
 from mainstem_sync.state.forward import PARK, Forward
 from mainstem_sync.state.line_following import DAMAGED, LineFollowing
@@ -106,6 +108,8 @@ class Follower:
                 self._defined(record)
             elif record.kind in (RecordKind.EPO, RecordKind.BOOT, RecordKind.EVT):
                 self._lined(record)
+            elif record.kind == RecordKind.DEL and isinstance(decoded, Erasure):
+                deleted_here(self.origins, decoded, self._watch)
             if self.forward is not None:
                 self._forwarded(self.forward, record, header)
             if record.kind == RecordKind.IMG and isinstance(decoded, SliceImage):
@@ -247,7 +251,7 @@ class Follower:
                     ref = (state.key.uuid, state.key.epoch, lsn)
                     self.forward.owing.hand_on(ref, owed.target or state.key, owed.ranges)
             else:
-                declare_lost(state, owed)
+                declare_lost(self.origins, state, owed)
 
     def _imaged(self, record: Record, image: SliceImage, sink: RowSink) -> None:
         """A slice image of another node was applied."""
@@ -283,6 +287,8 @@ class Follower:
             self.lines.alarmed(header)
             if header.get("code") == DAMAGED:
                 self._damaged(str(header["t"]), header["spans"])
+            if header.get("op") == DECLINED:
+                image_declined(self.origins, self.accounts, header, self._monotonic())
         else:
             fork = self.lines.said(header)
             if fork is not None and self.forward is not None:

@@ -24,8 +24,13 @@ def owe(origins: Origins, state: OriginState, owed: Owed, lsn: int) -> None:
     target.received.update(target.backlog.add(owed, ref, target.received))
 
 
-def declare_lost(state: OriginState, loss: Loss) -> None:
+def declare_lost(origins: Origins, state: OriginState, loss: Loss) -> None:
     """A LOSS record of ``state``."""
+    if loss.target is not None:
+        via = state.via
+        state = origins.open(loss.target, via)
+        if state.via != via:
+            return
     for table in loss.tables:
         slices = RangeSet((key, key) for key in table.keys.tolist())
         state.received.update(state.backlog.lost(table.name, slices))

@@ -159,6 +159,8 @@ class Owing:
         for table in loss.tables:
             keys = table.keys.tolist()
             for owed in self.records.values():
+                if owed.target != loss.target:
+                    continue
                 counts = owed.counts.get(table.name, {})
                 rows = sum(counts.pop(key, 0) for key in keys)
                 rows = min(rows, owed.rows.get(table.name, 0))
@@ -167,9 +169,13 @@ class Owing:
                     total.add({table.name: rows})
         return total.rows
 
-    def rows_of(self, table: str, key: int) -> int:
-        """Rows of an own slice that are pending as far as is known."""
-        return sum(owed.counts.get(table, {}).get(key, 0) for owed in self.records.values())
+    def rows_of(self, table: str, key: int, target: OriginKey | None = None) -> int:
+        """Rows of a slice, own or of a node below, that are pending as far as is known."""
+        return sum(
+            owed.counts.get(table, {}).get(key, 0)
+            for owed in self.records.values()
+            if owed.target == target
+        )
 
     def snapshot(self) -> dict[str, Any]:
         return {
