@@ -10,6 +10,7 @@ import pytest
 
 from mainstem_engine.encoded_points import decode_rows, encode_rows
 from mainstem_engine.filesystem import byte_view
+from mainstem_engine.light_points import is_light
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
 from mainstem_sync import Export
@@ -101,8 +102,7 @@ def test_records_that_are_known_are_taken_out_of_a_block(tiers: Tiers) -> None:
     for n in range(5):
         tiers.write(start_s=n * 10, rows=10, value=n)
         tiers.run(0.5)
-    known = sum(rows for _, rows, _ in blocks_of(tiers.plant))
-    assert known == 0
+    assert [rows for _, rows, _ in blocks_of(tiers.plant)] == [10] * 5
     request = _resend(tiers, first=1)
     _, answer = _take(tiers, request)
     assert answer is AckCode.OK
@@ -346,13 +346,13 @@ def test_a_load_is_history_and_what_is_measured_meanwhile_goes_first(
     request = sender.next_request()
     assert request is not None
     queues = [
-        (batch.queue, [record.rows for record in batch.records if record.rows], len(batch.blocks))
+        (batch.queue, [block.rows for block in batch.blocks])
         for frame in decode_frames(request.body)
         if frame.type is FrameType.BATCH
         for batch in [Batch.from_frame(frame)]
     ]
-    assert (Queue.LIVE, [1], 0) in queues
-    assert (Queue.HISTORY, [], 1) in queues
+    assert (Queue.LIVE, [1]) in queues
+    assert (Queue.HISTORY, [1000]) in queues
     tiers.edge.restart()
     tiers.clock.advance(60)
     tiers.run()
@@ -375,6 +375,56 @@ def test_a_parent_of_an_earlier_version_gets_records(tiers: Tiers) -> None:
     assert blocks_of(tiers.group) == []
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
     assert tiers.forward(tiers.plant)["delivered"] == ROWS + 5
+
+
+# Live rows, in light blocks
+
+
+def live(tiers: Tiers, writes: int = 4) -> None:
+    """Rows of two devices in each write, which go up at once."""
+    tiers.run(1)
+    for n in range(writes):
+        tiers.write("root.p.e.d0", start_s=n * 10, rows=5, value=n / 4)
+        tiers.write("root.p.e.d1", start_s=n * 10, rows=5, value=n / 3)
+        tiers.run(0.5)
+
+
+def test_live_rows_travel_in_light_blocks_to_the_last_tier(tiers: Tiers) -> None:
+    live(tiers)
+    for node in (tiers.plant, tiers.group):
+        payloads = [payload for _, _, payload in blocks_of(node)]
+        assert len(payloads) == 4
+        assert all(map(is_light, payloads))
+        assert tiers.values(node) == tiers.values(tiers.edge)
+    tiers.plant.restart()
+    assert tiers.values(tiers.plant) == tiers.values(tiers.edge)
+    tiers.close()
+    assert tiers.state(tiers.group)["complete_through"] is not None
+    assert tiers.group.federation.holes == []
+
+
+def test_a_relay_takes_rows_out_of_a_light_block(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(plant_exports=(Export("meters", under="root.p.e.d1"),))
+    live(tiers)
+    tiers.run(4)
+    assert tiers.values(tiers.group) == [
+        row for row in tiers.values(tiers.edge) if row[0] == "root.p.e.d1"
+    ]
+    assert all(is_light(payload) for _, _, payload in blocks_of(tiers.group))
+    forward = tiers.forward(tiers.plant)
+    assert (forward["delivered"], forward["not_exported"]) == (20, 20)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_parent_that_knows_no_light_blocks_gets_records(tiers: Tiers, version: int) -> None:
+    tiers.run(1)
+    sender = tiers.plant.federation.sender
+    assert sender is not None
+    sender._outbox.speak(version)
+    live(tiers)
+    assert len(blocks_of(tiers.plant)) == 4
+    assert blocks_of(tiers.group) == []
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
 
 
 def test_rows_that_would_be_too_large_when_decoded_travel_as_records(

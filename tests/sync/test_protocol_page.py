@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mainstem_engine.filesystem import byte_view
+from mainstem_engine.light_points import encode_light
 from mainstem_engine.log.layout import CHAIN_START, next_chain, payload_digest
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import Column, ColumnType, Rows, VersionedRows
@@ -50,6 +51,21 @@ def points_payload() -> bytes:
     )
     pieces = encode_points(points_header("t", 1, 1, accepted=1), rows, types)
     return b"".join(map(byte_view, pieces))
+
+
+def light_block() -> bytes:
+    """Records 7 and 9 of table t: devices 0 and 1 a second apart; a = 20.5 and null, b = 300."""
+    rows = Rows(
+        np.array([0, 1], np.uint32),
+        np.array([TIME_NS, TIME_NS + 10**9]),
+        {
+            0: Column(np.array([20.5, 0.0]), np.array([True, False])),
+            1: Column(np.array([300, 300], np.int32)),
+        },
+    )
+    types = {0: ColumnType.DOUBLE, 1: ColumnType.INT32}
+    header = {"t": "t", "rev": 1, "der": 0}
+    return encode_light(header, rows, np.array([7, 9], np.uint64), types, {})
 
 
 def chains() -> list[ChainPoint]:
@@ -132,6 +148,12 @@ def vectors() -> list[tuple[str, list[str]]]:
             f"A request under the lease {LEASE}, number 3 at 1800000000 s: REQUEST, and a BATCH "
             "with record 2, LSN 1 covered, not compressed",
             [encode_request(LEASE, 3, TIME_NS).hex(), frame.hex(), f"hash {digest.hex()}"],
+        ),
+        (
+            "A light block of table t, revision 1: record 7 has device 0 at 1800000000 s with a = "
+            "20.5 (id 0, DOUBLE) and b = 300 (id 1, INT32), record 9 device 1 a second later with "
+            "a = null and b = 300",
+            [light_block().hex()],
         ),
         ("The reply to it: ACK ok with D = 2, and SIGNATURE", [reply().hex()]),
         (

@@ -6,6 +6,7 @@ import dataclasses
 import random
 import shutil
 
+import numpy as np
 import pytest
 
 from mainstem_sync import Child, Receiver, Sender
@@ -30,7 +31,8 @@ from mainstem_sync.wire.batch import (
     encode_batch,
     encode_request,
 )
-from mainstem_sync.wire.frames import FrameType, decode_frames, encode_frame
+from mainstem_sync.wire.blocks import decode_block
+from mainstem_sync.wire.frames import FrameType, decode_frames, decompress, encode_frame
 from mainstem_sync.wire.messages import (
     AckCode,
     ChainPoint,
@@ -232,6 +234,16 @@ def test_a_restarted_parent_is_greeted_again(tiers: Tiers) -> None:
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
 
 
+def lsns_in(batch: Batch) -> set[int]:
+    """Of the records of a batch, those in blocks included."""
+    raw = memoryview(decompress(batch.codec, batch.raw_length, batch.payload))
+    found = {record.lsn for record in batch.records}
+    for block in batch.blocks:
+        payload = raw[block.offset : block.offset + block.length]
+        found.update(decode_block(payload, bytes_max=block.decoded).lsn.tolist())
+    return found
+
+
 class Refusing:
     """A receiver that rejects every batch with records of some LSNs."""
 
@@ -241,7 +253,7 @@ class Refusing:
         self.code = code
 
     def __call__(self, child: Child, uuid: str, batch: Batch) -> object:
-        if self.poison & {record.lsn for record in batch.records}:
+        if self.poison & lsns_in(batch):
             from mainstem_sync.receiving.receiver import _Answer
 
             return _Answer(batch.hash, self.code, "poison")
@@ -421,8 +433,12 @@ def test_a_thin_link_gets_smaller_requests(tiers: Tiers) -> None:
     tiers.write(start_s=50_000)
     tiers.run(2)
     sender = connected(tiers.edge)
-    for n in range(400):
-        tiers.write(start_s=n * 100, rows=100)
+    ids = tiers.edge.engine.device_ids("meters", ["root.p.e.d1"])
+    noise = np.random.default_rng(1).normal(size=(400, 100))
+    for n, values in enumerate(noise):
+        times = 1_800_000_000_000 + np.arange(n * 100, n * 100 + 100) * 1000
+        tiers.edge.engine.write("meters", np.repeat(ids, 100), times, {"current": values})
+    tiers.edge.engine.log.barrier()
     tiers.clock.advance(1)
     start = sender._scheduler.frame_bytes
     request = sender.next_request()

@@ -10,7 +10,7 @@ Header:
   ``recs``     per record kept here ``[lsn, kind, table, rows, offset, length, quarantined]``;
                ``rows`` are those that are stored, ``quarantined`` those put aside
   ``blocks``   rows of many records, all stored here: ``[table, rows, offset, length, decoded]``,
-               as encoded_points.py has them; absent where there are none
+               as wire/blocks.py has them; absent where there are none
   ``counts``   local table to ``[from_children, duplicates, quarantined_here]`` rows
   ``values``   local table to values put aside
   ``parked``   per slice with anything put aside
@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.encoded_points import decode_rows
 from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Lsns, Rows
@@ -52,6 +51,7 @@ from mainstem_sync.origins.origin_state import (
 from mainstem_sync.slices.loss import Loss
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.owed import Owed
+from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
@@ -242,7 +242,7 @@ def decode_received(
     for table, _, offset, length, decoded in header.get("blocks", ()):
         try:
             found = maps.known_table(table)
-            encoded = decode_rows(buffers[0][offset : offset + length], bytes_max=decoded)
+            encoded = decode_block(buffers[0][offset : offset + length], bytes_max=decoded)
             rows = map_points(encoded.points, found, maps).rows
         except UnknownSchemaError as exc:
             logger.error("a block of %s cannot be read again: %s", header["name"], exc)

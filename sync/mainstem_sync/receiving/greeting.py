@@ -38,7 +38,7 @@ from mainstem_sync.lines.trail import Trail
 from mainstem_sync.origins.origin_state import Origins, OriginState
 from mainstem_sync.state.children import Children
 from mainstem_sync.state.upward import LOG_TIMEOUT_S, Upward, log_line, orphans
-from mainstem_sync.wire.messages import VERSION, VERSION_MIN, OriginKey
+from mainstem_sync.wire.messages import EPOCHS_VERSION, VERSION, VERSION_MIN, OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Greeting:
     def _is_alive(self, hello: Hello, version: int) -> bool:
         """True if the HELLO answers what was asked of its process. Version 1 knows no questions."""
         wanted = self._challenges.get(hello.instance)
-        return version < VERSION or (wanted is not None and hello.echo == wanted)
+        return version < EPOCHS_VERSION or (wanted is not None and hello.echo == wanted)
 
     def _challenge(self, hello: Hello, version: int) -> Welcome:
         if hello.instance not in self._challenges:
@@ -218,7 +218,7 @@ class Greeting:
     ) -> EpochTable:
         """The table with the new epoch, durable here."""
         assert verdict.fork is not None
-        if version < VERSION:
+        if version < EPOCHS_VERSION:
             raise ForkedError(
                 f"the log of {child} {verdict.why}: it was restored from a backup or cloned",
                 hint=f"nothing was merged; upgrade {child}, which then goes on in a new epoch",
@@ -301,7 +301,7 @@ class Greeting:
             held = tuple((key, s.received.copy()) for key, s in known.items())
             for s in known.values():
                 s.acked = max(s.acked, s.received.watermark)
-            lines = self._news(child, hello) if version >= VERSION else ()
+            lines = self._news(child, hello) if version >= EPOCHS_VERSION else ()
         return self._answer(hello, version, lease=lease, held=held, lines=lines)
 
     def _news(self, child: str, hello: Hello) -> tuple[Line, ...]:

@@ -22,7 +22,6 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.names import canonical_path, database_path
 from mainstem_engine.catalog.templates import template_from_map
-from mainstem_engine.encoded_points import decode_rows
 from mainstem_engine.engine import Engine
 from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.errors import CorruptionError, NotFoundError, SchemaError
@@ -56,6 +55,7 @@ from mainstem_sync.slices.owed import Owed
 from mainstem_sync.state.content import OWED_KINDS
 from mainstem_sync.state.exports import is_below
 from mainstem_sync.wire.batch import Batch, WireBlock, WireRecord
+from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.packing import column_types
 from mainstem_sync.wire.ranges import RangeSet
@@ -259,7 +259,7 @@ def _block(
     if end > len(raw):
         raise RejectedError(f"a block of {batch.origin.name} does not lie in its batch")
     payload = raw[block.offset : end]
-    found = decode_rows(payload, bytes_max=block.decoded)
+    found = decode_block(payload, bytes_max=block.decoded)
     points, lsn = found.points, found.lsn
     if len(points.rows) != block.rows or points.table.casefold() != block.table.casefold():
         raise RejectedError(f"a block has {len(points.rows)} rows of {points.table}")

@@ -21,7 +21,7 @@ from mainstem_sync.state.content import Classifier, Content
 from mainstem_sync.wire.batch import RECORDS_MAX, encode_batch
 from mainstem_sync.wire.frames import RAW_BYTES_MAX
 from mainstem_sync.wire.messages import ChainPoint, OriginKey, Queue
-from mainstem_sync.wire.packing import BLOCKS_VERSION, Packer
+from mainstem_sync.wire.packing import Packer
 from mainstem_sync.wire.ranges import RangeSet
 
 ORIGINS_PER_CUT_MAX = 64
@@ -73,8 +73,9 @@ class Draft:
         packed = self.packer.pack(pieces, self.queue)
         top = self.top if self.top is not None and self.top.lsn == self.ranges.last else None
         frame, self.digest = encode_batch(
-            self.origin, self.queue, self.ranges, packed.records, packed.raw, top, packed.blocks
-        )
+            self.origin, self.queue, self.ranges, packed.records, packed.raw, top, packed.blocks,
+            dense=packed.is_dense,
+        )  # fmt: skip
         return frame
 
 
@@ -103,7 +104,7 @@ class Outbox:
 
     def speak(self, version: int) -> None:
         """The parent speaks this version of the protocol."""
-        self._packer.blocks = version >= BLOCKS_VERSION
+        self._packer.speak(version)
 
     def cut(
         self,

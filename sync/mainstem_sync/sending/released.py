@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mainstem_engine.encoded_points import decode_rows
 from mainstem_engine.engine import Engine
 from mainstem_engine.erasures import decode_erasure
 from mainstem_engine.log.log import Log
@@ -26,6 +25,7 @@ from mainstem_sync.slices.owed import Owed, OwedTable
 from mainstem_sync.slices.slice_table import touched_by
 from mainstem_sync.state.content import Classifier, Content
 from mainstem_sync.state.follower import Follower
+from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.packing import Piece
@@ -181,7 +181,7 @@ def _times(piece: Piece) -> np.ndarray:
     """Event times of the rows that go up."""
     if not piece.block:
         return piece.points().rows.time
-    time = decode_rows(piece.payload, bytes_max=DECODED_BYTES_MAX).points.rows.time
+    time = decode_block(piece.payload, bytes_max=DECODED_BYTES_MAX).points.rows.time
     return time if piece.select is None else time[piece.select]
 
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_engine.encoded_points import device_runs
 from mainstem_engine.erasures import ORIGIN
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.log.records import Record, RecordKind, decode_payload, encode_payload
@@ -32,6 +31,7 @@ from mainstem_sync.slices.loss import Loss
 from mainstem_sync.slices.owed import Owed
 from mainstem_sync.state.exports import ExportPolicy
 from mainstem_sync.state.scope import DeviceScope
+from mainstem_sync.wire.blocks import block_mask
 from mainstem_sync.wire.messages import OriginKey, Queue
 from mainstem_sync.wire.packing import Piece
 from mainstem_sync.wire.ranges import RangeSet
@@ -265,9 +265,9 @@ class Classifier:
         if not piece.block:
             device = np.frombuffer(decode_payload(piece.payload)[1][0], "<u4")
             return self.scope.mask(piece.table, maps.local_devices(device))
-        ids, lengths = device_runs(piece.payload)
-        mask = self.scope.mask(piece.table, maps.local_devices(ids))
-        return None if mask is None else np.repeat(mask, lengths)
+        return block_mask(
+            piece.payload, lambda ids: self.scope.mask(piece.table, maps.local_devices(ids))
+        )
 
     def _local_name(self, origin: OriginKey, table: str) -> str:
         found = self._maps_of(origin).table(table)

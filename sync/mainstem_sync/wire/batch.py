@@ -13,6 +13,7 @@ from typing import Any
 from mainstem_sync.errors import HashMismatchError, WireError
 from mainstem_sync.wire.fields import integer, list_of, text
 from mainstem_sync.wire.frames import (
+    CODEC_NONE,
     DECODED_BYTES_MAX,
     HASH_BYTES,
     Frame,
@@ -48,7 +49,7 @@ class WireRecord:
 
 @dataclass(frozen=True, slots=True)
 class WireBlock:
-    """Where a block of rows of many records (encoded_points.py) lies in a batch's raw payload."""
+    """Where a block of rows (blocks.py) lies in a batch's raw payload."""
 
     table: str
     rows: int
@@ -143,9 +144,11 @@ def encode_batch(
     raw: bytes | bytearray,
     chain: ChainPoint | None,
     blocks: Sequence[WireBlock] = (),
+    *,
+    dense: bool = False,
 ) -> tuple[bytes, bytes]:
-    """(frame, hash) of a batch whose raw payload is ``raw``."""
-    codec, data = compress(raw)
+    """(frame, hash) of a batch whose raw payload is ``raw``. ``dense``: it is not compressed."""
+    codec, data = (CODEC_NONE, bytes(raw)) if dense else compress(raw)
     fields: dict[str, Any] = {
         "origin": origin.to_wire(),
         "queue": str(queue),

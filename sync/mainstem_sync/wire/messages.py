@@ -37,11 +37,14 @@ from mainstem_sync.wire.frames import (
     pack_header,
 )
 
-VERSION = 2
+VERSION = 3
 """The newest version. HELLO states a range; the parent answers with the greatest that both know."""
 
 VERSION_MIN = 1
 """The oldest that is still spoken. It knows no epochs: a fork is refused there, not resolved."""
+
+EPOCHS_VERSION = 2
+"""Versions from here on know epochs, challenges and lines."""
 
 HELLO_PATH = "/sync/v1/hello"
 BATCHES_PATH = "/sync/v1/batches"

@@ -1,10 +1,9 @@
 """The payload of a batch: records as they stand in the log, and blocks made of many of them.
 
-1. Live batches carry records as they are: one second of data is small.
-2. In history, and in a bulk load, rows of one table that share their columns are gathered from all
-   records of the batch and travel as one *block* in the encodings of parts (encoded_points.py): a
-   third of the bytes, and less work at the parent. Each row keeps the LSN of its record, so that R
-   means what it means.
+1. Records other than of rows travel as they are in the log.
+2. Rows of one table that share their columns are gathered from all records of the batch and travel
+   as one *block* (blocks.py): a third of the bytes, and less work at the parent. Each row keeps the
+   LSN of its record, so that R means what it means.
 3. A block that was received is handed on as it came; it is made anew only where the export rules
    take rows out of it.
 """
@@ -17,27 +16,35 @@ from typing import Any
 
 import numpy as np
 
-from mainstem_engine.encoded_points import Choices, decode_rows, decoded_bytes, encode_rows
+from mainstem_engine.encoded_points import Choices, EncodedPoints, encode_rows
 from mainstem_engine.filesystem import Buffer, byte_view
+from mainstem_engine.light_points import Powers, encode_light, is_light
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import BoolMask, ColumnType, Lsns, Rows
 from mainstem_engine.points import Points, decode_points, encode_points
 from mainstem_engine.stacked_points import OpenRecord, stacked_rows
 from mainstem_sync.wire.batch import WireBlock, WireRecord
+from mainstem_sync.wire.blocks import block_bytes, decode_block
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.messages import Queue
 
 BLOCKS_VERSION = 2
 """Versions of the protocol from here on know blocks."""
 
+LIGHT_VERSION = 3
+"""Versions from here on know light blocks."""
+
 HISTORY_ROWS_MIN = 512
-"""Below it the frames of the encodings, of every column, take what they save."""
+"""Below it the frames of the encodings of parts, of every column, take what they save."""
 
 LIVE_ROWS_MIN = 4096
 """Live rows are few, and encoding them would only make them later; a bulk load is not few."""
 
 CHOICES_MAX = 16_384
 """Columns of which is remembered how they are encoded; more tables than any node has."""
+
+DENSE_BYTES_MAX = 1024
+"""So much of light blocks zstd makes a few per cent smaller, and takes longer than making them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ class Packed:
     def block(self, table: str, rows: int, payload: bytes | memoryview) -> bool:
         """False, and nothing is added, if the parent would refuse to decode so much: long texts
         that few rows share are in every block of them."""
-        taken = decoded_bytes(payload)
+        taken = block_bytes(payload)
         if self.decoded + taken > DECODED_BYTES_MAX:
             return False
         self.decoded += taken
@@ -117,6 +124,11 @@ class Packed:
     def raw(self) -> bytes:
         return b"".join(map(byte_view, self.parts))
 
+    @property
+    def is_dense(self) -> bool:
+        """True if compressing it is not worth the time."""
+        return not self.records and self.length <= DENSE_BYTES_MAX
+
 
 class Packer:
     """Makes the payloads of one sender; remembers how its columns are best encoded."""
@@ -124,7 +136,15 @@ class Packer:
     def __init__(self) -> None:
         self.blocks = True
         """Whether the parent knows blocks; where it does not, everything travels as records."""
+        self.light = True
+        """Whether it knows light ones."""
         self._choices: Choices = {}
+        self._powers: Powers = {}
+
+    def speak(self, version: int) -> None:
+        """The parent speaks this version of the protocol."""
+        self.blocks = version >= BLOCKS_VERSION
+        self.light = version >= LIGHT_VERSION
 
     def pack(self, pieces: Iterable[Piece], queue: Queue) -> Packed:
         """The payload of one batch; blocks that came as such stay so."""
@@ -137,9 +157,11 @@ class Packer:
         total = sum(piece.rows for piece in ordered)
         for piece in ordered:
             if piece.block:
-                if not (self.blocks and self._hand_on(packed, piece)):
+                if not (self._knows(piece) and self._hand_on(packed, piece)):
                     records += _taken_apart(piece)
-            elif piece.kind == RecordKind.PTS and total >= rows_min and self.blocks:
+            elif piece.kind == RecordKind.PTS and (
+                self.light or (total >= rows_min and self.blocks)
+            ):
                 record = piece.opened or decode_payload(piece.payload)
                 opened[id(piece)] = record
                 gathered.setdefault(_shape(record[0]), []).append(piece)
@@ -148,11 +170,14 @@ class Packer:
         for shape, group in gathered.items():
             few = sum(piece.rows for piece in group) < rows_min
             some = [opened[id(piece)] for piece in group]
-            if few or not self._gather(packed, shape, group, some):
+            if (few and not self.light) or not self._gather(packed, shape, group, some, few):
                 records += group
         for piece in sorted(records, key=lambda piece: piece.lsn):
             packed.record(piece)
         return packed
+
+    def _knows(self, block: Piece) -> bool:
+        return self.light if is_light(block.payload) else self.blocks
 
     def _gather(
         self,
@@ -160,6 +185,7 @@ class Packer:
         shape: _Shape,
         pieces: Sequence[Piece],
         opened: Sequence[OpenRecord],
+        light: bool,
     ) -> bool:
         rows = stacked_rows(opened)
         lsns = np.array([piece.lsn for piece in pieces], np.uint64)
@@ -175,7 +201,7 @@ class Packer:
         table, revision, derived, columns = shape
         header = {"t": table, "rev": revision, "der": derived}
         types = {key: ColumnType(code) for key, code, _ in columns}
-        payload = self._encoded(header, rows, lsn, types)
+        payload = self._encoded(header, rows, lsn, types, light)
         if len(payload) > sum(len(piece.payload) for piece in pieces):
             return False
         return packed.block(table, len(rows), payload)
@@ -183,14 +209,25 @@ class Packer:
     def _hand_on(self, packed: Packed, piece: Piece) -> bool:
         if piece.select is None:
             return packed.block(piece.table, piece.rows, piece.payload)
-        found = decode_rows(piece.payload, bytes_max=DECODED_BYTES_MAX)
+        found = decode_block(piece.payload, bytes_max=DECODED_BYTES_MAX)
         rows, lsn = found.points.rows.take(piece.select), found.lsn[piece.select]
-        payload = self._encoded(found.points.header, rows, lsn, column_types(found.points))
+        types = column_types(found.points)
+        light = is_light(piece.payload)
+        payload = self._encoded(found.points.header, rows, lsn, types, light)
         return packed.block(piece.table, len(rows), payload)
 
     def _encoded(
-        self, header: Mapping[str, Any], rows: Rows, lsn: Lsns, types: dict[int, ColumnType]
+        self,
+        header: Mapping[str, Any],
+        rows: Rows,
+        lsn: Lsns,
+        types: dict[int, ColumnType],
+        light: bool,
     ) -> bytes:
+        if light:
+            if len(self._powers) > CHOICES_MAX:
+                self._powers.clear()
+            return encode_light(header, rows, lsn, types, self._powers)
         if len(self._choices) > CHOICES_MAX:
             self._choices.clear()
         return _one(encode_rows(header, rows, lsn, types, self._choices))
@@ -212,7 +249,7 @@ def column_types(points: Points) -> dict[int, ColumnType]:
 
 def _taken_apart(block: Piece) -> Iterator[Piece]:
     """The records of a block, without the rows that stay here."""
-    found = decode_rows(block.payload, bytes_max=DECODED_BYTES_MAX)
+    found: EncodedPoints = decode_block(block.payload, bytes_max=DECODED_BYTES_MAX)
     types = column_types(found.points)
     for lsn, points in found.records(block.select):
         payload = _one(encode_points(points.header, points.rows, types))
