@@ -177,6 +177,14 @@ class Queries(AggregateQueries):
         selection = Selection(devices, time_ns, time_ns + 1, versions=True)
         return version_sorted(read_fragments(view, selection), view.epochs)
 
+    def stored_rows(
+        self, table: str, devices: DeviceIds, start_ns: int, end_ns: int
+    ) -> VersionedRows:
+        """Rows of ``devices`` (ascending) in [start, end) as a query reads them, sorted by device
+        and time. Versions are unspecified. OverloadedError when memory for scans is used up."""
+        view = self._store.view(self._store.catalog.table(table))
+        return read_rows(view, Selection(devices, start_ns, end_ns), counted=True)
+
     def slice_digests(
         self,
         table: str,

@@ -25,6 +25,7 @@ from mainstem_engine.model import SELF_ORIGIN, Origin
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.proof.completeness import Window
+from mainstem_sync.proof.differences import Differences
 from mainstem_sync.proof.fork_losses import lost_records
 from mainstem_sync.proof.healing import Healing
 from mainstem_sync.proof.holding import VERIFIED
@@ -187,6 +188,7 @@ class Federation:
             greeting=greeting,
             lines=follower.lines,
             quarantine=self.quarantine,
+            differences=Differences(self.node, self._monotonic),
             lock=self._lock,
             clock_ns=self._clock_ns,
         )
@@ -293,6 +295,7 @@ class Federation:
         if self._healing.look(self.engine, unreadable, now_ns // 1_000_000):
             scanned += self._proof.verify(self.engine)
         damaged = self._proof.damaged_slices()
+        self.receiver.differences.differ(damaged)
         self._strays.look(self.engine, damaged, now_ns // 1_000_000)
         self._alarms.look(self.engine, damaged, self._monotonic(), now_ns // 1_000_000)
         self.exchange.look(damaged)
@@ -319,12 +322,15 @@ class Federation:
 
         ``rescan``: compare stored rows again first, also where they were equal before, the newest
         first and for a bounded time; ``rescanned`` then says whether all of it was looked at.
+        ``points``: those that differed in slices that were repaired since the start, the newest
+        first; see differences.py.
         """
         window, now_ns = Window(start_ns, end_ns), self._clock_ns()
         found = {}
         if rescan:
             found["rescanned"] = self._proof.rescan(self.engine, window, now_ns, RESCAN_S)
-        return {**self._proof.list_unverified(window, now_ns), **found}
+        points = self.receiver.differences.between(start_ns, end_ns)
+        return {**self._proof.list_unverified(window, now_ns), **found, "points": points}
 
     @property
     def holes(self) -> list[dict[str, Any]]:

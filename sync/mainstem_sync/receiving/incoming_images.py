@@ -7,7 +7,8 @@
    off; the child makes a later one when it is asked again.
 3. It replaces what is stored of the origin in its range. So what was put aside of it is replaced
    too: the record says what is put aside of the image.
-4. Of slices that were deleted here nothing is taken; a record says that it came.
+4. Where it repairs a slice that differed, it names the points that did (proof/differences.py).
+5. Of slices that were deleted here nothing is taken; a record says that it came.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mainstem_engine.points import Points, points_header
 from mainstem_sync.errors import RejectedError
 from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.origins.received import Received, map_points
+from mainstem_sync.proof.differences import Differences
 from mainstem_sync.receiving.incoming import Prepared, prepare
 from mainstem_sync.receiving.parking import Parking
 from mainstem_sync.receiving.quarantine import QuarantineStore
@@ -85,6 +87,7 @@ class IncomingImages:
     paths: Sequence[str] | None
     via: str
     at_ms: int
+    differences: Differences
     lock: threading.RLock
 
     def take(self, state: OriginState, batch: Batch, raw: memoryview) -> Ack | None:
@@ -177,7 +180,9 @@ class IncomingImages:
             "values": parking.values_by_table(),
             "parked": parking.slices(),
         }
+        differing = self.differences.of(self.engine, state, image)
         ack = self.engine.apply_image(image, max_lsn=in_flight, header=header)
+        self.differences.note(differing, self.at_ms)
         touch = (table.local, image.start_ns, image.end_ns - 1, image.as_of)
         state.note_in_flight(ack, [touch])
         return ack

@@ -42,6 +42,7 @@ from mainstem_sync.errors import (
 from mainstem_sync.lines.handshake import Hello
 from mainstem_sync.lines.known_lines import Lines
 from mainstem_sync.origins.origin_state import OriginMaps, Origins, OriginState
+from mainstem_sync.proof.differences import Differences
 from mainstem_sync.receiving.greeting import Greeting
 from mainstem_sync.receiving.incoming import UNUSABLE, Prepared, duplicate_rows, prepare
 from mainstem_sync.receiving.incoming_images import IncomingImages, is_outside_ranges, touches_of
@@ -148,6 +149,7 @@ class Receiver:
         greeting: Greeting,
         lines: Lines,
         quarantine: QuarantineStore,
+        differences: Differences,
         lock: threading.RLock,
         clock_ns: Callable[[], int],
     ) -> None:
@@ -162,6 +164,7 @@ class Receiver:
         self._clock_ns = clock_ns
         self._assembly = Assembly()
         self._bound: Engine | None = None
+        self.differences = differences
         self.drops: dict[str, int] = {}
         self.riders: list[Callable[[str], bytes]] = []
         """Frames that ride in every reply to a child, by its name; called without the lock."""
@@ -338,8 +341,9 @@ class Receiver:
         """A batch of slice images into the log; one that came too late or too early is put off."""
         at_ms = self._clock_ns() // 1_000_000
         images = IncomingImages(
-            self._engine, self._quarantine, self._append, child.paths, child.name, at_ms, self._lock
-        )
+            self._engine, self._quarantine, self._append, child.paths, child.name, at_ms,
+            self.differences, self._lock,
+        )  # fmt: skip
         try:
             ack = images.take(state, batch, raw)
         except (StaleImageError, OverloadedError) as exc:

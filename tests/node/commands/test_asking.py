@@ -231,6 +231,29 @@ def test_verify(node: Script) -> None:
     assert "PENDING" in answer.stdout
 
 
+def test_verify_names_the_points_that_differed(
+    node: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainstem_node.commands.verify.NAMING_S", 0.0)
+    piece = {"node": "e", "table": "t", "from": 0, "to": 60_000, "state": "MISMATCH", "count": 4,
+             "reason": "one row less"}  # fmt: skip
+    point = {"node": "e", "table": "t", "device": "root.e.d7", "measurement": "m", "time": 5000,
+             "what": "missing", "here": None, "owner": 1.5, "at": NOW}  # fmt: skip
+    found = {"from": 0, "to": NOW, "judged": 1, "verified": 0, "slices": [piece], "points": [point]}
+    node.answers["GET", "/api/v1/verify"] = 200, found
+    answer = invoke(node, "verify")
+    assert answer.exit_code == 1
+    for text in ("MISMATCH", "root.e.d7", "missing", "1.5"):
+        assert text in answer.stdout
+    assert json.loads(invoke(node, "verify", "--json").stdout) == found
+    # Repaired by now: named all the same, and nothing is wrong.
+    repaired = {**found, "verified": 1, "slices": []}
+    node.answers["GET", "/api/v1/verify"] = 200, repaired
+    answer = invoke(node, "verify")
+    assert answer.exit_code == 0
+    assert "root.e.d7" in answer.stdout
+
+
 ANSWER = {
     "columns": [{"name": "time", "type": "TIMESTAMP", "unit": "ms", "zone": "UTC"},
                 {"name": "v", "type": "DOUBLE", "unit": "degC", "zone": None}],
