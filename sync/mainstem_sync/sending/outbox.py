@@ -65,7 +65,7 @@ class Draft:
     @property
     def lsns(self) -> RangeSet:
         """Local LSNs of the contents."""
-        return RangeSet((content.lsn, content.lsn) for content in self.contents)
+        return RangeSet([(content.lsn, content.lsn) for content in self.contents])
 
     def encode(self) -> bytes:
         """The BATCH frame; sets ``digest``."""

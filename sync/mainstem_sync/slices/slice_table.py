@@ -26,6 +26,9 @@ PENDING_TOUCHES_MAX = 16_384
 """Merging so many touches costs about a millisecond; fewer would merge too often."""
 
 
+NOTHING = (np.empty(0, np.int64), np.empty(0, np.uint64))
+"""Keys and LSNs of no touches."""
+
 SPAN_SLICES_MAX = 1 << 20
 """Slices that a span of time touches by itself: two years of minutes, 16 MB. Of longer ones only
 the slices that are known are touched."""
@@ -77,7 +80,7 @@ class SliceTable:
             self.note(keys, np.fromiter(self._single.values(), np.uint64, count=len(keys)))
             self._single = {}
         if not self._touches:
-            return np.empty(0, np.int64), np.empty(0, np.uint64)
+            return NOTHING
         keys = np.concatenate(self._touched_keys)
         lsns = np.concatenate(self._touched_lsns)
         self._touched_keys, self._touched_lsns, self._touches = [], [], 0
@@ -91,9 +94,12 @@ class SliceTable:
         known[inside] = self.keys[at[inside]] == keys[inside]
         if not known.all():
             fresh = ~known
-            self.keys = np.insert(self.keys, at[fresh], keys[fresh])
+            grown = np.insert(self.keys, at[fresh], keys[fresh])
+            before = np.searchsorted(grown, self.keys)
             for name, column in self.columns.items():
-                self.columns[name] = np.insert(column, at[fresh], 0)
+                self.columns[name] = np.zeros(len(grown), column.dtype)
+                self.columns[name][before] = column
+            self.keys = grown
             at = np.searchsorted(self.keys, keys)
         return at
 
