@@ -201,6 +201,17 @@ def test_a_day_is_compared_once_and_a_hundredth_of_the_rest() -> None:
     assert audits.next([], start_ns) is None
 
 
+def test_after_a_start_all_since_the_last_day_began_is_compared_at_once() -> None:
+    stored = Stored(list(range(FIRST, FIRST + 3 * 1440, 10)))
+    watch = proven(stored, 3 * 1440)
+    now_ns = (FIRST + 3 * 1440) * SLICE_NS + 7 * SLICE_NS - 3 * 3_600 * 10**9
+    found = Audits(random.Random(1)).next([("t", watch, "it")], now_ns)
+    assert found is not None
+    _, first, end = found
+    day = 86_400 * 10**9 // SLICE_NS
+    assert (first, end) == (now_ns // SLICE_NS // day * day - day, -(-now_ns // SLICE_NS))
+
+
 def test_buckets_of_longer_slices_are_the_slices_themselves() -> None:
     assert Buckets(max(1, HOUR_NS // DAY_NS)).of(np.array([5, 6], np.int64)).tolist() == [5, 6]
     watch = TableWatch(DAY_NS)

@@ -1,6 +1,7 @@
 """What is looked at again by itself, and when.
 
-1. Every table's last full day is compared once, after it is over.
+1. Every table's last full day is compared once, after it is over; after a start with all that came
+   since. What differed before is not in the log, and a disk that stopped may have lost something.
 2. Of everything older a hundredth a day, by the hour and at random: each step takes the hour of one
    table whose turn it is, so that the work is spread over the day.
 
@@ -39,8 +40,9 @@ class Audits:
         for name, watch, subject in watched:
             day = now_ns // DAY_NS - 1
             if watch.closed and self._days.get(name, day - 1) < day:
+                end_ns = (day + 1) * DAY_NS if name in self._days else now_ns
                 self._days[name] = day
-                found = _closed_part(watch, day * DAY_NS, (day + 1) * DAY_NS)
+                found = _closed_part(watch, day * DAY_NS, end_ns)
                 if found is not None:
                     return subject, *found
         hours = [_hours(watch) for _, watch, _ in watched]
