@@ -159,7 +159,7 @@ class Packer:
             if piece.block:
                 if not (self._knows(piece) and self._hand_on(packed, piece)):
                     records += _taken_apart(piece)
-            elif piece.kind == RecordKind.PTS and (
+            elif piece.rows and piece.kind == RecordKind.PTS and (
                 self.light or (total >= rows_min and self.blocks)
             ):
                 record = piece.opened or decode_payload(piece.payload)
