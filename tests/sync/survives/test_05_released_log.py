@@ -1,58 +1,10 @@
-"""Cases 5, 6 and 24: an outage that outlasts the log, what changes meanwhile, and compaction."""
+"""Case 5: an outage that outlasts the log. Live rows are there at once, history as images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from mainstem_sync.testing.nodes import START_NS
-from mainstem_sync.testing.tiers import MINUTE_NS, Tiers
-
-MakeTiers = Callable[..., Tiers]
-
-SMALL_LOG = {"log_segment_bytes": 2048, "log_bytes_max": 6000}
-"""A few records: an outage of minutes is longer than this log."""
-
-
-def outage(tiers: Tiers, minutes: int = 12, *, device: str = "root.p.e.d1") -> None:
-    """The edge goes on by itself; what its log cannot keep is owed as slices."""
-    for minute in range(minutes):
-        tiers.write(device=device, start_s=60.0 * minute, rows=50, value=float(minute))
-        tiers.clock.advance(60)
-        tiers.edge.federation.run_manifests(tiers.clock.now_ns)
-        tiers.edge.engine.flush()
-    tiers.edge.federation.run_manifests(tiers.clock.now_ns)
-    tiers.edge.engine.flush()
-    tiers.check()
-
-
-def restored(tiers: Tiers) -> None:
-    tiers.up.restore()
-    tiers.run(30)
-    tiers.close(15)
-    tiers.run()
-    for node in (tiers.plant, tiers.group):
-        node.federation.run_verification()
-
-
-def assert_whole(tiers: Tiers) -> None:
-    expected = sorted(tiers.values(tiers.edge))
-    for node in (tiers.plant, tiers.group):
-        assert sorted(tiers.values(node)) == expected, node.name
-        assert node.federation.holes == [], node.name
-        assert tiers.state(node)["state"] == "complete"
-        # From the first minute on, with a statement about every one.
-        origins = node.federation._follower.origins
-        (closed,) = [o.watches["meters"].closed for o in origins if o.key.name == "edge"]
-        assert closed.covers(START_NS // MINUTE_NS, START_NS // MINUTE_NS + 20), closed
-    for node in (tiers.edge, tiers.plant):
-        sums = tiers.forward(node)
-        assert (sums["pending"], sums["lost"], sums["parked"]) == (0, 0, 0), (node.name, sums)
-        delivery = node.federation.delivery()
-        assert delivery is not None
-        assert delivery["pending_bytes"] == 0
-    tiers.check()
+from .outages import SMALL_LOG, MakeTiers, assert_whole, outage, restored
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -79,41 +31,6 @@ def test_case_5_the_log_is_released_and_history_comes_as_images(
     restored(tiers)
     assert tiers.edge.federation.exchange.images is not None
     assert tiers.edge.federation.exchange.images.sent > 0
-    assert_whole(tiers)
-
-
-def test_case_6_overwrites_and_deletes_in_what_is_owed(make_tiers: MakeTiers) -> None:
-    tiers = make_tiers(edge_options=SMALL_LOG)
-    tiers.write(rows=30)
-    tiers.write(start_s=60, rows=30)
-    tiers.run()
-    tiers.up.cut()
-    tiers.edge.engine.sql("DELETE FROM root.p.e.d1 WHERE voltage > 20")
-    tiers.write(start_s=60, rows=10, value=99.0)
-    outage(tiers)
-    tiers.edge.engine.sql("DELETE FROM root.p.e.d1 WHERE voltage = 3")
-    # Newer live writes arrive before the images of the slices that they touch.
-    tiers.write(start_s=62, rows=3, value=-1.0)
-    restored(tiers)
-    assert_whole(tiers)
-    assert ("root.p.e.d1", 62.0, -1.0, 0) in tiers.values(tiers.group)
-
-
-def test_case_24_compaction_during_the_drain(make_tiers: MakeTiers) -> None:
-    tiers = make_tiers(edge_options=SMALL_LOG)
-    tiers.write(rows=5)
-    tiers.run()
-    tiers.up.cut()
-    outage(tiers)
-    tiers.up.restore()
-    for _ in range(40):
-        tiers.clock.advance(0.12)
-        for link in tiers.links:
-            link.step()
-        tiers.edge.engine.compact()
-        tiers.edge.engine.flush()
-        tiers.plant.engine.compact()
-    restored(tiers)
     assert_whole(tiers)
 
 

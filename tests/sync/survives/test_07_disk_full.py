@@ -8,7 +8,7 @@ import pytest
 from mainstem_sync.testing.nodes import START_NS
 from mainstem_sync.testing.tiers import MINUTE_NS, START_MS
 
-from .test_05_released_log import SMALL_LOG, MakeTiers, outage, restored
+from .outages import SMALL_LOG, MakeTiers, outage, restored
 
 
 @pytest.mark.parametrize("restarts", [False, True])

@@ -3,29 +3,18 @@ collects it to put aside; the rollup stands, at every tier."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from mainstem_engine.errors import OutOfRetentionError
 from mainstem_sync.testing.tiers import MINUTE_NS, START_MS
 
-from .test_29_rollup_only import DEVICES, Tree, content
+from .rollup_tiers import DEVICES, RollupTiers, content
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Iterator[Tree]:
-    made = Tree(tmp_path)
-    yield made
-    for node in (made.edge, made.plant, made.group):
-        node.stop()
-
-
-def test_case_30_the_rollup_stands(tree: Tree) -> None:
+def test_case_30_the_rollup_stands(tree: RollupTiers) -> None:
     for device in DEVICES:
-        tree.write(device, 0, 180, 1.0)
+        tree.write(device, 0, 180)
     tree.settle(400)
     tree.assert_verified(3)
     before = content(tree.group)
@@ -34,7 +23,7 @@ def test_case_30_the_rollup_stands(tree: Tree) -> None:
     engine.set_keep("meters", 10 * MINUTE_NS)
     tree.settle(86_400)
     engine.confirm_clock()
-    tree.write(DEVICES[0], 86_400, 5, 2.0)
+    tree.write(DEVICES[0], 86_400, 5, value=2.0)
     engine.flush()
     assert engine.expire().rows == 360
     # Kept for longer from now on, the time is not whole any more all the same.
@@ -48,7 +37,7 @@ def test_case_30_the_rollup_stands(tree: Tree) -> None:
             reason == "expired", reason == "too_late",
         ]  # fmt: skip
         with pytest.raises(OutOfRetentionError):
-            tree.write(DEVICES[0], 90.5, 1, 99.0)
+            tree.write(DEVICES[0], 90.5, 1, value=99.0)
         with pytest.raises(OutOfRetentionError):
             engine.sql(f"DELETE FROM {DEVICES[0]} WHERE time < {START_MS + 100_000}")
     # What a collector does with it: counted in the log beside the rows that are stored.
@@ -57,6 +46,6 @@ def test_case_30_the_rollup_stands(tree: Tree) -> None:
     engine.write("meters", DEVICES[0], [START_MS + 86_500_000], columns, intake=counted).wait()
     tree.settle(400)
     assert tree.edge.federation.accounting()["meters"]["intake"]["quarantined"] == 1
-    for node in (tree.edge, tree.plant, tree.group):
+    for node in tree.nodes:
         assert set(before) <= set(content(node)), node.name
     tree.assert_verified(3)
