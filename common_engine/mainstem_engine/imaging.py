@@ -25,10 +25,11 @@ from mainstem_engine.errors import (
 from mainstem_engine.head import Chunk
 from mainstem_engine.images import SliceImage, encode_image
 from mainstem_engine.log.records import RecordKind
+from mainstem_engine.merge import merge_versions
 from mainstem_engine.model import SELF_ORIGIN, Origin, Rows, VersionedRows
 from mainstem_engine.queries import Queries
 from mainstem_engine.retention import moment
-from mainstem_engine.scan import Selection, iterate_rows, read_rows
+from mainstem_engine.scan import Selection, iterate_rows, read_fragments, read_rows
 from mainstem_engine.view import TableView
 
 IMAGE_ROWS_MAX = 4_000_000
@@ -48,12 +49,13 @@ class Imaging(Queries):
         end_ns: int,
         *,
         as_of: int | None = None,
-        older: Sequence[int] = (),
+        older: Sequence[tuple[int, int]] = (),
     ) -> SliceImage:
         """The content of [start, end) of one origin (by index), times in ns.
 
-        ``older``: further origins that are earlier epochs of the same log; their rows are part of
-        the content, below those of ``origin``.
+        ``older``: further origins that are earlier epochs of the same log, each with the last LSN
+        of it that counts; their rows up to it are part of the content, below those of ``origin``
+        (which may be among them).
         ``as_of``: for rows of other nodes the LSN of that node up to which everything here is
         complete, which only the caller knows; None for rows of this node. Raises StaleImageError
         when a stored row is newer, OutOfRetentionError when rows of the slice were removed,
@@ -73,11 +75,11 @@ class Imaging(Queries):
             raise ValueError("the image of another node's rows needs as_of")
         elif synced_lsn < visible_lsn:
             raise OverloadedError("rows of the slice are not on disk yet", retry_after_s=RETRY_S)
-        chosen = (*older, origin) if older else origin
+        chosen = (*(index for index, _ in older), origin) if older else origin
         selection = Selection(None, start_ns, end_ns, None, chosen, versions=True)
         if sum(len(rows) for rows in _keys(view, selection)) > IMAGE_ROWS_MAX:
             raise OverloadedError(f"the slice has more than {IMAGE_ROWS_MAX} rows: ask for less")
-        rows = read_rows(view, selection)
+        rows = _line_rows(view, selection, dict(older)) if older else read_rows(view, selection)
         newest = int(rows.lsn.max()) if len(rows) else 0
         if newest > as_of:
             raise StaleImageError(found.name, start_ns, as_of, newest)
@@ -85,22 +87,33 @@ class Imaging(Queries):
         values = Rows(rows.device, rows.time, rows.columns)
         return SliceImage(found.name, who, start_ns, end_ns, as_of, values, rows.lsn)
 
-    def slice_max_lsn(self, table: str, origin: Origin, start_ns: int, end_ns: int) -> int:
+    def slice_max_lsn(
+        self,
+        table: str,
+        origin: Origin,
+        start_ns: int,
+        end_ns: int,
+        through_lsn: int | None = None,
+    ) -> int:
         """The greatest LSN of ``origin`` that is known to have touched [start, end) here: of stored
-        rows, of deletes and of earlier images. 0 when nothing has."""
+        rows, of deletes and of earlier images. 0 when nothing has. What lies above ``through_lsn``
+        is passed over."""
         store = self._store
         index = store.origins.find(origin)
         if index is None:
             return 0
         _, found, view = store.view_at(table)
         with store.state_lock:
-            greatest = store.standing.floors(found.name).of(index, start_ns, end_ns)
-        for item in view.tombstones.overlapping(None, start_ns, end_ns):
-            if item.origin == index:
-                greatest = max(greatest, item.as_of)
-        for rows in _keys(view, Selection(None, start_ns, end_ns, (), index)):
-            greatest = max(greatest, int(rows.lsn.max()))
-        return greatest
+            known = [store.standing.floors(found.name).of(index, start_ns, end_ns)]
+        erased = view.tombstones.overlapping(None, start_ns, end_ns)
+        known += [item.as_of for item in erased if item.origin == index]
+        selection = Selection(None, start_ns, end_ns, (), index, versions=True)
+        if through_lsn is None:
+            known += [int(rows.lsn.max()) for rows in _keys(view, selection)]
+            return max(known)
+        lsns = read_fragments(view, selection).lsn
+        known += lsns[lsns <= np.uint64(through_lsn)].tolist()
+        return max((lsn for lsn in known if lsn <= through_lsn), default=0)
 
     def stored_slices(
         self, table: str, origin: int, slice_ns: int, first_lsn: int, last_lsn: int
@@ -116,13 +129,19 @@ class Imaging(Queries):
         return np.array(sorted(found), np.int64)
 
     def apply_image(
-        self, image: SliceImage, *, max_lsn: int = 0, header: Mapping[str, Any] | None = None
+        self,
+        image: SliceImage,
+        *,
+        max_lsn: int = 0,
+        header: Mapping[str, Any] | None = None,
+        joins: bool = False,
     ) -> Ack:
         """Replaces what is stored of the image's origin in its slice; ids are those of this node.
 
         ``max_lsn``: what the caller knows of LSNs that touched the slice here, beyond what is
         stored. ``header``: further keys of the record, of its last piece where there are several.
         A large image becomes several records; the Ack is that of the last.
+        ``joins``: its rows (a ``part`` above 0) are joined to what is stored, whatever that is.
         Raises StaleImageError when one is above the image's ``as_of``, OverloadedError when too
         many floors or deletes wait, NotFoundError, LogFailedError.
         """
@@ -135,7 +154,7 @@ class Imaging(Queries):
             )
         known = self.slice_max_lsn(table.name, image.origin, image.start_ns, image.end_ns)
         known = max(known, max_lsn)
-        if image.as_of < known:
+        if image.as_of < known and not joins:
             raise StaleImageError(table.name, image.start_ns, image.as_of, known)
         with store.state_lock:
             full = store.standing.floors(table.name).full
@@ -181,6 +200,18 @@ class Imaging(Queries):
 def _keys(view: TableView, selection: Selection) -> Iterator[VersionedRows]:
     """The selected rows step by step, with their versions and no values."""
     return iterate_rows(view, replace(selection, measurement_ids=(), versions=True))
+
+
+def _line_rows(view: TableView, selection: Selection, through: Mapping[int, int]) -> VersionedRows:
+    """As read_rows, of each origin in ``through`` only what is not above that LSN."""
+    rows = read_fragments(view, selection)
+    if not len(rows):
+        return rows
+    keep = np.ones(len(rows), np.bool_)
+    for index, last in through.items():
+        keep &= (rows.origin != index) | (rows.lsn <= np.uint64(last))
+    rows = rows.take(keep)
+    return merge_versions(rows, view.epochs, whole_rows=view.whole_rows) if len(rows) else rows
 
 
 def _synced(view: TableView, as_of: int) -> TableView:

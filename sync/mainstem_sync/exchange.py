@@ -66,6 +66,7 @@ class SliceExchange:
             forward.classifier,
             own=lambda: sender.own,
             state_of=self._state_of,
+            epochs_of=self._follower.lines.table,
             lock=self._lock,
             lose=self._lose,
             monotonic=self._monotonic,

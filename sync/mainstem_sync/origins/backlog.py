@@ -116,6 +116,8 @@ class Backlog:
         self.entries = [e for e in self.entries if e.ref[0] != uuid or e.ref[2] <= fork]
         for entry in self.entries:
             entry.ranges = RangeSet(entry.ranges.within(1, fork))
+            # LSNs beyond are given out again: the new line may never come to the old one.
+            entry.since = min(entry.since, fork)
 
     def lost(self, table: str, slices: RangeSet) -> RangeSet:
         """These slices were declared lost by their owner. Returns what enters R."""

@@ -346,6 +346,10 @@ class Origins:
             if held is not None and held is not state:
                 for first, last in held.received.within(segment.first, segment.last):
                     state.received.add(first, last)
+        if before is not None and before is not state:
+            # What came as slices is of the line, and of none of its records.
+            for first, last in before.received.within(1, fork):
+                state.received.add(first, last)
         state.logged = RangeSet(state.received, limit=RANGES_MAX)
         state.acked = state.received.watermark
         if before is None or before is state:

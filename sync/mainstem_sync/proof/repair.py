@@ -4,6 +4,8 @@
    their owner's manifest although all has arrived (or that somebody asks for, see ``want``) are
    asked for in the same way, between growing pauses.
 2. Nothing is remembered of what was asked: an answer that is lost is asked for again.
+3. A statement may be lost to a parent that was restored, or with the owner's log. Of a slice that
+   nobody speaks of for a while although its rows are all here, a new one is asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +18,12 @@ from mainstem_sync.proof.prover import DamagedSlice
 from mainstem_sync.slices.wants import REPAIRS_MAX, Want, encode_want
 from mainstem_sync.wire.messages import OriginKey
 
+UNSTATED_S = 60.0
+"""A statement follows its rows within a second or two, through every relay."""
+
+UNSTATED_EVERY_S = 10.0
+"""How often it is looked for what nobody speaks of: every table of every node below."""
+
 
 class Repair:
     """The receiving half of one node. ``lock``: the federation's."""
@@ -26,6 +34,8 @@ class Repair:
         self._origins = origins
         self._lock = lock
         self._monotonic = monotonic
+        self._unstated: dict[tuple[OriginKey, str], dict[int, float]] = {}
+        self._looked_at = float("-inf")
 
     def want(self, origin: OriginKey, table: str, keys: Iterable[int], since: int = 0) -> int:
         """Ask the owner for slices (by index) of ``table`` (its name here); returns how many were
@@ -47,13 +57,34 @@ class Repair:
                 keys.update(range(first, min(end, first + REPAIRS_MAX)))
         fresh = 0
         with self._lock:
+            unstated = self._unstated_for_long()
             for state in self._origins:
                 for table in state.watches:
                     for say in (False, True):
                         keys, _ = found.get((state.key, table, say), (set(), 0))
+                        if say:
+                            keys |= unstated.get((state.key, table), set())
                         state.repairs.forget(table, keys, say=say)
                         fresh += state.repairs.want(table, sorted(keys), say=say) if keys else 0
         return fresh
+
+    def _unstated_for_long(self) -> dict[tuple[OriginKey, str], set[int]]:
+        """Slices by origin and table."""
+        now = self._monotonic()
+        if now >= self._looked_at + UNSTATED_EVERY_S:
+            self._looked_at, before = now, self._unstated
+            self._unstated = {}
+            for state in self._origins.lines():
+                for table, watch in state.watches.items():
+                    keys = watch.unstated(state.received.watermark)[:REPAIRS_MAX].tolist()
+                    known = before.get((state.key, table), {})
+                    if keys:
+                        since = {key: known.get(key, now) for key in keys}
+                        self._unstated[state.key, table] = since
+        return {
+            place: {key for key, at in since.items() if now >= at + UNSTATED_S}
+            for place, since in self._unstated.items()
+        }
 
     def frames(self, child: str) -> bytes:
         """WANT frames for a child, of every origin behind it with something open."""
@@ -76,4 +107,9 @@ class Repair:
                     found.append(Want(mapped.name, watch.slice_ns, since, slices))
         # Of what is owed the newest first, whatever record it is owed by.
         wants += sorted(state.backlog.wants(), key=lambda want: -want.slices.last * want.slice_ns)
-        return encode_want(state.key, state.backlog.done, wants, says)
+        # What a record owes of a closed epoch is asked for apart: it is done when both are.
+        open_refs = {
+            entry.ref for each in self._origins.of(state.key.uuid) for entry in each.backlog.entries
+        }
+        done = [ref for ref in state.backlog.done if ref not in open_refs]
+        return encode_want(state.key, done, wants, says)

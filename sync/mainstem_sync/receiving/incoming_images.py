@@ -5,10 +5,12 @@
 2. An image is applied only if it is not older than what touched the slice here: stored rows,
    deletes, earlier images, and what is in the log already and not applied yet. An older one is put
    off; the child makes a later one when it is asked again.
-3. It replaces what is stored of the origin in its range. So what was put aside of it is replaced
+3. It replaces what is stored of the line in its range. So what was put aside of it is replaced
    too: the record says what is put aside of the image.
 4. Where it repairs a slice that differed, it names the points that did (proof/differences.py).
 5. Of slices that were deleted here nothing is taken; a record says that it came.
+6. An image of a closed epoch (``joins``) brings orphans: they are joined to what is here, below the
+   line, and replace nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ import numpy as np
 from mainstem_engine.consumers import Ack
 from mainstem_engine.encoded_points import decode_rows
 from mainstem_engine.engine import Engine
-from mainstem_engine.errors import CorruptionError
+from mainstem_engine.errors import CorruptionError, OverloadedError
 from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.merge import key_order
 from mainstem_engine.model import Lsns, Rows
 from mainstem_engine.points import Points, points_header
 from mainstem_sync.errors import RejectedError
+from mainstem_sync.lines.epochs import EpochTable
+from mainstem_sync.origins.line_rows import closed_epochs, newest_on_line
 from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.origins.received import Received, map_points
 from mainstem_sync.proof.differences import Differences
@@ -89,6 +93,8 @@ class IncomingImages:
     at_ms: int
     differences: Differences
     lock: threading.RLock
+    epochs: EpochTable
+    """Of the node whose images these are."""
 
     def take(self, state: OriginState, batch: Batch, raw: memoryview) -> Ack | None:
         """Logs a batch; the Ack of its last record, None if there is nothing in it.
@@ -120,12 +126,14 @@ class IncomingImages:
         return self.append(state, prepared)
 
     def _apply(self, state: OriginState, record: WireRecord, payload: memoryview) -> Ack:
-        image, points = _decode(state, record, payload)
+        image, points, joins = _decode(state, record, payload)
+        if joins != (state.line is not None):
+            raise OverloadedError(f"an image of epoch {state.key.epoch} comes at the wrong time")
         table = state.maps.known_table(points.table)
         acks = [
             self._decline(state, table, part)
             if declined
-            else self._store(state, record.lsn, table, part, replace(points, rows=part.rows))
+            else self._store(state, table, part, replace(points, rows=part.rows), joins)
             for part, declined in self._parts(state, table, image)
         ]
         return acks[-1]
@@ -157,9 +165,8 @@ class IncomingImages:
         return self.engine.append(RecordKind.EVT, header)
 
     def _store(
-        self, state: OriginState, lsn_of_image: int, table: TableMap, image: SliceImage,
-        points: Points,
-    ) -> Ack:  # fmt: skip
+        self, state: OriginState, table: TableMap, image: SliceImage, points: Points, joins: bool
+    ) -> Ack:
         parking = Parking(state.key.name, self.at_ms)
         rows, lsn = points.rows, image.lsn
         mapped = map_points(points, table, state.maps)
@@ -168,11 +175,11 @@ class IncomingImages:
         if mapped.refused:
             lsn = lsn[:0]
         if mapped.denied is not None or mapped.conflicts:
-            parking.put(lsn_of_image, mapped, table, state.maps, self.engine.catalog)
+            parking.put(image.as_of, mapped, table, state.maps, self.engine.catalog)
         order = key_order(mapped.rows.device, mapped.rows.time)
         stored = mapped.rows.take(order)
         image = replace(image, table=table.local, rows=stored, lsn=lsn[order])
-        in_flight = state.newest_in_flight(table.local, image.start_ns, image.end_ns)
+        newest = 0 if joins else self._newest(state, image)
         if parking.blocks:
             self.quarantine.add_blocks(parking.blocks)
         header = {
@@ -180,12 +187,21 @@ class IncomingImages:
             "values": parking.values_by_table(),
             "parked": parking.slices(),
         }
-        differing = self.differences.of(self.engine, state, image)
-        ack = self.engine.apply_image(image, max_lsn=in_flight, header=header)
+        differing = [] if joins else self.differences.of(self.engine, state, image)
+        ack = self.engine.apply_image(image, max_lsn=newest, header=header, joins=joins)
         self.differences.note(differing, self.at_ms)
         touch = (table.local, image.start_ns, image.end_ns - 1, image.as_of)
         state.note_in_flight(ack, [touch])
         return ack
+
+    def _newest(self, state: OriginState, image: SliceImage) -> int:
+        """The greatest LSN of the line that touched the slice, or is about to."""
+        span = image.start_ns, image.end_ns
+        found = newest_on_line(self.engine, state, self.epochs, image.table, *span)
+        found = max(found, state.newest_in_flight(image.table, *span))
+        for older, end in closed_epochs(state, self.epochs):
+            found = max(found, min(end, older.newest_in_flight(image.table, *span)))
+        return found
 
 
 def _between(image: SliceImage, start_ns: int, end_ns: int) -> SliceImage:
@@ -197,9 +213,9 @@ def _between(image: SliceImage, start_ns: int, end_ns: int) -> SliceImage:
 
 def _decode(
     state: OriginState, record: WireRecord, payload: memoryview
-) -> tuple[SliceImage, Points]:
-    """The image, with its rows still under the origin's ids. Raises CorruptionError: it comes from
-    another node."""
+) -> tuple[SliceImage, Points, bool]:
+    """The image, with its rows still under the origin's ids, and whether it joins. Raises
+    CorruptionError: it comes from another node."""
     header, buffers = decode_payload(payload)
     try:
         image, points = _opened(state, header, buffers)
@@ -207,7 +223,7 @@ def _decode(
         raise CorruptionError("image", 0, f"cannot be read ({exc!r})") from exc
     if image.as_of != record.lsn or points.table.casefold() != record.table.casefold():
         raise RejectedError(f"an image of {record.table} is not what its batch says")
-    return image, points
+    return image, points, bool(header.get("joins"))
 
 
 def _opened(
@@ -220,7 +236,7 @@ def _opened(
     start_ns, end_ns, as_of, part = (int(header[name]) for name in ("s", "e", "as_of", "part"))
     if not -(1 << 63) <= start_ns < end_ns < 1 << 63 or end_ns - start_ns > SPAN_NS_MAX:
         raise ValueError("a range out of bounds")
-    if not 0 <= as_of <= LSN_MAX or part < 0:
+    if not 0 <= as_of <= LSN_MAX or part < (1 if header.get("joins") else 0):
         raise ValueError("a version or part out of bounds")
     points, lsn = _rows(table, count, buffers)
     rows = points.rows

@@ -340,9 +340,11 @@ class Receiver:
     ) -> _Answer:
         """A batch of slice images into the log; one that came too late or too early is put off."""
         at_ms = self._clock_ns() // 1_000_000
+        with self._lock:
+            epochs = self._lines.table(state.key.uuid)
         images = IncomingImages(
             self._engine, self._quarantine, self._append, child.paths, child.name, at_ms,
-            self.differences, self._lock,
+            self.differences, self._lock, epochs,
         )  # fmt: skip
         try:
             ack = images.take(state, batch, raw)

@@ -4,6 +4,8 @@
    each origin the newest slices go first, some at a time: as many as make an image of a good size.
 2. An image of own slices says what is on disk now. Of another node's slices this one answers only
    for what it knows to be whole (``relay_as_of``); what it cannot repair itself it asks for below.
+   Of a slice that is FORKED the line is answered for like that of any other; what is here of its
+   closed epochs goes up as an image of theirs, which joins.
 3. Rows go up under the origin's ids. Where the parent does not know them, the definitions travel in
    the same batch: they are made from the catalog, and add nothing to R.
 4. A slice whose rows are gone here is declared lost, one that the parent refuses too: whoever waits
@@ -17,7 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,7 +34,10 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.images import SliceImage
 from mainstem_engine.model import SELF_ORIGIN, Rows
+from mainstem_sync.lines.epochs import EpochTable
+from mainstem_sync.origins.line_rows import closed_epochs, newest_on_line
 from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.sending.announce import announce
 from mainstem_sync.sending.outbox import Draft
 from mainstem_sync.sending.outgoing_images import (
     ImageDraft,
@@ -41,15 +46,16 @@ from mainstem_sync.sending.outgoing_images import (
     relayed_definitions,
     to_origin,
 )
+from mainstem_sync.sending.outside_ranges import Definition, OutsideDraft, devices_in
 from mainstem_sync.sending.said_again import manifests_of, stored_manifest
 from mainstem_sync.slices.loss import DELETED, EXPIRED, NOT_EXPORTED, REFUSED
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.wants import Want, Wanted
 from mainstem_sync.slices.watch import EMPTY_STATED
-from mainstem_sync.state.content import Classifier
+from mainstem_sync.state.content import Classifier, Content
 from mainstem_sync.wire.batch import Acknowledgement
 from mainstem_sync.wire.messages import AckCode, OriginKey
-from mainstem_sync.wire.ranges import RangeSet
+from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +95,9 @@ class _Table:
 
 
 class Imagery:
-    """See the module. ``own``: this node's stream; ``state_of`` the state of a relayed origin;
-    ``lock`` the federation's; ``lose(want, slices, why, target)`` declares slices lost, own ones
-    or (target) such as were deleted here."""
+    """See the module. ``own``: this node's stream; ``state_of`` the state of a relayed origin,
+    ``epochs_of`` the epochs of a node by its uuid; ``lock`` the federation's; ``lose(want, slices,
+    why, target)`` declares slices lost, own ones or (target) such as were deleted here."""
 
     def __init__(
         self,
@@ -100,6 +106,7 @@ class Imagery:
         *,
         own: Callable[[], OriginKey],
         state_of: Callable[[OriginKey], OriginState | None],
+        epochs_of: Callable[[str], EpochTable],
         lock: threading.RLock,
         lose: Callable[[Want, RangeSet, str, OriginKey | None], None],
         monotonic: Callable[[], float],
@@ -108,6 +115,7 @@ class Imagery:
         self._classifier = classifier
         self._own = own
         self._state_of = state_of
+        self._epochs_of = epochs_of
         self._state_lock = lock
         self._lose = lose
         self._monotonic = monotonic
@@ -116,6 +124,7 @@ class Imagery:
         self._tables: dict[Place, _Table] = {}
         self._later: dict[tuple[OriginKey, str, int], float] = {}
         self._ready: deque[OutgoingImage] = deque()
+        self._definitions: dict[OriginKey, OutsideDraft] = {}
         self._choices: Choices = {}
         self.sent = 0
         """Images that the parent applied. Since the start."""
@@ -134,12 +143,13 @@ class Imagery:
             self._wants.clear()
             self._tables.clear()
             self._ready.clear()
+            self._definitions.clear()
 
     @property
     def pending(self) -> bool:
         """True if images are wanted that are not on their way."""
         with self._lock:
-            return bool(self._ready) or bool(self._open())
+            return bool(self._ready or self._definitions or self._open())
 
     def drafts(self, bytes_max: int) -> list[Draft]:
         """Batches of images, about ``bytes_max`` raw bytes; at least one image if one can be made
@@ -147,6 +157,8 @@ class Imagery:
         found: list[Draft] = []
         left = bytes_max
         with self._lock:
+            found += self._definitions.values()
+            self._definitions.clear()
             for _ in range(IMAGES_MAX):
                 if left <= 0 or not (self._ready or self._make(max(PIECE_BYTES_MIN, bytes_max))):
                     break
@@ -156,23 +168,43 @@ class Imagery:
                     found.append(draft)
         return found
 
+    def define(self, origin: OriginKey, contents: Sequence[Content]) -> None:
+        """The parent lacks what these records are about. What this node writes now it logs once
+        more; of another node, or of a line that has ended, it is told beside the records."""
+        if origin == self._own():
+            announce(self._engine, contents)
+            return
+        found: list[Definition] = []
+        for name, devices in devices_in(contents).items():
+            try:
+                found += self._defined(origin, name, sorted(devices))
+            except NotFoundError as exc:
+                logger.debug("a definition of %s is gone: %s", origin.name, exc)
+        with self._lock:
+            if found:
+                lsn = max(1, contents[0].ranges.last if contents[0].ranges else contents[0].lsn)
+                self._definitions[origin] = OutsideDraft.defining(origin, lsn, found)
+
+    def _defined(self, origin: OriginKey, name: str, devices: list[int]) -> list[Definition]:
+        catalog = self._engine.catalog
+        if origin.uuid == self._own().uuid:
+            return own_definitions(catalog, name, devices)
+        state = self._state_of(origin)
+        with self._state_lock:
+            mapped = None if state is None else state.maps.table(name)
+        if state is None or mapped is None:
+            return []
+        return relayed_definitions(catalog, mapped, state.maps, devices)
+
     def _draft(self, image: OutgoingImage) -> ImageDraft:
         table = self._tables.setdefault((image.key, image.want.name), _Table())
-        said = self._said(image)
+        said = () if image.joins else self._said(image)
+        if table.defined is None and image.joins:
+            table.defined = set()  # of a line that is no more nobody says anything again
         if table.defined is None:
             return ImageDraft.of(image, (), frozenset(), self._choices, said)
         devices = set(np.unique(image.image.rows.device).tolist()) - table.defined
-        catalog = self._engine.catalog
-        if image.key == self._own():
-            records = own_definitions(catalog, image.want.name, sorted(devices))
-        else:
-            state = self._state_of(image.key)
-            with self._state_lock:
-                mapped = None if state is None else state.maps.table(image.want.name)
-            if state is None or mapped is None:
-                records = []
-            else:
-                records = relayed_definitions(catalog, mapped, state.maps, sorted(devices))
+        records = self._defined(image.key, image.want.name, sorted(devices))
         return ImageDraft.of(image, records, frozenset(devices), self._choices, said)
 
     def _said(self, image: OutgoingImage) -> list[tuple[int, Manifest]]:
@@ -313,50 +345,85 @@ class Imagery:
             mapped = state.maps.table(want.name)
             watch = None if mapped is None else state.watches.get(mapped.local)
             watermark = state.received.watermark
+            epochs = self._epochs_of(state.key.uuid)
         if mapped is None:
             return []
+        if state.line is not None:
+            as_of = max(want.since, state.received.last)
+            return [self._orphans(state, want, first, last, as_of, epochs)]
         size = want.slice_ns
         gone = [] if watch is None else watch.gone_here(first, last + 1).tolist()
         unsound = {} if watch is None else watch.unsound(first, last + 1)
         if not unsound and watermark >= want.since:
             start, end = first * size, (last + 1) * size
-            if self._engine.slice_max_lsn(mapped.local, state.origin, start, end) <= watermark:
-                return [self._relay(state, want, first, last, watermark)]
+            if newest_on_line(self._engine, state, epochs, mapped.local, start, end) <= watermark:
+                return self._relay(state, want, first, last, watermark, epochs)
         found = []
         for number in range(first, last + 1):
             floor = 0 if watch is None else watch.floor_of(number)
             start = number * size
             as_of = max(watermark, floor)
-            touched = self._engine.slice_max_lsn(mapped.local, state.origin, start, start + size)
+            touched = newest_on_line(self._engine, state, epochs, mapped.local, start, start + size)
             if number in gone:
                 self._lose(want, RangeSet([(number, number)]), DELETED, state.key)
             elif number in unsound:
                 with self._state_lock:
                     state.repairs.want(mapped.local, [number], want.since)
             elif touched <= as_of and as_of >= want.since:
-                found.append(self._relay(state, want, number, number, as_of))
+                found += self._relay(state, want, number, number, as_of, epochs)
                 continue
             self._put_off(state.key, want.name, number, number)
         return found
 
     def _relay(
-        self, state: OriginState, want: Want, first: int, last: int, as_of: int
-    ) -> OutgoingImage:
+        self,
+        state: OriginState,
+        want: Want,
+        first: int,
+        last: int,
+        as_of: int,
+        epochs: EpochTable,
+    ) -> list[OutgoingImage]:
+        """The line as of an LSN, and the orphans beside it."""
         mapped = state.maps.known_table(want.name)
-        epochs = (*state.older, state)
-        known = [i for each in epochs if (i := self._engine.origin_index(each.origin)) is not None]
-        index, older = (known[-1], known[:-1]) if known else (None, [])
-        start, end = first * want.slice_ns, (last + 1) * want.slice_ns
-        if index is None:
-            image = SliceImage(
-                mapped.local, state.origin, start, end, as_of, _NO_ROWS, np.empty(0, np.uint64)
-            )
+        ends = [(older.origin, end) for older, end in closed_epochs(state, epochs) if end]
+        known = [
+            (index, end)
+            for origin, end in (*ends, (state.origin, LSN_MAX))
+            if (index := self._engine.origin_index(origin)) is not None
+        ]
+        start, end_ns = first * want.slice_ns, (last + 1) * want.slice_ns
+        if not known:
+            nothing = np.empty(0, np.uint64)
+            image = SliceImage(mapped.local, state.origin, start, end_ns, as_of, _NO_ROWS, nothing)
         else:
             image = self._engine.slice_image(
-                mapped.local, index, start, end, as_of=as_of, older=older
+                mapped.local, known[-1][0], start, end_ns, as_of=as_of, older=known
             )
         theirs, types = to_origin(self._exported(mapped.local, image), mapped, state.maps)
-        return OutgoingImage(state.key, want, first, last, theirs, types)
+        found = [OutgoingImage(state.key, want, first, last, theirs, types)]
+        for older, _ in closed_epochs(state, epochs):
+            if older.maps.table(want.name) is not None:
+                orphans = self._orphans(older, want, first, last, older.received.last, epochs)
+                found += [orphans] if len(orphans.image.rows) else []
+        return found
+
+    def _orphans(
+        self, state: OriginState, want: Want, first: int, last: int, as_of: int, epochs: EpochTable
+    ) -> OutgoingImage:
+        """What is here of a closed epoch beyond its end: an image that joins."""
+        mapped = state.maps.known_table(want.name)
+        start, end_ns = first * want.slice_ns, (last + 1) * want.slice_ns
+        index = self._engine.origin_index(state.origin)
+        rows, lsn = _NO_ROWS, np.empty(0, np.uint64)
+        if index is not None:
+            held = self._engine.slice_image(mapped.local, index, start, end_ns, as_of=LSN_MAX)
+            beyond = held.lsn > np.uint64(epochs.end_of(state.key.epoch))
+            rows, lsn = held.rows.take(beyond), held.lsn[beyond]
+            as_of = max(as_of, int(lsn.max(initial=0)))
+        image = SliceImage(mapped.local, state.origin, start, end_ns, as_of, rows, lsn)
+        theirs, types = to_origin(self._exported(mapped.local, image), mapped, state.maps)
+        return OutgoingImage(state.key, want, first, last, theirs, types, joins=True)
 
     def _put_off(self, key: OriginKey, name: str, first: int, last: int) -> None:
         until = self._monotonic() + LATER_S

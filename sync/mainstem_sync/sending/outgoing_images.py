@@ -8,14 +8,17 @@
 3. Definitions of what an image is about may travel before it in the same batch, made from the
    catalog: records with the LSN of the image, outside R like it.
 
-Header of the record: ``t node name epoch s e as_of n``, times in ns; one buffer if there are rows.
+4. Orphans, of a closed epoch, go in images of their own, which ``joins`` says.
+
+Header of the record: ``t node name epoch s e as_of part n``, times in ns, ``joins`` 1 where it
+does; one buffer if there are rows.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.catalog.templates import template_to_map
 from mainstem_engine.encoded_points import Choices, encode_rows
+from mainstem_engine.errors import NotFoundError
 from mainstem_engine.filesystem import Buffer, byte_view
 from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import RecordKind, encode_payload
@@ -31,12 +35,10 @@ from mainstem_engine.merge import key_order
 from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
 from mainstem_sync.origins.origin_state import CONFLICT, OriginMaps, TableMap
 from mainstem_sync.sending.announce import device_record
-from mainstem_sync.sending.outbox import Draft
+from mainstem_sync.sending.outside_ranges import Definition, OutsideDraft
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.wants import Want
-from mainstem_sync.wire.batch import WireRecord, encode_batch
 from mainstem_sync.wire.messages import OriginKey, Queue
-from mainstem_sync.wire.ranges import RangeSet
 
 _CHOICES_MAX = 4096
 """Columns of which is remembered how they are encoded; then all of it is found out again."""
@@ -54,6 +56,8 @@ class OutgoingImage:
     image: SliceImage
     types: Mapping[int, ColumnType]
     last_piece: bool = True
+    joins: bool = False
+    """Of a closed epoch: its orphans, which replace nothing."""
 
     @property
     def bytes(self) -> int:
@@ -100,20 +104,17 @@ class OutgoingImage:
 
 
 @dataclass(slots=True)
-class ImageDraft(Draft):
+class ImageDraft(OutsideDraft):
     """A batch with one image, and the definitions that it needs."""
 
     image: OutgoingImage | None = None
     devices: frozenset[int] = frozenset()
-    heads: list[tuple[int, int, str, int]] = field(default_factory=list)
-    """LSN, kind, table and rows of each record."""
-    parts: list[bytes] = field(default_factory=list)
 
     @classmethod
     def of(
         cls,
         image: OutgoingImage,
-        definitions: Sequence[tuple[RecordKind, str, bytes]],
+        definitions: Sequence[Definition],
         devices: frozenset[int],
         choices: Choices,
         said: Iterable[tuple[int, Manifest]] = (),
@@ -132,22 +133,6 @@ class ImageDraft(Draft):
         draft.weight = draft.raw_bytes + image.bytes
         return draft
 
-    def put(self, lsn: int, kind: RecordKind, table: str, payload: bytes, rows: int = 0) -> None:
-        self.heads.append((lsn, int(kind), table, rows))
-        self.parts.append(payload)
-
-    def encode(self) -> bytes:
-        """The BATCH frame; sets ``digest``."""
-        records = []
-        offset = 0
-        for (lsn, kind, table, rows), part in zip(self.heads, self.parts, strict=True):
-            records.append(WireRecord(lsn, kind, table, rows, offset, len(part)))
-            offset += len(part)
-        frame, self.digest = encode_batch(
-            self.origin, self.queue, RangeSet(), records, b"".join(self.parts), None
-        )
-        return frame
-
 
 def encode_wire_image(outgoing: OutgoingImage, choices: Choices) -> bytes:
     """The payload of the IMG record as it is sent."""
@@ -160,9 +145,11 @@ def encode_wire_image(outgoing: OutgoingImage, choices: Choices) -> bytes:
         "s": image.start_ns,
         "e": image.end_ns,
         "as_of": image.as_of,
-        "part": image.part,
+        "part": image.part + outgoing.joins,
         "n": len(image.rows),
     }
+    if outgoing.joins:
+        header["joins"] = 1
     buffers: list[Buffer] = []
     if len(image.rows):
         if len(choices) > _CHOICES_MAX:
@@ -175,11 +162,16 @@ def encode_wire_image(outgoing: OutgoingImage, choices: Choices) -> bytes:
 def to_origin(
     image: SliceImage, table: TableMap, maps: OriginMaps
 ) -> tuple[SliceImage, dict[int, ColumnType]]:
-    """An image of rows stored here, under the ids and types of their owner."""
-    theirs = np.full(int(maps.devices.max(initial=-1)) + 1, -1, np.int64)
+    """An image of rows stored here, under the ids and types of their owner. NotFoundError for
+    devices whose definition is to come again."""
     known = np.flatnonzero(maps.devices >= 0)
+    highest = max(int(maps.devices.max(initial=-1)), int(image.rows.device.max(initial=0)))
+    theirs = np.full(highest + 1, -1, np.int64)
     theirs[maps.devices[known]] = known
-    device = theirs[image.rows.device].astype(np.uint32)
+    ids = theirs[image.rows.device]
+    if bool((ids < 0).any()):
+        raise NotFoundError(f"rows of {table.name} have a device that their owner did not name")
+    device = ids.astype(np.uint32)
     columns: dict[int, Column] = {}
     types: dict[int, ColumnType] = {}
     for key, measurement in table.measurements.items():
@@ -199,9 +191,7 @@ def _narrowed(column: Column, kind: ColumnType) -> Column:
     return Column(column.values.astype(kind.dtype), column.valid)
 
 
-def own_definitions(
-    catalog: Catalog, name: str, devices: Sequence[int]
-) -> list[tuple[RecordKind, str, bytes]]:
+def own_definitions(catalog: Catalog, name: str, devices: Sequence[int]) -> list[Definition]:
     """Records that define own table ``name``, its source and these devices."""
     table = catalog.table(name)
     found = []
@@ -217,7 +207,7 @@ def own_definitions(
 
 def relayed_definitions(
     catalog: Catalog, table: TableMap, maps: OriginMaps, devices: Sequence[int]
-) -> list[tuple[RecordKind, str, bytes]]:
+) -> list[Definition]:
     """The same for another node's table and devices, under its ids."""
     local = catalog.table(table.local)
     found = []

@@ -36,7 +36,6 @@ from mainstem_sync.errors import (
     SyncError,
     WireError,
 )
-from mainstem_sync.sending.announce import announce
 from mainstem_sync.sending.budget import LinkBudget
 from mainstem_sync.sending.flight import Flight
 from mainstem_sync.sending.imagery import Imagery
@@ -526,8 +525,8 @@ class Sender:
             elif answer.code is AckCode.NEED_SCHEMA:
                 most = SCHEMA_TRIES_MAX * (SCHEMA_PATIENCE if self._waits_for_control(draft) else 1)
                 tries = self._refusals.count(draft.contents, most, answer.message)
-                if tries % ANNOUNCE_AFTER == 0 and self._is_own(draft):
-                    announce(self._engine, draft.contents)
+                if tries % ANNOUNCE_AFTER == 0 and self.images is not None:
+                    self.images.define(draft.origin, draft.contents)
 
     def _waits_for_control(self, draft: Draft) -> bool:
         """A definition that rows miss may still be on its way, for minutes on a thin link."""

@@ -79,6 +79,13 @@ class Manifest:
         """Slice indexes of the listed slices."""
         return self.start_ns // self.slice_ns
 
+    @property
+    def about(self) -> list[tuple[int, int]]:
+        """[first, last] slice indexes that this is a statement about."""
+        if self.whole is not None:
+            return [(self.whole[0] // self.slice_ns, self.whole[1] // self.slice_ns - 1)]
+        return [(key, key) for key in self.keys.tolist()]
+
     def encode(self) -> tuple[dict[str, Any], list[Buffer]]:
         """(header, buffers) for Engine.append."""
         header: dict[str, Any] = {

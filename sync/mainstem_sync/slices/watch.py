@@ -245,6 +245,8 @@ class TableWatch(WatchedSlices):
         limit = np.uint64(fork_lsn)
         # A void manifest still tells of rows that its owner had, and may not have any more.
         touched = (columns["row_lsn"] > limit) | (columns["max_lsn"] > limit)
+        # An image from beyond may lack what a delete from there took.
+        touched |= columns["floor"] > limit
         void = (columns["man_lsn"] > limit) & ~touched
         at = np.flatnonzero(void)
         for name in ("man_lsn", "max_lsn", "count", "d1", "d2"):

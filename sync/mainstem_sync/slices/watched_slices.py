@@ -13,7 +13,6 @@ from mainstem_sync.slices.rolled import DIFFERENT, WHOLE, Rolled
 from mainstem_sync.slices.slice_states import (
     DECLARED,
     DELETED_HERE_,
-    FORKED_,
     IS_DECLARED,
     IS_SETTLED,
     IS_STICKY,
@@ -103,11 +102,12 @@ class WatchedSlices:
         return found
 
     def unsound(self, first: int, end: int) -> set[int]:
-        """Slices in [first, end) that are not what their owner has: no answer is made of them."""
+        """Slices in [first, end) that are not what their owner has: no answer is made of them. Of
+        one that is FORKED the line may be whole."""
         self.merge()
         inside = self.slices.range(first, end)
         columns = self.slices.columns
-        bad = np.isin(columns["state"][inside], (UNEQUAL, LOST_, DELETED_HERE_, FORKED_))
+        bad = np.isin(columns["state"][inside], (UNEQUAL, LOST_, DELETED_HERE_))
         bad |= (columns["parked"][inside] > 0) | (columns["parked_values"][inside] > 0)
         found = set(self.slices.keys[inside][bad].tolist())
         for low, high in self.unequal_sums(first, end):
@@ -155,6 +155,16 @@ class WatchedSlices:
         found &= columns["row_lsn"] <= columns["max_lsn"]
         keys: Ints = self.slices.keys[found]
         return keys
+
+    def unstated(self, watermark: int) -> Ints:
+        """Closed slices (ascending) with rows that no statement known here speaks of, although all
+        of them has arrived. ``watermark``: D of the origin."""
+        self.merge()
+        columns = self.slices.columns
+        found = (columns["row_lsn"] > columns["max_lsn"]) | (columns["man_lsn"] == 0)
+        found &= (columns["row_lsn"] <= watermark) & ~IS_SETTLED[columns["state"]]
+        keys: Ints = self.slices.keys[found]
+        return keys[[self.closed.covers(key, key) for key in keys.tolist()]]
 
     def is_whole(self, key: int) -> bool:
         """True if a slice is verified, with nothing of it put aside."""

@@ -243,15 +243,20 @@ class Follower:
                 continue  # it speaks of a log that is no more
             table = state.maps.table(manifest.table)
             name = manifest.table if table is None else table.local
-            state.watch(name, manifest.slice_ns).manifest_applied(manifest, lsn)
+            watch = state.watch(name, manifest.slice_ns)
+            watch.manifest_applied(manifest, lsn)
+            if state.repairs:
+                now = self._monotonic()
+                for first, last in manifest.about:
+                    state.repairs.answered(name, first, last, lsn, now, say=True)
         for lsn, owed in received.owed:
             if isinstance(owed, Owed):
-                owe(self.origins, state, owed, lsn)
+                owe(self.origins, self.lines, state, owed, lsn)
                 if self.forward is not None:
                     ref = (state.key.uuid, state.key.epoch, lsn)
                     self.forward.owing.hand_on(ref, owed.target or state.key, owed.ranges)
             else:
-                declare_lost(self.origins, state, owed)
+                declare_lost(self.origins, self.lines, state, owed, lsn)
 
     def _imaged(self, record: Record, image: SliceImage, sink: RowSink) -> None:
         """A slice image of another node was applied."""
@@ -263,17 +268,18 @@ class Follower:
         if state is None:
             return
         self.lines.image_applied(state, image, sink)
-        watch = self._watch(state, image.table)
-        watch.image_applied(image.start_ns, image.end_ns, image.as_of)
-        _put_aside(state, header.get("parked", ()))
-        first, last = image.start_ns // watch.slice_ns, (image.end_ns - 1) // watch.slice_ns
-        state.repairs.answered(image.table, first, last, image.as_of, self._monotonic())
+        if state.line is None:
+            watch = self._watch(state, image.table)
+            watch.image_applied(image.start_ns, image.end_ns, image.as_of)
+            _put_aside(state, header.get("parked", ()))
+            first, last = image.start_ns // watch.slice_ns, (image.end_ns - 1) // watch.slice_ns
+            state.repairs.answered(image.table, first, last, image.as_of, self._monotonic())
         table = state.local_table(image.table)
         if table is None:
             return
         span = image.start_ns, image.end_ns
         refs = state.backlog.refs_of(table.name, *span)
-        state.received.update(state.backlog.image_applied(table.name, *span, image.as_of))
+        self.lines.enter(state, state.backlog.image_applied(table.name, *span, image.as_of))
         if self.forward is not None:
             ref = refs[0] if refs else None
             self.forward.imaged(ref, image.table, len(image.rows))

@@ -29,6 +29,7 @@ from mainstem_sync.lines.known_lines import Line, Lines, Source, slice_keys, sli
 from mainstem_sync.origins.origin_state import Origins, OriginState
 from mainstem_sync.origins.received import apply_maps
 from mainstem_sync.slices.manifest import Ints
+from mainstem_sync.slices.owed import Owed
 from mainstem_sync.slices.slice_table import touched_by, touched_slices
 from mainstem_sync.slices.watch import TableWatch
 from mainstem_sync.wire.messages import ChainPoint, OriginKey
@@ -120,6 +121,36 @@ class LineFollowing(Lines):
         if all(lsn <= end for lsn, *_ in (*header["sch"], *header["dev"])):
             apply_maps(header, buffers, state.home.maps)
 
+    def enter(self, state: OriginState, ranges: RangeSet) -> None:
+        """LSNs of an origin were received in another way than as its records: as slices, or they
+        are lost. What is of the line counts for it, and for its epoch."""
+        state.received.update(ranges)
+        table = self.table(state.key.uuid)
+        if state.line is not None:
+            begin, end = table.begin_of(state.key.epoch), table.end_of(state.key.epoch)
+            for first, last in ranges.within(begin + 1, end):
+                state.home.received.add(first, last)
+            return
+        for epoch, part in table.split(ranges) if state.older else ():
+            held = self._origins.get(OriginKey(state.key.uuid, epoch, state.key.name))
+            if held is not None:
+                held.received.update(part)
+
+    def owed_of(self, state: OriginState, owed: Owed) -> Iterator[tuple[OriginState, Owed]]:
+        """Slices that are owed of an origin: what is of the line is asked for as such, and what is
+        beyond the end of a closed epoch as orphans."""
+        if state.line is None:
+            yield state, owed
+            return
+        table = self.table(state.key.uuid)
+        begin, end = table.begin_of(state.key.epoch), table.end_of(state.key.epoch)
+        line = RangeSet(owed.ranges.within(begin + 1, end))
+        beyond = RangeSet(owed.ranges.within(end + 1, LSN_MAX))
+        if line or not owed.ranges:
+            yield state.home, replace(owed, ranges=line, since=min(owed.since, end))
+        if beyond:
+            yield state, replace(owed, ranges=beyond)
+
     def delete_below(self, state: OriginState, erasure: Erasure, sink: RowSink) -> None:
         """A delete of one epoch covers what every older one wrote."""
         everything = None
@@ -130,8 +161,15 @@ class LineFollowing(Lines):
 
     def image_applied(self, state: OriginState, image: SliceImage, sink: RowSink) -> None:
         """An image of the line says all of its slice: what older epochs wrote of the line there is
-        in it, or gone. Orphans stay, below it."""
-        if image.part or state.line is not None:
+        in it, or gone. Orphans stay, below it. One of a closed epoch brings more of them."""
+        if state.line is not None:
+            mapped = state.local_table(image.table)
+            if mapped is not None and len(image.rows):
+                watch = state.watch(image.table, mapped.slice_ns)
+                keys = np.unique(image.rows.time // watch.slice_ns)
+                self._fork_slices(state, image.table, watch, keys)
+            return
+        if image.part:
             return
         table = self.table(state.key.uuid)
         for epoch in table.epochs:

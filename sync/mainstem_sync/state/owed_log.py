@@ -10,22 +10,30 @@ from __future__ import annotations
 from mainstem_sync.origins.origin_state import Origins, OriginState
 from mainstem_sync.slices.loss import Loss
 from mainstem_sync.slices.owed import Owed
+from mainstem_sync.state.line_following import LineFollowing
 from mainstem_sync.wire.ranges import RangeSet
 
 
-def owe(origins: Origins, state: OriginState, owed: Owed, lsn: int) -> None:
+def owe(origins: Origins, lines: LineFollowing, state: OriginState, owed: Owed, lsn: int) -> None:
     """The record ``lsn`` of ``state`` says that slices are owed."""
+    if not lines.is_on_line(state, lsn):
+        return  # whoever said it has lost it, and what it speaks of is owed anew
     target = state
     if owed.target is not None:
         target = origins.open(owed.target, state.via)
         if target.via != state.via:
             return
     ref = (state.key.uuid, state.key.epoch, lsn)
-    target.received.update(target.backlog.add(owed, ref, target.received))
+    for of, part in lines.owed_of(target, owed):
+        lines.enter(of, of.backlog.add(part, ref, of.received))
 
 
-def declare_lost(origins: Origins, state: OriginState, loss: Loss) -> None:
-    """A LOSS record of ``state``."""
+def declare_lost(
+    origins: Origins, lines: LineFollowing, state: OriginState, loss: Loss, lsn: int
+) -> None:
+    """The LOSS record ``lsn`` of ``state``."""
+    if not lines.is_on_line(state, lsn):
+        return
     if loss.target is not None:
         via = state.via
         state = origins.open(loss.target, via)
@@ -33,7 +41,7 @@ def declare_lost(origins: Origins, state: OriginState, loss: Loss) -> None:
             return
     for table in loss.tables:
         slices = RangeSet((key, key) for key in table.keys.tolist())
-        state.received.update(state.backlog.lost(table.name, slices))
+        lines.enter(state.home, state.home.backlog.lost(table.name, slices))
         mapped = state.maps.table(table.name)
         local = table.name if mapped is None else mapped.local
         watch = state.watch(local, table.slice_ns)
