@@ -156,6 +156,15 @@ class TableAccount:
             if time[-1] > known:
                 self.newest[device[0]] = time[-1]
             return None if time[0] > known else time <= known
+        if bool((device[1:] > device[:-1]).all()):
+            # A row of each device, as live rows come: no two are of one.
+            known_times = self.newest[device]
+            each_late: BoolMask = time <= known_times
+            if not each_late.any():
+                self.newest[device] = time
+                return None
+            self.newest[device] = np.maximum(known_times, time)
+            return each_late
         if is_strictly_sorted(device, time):
             return self._late_sorted(device, time)
         order = key_order(device, time)

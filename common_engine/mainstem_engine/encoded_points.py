@@ -66,10 +66,19 @@ _LENGTH_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class EncodedPoints:
-    """Decoded: the rows as those of one record, and the LSN of each."""
+    """Decoded: the rows as those of one record, and the LSN of each. ``single``: that of all of
+    them, where it was one record and this is known at once."""
 
     points: Points
     lsn: Lsns
+    single: int | None = None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The least and the greatest LSN."""
+        if self.single is not None:
+            return self.single, self.single
+        return int(self.lsn.min()), int(self.lsn.max())
 
     def records(self, keep: BoolMask | None = None) -> Iterator[tuple[int, Points]]:
         """(LSN, rows) of each record, ascending; ``keep``: only these rows. A loop per record."""

@@ -65,9 +65,6 @@ BITS = 255
 POWER_MAX = 6
 """A sensor with more decimals than a micro-unit has noise in them."""
 
-_WHOLE_MAX = float(1 << 53)
-"""Beyond it a double does not hold every integer."""
-
 _TRY_AGAIN = 64
 """A column that once had no power is tried again with every so-manyth LSN: what it began with
 (a sensor that was not calibrated) need not be how it goes on."""
@@ -105,36 +102,35 @@ def encode_light(
     """The payload. ``header``: ``t``, ``rev`` and ``der`` of the records. ``lsn`` uint64[n],
     ascending, n > 0. ``powers`` is kept up to date."""
     table, keys = str(header["t"]), list(rows.columns)
+    shape = _shape(bytes([types[key] for key in keys]))
     whole = np.empty((_SYSTEM + len(keys), len(rows)), np.int64)
     whole[0] = rows.device
     time_power = next((p for p in _TIME_POWERS if not (rows.time % 10**p).any()), 0)
     whole[1] = rows.time // 10**time_power if time_power else rows.time
     codes: list[list[Any]] = []
-    doubles: list[int] = []
-    for place, (key, column) in enumerate(rows.columns.items(), _SYSTEM):
-        kind = types[key]
-        if kind.is_float:
-            doubles.append(place)
-        elif kind.is_variable:
+    columns = list(rows.columns.values())
+    for place, kind in enumerate(shape.kinds, _SYSTEM):
+        column = columns[place - _SYSTEM]
+        if kind.is_variable:
             whole[place], values = _coded(column)
             codes.append(values)
-        else:
-            whole[place] = _filled(column).astype(kind.dtype, copy=False)
+        elif place not in shape.floats:
+            whole[place] = _filled(column)
     found = [0, time_power, *[0] * len(keys)]
-    if doubles:
-        columns = [rows.columns[keys[place - _SYSTEM]] for place in doubles]
-        names = [(table, keys[place - _SYSTEM]) for place in doubles]
+    if shape.floats:
+        names = [(table, keys[place - _SYSTEM]) for place in shape.floats]
+        some = [columns[place - _SYSTEM] for place in shape.floats]
+        chosen = _Decimals(some, [shape.kinds[place - _SYSTEM] for place in shape.floats])
         again = int(lsn[0]) % _TRY_AGAIN == 0
-        chosen = _Decimals(columns, [types[key] for _, key in names])
         chosen.choose([powers.get(name, 0) for name in names], again=again)
-        whole[doubles] = chosen.whole
-        for place, name, power in zip(doubles, names, chosen.powers, strict=True):
+        whole[_places(shape.floats)] = chosen.whole
+        for place, name, power in zip(shape.floats, names, chosen.powers, strict=True):
             found[place] = powers[name] = power
     widths, bases = _narrowed(whole)
     nulls = [key for key, column in rows.columns.items() if column.valid is not None]
     fields = [
-        table, header["rev"], header["der"], _packed_records(lsn), keys,
-        bytes([types[key] for key in keys]), bytes(widths), bytes(found), bases, codes, nulls,
+        table, header["rev"], header["der"], _packed_records(lsn), keys, shape.types,
+        bytes(widths), bytes(found), bases, codes, nulls,
     ]  # fmt: skip
     packed = msgpack.packb(fields)
     parts = [_HEAD.pack(MAGIC, len(packed)), packed, *_planes(whole, widths)]
@@ -153,6 +149,11 @@ def decode_light(payload: Buffer, *, bytes_max: int) -> EncodedPoints:
         return light.decode()
     except (TypeError, ValueError, IndexError, OverflowError) as exc:
         raise _corrupt(f"rows that cannot be read: {exc!r}") from exc
+
+
+def rows_bytes(rows: int, types: Mapping[int, ColumnType]) -> int:
+    """Bytes that so many rows with these columns will take."""
+    return rows * _shape(bytes(types.values())).row_bytes
 
 
 def light_bytes(payload: Buffer) -> int:
@@ -186,6 +187,8 @@ class _Decimals:
         left = [at for at, power in enumerate(first) if power != BITS or again]
         tried = [0 if first[at] == BITS else first[at] for at in left]
         with np.errstate(invalid="ignore", over="ignore"):
+            if len(left) == len(first) and self._try_all(columns, tried):
+                return
             while left:
                 good = self._try(columns, left, tried)
                 following = [
@@ -199,25 +202,43 @@ class _Decimals:
                 bits = np.uint32 if self._kinds[at] == ColumnType.FLOAT else np.int64
                 self.whole[at] = np.ascontiguousarray(self._values[at]).view(bits)
 
+    def _try_all(self, columns: _Doubles, powers: list[int]) -> bool:
+        """True if all columns are DOUBLE and come back from these powers, as nearly always."""
+        if ColumnType.FLOAT in self._kinds:
+            return False
+        whole, back = _scaled(columns, powers)
+        if not (back.view(np.int64) == columns.view(np.int64)).all():
+            return False
+        self.whole, self.powers = whole, powers
+        return True
+
     def _try(self, columns: _Doubles, places: list[int], powers: list[int]) -> list[bool]:
         """Of each of ``places``, whether its values come back from this power; takes those."""
-        tens = _TENS[powers][:, None]
-        some = columns if len(places) == len(columns) else columns[places]
-        scaled = np.rint(some * tens)
-        back = scaled / tens
-        same = (back.view(np.int64) == some.view(np.int64)) & (np.abs(scaled) < _WHOLE_MAX)
-        good: list[bool] = same.all(axis=1).tolist()
+        some = columns[places]
+        whole, back = _scaled(some, powers)
+        good: list[bool] = (back.view(np.int64) == some.view(np.int64)).all(axis=1).tolist()
         for at, place in enumerate(places):
             if self._kinds[place] == ColumnType.FLOAT:
                 bits = back[at].astype(np.float32).view(np.int32)
-                alike = bits == self._values[place].view(np.int32)
-                good[at] = bool((alike & (np.abs(scaled[at]) < _WHOLE_MAX)).all())
-        taken = [at for at, ok in enumerate(good) if ok]
-        if taken:
-            self.whole[[places[at] for at in taken]] = scaled[taken]
-        for at in taken:
-            self.powers[places[at]] = powers[at]
+                good[at] = bool((bits == self._values[place].view(np.int32)).all())
+            if good[at]:
+                self.whole[place] = whole[at]
+                self.powers[place] = powers[at]
         return good
+
+
+def _scaled(columns: _Doubles, powers: list[int]) -> tuple[_Ints, _Doubles]:
+    """The columns as whole numbers, and what comes back from these. What is no number, or has too
+    great a one, comes back as another."""
+    tens = _TENS[powers][:, None]
+    whole = np.rint(columns * tens).astype(np.int64)
+    return whole, whole / tens
+
+
+def _places(chosen: Sequence[int]) -> slice | list[int]:
+    """Index of some rows (ascending, at least one); a slice where they are next to each other."""
+    first, last = chosen[0], chosen[-1]
+    return slice(first, last + 1) if last - first + 1 == len(chosen) else list(chosen)
 
 
 def _filled(column: Column) -> AnyArray:
@@ -248,7 +269,7 @@ def _coded(column: Column) -> tuple[_Ints, list[Any]]:
 def _narrowed(whole: _Ints) -> tuple[list[int], list[int]]:
     """Width and base of each row of ``whole``; the bases are taken off in place."""
     widths, bases = [], []
-    ends = zip(np.min(whole, 1).tolist(), np.max(whole, 1).tolist(), strict=True)
+    ends = zip(whole.min(axis=1).tolist(), whole.max(axis=1).tolist(), strict=True)
     for low, high in ends:
         width = _WIDTH_OF[(high - low).bit_length()]
         # Without a base the header is shorter, and zstd finds more alike.
@@ -276,7 +297,7 @@ def _planes(whole: _Ints, widths: Sequence[int]) -> list[bytes]:
     parts = []
     for width in sorted({*widths} - {0}):
         chosen = [at for at, each in enumerate(widths) if each == width]
-        some = whole[chosen].astype(_STORED[width])
+        some = whole[_places(chosen)].astype(_STORED[width])
         parts.append(some.reshape(-1).view(np.uint8).reshape(-1, width).T.tobytes())
     return parts
 
@@ -317,7 +338,7 @@ class _Light:
             end = position + len(chosen) * self.rows * width
             planes = np.frombuffer(self.data[position:end], np.uint8).reshape(width, -1)
             some = np.ascontiguousarray(planes.T).view(_STORED[width])
-            whole[chosen] = some.reshape(len(chosen), self.rows)
+            whole[_places(chosen)] = some.reshape(len(chosen), self.rows)
             position = end
         if any(self.bases):
             whole += np.array(self.bases, np.int64)[:, None]
@@ -374,8 +395,11 @@ class _Light:
             "t": self.table, "rev": self.revision, "der": self.derived, "n": self.rows,
             "cols": [list(column) for column in zip(self.keys, self.shape.types, strict=True)],
         }  # fmt: skip
-        lsn = np.repeat(self.lsns, self.rows if self.counts is None else self.counts)
-        return EncodedPoints(Points(self.table, header, rows), lsn)
+        points = Points(self.table, header, rows)
+        if self.counts is None:
+            single = int(self.lsns[0])
+            return EncodedPoints(points, np.full(self.rows, single, np.uint64), single)
+        return EncodedPoints(points, np.repeat(self.lsns, self.counts))
 
     def _decimals(self, whole: _Ints) -> Mapping[int, _Doubles]:
         """By place, the values of FLOAT and DOUBLE columns that are fractions."""
@@ -383,7 +407,7 @@ class _Light:
         if not chosen:
             return {}
         tens = _TENS[[self.powers[place] for place in chosen]][:, None]
-        return dict(zip(chosen, whole[chosen] / tens, strict=True))
+        return dict(zip(chosen, whole[_places(chosen)] / tens, strict=True))
 
     def _validity(self) -> Mapping[int, BoolMask]:
         size = -(-self.rows // 8)

@@ -124,14 +124,18 @@ def decode_points(payload: Buffer) -> Points:
     Every length is checked against the number of rows, so that a payload from another node cannot
     make a reader look outside it.
     """
-    header, buffers = decode_payload(payload)
+    return opened_points(*decode_payload(payload))
+
+
+def opened_points(header: Mapping[str, Any], buffers: Sequence[memoryview]) -> Points:
+    """As ``decode_points``, of a payload that was opened already."""
     try:
         return _decode(header, buffers)
     except (KeyError, TypeError, ValueError, IndexError) as exc:
         raise CorruptionError("PTS record", 0, f"rows that cannot be read: {exc!r}") from exc
 
 
-def _decode(header: dict[str, Any], buffers: list[memoryview]) -> Points:
+def _decode(header: Mapping[str, Any], buffers: Sequence[memoryview]) -> Points:
     count = int(header["n"])
     if not 0 <= count <= len(buffers[0]):
         raise ValueError(f"{count} rows")

@@ -16,7 +16,7 @@ import numpy as np
 
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Rows
-from mainstem_engine.points import DICTIONARY, decode_texts
+from mainstem_engine.points import DICTIONARY, decode_texts, opened_points
 
 OpenRecord = tuple[Mapping[str, Any], Sequence[memoryview]]
 """Header and buffers of a PTS record, as decode_payload gives them."""
@@ -24,6 +24,9 @@ OpenRecord = tuple[Mapping[str, Any], Sequence[memoryview]]
 
 def stacked_rows(records: Sequence[OpenRecord]) -> Rows:
     """The rows of all ``records`` (at least one), in their order."""
+    if len(records) == 1:
+        header, buffers = records[0]
+        return opened_points(header, buffers).rows
     try:
         return _stacked(records)
     except (KeyError, TypeError, ValueError, IndexError) as exc:

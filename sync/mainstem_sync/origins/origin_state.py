@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,6 +170,9 @@ class OriginMaps:
         """int64[n]: local id, DENIED or UNMAPPED for each of the origin's ids."""
         if not len(self.devices):
             return np.full(len(ids), UNMAPPED, np.int64)
+        with contextlib.suppress(IndexError):
+            known: DeviceMap = self.devices[ids]
+            return known
         inside = ids < len(self.devices)
         found: DeviceMap = self.devices[np.where(inside, ids, 0)]
         return np.where(inside, found, UNMAPPED)

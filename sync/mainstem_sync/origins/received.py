@@ -78,6 +78,7 @@ class Received:
     deletes: list[tuple[int, Erasure]] = field(default_factory=list)
     owed: list[tuple[int, Owed | Loss]] = field(default_factory=list)
     """COVER, EXP and LOSS records."""
+    _ranges: RangeSet | None = None
 
     @property
     def origin(self) -> OriginKey:
@@ -85,7 +86,10 @@ class Received:
 
     @property
     def ranges(self) -> RangeSet:
-        return RangeSet.from_wire(self.header["ranges"])
+        """Not to be changed."""
+        if self._ranges is None:
+            self._ranges = RangeSet.from_wire(self.header["ranges"])
+        return self._ranges
 
 
 @dataclass(slots=True)
@@ -108,13 +112,21 @@ def map_points(points: Points, table: TableMap, maps: OriginMaps) -> MappedPoint
     """Translate ids. Raises UnknownSchemaError for what the maps do not know."""
     rows = points.rows
     local = maps.local_devices(rows.device)
-    if len(local) and int(local.min()) <= UNMAPPED and bool((local == UNMAPPED).any()):
+    is_plain = not len(local) or int(local.min()) > UNMAPPED
+    if not is_plain and bool((local == UNMAPPED).any()):
         raise UnknownSchemaError(f"rows of {points.table} name a device that is not known here")
     columns: dict[int, Column] = {}
     conflicts: list[tuple[int, MeasurementMap, Column]] = []
     codes = {int(column[0]): int(column[1]) for column in points.header["cols"]}
     for key, column in rows.columns.items():
         measurement = table.measurements.get(key)
+        if measurement is not None and measurement.type == codes[key]:
+            # As nearly always: of the type that was declared.
+            if measurement.local == CONFLICT:
+                conflicts.append((key, measurement, column))
+            else:
+                columns[measurement.local] = column
+            continue
         if measurement is None:
             raise UnknownSchemaError(f"rows of {points.table} have an unknown measurement {key}")
         declared, kind = ColumnType(measurement.type), ColumnType(codes[key])
@@ -127,10 +139,9 @@ def map_points(points: Points, table: TableMap, maps: OriginMaps) -> MappedPoint
     refused = bool(conflicts) and not columns
     device = local.astype(np.uint32)
     mapped = MappedPoints(points, Rows(device, rows.time, columns), None, conflicts, refused)
-    denied: BoolMask = local == DENIED
-    if denied.any():
-        mapped.denied = denied
-        mapped.rows = mapped.rows.take(~denied)
+    if not is_plain:
+        mapped.denied = local == DENIED
+        mapped.rows = mapped.rows.take(~mapped.denied)
     if refused:
         mapped.rows = mapped.rows.take(slice(0, 0))
     return mapped

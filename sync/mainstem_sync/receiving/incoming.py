@@ -133,7 +133,10 @@ def prepare(
     parking = Parking(batch.origin.name, at_ms)
     # Definitions first: what is said again for a parent that lacked it has a later LSN than a
     # delete that needs it, and both are of the control queue.
-    for record, payload in sorted(_records(batch, raw), key=_after_definitions):
+    records: Iterable[tuple[WireRecord, memoryview]] = _records(batch, raw)
+    if changes:
+        records = sorted(records, key=_after_definitions)
+    for record, payload in records:
         if record.lsn in known:
             if record.kind == RecordKind.PTS:
                 draft.count(_local_name(record.table, draft.maps), 0, record.rows, 0)
@@ -263,7 +266,7 @@ def _block(
     points, lsn = found.points, found.lsn
     if len(points.rows) != block.rows or points.table.casefold() != block.table.casefold():
         raise RejectedError(f"a block has {len(points.rows)} rows of {points.table}")
-    low, high = int(lsn.min()), int(lsn.max())
+    low, high = found.span
     if not batch.ranges.covers(low, high) and not batch.ranges.mask(lsn).all():
         raise RejectedError(f"a block of {batch.origin.name} names records of other ranges")
     table = draft.maps.known_table(points.table)
@@ -272,7 +275,7 @@ def _block(
     some_known = next(known.within(low, high), None) is not None and known.mask(lsn).any()
     if not some_known and mapped.denied is None and not mapped.conflicts:
         draft.count(table.local, block.rows, 0, 0)
-        draft.collector.add(table.local, lsn, mapped.rows)
+        draft.collector.add(table.local, lsn if low < high else low, mapped.rows)
         draft.keep_block(block, payload)
         return
     types = column_types(points)

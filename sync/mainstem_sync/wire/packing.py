@@ -18,7 +18,7 @@ import numpy as np
 
 from mainstem_engine.encoded_points import Choices, EncodedPoints, encode_rows
 from mainstem_engine.filesystem import Buffer, byte_view
-from mainstem_engine.light_points import Powers, encode_light, is_light
+from mainstem_engine.light_points import Powers, encode_light, is_light, rows_bytes
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import BoolMask, ColumnType, Lsns, Rows
 from mainstem_engine.points import Points, decode_points, encode_points
@@ -105,10 +105,12 @@ class Packed:
         )
         self._put(raw)
 
-    def block(self, table: str, rows: int, payload: bytes | memoryview) -> bool:
+    def block(
+        self, table: str, rows: int, payload: bytes | memoryview, taken: int | None = None
+    ) -> bool:
         """False, and nothing is added, if the parent would refuse to decode so much: long texts
-        that few rows share are in every block of them."""
-        taken = block_bytes(payload)
+        that few rows share are in every block of them. ``taken``: decoded bytes, if known."""
+        taken = block_bytes(payload) if taken is None else taken
         if self.decoded + taken > DECODED_BYTES_MAX:
             return False
         self.decoded += taken
@@ -204,11 +206,12 @@ class Packer:
         payload = self._encoded(header, rows, lsn, types, light)
         if len(payload) > sum(len(piece.payload) for piece in pieces):
             return False
-        return packed.block(table, len(rows), payload)
+        taken = rows_bytes(len(rows), types) if light else None
+        return packed.block(table, len(rows), payload, taken)
 
     def _hand_on(self, packed: Packed, piece: Piece) -> bool:
         if piece.select is None:
-            return packed.block(piece.table, piece.rows, piece.payload)
+            return packed.block(piece.table, piece.rows, piece.payload, piece.decoded or None)
         found = decode_block(piece.payload, bytes_max=DECODED_BYTES_MAX)
         rows, lsn = found.points.rows.take(piece.select), found.lsn[piece.select]
         types = column_types(found.points)
