@@ -69,7 +69,9 @@ def test_case_6_live_rows_stand_over_what_comes_later(
         tiers.edge.engine.flush()
     # The link is back: an overwrite, rows where some were deleted, one more delete.
     tiers.up.restore()
-    tiers.run(0.3)
+    while tiers.edge.federation.link()["state"] != "connected":  # type: ignore[index]
+        tiers.clock.advance(0.12)
+        tiers.up.step()
     owner.write(10, 3, 4.0)
     owner.write(32, 3, 4.0)
     owner.delete(26, 27)
