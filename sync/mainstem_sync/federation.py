@@ -33,6 +33,7 @@ from mainstem_sync.proof.mismatch_alarms import MismatchAlarms
 from mainstem_sync.proof.prover import Proof
 from mainstem_sync.proof.trace import trace
 from mainstem_sync.proving import Proving
+from mainstem_sync.receiving.covering import follow_own_deletes
 from mainstem_sync.receiving.greeting import Greeting
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.receiving.receiver import Receiver
@@ -162,8 +163,9 @@ class Federation:
         self.exchange = SliceExchange(self._follower, monotonic)
         self.receiver.riders.append(self.exchange.repair.frames)
         self.retrying = QuarantineRetry(
-            node, lambda: self.engine, self._follower, self.quarantine, self.exchange.repair.want
-        )
+            node, lambda: self.engine, self._follower, self.quarantine, self.exchange.repair.want,
+            lambda key: self._is_gone(Origin(key.uuid, key.name, key.epoch)),
+        )  # fmt: skip
         self._strays = Strays(node, self._follower, self.quarantine)
         self._alarms = MismatchAlarms()
         self._healing = Healing(node)
@@ -203,6 +205,7 @@ class Federation:
         follower = self._follower
         with self._lock:
             follower.origins.replay_finished()
+            follower.own_deletes.clear()
         self._upward.bind(engine, self.node)
         # The BOOT record of this start is applied: a HELLO that does not name it would be a lie.
         engine.log.barrier()
@@ -300,6 +303,7 @@ class Federation:
         self._alarms.look(self.engine, damaged, self._monotonic(), now_ns // 1_000_000)
         self.exchange.look(damaged)
         self.retrying.settle()
+        follow_own_deletes(self.node, self.engine, self._follower, self.quarantine)
         return scanned
 
     def completeness(

@@ -63,7 +63,10 @@ def test_a_block_expands_to_items_and_can_be_dropped(tmp_path: Path) -> None:
     assert len(store.items(node="edge", table="meters")) == 2
     assert store.items(node="other") == []
     assert store.get(f"{identity}:1") == store.items()[1]
-    assert [b.values for b in store.blocks_of("edge", "meters")] == [[1, 2]]
+    (found,) = store.blocks("edge", "meters", 0, 10**9)
+    assert (found[0], found[1].values, found[2].tolist()) == (identity, [1, 2], [0, 1])
+    assert list(store.blocks("edge", "meters", 3_000_000, 10**9)) == []
+    assert not store.holds("edge", "other", 0, 10**9)
     assert store.drop(f"{identity}:0") == 1
     assert store.drop(f"{identity}:0", "nothing", "nothing:1") == 0
     assert [i["id"] for i in store.items()] == [f"{identity}:1"]

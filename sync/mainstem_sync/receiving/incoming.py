@@ -130,7 +130,7 @@ def prepare(
     """
     changes = any(r.kind in (RecordKind.SCH, RecordKind.DEV) for r in batch.records)
     draft = _Draft(maps.copy() if changes else maps)
-    parking = Parking(batch.origin.name, at_ms)
+    parking = Parking(batch.origin, at_ms)
     # Definitions first: what is said again for a parent that lacked it has a later LSN than a
     # delete that needs it, and both are of the control queue.
     records: Iterable[tuple[WireRecord, memoryview]] = _records(batch, raw)
@@ -150,7 +150,7 @@ def prepare(
             draft.manifests.append((record.lsn, Manifest.decode(payload)))
             draft.keep(record, payload, len(payload))
         elif record.kind == RecordKind.DEL:
-            _deletes(draft, record, payload, engine)
+            _deletes(draft, record, payload, engine, parking)
         elif record.kind == RecordKind.BOOT:
             draft.boots.append([record.lsn, _boot(payload)])
             draft.keep(record, payload, len(payload))
@@ -289,12 +289,15 @@ def _block(
         _points(draft, record, one, catalog, parking)
 
 
-def _deletes(draft: _Draft, record: WireRecord, payload: memoryview, engine: Engine) -> None:
+def _deletes(
+    draft: _Draft, record: WireRecord, payload: memoryview, engine: Engine, parking: Parking
+) -> None:
     erasure = decode_erasure(payload)
     if erasure.table.casefold() != record.table.casefold():
         raise RejectedError(f"record {record.lsn} deletes from {erasure.table}, not {record.table}")
     table = draft.maps.known_table(erasure.table)
     mapped = map_erasure(erasure, table, draft.maps)
+    parking.cover(erasure, table, draft.maps, engine.catalog)
     if mapped is not None:
         engine.check_room_for_delete(table.local)
         draft.deletes.append((record.lsn, mapped))

@@ -37,6 +37,7 @@ from mainstem_sync.origins.line_rows import closed_epochs, newest_on_line
 from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.origins.received import Received, map_points
 from mainstem_sync.proof.differences import Differences
+from mainstem_sync.receiving.covering import replace_aside
 from mainstem_sync.receiving.incoming import Prepared, prepare
 from mainstem_sync.receiving.parking import Parking
 from mainstem_sync.receiving.quarantine import QuarantineStore
@@ -167,7 +168,7 @@ class IncomingImages:
     def _store(
         self, state: OriginState, table: TableMap, image: SliceImage, points: Points, joins: bool
     ) -> Ack:
-        parking = Parking(state.key.name, self.at_ms)
+        parking = Parking(state.key, self.at_ms)
         rows, lsn = points.rows, image.lsn
         mapped = map_points(points, table, state.maps)
         if mapped.denied is not None:
@@ -175,13 +176,16 @@ class IncomingImages:
         if mapped.refused:
             lsn = lsn[:0]
         if mapped.denied is not None or mapped.conflicts:
-            parking.put(image.as_of, mapped, table, state.maps, self.engine.catalog)
+            parking.put(image.as_of, mapped, table, state.maps, self.engine.catalog, image.lsn)
         order = key_order(mapped.rows.device, mapped.rows.time)
         stored = mapped.rows.take(order)
         image = replace(image, table=table.local, rows=stored, lsn=lsn[order])
         newest = 0 if joins else self._newest(state, image)
-        if parking.blocks:
-            self.quarantine.add_blocks(parking.blocks)
+        replace_aside(
+            self.quarantine, parking.blocks, node=state.key.name, uuid=state.key.uuid,
+            table=table.local, start_ns=image.start_ns, end_ns=image.end_ns,
+            as_of=None if joins else image.as_of,
+        )  # fmt: skip
         header = {
             "aside": len(rows) - len(stored),
             "values": parking.values_by_table(),

@@ -43,6 +43,7 @@ from mainstem_sync.lines.handshake import Hello
 from mainstem_sync.lines.known_lines import Lines
 from mainstem_sync.origins.origin_state import OriginMaps, Origins, OriginState
 from mainstem_sync.proof.differences import Differences
+from mainstem_sync.receiving.covering import cover
 from mainstem_sync.receiving.greeting import Greeting
 from mainstem_sync.receiving.incoming import UNUSABLE, Prepared, duplicate_rows, prepare
 from mainstem_sync.receiving.incoming_images import IncomingImages, is_outside_ranges, touches_of
@@ -330,6 +331,8 @@ class Receiver:
             )
             if prepared.parking.blocks:
                 self._quarantine.add_blocks(prepared.parking.blocks)
+            for covering in prepared.parking.coverings:
+                cover(self._quarantine, covering)
             ack = self._append(state, prepared)
             state.logged, state.last_ack = logged, ack
             state.note_in_flight(ack, touches_of(prepared.received))

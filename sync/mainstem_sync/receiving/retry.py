@@ -4,7 +4,8 @@
    that time yet: what was written later stands. Of whole rows each measurement is judged by itself.
 2. *Received* items (their owner has them, this node did not take them): the owner's tables are
    mapped anew, and its slices are asked for as images. They hold what the owner has now, so later
-   writes and deletes stand here too. Nothing is merged from what was put aside.
+   writes and deletes stand here too. Only where the owner is gone, or has declared the slice lost,
+   is what was put aside merged (merging.py).
 3. An own item that was written leaves the quarantine at once, a received one when its slice has
    come and nothing of it is put aside any more. What is asked for is in memory only: after a
    restart it is tried again by whoever asked.
@@ -26,6 +27,7 @@ from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import ColumnType
 from mainstem_sync.origins.origin_state import CONFLICT, OriginState, TableMap
 from mainstem_sync.receiving.definitions import fits
+from mainstem_sync.receiving.merging import ParkedMerge
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.wire.messages import OriginKey, Queue
@@ -55,12 +57,15 @@ class QuarantineRetry:
         follower: Follower,
         quarantine: QuarantineStore,
         want: Want,
+        is_gone: Callable[[OriginKey], bool],
     ) -> None:
         self._node = node
         self._engine = engine
         self._follower = follower
         self._quarantine = quarantine
         self._want = want
+        self._is_gone = is_gone
+        self._merging = ParkedMerge(follower)
         self._waiting: dict[str, tuple[OriginKey, str, int]] = {}
 
     def retry(self, identities: Sequence[str]) -> list[dict[str, Any]]:
@@ -78,14 +83,23 @@ class QuarantineRetry:
         return results
 
     def settle(self) -> int:
-        """Drop the received items whose slices have come; returns how many."""
-        done = []
+        """Drop the received items whose slices have come, and merge those that their owner says are
+        lost; returns how many are done."""
+        done, lost = [], []
         with self._follower.lock:
             for identity, (key, table, slice_key) in self._waiting.items():
                 state = self._follower.origins.get(key)
                 watch = None if state is None else state.watches.get(table)
-                if watch is None or watch.is_whole(slice_key):
+                if state is None or watch is None or watch.is_whole(slice_key):
                     done.append(identity)
+                elif watch.is_lost(slice_key):
+                    lost.append((identity, state))
+        blocks = self._quarantine.find_blocks(identity for identity, _ in lost) if lost else {}
+        for identity, state in lost:
+            block = blocks.get(identity)
+            if block is None or self._merging.merge(self._engine(), state, block) is None:
+                done.append(identity)
+            self._waiting.pop(identity, None)
         for identity in done:
             self._waiting.pop(identity, None)
         if done:
@@ -139,6 +153,15 @@ class QuarantineRetry:
         if problem is not None:
             return KEPT, problem
         slice_key = item["time"] * NS_PER_MS // watch.slice_ns
+        with self._follower.lock:
+            gone_here = len(watch.gone_here(slice_key, slice_key + 1)) > 0
+            lost = watch.is_lost(slice_key)
+        if gone_here:
+            return KEPT, "rows of that time were deleted here"
+        if lost or self._is_gone(state.key):
+            block = self._quarantine.find_blocks([identity]).get(identity)
+            problem = self._merging.merge(engine, state, block) if block else "it is gone"
+            return (RETRIED, "") if problem is None else (KEPT, problem)
         self._want(state.key, item["table"], [slice_key])
         if len(self._waiting) < WAITING_MAX:
             self._waiting[identity] = (state.key, item["table"], slice_key)

@@ -175,6 +175,11 @@ class WatchedSlices:
         aside = columns["parked"][place] + columns["parked_values"][place]
         return bool(columns["state"][place][0] == VERIFIED_ and not aside[0])
 
+    def is_lost(self, key: int) -> bool:
+        """True if the owner declared rows of a slice lost."""
+        place = self.losses.range(key, key + 1)
+        return bool(place.start < place.stop)
+
     def unequal_sums(self, first: int, end: int) -> list[tuple[int, int]]:
         """[first, end) slices of hours and days that a scan found to be other than proven."""
         found: list[tuple[int, int]] = []

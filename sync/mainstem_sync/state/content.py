@@ -42,6 +42,9 @@ not wait for it."""
 
 MapsOf = Callable[[OriginKey], OriginMaps]
 
+RETRIED = "retried"
+"""Key of a received record that stores what was put aside (merging.py): it goes no further."""
+
 ANNOUNCED = "announced"
 """Key of a definition that is logged again for the parent (announce.py)."""
 
@@ -224,6 +227,10 @@ class Classifier:
         origin = OriginKey(header["node"], header["epoch"], header["name"])
         content.origin, content.ranges = origin, RangeSet.from_wire(header["ranges"])
         content.chain = header["chain"]
+        if header.get(RETRIED):
+            for _, _, table, stored, *_ in header["recs"]:
+                content.count(self._local_name(origin, table), 0, stored)
+            return
         content.control = header["q"] == Queue.CONTROL
         content.bulk = header["q"] == Queue.HISTORY
         for table, rows, offset, length, decoded in header.get("blocks", ()):

@@ -8,6 +8,7 @@ here writes to the engine or waits for it.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,9 @@ from mainstem_sync.state.scope import DeviceScope
 from mainstem_sync.wire.messages import OriginKey
 
 SNAPSHOT_VERSION = 1
+
+OWN_DELETES_MAX = 1_000
+"""Deletes between two looks, a second apart. What is beyond stays in the quarantine."""
 NS_PER_MS = 1_000_000
 
 
@@ -80,6 +84,8 @@ class Follower:
         self.written = Moments()
         """Until when own records had been written, from the times of own manifests."""
         self.rules_changed = False
+        self.own_deletes: deque[Erasure] = deque(maxlen=OWN_DELETES_MAX)
+        """Deletes of this node that its own quarantine has not followed yet; since the start."""
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self._every_ns: dict[str, int | None] = {}
@@ -110,6 +116,7 @@ class Follower:
                 self._lined(record)
             elif record.kind == RecordKind.DEL and isinstance(decoded, Erasure):
                 deleted_here(self.origins, decoded, self._watch)
+                self.own_deletes.append(decoded)
             if self.forward is not None:
                 self._forwarded(self.forward, record, header)
             if record.kind == RecordKind.IMG and isinstance(decoded, SliceImage):
