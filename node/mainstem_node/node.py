@@ -68,6 +68,8 @@ from mainstem_node.workers import Workers
 from mainstem_node.writing import Writer
 from mainstem_sync import Child, Export, Federation
 from mainstem_sync.http.client import Uplink
+from mainstem_sync.http.down_client import Downlink
+from mainstem_sync.http.down_server import down_routes
 from mainstem_sync.http.server import sync_routes
 
 log = logging.getLogger("mainstem.node")
@@ -308,12 +310,16 @@ class Node:
         application = build_application(
             self.runtime,
             (*ROUTES, *self.routes()),
-            sync_routes(bound_receiver(self.federation.receiver, self.registry), self._child),
+            [
+                *sync_routes(bound_receiver(self.federation.receiver, self.registry), self._child),
+                *down_routes(self.federation.down.giver, self._child),
+            ],
         )
         self._server = Server(application, config.listen, config.tls)
         self._stack.push_async_callback(self._server.stop)
         await self._server.start()
         self._stack.push_async_callback(live.close)  # open streams would hold up the server
+        self._stack.callback(self.federation.down.giver.close)  # and so would children that wait
 
     def _workers(self, name: str, *, threads: int, waiting_max: int) -> Workers:
         workers = Workers(name, threads=threads, waiting_max=waiting_max)
@@ -345,15 +351,20 @@ class Node:
             rng=random.Random(),
             ssl=context,
         )
-        task = asyncio.get_running_loop().create_task(uplink.run(), name="uplink")
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(uplink.run(), name="uplink")]
+        taker = self.federation.down.taker
+        if taker is not None:
+            downlink = Downlink(taker, lambda: uplink.address, ssl=context)
+            tasks.append(loop.create_task(downlink.run(), name="downlink"))
 
         async def stop() -> None:
             link = self.federation.link()
             if link is not None and link["state"] == "connected":
                 await uplink.drain(STOP_UPLINK_S_MAX)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
         self._stack.push_async_callback(stop)
 

@@ -22,6 +22,8 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import SELF_ORIGIN, Origin
+from mainstem_engine.model import SELF_ORIGIN
+from mainstem_sync.down.downward import Downward
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.proof.completeness import Window
@@ -169,6 +171,17 @@ class Federation:
         self._strays = Strays(node, self._follower, self.quarantine)
         self._alarms = MismatchAlarms()
         self._healing = Healing(node)
+        self.down = Downward(
+            node,
+            self._children,
+            line=lambda: (self._upward.key.uuid, self._upward.key.epoch),
+            route=self.route,
+            lease=lambda: "" if self.sender is None else self.sender.lease,
+            has_parent=parent,
+            clock_ns=clock_ns,
+            monotonic=monotonic,
+            rng=self._rng,
+        )
         self._bound: Engine | None = None
 
     def _make_receiver(self) -> Receiver:
@@ -198,7 +211,7 @@ class Federation:
     @property
     def consumers(self) -> tuple[LogConsumer, ...]:
         """For Engine.open(..., consumers=federation.consumers)."""
-        return (self._follower,)
+        return (self._follower, self.down.orders)
 
     def bind(self, engine: Engine) -> None:
         """Connect to the opened engine. Call once, before anything is written."""
@@ -235,6 +248,7 @@ class Federation:
         engine.settled = self._settled
         engine.deletable = self._is_gone
         self.receiver.bind(engine)
+        self.down.bind(engine)
         self._bound = engine
 
     def close(self) -> None:
@@ -440,6 +454,15 @@ class Federation:
                 if state.key.name == state.via
             }
         return self._children.show(deliveries)
+
+    def route(self, node: str) -> str | None:
+        """The child that leads to a node below, or is it; None if it is not known."""
+        found = self._children.via(node)
+        if found is None:
+            with self._lock:
+                known = self._follower.origins.lines()
+                found = next((s.via for s in known if s.key.name == node), None)
+        return found
 
     def alarms(self) -> list[dict[str, Any]]:
         """The newest alarms: ``{"code", "node", "text", "at"}`` (ms), oldest first."""

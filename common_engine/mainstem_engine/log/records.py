@@ -53,6 +53,10 @@ class RecordKind(enum.IntEnum):
     BOOT = 13
     """A process started; holds a random id."""
     COVER = 14
+    ORD = 15
+    """An order to a node below, given or taken here."""
+    RES = 16
+    """What became of an order."""
 
     @classmethod
     def _missing_(cls, value: object) -> RecordKind | None:

@@ -102,6 +102,11 @@ class Uplink:
                 exchange.cancel()
             await asyncio.gather(*exchanges, return_exceptions=True)
 
+    @property
+    def address(self) -> tuple[str, str] | None:
+        """Base address and bearer token that the parent answered to; None before."""
+        return (self._url, self._bearer) if self._bearer else None
+
     async def drain(self, timeout_s: float) -> bool:
         """Wait until the parent holds everything that is in the log; False at the deadline."""
         deadline = asyncio.get_running_loop().time() + timeout_s

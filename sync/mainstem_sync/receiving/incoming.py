@@ -57,6 +57,7 @@ from mainstem_sync.state.exports import is_below
 from mainstem_sync.wire.batch import Batch, WireBlock, WireRecord
 from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
+from mainstem_sync.wire.order import Word
 from mainstem_sync.wire.packing import column_types
 from mainstem_sync.wire.ranges import RangeSet
 
@@ -89,6 +90,7 @@ class _Draft:
     local: list[DeviceMap] = field(default_factory=list)
     denied: list[list[Any]] = field(default_factory=list)
     boots: list[list[Any]] = field(default_factory=list)
+    words: list[list[int]] = field(default_factory=list)
     said: list[Item] = field(default_factory=list)
     counts: dict[str, list[int]] = field(default_factory=dict)
 
@@ -154,6 +156,10 @@ def prepare(
         elif record.kind == RecordKind.BOOT:
             draft.boots.append([record.lsn, _boot(payload)])
             draft.keep(record, payload, len(payload))
+        elif record.kind == RecordKind.RES:
+            Word.from_header(decode_payload(payload)[0])
+            draft.words.append([record.lsn, draft.length, len(payload)])
+            draft.keep(record, payload, len(payload))
         elif record.kind in OWED_KINDS:
             draft.owed.append((record.lsn, decode_owed(record.kind, payload, record.lsn)))
             draft.keep(record, payload, len(payload))
@@ -181,6 +187,8 @@ def prepare(
     }
     if draft.blocks:
         header["blocks"] = draft.blocks
+    if draft.words:
+        header["words"] = draft.words
     if draft.said:
         header["said"] = draft.said
     local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)

@@ -572,6 +572,11 @@ class Sender:
         return self._upward.key
 
     @property
+    def lease(self) -> str:
+        """The lease of the connection; empty without one."""
+        return self._session.lease if self._session.is_connected else ""
+
+    @property
     def error(self) -> str | None:
         """Why the link is not working; None while it is."""
         return self._session.error

@@ -32,6 +32,9 @@ LEASES_REMEMBERED = 16
 """Leases given up per child, to tell a fenced process from one that missed a restart."""
 
 
+TREE_DEPTH_MAX = 16
+"""Tiers of a federation; what another machine sends may be deeper."""
+
 UNHEARD = ("stale", "offline")
 """States of a child that this node knows nothing new of."""
 
@@ -46,6 +49,7 @@ class _Session:
     contact: float | None = None
     status: dict[str, Any] | None = None
     status_at_ms: int = 0
+    behind: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,14 @@ class Children:
             session = self._sessions.setdefault(name, _Session())
             session.status = status
             session.status_at_ms = self._clock_ns() // 1_000_000
+            session.behind = frozenset(_names_in(status))
+
+    def via(self, node: str) -> str | None:
+        """The child of that name, or the one that said that the node is behind it."""
+        with self._lock:
+            if node in self._sessions:
+                return node
+            return next((name for name, s in self._sessions.items() if node in s.behind), None)
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """The last status of each child that sent one."""
@@ -254,3 +266,13 @@ def bounded_status(status: Mapping[str, Any]) -> dict[str, Any]:
         key: result[key] for key in ("node", "tier", "path", "state", "now", "delivery")
         if key in result
     } | {"truncated": True, "children": []}  # fmt: skip
+
+
+def _names_in(status: Mapping[str, Any], depth: int = 0) -> set[str]:
+    """The names of all nodes of a status tree, but for its root."""
+    found: set[str] = set()
+    children = status.get("children")
+    for child in children if isinstance(children, list) and depth < TREE_DEPTH_MAX else ():
+        if isinstance(child, dict):
+            found |= {str(child.get("node")), *_names_in(child, depth + 1)}
+    return found

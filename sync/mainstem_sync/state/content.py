@@ -48,9 +48,14 @@ RETRIED = "retried"
 ANNOUNCED = "announced"
 """Key of a definition that is logged again for the parent (announce.py)."""
 
-CONTROL_KINDS = frozenset({RecordKind.SCH, RecordKind.DEV, RecordKind.MAN, RecordKind.BOOT})
-"""Definitions, manifests and process starts, by which every tier tells a log from its copies. A
-delete is sent among them, and judged by its devices."""
+CONTROL_KINDS = frozenset(
+    {RecordKind.SCH, RecordKind.DEV, RecordKind.MAN, RecordKind.BOOT, RecordKind.RES}
+)
+"""Definitions, manifests, what became of orders, and process starts, by which every tier tells a
+log from its copies. A delete is sent among them, and judged by its devices."""
+
+FOR_ALL_KINDS = frozenset({RecordKind.BOOT, RecordKind.RES})
+"""Every tier above needs them, whatever is exported."""
 
 OWED_KINDS = frozenset({RecordKind.COVER, RecordKind.EXP, RecordKind.LOSS})
 """What is said of slices and ranges; it goes up with what is exported of it."""
@@ -199,7 +204,7 @@ class Classifier:
         if kind == RecordKind.MAN:
             table = str(header["t"])
             return self.policy.sends(table) and self.speaks_of_all(table, origin)
-        if origin is not None or header.get(ANNOUNCED) or kind == RecordKind.BOOT:
+        if origin is not None or header.get(ANNOUNCED) or kind in FOR_ALL_KINDS:
             return True
         if kind == RecordKind.DEV:
             return not header.get("foreign")

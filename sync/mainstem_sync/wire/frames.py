@@ -83,6 +83,8 @@ class FrameType(enum.IntEnum):
     WANT = 9
     PROVEN = 12
     PIECE = 13
+    ORDER = 14
+    DOWN = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,10 @@ EPOCHS_VERSION = 2
 
 HELLO_PATH = "/sync/v1/hello"
 BATCHES_PATH = "/sync/v1/batches"
+DOWN_PATH = "/sync/v1/down"
+LEASE_HEADER = "Mainstem-Lease"
+LINE_HEADER = "Mainstem-Line"
+"""Of a request for orders, which has no body: ``uuid:epoch`` of the log that its cursor is of."""
 
 STATUS_EVERY_S = 2.0
 """A status rides with a request at least this often, so that a tree of three tiers is at most a
