@@ -171,18 +171,21 @@ class Federation:
         self._strays = Strays(node, self._follower, self.quarantine)
         self._alarms = MismatchAlarms()
         self._healing = Healing(node)
-        self.down = Downward(
-            node,
+        self.down = self._make_downward(parent)
+        self._bound: Engine | None = None
+
+    def _make_downward(self, has_parent: bool) -> Downward:
+        return Downward(
+            self.node,
             self._children,
             line=lambda: (self._upward.key.uuid, self._upward.key.epoch),
             route=self.route,
             lease=lambda: "" if self.sender is None else self.sender.lease,
-            has_parent=parent,
-            clock_ns=clock_ns,
-            monotonic=monotonic,
+            has_parent=has_parent,
+            clock_ns=self._clock_ns,
+            monotonic=self._monotonic,
             rng=self._rng,
         )
-        self._bound: Engine | None = None
 
     def _make_receiver(self) -> Receiver:
         follower = self._follower
