@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote, urlsplit
 
+from mainstem_edge.actions.mqtt_publish import Broker, MqttPublish
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt import MqttCollector, tls_context
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
@@ -35,6 +36,7 @@ from mainstem_node.config import conversion
 from mainstem_node.config.schema import (
     MeasurementConfig,
     MqttCollectorConfig,
+    MqttPublishConfig,
     NodeConfig,
     SubscriptionConfig,
     TemplateConfig,
@@ -209,6 +211,29 @@ def mqtt_settings(node: str, number: int, config: MqttCollectorConfig) -> MqttSe
         keepalive_s=max(1, config.keepalive // SECOND_NS),
         in_flight=config.in_flight,
         username=username,
+        password=config.password if reveal is None else reveal(),
+        tls=tls,
+    )
+
+
+def publish_action(node: str, configs: Sequence[MqttPublishConfig]) -> MqttPublish:
+    """The action ``mqtt.publish`` over the brokers that the configuration names."""
+    return MqttPublish([_broker(node, number, config) for number, config in enumerate(configs)])
+
+
+def _broker(node: str, number: int, config: MqttPublishConfig) -> Broker:
+    url = urlsplit(config.url)
+    tls = None
+    if url.scheme == "mqtts":
+        tls = tls_context(config.tls.ca, config.tls.cert, config.tls.key)
+    default_id = f"mainstem-{node}-command" + (f"-{number}" if number else "")
+    reveal = getattr(config.password, "reveal", None)
+    return Broker(
+        host=url.hostname or "127.0.0.1",
+        port=url.port or PORTS[url.scheme],
+        client_id=config.client_id or default_id,
+        topics=config.topics,
+        username=config.username or (None if url.username is None else unquote(url.username)),
         password=config.password if reveal is None else reveal(),
         tls=tls,
     )

@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mainstem_edge.assembly import Assembly
+from mainstem_edge.assembly import Assembly, publish_action
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
 from mainstem_edge.sources import held_frontier_ns, silent
 from mainstem_engine.model import DeviceIds, TimesNs
+from mainstem_node.commanding.action import Action
 from mainstem_node.node import Node
 
 IDLE_S = 1.0
@@ -96,6 +97,11 @@ class EdgeNode(Node):
         return self.clock_ns() - quiet_since >= IDLE_S * 1e9
 
     # What the base asks for
+
+    def actions(self) -> Sequence[Action]:
+        """``mqtt.publish``, where the configuration allows it."""
+        configs = self.config.actions
+        return [publish_action(self.config.id, configs)] if configs else []
 
     def frontier_ns(self) -> int:
         """The event time that every collector has passed; now once they are stopped for good."""

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from mainstem_node.commands import config, db, demo, node, quarantine, token
+from mainstem_node.commands import audit, command, config, db, demo, node, quarantine, token
 from mainstem_node.commands.backup import backup, restore
 from mainstem_node.commands.bench import bench
 from mainstem_node.commands.init import init
@@ -71,6 +71,8 @@ app.command()(status)
 app.command()(verify)
 app.command()(trace)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(command.app, name="command")
+app.add_typer(audit.app, name="audit")
 app.command()(backup)
 app.command()(restore)
 app.add_typer(db.app, name="db")

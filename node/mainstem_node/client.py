@@ -374,6 +374,26 @@ class Client:
 
     # Requests
 
+    def send_command(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """Sends a command (docs/http.md); returns it with its state."""
+        return self._send("POST", "/api/v1/commands", dict(command))
+
+    def command(self, command_id: str) -> dict[str, Any]:
+        """One command with its state."""
+        return self._get(f"/api/v1/commands/{command_id}")
+
+    def commands(
+        self, *, limit: int = 100, state: str | None = None, target: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Commands, newest first."""
+        query = _query(limit=limit, state=state, target=target)
+        found: list[dict[str, Any]] = self._get(f"/api/v1/commands{query}")["commands"]
+        return found
+
+    def verify_audit(self) -> dict[str, Any]:
+        """``{"lines", "head", "problems"}`` of the audit's hash chain."""
+        return self._get("/api/v1/audit/verify")
+
     def _get(self, path: str) -> dict[str, Any]:
         return self._send("GET", path)
 

@@ -4,7 +4,7 @@ Start:
  1. Credentials: the data directory, API tokens, the children's registry, the link token.
  2. Engine and federation: the log is replayed; what the configuration declares is created.
  3. Server: from now on the node answers.
- 4. Uplink: deliver to the parent.
+ 4. Orders that were left at the last stop. Uplink: deliver to the parent, take its orders.
  5. Jobs: rollups, manifests and verification once a second; the watchdog over the event loop.
  6. Intake of the tier: collectors.
 Stop: the other way round. Nothing is acknowledged before it is durable, so a stop that is cut off
@@ -36,6 +36,7 @@ from mainstem_engine.rollup import Rollups
 from mainstem_node.announce import announce
 from mainstem_node.api import ROUTES
 from mainstem_node.api.route import Route
+from mainstem_node.audit import AuditTrail
 from mainstem_node.auth import (
     LINK,
     Authenticator,
@@ -45,6 +46,10 @@ from mainstem_node.auth import (
     require_link_token,
 )
 from mainstem_node.binding import bound_receiver
+from mainstem_node.commanding import command
+from mainstem_node.commanding.action import Action
+from mainstem_node.commanding.newest import newest_values
+from mainstem_node.commanding.runner import CommandRunner
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
@@ -58,6 +63,7 @@ from mainstem_node.listings import node_listings
 from mainstem_node.live import LiveHub
 from mainstem_node.logs import configure_logs, fields
 from mainstem_node.metrics import NodeMetrics
+from mainstem_node.order_desk import OrderDesk
 from mainstem_node.ownership import Ownership
 from mainstem_node.registry import NodeRegistry
 from mainstem_node.runtime import Runtime
@@ -130,6 +136,10 @@ class Node:
         """Why the tier is not ready; empty when it is."""
         return []
 
+    def actions(self) -> Sequence[Action]:
+        """What the tier can do for commands; asked once, before the intake starts."""
+        return ()
+
     def missing_sources(self) -> Mapping[str, Sequence[str]]:
         """Per table the devices that are expected and silent."""
         return {}
@@ -154,6 +164,7 @@ class Node:
         self._credentials()
         await self._open_engine()
         await self._start_server()
+        await self._start_orders()
         self._start_uplink()
         self._start_jobs()
         self._stack.push_async_callback(self._stop_intake)
@@ -184,6 +195,8 @@ class Node:
         prepare_data_dir(config.data_dir)
         tokens = TokenStore(config.data_dir)
         self.registry = NodeRegistry(config.data_dir)
+        self.audit = AuditTrail(config.data_dir, clock_ns=self.clock_ns)
+        self._stack.callback(self.audit.close)
         made = ensure_admin_token(config.data_dir, tokens)
         if made is not None:
             log.info("made the admin token", extra=fields(node=config.id, file=str(made)))
@@ -299,6 +312,7 @@ class Node:
                 clock_ns=self.clock_ns,
             ),
             live=live,
+            audit=self.audit,
             status=self._reporter.build,
             not_ready=self._not_ready,
             stop_intake=self._stop_intake,
@@ -336,6 +350,23 @@ class Node:
                 hint="enrol at the parent: mainstem node add ID --path PATH",
             )
         return Child(caller.name, caller.paths or None)
+
+    async def _start_orders(self) -> None:
+        runner = CommandRunner(
+            self.federation.down,
+            self.actions(),
+            newest=newest_values(self.engine),
+            clock_ms=self._parents_ms,
+        )
+        self._stack.push_async_callback(asyncio.to_thread, runner.stop)
+        desk = OrderDesk(self.federation.down, {command.KIND: runner})
+        await asyncio.to_thread(desk.open)
+
+    def _parents_ms(self) -> int | None:
+        """The wall clock as the parent has it; None while there is one and it was not asked."""
+        link = self.federation.link()
+        offset_ms = 0 if link is None else link["clock_offset_ms"]
+        return None if offset_ms is None else self.clock_ns() // 1_000_000 + int(offset_ms)
 
     def _start_uplink(self) -> None:
         parent = self.config.parent

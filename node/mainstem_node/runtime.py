@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mainstem_node.audit import AuditTrail
 from mainstem_node.auth import Authenticator
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.idempotency import IdempotentAnswers
@@ -36,6 +37,7 @@ class Runtime:
     statements: Statements
     writer: Writer
     live: LiveHub
+    audit: AuditTrail
     status: Callable[[], dict[str, Any]]
     not_ready: Callable[[], list[str]]
     stop_intake: Callable[[], Awaitable[None]]

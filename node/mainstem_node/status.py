@@ -79,6 +79,7 @@ class StatusReporter:
             "node": self._config.id,
             "tier": self._config.tier,
             "path": self._config.paths[0] if self._config.paths else "root",
+            "paths": list(self._config.paths),
             "state": _state(delivery, link, error),
             "now": self._clock_ns() // _NS_PER_MS,
             "lag_ms": 0 if link is None else link.get("lag_ms"),

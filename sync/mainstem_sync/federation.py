@@ -44,7 +44,7 @@ from mainstem_sync.receiving.strays import Strays
 from mainstem_sync.sending.budget import LinkBudget
 from mainstem_sync.sending.sender import Sender
 from mainstem_sync.state.accounting import TableSums
-from mainstem_sync.state.children import Children, Delivery
+from mainstem_sync.state.children import Children, Delivery, owner_in
 from mainstem_sync.state.exports import Export, ExportPolicy
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.forward import ForwardSums
@@ -465,6 +465,18 @@ class Federation:
             with self._lock:
                 known = self._follower.origins.lines()
                 found = next((s.via for s in known if s.key.name == node), None)
+        return found
+
+    def owner_of(self, device: str) -> str | None:
+        """The node that rows of a device come from: the one with the longest path above it of this
+        node and those below, else the origin that defined it; None if nobody is known."""
+        found = owner_in(self._own_status(), device)
+        if found is None:
+            number = self.engine.catalog.devices.id_of(device)
+            with self._lock:
+                lines = self._follower.origins.lines()
+                known = (s.key.name for s in lines if number in s.maps.devices)
+                found = None if number is None else next(known, None)
         return found
 
     def alarms(self) -> list[dict[str, Any]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from mainstem_node.api import (
     alarms,
+    audit,
     backups,
     clock,
+    commands,
     console,
     devices,
     health,
@@ -35,6 +37,8 @@ ROUTES: tuple[Route, ...] = (
     *tokens.ROUTES,
     *quarantine.ROUTES,
     *alarms.ROUTES,
+    *commands.ROUTES,
+    *audit.ROUTES,
     *backups.ROUTES,
     *clock.ROUTES,
     *openapi.ROUTES,

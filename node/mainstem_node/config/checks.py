@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from mainstem_engine.catalog.names import is_below
 from mainstem_engine.options import VNODES_MAX
 from mainstem_node.config.builder import suggestion
-from mainstem_node.config.collector_checks import check_collectors
+from mainstem_node.config.collector_checks import check_actions, check_collectors
 from mainstem_node.config.export_checks import check_exports, check_rollups
 from mainstem_node.config.report import Report
 from mainstem_node.config.schema import SECOND_NS, NodeConfig
@@ -35,6 +35,7 @@ def check_topology(report: Report) -> None:
         _storage(report, where, node)
         check_sql(report, f"{where}.sql", node.sql)
         check_collectors(report, where, node)
+        check_actions(report, where, node)
         check_rollups(report, where, node)
         check_exports(report, where, node)
         _link(report, where, node)

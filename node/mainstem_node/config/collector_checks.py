@@ -30,17 +30,39 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
         _subscriptions(report, inside, collector)
 
 
+def check_actions(report: Report, where: str, node: NodeConfig) -> None:
+    if node.actions and node.tier != "edge":
+        report.problem(f"{where}.actions", f"a {node.tier} has no equipment", "move it to an edge")
+    for number, action in enumerate(node.actions):
+        inside = f"{where}.actions[{number}]"
+        if not action.topics:
+            report.empty(f"{inside}.topics", "add a filter")
+        if action.password is not None and action.username is None:
+            report.problem(f"{inside}.password", "there is no `username`", "add it")
+        for index, topic in enumerate(action.topics):
+            if is_bad_filter(topic):
+                report.problem(
+                    f"{inside}.topics[{index}]", f"{topic!r} is not a topic filter",
+                    "+ stands for one whole level, # for all that follow",
+                )  # fmt: skip
+
+
+def is_bad_filter(topic: str) -> bool:
+    """True for a text that is no MQTT topic filter."""
+    levels = topic.split("/")
+    return not topic or any(
+        ("#" in level and (level != "#" or index != len(levels) - 1))
+        or ("+" in level and level != "+")
+        for index, level in enumerate(levels)
+    )
+
+
 def _subscriptions(report: Report, where: str, collector: MqttCollectorConfig) -> None:
     for number, subscription in enumerate(collector.subscriptions):
         inside = f"{where}.subscriptions[{number}]"
         template = report.known_template(f"{inside}.template", subscription.template)
         levels = subscription.topic.split("/")
-        bad_wildcard = any(
-            ("#" in level and (level != "#" or index != len(levels) - 1))
-            or ("+" in level and level != "+")
-            for index, level in enumerate(levels)
-        )
-        if bad_wildcard or not subscription.topic:
+        if is_bad_filter(subscription.topic):
             report.problem(
                 f"{inside}.topic", f"{subscription.topic!r} is not a topic filter",
                 "+ stands for one whole level, # for all that follow",

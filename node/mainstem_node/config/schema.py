@@ -166,6 +166,19 @@ CollectorConfig = MqttCollectorConfig
 """Every kind of collector; a union when there is a second one."""
 
 
+class MqttPublishConfig(Struct, frozen=True, kw_only=True):
+    """Commands may publish to a broker: to topics that one of the filters allows, no others."""
+
+    type: Literal["mqtt.publish"]
+    url: MqttUrl
+    topics: tuple[Text, ...]
+    client_id: Text | None = None
+    """Default mainstem-<node id>-command: not that of a collector, whose session it would end."""
+    username: Text | None = None
+    password: SecretText | None = None
+    tls: ClientTlsConfig = ClientTlsConfig()
+
+
 class ClockConfig(Struct, frozen=True, kw_only=True):
     """Collectors quarantine stamps before `past` or later than `future` from now."""
 
@@ -283,6 +296,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     storage: StorageConfig = StorageConfig()
     databases: dict[DevicePath, DatabaseConfig] = {}
     collectors: tuple[CollectorConfig, ...] = ()
+    actions: tuple[MqttPublishConfig, ...] = ()
+    """What commands may do here; without it: nothing."""
     clock: ClockConfig = ClockConfig()
     rollups: tuple[RollupConfig, ...] = ()
     export: tuple[ExportConfig, ...] = ()

@@ -14,11 +14,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mainstem_sync.errors import FencedError, LeaseError
+from mainstem_sync.state.exports import is_below
 from mainstem_sync.wire.frames import pack_header
 from mainstem_sync.wire.messages import OFFLINE_AFTER_S, STALE_AFTER_S, STATUS_BYTES_MAX
 
@@ -276,3 +277,22 @@ def _names_in(status: Mapping[str, Any], depth: int = 0) -> set[str]:
         if isinstance(child, dict):
             found |= {str(child.get("node")), *_names_in(child, depth + 1)}
     return found
+
+
+def owner_in(status: Mapping[str, Any], device: str) -> str | None:
+    """The node of a status tree with the longest of its ``paths`` above a device; None without."""
+    best, found = -1, None
+    for node, path in _paths_in(status):
+        if len(path) > best and is_below(device, path):
+            best, found = len(path), node
+    return found
+
+
+def _paths_in(status: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:
+    paths = status.get("paths")
+    for path in paths if isinstance(paths, list) else ():
+        yield str(status.get("node")), str(path)
+    children = status.get("children")
+    for child in children if isinstance(children, list) and depth < TREE_DEPTH_MAX else ():
+        if isinstance(child, dict):
+            yield from _paths_in(child, depth + 1)

@@ -1,0 +1,1 @@
+"""What an edge can do for commands."""

@@ -1,0 +1,35 @@
+"""What a node can do: actions by name. A tier brings those that it has hands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from mainstem_node.errors import NodeError
+
+
+class ActionError(NodeError):
+    """It was not done, and nothing of it was: it may be tried again."""
+
+    code = "ACTION_FAILED"
+
+
+class UncertainActionError(NodeError):
+    """Nobody knows whether it was done: no answer came after it was asked for."""
+
+    code = "ACTION_UNCERTAIN"
+
+
+class Action(Protocol):
+    """One kind of thing to do. ``name`` is what commands call it, such as ``mqtt.publish``."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raises BadRequestError, with field and remedy, for what cannot or may not be done here.
+        Nothing is allowed that the configuration does not name."""
+
+    def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Does it, once, and returns what is to be told; blocks for seconds at most. Raises
+        ActionError or UncertainActionError."""

@@ -1,0 +1,188 @@
+"""Commands from the group to equipment at an edge, with real processes and a real broker."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from river import NodeProcess, free_ports, wait_for
+from tiers import write_topology
+
+from mainstem_node.broker import EmbeddedBroker
+from mainstem_node.client import connect
+
+pytestmark = [pytest.mark.slow]
+
+TIERS = ("edge", "plant", "group")
+DEVICE = "root.plant.line.v1"
+FINAL = ("DONE", "FAILED", "EXPIRED", "UNKNOWN")
+PATIENCE_S = 90.0
+KILLS = 6
+
+
+def topology(ports: dict[str, int], broker: str) -> dict[str, Any]:
+    """Three tiers; the edge collects what valves say, and may tell them what to do."""
+    common = {"auth": {"loopback": "open"}, "export": [{"template": "valve", "mode": "raw"}]}
+    subscription = {
+        "topic": "valves/+/state", "template": "valve", "device": "root.plant.line.{topic[1]}",
+    }  # fmt: skip
+    return {
+        "federation": "commands",
+        "templates": {"valve": {"measurements": {"turns": {"type": "INT64"}}}},
+        "nodes": [
+            {"id": "group", "tier": "group", "listen": f"127.0.0.1:{ports['group']}",
+             "data_dir": "data/group", "auth": {"loopback": "open"}},
+            {"id": "plant", "tier": "platform", "listen": f"127.0.0.1:{ports['plant']}",
+             "data_dir": "data/plant", "parent": _parent("group", ports, "plant"), **common},
+            {"id": "edge", "tier": "edge", "listen": f"127.0.0.1:{ports['edge']}",
+             "data_dir": "data/edge", "parent": _parent("plant", ports, "edge"),
+             "paths": ["root.plant.line"],
+             "collectors": [{"type": "mqtt", "url": broker, "subscriptions": [subscription]}],
+             "actions": [{"type": "mqtt.publish", "url": broker, "topics": ["valves/+/set"]}],
+             **common},
+        ],
+    }  # fmt: skip
+
+
+def _parent(name: str, ports: dict[str, int], child: str) -> dict[str, str]:
+    return {
+        "node": name, "url": f"http://127.0.0.1:{ports[name]}", "token_file": f"secrets/{child}",
+    }  # fmt: skip
+
+
+class Valve:
+    """Equipment at the broker: turns at each message, and says how often it has turned."""
+
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self.told: list[str] = []
+        self._ready = threading.Event()
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="valve")
+        self._client.on_connect = lambda client, *_: client.subscribe("valves/+/set", 1)
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = self._turn
+        self._client.connect("127.0.0.1", broker.port)
+        self._client.loop_start()
+        assert self._ready.wait(PATIENCE_S)
+
+    def _turn(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
+        self.told.append(json.loads(message.payload)["id"])
+        state = {"ts": time.time_ns() // 10**6, "turns": len(self.told)}
+        client.publish("valves/v1/state", json.dumps(state), qos=1)
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+class Plant:
+    """The processes, the broker and the valve."""
+
+    def __init__(self, place: Path) -> None:
+        self.broker = EmbeddedBroker(place / "broker")
+        self.broker.start()
+        ports = dict(zip(TIERS, free_ports(3), strict=True))
+        config = write_topology(place, topology(ports, self.broker.url))
+        self.nodes = {
+            name: NodeProcess(name, ports[name], config, place / f"{name}.log") for name in TIERS
+        }
+        self.valve = Valve(self.broker)
+        self.group = connect(self.nodes["group"].url)
+        for name in reversed(TIERS):
+            self.nodes[name].start()
+        for name in reversed(TIERS):
+            self.nodes[name].wait_ready()
+        self.nodes["edge"].wait_subscribed()
+        wait_for(lambda: self._knows_edge(), PATIENCE_S, "the group knows the edge")
+
+    def _knows_edge(self) -> bool:
+        status = self.nodes["group"].status()
+        return status is not None and any(
+            below["node"] == "edge"
+            for child in status["children"]
+            for below in child.get("children", ())
+        )
+
+    def send(self, ident: str, **more: Any) -> dict[str, Any]:
+        return self.group.send_command(
+            {
+                "id": ident, "target": DEVICE, "action": "mqtt.publish", "mode": "actuate",
+                "arguments": {"topic": "valves/v1/set", "payload": {"id": ident}}, **more,
+            }
+        )  # fmt: skip
+
+    def wait(self, ident: str, *states: str) -> str:
+        wait_for(lambda: self.group.command(ident)["state"] in states, PATIENCE_S,
+                 f"{ident} is {' or '.join(states)}")  # fmt: skip
+        return str(self.group.command(ident)["state"])
+
+    def restart(self, name: str) -> None:
+        self.group.close()  # a connection to a process that was killed is of no use
+        self.nodes[name].kill()
+        self.nodes[name].start()
+        self.nodes[name].wait_ready()
+
+    def turns_at_the_group(self) -> int:
+        try:
+            rows = self.nodes["group"].sql("SELECT max(turns) FROM valve")
+        except OSError:
+            return 0
+        return int(rows[0][0] or 0)
+
+    def stop(self) -> None:
+        for node in self.nodes.values():
+            if node.process is not None and node.process.poll() is None:
+                node.kill()
+        self.group.close()
+        self.valve.stop()
+        self.broker.stop()
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    plant = Plant(tmp_path)
+    try:
+        yield plant
+    finally:
+        plant.stop()
+
+
+def test_a_command_of_an_outage_is_carried_out_once_and_its_effect_comes_back(plant: Plant) -> None:
+    plant.nodes["plant"].kill()
+    assert plant.send("first")["state"] == "QUEUED"
+    plant.nodes["edge"].kill()
+    assert plant.send("late", expires_in="1s")["state"] == "QUEUED"
+    time.sleep(1.1)  # until its time is over
+    plant.nodes["plant"].start()
+    plant.nodes["plant"].wait_ready()
+    plant.nodes["edge"].start()
+    plant.nodes["edge"].wait_ready()
+    assert plant.wait("first", *FINAL) == "DONE"
+    assert plant.wait("late", *FINAL) == "EXPIRED"
+    wait_for(lambda: plant.turns_at_the_group() == 1, PATIENCE_S, "the effect comes back")
+    assert plant.valve.told == ["first"]
+    assert plant.group.command("first")["result"]["topic"] == "valves/v1/set"
+    assert plant.group.verify_audit()["problems"] == []
+    with pytest.raises(Exception, match="nobody"):
+        plant.group.send_command({"target": "root.else.d", "action": "x", "mode": "actuate"})
+
+
+@pytest.mark.crash
+def test_killing_any_process_at_any_moment_never_actuates_twice(plant: Plant) -> None:
+    rng = random.Random(20_260_401)
+    for number in range(KILLS):
+        plant.send(f"c{number}")
+        time.sleep(rng.choice([0.0, 0.05, 0.1, 0.2, 0.4]))  # anywhere between sent and done
+        plant.restart(TIERS[number % 3])
+    states = {f"c{number}": plant.wait(f"c{number}", *FINAL) for number in range(KILLS)}
+    for ident, state in states.items():
+        count = plant.valve.told.count(ident)
+        assert count == 1 if state == "DONE" else count <= 1, (ident, state, count)
+        assert state in ("DONE", "UNKNOWN"), (ident, state)
