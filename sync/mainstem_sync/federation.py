@@ -22,7 +22,6 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.model import SELF_ORIGIN, Origin
-from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.down.downward import Downward
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange

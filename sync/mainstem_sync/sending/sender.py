@@ -3,17 +3,15 @@
 1. HELLO: the parent gives a lease and its R per origin. What it holds is taken from there, never
    from memory (forward.py).
 2. Two requests are in flight, or as many as the link holds. Each takes from three queues: control,
-   live (the log from the HELLO on), history (what was owed before, loads, and what a child sent as
-   history); see scheduler.py.
-   A batch that is larger than a request of the link goes in pieces of several (pieces.py).
+   live (the log from the HELLO on), history (owed before, loads, a child's history); scheduler.py.
+   A batch that is larger than a request of the link goes in pieces of several (splitter.py).
 3. Only an acknowledgement that is signed with the lease and names the batch's hash counts. Anything
    else is a failure: what was in flight is owed again, and HELLO follows after a jittered pause.
 4. A batch that needs a schema is sent again after the control queue. A batch that the parent
    refuses is cut into single records; one that is still refused is parked, and the stream goes on.
 5. A status rides with a request at least every two seconds; it is the heartbeat.
 
-``next_request`` and the ``on_`` methods may block for milliseconds (log, zstd): call them from a
-worker thread. They may be called from several threads.
+``next_request`` and the ``on_`` methods may block for milliseconds: call them from worker threads.
 """
 
 from __future__ import annotations
