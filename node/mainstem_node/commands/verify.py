@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mainstem_node.client import Client
 from mainstem_node.commands.arguments import DEFAULT_URL, Json, TokenFile, Url, client_for
 from mainstem_node.commands.terminal import FAILED, moment, note, result, result_json, result_table
+
+if TYPE_CHECKING:
+    from mainstem_node.client import Client
 
 ASK_AGAIN_S = 1.0
 NAMING_S = 10.0

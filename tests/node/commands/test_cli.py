@@ -17,7 +17,7 @@ from mainstem_node.commands.terminal import moment, shown
 
 COMMANDS = {
     "demo", "publish", "init", "config", "run", "up", "node", "join", "token", "sql", "status",
-    "verify", "trace", "quarantine", "backup", "restore", "db", "bench",
+    "verify", "trace", "quarantine", "command", "audit", "backup", "restore", "db", "bench",
 }  # fmt: skip
 
 HEAVY = ("numpy", "pyarrow", "duckdb", "aiohttp", "paho", "yaml", "msgspec", "rich.live")
