@@ -188,7 +188,7 @@ class Queries(AggregateQueries):
     def slice_digests(
         self,
         table: str,
-        origin: int | None,
+        origin: int | tuple[int, ...] | None,
         start_ns: int,
         end_ns: int,
         slice_ns: int,
@@ -197,8 +197,8 @@ class Queries(AggregateQueries):
         *,
         expired: bool = False,
     ) -> SliceDigests:
-        """Digests of the slices of [start, end) that hold rows of ``origin`` (None: of any, as a
-        query would read them), by scanning.
+        """Digests of the slices of [start, end) that hold rows of ``origin`` (by index, or several;
+        None: of any, as a query would read them), by scanning.
 
         ``measurement_ids``: the owner's id by local id; None when they are the same. ``devices``:
         only these, ascending; None for all. ``expired``: with rows that nobody sees any more and

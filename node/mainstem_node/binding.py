@@ -2,6 +2,7 @@
 
 A copied data directory has the same UUID and is told apart by the lease; a new data directory under
 an old name has another UUID and is refused here: its log is not the one that the parent knows.
+Unless the node was said to be replaced (``mainstem node replace``): then the old one is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class _BoundReceiver:
         if origin.name == child.name and not self._registry.bind(child.name, origin.uuid):
             error = RejectedError(
                 f"{child.name} is enrolled with another data directory",
-                hint=f"restore that one, or revoke and enrol again: mainstem node revoke"
+                hint=f"restore that one, or let a new disk take its place: mainstem node replace"
                 f" {child.name}",
             )
             return Reply(REFUSED, encode_error(error))

@@ -332,6 +332,10 @@ class Client:
     def revoke_node(self, node_id: str) -> dict[str, Any]:
         return self._send("DELETE", f"/api/v1/nodes/{quote(node_id, safe='')}")
 
+    def replace_node(self, node_id: str) -> dict[str, Any]:
+        """A child has a new disk; the answer has a ``join_token``."""
+        return self._send("POST", f"/api/v1/nodes/{quote(node_id, safe='')}/replace", {})
+
     def retire_node(self, node_id: str, since: int | str | None = None) -> dict[str, Any]:
         """A child is gone for good: refused, and nothing of it is expected from ``since`` on."""
         path = f"/api/v1/nodes/{quote(node_id, safe='')}/retire"

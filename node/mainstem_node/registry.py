@@ -28,6 +28,8 @@ JOIN_TOKEN_LIFE_MS = 24 * 3600 * 1000
 """Long enough to drive to the workshop, too short to be found in a drawer."""
 NODES_MAX = 10_000
 """More children than one parent can serve; bounds the file and the search."""
+REPLACED_MAX = 100
+"""Machines that one place had: a century of yearly ones."""
 FILE_NAME = "nodes.json"
 NS_PER_MS = 1_000_000
 
@@ -46,6 +48,8 @@ class Enrolment:
     revoked_ms: int | None = None
     retired_ms: int | None = None
     """From then on it sends nothing: what it sent before is complete when that is verified."""
+    replaced: tuple[str, ...] = ()
+    """UUIDs of the data directories that this id had before; none of them is let in again."""
 
     @property
     def state(self) -> str:
@@ -82,7 +86,14 @@ class NodeRegistry:
         self._lock = threading.Lock()
         stored = read_store(self._path).get("nodes", [])
         self._nodes = {
-            item["id"]: Enrolment(**{**item, "paths": tuple(item["paths"])}) for item in stored
+            item["id"]: Enrolment(
+                **{
+                    **item,
+                    "paths": tuple(item["paths"]),
+                    "replaced": tuple(item.get("replaced", ())),
+                }
+            )
+            for item in stored
         }
         self._by_link_hash: dict[str, str] = {}
         self._index()
@@ -142,7 +153,8 @@ class NodeRegistry:
             for entry in self._nodes.values():
                 if entry.join_hash is None or not same_hash(entry.join_hash, wanted):
                     continue
-                if entry.revoked_ms is not None or (entry.join_expires_ms or 0) <= now:
+                expired = (entry.join_expires_ms or 0) <= now
+                if entry.revoked_ms is not None or expired or uuid in entry.replaced:
                     break
                 joined = replace(
                     entry,
@@ -185,15 +197,44 @@ class NodeRegistry:
         return entry if entry.revoked_ms is None else None
 
     def bind(self, node_id: str, uuid: str) -> bool:
-        """Bind an id to a UUID at its first HELLO; False if it is bound to another."""
+        """Bind an id to a UUID at its first HELLO; False if it is bound to another, or was to this
+        one before it was replaced."""
         with self._lock:
             entry = self._nodes.get(node_id)
-            if entry is None:
+            if entry is None or uuid in entry.replaced:
                 return False
             if entry.uuid is None:
                 self._put(replace(entry, uuid=uuid))
                 return True
             return entry.uuid == uuid
+
+    def replace(self, node_id: str) -> tuple[Enrolment, str]:
+        """The machine of this child is replaced: the next data directory that says its name is its
+        own, the one before is refused from now on. Returns its entry and a join token; the link
+        token stays good, for a machine that was given it."""
+        token = new_token("msj")
+        with self._lock:
+            entry = self._nodes.get(node_id)
+            if entry is None:
+                raise MissingError(
+                    f"there is no node {node_id!r}", field="id", hint="see mainstem node list"
+                )
+            if entry.revoked_ms is not None:
+                raise ConflictError(
+                    f"node {node_id} is {entry.state}",
+                    field="id",
+                    hint=f"invite it again: mainstem node add {node_id} --path PATH",
+                )
+            before = () if entry.uuid is None else (entry.uuid,)
+            kept = replace(
+                entry,
+                uuid=None,
+                replaced=(*entry.replaced, *before)[-REPLACED_MAX:],
+                join_hash=token_hash(token),
+                join_expires_ms=self._clock_ms() + JOIN_TOKEN_LIFE_MS,
+            )
+            self._put(kept)
+            return kept, token
 
     def revoke(self, node_id: str) -> Enrolment:
         """Refuse this child from now on. What it delivered stays."""

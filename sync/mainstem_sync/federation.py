@@ -521,9 +521,12 @@ class Federation:
             return self._follower.lines.settled(found.node_uuid, found.epoch, found.node)
 
     def _is_gone(self, origin: Origin) -> bool:
-        """True for a node that is retired, or behind one that is: its rows may be deleted here."""
+        """True for a node that is retired or replaced, or behind one that is retired: its rows may
+        be deleted here."""
         with self._lock:
             state = self._follower.origins.line(origin.node_uuid)
+            if state is not None and self._follower.origins.successor(state) is not None:
+                return True
             names = {origin.node, "" if state is None else state.via}
         return any(self.retired(name) is not None for name in names if name)
 

@@ -3,7 +3,10 @@ restored from last week's copy, and a cloned disk beside the original."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,39 @@ def test_case_9_a_platform_that_is_restored_from_an_old_copy(forks: Forks) -> No
     for node in TIERS:
         forks.wait_for(node, everything)
     forks.check_sums()
+
+
+def test_a_new_disk_under_an_old_name(forks: Forks) -> None:
+    """The machine of the edge is replaced: same configuration and secrets, nothing else."""
+    forks.write(0)
+    forks.wait_for("group", set(range(20)))
+    old = forks.copy("edge")
+    forks.nodes["edge"].kill()
+    shutil.rmtree(forks.place / "data" / "edge")
+    forks.nodes["edge"].start()
+    forks.nodes["edge"].wait_ready()
+    forks.write(100)
+    wait_for(
+        lambda: "another data directory" in str(forks.nodes["edge"].status()),
+        DELIVERY_S, "the new disk is refused",
+    )  # fmt: skip
+    said = subprocess.run(
+        [sys.executable, "-m", "mainstem_node.cli", "node", "replace", "edge", "--json", "--url",
+         f"http://127.0.0.1:{forks.ports['plant']}"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert json.loads(said.stdout)["uuid"] is None
+    everything = {*range(20), *range(100, 120)}
+    forks.wait_for("group", everything)
+    forks.wait_for("plant", everything)
+    forks.check_sums()
+    # The old disk comes back, and is not let in; what it delivered stays.
+    forks.put_back("edge", old)
+    wait_for(
+        lambda: "another data directory" in str(forks.nodes["edge"].status()),
+        DELIVERY_S, "the old disk is refused",
+    )  # fmt: skip
+    assert forks.numbers("plant") == everything
 
 
 def test_case_10_a_cloned_disk_beside_the_original(forks: Forks) -> None:

@@ -97,6 +97,33 @@ def test_a_name_is_bound_to_the_first_uuid(tmp_path: Path) -> None:
     assert not registry.bind("nobody", UUID)
 
 
+def test_a_new_disk_takes_a_name_over_once_that_is_said(tmp_path: Path) -> None:
+    registry = NodeRegistry(tmp_path)
+    _, token = registry.add("edge", ["root.a"])
+    _, link_token = registry.join(token, UUID)
+    assert not registry.bind("edge", OTHER)
+    entry, join_token = registry.replace("edge")
+    assert (entry.uuid, entry.state) == (None, "enrolled")
+    with pytest.raises(ForbiddenError):
+        registry.join(join_token, UUID)
+    again = NodeRegistry(tmp_path)
+    assert not again.bind("edge", UUID), "the old disk is not let in any more"
+    found = again.authenticate(link_token)
+    assert found is not None
+    assert found.id == "edge", "a machine with the old secrets starts at once"
+    assert again.bind("edge", OTHER)
+    _, third = again.replace("edge")
+    _, new_link = again.join(third, "c" * 32)
+    assert again.authenticate(link_token) is None
+    assert again.authenticate(new_link) is not None
+    assert not again.bind("edge", OTHER)
+    with pytest.raises(MissingError):
+        again.replace("nobody")
+    again.revoke("edge")
+    with pytest.raises(ConflictError, match="revoked"):
+        again.replace("edge")
+
+
 def test_nothing_secret_is_shown_or_kept_in_clear(tmp_path: Path) -> None:
     registry = NodeRegistry(tmp_path)
     _, join_token = registry.add("edge", ["root.a"])

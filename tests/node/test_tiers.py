@@ -132,6 +132,9 @@ async def test_another_data_directory_under_the_same_name_is_refused(
     await other.start()
     try:
         await until(lambda: "another data directory" in str(other.federation.link()), "refused")
+        # Until somebody says that it takes the place of the old one.
+        tiers["plant"].registry.replace("edge")
+        await until(lambda: other.runtime.status()["link"]["state"] == "connected", "let in")
     finally:
         await other.stop()
 

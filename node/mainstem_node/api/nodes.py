@@ -69,6 +69,12 @@ async def retire(runtime: Runtime, request: web.Request, caller: Principal) -> w
     return json_response(entry.public())
 
 
+async def replace(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
+    registry = runtime.authenticator.nodes
+    entry, token = await runtime.io_workers.run(registry.replace, request.match_info["id"])
+    return json_response({**entry.public(), "join_token": token, "expires": entry.join_expires_ms})
+
+
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
@@ -82,6 +88,10 @@ ROUTES = (
     Route(
         "POST", "/api/v1/nodes/join", join, None,
         "At the child: exchange the join token for the link credential.", (JSON,),
+    ),
+    Route(
+        "POST", "/api/v1/nodes/{id}/replace", replace, ADMIN,
+        "A child has a new disk: the next one of its name is it. A join token, once.", (JSON,),
     ),
     Route(
         "POST", "/api/v1/nodes/{id}/retire", retire, ADMIN,

@@ -121,6 +121,7 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/api/v1/nodes"): _object("id path", id=_TEXT, path=_TEXT),
     ("POST", "/api/v1/nodes/join"): _object("token uuid", token=_TEXT, uuid=_TEXT),
+    ("POST", "/api/v1/nodes/{id}/replace"): _OBJECT,
     ("POST", "/api/v1/nodes/{id}/retire"): _object(
         "", **{"from": {"type": ["string", "integer", "null"]}}
     ),

@@ -65,6 +65,26 @@ def revoke(
 
 
 @app.command()
+def replace(
+    node: Annotated[str, typer.Argument(metavar="ID")],
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """A child has a new disk: prints a join token; what its old disk delivered stays."""
+    answer = client_for(url, token_file).replace_node(node)
+    if as_json:
+        result_json(answer)
+        return
+    result(answer["join_token"])
+    note(
+        f"the next data directory that says it is {node} is {node}; the old one is refused. With"
+        " the link token of the old machine it may start at once, else put this into a file there:"
+        f" mainstem join -c FILE --token-file F (valid once, until {moment(answer['expires'])})"
+    )
+
+
+@app.command()
 def retire(
     node: Annotated[str, typer.Argument(metavar="ID")],
     since: Annotated[str | None, typer.Option("--from", help="ms, or RFC 3339; now.")] = None,

@@ -296,6 +296,8 @@ class Origins:
     def __init__(self) -> None:
         self._all: dict[OriginKey, OriginState] = {}
         self._nodes: dict[str, list[OriginState]] = {}
+        self._names: dict[str, list[str]] = {}
+        """By name the nodes that had it, in the order in which they came."""
 
     def __iter__(self) -> Iterator[OriginState]:
         return iter(list(self._all.values()))
@@ -326,14 +328,32 @@ class Origins:
         """The line of every node."""
         return [states[-1] for states in self._nodes.values()]
 
+    def successor(self, state: OriginState) -> OriginState | None:
+        """The line of the node that took this one's name over: it was replaced, its log ended."""
+        after = self._names.get(state.key.name, [])
+        if len(after) < 2 or state.key.uuid not in after:
+            return None
+        for uuid in after[after.index(state.key.uuid) + 1 :]:
+            line = self.line(uuid)
+            if line is not None and line.via == state.via:
+                return line
+        return None
+
     def _add(self, state: OriginState) -> None:
         self._all[state.key] = state
+        named = self._names.setdefault(state.key.name, [])
+        if state.key.uuid not in named:
+            named.append(state.key.uuid)
         epochs = self._nodes.setdefault(state.key.uuid, [])
         epochs.append(state)
         epochs.sort(key=lambda item: item.key.epoch)
         for item in epochs:
             item.line = None if item is epochs[-1] else epochs[-1]
             item.older = tuple(epochs[:-1]) if item is epochs[-1] else ()
+
+    def has_namesakes(self, state: OriginState) -> bool:
+        """True if another node had or has its name."""
+        return len(self._names.get(state.key.name, ())) > 1
 
     def begin_epoch(
         self, uuid: str, name: str, via: str, table: EpochTable, fork: int

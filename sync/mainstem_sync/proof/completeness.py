@@ -56,6 +56,17 @@ class Window:
         return low, max(low, high)
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """From the slice ``first`` on nothing is expected of a node: it is retired. If it was
+    ``replaced``, its log is no more, and what of it is not proven never will be; up to the slice
+    ``until`` its successor states nothing (None: it has not stated anything yet)."""
+
+    first: int
+    replaced: bool = False
+    until: int | None = None
+
+
 def due_slice(now_ns: int, lateness_ns: int, slice_ns: int) -> int:
     """Index behind the newest due slice."""
     return (now_ns - lateness_ns) // slice_ns - DUE_SLICES
@@ -67,28 +78,38 @@ def judge_watch(
     watch: TableWatch,
     window: Window,
     now_ns: int,
-    retired_ns: int | None = None,
+    ending: Ending | None = None,
 ) -> dict[str, Any]:
-    """The object of a received table. ``retired_ns``: from then on its owner sends nothing."""
+    """The object of a received table. ``ending``: of its owner, if it sends nothing any more."""
     if not watch.closed:
-        return completeness_object(node, table, UNKNOWN, now_ns)
-    low, high = judged_slices(watch, window, now_ns, retired_ns)
+        state = RETIRED if ending is not None and ending.replaced else UNKNOWN
+        return completeness_object(node, table, state, now_ns)
+    low, high = judged_slices(watch, window, now_ns, ending)
     size = watch.slice_ns
     bad = watch.unproven(low, high)
     gaps = list(watch.closed.gaps(low, high - 1))
     gaps += [(max(low, a), min(high, b) - 1) for a, b in watch.unequal_sums(low, high)]
     through = watch.complete_through
+    ended: list[tuple[int, SliceState, int, str]] = []
+    if ending is not None and ending.replaced:
+        ended = [(key, SliceState.RETIRED, 0, "") for key in bad.tolist()]
+        bad, through = bad[:0], ending.first
     # What is claimed beyond the newest due slice is claimed with what is declared in it.
     shown = high if through is None or window.end_ns is not None else max(high, through)
-    declared = watch.declared(low, shown)
+    declared = sorted([*watch.declared(low, shown), *ended])
     state = INCOMPLETE
     if not len(bad) and not gaps:
         forked = any(found is SliceState.FORKED for _, found, _, _ in declared)
-        state = RETIRED if retired_ns is not None else FORKED if forked else COMPLETE
+        state = RETIRED if ending is not None else FORKED if forked else COMPLETE
     result = completeness_object(node, table, state, now_ns)
     result["complete_through"] = None if through is None else _ms(through * size)
     result["holes"] = [[_ms(a * size), _ms(b * size)] for a, b in merged_runs(bad, gaps)]
     result["lost"] = _lost(declared, size)
+    missing = _unstated(window, size, now_ns, ending)
+    if missing is not None:
+        result["lost"].append(
+            {"from": missing[0], "to": missing[1], "rows": 0, "reason": SliceState.RETIRED.lower()}
+        )
     put_aside = sum(rows for _, found, rows, _ in declared if found is SliceState.QUARANTINED)
     result["quarantined"] = watch.quarantined + put_aside
     result["missing_sources"] = list(watch.missing_sources)
@@ -97,13 +118,26 @@ def judge_watch(
     return result
 
 
+def _unstated(
+    window: Window, size: int, now_ns: int, ending: Ending | None
+) -> tuple[int, int] | None:
+    """[from, to) in ms about which neither a node that was replaced nor its successor said
+    anything, of the window; None if there is nothing between them."""
+    if ending is None or not ending.replaced:
+        return None
+    start, end = ending.first * size, now_ns if ending.until is None else ending.until * size
+    start = start if window.start_ns is None else max(start, window.start_ns)
+    end = end if window.end_ns is None else min(end, window.end_ns)
+    return (_ms(start), _ms(end)) if start < end else None
+
+
 def judged_slices(
-    watch: TableWatch, window: Window, now_ns: int, retired_ns: int | None = None
+    watch: TableWatch, window: Window, now_ns: int, ending: Ending | None = None
 ) -> tuple[int, int]:
     """[first, end) slices of the window that are due."""
     due = due_slice(now_ns, watch.lateness_ns, watch.slice_ns)
-    if retired_ns is not None:
-        due = min(due, retired_ns // watch.slice_ns)
+    if ending is not None:
+        due = min(due, ending.first)
     return window.slices(watch.slice_ns, next(iter(watch.closed))[0], due)
 
 
@@ -187,14 +221,15 @@ def list_slices(
     watermark: int,
     window: Window,
     now_ns: int,
-    retired_ns: int | None = None,
+    ending: Ending | None = None,
 ) -> tuple[int, int, list[dict[str, Any]]]:
     """(slices judged, slices not verified, these as ``verify`` lists them). A stretch of slices
     that are not closed is one entry, and so is an hour or day whose sum differs."""
     if not watch.closed:
         return 0, 0, []
     size = watch.slice_ns
-    low, high = judged_slices(watch, window, now_ns, retired_ns)
+    low, high = judged_slices(watch, window, now_ns, ending)
+    replaced = ending is not None and ending.replaced
     found: list[dict[str, Any]] = []
 
     def show(first: int, end: int, state: SliceState, count: int, reason: str = "") -> None:
@@ -212,6 +247,7 @@ def list_slices(
 
     for key in watch.unproven(low, high).tolist():
         state, count, seen = watch.state_of(key, watermark)
+        state = SliceState.RETIRED if replaced else state
         if state is not SliceState.OPEN:
             why = difference(count, seen) if state is SliceState.MISMATCH else ""
             show(key, key + 1, state, count, why)
@@ -225,7 +261,12 @@ def list_slices(
     for first, last in watch.closed.gaps(low, high - 1):
         show(first, last + 1, SliceState.OPEN, 0)
         bad += last + 1 - first
-    return high - low, min(bad, high - low), found
+    bad = min(bad, high - low)
+    missing = _unstated(window, size, now_ns, ending)
+    if missing is not None:
+        show(0, 0, SliceState.RETIRED, 0)
+        found[-1] |= {"from": missing[0], "to": missing[1]}
+    return high - low, bad, found
 
 
 _EXCUSED = (SliceState.EXPIRED, SliceState.DELETED_HERE)

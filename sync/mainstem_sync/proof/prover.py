@@ -24,6 +24,7 @@ from mainstem_engine.engine import Engine
 from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.proof.audits import Audits
 from mainstem_sync.proof.completeness import (
+    Ending,
     Window,
     judge_own,
     judge_watch,
@@ -213,11 +214,16 @@ class Proof:
             )
         with self._lock:
             local = state.maps.devices[state.maps.devices >= 0]
+            # The devices of a node that was replaced are those of its successor: there only the
+            # origin tells whose row is whose.
+            epochs = (*state.older, state) if self._follower.origins.has_namesakes(state) else ()
         mine = np.intersect1d(engine.catalog.devices.of_family(known.family), local)
         devices = mine.astype(np.uint32)
+        origins = [i for each in epochs if (i := engine.origin_index(each.origin)) is not None]
         return SliceScan(
-            engine, table, size, None, mapped.foreign_ids, devices, unreadable=self.unreadable
-        )
+            engine, table, size, tuple(origins) if epochs else None, mapped.foreign_ids, devices,
+            unreadable=self.unreadable,
+        )  # fmt: skip
 
     # Saying so
 
@@ -228,7 +234,7 @@ class Proof:
             state, watch, size = each.state, each.watch, each.watch.slice_ns
             with self._lock:
                 mapped = state.local_table(each.table)
-                if mapped is None:
+                if mapped is None or self._is_silent(state):
                     continue
                 where = (state.key, state.via, each.table, mapped.name)
                 for key in watch.differing(state.received.watermark).tolist():
@@ -241,6 +247,12 @@ class Proof:
             if len(found) >= DAMAGED_MAX:
                 break
         return found[:DAMAGED_MAX]
+
+    def _is_silent(self, state: OriginState) -> bool:
+        """True if nobody is left who could be asked: the node was a child, and was replaced."""
+        if state.key.name != state.via:
+            return False
+        return self._follower.origins.successor(state) is not None
 
     def completeness(
         self, tables: Sequence[str] | None, window: Window, now_ns: int
@@ -263,10 +275,8 @@ class Proof:
                 node = each.state.key.name
                 held.add((node, each.table.casefold()))
                 if chosen(each.table):
-                    retired_ns = self._retired(node)
-                    found.append(
-                        judge_watch(node, each.table, each.watch, window, now_ns, retired_ns)
-                    )
+                    ending = self._ending(each)
+                    found.append(judge_watch(node, each.table, each.watch, window, now_ns, ending))
         for child, item in self._announced():
             key = (str(item.get("node")), str(item.get("table")).casefold())
             if key not in held:
@@ -274,6 +284,18 @@ class Proof:
                 if chosen(key[1]):
                     found.append(not_held(item, child, now_ns))
         return found
+
+    def _ending(self, each: _Watched) -> Ending | None:
+        """When the log of a node ended, if it did. The caller holds the lock."""
+        successor = self._follower.origins.successor(each.state)
+        if successor is not None:
+            after = successor.watches.get(each.table)
+            first = None if after is None or not after.closed else next(iter(after.closed))[0]
+            if first is not None:
+                first = max(first, each.watch.last_touched + 1)
+            return Ending(each.watch.closed.last + 1, replaced=True, until=first)
+        retired_ns = self._retired(each.state.key.name)
+        return None if retired_ns is None else Ending(retired_ns // each.watch.slice_ns)
 
     def _announced(self) -> list[tuple[str, dict[str, Any]]]:
         """(child, object) of everything that the children say of themselves and those below."""
@@ -293,7 +315,7 @@ class Proof:
                 state = each.state
                 due, unproven, listed = list_slices(
                     state.key.name, each.table, each.watch, state.received.watermark, window,
-                    now_ns, self._retired(state.key.name),
+                    now_ns, self._ending(each),
                 )  # fmt: skip
                 judged, bad = judged + due, bad + unproven
                 slices += listed

@@ -32,14 +32,14 @@ SCAN_SLICES_MAX = 20_000
 
 @dataclass(frozen=True, slots=True)
 class SliceScan:
-    """How to scan: rows of one origin (by index, None: of any) and of ``devices`` (None: all),
-    with the owner's measurement ids. ``expired``: with rows that nobody sees any more.
+    """How to scan: rows of one or some origins (by index, None: of any) and of ``devices``
+    (None: all), with the owner's measurement ids. ``expired``: with rows that nobody sees any more.
     ``unreadable`` is told what cannot be read."""
 
     engine: Engine
     table: str
     slice_ns: int
-    origin: int | None
+    origin: int | tuple[int, ...] | None
     measurement_ids: Mapping[int, int] | None = None
     devices: DeviceIds | None = None
     expired: bool = False

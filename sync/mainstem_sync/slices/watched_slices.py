@@ -175,6 +175,12 @@ class WatchedSlices:
         aside = columns["parked"][place] + columns["parked_values"][place]
         return bool(columns["state"][place][0] == VERIFIED_ and not aside[0])
 
+    @property
+    def last_touched(self) -> int:
+        """The newest slice that holds rows or was stated to; -1 if there is none."""
+        self.merge()
+        return int(self.slices.keys[-1]) if len(self.slices) else -1
+
     def is_lost(self, key: int) -> bool:
         """True if the owner declared rows of a slice lost."""
         place = self.losses.range(key, key + 1)
