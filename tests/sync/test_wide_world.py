@@ -1,5 +1,4 @@
-"""Simulations of a wider world: two edges under one plant, clones, empty disks, rows that change
-behind a node's back."""
+"""Simulations of a wider world: two edges under one plant, and what happens to few systems."""
 
 from __future__ import annotations
 
@@ -9,7 +8,14 @@ from mainstem_sync.testing.script import script_of
 from mainstem_sync.testing.simulation import simulate
 from mainstem_sync.testing.wide_script import WIDE_MEAN_S, wide_script_of
 
-ALONE = [("clone", 0), ("wipe_relay", 0), ("wipe_group", 0), ("tamper", 0)]
+ALONE = [("clone", 0), ("wipe_relay", 0), ("tamper", 0), ("log_damage", 0), ("conflict", 0)]
+MORE = [("wipe_group", 0), ("clock_parent", 0), ("replay", 0)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "seed"), MORE)
+def test_every_tier_holds_each_row_once_whatever_else_happens(kind: str, seed: int) -> None:
+    assert simulate(seed, wide=True, kinds=[kind]).error is None
 
 
 @pytest.mark.parametrize(("kind", "seed"), ALONE)

@@ -112,7 +112,9 @@ def check_declared(
         for key, row in truth.rows.items()
         if any(first <= key[1] < end for first, end in declared)
     }
-    for key in (held.keys() | wanted.keys()) - truth.orphans - spoiled:
+    for key in (held.keys() | wanted.keys()) - truth.orphans - truth.damaged - spoiled:
+        if key[1] < truth.whole_from_ms:
+            continue
         here, there = held.get(key), wanted.get(key)
         require(here == there, f"{node.name}, declared: {here} of {key}, and not {there}")
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,12 @@ class Truth:
     orphans: set[Key] = field(default_factory=set)
     """Keys that records touched which the node itself has lost: what others have there may be of
     those records, or deleted by them."""
+    damaged: set[Key] = field(default_factory=set)
+    """Keys that records touched which damage took from the node: others may have what it had
+    acknowledged, and need not."""
+    whole_from_ms: int = 0
+    """Of what is older the node has given some up to make room: others have it, or say what is
+    lost."""
     _records: list[Write | Delete] = field(default_factory=list)
     _dirty: set[int] = field(default_factory=set)
     _has_stated: bool = False
@@ -88,12 +94,21 @@ class Truth:
 
     def back_to(self, lsn: int) -> int:
         """The node lost what came after ``lsn``; returns how many records that were."""
-        kept = [record for record in self._records if record.lsn <= lsn]
-        lost = len(self._records) - len(kept)
+        self.given_up(lsn)
+        return self._keep([record for record in self._records if record.lsn <= lsn])
+
+    def forget(self, lsns: Set[int]) -> int:
+        """Damage took these records from the node; returns how many of them were known here."""
+        for record in self._records:
+            if record.lsn in lsns:
+                self.damaged.update(record.rows if isinstance(record, Write) else record.keys)
+        return self._keep([record for record in self._records if record.lsn not in lsns])
+
+    def _keep(self, records: list[Write | Delete]) -> int:
+        lost = len(self._records) - len(records)
         if lost:
-            self.given_up(lsn)
-            self._records, self.rows = kept, {}
-            for record in kept:
+            self._records, self.rows = records, {}
+            for record in records:
                 self._apply(record)
             self._dirty.update(key[1] // SLICE_MS for key in self.ever)
         return lost
@@ -104,7 +119,8 @@ class Truth:
         self._parted = True
         return Truth(
             {key: dict(values) for key, values in self.rows.items()},
-            self.ever, self.stated, self.orphans, list(self._records), set(self._dirty),
+            self.ever, self.stated, self.orphans, self.damaged, self.whole_from_ms,
+            list(self._records), set(self._dirty),
             self._has_stated, True,
         )  # fmt: skip
 

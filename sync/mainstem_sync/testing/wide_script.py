@@ -19,6 +19,13 @@ WIDE_MEAN_S: dict[str, float] = {
     "wipe_relay": 1000.0,
     "wipe_group": 1000.0,
     "tamper": 300.0,
+    "pressure": 500.0,
+    "log_damage": 500.0,
+    "late_restore": 700.0,
+    "widen": 500.0,
+    "clock_parent": 500.0,
+    "replay": 400.0,
+    "conflict": 300.0,
 }
 """Seconds between two of a kind, on average."""
 

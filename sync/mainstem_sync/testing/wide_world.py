@@ -15,20 +15,23 @@ from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.claims import claimed_slices, content_of, require
 from mainstem_sync.testing.clones import Clone, cloned, goes_on
 from mainstem_sync.testing.memory_nodes import MemoryNode
+from mainstem_sync.testing.rare_faults import RareFaults
 from mainstem_sync.testing.rot import rot_a_row
 from mainstem_sync.testing.truth import SLICE_MS, TABLE, Content, Key, Truth
-from mainstem_sync.testing.world import HOMES, Node, World
+from mainstem_sync.testing.world import HOMES, Node
 
 NS_PER_MS = 1_000_000
+NO_OWN_ROWS = frozenset({"wipe_relay", "conflict"})
+"""Kinds beside which the plant writes nothing itself: what an emptied node wrote is nobody's any
+more, and it has no column for values that conflict."""
 CLONE_S = (60.0, 400.0)
 """How long it takes until somebody finds two processes."""
 
 
 @dataclass
-class WideWorld(World):
-    """See the module. ``kinds``: the further kinds that may happen here."""
+class WideWorld(RareFaults):
+    """See the module."""
 
-    kinds: tuple[str, ...] = ()
     clones: dict[str, Clone] = field(default_factory=dict)
     tampered: dict[str, set[Key]] = field(default_factory=dict)
     """By node: rows that were changed behind its back, and are not known to be mended."""
@@ -48,8 +51,8 @@ class WideWorld(World):
     def _writer(self, rng: random.Random) -> tuple[Node, Truth]:
         chance = rng.random()
         node = self.edge if chance < 0.5 else self.press if chance < 0.8 else self.plant
-        if node is self.plant and "wipe_relay" in self.kinds:
-            node = self.edge  # what an emptied node wrote itself is nobody's any more
+        if node is self.plant and not NO_OWN_ROWS.isdisjoint(self.kinds):
+            node = self.edge
         clone = self.clones.get(node.name)
         if clone is not None and rng.random() < 0.5:
             return clone.node, clone.truth
@@ -173,11 +176,17 @@ class WideWorld(World):
         spoiled -= mended
         return spoiled
 
-    def note(self, what: str) -> None:
-        """For whoever looks at a failing run."""
-        self.notes.append(f"{self.agenda.now_s:.0f}: {what}")
+    @property
+    def shared(self) -> set[str]:
+        return set(self.clones)
 
     def settle(self) -> None:
         for name in list(self.clones):
             self._found_out(name, original_stays=True)
+        self._calm()
         super().settle()
+
+    def _prove(self) -> None:
+        super()._prove()
+        if "conflict" in self.kinds and self.plant.up:
+            self._retry()

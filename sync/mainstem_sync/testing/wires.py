@@ -47,6 +47,8 @@ class Weather:
     cut: bool = False
     half_open: bool = False
     portal: bool = False
+    replay: bool = False
+    """Doubled requests reach later processes of the parent, too, as a proxy may do it."""
 
 
 CALM = Weather()
@@ -109,13 +111,14 @@ class Wire:
         elif not weather.half_open and not self._happens(weather.lose_request):
             process = self._parent.started
             self._agenda.after(self._latency(), lambda: self._arrive(sender, request, process))
+            any_process = None if weather.replay else process
             if self._happens(weather.duplicate):
                 late_s = self._rng.choice([1.0, 10.0, LATE_S_MAX]) * self._rng.random()
-                self._agenda.after(late_s, lambda: self._arrive(sender, request, process))
+                self._agenda.after(late_s, lambda: self._arrive(sender, request, any_process))
 
-    def _arrive(self, sender: Sender, request: Request, process: int) -> None:
+    def _arrive(self, sender: Sender, request: Request, process: int | None) -> None:
         # A connection ends with the process that it leads to.
-        if not self._parent.up or self._parent.started != process:
+        if not self._parent.up or process not in (None, self._parent.started):
             self._fail(sender, request, "connection refused")
             return
         body = request.body

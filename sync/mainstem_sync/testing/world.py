@@ -86,8 +86,9 @@ class World:
     claimed: int = 0
     notes: list[str] = field(default_factory=list)
     restored: set[str] = field(default_factory=set)
+    saved_from_ms: dict[str, int] = field(default_factory=dict)
     miscounted: set[str] = field(default_factory=set)
-    """Nodes that were tampered with: nobody counted that."""
+    """Nodes that have not what they have counted: somebody changed it, or it is not shown."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -100,6 +101,7 @@ class World:
         }
         for node in self.nodes:
             node.start()
+        self._prepare()
         for edge in self.edges:
             self._declare(edge)
         for wire in self.wires:
@@ -116,6 +118,9 @@ class World:
         self.nodes = [self.edge, self.plant, self.group]
         self.links = [(self.edge, self.plant), (self.plant, self.group)]
         self.wires = [self._wire(child, parent) for child, parent in self.links]
+
+    def _prepare(self) -> None:
+        """What else is there at the beginning."""
 
     def _declare(self, edge: Node) -> None:
         columns = tuple(Measurement(0, column, TYPES[column]) for column in "abc")
@@ -189,7 +194,8 @@ class World:
     def _rows(self, node: Node, truth: Truth, rng: random.Random) -> dict[Key, dict[str, object]]:
         count = rng.choice([1, 2, 4, 8])
         now_ms = self.agenda.now_ns // 10**6
-        known = list(truth.rows)
+        first_ms = max(START_MS, truth.whole_from_ms)
+        known = [key for key in truth.rows if key[1] >= first_ms]
         rows: dict[Key, dict[str, object]] = {}
         for _ in range(count):
             kind = rng.random()
@@ -198,7 +204,7 @@ class World:
             else:
                 name = f"x{rng.randrange(10**6)}" if kind > 0.93 else f"d{rng.randrange(4)}"
                 back_s = rng.random() * (LATE_S_MAX if kind > 0.75 else 10.0)
-                key = (HOMES[node.name] + name, max(START_MS, now_ms - int(back_s * 1000)))
+                key = (HOMES[node.name] + name, max(first_ms, now_ms - int(back_s * 1000)))
             self.number += 1
             some = rng.sample("abcd", rng.choice([1, 3, 4, 4]))
             if some == ["d"]:
@@ -209,10 +215,12 @@ class World:
     def delete(self, rng: random.Random) -> None:
         """Rows of a stretch of time, of a device or of all, by value or not, whole or in part."""
         node, truth = self._writer(rng)
-        if not node.up or not truth.rows:
+        known = sorted(key for key in truth.rows if key[1] >= truth.whole_from_ms)
+        if not node.up or not known:
             return
-        device, at = rng.choice(sorted(truth.rows))
+        device, at = rng.choice(known)
         start, end = at - rng.randrange(60_000), at + 1 + rng.randrange(60_000)
+        start = max(start, truth.whole_from_ms)
         # All devices are not all of this node's: others' rows must not be meant.
         paths = [device] if rng.random() < 0.7 else sorted({key[0] for key in truth.rows})
         odd = rng.random() < 0.3
@@ -308,8 +316,13 @@ class World:
     def backup(self, rng: random.Random) -> None:
         node = rng.choice(self.nodes)
         if node.up:
-            node.commit()
-            node.backup()
+            self._back_up(node)
+
+    def _back_up(self, node: Node) -> None:
+        node.commit()
+        node.backup()
+        if (truth := self.truths.get(node.name)) is not None:
+            self.saved_from_ms[node.name] = truth.whole_from_ms
 
     def restore_edge(self, rng: random.Random) -> None:
         """Somebody brings the edge's last backup back, or its machine was rolled back."""
@@ -325,7 +338,10 @@ class World:
         last_lsn = node.restore()
         self.restored.add(node.name)
         truth = self.truths.get(node.name)
-        lost = 0 if truth is None else truth.back_to(last_lsn)
+        lost = 0
+        if truth is not None:
+            truth.whole_from_ms = self.saved_from_ms[node.name]
+            lost = truth.back_to(last_lsn)
         self.notes.append(f"{self.agenda.now_s:.0f}: {node.name} back to {last_lsn}, -{lost}")
         self.agenda.after(rng.random() * 30.0, lambda: self._up(node))
 
@@ -382,12 +398,15 @@ class World:
             self._pass(40.0)
             for node in (*self.edges, self.plant):
                 self._state(node)
-            for node in (self.plant, self.group):
-                node.federation.run_verification()
+            self._prove()
             for node in self.nodes:
                 self.check_cheaply(node)
             if self.agenda.now_s > end_s - SETTLE_S + 150 and self._is_settled():
                 break
+
+    def _prove(self) -> None:
+        for node in (self.plant, self.group):
+            node.federation.run_verification()
 
     def _pass(self, seconds: float) -> None:
         """Time goes by. Threads of real nodes tell nobody here when there is something to send."""
@@ -443,6 +462,12 @@ class World:
             # What was declared need not be equal; but nothing of the present line is missing.
             wanted = frozenset(row for row in wanted if not first <= row[1] < end)
             found = frozenset(row for row in found if not first <= row[1] < end)
+        if node.name != origin:
+            wanted = frozenset(row for row in wanted if row[:2] not in truth.damaged)
+            found = frozenset(row for row in found if row[:2] not in truth.damaged)
+        else:
+            wanted = frozenset(row for row in wanted if row[1] >= truth.whole_from_ms)
+            found = frozenset(row for row in found if row[1] >= truth.whole_from_ms)
         spoiled = self._spoiled(node, origin, content)
         check_declared(node, content - found, truth, declared, spoiled)
         lost, extra = sorted(wanted - found, key=repr), sorted(found - wanted, key=repr)
