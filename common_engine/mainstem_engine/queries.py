@@ -22,7 +22,7 @@ from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
 from mainstem_engine.newest import newest_row
 from mainstem_engine.scan import Selection, iterate_rows, read_fragments, read_rows
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
-from mainstem_engine.slices import DeviceKeys, SliceDigests, slice_digests
+from mainstem_engine.slices import DeviceKeys, SliceDigests, digest_rows, slice_digests
 from mainstem_engine.sources import ValueRange
 from mainstem_engine.store import Store
 
@@ -211,6 +211,20 @@ class Queries(AggregateQueries):
             ids = {m.id: m.id for m in found.template.measurements}
         selection = Selection(devices, start_ns, end_ns, tuple(ids), origin)
         return slice_digests(view, self._device_keys, selection, slice_ns, ids)
+
+    def digests_of(
+        self,
+        table: str,
+        rows: Rows,
+        slice_ns: int,
+        measurement_ids: Mapping[int, int] | None = None,
+    ) -> SliceDigests:
+        """As ``slice_digests``, of rows (sorted by device and time) that were read before."""
+        ids = measurement_ids
+        if ids is None:
+            found = self._store.catalog.table(table)
+            ids = {m.id: m.id for m in found.template.measurements}
+        return SliceDigests(*digest_rows(rows, self._device_keys, slice_ns, ids))
 
     def _select_devices(
         self, table: Table, devices: DevicesLike, tags: Mapping[str, Any] | None

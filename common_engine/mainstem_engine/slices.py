@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.columns import exact_float64
-from mainstem_engine.model import Column, VersionedRows
+from mainstem_engine.model import Column, Rows, VersionedRows
 from mainstem_engine.scan import Selection, iterate_rows
 from mainstem_engine.view import TableView
 
@@ -125,7 +125,10 @@ class DeviceKeys:
 
 
 def digest_rows(
-    rows: VersionedRows, keys: DeviceKeys, slice_ns: int, measurement_ids: Mapping[int, int]
+    rows: Rows | VersionedRows,
+    keys: DeviceKeys,
+    slice_ns: int,
+    measurement_ids: Mapping[int, int],
 ) -> _Sums:
     """(slice start, rows, d1, d2) of merged rows, one entry per slice, ascending."""
     columns = [

@@ -21,9 +21,11 @@ from mainstem_sync.sending.imagery import Imagery
 from mainstem_sync.sending.log_cap import LogCap
 from mainstem_sync.sending.sender import Sender
 from mainstem_sync.slices.loss import LOST_SLICES_MAX, Loss, LostTable
+from mainstem_sync.slices.manifest import Ints
 from mainstem_sync.slices.wants import Want, Wanted
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.forward import Forward
+from mainstem_sync.state.line_following import ALARM, ALTERED
 from mainstem_sync.wire.frames import Frame, FrameType
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
@@ -69,6 +71,8 @@ class SliceExchange:
             epochs_of=self._follower.lines.table,
             lock=self._lock,
             lose=self._lose,
+            word=self._follower.manifests.word,
+            broken=self._not_as_stated,
             monotonic=self._monotonic,
         )
         sender.images = self.images
@@ -106,6 +110,20 @@ class SliceExchange:
                 self._follower.manifests.restate(want.name, first, last + 1)
             elif state is not None and (mapped := state.maps.table(want.name)) is not None:
                 state.repairs.want(mapped.local, range(first, last + 1), say=True)
+
+    def _not_as_stated(self, table: str, keys: Ints) -> None:
+        """Own rows are not what this node said of them: that is said, and they are stated anew.
+        Which rows changed nobody knows."""
+        engine, sender = self._engine, self._sender
+        if engine is None or sender is None:
+            return
+        for key in keys.tolist():
+            self._follower.manifests.restate(table, key, key + 1)
+        text = f"{len(keys)} slices of {table} are not what this node stated of them"
+        node, at_ms = sender.own.name, engine.trusted_now_ns() // 1_000_000
+        engine.append(
+            RecordKind.EVT, {"op": ALARM, "code": ALTERED, "node": node, "text": text, "at": at_ms}
+        )
 
     def _state_of(self, key: OriginKey) -> OriginState | None:
         with self._lock:

@@ -142,14 +142,7 @@ class Federation:
         self.receiver = self._make_receiver()
         self.retired: Callable[[str], int | None] = lambda node: None
         """From when on, in ns, a node below sends nothing; may be set later."""
-        self._proof = Proof(
-            node,
-            self._follower,
-            self._children,
-            lateness_ns=self.lateness_ns,
-            rng=self._rng,
-            retired=lambda name: self.retired(name),
-        )
+        self._proof = self._make_proof()
         self.proving = Proving(
             node,
             self._follower,
@@ -184,6 +177,16 @@ class Federation:
             clock_ns=self._clock_ns,
             monotonic=self._monotonic,
             rng=self._rng,
+        )
+
+    def _make_proof(self) -> Proof:
+        return Proof(
+            self.node,
+            self._follower,
+            self._children,
+            lateness_ns=self.lateness_ns,
+            rng=self._rng,
+            retired=lambda name: self.retired(name),
         )
 
     def _make_receiver(self) -> Receiver:
@@ -310,7 +313,9 @@ class Federation:
         now_ns = self._clock_ns() if now_ns is None else now_ns
         self._proof.audit(self.engine, now_ns)
         scanned = self._proof.verify(self.engine)
-        unreadable = self._proof.unreadable, self._follower.manifests.unreadable
+        unreadable = [self._proof.unreadable, self._follower.manifests.unreadable]
+        if self.exchange.images is not None:
+            unreadable.append(self.exchange.images.unreadable)
         if self._healing.look(self.engine, unreadable, now_ns // 1_000_000):
             scanned += self._proof.verify(self.engine)
         damaged = self._proof.damaged_slices()

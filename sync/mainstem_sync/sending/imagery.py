@@ -8,7 +8,9 @@
    closed epochs goes up as an image of theirs, which joins.
 3. Rows go up under the origin's ids. Where the parent does not know them, the definitions travel in
    the same batch: they are made from the catalog, and add nothing to R.
-4. A slice whose rows are gone here is declared lost, one that the parent refuses too: whoever waits
+4. An image is compared with what was stated of its slices. Of another node's, what differs is not
+   sent but repaired; of own ones it is said and stated anew first. What cannot be read is put off.
+5. A slice whose rows are gone here is declared lost, one that the parent refuses too: whoever waits
    for it must not wait for ever.
 
 Thread-safe. Its lock is taken after the sender's and before the federation's.
@@ -27,6 +29,7 @@ import numpy as np
 from mainstem_engine.encoded_points import Choices
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import (
+    CorruptionError,
     NotFoundError,
     OutOfRetentionError,
     OverloadedError,
@@ -36,7 +39,7 @@ from mainstem_engine.images import SliceImage
 from mainstem_engine.model import SELF_ORIGIN, Rows
 from mainstem_sync.lines.epochs import EpochTable
 from mainstem_sync.origins.line_rows import closed_epochs, newest_on_line
-from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.sending.announce import announce
 from mainstem_sync.sending.outbox import Draft
 from mainstem_sync.sending.outgoing_images import (
@@ -49,9 +52,11 @@ from mainstem_sync.sending.outgoing_images import (
 from mainstem_sync.sending.outside_ranges import Definition, OutsideDraft, devices_in
 from mainstem_sync.sending.said_again import manifests_of, stored_manifest
 from mainstem_sync.slices.loss import DELETED, EXPIRED, NOT_EXPORTED, REFUSED
-from mainstem_sync.slices.manifest import Manifest
+from mainstem_sync.slices.manifest import Ints, Manifest
+from mainstem_sync.slices.unreadable import Unreadable
 from mainstem_sync.slices.wants import Want, Wanted
-from mainstem_sync.slices.watch import EMPTY_STATED
+from mainstem_sync.slices.watch import EMPTY_STATED, TableWatch
+from mainstem_sync.slices.word import Word
 from mainstem_sync.state.content import Classifier, Content
 from mainstem_sync.wire.batch import Acknowledgement
 from mainstem_sync.wire.messages import AckCode, OriginKey
@@ -97,7 +102,9 @@ class _Table:
 class Imagery:
     """See the module. ``own``: this node's stream; ``state_of`` the state of a relayed origin,
     ``epochs_of`` the epochs of a node by its uuid; ``lock`` the federation's; ``lose(want, slices,
-    why, target)`` declares slices lost, own ones or (target) such as were deleted here."""
+    why, target)`` declares slices lost, own ones or (target) such as were deleted here;
+    ``word(table, first, end)`` what was stated of own slices, ``broken(table, slices)`` is told of
+    those that are not so."""
 
     def __init__(
         self,
@@ -109,6 +116,8 @@ class Imagery:
         epochs_of: Callable[[str], EpochTable],
         lock: threading.RLock,
         lose: Callable[[Want, RangeSet, str, OriginKey | None], None],
+        word: Callable[[str, int, int], Word],
+        broken: Callable[[str, Ints], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._engine = engine
@@ -118,6 +127,10 @@ class Imagery:
         self._epochs_of = epochs_of
         self._state_lock = lock
         self._lose = lose
+        self._word = word
+        self._broken = broken
+        self._said_anew: dict[tuple[str, int], None] = {}
+        self.unreadable = Unreadable()
         self._monotonic = monotonic
         self._lock = threading.RLock()
         self._wants: dict[OriginKey, tuple[Want, ...]] = {}
@@ -312,6 +325,12 @@ class Imagery:
             elif first < last:
                 self._tables[key, want.name].step = 1
                 return []
+        except CorruptionError as exc:
+            images = []
+            if first < last:  # one slice decides: the others can be read
+                self._tables[key, want.name].step = 1
+                return []
+            self._cannot_read(key, want, first, exc)
         except (StaleImageError, OverloadedError, NotFoundError) as exc:
             logger.debug("slices of %s cannot be imaged now: %s", want.name, exc)
             images = []
@@ -319,13 +338,42 @@ class Imagery:
             self._put_off(key, want.name, first, last)
         return images
 
+    def _cannot_read(self, key: OriginKey, want: Want, number: int, error: Exception) -> None:
+        """Somebody has to see to a slice before an image of it can be made."""
+        name: str | None = want.name
+        if key != self._own():
+            state = self._state_of(key)
+            with self._state_lock:
+                mapped = None if state is None else state.maps.table(want.name)
+            name = None if mapped is None else mapped.local
+        if name is not None:
+            self.unreadable.note(name, want.slice_ns, [number])
+        logger.error("a slice of %s that the parent asks for cannot be read: %s", want.name, error)
+
     def _own_image(self, key: OriginKey, want: Want, first: int, last: int) -> OutgoingImage:
         size = want.slice_ns
+        before = self._word(want.name, first, last + 1)
         image = self._engine.slice_image(want.name, SELF_ORIGIN, first * size, (last + 1) * size)
+        if image.as_of >= want.since and len(before.keys):
+            self._keep_word(want, image, before)
         if image.as_of < want.since:
             raise OverloadedError("what is asked for is not on disk yet", retry_after_s=LATER_S)
         types = dict(self._engine.catalog.table(want.name).types)
         return OutgoingImage(key, want, first, last, self._exported(want.name, image), types)
+
+    def _keep_word(self, want: Want, image: SliceImage, before: Word) -> None:
+        """OverloadedError when own rows are not what this node last said of them, once each: then
+        it says so first."""
+        found = self._engine.digests_of(want.name, image.rows, want.slice_ns)
+        first, end = image.start_ns // want.slice_ns, image.end_ns // want.slice_ns
+        broken = before.broken_by(found, want.slice_ns, self._word(want.name, first, end))
+        fresh = [key for key in broken.tolist() if (want.name, key) not in self._said_anew]
+        if fresh:
+            self._said_anew.update(dict.fromkeys((want.name, key) for key in fresh))
+            while len(self._said_anew) > LATER_MAX:
+                del self._said_anew[next(iter(self._said_anew))]
+            self._broken(want.name, np.array(fresh, np.int64))
+            raise OverloadedError("the slice is stated anew first", retry_after_s=LATER_S)
 
     def _exported(self, name: str, image: SliceImage) -> SliceImage:
         """Of the image what goes up: its device ids are local."""
@@ -397,9 +445,12 @@ class Imagery:
             nothing = np.empty(0, np.uint64)
             image = SliceImage(mapped.local, state.origin, start, end_ns, as_of, _NO_ROWS, nothing)
         else:
+            before = self._verified(state, mapped, first, last)
             image = self._engine.slice_image(
                 mapped.local, known[-1][0], start, end_ns, as_of=as_of, older=known
             )
+            if len(before.keys) and not self._is_as_stated(state, want, image, before):
+                return []
         theirs, types = to_origin(self._exported(mapped.local, image), mapped, state.maps)
         found = [OutgoingImage(state.key, want, first, last, theirs, types)]
         for older, _ in closed_epochs(state, epochs):
@@ -407,6 +458,30 @@ class Imagery:
                 orphans = self._orphans(older, want, first, last, older.received.last, epochs)
                 found += [orphans] if len(orphans.image.rows) else []
         return found
+
+    def _is_as_stated(
+        self, state: OriginState, want: Want, image: SliceImage, before: Word
+    ) -> bool:
+        """False when verified rows of another node are not so any more: they are repaired first."""
+        mapped, size = state.maps.known_table(want.name), want.slice_ns
+        found = self._engine.digests_of(mapped.local, image.rows, size, mapped.foreign_ids)
+        last = image.end_ns // size - 1
+        now = self._verified(state, mapped, image.start_ns // size, last)
+        broken = before.broken_by(found, size, now)
+        if len(broken):
+            with self._state_lock:
+                state.watches[mapped.local].differ(broken)
+        return not len(broken)
+
+    def _verified(self, state: OriginState, table: TableMap, first: int, last: int) -> Word:
+        """What the owner of slices stated of those that are verified here."""
+        with self._state_lock:
+            watch = state.watches.get(table.local)
+            return (
+                TableWatch(table.slice_ns).word(0, 0)
+                if watch is None
+                else watch.word(first, last + 1)
+            )
 
     def _orphans(
         self, state: OriginState, want: Want, first: int, last: int, as_of: int, epochs: EpochTable

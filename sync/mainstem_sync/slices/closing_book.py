@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_sync.slices.slice_table import SliceTable
 
 KEPT_SLICES = 10_000
-"""Stated slices that are remembered per table (300 kB): a week of minutes. An older one that is
+"""Stated slices that are remembered per table (550 kB): a week of minutes. An older one that is
 touched again starts at revision 1; the LSN of its manifest makes it the newest."""
 
-COLUMNS = {"lsn": np.uint64, "said": np.uint64, "rev": np.uint32}
+COLUMNS: dict[str, npt.DTypeLike] = {
+    "lsn": np.uint64, "said": np.uint64, "rev": np.uint32, "count": np.int64,
+    "d1": np.uint64, "d2": np.uint64, "known": np.uint8,
+}  # fmt: skip
+"""``known`` 1: count and digest are those that were stated last; an old checkpoint has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from mainstem_sync.slices.rolled import HOUR_NS
 from mainstem_sync.slices.slice_scan import SliceScan
 from mainstem_sync.slices.slice_table import PENDING_TOUCHES_MAX, touched_by, touched_slices
 from mainstem_sync.slices.unreadable import Unreadable
+from mainstem_sync.slices.word import Word
 from mainstem_sync.wire.ranges import RangeSet
 
 DEBOUNCE_S = 1.0
@@ -103,6 +104,9 @@ class Manifests:
             said, rev = book.slices["said"], book.slices["rev"]
             said[at] = np.maximum(said[at], manifest.max_lsn)
             rev[at] = np.maximum(rev[at], manifest.rev)
+            for name in ("count", "d1", "d2"):
+                book.slices[name][at] = getattr(manifest, name)
+            book.slices["known"][at] = 1
             if manifest.closed_from_ns < manifest.closed_through_ns:
                 first = manifest.closed_from_ns // book.slice_ns
                 end = manifest.closed_through_ns // book.slice_ns
@@ -319,6 +323,19 @@ class Manifests:
         if start_ns // book.slice_ns < book.forgotten[0]:
             newest.append(book.forgotten[1])
         return max(newest, default=None)
+
+    def word(self, table: str, first: int, end: int) -> Word:
+        """What was stated of the slices [first, end) of an own table, and nothing touched since."""
+        with self._lock:
+            book = self._book(table)
+            book.merge()
+            inside = book.slices.range(first, end)
+            column = {name: values[inside] for name, values in book.slices.columns.items()}
+            at = (column["lsn"] == column["said"]) & (column["known"] == 1)
+            return Word(
+                book.slices.keys[inside][at], column["count"][at], column["d1"][at],
+                column["d2"][at], column["lsn"][at] + column["rev"][at],
+            )  # fmt: skip
 
     def closed(self) -> dict[str, ClosedTable | None]:
         """Per own table that has, or had, rows: what is closed; None before the first manifest."""

@@ -24,6 +24,7 @@ from mainstem_sync.slices.slice_states import (
     SliceState,
 )
 from mainstem_sync.slices.slice_table import SliceTable
+from mainstem_sync.slices.word import Word
 from mainstem_sync.wire.ranges import RangeSet
 
 _COLUMNS: dict[str, npt.DTypeLike] = {
@@ -113,6 +114,22 @@ class WatchedSlices:
         for low, high in self.unequal_sums(first, end):
             found.update(range(max(low, first), min(high, end)))
         return found
+
+    def word(self, first: int, end: int) -> Word:
+        """What the owner stated of those slices in [first, end) that are verified."""
+        self.merge()
+        inside = self.slices.range(first, end)
+        column = {name: values[inside] for name, values in self.slices.columns.items()}
+        at = column["state"] == VERIFIED_
+        return Word(
+            self.slices.keys[inside][at], column["count"][at], column["d1"][at], column["d2"][at],
+            column["man_lsn"][at] + column["row_lsn"][at],
+        )  # fmt: skip
+
+    def differ(self, keys: Ints) -> None:
+        """These slices (ascending), verified before, are not what their owner stated."""
+        at = self.slices.upsert(keys)
+        self.slices["state"][at] = UNEQUAL
 
     def floor_of(self, key: int) -> int:
         """What the last image of a slice said everything up to; 0 without one."""

@@ -37,6 +37,8 @@ from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 ALARM = "alarm"
 """``op`` of the EVT record of an alarm."""
+ALTERED = "ALTERED"
+"""``code`` of the alarm that own rows are not what was stated of them."""
 DAMAGED = "DAMAGED"
 """``code`` of the alarm that stored rows cannot be read; ``t`` the table, ``spans`` a list of
 [start, end) in ns."""
