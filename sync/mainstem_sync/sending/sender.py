@@ -214,9 +214,9 @@ class Sender:
         idle = not self._flights and now - self._live_at >= self._scheduler.live_every_s
         if coverable and (drafts or idle):
             own = {d.origin: d for d in drafts if isinstance(d, Draft) and self._is_own(d)}
-            covering = self._outbox.cover(own, coverable, Queue.LIVE)
+            covering = self._outbox.cover(own, coverable, Queue.LIVE, now)
             drafts += [draft for draft in covering if draft.origin not in own]
-            self._live_at = now
+            self._live_at = now if covering else self._live_at
         if not drafts and status is None and not (go and self._splitter.is_waiting):
             return None
         return self._request(now, drafts, status, go=go)
