@@ -69,6 +69,7 @@ class SliceExchange:
             own=lambda: sender.own,
             state_of=self._state_of,
             epochs_of=self._follower.lines.table,
+            relayed=self._follower.origins.lines,
             lock=self._lock,
             lose=self._lose,
             word=self._follower.manifests.word,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mainstem_engine.model import ColumnType, Measurement
+from mainstem_sync.sending.session import LinkState
+from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import START_MS, Tiers
 
 from .survives.copies import epoch_of, roll_back, snapshot, wait
@@ -27,17 +30,16 @@ def test_a_delete_of_a_relay_waits_for_no_definition_behind_it(tiers: Tiers) -> 
     assert tiers.forward(tiers.plant)["pending"] == 0
 
 
-def small_log_at_the_plant(make_tiers: MakeTiers) -> Tiers:
-    return make_tiers(plant_options={"log_segment_bytes": 1500, "log_bytes_max": 3000})
+SMALL_LOG = {"log_segment_bytes": 1500, "log_bytes_max": 3000}
 
 
-def release_the_log(tiers: Tiers) -> None:
-    """What the plant has not delivered is out of its log, and owed as slices."""
+def release(tiers: Tiers, node: TestNode, device: str = "root.p.e.d1") -> None:
+    """What the node has not delivered is out of its log, and owed as slices."""
     for number in range(6):
-        tiers.write("root.p.e.d9", start_s=900 + 60 * number, rows=20)
+        tiers.write(device, start_s=900 + 60 * number, rows=20)
         tiers.run(1)
-        tiers.plant.engine.flush()
-        tiers.plant.federation.run_manifests(tiers.clock.now_ns)
+        node.engine.flush()
+        node.federation.run_manifests(tiers.clock.now_ns)
 
 
 def forked_while_the_group_is_away(tiers: Tiers) -> None:
@@ -58,9 +60,9 @@ def test_a_relay_answers_for_the_line_of_a_forked_slice_and_brings_its_orphans(
     make_tiers: MakeTiers,
 ) -> None:
     """Else the group waits for ever, and lacks rows of the present line."""
-    tiers = small_log_at_the_plant(make_tiers)
+    tiers = make_tiers(plant_options=SMALL_LOG)
     forked_while_the_group_is_away(tiers)
-    release_the_log(tiers)
+    release(tiers, tiers.plant)
     forward = tiers.plant.federation._follower.forward
     assert forward is not None
     owed = forward.owing.records.values()
@@ -75,3 +77,69 @@ def test_a_relay_answers_for_the_line_of_a_forked_slice_and_brings_its_orphans(
     for state in tiers.group.federation._follower.origins:
         assert not state.backlog.entries
     assert {item["state"] for item in tiers.group.federation.verify()["slices"]} == {"FORKED"}
+
+
+def names(node: TestNode) -> set[str]:
+    return {m.name for m in node.engine.catalog.table("meters").template.measurements}
+
+
+def test_a_new_name_in_a_released_log_reaches_every_tier(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(edge_options=SMALL_LOG, plant_options=SMALL_LOG)
+    tiers.write()
+    tiers.close()
+    tiers.up.cut()
+    tiers.edge.engine.alter_template("meters", rename={"note": "remark"})
+    release(tiers, tiers.edge)
+    assert tiers.edge.federation._follower.forward is not None
+    assert tiers.edge.federation._follower.forward.owing.records
+    tiers.up.restore()
+    tiers.run(10)
+    assert names(tiers.plant) == names(tiers.group) == {"current", "voltage", "remark"}
+
+
+def test_a_relay_says_the_new_name_that_was_in_its_log(make_tiers: MakeTiers) -> None:
+    tiers = make_tiers(plant_options=SMALL_LOG)
+    tiers.write()
+    tiers.close()
+    tiers.up2.cut()
+    tiers.edge.engine.alter_template("meters", rename={"note": "remark"})
+    release(tiers, tiers.plant)
+    tiers.up2.restore()
+    tiers.run(10)
+    assert names(tiers.group) == {"current", "voltage", "remark"}
+
+
+def is_connected(node: TestNode) -> bool:
+    sender = node.federation.sender
+    return sender is not None and sender.state is LinkState.CONNECTED
+
+
+def test_rows_of_an_ended_line_find_their_definitions(tiers: Tiers) -> None:
+    """A row of the plant is in a column that the group has not heard of from the plant. The plant
+    was rolled back to just after it: it is sent under the epoch that has ended."""
+    tiers.write()
+    tiers.run()
+    tiers.write("root.p.q.d1", rows=2, node=tiers.plant)
+    tiers.run(6)
+    tiers.edge.engine.alter_template("meters", add=[Measurement(0, "power", ColumnType.DOUBLE)])
+    tiers.run()
+    tiers.up2.cut()
+    engine = tiers.plant.engine
+    ids = engine.device_ids("meters", ["root.p.q.d1"], create=True)
+    engine.write("meters", ids, [START_MS + 50_000], {"power": [7.0]}).wait()
+    copy = snapshot(tiers.plant)
+    tiers.write("root.p.q.d1", start_s=70, rows=2, node=tiers.plant)
+    tiers.run()
+    assert not is_connected(tiers.plant)
+    tiers.up2.restore()
+    while not is_connected(tiers.plant):
+        tiers.clock.advance(1)
+        tiers.up2.step()
+    tiers.up2.cut()
+    roll_back(tiers.plant, copy)
+    tiers.up2.restore()
+    wait(tiers, 60)
+    assert epoch_of(tiers.plant) == 1
+    times = {row[1] for row in tiers.values(tiers.group) if row[0] == "root.p.q.d1"}
+    assert times == {0.0, 1.0, 50.0}
+    assert tiers.forward(tiers.plant)["parked"] == 0

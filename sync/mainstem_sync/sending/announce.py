@@ -4,12 +4,12 @@ Normally every definition goes up once, from its own log record. It is missing a
 that record is out of reach: released before there was a parent, or lost with the parent's disk; or
 when rows of this node are about a child's devices (a rollup made here). Then the definitions are
 logged again, marked, and travel like any record. The local catalog knows them already and does not
-change.
+change. What a log gives up undelivered is said again at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,6 @@ _NONE: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
 def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
     """Log the tables and devices that own rows and deletes in ``contents`` are about. Does not
     wait."""
-    catalog = engine.catalog
     devices: dict[str, list[npt.NDArray[np.uint32]]] = {}
     for content in contents:
         for piece in content.pieces:
@@ -40,16 +39,26 @@ def announce(engine: Engine, contents: Iterable[Content]) -> Ack | None:
             elif piece.kind == RecordKind.DEL and content.ranges is None:
                 named = decode_erasure(piece.payload).devices
                 devices.setdefault(piece.table, []).append(_NONE if named is None else named)
+    return announce_devices(engine, devices)
+
+
+def announce_devices(
+    engine: Engine, devices: Mapping[str, Sequence[npt.NDArray[np.uint32]]]
+) -> Ack | None:
+    """Log tables, and devices (by this node's ids) of each. Does not wait."""
+    catalog = engine.catalog
     ack = None
     families = set()
     for name, ids in devices.items():
+        if catalog.templates.get(name) is None:
+            continue
         table = catalog.table(name)
         source = catalog.templates.get(table.family)
         for known in (source, table):
             if known is not None and known.name not in families:
                 families.add(known.name)
                 ack = _announce_table(engine, known)
-        wanted = np.unique(np.concatenate(ids))
+        wanted = np.unique(np.concatenate([_NONE, *ids]))
         if not len(wanted):
             continue
         for record in device_record(catalog, table, wanted).pieces():

@@ -97,14 +97,17 @@ class _Table:
     flying: RangeSet = field(default_factory=RangeSet)
     defined: set[int] | None = None
     """Devices that the parent was told of in this lease; None while it seems to know them all."""
+    named: bool = False
+    """Whether it was told of the table in this lease: a revision may have been in a log that is
+    gone, and rows alone do not need it."""
 
 
 class Imagery:
     """See the module. ``own``: this node's stream; ``state_of`` the state of a relayed origin,
-    ``epochs_of`` the epochs of a node by its uuid; ``lock`` the federation's; ``lose(want, slices,
-    why, target)`` declares slices lost, own ones or (target) such as were deleted here;
-    ``word(table, first, end)`` what was stated of own slices, ``broken(table, slices)`` is told of
-    those that are not so."""
+    ``epochs_of`` the epochs of a node by its uuid, ``relayed`` the lines below; ``lock`` the
+    federation's; ``lose(want, slices, why, target)`` declares slices lost, own ones or (target)
+    such as were deleted here; ``word(table, first, end)`` what was stated of own slices,
+    ``broken(table, slices)`` is told of those that are not so."""
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class Imagery:
         own: Callable[[], OriginKey],
         state_of: Callable[[OriginKey], OriginState | None],
         epochs_of: Callable[[str], EpochTable],
+        relayed: Callable[[], Sequence[OriginState]],
         lock: threading.RLock,
         lose: Callable[[Want, RangeSet, str, OriginKey | None], None],
         word: Callable[[str, int, int], Word],
@@ -125,6 +129,7 @@ class Imagery:
         self._own = own
         self._state_of = state_of
         self._epochs_of = epochs_of
+        self._relayed_lines = relayed
         self._state_lock = lock
         self._lose = lose
         self._word = word
@@ -176,6 +181,10 @@ class Imagery:
                 if left <= 0 or not (self._ready or self._make(max(PIECE_BYTES_MIN, bytes_max))):
                     break
                 if self._ready:
+                    if self._ready[0].key == self._own():
+                        self._name_owners(self._ready[0].want.name)
+                        found += self._definitions.values()
+                        self._definitions.clear()
                     draft = self._draft(self._ready.popleft())
                     left -= draft.weight
                     found.append(draft)
@@ -185,6 +194,9 @@ class Imagery:
         """The parent lacks what these records are about. What this node writes now it logs once
         more; of another node, or of a line that has ended, it is told beside the records."""
         if origin == self._own():
+            with self._lock:
+                for name in devices_in(contents):
+                    self._name_owners(name)
             announce(self._engine, contents)
             return
         found: list[Definition] = []
@@ -197,6 +209,26 @@ class Imagery:
             if found:
                 lsn = max(1, contents[0].ranges.last if contents[0].ranges else contents[0].lsn)
                 self._definitions[origin] = OutsideDraft.defining(origin, lsn, found)
+
+    def _name_owners(self, name: str) -> None:
+        """Own rows may be of a child's template. Whose it is says first what its columns are called
+        now: whoever hears of a new name from others takes it for a new column."""
+        table = self._engine.catalog.templates.get(name)
+        if table is None or not table.foreign:
+            return
+        with self._state_lock:
+            states = self._relayed_lines()
+        for state in states:
+            key = state.key
+            with self._state_lock:
+                mapped = state.local_table(table.name)
+            if mapped is None:
+                continue
+            told = self._tables.setdefault((key, mapped.name), _Table())
+            if not told.named and key not in self._definitions:
+                found = relayed_definitions(self._engine.catalog, mapped, state.maps, [])
+                lsn = max(1, state.received.last)
+                self._definitions[key] = OutsideDraft.defining(key, lsn, found)
 
     def _defined(self, origin: OriginKey, name: str, devices: list[int]) -> list[Definition]:
         catalog = self._engine.catalog
@@ -214,9 +246,11 @@ class Imagery:
         said = () if image.joins else self._said(image)
         if table.defined is None and image.joins:
             table.defined = set()  # of a line that is no more nobody says anything again
-        if table.defined is None:
+        devices: set[int] = set()
+        if table.defined is not None:
+            devices = set(np.unique(image.image.rows.device).tolist()) - table.defined
+        elif table.named:
             return ImageDraft.of(image, (), frozenset(), self._choices, said)
-        devices = set(np.unique(image.image.rows.device).tolist()) - table.defined
         records = self._defined(image.key, image.want.name, sorted(devices))
         return ImageDraft.of(image, records, frozenset(devices), self._choices, said)
 
@@ -250,6 +284,7 @@ class Imagery:
             code = None if answer is None else answer.code
             if code is AckCode.OK:
                 self.sent += 1
+                table.named = True
                 if table.defined is not None:
                     table.defined |= draft.devices
             elif code is AckCode.NEED_SCHEMA and not draft.devices:

@@ -18,10 +18,14 @@ import logging
 import threading
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
 from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync.origins.origin_state import OriginState
+from mainstem_sync.sending.announce import announce_devices
 from mainstem_sync.sending.released import Released
 from mainstem_sync.sending.widening import Widening
 from mainstem_sync.slices.loss import LOG_DAMAGED, Loss
@@ -108,12 +112,20 @@ class LogCap:
                 own = Owed(None, RangeSet(), 0)
                 found.append(own)
             own.passed = passed
+            announce_devices(self._engine, self._own_tables())
             self._log(found)
         finally:
             with self._lock:
                 for first, last in owed:
                     self._forward.frozen.remove(first, last)
         return owed.count()
+
+    def _own_tables(self) -> dict[str, list[npt.NDArray[np.uint32]]]:
+        """Definitions in what was read that this node has to say again. Of a child's template it
+        does when somebody asks."""
+        templates = self._engine.catalog.templates
+        found = self._released.defined.items()
+        return {name: ids for name, ids in found if (t := templates.get(name)) and not t.foreign}
 
     def _recover(self) -> int:
         """What the parent lost."""

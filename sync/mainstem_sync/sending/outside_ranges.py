@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mainstem_engine.encoded_points import decode_rows
 from mainstem_engine.erasures import decode_erasure
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_sync.sending.outbox import Draft
 from mainstem_sync.state.content import Content
 from mainstem_sync.wire.batch import WireRecord, encode_batch
+from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.messages import OriginKey, Queue
 from mainstem_sync.wire.ranges import RangeSet
@@ -69,7 +69,7 @@ def devices_in(contents: Iterable[Content]) -> dict[str, set[int]]:
     for content in contents:
         for piece in content.pieces:
             if piece.kind == RecordKind.PTS and piece.block:
-                rows = decode_rows(piece.payload, bytes_max=DECODED_BYTES_MAX).points.rows
+                rows = decode_block(piece.payload, bytes_max=DECODED_BYTES_MAX).points.rows
                 devices = rows.device
             elif piece.kind == RecordKind.PTS:
                 devices = np.frombuffer(decode_payload(piece.payload)[1][0], np.uint32)

@@ -2,6 +2,8 @@
 
 1. Of a range that is still there, the log says it: which slices its rows and deletes touch, what
    was said about slices, and how many rows are pending. One record per origin.
+   Definitions are not about slices: own ones are to be said again (``defined``), those of another
+   node go up with the image of any slice of their table.
 2. Of a range that is gone, the store says it, as far as it can: the slices that hold rows of those
    versions, and everything that was said since. A slice all of whose rows were deleted since is
    found by its manifest.
@@ -13,11 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
+from mainstem_engine.catalog.device_records import DeviceRecord
 from mainstem_engine.engine import Engine
 from mainstem_engine.erasures import decode_erasure
 from mainstem_engine.log.log import Log
-from mainstem_engine.log.records import RecordKind
+from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.origins.origin_state import OriginState
 from mainstem_sync.slices.manifest import Manifest
@@ -57,12 +61,15 @@ class Released:
     def __init__(self, follower: Follower, classifier: Classifier) -> None:
         self._follower = follower
         self._classifier = classifier
+        self.defined: dict[str, list[npt.NDArray[np.uint32]]] = {}
+        """By own table, devices that were defined in what was read last."""
 
     # Of a log that is there
 
     def read(self, log: Log, lsns: RangeSet) -> list[Owed]:
         """What the records in ``lsns`` are about, one per origin. Reads all of them."""
         found: dict[OriginKey | None, _Gathered] = {}
+        self.defined = {}
         for first, last in lsns:
             for record in log.read(first, last):
                 content = self._classifier.content(record)
@@ -113,6 +120,27 @@ class Released:
             said = gathered.said if own else gathered.tables
             about = OwedTable(manifest.table, manifest.slice_ns)
             _add_said(said.setdefault(manifest.table, about), manifest)
+
+        elif piece.kind in (RecordKind.SCH, RecordKind.DEV):
+            self._definition(gathered, piece)
+
+    def _definition(self, gathered: _Gathered, piece: Piece) -> None:
+        header, _ = decode_payload(piece.payload)
+        if gathered.owed.target is None:
+            if piece.kind == RecordKind.DEV:
+                record = DeviceRecord.from_header(header)
+                self.defined.setdefault(record.family, []).append(record.ids)
+            elif header.get("op") == "template":
+                self.defined.setdefault(str(header["name"]), [])
+            return
+        with self._follower.lock:
+            state = self._follower.origins.get(gathered.owed.target)
+            mapped = None if state is None else state.maps.table(piece.table)
+            if state is None or mapped is None:
+                return
+            watch = state.home.watches.get(mapped.local)
+        if watch is not None and watch.closed:
+            gathered.slices(mapped.name, mapped.slice_ns).add(watch.closed.last)
 
     def _earlier(
         self,

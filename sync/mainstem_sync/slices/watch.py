@@ -146,9 +146,14 @@ class TableWatch(WatchedSlices):
 
     def _close(self, from_ns: int, through_ns: int, lsn: int) -> None:
         first, last = from_ns // self.slice_ns, through_ns // self.slice_ns - 1
-        if first <= last and not self.closed.covers(first, last):
+        if first > last:
+            return
+        # What was closed before stays so when a fork takes this back; an older record may come late.
+        new = list(self.closed.gaps(first, last)) if lsn >= self.latest_lsn else [(first, last)]
+        if new:
             self.closed.add(first, last)
-            self.closings = [*self.closings, (lsn, first, last)][-CLOSINGS_KEPT:]
+            added = [(lsn, low, high) for low, high in new]
+            self.closings = [*self.closings, *added][-CLOSINGS_KEPT:]
 
     def _restated(self, from_ns: int, through_ns: int, max_lsn: int, lsn: int) -> None:
         """Every slice of [from, through) is stated by the record ``lsn``: those that it does not
@@ -260,6 +265,8 @@ class TableWatch(WatchedSlices):
             if lsn > fork_lsn:
                 self.closed.remove(first, last)
         self.closings = [item for item in self.closings if item[0] <= fork_lsn]
+        for _, first, last in self.closings:
+            self.closed.add(first, last)
         self.latest_lsn = min(self.latest_lsn, fork_lsn)
         return keys
 

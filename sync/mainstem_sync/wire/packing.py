@@ -161,8 +161,10 @@ class Packer:
             if piece.block:
                 if not (self._knows(piece) and self._hand_on(packed, piece)):
                     records += _taken_apart(piece)
-            elif piece.rows and piece.kind == RecordKind.PTS and (
-                self.light or (total >= rows_min and self.blocks)
+            elif (
+                piece.rows
+                and piece.kind == RecordKind.PTS
+                and (self.light or (total >= rows_min and self.blocks))
             ):
                 record = piece.opened or decode_payload(piece.payload)
                 opened[id(piece)] = record
