@@ -77,7 +77,13 @@ class LogCap:
         """What other export rules than before let go up."""
         with self._lock:
             rules = self._forward.rules
-        if rules is None or rules == self._forward.classifier.policy.fingerprint:
+        policy = self._forward.classifier.policy.fingerprint
+        if rules == policy:
+            return
+        if rules is None:
+            # The first of this log: what comes later is told from them, after a crash, too.
+            first = Owed(None, RangeSet(), self._engine.log.appended_lsn, policy=policy)
+            self._engine.append(RecordKind.EXP, first.to_header()).wait(DURABLE_S)
             return
         found = Widening(self._engine, self._follower, self._forward, rules).owed()
         ack = None

@@ -107,7 +107,12 @@ class RareFaults(World):
         node.crash()
         node.exports = exports
         self.note(f"{node.name} exports {len(exports)} tables")
-        self.agenda.after(after_s, lambda: self._up(node))
+        self.agenda.after(after_s, lambda: self._begin(node))
+
+    def _begin(self, node: Node) -> None:
+        """A start with other rules: they are in force within a second."""
+        self._up(node)
+        node.federation.exchange.owe()
 
     def clock_parent(self, rng: random.Random) -> None:
         """The clock of a parent is wrong by hours, for some minutes."""

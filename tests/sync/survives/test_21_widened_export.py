@@ -89,6 +89,23 @@ def test_case_21_more_devices_of_a_table(make_tiers: MakeTiers) -> None:
     tiers.check()
 
 
+def test_case_21_rules_are_known_after_crashes(make_tiers: MakeTiers) -> None:
+    """Nothing was flushed: what the rules were is only in the log."""
+    tiers = make_tiers()
+    tiers.write(rows=5)
+    tiers.run()
+    for exports, start_s in (((), 70), ((Export("meters"),), 800)):
+        tiers.edge.federation.run_manifests(tiers.clock.now_ns)
+        tiers.edge.crash()
+        tiers.edge.exports = exports
+        tiers.edge.start()
+        tiers.write(start_s=start_s, rows=5, value=float(start_s))
+        tiers.run()
+        tiers.close()
+    drained(tiers)
+    assert_everywhere(tiers)
+
+
 def test_case_21_a_crash_while_history_goes_up(make_tiers: MakeTiers) -> None:
     tiers = make_tiers(edge_exports=())
     history(tiers)
