@@ -100,6 +100,10 @@ class LogCap:
         excess = log.excess(self._bytes_max, self._engine.checkpoint_lsn)
         if excess is None:
             return 0
+        if self._forward.withdrawn:
+            # A replay must find these rows pending, where the record that owes them finds them now.
+            self._forward.withdrawn = False
+            self._engine.flush()
         with self._lock:
             owed = self._forward.owed(excess[1])
             passed = self._forward.unasked(excess[1])

@@ -83,6 +83,8 @@ class Forward:
         """Held, never acknowledged, and not to be looked into again: its log may be released."""
         self.frozen = RangeSet()
         """About to be owed as slices: neither sent nor delivered meanwhile."""
+        self.withdrawn = False
+        """Rows that counted as delivered are owed again, and no checkpoint says so yet."""
         self._saved_watermark = 0
         self._ages: list[tuple[int, int]] = []
 
@@ -248,6 +250,7 @@ class Forward:
             return self.missing.count()
 
     def _withdraw(self, content: Content) -> None:
+        self.withdrawn = True
         self.held.remove(content.lsn)
         self._owe(content)
         for table, rows in content.sent.items():

@@ -3,6 +3,8 @@ Case 20: a relay is wiped; the edge holds its rows, and the group misses nothing
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mainstem_engine.log.records import RecordKind
@@ -74,4 +76,36 @@ def test_case_20_a_relay_lost_what_the_edge_released(tiers: Tiers, wiped: bool) 
     else:
         roll_back(tiers.plant, copy)
     tiers.write(start_s=600, rows=2)
+    assert_whole(tiers)
+
+
+def test_case_9_rows_owed_again_are_counted_once_whatever_is_replayed(make_tiers: Any) -> None:
+    """What counted as delivered is pending again since the parent lost it; then it is owed as
+    slices, and the process dies: the replay must not take it for delivered."""
+    options = {"log_segment_bytes": 6_000, "log_bytes_max": 12_000}
+    tiers: Tiers = make_tiers(edge_options=options)
+    for number in range(10):
+        tiers.write(rows=10, start_s=10 * number)
+    tiers.run()
+    tiers.up.cut()
+    wipe(tiers.plant)
+    for number in range(60):
+        tiers.write(rows=10, start_s=600 + number)
+    tiers.edge.engine.flush()  # a checkpoint by which the first rows are delivered
+    owed = tiers.forward(tiers.edge)["pending"]
+    tiers.up.restore()
+    for _ in range(60):
+        tiers.clock.advance(1.0)
+        tiers.up2.step()
+        tiers.up.step()  # HELLO: the parent has nothing
+        if tiers.forward(tiers.edge)["pending"] > owed:
+            break
+    tiers.up.cut()
+    assert tiers.forward(tiers.edge)["pending"] == owed + 100
+    assert tiers.edge.federation.exchange.owe() > 0
+    assert tiers.edge.federation._follower.forward is not None
+    assert tiers.edge.federation._follower.forward.owing.records
+    tiers.edge.restart()
+    tiers.check()
+    tiers.up.restore()
     assert_whole(tiers)
