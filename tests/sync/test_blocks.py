@@ -13,9 +13,10 @@ from mainstem_engine.filesystem import byte_view
 from mainstem_engine.light_points import is_light
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
-from mainstem_sync import Export
+from mainstem_sync import Child, Export
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.receiving.incoming import UNUSABLE
+from mainstem_sync.receiving.receiver import Reply
 from mainstem_sync.state import content, forward
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import METERS, Tiers
@@ -416,12 +417,28 @@ def test_a_relay_takes_rows_out_of_a_light_block(make_tiers: MakeTiers) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_parent_that_knows_no_light_blocks_gets_records(tiers: Tiers, version: int) -> None:
+def test_a_parent_that_knows_no_light_blocks_gets_records(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
     tiers.run(1)
     sender = tiers.plant.federation.sender
     assert sender is not None
     sender._outbox.speak(version)
+    receiver = tiers.group.federation.receiver
+    headers: list[Any] = []
+
+    def noted(child: Child, body: bytes) -> Reply:
+        frames = decode_frames(body)
+        headers.extend(frame.header for frame in frames if frame.type is FrameType.BATCH)
+        return type(receiver).batches(receiver, child, body)
+
+    monkeypatch.setattr(receiver, "batches", noted)
     live(tiers)
+    tiers.run(3)
+    required = {"origin", "queue", "ranges", "recs", "raw", "codec", "chain"}
+    assert len(headers) > 4
+    assert all(required <= set(header) for header in headers)
+    assert all(isinstance(header["origin"][0], str) for header in headers)
     assert len(blocks_of(tiers.plant)) == 4
     assert blocks_of(tiers.group) == []
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)

@@ -78,7 +78,7 @@ class Draft:
         top = self.top if self.top is not None and self.top.lsn == self.ranges.last else None
         frame, self.digest = encode_batch(
             self.origin, self.queue, self.ranges, packed.records, packed.raw, top, packed.blocks,
-            dense=packed.is_dense,
+            dense=packed.is_dense, short=self.packer.light,
         )  # fmt: skip
         return frame
 
@@ -193,7 +193,7 @@ class Outbox:
             while first <= last:
                 origin = self._key_of(first)
                 end = last if self._key_of(last) == origin else self._end_of(origin, first, last)
-                own = covering.get(origin) or Draft(origin, queue)
+                own = covering.get(origin) or Draft(origin, queue, packer=self._packer)
                 own.ranges.add(first, end)
                 covering[origin] = own
                 first = end + 1

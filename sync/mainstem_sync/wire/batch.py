@@ -98,7 +98,7 @@ class Batch:
     def from_frame(cls, frame: Frame) -> Batch:
         header = frame.header
         records = []
-        for item in list_of(header.get("recs"), "recs", RECORDS_MAX):
+        for item in list_of(header.get("recs", []), "recs", RECORDS_MAX):
             if not isinstance(item, list) or len(item) != 6:
                 raise WireError("a record is [lsn, kind, table, rows, offset, length]")
             lsn, kind, table, rows, offset, length = item
@@ -124,8 +124,8 @@ class Batch:
             _queue(header.get("queue")),
             RangeSet.from_wire(header.get("ranges")),
             tuple(records),
-            integer(header.get("raw"), "raw"),
-            text(header.get("codec"), "codec"),
+            integer(header.get("raw", len(data)), "raw"),
+            text(header.get("codec", CODEC_NONE), "codec"),
             data,
             real,
             None if chain is None else ChainPoint.from_wire(chain),
@@ -146,18 +146,22 @@ def encode_batch(
     blocks: Sequence[WireBlock] = (),
     *,
     dense: bool = False,
+    short: bool = False,
 ) -> tuple[bytes, bytes]:
-    """(frame, hash) of a batch whose raw payload is ``raw``. ``dense``: it is not compressed."""
+    """(frame, hash) of a batch whose raw payload is ``raw``. ``dense``: it is not compressed.
+    ``short``: what goes without saying is left out, as version 3 allows."""
     codec, data = (CODEC_NONE, bytes(raw)) if dense else compress(raw)
     fields: dict[str, Any] = {
-        "origin": origin.to_wire(),
+        "origin": origin.to_short() if short else origin.to_wire(),
         "queue": str(queue),
         "ranges": ranges.to_wire(),
-        "recs": [[r.lsn, r.kind, r.table, r.rows, r.offset, r.length] for r in records],
-        "raw": len(raw),
-        "codec": codec,
-        "chain": None if chain is None else chain.to_wire(),
     }
+    if records or not short:
+        fields["recs"] = [[r.lsn, r.kind, r.table, r.rows, r.offset, r.length] for r in records]
+    if codec != CODEC_NONE or not short:
+        fields |= {"raw": len(raw), "codec": codec}
+    if chain is not None or not short:
+        fields["chain"] = None if chain is None else chain.to_wire()
     if blocks:
         fields["blocks"] = [block.to_wire() for block in blocks]
     header = pack_header(fields)

@@ -114,11 +114,20 @@ class OriginKey:
     def to_wire(self) -> list[Any]:
         return [self.uuid, self.name, self.epoch]
 
+    def to_short(self) -> list[Any]:
+        """As to_wire, the uuid as 16 bytes."""
+        try:
+            packed = bytes.fromhex(self.uuid)
+        except ValueError:
+            return self.to_wire()
+        return [packed if packed.hex() == self.uuid else self.uuid, self.name, self.epoch]
+
     @classmethod
     def from_wire(cls, value: object) -> OriginKey:
         if not isinstance(value, list) or len(value) != 3:
             raise WireError("an origin is [uuid, name, epoch]")
         uuid, name, epoch = value
+        uuid = uuid.hex() if isinstance(uuid, bytes) else uuid
         return cls(text(uuid, "uuid"), integer(epoch, "epoch", 0xFFFFFFFF), text(name, "name"))
 
 
