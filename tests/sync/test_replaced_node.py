@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from mainstem_sync.slices.wants import Wanted
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import METERS, START_MS, Tiers
+from mainstem_sync.wire.frames import decode_frames
 
 OLD_CLOSED_MS = START_MS + 600_000
 
@@ -99,7 +101,10 @@ def test_what_the_old_one_proved_stays_proven_and_the_rest_is_declared(replaced:
 
 
 def test_nobody_is_asked_for_what_the_old_one_had(replaced: Tiers) -> None:
-    assert replaced.plant.federation.exchange.repair.frames("edge") == b""
+    replaced.clock.advance(3600)
+    asked = replaced.plant.federation.exchange.repair.frames("edge")
+    wanted = [Wanted.from_frame(frame) for frame in decode_frames(asked)] if asked else []
+    assert [w for w in wanted if w.wants or w.says] == []
 
 
 def test_rows_of_the_old_one_may_be_deleted_above_it(replaced: Tiers) -> None:

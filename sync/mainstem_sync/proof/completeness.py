@@ -58,12 +58,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """From the slice ``first`` on nothing is expected of a node: it is retired. If it was
-    ``replaced``, its log is no more, and what of it is not proven never will be; up to the slice
-    ``until`` its successor states nothing (None: it has not stated anything yet)."""
+    """From the slice ``first`` on nothing is expected of a node's table: the node is retired. If
+    that is ``final`` (it was replaced, or dropped the table), what of it is not proven never will
+    be; up to the slice ``until`` its successor states nothing (None: nothing yet)."""
 
     first: int
-    replaced: bool = False
+    final: bool = False
     until: int | None = None
 
 
@@ -82,7 +82,7 @@ def judge_watch(
 ) -> dict[str, Any]:
     """The object of a received table. ``ending``: of its owner, if it sends nothing any more."""
     if not watch.closed:
-        state = RETIRED if ending is not None and ending.replaced else UNKNOWN
+        state = RETIRED if ending is not None and ending.final else UNKNOWN
         return completeness_object(node, table, state, now_ns)
     low, high = judged_slices(watch, window, now_ns, ending)
     size = watch.slice_ns
@@ -91,7 +91,7 @@ def judge_watch(
     gaps += [(max(low, a), min(high, b) - 1) for a, b in watch.unequal_sums(low, high)]
     through = watch.complete_through
     ended: list[tuple[int, SliceState, int, str]] = []
-    if ending is not None and ending.replaced:
+    if ending is not None and ending.final:
         ended = [(key, SliceState.RETIRED, 0, "") for key in bad.tolist()]
         bad, through = bad[:0], ending.first
     # What is claimed beyond the newest due slice is claimed with what is declared in it.
@@ -123,7 +123,7 @@ def _unstated(
 ) -> tuple[int, int] | None:
     """[from, to) in ms about which neither a node that was replaced nor its successor said
     anything, of the window; None if there is nothing between them."""
-    if ending is None or not ending.replaced:
+    if ending is None or not ending.final:
         return None
     start, end = ending.first * size, now_ns if ending.until is None else ending.until * size
     start = start if window.start_ns is None else max(start, window.start_ns)
@@ -229,7 +229,7 @@ def list_slices(
         return 0, 0, []
     size = watch.slice_ns
     low, high = judged_slices(watch, window, now_ns, ending)
-    replaced = ending is not None and ending.replaced
+    final = ending is not None and ending.final
     found: list[dict[str, Any]] = []
 
     def show(first: int, end: int, state: SliceState, count: int, reason: str = "") -> None:
@@ -247,7 +247,7 @@ def list_slices(
 
     for key in watch.unproven(low, high).tolist():
         state, count, seen = watch.state_of(key, watermark)
-        state = SliceState.RETIRED if replaced else state
+        state = SliceState.RETIRED if final else state
         if state is not SliceState.OPEN:
             why = difference(count, seen) if state is SliceState.MISMATCH else ""
             show(key, key + 1, state, count, why)

@@ -234,7 +234,7 @@ class Proof:
             state, watch, size = each.state, each.watch, each.watch.slice_ns
             with self._lock:
                 mapped = state.local_table(each.table)
-                if mapped is None or self._is_silent(state):
+                if mapped is None or watch.dropped_lsn or self._is_silent(state):
                     continue
                 where = (state.key, state.via, each.table, mapped.name)
                 for key in watch.differing(state.received.watermark).tolist():
@@ -286,14 +286,17 @@ class Proof:
         return found
 
     def _ending(self, each: _Watched) -> Ending | None:
-        """When the log of a node ended, if it did. The caller holds the lock."""
+        """When a node's table ended, if it did. The caller holds the lock."""
         successor = self._follower.origins.successor(each.state)
         if successor is not None:
             after = successor.watches.get(each.table)
             first = None if after is None or not after.closed else next(iter(after.closed))[0]
             if first is not None:
                 first = max(first, each.watch.last_touched + 1)
-            return Ending(each.watch.closed.last + 1, replaced=True, until=first)
+            return Ending(each.watch.closed.last + 1, final=True, until=first)
+        if each.watch.dropped_lsn:
+            first = each.watch.closed.last + 1
+            return Ending(first, final=True, until=first)
         retired_ns = self._retired(each.state.key.name)
         return None if retired_ns is None else Ending(retired_ns // each.watch.slice_ns)
 

@@ -79,7 +79,7 @@ REASONS: dict[SliceState, str] = {
     SliceState.DELETED_HERE: "rows of it were deleted at this tier",
     SliceState.NOT_HELD: "its rows are not sent to this tier",
     SliceState.FORKED: "its owner was restored from a backup or cloned while it held such rows",
-    SliceState.RETIRED: "its owner was retired or replaced before it was complete",
+    SliceState.RETIRED: "its owner was retired or replaced, or dropped the table",
     SliceState.UNKNOWN: "no manifest has arrived",
     SliceState.VERIFIED: "",
 }

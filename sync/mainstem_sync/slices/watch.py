@@ -134,6 +134,8 @@ class TableWatch(WatchedSlices):
             # What is stated as a whole is closed: the record that closed it may be lost.
             self._close(manifest.whole[0], manifest.whole[1], lsn)
         self._close(manifest.closed_from_ns, manifest.closed_through_ns, lsn)
+        if self.dropped_lsn and lsn > self.dropped_lsn and manifest.count.any():
+            self.dropped_lsn = 0  # there is one of that name again
         if lsn > self.latest_lsn:
             self.latest_lsn = lsn
             self.lateness_ns = manifest.lateness_ns
@@ -236,6 +238,11 @@ class TableWatch(WatchedSlices):
         inside = self.slices.range(first, end)
         found: Ints = self.slices.keys[inside][self.slices["state"][inside] == DELETED_HERE_]
         return found
+
+    def dropped(self, lsn: int, *, gone: bool) -> None:
+        """The owner's record ``lsn`` dropped the table, or took that back."""
+        if lsn > self.dropped_lsn:
+            self.dropped_lsn = lsn if gone else 0
 
     def forked(self, keys: Ints) -> None:
         """These slices (unique, ascending) hold rows from beyond a fork of their owner's log."""
@@ -390,6 +397,7 @@ class TableWatch(WatchedSlices):
             "closed": [list(pair) for pair in self.closed],
             "closings": [list(item) for item in self.closings],
             "clock_err": self.clock_err_ms,
+            "dropped": self.dropped_lsn,
             "meta": [
                 self.latest_lsn, self.lateness_ns, self.as_of_ns, list(self.missing_sources),
                 [list(gap) for gap in self.collector_gaps], self.late, self.quarantined,
@@ -414,4 +422,5 @@ class TableWatch(WatchedSlices):
             watch.rolled.restore(data["rolled"])
             watch.closings = [(lsn, first, last) for lsn, first, last in data["closings"]]
             watch.clock_err_ms = data["clock_err"]
+        watch.dropped_lsn = data.get("dropped", 0)
         return watch

@@ -70,6 +70,8 @@ class WatchedSlices:
         self.late = 0
         self.quarantined = 0
         self.clock_err_ms: int | None = None
+        self.dropped_lsn = 0
+        """The record by which its owner dropped the table; 0 while there is one."""
 
     def merge(self) -> None:
         """Bring the remembered touches into the columns."""

@@ -23,6 +23,7 @@ from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
 from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.lines.moments import Moments
+from mainstem_sync.origins.changes import TEMPLATE
 from mainstem_sync.origins.origin_state import OriginMaps, Origins, OriginState
 from mainstem_sync.origins.received import Received, decode_received
 from mainstem_sync.slices.loss import Loss
@@ -235,6 +236,7 @@ class Follower:
         self.lines.received(state, received.ranges, header)
         self.accounts.received(header["counts"], header["values"])
         _put_aside(state, header["parked"])
+        _dropped(state, header.get("said", ()))
         self._applying = state
         for group in received.groups:
             sink.add(group.table, state.origin, group.rows, group.lsn)
@@ -348,6 +350,15 @@ class Follower:
         """(late, quarantined) rows of an own table so far."""
         sums = self.accounts.tables.get(table)
         return (0, 0) if sums is None else (sums.late, sums.quarantined + sums.values_quarantined)
+
+
+def _dropped(state: OriginState, said: Iterable[Sequence[Any]]) -> None:
+    """Tables that their owner dropped, or took back."""
+    for device, name, lsn, gone in said:
+        mapped = state.maps.table(name) if device == TEMPLATE else None
+        watch = None if mapped is None else state.home.watches.get(mapped.local)
+        if watch is not None:
+            watch.dropped(lsn, gone=bool(gone))
 
 
 def _put_aside(state: OriginState, parked: Iterable[Sequence[Any]]) -> None:
