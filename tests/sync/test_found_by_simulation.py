@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from mainstem_engine.model import ColumnType, Measurement
 from mainstem_sync.sending.session import LinkState
+from mainstem_sync.slices.manifest import SLICE_NS, Manifest
+from mainstem_sync.slices.watch import TableWatch
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import START_MS, Tiers
 
@@ -107,6 +111,46 @@ def test_a_relay_says_the_new_name_that_was_in_its_log(make_tiers: MakeTiers) ->
     tiers.up2.restore()
     tiers.run(10)
     assert names(tiers.group) == {"current", "voltage", "remark"}
+
+
+def test_a_new_name_is_told_by_whose_template_it_is(make_tiers: MakeTiers) -> None:
+    """The plant writes in the edge's template, and the edge's revision was in a log that is gone.
+    The group must not take the new name for another column."""
+    tiers = make_tiers(plant_options=SMALL_LOG)
+    tiers.write()
+    tiers.run()
+    tiers.up2.cut()
+    tiers.edge.engine.alter_template("meters", rename={"note": "remark"})
+    release(tiers, tiers.plant)
+    engine = tiers.plant.engine
+    ids = engine.device_ids("meters", ["root.p.q.d1"], {"line": ["a"]}, create=True)
+    engine.write("meters", ids, [START_MS + 50_000], {"remark": ["x"]}).wait()
+    tiers.group.federation.receiver.riders.clear()  # it asks for no slices, for long enough
+    tiers.up2.restore()
+    tiers.run(20)
+    assert names(tiers.group) == {"current", "voltage", "remark"}
+    assert len([row for row in tiers.values(tiers.group) if row[0] == "root.p.q.d1"]) == 1
+
+
+def test_a_fork_takes_back_only_what_was_closed_beyond_it() -> None:
+    watch = TableWatch(SLICE_NS)
+    watch.manifest_applied(closing(0, 8), 24)
+    watch.manifest_applied(closing(6, 12), 47)
+    watch.fork(28)
+    assert list(watch.closed) == [(0, 7)]
+    watch.manifest_applied(closing(0, 12), 40)
+    watch.manifest_applied(closing(8, 10), 26)  # it comes late
+    watch.fork(28)
+    assert list(watch.closed) == [(0, 9)]
+
+
+def closing(first: int, end: int) -> Manifest:
+    """A record that closes slices [first, end), all of them empty."""
+    ints, sums = np.empty(0, np.int64), np.empty(0, np.uint64)
+    return Manifest(
+        "meters", SLICE_NS, first * SLICE_NS, end * SLICE_NS, 0, 0,
+        ints, np.empty(0, np.uint32), ints, sums, sums, sums,
+    )  # fmt: skip
 
 
 def is_connected(node: TestNode) -> bool:

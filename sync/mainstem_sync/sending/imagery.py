@@ -41,6 +41,7 @@ from mainstem_sync.lines.epochs import EpochTable
 from mainstem_sync.origins.line_rows import closed_epochs, newest_on_line
 from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.sending.announce import announce
+from mainstem_sync.sending.naming import Naming
 from mainstem_sync.sending.outbox import Draft
 from mainstem_sync.sending.outgoing_images import (
     ImageDraft,
@@ -129,7 +130,7 @@ class Imagery:
         self._own = own
         self._state_of = state_of
         self._epochs_of = epochs_of
-        self._relayed_lines = relayed
+        self._naming = Naming(engine, relayed, lock)
         self._state_lock = lock
         self._lose = lose
         self._word = word
@@ -162,12 +163,13 @@ class Imagery:
             self._tables.clear()
             self._ready.clear()
             self._definitions.clear()
+            self._naming.reset()
 
     @property
     def pending(self) -> bool:
         """True if images are wanted that are not on their way."""
         with self._lock:
-            return bool(self._ready or self._definitions or self._open())
+            return bool(self._ready or self._definitions or self._naming or self._open())
 
     def drafts(self, bytes_max: int) -> list[Draft]:
         """Batches of images, about ``bytes_max`` raw bytes; at least one image if one can be made
@@ -175,16 +177,16 @@ class Imagery:
         found: list[Draft] = []
         left = bytes_max
         with self._lock:
-            found += self._definitions.values()
+            found += [*self._definitions.values(), *self._naming.take()]
             self._definitions.clear()
             for _ in range(IMAGES_MAX):
                 if left <= 0 or not (self._ready or self._make(max(PIECE_BYTES_MIN, bytes_max))):
                     break
                 if self._ready:
-                    if self._ready[0].key == self._own():
-                        self._name_owners(self._ready[0].want.name)
-                        found += self._definitions.values()
-                        self._definitions.clear()
+                    first = self._ready[0]
+                    if first.key == self._own() and not self._naming.owners_told(first.want.name):
+                        found += self._naming.take()
+                        break
                     draft = self._draft(self._ready.popleft())
                     left -= draft.weight
                     found.append(draft)
@@ -195,9 +197,9 @@ class Imagery:
         more; of another node, or of a line that has ended, it is told beside the records."""
         if origin == self._own():
             with self._lock:
-                for name in devices_in(contents):
-                    self._name_owners(name)
-            announce(self._engine, contents)
+                told = [self._naming.owners_told(name) for name in devices_in(contents)]
+            if all(told):
+                announce(self._engine, contents)
             return
         found: list[Definition] = []
         for name, devices in devices_in(contents).items():
@@ -209,26 +211,6 @@ class Imagery:
             if found:
                 lsn = max(1, contents[0].ranges.last if contents[0].ranges else contents[0].lsn)
                 self._definitions[origin] = OutsideDraft.defining(origin, lsn, found)
-
-    def _name_owners(self, name: str) -> None:
-        """Own rows may be of a child's template. Whose it is says first what its columns are called
-        now: whoever hears of a new name from others takes it for a new column."""
-        table = self._engine.catalog.templates.get(name)
-        if table is None or not table.foreign:
-            return
-        with self._state_lock:
-            states = self._relayed_lines()
-        for state in states:
-            key = state.key
-            with self._state_lock:
-                mapped = state.local_table(table.name)
-            if mapped is None:
-                continue
-            told = self._tables.setdefault((key, mapped.name), _Table())
-            if not told.named and key not in self._definitions:
-                found = relayed_definitions(self._engine.catalog, mapped, state.maps, [])
-                lsn = max(1, state.received.last)
-                self._definitions[key] = OutsideDraft.defining(key, lsn, found)
 
     def _defined(self, origin: OriginKey, name: str, devices: list[int]) -> list[Definition]:
         catalog = self._engine.catalog
@@ -275,8 +257,12 @@ class Imagery:
 
     # What came back
 
-    def judged(self, draft: ImageDraft, answer: Acknowledgement | None) -> None:
-        """What the parent said about an image; None: nothing. What it lacks it asks for again."""
+    def judged(self, draft: OutsideDraft, answer: Acknowledgement | None) -> None:
+        """What the parent said about a batch; None: nothing. What it lacks it asks for again."""
+        if not isinstance(draft, ImageDraft):
+            with self._lock:
+                self._naming.judged(draft, answer)
+            return
         image = draft.image
         assert image is not None
         with self._lock:

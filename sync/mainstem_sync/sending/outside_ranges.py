@@ -33,6 +33,8 @@ class OutsideDraft(Draft):
     heads: list[tuple[int, int, str, int]] = field(default_factory=list)
     """LSN, kind, table and rows of each record."""
     parts: list[bytes] = field(default_factory=list)
+    names: tuple[str, int] = ("", 0)
+    """The table whose definition it is sent for, and its revision (naming.py)."""
 
     @classmethod
     def defining(

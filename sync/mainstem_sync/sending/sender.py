@@ -38,7 +38,7 @@ from mainstem_sync.sending.budget import LinkBudget
 from mainstem_sync.sending.flight import Flight
 from mainstem_sync.sending.imagery import Imagery
 from mainstem_sync.sending.outbox import Draft, Outbox
-from mainstem_sync.sending.outgoing_images import ImageDraft
+from mainstem_sync.sending.outside_ranges import OutsideDraft
 from mainstem_sync.sending.refusals import Refusals
 from mainstem_sync.sending.scheduler import Scheduler
 from mainstem_sync.sending.session import LinkState, Request, Session
@@ -496,7 +496,7 @@ class Sender:
         if draft is None:
             return
         held = self._parent_has.get(draft.origin)
-        images = isinstance(draft, ImageDraft)
+        images = isinstance(draft, OutsideDraft)
         if not self._pieces or images or (held is not None and held.contains_all(draft.ranges)):
             self._splitter.end()
         elif draft.origin.uuid == self._engine.node_uuid and not self._is_own(draft):
@@ -504,7 +504,7 @@ class Sender:
 
     def _judge(self, draft: Draft, answer: Acknowledgement | None) -> None:
         """What became of one batch. Without an answer it is simply owed again."""
-        if isinstance(draft, ImageDraft):
+        if isinstance(draft, OutsideDraft):
             if self.images is not None:
                 self.images.judged(draft, answer)
             return

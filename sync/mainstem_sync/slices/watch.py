@@ -150,7 +150,7 @@ class TableWatch(WatchedSlices):
         first, last = from_ns // self.slice_ns, through_ns // self.slice_ns - 1
         if first > last:
             return
-        # What was closed before stays so when a fork takes this back; an older record may come late.
+        # What was closed before stays so when a fork takes this back. An older record may be late.
         new = list(self.closed.gaps(first, last)) if lsn >= self.latest_lsn else [(first, last)]
         if new:
             self.closed.add(first, last)
