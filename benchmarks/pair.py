@@ -179,7 +179,7 @@ def measure_history(report: Report, place: Path, data: DataSet) -> None:
             f"{how}; requests with all they hold", "2 B/point",
         )  # fmt: skip
         report.add(
-            "the same as gzipped line protocol", _line_bytes(data) / points, "B/point",
+            "history, the rows as gzipped line protocol", _line_bytes(data) / points, "B/point",
             f"{LINES_BATCH:,} lines a request, gzip level {GZIP_LEVEL}",
         )  # fmt: skip
         report.add(
@@ -235,20 +235,20 @@ def measure_live(report: Report, place: Path, data: DataSet, writes: int) -> Non
                 cost.add(pair.deliver(1.0 / writes))
         _same(pair.child, pair.parent)
         points = data.rows * SENSORS
-        name = f"live, {data.devices} devices in {writes} writes a second"
+        name = f"live, {_requests(data, writes)}"
         how = f"{points:,} points in {cost.requests:,} requests"
         report.add(
             f"{name}, bytes on the wire", cost.wire_bytes / points, "B/point", how, "8 B/point"
         )
         lines = -(-data.devices // writes)
         report.add(
-            "the same as gzipped line protocol", _line_bytes(data, lines) / points, "B/point",
+            f"{name}, as gzipped line protocol", _line_bytes(data, lines) / points, "B/point",
             f"{lines} lines a request, gzip level {GZIP_LEVEL}; without the heads of requests",
         )  # fmt: skip
         report.add(f"{name}, sender", points / cost.sender_s, "points/s per core", how)
         report.add(
             f"{name}, receiver", points / cost.receiver_s, "points/s per core",
-            f"{how}, decoded", "1,000,000 points/s",
+            f"{how}, decoded", "1,000,000 points/s" if writes == 1 else None,
         )  # fmt: skip
 
 
@@ -267,13 +267,18 @@ def measure_relay(report: Report, place: Path, data: DataSet, writes: int) -> No
         cost.add(pair.relay(5.0))
         _same(pair.parent, pair.group)
         points = data.rows * SENSORS
-        name = f"relayed, {data.devices} devices in {writes} writes a second"
+        name = f"relayed, {_requests(data, writes)}"
         how = f"{points:,} points in {cost.requests:,} requests"
         report.add(f"{name}, bytes on the wire", cost.wire_bytes / points, "B/point", how)
         report.add(f"{name}, relay", points / cost.sender_s, "points/s per core", how)
         report.add(
             f"{name}, receiver", points / cost.receiver_s, "points/s per core", f"{how}, decoded"
         )
+
+
+def _requests(data: DataSet, writes: int) -> str:
+    rows = -(-data.devices // writes)
+    return f"{rows:,} rows a request" + (f", {writes} a second" if writes > 1 else "")
 
 
 def _shares(batch: Batch, writes: int) -> Iterator[Batch]:

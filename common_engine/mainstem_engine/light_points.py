@@ -49,7 +49,10 @@ from mainstem_engine.points import Points
 
 MAGIC = b"MLB1"
 _HEAD = struct.Struct("<4sI")
-_FIELDS = 10
+
+HEADER_BYTES_MAX = 2 << 20
+"""As objects a header takes some ten times as much. More than so much of different texts travels as
+records do."""
 
 _STORED = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _WIDTH_OF = (0, *(1,) * 8, *(2,) * 8, *(4,) * 16, *(8,) * 32)
@@ -159,6 +162,11 @@ def rows_bytes(rows: int, types: Mapping[int, ColumnType]) -> int:
 def light_bytes(payload: Buffer) -> int:
     """Bytes that all rows will take. Raises CorruptionError."""
     return _open(payload).decoded
+
+
+def is_readable(payload: Buffer) -> bool:
+    """False if its header is longer than readers take: then its rows have to travel otherwise."""
+    return int(_HEAD.unpack_from(byte_view(payload))[1]) <= HEADER_BYTES_MAX
 
 
 def light_devices(payload: Buffer) -> DeviceIds:
@@ -436,8 +444,8 @@ def _open(payload: Buffer) -> _Light:
         raise _corrupt("too short for a header")
     magic, length = _HEAD.unpack_from(view)
     end = _HEAD.size + length
-    if magic != MAGIC or end > view.nbytes:
-        raise _corrupt("no light rows, or cut off")
+    if magic != MAGIC or end > view.nbytes or length > HEADER_BYTES_MAX:
+        raise _corrupt(f"no light rows, cut off, or with a header of {length} bytes")
     try:
         fields = msgpack.unpackb(view[_HEAD.size : end])
         return _checked(fields, view[end:])

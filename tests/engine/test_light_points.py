@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstem_engine import light_points
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.light_points import (
     BITS,
     decode_light,
     encode_light,
     is_light,
+    is_readable,
     light_bytes,
     light_devices,
 )
@@ -149,6 +151,18 @@ def test_noise_is_stored_as_its_bits_and_tried_again_later() -> None:
     assert set(powers.values()) == {BITS}
     encode_light(HEADER, ten_rows(), ONE * np.uint64(64), DOUBLES, powers)
     assert set(powers.values()) == {2}
+
+
+def test_a_header_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects take more than their bytes: many different texts must not come in a header."""
+    texts = np.array([f"text {n}" for n in range(10)], object)
+    rows = Rows(np.arange(10, dtype=np.uint32), np.full(10, START_NS), {0: Column(texts)})
+    payload = encode_light(HEADER, rows, ONE, {0: ColumnType.TEXT}, {})
+    assert is_readable(payload)
+    monkeypatch.setattr(light_points, "HEADER_BYTES_MAX", 100)
+    assert not is_readable(payload)
+    with pytest.raises(CorruptionError, match="header of 1"):
+        decode_light(payload, bytes_max=DECODED_MAX)
 
 
 def test_what_decodes_to_more_than_the_bound_is_refused_before_it_is_decoded() -> None:

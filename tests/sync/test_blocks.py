@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mainstem_engine import light_points
 from mainstem_engine.encoded_points import decode_rows, encode_rows
 from mainstem_engine.filesystem import byte_view
 from mainstem_engine.light_points import is_light
@@ -441,6 +442,15 @@ def test_a_parent_that_knows_no_light_blocks_gets_records(
     assert all(isinstance(header["origin"][0], str) for header in headers)
     assert len(blocks_of(tiers.plant)) == 4
     assert blocks_of(tiers.group) == []
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+def test_rows_with_too_many_texts_for_a_light_block_travel_as_records(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(light_points, "HEADER_BYTES_MAX", 32)
+    live(tiers)
+    assert blocks_of(tiers.plant) == []
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
 
 

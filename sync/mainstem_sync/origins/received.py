@@ -259,7 +259,8 @@ def decode_received(
             logger.error("a block of %s cannot be read again: %s", header["name"], exc)
             ranges = RangeSet()  # which records were in it cannot be said: all come again
             continue
-        collector.add(found.local, encoded.lsn, rows)
+        lsns = encoded.lsn if encoded.single is None else encoded.single
+        collector.add(found.local, lsns, rows)
     header = {**header, "ranges": ranges.to_wire()}
     return Received(header, collector.groups(), manifests, deletes, owed)
 

@@ -18,7 +18,13 @@ import numpy as np
 
 from mainstem_engine.encoded_points import Choices, EncodedPoints, encode_rows
 from mainstem_engine.filesystem import Buffer, byte_view
-from mainstem_engine.light_points import Powers, encode_light, is_light, rows_bytes
+from mainstem_engine.light_points import (
+    Powers,
+    encode_light,
+    is_light,
+    is_readable,
+    rows_bytes,
+)
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import BoolMask, ColumnType, Lsns, Rows
 from mainstem_engine.points import Points, decode_points, encode_points
@@ -207,6 +213,8 @@ class Packer:
         types = {key: ColumnType(code) for key, code, _ in columns}
         payload = self._encoded(header, rows, lsn, types, light)
         if len(payload) > sum(len(piece.payload) for piece in pieces):
+            return False
+        if light and not is_readable(payload):
             return False
         taken = rows_bytes(len(rows), types) if light else None
         return packed.block(table, len(rows), payload, taken)
