@@ -5,7 +5,8 @@
    asked for in the same way, between growing pauses.
 2. Nothing is remembered of what was asked: an answer that is lost is asked for again.
 3. A statement may be lost to a parent that was restored, or with the owner's log. Of a slice that
-   nobody speaks of for a while although its rows are all here, a new one is asked for.
+   nobody speaks of for a while although its rows are all here, a new one is asked for; so it is of
+   one that is not closed, although later ones are.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Repair:
             for state in self._origins.lines():
                 for table, watch in state.watches.items():
                     keys = watch.unstated(state.received.watermark)[:REPAIRS_MAX].tolist()
+                    if len(state.received) == 1:  # nothing is on its way
+                        keys += watch.passed_over(REPAIRS_MAX - len(keys))
                     known = before.get((state.key, table), {})
                     if keys:
                         since = {key: known.get(key, now) for key in keys}

@@ -5,6 +5,8 @@ The columns of ``slices`` are changed by watch.py, which says what they mean.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -184,6 +186,15 @@ class WatchedSlices:
         found &= (columns["row_lsn"] <= watermark) & ~IS_SETTLED[columns["state"]]
         keys: Ints = self.slices.keys[found]
         return keys[[self.closed.covers(key, key) for key in keys.tolist()]]
+
+    def passed_over(self, most: int) -> list[int]:
+        """Slices (ascending, the first ``most``) that nobody closed, between others that were. An
+        owner closes one after the other: the statement about them was lost on its way."""
+        if not self.closed:
+            return []
+        gaps = self.closed.gaps(next(iter(self.closed))[0], self.closed.last)
+        keys = itertools.chain.from_iterable(range(a, b + 1) for a, b in gaps)
+        return list(itertools.islice(keys, most))
 
     def is_whole(self, key: int) -> bool:
         """True if a slice is verified, with nothing of it put aside."""

@@ -109,3 +109,18 @@ def test_case_9_rows_owed_again_are_counted_once_whatever_is_replayed(make_tiers
     tiers.check()
     tiers.up.restore()
     assert_whole(tiers)
+
+
+def test_case_9_minutes_without_rows_are_stated_again(tiers: Tiers) -> None:
+    """What the relay lost is a statement about minutes in which nothing happened: no row tells
+    that something is missing."""
+    tiers.write(rows=5)
+    tiers.close(3)
+    copy = snapshot(tiers.plant)
+    tiers.close(4)
+    tiers.write(rows=5, start_s=800)
+    release(tiers, tiers.edge)
+    roll_back(tiers.plant, copy)
+    wait(tiers)
+    tiers.close(9)
+    assert_whole(tiers)
