@@ -394,6 +394,31 @@ class Client:
         found: list[dict[str, Any]] = self._get(f"/api/v1/commands{query}")["commands"]
         return found
 
+    def configurations(self, *, documents: bool = False) -> list[dict[str, Any]]:
+        """What the node and all below it are configured by, as they say."""
+        query = _query(documents=1 if documents else None)
+        found: list[dict[str, Any]] = self._get(f"/api/v1/config{query}")["nodes"]
+        return found
+
+    def apply_config(
+        self, documents: Mapping[str, Any], base: Mapping[str, int | None]
+    ) -> list[dict[str, Any]]:
+        """New configurations, by node; ``base``: the revisions that they were planned for. Returns
+        the orders."""
+        body = {"documents": dict(documents), "base": dict(base)}
+        found: list[dict[str, Any]] = self._send("POST", "/api/v1/config", body)["orders"]
+        return found
+
+    def roll_config_back(self, nodes: Sequence[str], to: int | None = None) -> list[dict[str, Any]]:
+        """Nodes go back to an earlier revision, by default the one before. Returns the orders."""
+        body = {"nodes": list(nodes), "to": to}
+        found: list[dict[str, Any]] = self._send("POST", "/api/v1/config/rollback", body)["orders"]
+        return found
+
+    def config_order(self, order_id: str) -> dict[str, Any]:
+        """What became of an order of apply_config or roll_config_back."""
+        return self._get(f"/api/v1/config/orders/{order_id}")
+
     def verify_audit(self) -> dict[str, Any]:
         """``{"lines", "head", "problems"}`` of the audit's hash chain."""
         return self._get("/api/v1/audit/verify")

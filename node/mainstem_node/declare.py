@@ -41,7 +41,7 @@ def declare(
     ``before``: what the file named at the last start."""
     before = before or DeclaredBefore(None)
     _databases(engine, topology, node)
-    for name in _templates_of(topology, node):
+    for name in templates_of(topology, node):
         wanted = engine_template(name, topology.templates[name])
         before.add(wanted)
         if before.had(name) and engine.catalog.templates.is_dropped(name):
@@ -98,7 +98,7 @@ def _databases(engine: Engine, topology: Topology, node: NodeConfig) -> None:
         known = engine.catalog.databases.get(path)
         if config.keep is not None and known is not None and known.keep_ns != config.keep:
             engine.alter_database(path, keep_ns=config.keep)
-    for other in _below(topology, node):
+    for other in nodes_below(topology, node):
         for path, config in other.databases.items():
             if path not in node.databases:
                 engine.create_database(
@@ -109,7 +109,8 @@ def _databases(engine: Engine, topology: Topology, node: NodeConfig) -> None:
                 )
 
 
-def _below(topology: Topology, node: NodeConfig) -> list[NodeConfig]:
+def nodes_below(topology: Topology, node: NodeConfig) -> list[NodeConfig]:
+    """Children, their children, and so on."""
     found: list[NodeConfig] = []
     waiting = list(topology.children(node.id))
     while waiting:
@@ -119,7 +120,8 @@ def _below(topology: Topology, node: NodeConfig) -> list[NodeConfig]:
     return found
 
 
-def _templates_of(topology: Topology, node: NodeConfig) -> list[str]:
+def templates_of(topology: Topology, node: NodeConfig) -> list[str]:
+    """Names of the templates that are made at a node: see 2."""
     if node.tier != "edge":
         return list(topology.templates)
     used = {s.template for collector in node.collectors for s in collector.subscriptions}

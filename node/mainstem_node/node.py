@@ -54,16 +54,16 @@ from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.declared import DeclaredBefore
+from mainstem_node.desired.agent import KIND, ConfigAgent, Host
 from mainstem_node.disk_room import DiskRoom
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.jobs import Jobs, watch_loop
-from mainstem_node.lifecycle import run_service
 from mainstem_node.link_budget import link_budget
 from mainstem_node.listings import node_listings
 from mainstem_node.live import LiveHub
-from mainstem_node.logs import configure_logs, fields
+from mainstem_node.logs import fields
 from mainstem_node.metrics import NodeMetrics
-from mainstem_node.order_desk import OrderDesk
+from mainstem_node.order_desk import OrderDesk, OrderTaker
 from mainstem_node.ownership import Ownership
 from mainstem_node.registry import NodeRegistry
 from mainstem_node.runtime import Runtime
@@ -96,11 +96,17 @@ class Node:
     """One running node. See the module for the order of things."""
 
     def __init__(
-        self, topology: Topology, node_config: NodeConfig, *, base_dir: Path | None = None
+        self,
+        topology: Topology,
+        node_config: NodeConfig,
+        *,
+        base_dir: Path | None = None,
+        host: Host | None = None,
     ) -> None:
         self.topology = topology
         self.config = node_config
         self.base_dir = base_dir or topology.base_dir
+        self._host = host
         self.metrics = NodeMetrics()
         self.ownership = Ownership(node_config.id, node_config.paths)
         self._stack = contextlib.AsyncExitStack()
@@ -279,6 +285,7 @@ class Node:
             more=lambda: {
                 "sql": self._statements.status(),
                 "disk": self._disk_room.to_status(),
+                "config_rev": self._config_rev(),
                 **self.status_fields(),
             },
             clock_ns=self.clock_ns,
@@ -313,6 +320,7 @@ class Node:
             ),
             live=live,
             audit=self.audit,
+            host=self._host,
             status=self._reporter.build,
             not_ready=self._not_ready,
             stop_intake=self._stop_intake,
@@ -359,8 +367,28 @@ class Node:
             clock_ms=self._parents_ms,
         )
         self._stack.push_async_callback(asyncio.to_thread, runner.stop)
-        desk = OrderDesk(self.federation.down, {command.KIND: runner})
-        await asyncio.to_thread(desk.open)
+        takers: dict[str, OrderTaker] = {command.KIND: runner}
+        if self._host is not None:
+            agent = ConfigAgent(
+                self.config,
+                self.federation.down,
+                self._host,
+                is_linked=self._is_linked,
+                clock_ns=self.clock_ns,
+            )
+            takers[KIND] = agent
+            self._stack.push_async_callback(asyncio.to_thread, agent.stop)
+            await asyncio.to_thread(agent.state)
+        await asyncio.to_thread(OrderDesk(self.federation.down, takers).open)
+
+    def _config_rev(self) -> int:
+        current = None if self._host is None else self._host.revisions.current
+        return 0 if current is None else current.rev
+
+    def _is_linked(self) -> bool:
+        """True if the parent was reached since this start, or there is none."""
+        link = self.federation.link()
+        return link is None or link["last_contact_ms"] is not None
 
     def _parents_ms(self) -> int | None:
         """The wall clock as the parent has it; None while there is one and it was not asked."""
@@ -482,18 +510,6 @@ def tier_class(tier: str) -> type[Node]:
         )
     loaded: type[Node] = found[tier].load()
     return loaded
-
-
-def run_node(topology: Topology, node_id: str, *, until_stdin_ends: bool = False) -> int:
-    """Runs one node in this process until SIGTERM or SIGINT; returns the exit code.
-
-    ``until_stdin_ends``: stop too when standard input ends (a supervisor holds its other end).
-    Raises MainstemError when the node cannot start.
-    """
-    config = topology.node(node_id)
-    configure_logs(config.logs.level, config.logs.format)
-    make = tier_class(config.tier)
-    return run_service(lambda: make(topology, config), until_stdin_ends=until_stdin_ends)
 
 
 def default_vnodes(tier: str) -> int:

@@ -17,6 +17,7 @@ from mainstem_node.workers import Workers
 
 if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
+    from mainstem_node.desired.agent import Host
     from mainstem_node.live import LiveHub
     from mainstem_node.statements import Statements
     from mainstem_node.writing import Writer
@@ -38,6 +39,8 @@ class Runtime:
     writer: Writer
     live: LiveHub
     audit: AuditTrail
+    host: Host | None
+    """None for a node whose configuration cannot be changed while it runs."""
     status: Callable[[], dict[str, Any]]
     not_ready: Callable[[], list[str]]
     stop_intake: Callable[[], Awaitable[None]]

@@ -40,7 +40,7 @@ def run(
     if logs is not None:
         topology = with_log_format(topology, chosen, logs)
     # The whole node is imported only when there is one to run.
-    from mainstem_node.node import run_node
+    from mainstem_node.host import run_node
 
     raise typer.Exit(run_node(topology, chosen, until_stdin_ends=until_stdin_ends))
 

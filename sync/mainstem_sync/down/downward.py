@@ -8,7 +8,7 @@ became of them is said with ``say``. After a start ``unfinished`` has those that
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mainstem_engine.consumers import Ack
 from mainstem_engine.log.records import RecordKind
@@ -83,7 +83,7 @@ class Downward:
         return ack
 
     def say(
-        self, order_id: str, state: State, result: dict[str, object] | None = None, error: str = ""
+        self, order_id: str, state: State, result: Mapping[str, object] | None = None, error: str = ""
     ) -> Ack:
         """What this node has to say of an order; durable with the Ack, and on its way up then."""
         at_ms = self._clock_ns() // 1_000_000

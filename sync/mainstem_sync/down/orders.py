@@ -7,7 +7,9 @@
 3. A word about an order that is not known here is kept until the order comes (a relay may be
    restored from a backup), within a bound.
 4. Open orders are bounded: a further one is refused. Closed ones are forgotten, oldest first.
-5. Where each order came from is remembered: line and LSN of the parent's record. That is the
+5. A word whose id begins with ``@`` is of no order: a node states something of itself. The newest
+   of each node and id stands.
+6. Where each order came from is remembered: line and LSN of the parent's record. That is the
    cursor of this node, and it survives with the order.
 """
 
@@ -34,6 +36,8 @@ OPEN_MAX = 10_000
 CLOSED_MAX = 10_000
 EARLY_MAX = 1_000
 LINES_MAX = 16
+STATEMENT = "@"
+STATEMENTS_MAX = 8_192
 SNAPSHOT_VERSION = 1
 
 Line = tuple[str, int]
@@ -83,6 +87,7 @@ class Orders:
         self._closed: OrderedDict[str, Standing] = OrderedDict()
         self._early: OrderedDict[str, tuple[Word, int]] = OrderedDict()
         self._cursors: dict[Line, Cursor] = {}
+        self._statements: OrderedDict[tuple[str, str], tuple[Word, int]] = OrderedDict()
         self.on_change: Callable[[Standing], None] | None = None
         """Called for each order that is new or further than before, on the committer thread and
         without the lock; also at replay, before anything else is asked."""
@@ -134,6 +139,19 @@ class Orders:
         with self._lock:
             standing = self._find(cursor[1])
         return cursor == START or (standing is not None and standing.lsn == cursor[0])
+
+    def statement(self, node: str, ident: str) -> Word | None:
+        """What a node stated last of itself under an id that begins with ``@``."""
+        with self._lock:
+            found = self._statements.get((node, ident))
+            return None if found is None else found[0]
+
+    def statements(self, ident: str) -> dict[str, Word]:
+        """The same of every node that is known."""
+        with self._lock:
+            return {
+                node: word for (node, of), (word, _) in self._statements.items() if of == ident
+            }
 
     def require_room(self) -> None:
         """Raises OrdersFullError when no further order may be given."""
@@ -203,6 +221,9 @@ class Orders:
 
     def _said(self, word: Word, lsn: int) -> list[Standing]:
         with self._lock:
+            if word.id.startswith(STATEMENT):
+                self._stated(word, lsn)
+                return []
             standing = self._find(word.id)
             if standing is None:
                 self._early[word.id] = (word, lsn)
@@ -211,6 +232,16 @@ class Orders:
                 return []
             after = self._spoken(standing, word, lsn)
             return [] if after is None else [after]
+
+    def _stated(self, word: Word, lsn: int) -> None:
+        """By its time, for numbers begin again when a node was restored. Called with the lock."""
+        key = (word.node, word.id)
+        known = self._statements.get(key)
+        if known is None or (known[0].at_ms, known[1]) <= (word.at_ms, lsn):
+            self._statements[key] = (word, lsn)
+            self._statements.move_to_end(key)
+            while len(self._statements) > STATEMENTS_MAX:
+                self._statements.popitem(last=False)
 
     def _spoken(self, standing: Standing, word: Word, lsn: int) -> Standing | None:
         """The order with this word, if it stands above the one before. Called with the lock."""
@@ -251,6 +282,7 @@ class Orders:
                     "v": SNAPSHOT_VERSION,
                     "orders": [_packed(each) for each in everything],
                     "early": [[word.to_header(), lsn] for word, lsn in self._early.values()],
+                    "said": [[word.to_header(), lsn] for word, lsn in self._statements.values()],
                     "cursors": [[*line, *cursor] for line, cursor in self._cursors.items()],
                 }
             )
@@ -272,6 +304,8 @@ class Orders:
                 place[standing.order.id] = standing
             for word, lsn in found["early"]:
                 self._early[word["id"]] = (Word.from_header(word), lsn)
+            for word, lsn in found.get("said", ()):
+                self._stated(Word.from_header(word), lsn)
             self._cursors = {
                 (uuid, epoch): (lsn, ident) for uuid, epoch, lsn, ident in found["cursors"]
             }
