@@ -121,6 +121,17 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/api/v1/nodes"): _object("id path", id=_TEXT, path=_TEXT),
     ("POST", "/api/v1/nodes/join"): _object("token uuid", token=_TEXT, uuid=_TEXT),
+    ("POST", "/api/v1/commands"): _object(
+        "target action mode",
+        **dict.fromkeys(("id", "target", "action", "mode", "expires_in"), _TEXT),
+        arguments=_OBJECT,
+        precondition=_OBJECT,
+        not_after={"type": "integer"},
+    ),
+    ("POST", "/api/v1/config"): _object("documents", documents=_OBJECT, base=_OBJECT),
+    ("POST", "/api/v1/config/rollback"): _object(
+        "nodes", nodes=_list(_TEXT), to={"type": ["integer", "null"]}
+    ),
     ("POST", "/api/v1/nodes/{id}/replace"): _OBJECT,
     ("POST", "/api/v1/nodes/{id}/retire"): _object(
         "", **{"from": {"type": ["string", "integer", "null"]}}

@@ -83,7 +83,11 @@ class Downward:
         return ack
 
     def say(
-        self, order_id: str, state: State, result: Mapping[str, object] | None = None, error: str = ""
+        self,
+        order_id: str,
+        state: State,
+        result: Mapping[str, object] | None = None,
+        error: str = "",
     ) -> Ack:
         """What this node has to say of an order; durable with the Ack, and on its way up then."""
         at_ms = self._clock_ns() // 1_000_000

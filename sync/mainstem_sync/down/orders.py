@@ -149,9 +149,7 @@ class Orders:
     def statements(self, ident: str) -> dict[str, Word]:
         """The same of every node that is known."""
         with self._lock:
-            return {
-                node: word for (node, of), (word, _) in self._statements.items() if of == ident
-            }
+            return {node: word for (node, of), (word, _) in self._statements.items() if of == ident}
 
     def require_room(self) -> None:
         """Raises OrdersFullError when no further order may be given."""
