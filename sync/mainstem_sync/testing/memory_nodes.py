@@ -18,12 +18,16 @@ from mainstem_sync.receiving.receiver import Child, Reply
 from mainstem_sync.sending.sender import Sender
 from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.agenda import Agenda
+from mainstem_sync.testing.small_requests import SmallRequests
 from mainstem_sync.wire.messages import HELLO_PATH
 
 COMMIT_S = (0.0005, 0.03)
 """A disk between good and poor."""
 SYNC_S = (0.05, 1.5)
 """With ``interval`` durability; far slower than the option asks for: cuts shall find something."""
+
+COMMITS_A_PART = 3
+"""Of a hasty node: between two flushes."""
 
 
 @dataclass
@@ -40,6 +44,8 @@ class MemoryNode:
     durability: str = "always"
     log_bytes_max: int | None = None
     wrong_ns: int = 0
+    hasty: bool = False
+    """Requests of a few records, parts of a few rows."""
     disk: MemoryDisk = field(default_factory=MemoryDisk)
     saved: MemoryDisk | None = None
     started: int = 0
@@ -47,6 +53,7 @@ class MemoryNode:
     engine: MemoryEngine = field(init=False)
     federation: Federation = field(init=False)
     on_work: Callable[[], None] | None = None
+    _commits: int = 0
 
     def start(self) -> None:
         """A process on what is on the disk."""
@@ -79,6 +86,8 @@ class MemoryNode:
         self.federation.bind(self.engine)
         if self.federation.sender is not None:
             self.federation.sender.on_work = self.on_work
+            if self.hasty:
+                self.federation.sender._scheduler = SmallRequests()  # noqa: SLF001
         self.up = True
 
     def crash(self, *, power: bool = False) -> int:
@@ -151,10 +160,13 @@ class MemoryNode:
     def _appended(self) -> None:
         log = self.engine.memory_log
         if log.queued == 1:
-            self.agenda.after(self.rng.uniform(*COMMIT_S), lambda: _commit(log))
+            self.agenda.after(self.rng.uniform(*COMMIT_S), lambda: self._commit(log))
             if self.durability != "always":
                 self.agenda.after(self.rng.uniform(*SYNC_S), log.sync)
 
-
-def _commit(log: MemoryLog) -> None:
-    log.commit()
+    def _commit(self, log: MemoryLog) -> None:
+        log.commit()
+        if self.hasty and self.up and log is self.engine.memory_log:
+            self._commits += 1
+            if self._commits % COMMITS_A_PART == 0:
+                self.engine.flush()

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mainstem_sync.testing.broken import VARIANTS, broken
+from mainstem_sync.testing.hasty_world import HastyWorld, is_hasty
 from mainstem_sync.testing.script import Entry, script_of, shortened
 from mainstem_sync.testing.wide_script import WIDE_MEAN_S, wide_kinds, wide_script_of
 from mainstem_sync.testing.wide_world import WideWorld
@@ -61,7 +62,7 @@ def simulate(
         world: World = WideWorld(seed, base, kinds=further)
     else:
         entries = script_of(seed) if script is None else script
-        world = World(seed, base)
+        world = HastyWorld(seed) if is_hasty(seed) and base is None else World(seed, base)
     error = None
     try:
         world.run(entries)

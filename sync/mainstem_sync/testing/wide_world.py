@@ -32,6 +32,8 @@ CLONE_S = (60.0, 400.0)
 class WideWorld(RareFaults):
     """See the module."""
 
+    may_differ = True
+
     clones: dict[str, Clone] = field(default_factory=dict)
     tampered: dict[str, set[Key]] = field(default_factory=dict)
     """By node: rows that were changed behind its back, and are not known to be mended."""

@@ -26,6 +26,7 @@ from mainstem_sync.testing.claims import (
     declared_slices,
     require,
 )
+from mainstem_sync.testing.equality import check_equal
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.real_nodes import RealNode
 from mainstem_sync.testing.script import Entry
@@ -37,7 +38,6 @@ CAPPED = 0.3
 """Of the nodes with a parent: their log is released beyond a size, delivered or not."""
 LOG_BYTES_MAX = 3000
 """A few minutes of a run; what is released is owed as slices."""
-
 LATENESS_NS = 20 * 10**9
 
 TYPES = {
@@ -89,6 +89,9 @@ class World:
     saved_from_ms: dict[str, int] = field(default_factory=dict)
     miscounted: set[str] = field(default_factory=set)
     """Nodes that have not what they have counted: somebody changed it, or it is not shown."""
+
+    may_differ = False
+    """True: something happens to what is stored, and is found and mended."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -218,7 +221,7 @@ class World:
         known = sorted(key for key in truth.rows if key[1] >= truth.whole_from_ms)
         if not node.up or not known:
             return
-        device, at = rng.choice(known)
+        device, at = self._victim(known, rng)
         start, end = at - rng.randrange(60_000), at + 1 + rng.randrange(60_000)
         start = max(start, truth.whole_from_ms)
         # All devices are not all of this node's: others' rows must not be meant.
@@ -249,6 +252,10 @@ class World:
         deletion.ack.wait()
         columns = None if column is None else frozenset([column])
         truth.delete(deletion.ack.lsn, keys, columns)
+
+    def _victim(self, known: Sequence[Key], rng: random.Random) -> Key:
+        """A row that is deleted, with those about it."""
+        return rng.choice(known)
 
     def define(self, rng: random.Random) -> None:
         """An edge gets a column, renames one, or widens one."""
@@ -365,6 +372,8 @@ class World:
         """After everything that happens: the sums of one node, and what is acknowledged."""
         if node.up:
             check_sums(node)
+            if not self.may_differ:
+                check_equal(node)
         for child, parent in self.links:
             # A parent that was restored says at the next HELLO how little it has.
             if child.up and parent.up and parent.name not in self.restored:
