@@ -30,6 +30,9 @@ from mainstem_sync.wire.frames import Frame, FrameType
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
+SAID_S = 600.0
+"""A parent that waits asks every few seconds; each answer is a record of the log."""
+
 SAID_MAX = 10_000
 """Runs of slices that were declared lost and are remembered; beyond it they are said once more."""
 
@@ -48,7 +51,8 @@ class SliceExchange:
         self._engine: Engine | None = None
         self._sender: Sender | None = None
         self._forward: Forward | None = None
-        self._said_lost: dict[tuple[OriginKey, str], RangeSet] = {}
+        self._said_lost: dict[tuple[OriginKey | None, str], RangeSet] = {}
+        self._said_at: dict[str, float] = {}
 
     def bind(
         self, engine: Engine, sender: Sender, forward: Forward, log_bytes_max: int | None
@@ -134,19 +138,28 @@ class SliceExchange:
         self, want: Want, slices: RangeSet, why: str, target: OriginKey | None = None
     ) -> None:
         """Slices that nobody will ever get: declared, and counted when it is applied. Own ones, or
-        (``target``) those of a node below, once for as long as this process runs."""
+        (``target``) those of a node below, once for as long as this process runs. Of own ones it is
+        said again after a while, to a parent that has lost it, and at once if rows are pending."""
         engine, forward = self._engine, self._forward
         if engine is None or forward is None:
             return
-        if target is not None:
-            said = self._said_lost.setdefault((target, want.name), RangeSet())
-            slices = slices.difference(said)
-            if len(said) > SAID_MAX:
-                said = self._said_lost[target, want.name] = RangeSet()
-            said.update(slices)
+        said = self._said_lost.setdefault((target, want.name), RangeSet())
+        now = self._monotonic()
+        again = target is None and now > self._said_at.get(want.name, now) + SAID_S
+        if len(said) > SAID_MAX or again:
+            said = self._said_lost[target, want.name] = RangeSet()
+        if target is None and not said:
+            self._said_at[want.name] = now
         keys = [key for first, last in slices for key in range(first, last + 1)]
         with self._lock:
-            rows = [forward.owing.rows_of(want.name, key, target) for key in keys]
+            pending = [forward.owing.rows_of(want.name, key, target) for key in keys]
+        found = [
+            (k, n)
+            for k, n in zip(keys, pending, strict=True)
+            if k not in said or (n and not target)
+        ]
+        said.update(slices)
+        keys, rows = [key for key, _ in found], [n for _, n in found]
         for at in range(0, len(keys), LOST_SLICES_MAX):
             some = slice(at, at + LOST_SLICES_MAX)
             table = LostTable(

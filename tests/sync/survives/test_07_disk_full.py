@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from mainstem_engine.log.records import RecordKind
+from mainstem_sync.slices.wants import Want
 from mainstem_sync.testing.nodes import START_NS
-from mainstem_sync.testing.tiers import MINUTE_NS, START_MS
+from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, Tiers
+from mainstem_sync.wire.ranges import RangeSet
 
 from .outages import SMALL_LOG, MakeTiers, outage, restored
 
@@ -45,3 +48,24 @@ def test_case_7_owed_rows_are_lost_and_declared(make_tiers: MakeTiers, restarts:
         origins = {state.key.name: state for state in node.federation._follower.origins}
         assert len(origins["edge"].received) == 1, "D passes"
     tiers.check()
+
+
+def test_a_parent_that_goes_on_asking_is_told_once_in_a_while(tiers: Tiers) -> None:
+    """Each answer is a record of the log, and a parent asks every few seconds."""
+    tiers.write(rows=5)
+    tiers.run(1)
+    exchange, log = tiers.edge.federation.exchange, tiers.edge.engine.log
+    want = Want("meters", MINUTE_NS, 0, RangeSet([(0, 2)]))
+
+    def told() -> int:
+        log.barrier()
+        return sum(record.kind == RecordKind.LOSS for record in log.read(1))
+
+    for _ in range(5):
+        exchange._lose(want, RangeSet([(0, 2)]), "expired")
+    assert told() == 1
+    exchange._lose(want, RangeSet([(2, 3)]), "expired")
+    assert told() == 2, "of one slice nothing was said"
+    tiers.clock.advance(601)
+    exchange._lose(want, RangeSet([(0, 2)]), "expired")
+    assert told() == 3, "it may have lost what it was told"
