@@ -281,10 +281,11 @@ class Client:
         node: str | None = None,
         table: str | None = None,
         below: bool = False,
+        after: str | None = None,
     ) -> dict[str, Any]:
-        """``{"items": [...], "bytes": n}``, the newest first. ``below``: of all nodes below too,
-        as they last said."""
-        query = _query(limit=limit, node=node, table=table, below=1 if below else None)
+        """``{"items": [...], "bytes": n, "next": ...}``, the newest of each node first. ``below``:
+        of all nodes below too, which are asked; ``after``: ``next`` of the page before."""
+        query = _query(limit=limit, node=node, table=table, below=1 if below else None, after=after)
         return self._get(f"/api/v1/quarantine{query}")
 
     def quarantine_item(self, item_id: str) -> dict[str, Any]:

@@ -111,7 +111,8 @@ class StatusReporter:
                 "items": store.items(limit=QUARANTINE_SHOWN),
             }
             self._quarantined = (revision, shown)
-        return shown
+        page = self._federation.quarantine_pages.page()
+        return shown if page is None else {**shown, "page": page}
 
     def log_error(self) -> str | None:
         """Why the log failed, or None. A failed log takes nothing more until the node restarts."""

@@ -37,6 +37,7 @@ from mainstem_sync.proving import Proving
 from mainstem_sync.receiving.covering import follow_own_deletes
 from mainstem_sync.receiving.greeting import Greeting
 from mainstem_sync.receiving.quarantine import QuarantineStore
+from mainstem_sync.receiving.quarantine_pages import QuarantinePages
 from mainstem_sync.receiving.receiver import Receiver
 from mainstem_sync.receiving.retry import QuarantineRetry
 from mainstem_sync.receiving.strays import Strays
@@ -48,7 +49,7 @@ from mainstem_sync.state.exports import Export, ExportPolicy
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.forward import ForwardSums
 from mainstem_sync.state.upward import Upward
-from mainstem_sync.wire.frames import FrameType
+from mainstem_sync.wire.frames import Frame, FrameType
 
 LATENESS_NS = 30 * 1_000_000_000
 """A slice closes this long after its end, unless the table says otherwise."""
@@ -156,6 +157,10 @@ class Federation:
         self._log_bytes_max = log_bytes_max
         self.exchange = SliceExchange(self._follower, monotonic)
         self.receiver.riders.append(self.exchange.repair.frames)
+        self.quarantine_pages = QuarantinePages(
+            node, self.quarantine, self._children.statuses, clock_ns=clock_ns, monotonic=monotonic
+        )
+        self.receiver.riders.append(self.quarantine_pages.frames)
         self.retrying = QuarantineRetry(
             node, lambda: self.engine, self._follower, self.quarantine, self.exchange.repair.want,
             lambda key: self._is_gone(Origin(key.uuid, key.name, key.epoch)),
@@ -249,6 +254,7 @@ class Federation:
             follower.on_applied = self._applied
             self.exchange.bind(engine, self.sender, forward, self._log_bytes_max)
             self.sender.on_frame[FrameType.PROVEN] = self.proving.told
+            self.sender.on_frame[FrameType.ASK] = self._asked
             engine.add_part_hold("parent", self.proving.holding.holds)
         engine.settled = self._settled
         engine.deletable = self._is_gone
@@ -534,6 +540,11 @@ class Federation:
                 return True
             names = {origin.node, "" if state is None else state.via}
         return any(self.retired(name) is not None for name in names if name)
+
+    def _asked(self, frame: Frame) -> None:
+        if self.quarantine_pages.asked(frame) and self.sender is not None:
+            self.sender.status_at = float("-inf")
+            self._applied()
 
     def _own_status(self) -> Mapping[str, Any]:
         if self.status is not None:

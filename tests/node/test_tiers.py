@@ -17,6 +17,7 @@ from mainstem_node.auth import ensure_link_tokens
 from mainstem_node.config import Topology, load_topology
 from mainstem_node.credentials import new_token, write_token
 from mainstem_node.node import Node
+from mainstem_sync.receiving.quarantine import QuarantineItem
 from mainstem_sync.state import accounting
 
 DEADLINE_S = 60.0
@@ -105,6 +106,40 @@ async def test_what_the_edge_takes_is_complete_at_the_group(tiers: dict[str, Nod
     assert [child["node"] for child in tree["children"][0]["children"]] == ["edge"]
     assert tree["children"][0]["state"] == "live"
     assert group.federation.verify()["slices"] == []
+
+
+@pytest.mark.slow
+async def test_pages_of_the_quarantines_below_come_up(tiers: dict[str, Node]) -> None:
+    group = tiers["group"]
+    await until(lambda: [c["node"] for c in group.federation.children()] == ["plant"], "known")
+    await until(
+        lambda: [c["node"] for c in group.federation.children()[0]["children"]] == ["edge"], "tree"
+    )
+    for name, count in (("edge", 60), ("plant", 7), ("group", 3)):
+        tiers[name].federation.quarantine.add(
+            QuarantineItem(name, "pump", "root.plant.edge.q", n, "flow", "range", n, 5)
+            for n in range(count)
+        )
+    url = f"http://127.0.0.1:{group.port}/api/v1/quarantine?below=1&limit=25"
+    seen: list[str] = []
+    pages = 0
+    async with aiohttp.ClientSession() as http:
+        query: dict[str, str] = {}
+        while True:
+            async with http.get(url, params=query) as answer:
+                page = await answer.json()
+            assert page["unheard"] == []
+            assert len(page["items"]) <= 25
+            seen += [item["id"] for item in page["items"]]
+            pages += 1
+            if page["next"] is None:
+                break
+            query = {"after": page["next"]}
+        async with http.get(url, params={"node": "plant"}) as answer:
+            assert len((await answer.json())["items"]) == 7
+        async with http.get(url, params={"after": "x"}) as answer:
+            assert answer.status == 400
+    assert (len(seen), len(set(seen)), pages) == (70, 70, 3)
 
 
 async def test_a_revoked_child_is_refused_at_its_next_request(tiers: dict[str, Node]) -> None:

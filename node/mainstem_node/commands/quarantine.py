@@ -21,6 +21,8 @@ VALUE_CHARACTERS = 60
 """Of a refused value in the table; --json shows all of it."""
 LISTED_MAX = 10_000
 RETRIED_AT_ONCE = 500
+PAGE = 500
+"""Items that are asked for at a time: what a node below answers with at most."""
 
 Below = Annotated[bool, typer.Option("--below", help="Of all nodes below too.")]
 Node = Annotated[str | None, typer.Option(help="Only of this node.")]
@@ -34,13 +36,14 @@ def listed(
     node: Node = None,
     table: Table = None,
     below: Below = False,
+    after: Annotated[str | None, typer.Option(help="What the page before named.")] = None,
     url: Url = DEFAULT_URL,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """List the newest refused rows and values."""
+    """List the newest refused rows and values, page by page."""
     client = client_for(url, token_file)
-    answer = client.quarantine(limit=limit, node=node, table=table, below=below)
+    answer = client.quarantine(limit=limit, node=node, table=table, below=below, after=after)
     if as_json:
         result_json(answer)
         return
@@ -53,6 +56,10 @@ def listed(
         ],
     )  # fmt: skip
     note(f"{len(answer['items']):,} shown; {size(answer['bytes'])} in all")
+    if answer.get("unheard"):
+        note(f"only the newest of {', '.join(answer['unheard'])}: no answer")
+    if answer.get("next"):
+        note(f"more with --after '{answer['next']}'")
 
 
 @app.command()
@@ -139,7 +146,16 @@ def export(
     if form not in ("jsonl", "csv"):
         raise typer.BadParameter("write jsonl or csv", param_hint="--format")
     client = client_for(url, token_file)
-    found = client.quarantine(limit=limit, node=node, table=table, below=below)["items"]
+    found: list[dict[str, Any]] = []
+    after: str | None = None
+    while len(found) < limit:
+        page = client.quarantine(
+            limit=min(PAGE, limit - len(found)), node=node, table=table, below=below, after=after
+        )
+        found += page["items"]
+        after = page.get("next")
+        if after is None or not page["items"]:
+            break
     if file is None:
         _write(sys.stdout, found, form)
         return

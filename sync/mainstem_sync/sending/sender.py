@@ -124,7 +124,7 @@ class Sender:
         self._number = 0
         self._tail_start = 0
         self._parent_has: dict[OriginKey, RangeSet] = {}
-        self._status_at = float("-inf")
+        self.status_at = float("-inf")  # when it was told; set back, it is told again
         self._live_at = float("-inf")
         self._pause_until = 0.0
         self._hello_at = 0.0
@@ -148,7 +148,7 @@ class Sender:
             if self._budget.wait_s() > 0:
                 return None
         status = None
-        if self._session.is_connected and now - self._status_at >= STATUS_EVERY_S:
+        if self._session.is_connected and now - self.status_at >= STATUS_EVERY_S:
             # Outside every lock: making a status looks into all parts of the node.
             status = self._status()
         with self._lock:
@@ -174,7 +174,7 @@ class Sender:
                 return STATUS_EVERY_S
             if owed_s > 0:
                 return owed_s
-            due = [self._status_at + STATUS_EVERY_S - now, POLL_S]
+            due = [self.status_at + STATUS_EVERY_S - now, POLL_S]
             live_at = self._live_at + self._scheduler.live_every_s
             if live_at > now:
                 due.append(live_at - now)
@@ -228,7 +228,7 @@ class Sender:
         parts = [encode_request(self._session.lease, self._number, self._clock_ns())]
         if status is not None:
             parts.append(encode_status(bounded_status(status)))
-            self._status_at = now
+            self.status_at = now
         sent = [draft for draft in drafts if self._encode(draft, parts)]
         frame_bytes = self._scheduler.frame_bytes
         left = max(frame_bytes - sum(map(len, parts)), frame_bytes // 4)
@@ -439,7 +439,7 @@ class Sender:
                         "the parent lost %d records whose log is released here: declared", lost
                     )
                 self._tail_start = self._engine.log.fsynced_lsn
-                self._status_at = self._live_at = float("-inf")
+                self.status_at = self._live_at = float("-inf")
                 self._session.connected(welcome)
                 self._scheduler.connected(self._monotonic() - self._hello_at)
                 # Retention believes a wall clock that jumped only when somebody else agrees.

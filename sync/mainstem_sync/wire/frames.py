@@ -85,6 +85,7 @@ class FrameType(enum.IntEnum):
     PIECE = 13
     ORDER = 14
     DOWN = 15
+    ASK = 16
 
 
 @dataclass(frozen=True, slots=True)
