@@ -65,7 +65,7 @@ def scan(watch: TableWatch, stored: Stored) -> None:
 
 def look(watch: TableWatch, stored: Stored, first: int, end: int) -> int:
     expected = expect(watch, first, end)
-    return compare(watch, expected, *stored.digests(expected.first, expected.end))
+    return len(compare(watch, expected, *stored.digests(expected.first, expected.end)))
 
 
 def flagged(watch: TableWatch, count: int) -> set[int]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_engine.engine import Engine
+from mainstem_engine.log.records import RecordKind
 from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.proof.audits import Audits
 from mainstem_sync.proof.completeness import (
@@ -39,6 +40,7 @@ from mainstem_sync.slices.unreadable import Unreadable
 from mainstem_sync.slices.watch import Candidates, TableWatch
 from mainstem_sync.state.children import Children
 from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.line_following import DOUBT
 from mainstem_sync.wire.messages import OriginKey
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ RESCAN_SLICES = 1_440
 
 AUDIT_EVERY_NS = 5_000_000_000
 """A parent of a thousand nodes has thousands of tables to choose from: not every second."""
+
+DOUBT_TIMEOUT_S = 10.0
+"""A log that cannot commit for this long has failed, or is about to say so."""
 
 DAMAGED_MAX = 1_000
 """Damaged stretches that are handed out at a time: more are asked for when these are whole."""
@@ -177,8 +182,12 @@ class Proof:
                 watch, expected, found.start // size, found.count, found.d1, found.d2
             )
         if differing:
+            # What was proven once is proven again after a crash, unless the log says otherwise.
+            spans = [[first * size, end * size] for first, end in differing]
+            header = {"op": DOUBT, "t": each.table, "spans": spans}
+            engine.append(RecordKind.EVT, header).wait(DOUBT_TIMEOUT_S)
             logger.error(
-                "%s: %d slices of %s of %s are not what was proven", self._node, differing,
+                "%s: %d slices of %s of %s are not what was proven", self._node, len(differing),
                 each.table, each.state.key.name,
             )  # fmt: skip
 

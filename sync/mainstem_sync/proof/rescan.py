@@ -56,15 +56,15 @@ def expect(watch: TableWatch, first: int, end: int) -> Expectation:
 
 def compare(
     watch: TableWatch, expected: Expectation, keys: Ints, count: Ints, d1: Sums, d2: Sums
-) -> int:
-    """``keys`` (ascending) with what a scan of all of [first, end) found. Returns how many slices,
-    hours and days were compared and differ."""
+) -> list[tuple[int, int]]:
+    """``keys`` (ascending) with what a scan of all of [first, end) found. Returns the slices, hours
+    and days that were compared and differ, each as slices [first, end)."""
     watch.merge()
     found = _Found(keys, count, d1, d2)
-    differing = _listed(watch, expected, found)
-    differing += _unlisted(watch, expected, found)
+    alone = [*_listed(watch, expected, found), *_unlisted(watch, expected, found)]
+    differing = [(key, key + 1) for key in alone]
     for level in watch.rolled.levels:
-        differing += _summed(level, expected, found)
+        differing += [(k * level.per, (k + 1) * level.per) for k in _summed(level, expected, found)]
     return differing
 
 
@@ -95,7 +95,7 @@ def _widened(level: Buckets, first: int, end: int) -> tuple[int, int]:
     return (low * level.per if has[0] else first), (high * level.per if has[1] else end)
 
 
-def _listed(watch: TableWatch, expected: Expectation, found: _Found) -> int:
+def _listed(watch: TableWatch, expected: Expectation, found: _Found) -> list[int]:
     """Slices that stand for themselves."""
     place = watch.slices.range(expected.first, expected.end)
     now = watch.slices.keys[place]
@@ -111,10 +111,11 @@ def _listed(watch: TableWatch, expected: Expectation, found: _Found) -> int:
     before = columns["state"][at].copy()
     state = watch.compared(at, *found.at(keys[same]))
     columns["state"][at] = state
-    return int(np.count_nonzero((state == UNEQUAL) & (before != UNEQUAL)))
+    differing: list[int] = watch.slices.keys[at[(state == UNEQUAL) & (before != UNEQUAL)]].tolist()
+    return differing
 
 
-def _unlisted(watch: TableWatch, expected: Expectation, found: _Found) -> int:
+def _unlisted(watch: TableWatch, expected: Expectation, found: _Found) -> list[int]:
     """Rows in slices of which their owner said that there are none."""
     stray = ~np.isin(found.keys, expected.known) & ~np.isin(found.keys, watch.slices.keys)
     stray &= ~watch.rolled.covers(found.keys)
@@ -125,21 +126,22 @@ def _unlisted(watch: TableWatch, expected: Expectation, found: _Found) -> int:
         watch.slices["man_lsn"][at] = EMPTY_STATED
         watch.slices["seen"][at] = found.count[stray]
         watch.slices["state"][at] = UNEQUAL
-    return len(keys)
+    differing: list[int] = keys.tolist()
+    return differing
 
 
 def _covered(closed: RangeSet, keys: Ints) -> npt.NDArray[np.bool_]:
     return np.fromiter((closed.covers(k, k) for k in keys.tolist()), np.bool_, count=len(keys))
 
 
-def _summed(level: Buckets, expected: Expectation, found: _Found) -> int:
-    """Hours or days."""
+def _summed(level: Buckets, expected: Expectation, found: _Found) -> list[int]:
+    """Hours or days, by index."""
     table = level.table
     low = -(-expected.first // level.per)
     inside = table.range(low, expected.end // level.per)
     buckets = table.keys[inside]
     if not len(buckets):
-        return 0
+        return []
     bucket = level.of(found.keys)
     at = np.minimum(np.searchsorted(buckets, bucket), len(buckets) - 1)
     mine = buckets[at] == bucket
@@ -152,4 +154,5 @@ def _summed(level: Buckets, expected: Expectation, found: _Found) -> int:
         differs |= table[name][inside] != total
     differs &= table["state"][inside] == WHOLE
     table["state"][inside][differs] = DIFFERENT
-    return int(np.count_nonzero(differs))
+    differing: list[int] = buckets[differs].tolist()
+    return differing

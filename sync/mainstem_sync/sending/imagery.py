@@ -36,6 +36,7 @@ from mainstem_engine.errors import (
     StaleImageError,
 )
 from mainstem_engine.images import SliceImage
+from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import SELF_ORIGIN, Rows
 from mainstem_sync.lines.epochs import EpochTable
 from mainstem_sync.origins.line_rows import closed_epochs, newest_on_line
@@ -59,6 +60,7 @@ from mainstem_sync.slices.wants import Want, Wanted
 from mainstem_sync.slices.watch import EMPTY_STATED, TableWatch
 from mainstem_sync.slices.word import Word
 from mainstem_sync.state.content import Classifier, Content
+from mainstem_sync.state.line_following import DOUBT
 from mainstem_sync.wire.batch import Acknowledgement
 from mainstem_sync.wire.messages import AckCode, OriginKey
 from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
@@ -492,6 +494,8 @@ class Imagery:
         if len(broken):
             with self._state_lock:
                 state.watches[mapped.local].differ(broken)
+            span = [int(broken[0]) * size, (int(broken[-1]) + 1) * size]
+            self._engine.append(RecordKind.EVT, {"op": DOUBT, "t": mapped.local, "spans": [span]})
         return not len(broken)
 
     def _verified(self, state: OriginState, table: TableMap, first: int, last: int) -> Word:

@@ -112,7 +112,8 @@ class Rolled:
         """Rows of the slices [first_key, end_key) may be gone."""
         for level in self.levels:
             inside = level.table.range(first_key // level.per, -(-end_key // level.per))
-            level.table["state"][inside] = BROKEN
+            state = level.table["state"][inside]
+            state[state == WHOLE] = BROKEN
 
     def restated(self, first_key: int, end_key: int) -> None:
         """The owner stated every slice of [first_key, end_key) anew."""

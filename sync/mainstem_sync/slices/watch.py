@@ -220,12 +220,19 @@ class TableWatch(WatchedSlices):
             self.closed.add(key)
 
     def damaged(self, start_ns: int, end_ns: int) -> None:
-        """What is stored of [start, end) cannot be read, and may be gone: nothing of it is proven
-        until it is scanned again."""
+        """What is stored of [start, end) cannot be read, may be gone, or differs: nothing of it is
+        proven until it is scanned again. What is known to be unequal stays so."""
         self.merge()
         first, end = start_ns // self.slice_ns, -(-end_ns // self.slice_ns)
         inside = self.slices.range(first, end)
-        self.unprove(np.arange(inside.start, inside.stop))
+        if end - first == 1 and inside.start == inside.stop and self.closed.covers(first, first):
+            # Its owner said that it is empty. If it is part of a sum, that is broken below.
+            key = np.array([first], np.int64)
+            if not self.rolled.covers(key).any():
+                self.slices["man_lsn"][self.slices.upsert(key)] = EMPTY_STATED
+                inside = self.slices.range(first, end)
+        equal = np.flatnonzero(self.slices["state"][inside] != UNEQUAL)
+        self.unprove(equal + inside.start)
         self.rolled.damaged(first, end)
 
     def deleted_here(self, keys: Ints) -> None:

@@ -36,7 +36,7 @@ from mainstem_sync.state.content import Classifier, points_header
 from mainstem_sync.state.deletions_here import DECLINED, deleted_here, image_declined
 from mainstem_sync.state.exports import ExportPolicy
 from mainstem_sync.state.forward import PARK, Forward
-from mainstem_sync.state.line_following import DAMAGED, LineFollowing
+from mainstem_sync.state.line_following import DAMAGED, DOUBT, LineFollowing
 from mainstem_sync.state.owed_log import declare_lost, owe
 from mainstem_sync.state.scope import DeviceScope
 from mainstem_sync.wire.messages import OriginKey
@@ -300,7 +300,7 @@ class Follower:
             self.lines.own.trail.note_point(record.lsn, record.chain)
         elif record.kind == RecordKind.EVT:
             self.lines.alarmed(header)
-            if header.get("code") == DAMAGED:
+            if header.get("code") == DAMAGED or header.get("op") == DOUBT:
                 self._damaged(str(header["t"]), header["spans"])
             if header.get("op") == DECLINED:
                 image_declined(self.origins, self.accounts, header, self._monotonic())

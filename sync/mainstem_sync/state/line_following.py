@@ -37,6 +37,9 @@ from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 ALARM = "alarm"
 """``op`` of the EVT record of an alarm."""
+DOUBT = "doubt"
+"""``op`` of the EVT record that a scan found stored rows to be other than proven; ``t`` the table,
+``spans`` a list of [start, end) in ns."""
 ALTERED = "ALTERED"
 """``code`` of the alarm that own rows are not what was stated of them."""
 DAMAGED = "DAMAGED"

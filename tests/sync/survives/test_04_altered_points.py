@@ -126,3 +126,20 @@ def test_looking_again_is_bounded_and_goes_on(
     monkeypatch.setattr(tiers.plant.federation._proof, "rescan", lambda *_: False)
     assert tiers.plant.federation.verify(rescan=True)["rescanned"] is False
     assert SLICE_NS == MINUTE_NS
+
+
+def test_what_was_found_is_not_forgotten_by_a_crash(tiers: Tiers) -> None:
+    """Killed between finding and repair, and its child is away."""
+    tiers.write(rows=180)
+    tiers.close()
+    tiers.up.cut()
+    alter(tiers)
+    (named,) = tiers.plant.federation.verify(rescan=True)["slices"]
+    assert named["state"] == "MISMATCH"
+    tiers.plant.restart()
+    assert tiers.state(tiers.plant)["complete_through"] <= START_MS + MINUTE_MS
+    tiers.plant.federation.run_verification()
+    found = tiers.plant.federation.verify()["slices"]
+    assert [(each["from"], each["state"]) for each in found] == [
+        (START_MS + MINUTE_MS, "MISMATCH"), (START_MS + 3 * MINUTE_MS, "OPEN"),
+    ][: len(found)]  # fmt: skip
