@@ -18,6 +18,7 @@ from mainstem_sync import Child, Export
 from mainstem_sync.errors import RejectedError, UnknownSchemaError, WireError
 from mainstem_sync.receiving.incoming import UNUSABLE
 from mainstem_sync.receiving.receiver import Reply
+from mainstem_sync.sending.session import Request
 from mainstem_sync.state import content, forward
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import METERS, Tiers
@@ -257,7 +258,7 @@ def _prepare(tiers: Tiers, batch: Batch) -> None:
 
 def _resend(tiers: Tiers, first: int) -> bytes:
     """What a sender that forgot everything would send of the own rows: one block."""
-    classifier = tiers.edge.federation.sender._outbox._classifier  # type: ignore[union-attr]
+    classifier = tiers.edge.federation.sender._cutter.classifier  # type: ignore[union-attr]
     log = tiers.edge.engine.log
     pieces: list[packing.Piece] = []
     ranges = RangeSet()
@@ -345,20 +346,22 @@ def test_a_load_is_history_and_what_is_measured_meanwhile_goes_first(
     sender = tiers.edge.federation.sender
     assert sender is not None
     tiers.clock.advance(1)
-    request = sender.next_request()
+    assert _queues(sender.next_request())[-2:] == [(Queue.LIVE, [1]), (Queue.HISTORY, [1000])]
+    tiers.edge.restart()
+    tiers.clock.advance(60)
+    tiers.run()
+    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+def _queues(request: Request | None) -> list[tuple[Queue, list[int]]]:
+    """Queue and rows of the blocks of each batch of a request."""
     assert request is not None
-    queues = [
+    return [
         (batch.queue, [block.rows for block in batch.blocks])
         for frame in decode_frames(request.body)
         if frame.type is FrameType.BATCH
         for batch in [Batch.from_frame(frame)]
     ]
-    assert (Queue.LIVE, [1]) in queues
-    assert (Queue.HISTORY, [1000]) in queues
-    tiers.edge.restart()
-    tiers.clock.advance(60)
-    tiers.run()
-    assert tiers.values(tiers.group) == tiers.values(tiers.edge)
 
 
 def test_a_parent_of_an_earlier_version_gets_records(tiers: Tiers) -> None:
@@ -370,7 +373,7 @@ def test_a_parent_of_an_earlier_version_gets_records(tiers: Tiers) -> None:
     tiers.clock.advance(1)
     tiers.up.step()
     tiers.up.restore()
-    sender._outbox.speak(packing.BLOCKS_VERSION - 1)
+    sender._cutter.speak(packing.BLOCKS_VERSION - 1)
     tiers.clock.advance(60)
     tiers.run(6)
     assert blocks_of(tiers.plant) != []
@@ -424,7 +427,7 @@ def test_a_parent_that_knows_no_light_blocks_gets_records(
     tiers.run(1)
     sender = tiers.plant.federation.sender
     assert sender is not None
-    sender._outbox.speak(version)
+    sender._cutter.speak(version)
     receiver = tiers.group.federation.receiver
     headers: list[Any] = []
 

@@ -114,7 +114,7 @@ def test_rows_of_a_hole_are_named_by_time(tiers: Tiers, monkeypatch: pytest.Monk
     assert sender is not None
     with monkeypatch.context() as patch:
         # The history queue is held back: only control and live batches leave.
-        patch.setattr(sender._scheduler, "history_share", lambda live_raw_bytes: 0)
+        patch.setattr(sender._lanes.scheduler, "history_share", lambda live_raw_bytes: 0)
         tiers.write(start_s=600, rows=50)
         tiers.clock.advance(1200)
         tiers.edge.federation.run_manifests(tiers.clock.now_ns)

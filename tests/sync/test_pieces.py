@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstem_sync.errors import TooLargeError, WireError
-from mainstem_sync.sending import sender
+from mainstem_sync.sending import verdicts
 from mainstem_sync.sending.outbox import Draft
 from mainstem_sync.sending.sender import Sender
 from mainstem_sync.sending.splitter import Splitter
@@ -126,8 +126,8 @@ def _thin(tiers: Tiers) -> Sender:
     """The edge's link as it is at 64 kbit/s: a request has 4 kB."""
     uplink = tiers.edge.federation.sender
     assert uplink is not None
-    uplink._scheduler.bound(8000.0)
-    uplink._scheduler.bound = lambda bytes_per_s: None  # type: ignore[method-assign]
+    uplink._lanes.scheduler.bound(8000.0)
+    uplink._lanes.scheduler.bound = lambda bytes_per_s: None  # type: ignore[method-assign]
     return uplink
 
 
@@ -155,7 +155,7 @@ def test_live_rows_pass_by_a_large_record(tiers: Tiers) -> None:
     _large_record(tiers, 300)
     for n in range(8):
         tiers.write("root.p.e.live", start_s=n, rows=1)
-        tiers.run(0.24)
+        tiers.run(0.36)
         rows = tiers.plant.engine.scan("meters").read_all().num_rows
         assert rows == n + 1, "each arrives at once"
         assert _notes(tiers) == 0, "the record is on its way"
@@ -225,7 +225,7 @@ def test_rows_are_not_given_up_while_definitions_are_owed(
     tiers: Tiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many definitions, each small: the rows beside them ask for theirs again and again."""
-    monkeypatch.setattr(sender, "SCHEMA_TRIES_MAX", 3)
+    monkeypatch.setattr(verdicts, "SCHEMA_TRIES_MAX", 3)
     tiers.run(1)
     _thin(tiers)
     engine = tiers.edge.engine

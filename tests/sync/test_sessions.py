@@ -291,9 +291,9 @@ def test_a_poison_record_is_parked_and_the_rest_goes_on(
 def test_a_definition_that_never_comes_does_not_block_for_ever(
     tiers: Tiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mainstem_sync.sending import sender as sender_module
+    from mainstem_sync.sending import verdicts
 
-    monkeypatch.setattr(sender_module, "SCHEMA_TRIES_MAX", 6)
+    monkeypatch.setattr(verdicts, "SCHEMA_TRIES_MAX", 6)
     tiers.run(1)
     lsn = tiers.write(rows=2)
     receiver = tiers.plant.federation.receiver
@@ -440,15 +440,15 @@ def test_a_thin_link_gets_smaller_requests(tiers: Tiers) -> None:
         tiers.edge.engine.write("meters", np.repeat(ids, 100), times, {"current": values})
     tiers.edge.engine.log.barrier()
     tiers.clock.advance(1)
-    start = sender._scheduler.frame_bytes
+    start = sender._lanes.scheduler.frame_bytes
     request = sender.next_request()
     assert request is not None
     tiers.clock.advance(10)
     reply = tiers.plant.federation.receiver.batches(CHILD, request.body)
     sender.on_reply(request, reply.status, reply.body)
-    assert sender._scheduler.frame_bytes <= start // 4
+    assert sender._lanes.scheduler.frame_bytes <= start // 4
     tiers.run(4, check=False)
-    assert sender._scheduler.frame_bytes >= start
+    assert sender._lanes.scheduler.frame_bytes >= start
 
 
 def test_two_requests_at_most_are_in_flight(tiers: Tiers) -> None:

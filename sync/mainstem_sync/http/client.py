@@ -17,9 +17,12 @@ import logging
 import random
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import aiohttp
 
+from mainstem_sync.sending.flight import Lane
 from mainstem_sync.sending.sender import Sender
 from mainstem_sync.sending.session import Request
 from mainstem_sync.wire.frames import REQUEST_BYTES_MAX
@@ -46,6 +49,11 @@ the node, and trying on costs nothing."""
 START_JITTER_S = 0.1
 """Nodes of one machine or site that start together do not say HELLO in the same instant."""
 
+
+THREADS = 4
+"""One makes requests of each lane, two take replies in."""
+
+Result = TypeVar("Result")
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
 HELLO_TIMEOUT = aiohttp.ClientTimeout(total=HELLO_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
@@ -75,32 +83,52 @@ class Uplink:
         self._bearer = ""
         self._rng = rng or random.Random()
         self._ssl = ssl
-        self._wake = asyncio.Event()
-        self._sleeping = False
+        self._wakes = {lane: asyncio.Event() for lane in Lane}
+        self._listening = False
+        self._threads = ThreadPoolExecutor(THREADS, "uplink")
+        self._exchanges: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Until cancelled: HELLO, then batches; reconnects with jittered backoff."""
         loop = asyncio.get_running_loop()
         self._sender.on_work = lambda: self._notified(loop)
-        exchanges: set[asyncio.Task[None]] = set()
         try:
             await asyncio.sleep(self._rng.uniform(0.0, START_JITTER_S))
-            async with aiohttp.ClientSession(auto_decompress=False) as session:
-                while True:
-                    self._wake.clear()
-                    self._sleeping = True
-                    request, wait_s = await asyncio.to_thread(self._next)
-                    if request is None:
-                        await self._pause(wait_s)
-                        continue
-                    exchange = asyncio.create_task(self._exchange(session, request))
-                    exchanges.add(exchange)
-                    exchange.add_done_callback(exchanges.discard)
+            async with (
+                aiohttp.ClientSession(auto_decompress=False) as session,
+                asyncio.TaskGroup() as group,
+            ):
+                for lane in Lane:
+                    group.create_task(self._pump(session, lane))
         finally:
             self._sender.on_work = None
-            for exchange in list(exchanges):
+            for exchange in list(self._exchanges):
                 exchange.cancel()
-            await asyncio.gather(*exchanges, return_exceptions=True)
+            await asyncio.gather(*self._exchanges, return_exceptions=True)
+
+    async def _pump(self, session: aiohttp.ClientSession, lane: Lane) -> None:
+        """One lane, until cancelled. That of history is woken by the other one, and by replies."""
+        wake = self._wakes[lane]
+        while True:
+            wake.clear()
+            request, wait_s, deaf_s = await self._run(self._next, lane)
+            if lane is Lane.LIVE and self._sender.is_behind:
+                self._wakes[Lane.HISTORY].set()
+            if request is not None:
+                exchange = asyncio.create_task(self._exchange(session, request))
+                self._exchanges.add(exchange)
+                exchange.add_done_callback(self._exchanges.discard)
+            else:
+                if deaf_s > 0:
+                    self._listening = False
+                    wait_s = min(wait_s, deaf_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await wake.wait()
+
+    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
 
     @property
     def address(self) -> tuple[str, str] | None:
@@ -116,26 +144,27 @@ class Uplink:
             await asyncio.sleep(DRAIN_POLL_S)
         return True
 
-    def _next(self) -> tuple[Request | None, float]:
-        """What to post, or how long to wait. A fault in making it must not end the uplink."""
+    def _next(self, lane: Lane) -> tuple[Request | None, float, float]:
+        """What to post, or how long to wait, and for how long of that new records change nothing.
+        A fault in making it must not end the uplink."""
+        sender = self._sender
         try:
-            request = self._sender.next_request()
-            return request, 0.0 if request is not None else self._sender.wait_s()
+            if lane is Lane.LIVE:
+                self._listening = True
+            request = sender.next_request(lane)
+            if request is not None:
+                return request, 0.0, 0.0
+            return None, sender.wait_s(lane), sender.gathers_s() if lane is Lane.LIVE else 0.0
         except Exception:
             logger.exception("nothing can be sent to the parent now")
-            return None, FAULT_PAUSE_S
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+            return None, FAULT_PAUSE_S, 0.0
 
     def _notified(self, loop: asyncio.AbstractEventLoop) -> None:
         """From any thread, for every record: wakes the loop once."""
-        if self._sleeping:
-            self._sleeping = False
+        if self._listening:
+            self._listening = False
             with contextlib.suppress(RuntimeError):  # the loop is closed: the node is stopping
-                loop.call_soon_threadsafe(self._wake.set)
+                loop.call_soon_threadsafe(self._wakes[Lane.LIVE].set)
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> None:
         try:
@@ -145,13 +174,16 @@ class Uplink:
                 status, body = await self._post(session, self._url, request)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
             why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-            await asyncio.to_thread(self._sender.on_failure, request, f"{self._url}: {why}")
+            await self._run(self._sender.on_failure, request, f"{self._url}: {why}")
         except Exception as exc:
             # Without this the request would stay in flight for ever.
             logger.exception("a request to the parent failed in an unknown way")
-            await asyncio.to_thread(self._sender.on_failure, request, type(exc).__name__)
+            await self._run(self._sender.on_failure, request, type(exc).__name__)
         else:
-            await asyncio.to_thread(self._answered, request, status, body)
+            await self._run(self._answered, request, status, body)
+        finally:
+            for wake in self._wakes.values():
+                wake.set()
 
     def _answered(self, request: Request, status: int, body: bytes) -> None:
         try:

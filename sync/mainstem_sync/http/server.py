@@ -4,8 +4,9 @@
    compressed as a whole, and must arrive within 30 s.
 2. A body is read when there is room for it (body_room); others wait unread. One that stops arriving
    loses its room.
-3. Decompression, hashes and decoding run on worker threads, a few at a time. Neither a thread nor a
-   body waits for the disk: the reply is made when the log says that all batches are durable.
+3. Decompression, hashes and decoding run on worker threads, a few at a time; small requests, which
+   are what was just written, have threads that large ones never take. Neither a thread nor a body
+   waits for the disk: the reply is made when the log says that all batches are durable.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from aiohttp import web
@@ -33,9 +35,15 @@ from mainstem_sync.wire.messages import BATCHES_PATH, HELLO_PATH, encode_error
 Authenticate = Callable[[web.Request], Awaitable[Child]]
 """Says who sent a request; raises web.HTTPException to refuse."""
 
-DECODED_MAX = 4
-"""Requests that are decoded at once: each may have 32 MiB of batches, and two cores do not decode
-more of them any faster."""
+DECODED_MAX = 2
+"""Large requests that are decoded at once: each may have 32 MiB of batches, and two cores do not
+decode more of them any faster."""
+
+SMALL_DECODED_MAX = 4
+"""The same for requests that came together with their headers."""
+
+GREETERS_MAX = 4
+"""HELLOs that are answered at once: each may wait for the disk."""
 
 BODIES_BYTES_MAX = 64 << 20
 """All bodies in memory: four of the largest, or hundreds of those that live data makes."""
@@ -53,14 +61,16 @@ BODY_IDLE_S = 10.0
 def sync_routes(receiver: Receiver, authenticate: Authenticate) -> list[web.RouteDef]:
     """Routes to add to the node's application."""
     room = BodyRoom(BODIES_BYTES_MAX)
-    decoders = asyncio.Semaphore(DECODED_MAX)
+    large = ThreadPoolExecutor(DECODED_MAX, "sync-large")
+    small = ThreadPoolExecutor(SMALL_DECODED_MAX, "sync-small")
+    greeters = ThreadPoolExecutor(GREETERS_MAX, "sync-hello")
 
     async def hello(request: web.Request) -> web.Response:
         child = await authenticate(request)
 
         async def answer(body: bytes) -> Reply:
-            async with decoders:
-                return await asyncio.to_thread(receiver.hello, child, body)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(greeters, receiver.hello, child, body)
 
         return _response(await _with_body(request, room, child, answer))
 
@@ -69,8 +79,9 @@ def sync_routes(receiver: Receiver, authenticate: Authenticate) -> list[web.Rout
         submissions: list[Submission] = []
 
         async def submit(body: bytes) -> Reply | None:
-            async with decoders:
-                submissions.append(await asyncio.to_thread(receiver.submit, child, body))
+            threads = small if len(body) <= TOGETHER_BYTES else large
+            loop = asyncio.get_running_loop()
+            submissions.append(await loop.run_in_executor(threads, receiver.submit, child, body))
             return None
 
         refused = await _with_body(request, room, child, submit)

@@ -1,10 +1,11 @@
 """How much of which queue goes into the next request, and how many requests are under way.
 
 1. A request is one eighth of a second of the link, and at most a few milliseconds of work for the
-   parent. Two may be under way, so that one is made while the other is applied: live data waits for
-   a quarter of a second of history at most. On a link with a long way there are as many more as it
-   holds: bandwidth times round trip, and one.
-2. Control goes first: what follows may need its definitions.
+   parent. Live and history have requests of their own. Of history one is under way; on a link with
+   a long way as many more as it holds: bandwidth times round trip, and one. So what was just
+   written never waits for more than one request of history on the link and one at the parent.
+2. Control goes first: what follows may need its definitions. Of what nothing waits for, such as
+   statements about the past, a tenth of a request goes beside other data.
 3. Live comes next. History gets what live leaves, and is guaranteed a quarter.
 4. The quickest reply says how long the way there and back is. The parent had a request that long
    before its reply; from then, or from when it had the one before, its bytes took their time: that
@@ -39,8 +40,10 @@ RAW_BYTES_MAX = 4 << 20
 RAW_BYTES_MIN = 1 << 10
 
 HISTORY_SHARE = 0.25
+CONTROL_SHARE = 0.1
 
 IN_FLIGHT = 2
+"""Live requests: one is made and sent while the other is applied."""
 IN_FLIGHT_MAX = 16
 """On a link with a long way; more would only fill the parent's queue."""
 
@@ -82,7 +85,7 @@ class Scheduler:
         self._samples: deque[float] = deque(maxlen=SAMPLES)
         self._ratio = dict(RATIO_START)
         self._service_s = 0.0
-        self._arrived_at = float("-inf")
+        self._busy: deque[tuple[float, float]] = deque(maxlen=IN_FLIGHT_MAX)
         self._served_bytes, self._served_s, self._served = 0, 0.0, 0
 
     def bound(self, bytes_per_s: float | None) -> None:
@@ -113,8 +116,22 @@ class Scheduler:
         left = max(self.frame_bytes - taken, self.frame_bytes * HISTORY_SHARE)
         return min(self.raw_bytes(Queue.HISTORY, int(left)), most)
 
+    def control_share(self, *, beside: bool) -> int:
+        """Bytes of the log that statements may have of the next request; ``beside`` other data."""
+        raw = self.raw_bytes(Queue.CONTROL)
+        return int(raw * CONTROL_SHARE) if beside else raw
+
+    def may_send_history(self, requests: int, flying_bytes: int) -> bool:
+        """True if another request of history may follow those that are under way: it is on the link
+        when the one before is with the parent."""
+        if not requests:
+            return True
+        if requests >= IN_FLIGHT_MAX or not self._samples:
+            return False
+        return flying_bytes < self.rate * self.trip_s
+
     def may_send(self, requests: int, flying_bytes: int) -> bool:
-        """True if another request may follow those that are under way."""
+        """True if another live request may follow those that are under way."""
         if requests < IN_FLIGHT:
             return True
         if requests >= IN_FLIGHT_MAX or not self._samples:
@@ -145,9 +162,8 @@ class Scheduler:
         arrived_at = now - self.trip_s
         if size >= FRAME_BYTES_MIN:
             self._served_bytes += size
-            self._served_s += max(0.0, arrived_at - max(sent_at, self._arrived_at))
+            self._served_s += self._occupied(sent_at, arrived_at)
             self._served += 1
-        self._arrived_at = max(self._arrived_at, arrived_at)
         if self._served_s > took * SERVED_SHARE_MIN or self._served >= SERVED_MAX:
             rate = self._served_bytes / max(self._served_s, SERVED_S_MIN)
             self._sample(rate, full=self._served_bytes >= self.frame_bytes // 2)
@@ -155,6 +171,20 @@ class Scheduler:
             self._service_s += (took - self.trip_s - self._service_s) * WEIGHT_OF_NEW
             every = LIVE_PAUSE * self._service_s
             self.live_every_s = min(max(every, LIVE_EVERY_S), LIVE_EVERY_S_MAX)
+
+    def _occupied(self, start: float, end: float) -> float:
+        """Seconds of [start, end) that no request before has accounted for: replies of two lanes
+        overtake each other."""
+        left = [(start, end)]
+        for first, last in self._busy:
+            left = [
+                (low, high)
+                for a, b in left
+                for low, high in ((a, min(b, first)), (max(a, last), b))
+                if low < high
+            ]
+        self._busy.append((start, end))
+        return sum(high - low for low, high in left)
 
     def _sample(self, rate: float, *, full: bool) -> None:
         self._served_bytes, self._served_s, self._served = 0, 0.0, 0

@@ -60,6 +60,8 @@ FOR_ALL_KINDS = frozenset({RecordKind.BOOT, RecordKind.RES})
 OWED_KINDS = frozenset({RecordKind.COVER, RecordKind.EXP, RecordKind.LOSS})
 """What is said of slices and ranges; it goes up with what is exported of it."""
 
+_STATEMENTS = OWED_KINDS | {RecordKind.MAN}
+
 
 @dataclass(slots=True)
 class Content:
@@ -69,6 +71,7 @@ class Content:
     stored rows by table. ``bytes``: of the payloads; ``weight``: what they would be
     as records. ``needed``: False if the parent needs nothing but the LSN. ``bulk``: a load, or what
     was history before it came here; of the history queue, even when it has just arrived.
+    ``statement``: control that speaks of rows, and that nothing else waits for.
     """
 
     lsn: int
@@ -80,6 +83,7 @@ class Content:
     chain: list[Any] | None = None
     """Of a relayed batch: a point of its origin's chain."""
     control: bool = False
+    statement: bool = False
     bulk: bool = False
     bytes: int = 0
     weight: int = 0
@@ -126,7 +130,7 @@ class Classifier:
             content.control = bool(content.pieces)
         elif kind in OWED_KINDS:
             self._owed(content, record.lsn, record.kind, byte_view(record.payload))
-            content.control = True
+            content.control = content.statement = True
         elif kind in CONTROL_KINDS:
             self._control(content, record)
         return content
@@ -179,7 +183,7 @@ class Classifier:
         if self._wanted(record.kind, header, None):
             name = str(header.get("t") or header.get("name") or "")
             content.add(Piece(record.lsn, int(record.kind), name, 0, payload))
-            content.control = True
+            content.control, content.statement = True, record.kind == RecordKind.MAN
 
     def _delete(
         self, content: Content, lsn: int, payload: memoryview, origin: OriginKey | None
@@ -237,6 +241,7 @@ class Classifier:
                 content.count(self._local_name(origin, table), 0, stored)
             return
         content.control = header["q"] == Queue.CONTROL
+        content.statement = content.control and _STATEMENTS.issuperset(r[1] for r in header["recs"])
         content.bulk = header["q"] == Queue.HISTORY
         for table, rows, offset, length, decoded in header.get("blocks", ()):
             payload = buffers[0][offset : offset + length]

@@ -65,6 +65,8 @@ class Forward:
         self.acked = RangeSet()
         self.parked = RangeSet()
         self.control = RangeSet()
+        self.statements = RangeSet()
+        """Of control, what nothing else waits for."""
         self.bulk = RangeSet()
         """Owed records that are history, however young they are here."""
         self.kept = RangeSet()
@@ -124,6 +126,7 @@ class Forward:
         self.held.update(lsns)
         for first, last in lsns:
             self.control.remove(first, last)
+            self.statements.remove(first, last)
         for table, rows in header["rows"].items():
             sums = self.table(table)
             sums.pending -= rows
@@ -134,6 +137,7 @@ class Forward:
         """A COVER or EXP record was applied."""
         for first, last in owed.local:
             self.control.remove(first, last)
+            self.statements.remove(first, last)
             self.frozen.remove(first, last)
         self.held.update(owed.local)
         self.passed.update(owed.passed)
@@ -155,6 +159,7 @@ class Forward:
         self.held.update(fresh)
         for first, last in loss.ranges:
             self.control.remove(first, last)
+            self.statements.remove(first, last)
             self.frozen.remove(first, last)
         rows = Settled(dict(loss.rows) if fresh else {})
         rows.add(self.owing.lost(loss))
@@ -183,6 +188,8 @@ class Forward:
         self.pending_bytes += content.bytes
         if content.control:
             self.control.add(content.lsn)
+            if content.statement:
+                self.statements.add(content.lsn)
         elif content.bulk:
             self.bulk.add(content.lsn)
 
@@ -195,6 +202,7 @@ class Forward:
                 continue
             self.held.add(content.lsn)
             self.control.remove(content.lsn)
+            self.statements.remove(content.lsn)
             self.bulk.remove(content.lsn)
             self.pending_bytes -= content.bytes
             for table, rows in content.sent.items():
@@ -263,7 +271,7 @@ class Forward:
         for sums in self.tables.values():
             sums.pending = 0
         self.pending_bytes = 0
-        self.control = RangeSet()
+        self.control, self.statements = RangeSet(), RangeSet()
         self.kept = self.held.copy()
         owed = RangeSet(self.held.gaps(max(1, log.first_lsn), self.applied_lsn))
         for first, last in owed:
@@ -375,6 +383,7 @@ class Forward:
             "acked": self.acked.to_wire(),
             "parked": self.parked.to_wire(),
             "control": self.control.to_wire(),
+            "statements": self.statements.intersection(self.control).to_wire(),
             "bulk": self.bulk.difference(self.held).to_wire(),
             "kept": self.kept.difference(self.acked).to_wire(),
             "applied": self.applied_lsn,
@@ -397,6 +406,7 @@ class Forward:
             _ranges(data[name]) for name in ("held", "acked", "parked", "control", "kept")
         )
         self.bulk = _ranges(data.get("bulk", []))
+        self.statements = _ranges(data.get("statements", []))
         self.applied_lsn = data["applied"]
         self.pending_bytes = data["bytes"]
         self._ages = [(lsn, at) for lsn, at in data["ages"]]
