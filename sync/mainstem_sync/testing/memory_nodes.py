@@ -87,7 +87,7 @@ class MemoryNode:
         if self.federation.sender is not None:
             self.federation.sender.on_work = self.on_work
             if self.hasty:
-                self.federation.sender._scheduler = SmallRequests()  # noqa: SLF001
+                self.federation.sender._lanes.scheduler = SmallRequests()  # noqa: SLF001
         self.up = True
 
     def crash(self, *, power: bool = False) -> int:
