@@ -222,21 +222,24 @@ class QuarantineRetry:
 
 
 def _remapped(engine: Engine, mapped: TableMap, name: str) -> TableMap | None:
-    """The map with the measurement of that name, if it fits now; the same map if it did before."""
+    """The map with the measurement of that name, if it fits now; the same map if it did before. One
+    that its owner has renamed since is among those that conflict, or fits already."""
     table = engine.catalog.table(mapped.local)
-    for key, measurement in mapped.measurements.items():
-        if measurement.name.casefold() != name.casefold():
-            continue
+    measurements = dict(mapped.measurements)
+    wanted = [key for key, m in measurements.items() if m.name.casefold() == name.casefold()]
+    for key in wanted or list(measurements):
+        measurement = measurements[key]
         if measurement.local != CONFLICT:
-            return mapped
-        here = table.measurement(name)
+            continue
+        here = table.measurement(measurement.name)
         if here is None or not fits(ColumnType(measurement.type), here.type):
             return None
-        return replace(
-            mapped,
-            measurements={**mapped.measurements, key: replace(measurement, local=here.id)},
-        )
-    return None
+        measurements[key] = replace(measurement, local=here.id)
+    return (
+        mapped
+        if measurements == mapped.measurements
+        else replace(mapped, measurements=measurements)
+    )
 
 
 def _values(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,23 @@ def test_case_27_a_type_conflict_is_mended_and_what_its_owner_has_now_comes(tier
     assert tiers.plant.federation.quarantine.items() == []
 
 
+def test_case_27_a_measurement_that_was_renamed_since_comes(tiers: Tiers) -> None:
+    """What was put aside has the old name; under its new one nothing speaks against it."""
+    tiers.plant.engine.create_template(
+        Template("meters", (Measurement(0, "current", ColumnType.BOOLEAN),)), foreign=True
+    )
+    tiers.write(rows=30, value=1.0)
+    tiers.close()
+    assert len(tiers.plant.federation.quarantine.items(limit=1000)) == 30
+    tiers.edge.engine.alter_template("meters", rename={"current": "power"})
+    tiers.run()
+    assert {r["state"] for r in retry_all(tiers)} == {"asked"}
+    settle(tiers)
+    assert tiers.plant.federation.quarantine.items() == []
+    window = (START_NS, START_NS + MINUTE_NS)
+    assert tiers.plant.federation.verify(*window, rescan=True)["slices"] == []
+
+
 def test_case_27_a_device_of_somebody_else_is_allowed_after_all(tiers: Tiers) -> None:
     tiers.up = Link(
         tiers.edge.sender, tiers.plant.receiver, tiers.up._child.__class__("edge", ["root.p.e.a"])
