@@ -27,6 +27,9 @@ from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineStore
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.wire.ranges import LSN_MAX
 
+PUT_ASIDE = "aside"
+"""Key of a delete of rows that were put aside before: it does not cover what is there of them."""
+
 Places = npt.NDArray[np.intp]
 
 
@@ -142,6 +145,8 @@ def follow_own_deletes(
     count = 0
     while follower.own_deletes:
         erasure = follower.own_deletes.popleft()
+        if erasure.header.get(PUT_ASIDE):
+            continue
         try:
             table = engine.catalog.table(erasure.table)
         except NotFoundError:

@@ -21,6 +21,7 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.errors import EngineError
 from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Rows
 from mainstem_sync.proof.prover import DamagedSlice
+from mainstem_sync.receiving.covering import PUT_ASIDE
 from mainstem_sync.receiving.parking import NOT_OWNER
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineStore
 from mainstem_sync.state.follower import Follower
@@ -74,7 +75,8 @@ class Strays:
         if not 0 < len(rows) <= ROWS_MAX:
             return 0
         self._quarantine.add_blocks([self._block(engine, table, rows, at_ms)])
-        engine.delete_rows(table, rows.device, rows.time).ack.wait(ACK_TIMEOUT_S)
+        found = engine.delete_rows(table, rows.device, rows.time, header={PUT_ASIDE: 1})
+        found.ack.wait(ACK_TIMEOUT_S)
         logger.error(
             "%s: %d rows of %s on devices of %s were not theirs: put aside", self._node, len(rows),
             table.name, item.origin.name,
