@@ -57,6 +57,7 @@ from mainstem_node.declared import DeclaredBefore
 from mainstem_node.desired.agent import KIND, ConfigAgent, Host
 from mainstem_node.disk_room import DiskRoom
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
+from mainstem_node.federated.runner import QuestionRunner
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.link_budget import link_budget
 from mainstem_node.listings import node_listings
@@ -76,6 +77,7 @@ from mainstem_sync import Child, Export, Federation
 from mainstem_sync.http.client import Uplink
 from mainstem_sync.http.down_client import Downlink
 from mainstem_sync.http.down_server import down_routes
+from mainstem_sync.http.results_client import ResultsUplink
 from mainstem_sync.http.server import sync_routes
 
 log = logging.getLogger("mainstem.node")
@@ -380,6 +382,10 @@ class Node:
             self._stack.push_async_callback(asyncio.to_thread, agent.stop)
             await asyncio.to_thread(agent.state)
         await asyncio.to_thread(OrderDesk(self.federation.down, takers).open)
+        self.questions = QuestionRunner(self.engine, self.federation, self.config.sql)
+        self._stack.push_async_callback(asyncio.to_thread, self.questions.close)
+        if self.config.parent is not None:
+            self.questions.open()
 
     def _config_rev(self) -> int:
         current = None if self._host is None else self._host.revisions.current
@@ -416,6 +422,15 @@ class Node:
         if taker is not None:
             downlink = Downlink(taker, lambda: uplink.address, ssl=context)
             tasks.append(loop.create_task(downlink.run(), name="downlink"))
+            budget = self.federation.budget
+            results = ResultsUplink(
+                self.federation.down.answers,
+                lambda: uplink.address,
+                owed_s=budget.wait_s,
+                sent=budget.sent,
+                ssl=context,
+            )
+            tasks.append(loop.create_task(results.run(), name="results"))
 
         async def stop() -> None:
             link = self.federation.link()

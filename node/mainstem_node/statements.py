@@ -12,7 +12,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.running.executors import WorkerExecutor
     from mainstem_engine.sql.running.sandbox import SqlLimits
     from mainstem_engine.sql.statements import Statement
+    from mainstem_node.federated.reading import Reading
     from mainstem_sync import Federation
 
 TIMEOUT_S_DEFAULT = 30.0
@@ -107,42 +110,69 @@ class Statements:
         role: str = ADMIN,
         cancellation: Cancellation | None = None,
         is_streamed: bool = False,
+        is_fetched: bool = False,
+        by: str = "",
     ) -> Result:
         """Runs one statement of a caller with ``role``; the rest as ``Session.execute``.
+
+        ``is_fetched``: what is not held here is asked of the nodes below (federated/), in the name
+        of ``by``.
 
         Raises SqlError and its kinds, and IncompleteError when ``must_be_complete`` and a table is
         not, over the range that is read; ForbiddenError when the role only reads and the statement
         does not.
         """
+        from mainstem_engine.sql.running.cancellation import Cancellation
         from mainstem_engine.sql.session import Session
+
+        engine = self._for_admins if ADMIN in ALLOWS[role] else self._guarded
+        cancellation = cancellation or Cancellation()
+        reading = self._reading(role, by, timeout_s, cancellation) if is_fetched else None
 
         def before_query(plan: Plan) -> list[dict[str, Any]]:
             if not plan.tables:
                 return []
             found = self._federation.completeness(sorted(plan.tables), *plan.range_ns)
+            if reading is not None:
+                # What is read changes it: the list of the result is this one.
+                reading.completeness = found
             open_ = incomplete(found, plan.tables) if must_be_complete else None
             if open_ is not None:
                 raise IncompleteError(open_, plan.tables)
             return found
 
         session = Session(
-            self._for_admins if ADMIN in ALLOWS[role] else self._guarded,
+            engine if reading is None else _fetching(engine, reading),
             self._worker(),
             before_query=before_query,
             admit=None if WRITE in ALLOWS[role] else _require_reading,
             listings=self._listings,
             plans=self._kept_plans(),
+            explain_more=None if reading is None else reading.lines,
         )
-        return session.execute(
-            sql,
-            params,
-            database=database or DEFAULT_DATABASE,
-            time_zone=time_zone,
-            timeout_s=timeout_s,
-            limits=self._limits(role),
-            cancellation=cancellation,
-            is_streamed=is_streamed,
-        )
+        with nullcontext() if reading is None else cancellation.calling(reading.cancel):
+            result = session.execute(
+                sql,
+                params,
+                database=database or DEFAULT_DATABASE,
+                time_zone=time_zone,
+                timeout_s=timeout_s,
+                limits=self._limits(role),
+                cancellation=cancellation,
+                is_streamed=is_streamed and reading is None,
+            )
+        if reading is not None:
+            result.warnings += reading.warnings
+        return result
+
+    def _reading(self, role: str, by: str, timeout_s: float, cancellation: Cancellation) -> Reading:
+        from mainstem_node.federated.reading import Reading
+        from mainstem_sync.wire.question import ANSWER_BYTES_MAX
+
+        limits = self._role(role)
+        until = time.monotonic() + min(timeout_s, limits.timeout / SECOND_NS)
+        bytes_max = min(ANSWER_BYTES_MAX, limits.memory_limit)
+        return Reading(self._federation, role, by, until, cancellation.check, bytes_max)
 
     def timeout_s_max(self, role: str) -> float:
         """The longest time that a statement of ``role`` may ask for."""
@@ -202,6 +232,12 @@ class Statements:
             executor, self._executor = self._executor, None
         if executor is not None:
             executor.close()
+
+
+def _fetching(engine: Engine, reading: Reading) -> Engine:
+    from mainstem_node.federated.storage import FederatedStorage
+
+    return cast("Engine", FederatedStorage(engine, reading))
 
 
 def _require_reading(statements: Sequence[Statement]) -> None:

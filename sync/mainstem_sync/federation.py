@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.filesystem import Filesystem
-from mainstem_engine.model import SELF_ORIGIN, Origin
+from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Origin
 from mainstem_sync.down.downward import Downward
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
@@ -488,6 +490,19 @@ class Federation:
                 known = (s.key.name for s in lines if number in s.maps.devices)
                 found = None if number is None else next(known, None)
         return found
+
+    def devices_of(self, node: str) -> DeviceIds:
+        """uint32, ascending: the devices that a node below has defined, by their ids here."""
+        with self._lock:
+            lines = [s for s in self._follower.origins.lines() if s.key.name == node]
+            known = [state.maps.devices.copy() for state in lines]
+        found = np.concatenate(known) if known else np.empty(0, np.int64)
+        return np.unique(found[found >= 0]).astype(np.uint32)
+
+    def origin_names(self) -> set[str]:
+        """The nodes below whose records have come here."""
+        with self._lock:
+            return {state.key.name for state in self._follower.origins.lines()}
 
     def alarms(self) -> list[dict[str, Any]]:
         """The newest alarms: ``{"code", "node", "text", "at"}`` (ms), oldest first."""

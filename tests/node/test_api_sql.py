@@ -103,7 +103,6 @@ BAD_REQUESTS: list[tuple[dict[str, Any], Any, str | None, str | None]] = [
     ({"sql": "SELECT nope FROM pump"}, (400, 404), None, None),
     ({"sql": "SELECT 1", "time_zone": "Mars"}, 400, None, None),
     ({"sql": "SELECT 1", "on_incomplete": "maybe"}, 400, "BAD_REQUEST", "on_incomplete"),
-    ({"sql": "SELECT 1", "on_incomplete": "fetch"}, 501, "NOT_AVAILABLE", "on_incomplete"),
     ({"sql": "SELECT 1", "timeout_ms": 0}, 400, "BAD_REQUEST", "timeout_ms"),
     ({"sql": "SELECT 1", "timeout_ms": "1"}, 400, "BAD_REQUEST", "timeout_ms"),
     ({"sql": 5}, 400, "BAD_REQUEST", "sql"),

@@ -92,7 +92,8 @@ class Session:
     the plan's tables; its answer becomes the result's ``completeness``. ``admit`` may refuse
     statements before any of them runs: it sees all of a script, but for a query whose plan is
     known. ``listings``: what a node adds to SHOW, by subject (listings.py). ``plans``: shared by
-    sessions of one engine.
+    sessions of one engine. ``explain_more``: what EXPLAIN says at its end of a storage that reads
+    elsewhere too.
     """
 
     def __init__(
@@ -104,8 +105,10 @@ class Session:
         admit: Callable[[Sequence[Statement]], None] | None = None,
         listings: Mapping[str, NodeListing] | None = None,
         plans: PlanCache | None = None,
+        explain_more: Callable[[], list[str]] | None = None,
     ) -> None:
         self._engine = engine
+        self._explain_more = explain_more
         self._before_query = before_query
         self._admit = admit
         self._listings = listings
@@ -301,6 +304,7 @@ class Session:
             lines += explanation.measured_lines(
                 result.row_count, planned_s, answered_s, result.walked_s
             )
+        lines += [] if self._explain_more is None else self._explain_more()
         return Result.of_rows([("plan", "TEXT")], [[line] for line in lines])
 
     def _query(self, plan: Plan, call: _Call, watcher: Explanation | None = None) -> Result:

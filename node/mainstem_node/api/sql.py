@@ -2,7 +2,7 @@
 
 1. The caller's role decides on limits and places (statement_gate.py).
 2. ``on_incomplete`` decides what happens when tables are not complete: return the answer all the
-   same, fail, or wait until the time-out.
+   same, fail, wait until the time-out, or ask the nodes below for what is missing.
 3. A client that goes away ends its statement, wherever that is.
 4. Up to ``HELD_BYTES`` an answer goes out whole. A larger one is sent as it is made, and slow
    reading slows the statement down; an error that comes then breaks the connection off, so that
@@ -25,7 +25,7 @@ from mainstem_engine.errors import MainstemError, OverloadedError
 from mainstem_node.api.route import JSON, Route, read_body
 from mainstem_node.api.sql_answers import RENDERERS, STREAMED, Chunks, headers_of, media_type
 from mainstem_node.auth import READ, Principal
-from mainstem_node.errors import ApiError, BadRequestError
+from mainstem_node.errors import BadRequestError
 from mainstem_node.logs import fields
 from mainstem_node.runtime import Runtime
 from mainstem_node.statements import IncompleteError
@@ -66,14 +66,6 @@ async def sql(runtime: Runtime, request: web.Request, caller: Principal) -> web.
     from mainstem_engine.sql.running.cancellation import Cancellation
 
     asked = _decode(await read_body(request))
-    if asked.on_incomplete == "fetch":
-        raise ApiError(
-            "this version cannot fetch what is missing from the nodes below",
-            code="NOT_AVAILABLE",
-            status=501,
-            field="on_incomplete",
-            hint="use return, fail or wait",
-        )
     timeout_s = _timeout_s(runtime, asked, caller)
     started = time.monotonic()
     watch = _Watch(request, Cancellation())
@@ -140,7 +132,9 @@ async def _execute(
                 database=asked.database,
                 time_zone=asked.time_zone,
                 timeout_s=max(0.001, deadline - time.monotonic()),
-                must_be_complete=asked.on_incomplete != "return",
+                must_be_complete=asked.on_incomplete in ("fail", "wait"),
+                is_fetched=asked.on_incomplete == "fetch",
+                by=caller.name,
                 role=caller.role,
                 cancellation=watch.cancellation,
                 is_streamed=is_streamed,

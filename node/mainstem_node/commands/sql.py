@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mainstem_node.shell.source import Source
 
 FORMATS = ("table", "csv", "json", "parquet")
+ON_INCOMPLETE = ("return", "fail", "wait", "fetch")
 
 
 def sql(
@@ -36,6 +37,12 @@ def sql(
     output: Annotated[Path | None, typer.Option(help="Write here instead of stdout.")] = None,
     time_zone: Annotated[str, typer.Option(help="Zone of times written without one.")] = "UTC",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a statement.")] = 60.0,
+    on_incomplete: Annotated[
+        str,
+        typer.Option(
+            help="return, fail, wait, or fetch (ask the nodes below for what is missing)."
+        ),
+    ] = "return",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     url: Url = DEFAULT_URL,
     token_file: TokenFile = None,
@@ -44,9 +51,16 @@ def sql(
     chosen = "json" if as_json else output_format
     if chosen not in FORMATS:
         fail(f"--format {chosen!r} is unknown", f"use {', '.join(FORMATS)}", USAGE)
+    if on_incomplete not in ON_INCOMPLETE:
+        fail(
+            f"--on-incomplete {on_incomplete!r} is unknown",
+            f"use {', '.join(ON_INCOMPLETE)}",
+            USAGE,
+        )
     if chosen == "parquet" and output is None and sys.stdout.isatty():
         fail("parquet is not for a terminal", "give --output FILE, or redirect", USAGE)
     with source_for(data, url, token_file) as source:
+        source.on_incomplete = on_incomplete
         source.database, source.time_zone, source.timeout_s = database, time_zone, timeout
         if statement is None and sys.stdin.isatty():
             from mainstem_node.shell.interactive import Shell

@@ -21,6 +21,8 @@ class Source:
         self.database: str | None = None
         self.time_zone = "UTC"
         self.timeout_s = 60.0
+        self.on_incomplete = "return"
+        """What a node does about tables that are not complete; a directory has nobody to ask."""
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ class RemoteSource(Source):
             statement,
             database=self.database,
             time_zone=self.time_zone,
+            on_incomplete=self.on_incomplete,
             timeout_s=self.timeout_s,
             time_format="rfc3339" if readable_times else "integer",
         )
@@ -75,6 +78,7 @@ class RemoteSource(Source):
             statement,
             database=self.database,
             time_zone=self.time_zone,
+            on_incomplete=self.on_incomplete,
             timeout_s=self.timeout_s,
         )
 

@@ -3,6 +3,8 @@
 Use: give ``orders`` to Engine.open among the consumers, then ``bind``. Serve ``giver`` if the node
 has children, drive ``taker`` if it has a parent. Orders for this node come to ``on_order``; what
 became of them is said with ``say``. After a start ``unfinished`` has those that were under way.
+
+``questions`` are those to the children, ``answers`` has those of the parent.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from collections.abc import Callable, Mapping
 
 from mainstem_engine.consumers import Ack
 from mainstem_engine.log.records import RecordKind
+from mainstem_sync.down.answers import Answers
 from mainstem_sync.down.giver import Giver
 from mainstem_sync.down.orders import Line, Orders, Standing
+from mainstem_sync.down.questions import Questions
 from mainstem_sync.down.taker import LogWriter, Taker
 from mainstem_sync.errors import SyncError
 from mainstem_sync.state.children import Children
@@ -39,7 +43,14 @@ class Downward:
     ) -> None:
         self.node = node
         self.orders = Orders()
-        self.giver = Giver(self.orders, children, line=line, route=route)
+        self.questions = Questions(
+            children,
+            monotonic=monotonic,
+            token=children.new_token,
+            wake=lambda child: self.giver.wake(child),
+        )
+        self.giver = Giver(self.orders, children, line=line, route=route, questions=self.questions)
+        self.answers = Answers(monotonic=monotonic)
         self.taker: Taker | None = None
         """None without a parent, and before bind()."""
         self.on_order: Callable[[Order], None] = lambda order: None
@@ -68,6 +79,7 @@ class Downward:
                 monotonic=self._monotonic,
                 rng=self._rng,
                 on_order=lambda order: self.on_order(order),
+                answers=self.answers,
             )
 
     def give(self, order: Order) -> Ack:

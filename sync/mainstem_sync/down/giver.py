@@ -7,7 +7,8 @@
    the order: the child is told to ask from the beginning. What it has it knows by id.
 3. An order says whether the node that it is for once had it. Whoever had it and has lost it was
    restored from a backup: it must not carry out again what may be carried out once only.
-4. An answer is signed with the lease, as every reply is.
+4. Questions ride along (questions.py). They are no records: no cursor knows them.
+5. An answer is signed with the lease, as every reply is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainstem_sync.down.orders import START, Cursor, Line, Orders, Standing
+from mainstem_sync.down.questions import Questions
 from mainstem_sync.errors import PeerError, SyncError
 from mainstem_sync.state.children import Children
 from mainstem_sync.wire.frames import FrameType, encode_frame, sign
@@ -36,12 +38,14 @@ MUST_REFETCH = "must_refetch"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A child's question. ``line``: of the cursor, None before the first answer."""
+    """A child's question. ``line``: of the cursor, None before the first answer. ``after``: the
+    number of the last question that it has; None takes no questions."""
 
     child: str
     lease: str
     line: Line | None
     cursor: Cursor
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,10 @@ class Giver:
         *,
         line: Callable[[], Line],
         route: Callable[[str], str | None],
+        questions: Questions,
     ) -> None:
         self._orders = orders
+        self.questions = questions
         self._children = children
         self._line = line
         self._route = route
@@ -76,7 +82,9 @@ class Giver:
         """True if there is something to say that need not wait. Raises PeerError for a lease that
         is not the child's."""
         self._children.check(ask.child, ask.lease)
-        return self._closed or not self._is_known(ask) or bool(self._waiting(ask))
+        self.questions.heard(ask.child, ask.after)
+        due = not self._is_known(ask) or self.questions.is_due(ask.child, ask.after)
+        return self._closed or due or bool(self._waiting(ask))
 
     def answer(self, ask: Ask) -> Answer:
         """The signed answer, or the refusal."""
@@ -85,6 +93,7 @@ class Giver:
         except SyncError as exc:
             status = exc.status if isinstance(exc, PeerError) else 400
             return Answer(status, encode_error(exc))
+        self.questions.heard(ask.child, ask.after)
         if not self._is_known(ask):
             return self._signed(ask, [], MUST_REFETCH, START)
         parts: list[bytes] = []
@@ -115,8 +124,13 @@ class Giver:
         """There may be something new for a node. While nobody knows what leads there, nobody is
         woken: a child names those behind it with its status, and asks again soon."""
         child = self._route(node)
+        if child is not None:
+            self.wake(child)
+
+    def wake(self, child: str) -> None:
+        """There may be something new for a child."""
         with self._lock:
-            wakes = [] if child is None else list(self._waiters.get(child, ()))
+            wakes = list(self._waiters.get(child, ()))
         for wake in wakes:
             wake()
 
@@ -135,7 +149,14 @@ class Giver:
         return self._orders.open_above(ask.cursor[0], lambda node: self._route(node) == ask.child)
 
     def _signed(self, ask: Ask, parts: list[bytes], state: str, cursor: Cursor) -> Answer:
-        header = {"state": state, "cursor": list(cursor), "line": list(self._line())}
+        header: dict[str, object] = {
+            "state": state,
+            "cursor": list(cursor),
+            "line": list(self._line()),
+        }
+        frames, number, is_more = self.questions.frames(ask.child, ask.after)
+        parts += frames
+        header |= {"questions": number, "state": MORE if is_more and state == UP_TO_DATE else state}
         parts.append(encode_frame(FrameType.DOWN, header))
         return Answer(200, sign(b"".join(parts), ask.lease.encode()))
 

@@ -7,7 +7,8 @@
 3. Of an order for this node a word goes up at once: DELIVERED. An order that may be carried out
    once only, that this node is said to have had and that it does not know, gets another one:
    UNKNOWN, and is not carried out. This node was restored from a backup.
-4. After a failure the next question waits, ever longer up to half a minute, and jittered.
+4. Questions that came along are handed over, and are nobody's record (answers.py).
+5. After a failure the next question waits, ever longer up to half a minute, and jittered.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import EngineError
 from mainstem_engine.log.records import RecordKind
+from mainstem_sync.down.answers import Answers
 from mainstem_sync.down.giver import MUST_REFETCH, Ask
 from mainstem_sync.down.orders import START, Cursor, Line, Orders
 from mainstem_sync.errors import SyncError, WireError
@@ -39,6 +41,8 @@ NOT_THERE_S = 300.0
 
 ACK_TIMEOUT_S = 30.0
 NOT_FOUND = 404
+
+_KNOWN = (FrameType.ORDER, FrameType.QUERY, FrameType.CANCEL, FrameType.DOWN)
 
 RESTORED = "the node was restored from a backup, and had this order before"
 
@@ -76,7 +80,9 @@ class Taker:
         monotonic: Callable[[], float],
         rng: random.Random,
         on_order: Callable[[Order], None],
+        answers: Answers,
     ) -> None:
+        self._answers = answers
         self._node = node
         self._orders = orders
         self._log = log
@@ -102,7 +108,8 @@ class Taker:
             if self._polling or not lease or self._monotonic() < self._retry_at:
                 return None
             self._polling = True
-            return Poll(Ask(self._node, lease, self._line, self._cursor))
+            after = self._answers.after(lease)
+            return Poll(Ask(self._node, lease, self._line, self._cursor, after))
 
     def wait_s(self) -> float:
         """Seconds until a question may be due."""
@@ -113,7 +120,11 @@ class Taker:
         """The answer came: what is new in it is written down, durable, and told to ``on_order``."""
         try:
             frames = self._frames(poll, status, body)
-            new = self._written([Order.from_frame(f) for f in frames[:-1]], _line(frames[-1]))
+            orders = [Order.from_frame(f) for f in frames if f.type is FrameType.ORDER]
+            new = self._written(orders, _line(frames[-1]))
+            asked = [f for f in frames if f.type in (FrameType.QUERY, FrameType.CANCEL)]
+            number = integer(frames[-1].header.get("questions", 0), "questions")
+            self._answers.took(poll.ask.lease, asked, number)
             self._move(poll, frames[-1])
         except SyncError as exc:
             self.failed(poll, exc.message, pause_s=NOT_THERE_S if status == NOT_FOUND else None)
@@ -135,7 +146,7 @@ class Taker:
             self._retry_at = self._monotonic() + pause
 
     def _frames(self, poll: Poll, status: int, body: bytes) -> list[Frame]:
-        """ORDER frames and the DOWN frame after them."""
+        """What the answer brings, and the DOWN frame after it."""
         if status != 200:
             if status == NOT_FOUND:
                 raise WireError("the parent knows no orders", hint="upgrade it")
@@ -143,7 +154,7 @@ class Taker:
             raise WireError(f"an answer with status {status}")
         if not verify_signature(body, poll.ask.lease.encode()):
             raise WireError("an answer that is not signed with the lease")
-        frames = [f for f in decode_frames(body) if f.type in (FrameType.ORDER, FrameType.DOWN)]
+        frames = [f for f in decode_frames(body) if f.type in _KNOWN]
         if not frames or any(f.type is FrameType.DOWN for f in frames[:-1]):
             raise WireError("an answer without its end")
         if frames[-1].type is not FrameType.DOWN:

@@ -80,14 +80,13 @@ class Downlink:
         headers = {"Authorization": f"Bearer {bearer}", LEASE_HEADER: ask.lease}
         if ask.line is not None:
             headers[LINE_HEADER] = f"{ask.line[0]}:{ask.line[1]}"
+        params = {"cursor": str(ask.cursor[0]), "id": ask.cursor[1], "wait": f"{poll.wait_s:.0f}s"}
+        if ask.after is not None:
+            params["questions"] = str(ask.after)
         timeout = aiohttp.ClientTimeout(total=poll.wait_s + SLACK_S, sock_connect=CONNECT_TIMEOUT_S)
         async with session.get(
             url + DOWN_PATH,
-            params={
-                "cursor": str(ask.cursor[0]),
-                "id": ask.cursor[1],
-                "wait": f"{poll.wait_s:.0f}s",
-            },
+            params=params,
             headers=headers,
             allow_redirects=False,
             timeout=timeout,

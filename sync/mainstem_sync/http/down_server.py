@@ -1,10 +1,12 @@
-"""The giving end of the way down over HTTP: ``GET /sync/v1/down``.
+"""The giving end of the way down over HTTP: ``GET /sync/v1/down``, ``POST /sync/v1/results``.
 
 1. A question has no body: ``cursor`` (LSN), ``id`` (of the order at the cursor) and ``wait`` are in
    the query, lease and line in headers.
 2. It is answered when there is an order for the child, or when its time is over. A waiting question
    holds a connection and no thread. Of one child only the newest waits: an older one, whose
    connection may be dead, is answered at once.
+3. ``questions`` in the query is the number of the last question that the child has; without it the
+   child takes none. Answers to questions come as bodies of at most ``RESULTS_BYTES_MAX``.
 """
 
 from __future__ import annotations
@@ -23,12 +25,20 @@ from mainstem_sync.wire.messages import (
     LEASE_CHARS_MAX,
     LEASE_HEADER,
     LINE_HEADER,
+    RESULTS_PATH,
     encode_error,
 )
 from mainstem_sync.wire.order import ID_CHARS_MAX
 from mainstem_sync.wire.ranges import LSN_MAX
 
 WAIT_S_MAX = 55.0
+
+RESULTS_BYTES_MAX = 2 << 20
+"""A piece of an answer has 256 KiB, and what stands beside it 1 MiB."""
+
+RESULTS_TIMEOUT_S = 30.0
+RESULTS_AT_ONCE = 4
+"""Bodies in memory at a time."""
 
 
 def down_routes(giver: Giver, authenticate: Authenticate) -> list[web.RouteDef]:
@@ -47,7 +57,24 @@ def down_routes(giver: Giver, authenticate: Authenticate) -> list[web.RouteDef]:
             return _response(Answer(status, encode_error(exc)))
         return _response(await asyncio.to_thread(giver.answer, ask))
 
-    return [web.get(DOWN_PATH, down)]
+    at_once = asyncio.Semaphore(RESULTS_AT_ONCE)
+
+    async def results(request: web.Request) -> web.Response:
+        child = await authenticate(request)
+        lease = request.headers.get(LEASE_HEADER, "")
+        if (request.content_length or RESULTS_BYTES_MAX + 1) > RESULTS_BYTES_MAX:
+            refused = WireError(f"an answer of more than {RESULTS_BYTES_MAX} bytes")
+            return _response(Answer(413, encode_error(refused)))
+        async with at_once:
+            try:
+                async with asyncio.timeout(RESULTS_TIMEOUT_S):
+                    body = await request.content.readexactly(request.content_length or 0)
+            except (TimeoutError, asyncio.IncompleteReadError):
+                return _response(Answer(408, encode_error(PeerError("the body did not arrive"))))
+            took = giver.questions.took
+            return _response(Answer(*await asyncio.to_thread(took, child.name, lease, body)))
+
+    return [web.get(DOWN_PATH, down), web.post(RESULTS_PATH, results)]
 
 
 async def _woken(
@@ -93,7 +120,10 @@ def _ask(request: web.Request, child: str) -> Ask:
         if not epoch.isascii() or not epoch.isdigit() or len(epoch) > 10:
             raise WireError(f"the header {LINE_HEADER} is not uuid:epoch")
         line = (uuid, int(epoch))
-    return Ask(child, lease, line, (int(cursor), ident))
+    after = request.query.get("questions")
+    if after is not None and (not after.isascii() or not after.isdigit() or int(after) > LSN_MAX):
+        raise WireError("questions is not a number")
+    return Ask(child, lease, line, (int(cursor), ident), None if after is None else int(after))
 
 
 def _seconds(text: str) -> float:

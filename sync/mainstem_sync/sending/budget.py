@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class LinkWindow:
 
 
 class LinkBudget:
-    """See the module. ``bytes_per_s`` None: no limit. Not thread-safe."""
+    """See the module. ``bytes_per_s`` None: no limit. Thread-safe."""
 
     def __init__(
         self,
@@ -91,11 +92,14 @@ class LinkBudget:
         self._monotonic = monotonic
         self._credit = 0.0
         self._counted_at = monotonic()
+        self._lock = threading.Lock()
 
     def change(self, bytes_per_s: float | None, windows: Sequence[LinkWindow] = ()) -> None:
         """Other rates from now on; what is owed stays owed."""
-        self._earn(self.bytes_per_s())
-        self._base, self._windows = bytes_per_s, tuple(windows)
+        rate = self.bytes_per_s()
+        with self._lock:
+            self._earn(rate)
+            self._base, self._windows = bytes_per_s, tuple(windows)
 
     def bytes_per_s(self) -> float | None:
         """The rate that holds now; None without a limit."""
@@ -104,17 +108,20 @@ class LinkBudget:
     def sent(self, size: int) -> None:
         """A request with a body of so many bytes was sent."""
         rate = self.bytes_per_s()
-        self._earn(rate)
-        if rate is not None:
-            self._credit -= size * PACKET_OVERHEAD + REQUEST_OVERHEAD_BYTES
+        with self._lock:
+            self._earn(rate)
+            if rate is not None:
+                self._credit -= size * PACKET_OVERHEAD + REQUEST_OVERHEAD_BYTES
 
     def wait_s(self) -> float:
         """Seconds until something may be sent; 0 if now, infinity in a silent window."""
         rate = self.bytes_per_s()
-        self._earn(rate)
-        if rate is None or self._credit >= 0:
+        with self._lock:
+            self._earn(rate)
+            credit = self._credit
+        if rate is None or credit >= 0:
             return float("inf") if rate == 0 else 0.0
-        return float("inf") if rate == 0 else -self._credit / rate
+        return float("inf") if rate == 0 else -credit / rate
 
     def next_silence_ns(self) -> tuple[int, int] | None:
         """[from, until) of the silence that it is now, or of the next within a week; None if there

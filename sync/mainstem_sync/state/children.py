@@ -124,6 +124,19 @@ class Children:
                 raise self._fenced(session, name, instance)
             raise LeaseError(f"the lease of {name} is not known here", hint="say HELLO again")
 
+    def contact_age_s(self, name: str) -> float | None:
+        """Seconds since a child was heard; None if it was not since the start."""
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is None or session.contact is None:
+                return None
+            return self._monotonic() - session.contact
+
+    def names(self) -> list[str]:
+        """The children that were heard since the start."""
+        with self._lock:
+            return list(self._sessions)
+
     def lease_of(self, name: str) -> str:
         """The newest lease of a child; empty before its first HELLO."""
         with self._lock:

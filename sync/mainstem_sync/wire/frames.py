@@ -86,6 +86,9 @@ class FrameType(enum.IntEnum):
     ORDER = 14
     DOWN = 15
     ASK = 16
+    QUERY = 17
+    RESULT = 18
+    CANCEL = 19
 
 
 @dataclass(frozen=True, slots=True)

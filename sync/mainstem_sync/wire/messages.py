@@ -49,6 +49,7 @@ EPOCHS_VERSION = 2
 HELLO_PATH = "/sync/v1/hello"
 BATCHES_PATH = "/sync/v1/batches"
 DOWN_PATH = "/sync/v1/down"
+RESULTS_PATH = "/sync/v1/results"
 LEASE_HEADER = "Mainstem-Lease"
 LINE_HEADER = "Mainstem-Line"
 """Of a request for orders, which has no body: ``uuid:epoch`` of the log that its cursor is of."""
