@@ -38,7 +38,6 @@ from mainstem_sync.proof.trace import trace
 from mainstem_sync.proving import Proving
 from mainstem_sync.receiving.covering import follow_own_deletes
 from mainstem_sync.receiving.greeting import Greeting
-from mainstem_sync.receiving.parking import NOT_OWNER
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.receiving.quarantine_pages import QuarantinePages
 from mainstem_sync.receiving.receiver import Receiver
@@ -333,10 +332,7 @@ class Federation:
         self._alarms.look(self.engine, damaged, self._monotonic(), now_ns // 1_000_000)
         self.exchange.look(damaged)
         self.retrying.settle()
-        # Strays are put aside, and then deleted here: they are not what is meant.
-        follow_own_deletes(
-            self.node, self.engine, self._follower, self.quarantine, spared=NOT_OWNER
-        )
+        follow_own_deletes(self.node, self.engine, self._follower, self.quarantine)
         return scanned
 
     def completeness(

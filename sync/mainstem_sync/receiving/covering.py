@@ -13,7 +13,7 @@ crash between the two repeats it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,6 @@ class Covering:
     end_ns: int
     spans: Mapping[str, TimesNs] | None
     measurements: frozenset[str] | None
-    spared: str = ""
-    """A reason: what was put aside for it stays."""
 
     @classmethod
     def of(
@@ -101,8 +99,6 @@ class Covering:
     def _is_meant(self, block: QuarantineBlock) -> bool:
         if block.uuid not in ("", self.uuid) or block.epoch > self.epoch:
             return False
-        if self.spared and block.reason == self.spared:
-            return False
         named = self.measurements is None or not block.measurement
         return named or block.measurement.casefold() in (self.measurements or ())
 
@@ -142,10 +138,10 @@ def cover(store: QuarantineStore, covering: Covering) -> int:
 
 
 def follow_own_deletes(
-    node: str, engine: Engine, follower: Follower, store: QuarantineStore, *, spared: str
+    node: str, engine: Engine, follower: Follower, store: QuarantineStore
 ) -> int:
     """What this node deleted of its own rows leaves its quarantine too: items of its intake that
-    are there by now, but for those put aside for the reason ``spared``; returns how many."""
+    are there by now, but for rows that were put aside to be deleted; returns how many."""
     count = 0
     while follower.own_deletes:
         erasure = follower.own_deletes.popleft()
@@ -163,7 +159,6 @@ def follow_own_deletes(
         paths = {device: engine.catalog.devices.path(device) for device in ids}
         names = {m.id: m.name for m in table.template.measurements}
         covering = Covering.of(erasure, paths, names, node=node, uuid="", epoch=0, table=table.name)
-        covering = replace(covering, spared=spared)
         count += cover(store, covering)
     return count
 
