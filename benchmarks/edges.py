@@ -39,7 +39,7 @@ from mainstem_engine.points import encode_points, points_header
 from mainstem_node.auth import require_link_token
 from mainstem_node.config import load_topology
 from mainstem_sync.lines.handshake import Hello, Welcome
-from mainstem_sync.sending.session import JITTER, RETRY_MAX_S, RETRY_MIN_S
+from mainstem_sync.sending.session import jittered, pause_after
 from mainstem_sync.wire.batch import Acknowledgement, WireRecord, encode_batch, encode_request
 from mainstem_sync.wire.frames import FrameType, decode_frames, verify_signature
 from mainstem_sync.wire.messages import (
@@ -131,8 +131,7 @@ class Edge:
     def _pause(self) -> float:
         """As session.py pauses."""
         self._attempts += 1
-        pause_s = min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** (self._attempts - 1))
-        return pause_s * self._rng.uniform(JITTER, 1.0)
+        return jittered(pause_after(self._attempts), self._rng)
 
     async def _measure(self) -> None:
         await asyncio.sleep(self._rng.uniform(0, EVERY_S))

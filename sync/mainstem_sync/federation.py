@@ -302,8 +302,7 @@ class Federation:
         error_ms = None
         if self.sender is not None:
             frontier_ns = min(frontier_ns, self.engine.trusted_now_ns() + CLOCK_BOUND_NS)
-            offset_ms = self.sender.clock_offset_ms
-            error_ms = None if offset_ms is None else abs(offset_ms)
+            error_ms = self.sender.clock_error_ms
         return self._follower.manifests.run(
             self.engine,
             frontier_ns,

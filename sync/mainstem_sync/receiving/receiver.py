@@ -114,6 +114,7 @@ class Submission:
 
     lease: str = ""
     child: str = ""
+    got_ns: int = 0
     answers: list[_Answer] = field(default_factory=list)
     refusal: Reply | None = None
 
@@ -216,7 +217,7 @@ class Receiver:
 
     def submit(self, child: Child, body: bytes) -> Submission:
         """Decode, check and append; returns before the batches are durable."""
-        submission = Submission(child=child.name)
+        submission = Submission(child=child.name, got_ns=self._clock_ns())
         try:
             frames = list(decode_frames(body))
             if not frames:
@@ -264,6 +265,8 @@ class Receiver:
                     Acknowledgement(answer.hash, answer.code, watermark, answer.message).encode()
                 )
         parts += [rider(submission.child) for rider in self.riders]
+        stamps = {"got": submission.got_ns, "gave": self._clock_ns()}
+        parts.append(wire.encode_frame(FrameType.TIME, stamps))
         return Reply(200, wire.sign(b"".join(parts), submission.lease.encode()))
 
     def _piece(self, child: Child, uuid: str, part: Part) -> _Answer:

@@ -76,6 +76,6 @@ class ParentClock:
 
     @property
     def bound_ms(self) -> int | None:
-        """What ``offset_ms`` may be wrong by, rounded up."""
+        """What ``offset_ms`` may be wrong by, that it is rounded included."""
         best = self._best()
-        return None if best is None else int(best.bound_at(self._monotonic()) / NS_PER_MS) + 1
+        return None if best is None else int(best.bound_at(self._monotonic()) / NS_PER_MS) + 2

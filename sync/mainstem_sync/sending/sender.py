@@ -46,6 +46,7 @@ from mainstem_sync.sending.verdicts import Verdicts
 from mainstem_sync.state.forward import Forward
 from mainstem_sync.state.upward import Upward
 from mainstem_sync.wire.batch import Acknowledgement
+from mainstem_sync.wire.fields import integer
 from mainstem_sync.wire.frames import Frame, FrameType, decode_frames, verify_signature
 from mainstem_sync.wire.messages import (
     HELLO_PATH,
@@ -96,6 +97,7 @@ class Sender:
             clock_ns=clock_ns, monotonic=monotonic,
         )  # fmt: skip
         self._hello_at = 0.0
+        self._confirmed_at = 0.0
         self.on_frame: dict[FrameType, Callable[[Frame], None]] = {}
         """Who takes what else a signed reply holds, without the sender's lock."""
         self.on_work: Callable[[], None] | None = None
@@ -301,8 +303,7 @@ class Sender:
                 self._cutter.tail_start = self._engine.log.fsynced_lsn
                 self._session.connected(welcome)
                 self._lanes.scheduler.connected(self._monotonic() - self._hello_at)
-                # Retention believes a wall clock that jumped only when somebody else agrees.
-                self._engine.confirm_clock(welcome.time_ns)
+                self._confirm_clock()
             self._notify()
 
     def _acknowledged(self, request: Request, status: int, body: bytes) -> None:
@@ -314,18 +315,32 @@ class Sender:
             single_frame(body)  # a refusal is raised from here
             raise WireError("the answer is not signed by the parent")
         answers: dict[bytes, Acknowledgement] = {}
+        stamps: tuple[int, ...] = ()
         for frame in decode_frames(body):
             if frame.type is FrameType.ACK:
                 answer = Acknowledgement.from_frame(frame)
                 answers[answer.hash] = answer
+            elif frame.type is FrameType.TIME:
+                stamps = tuple(integer(frame.header.get(key), key) for key in ("got", "gave"))
             elif frame.type in self.on_frame:
                 self.on_frame[frame.type](frame)
         with self._lock:
             if self._lanes.flights.pop(request.number) is None:
                 return
             self._session.answered()
+            if stamps:
+                self._session.clock.exchanged(flight.sent_at, *stamps)
+                if self._monotonic() - self._confirmed_at >= STATUS_EVERY_S:
+                    self._confirm_clock()
             self._lanes.answered(flight, answers)
             self._notify()
+
+    def _confirm_clock(self) -> None:
+        """Retention believes a wall clock that jumped only when somebody else agrees."""
+        now_ns = self._session.clock.now_ns()
+        if now_ns is not None:
+            self._confirmed_at = self._monotonic()
+            self._engine.confirm_clock(now_ns)
 
     def _notify(self) -> None:
         if self.on_work is not None:
@@ -371,8 +386,15 @@ class Sender:
 
     @property
     def clock_offset_ms(self) -> int | None:
-        """The parent's clock minus this one, as of the last HELLO, to half its round trip."""
-        return self._session.clock_offset_ms
+        """The parent's clock minus this one, to ``clock_error_ms``; None before the first HELLO."""
+        return self._session.clock.offset_ms
+
+    @property
+    def clock_error_ms(self) -> int | None:
+        """How far this node's clock may be from its parent's; None before the first HELLO."""
+        clock = self._session.clock
+        offset, bound = clock.offset_ms, clock.bound_ms
+        return None if offset is None or bound is None else abs(offset) + bound
 
     def contact_age_s(self) -> float | None:
         """Seconds since the parent last answered; None before the first time."""

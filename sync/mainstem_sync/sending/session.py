@@ -24,6 +24,7 @@ from mainstem_engine.log.log import Log
 from mainstem_sync.errors import SyncError, WireError
 from mainstem_sync.lines.handshake import Hello, Welcome
 from mainstem_sync.lines.known_lines import Line
+from mainstem_sync.sending.parent_clock import ParentClock
 from mainstem_sync.wire.frames import FrameType
 from mainstem_sync.wire.messages import (
     HELLO_PATH,
@@ -65,6 +66,16 @@ class Request:
     body: bytes
 
 
+def pause_after(failures: int) -> float:
+    """Seconds to wait after so many failures in a row, at most."""
+    return min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** min(failures - 1, 20))
+
+
+def jittered(pause_s: float, rng: random.Random) -> float:
+    """A pause that others who began it at the same time do not end at the same time."""
+    return pause_s * rng.uniform(JITTER, 1.0)
+
+
 class Session:
     """See the module. ``clock_ns`` wall clock, ``monotonic`` s."""
 
@@ -80,7 +91,7 @@ class Session:
         self.error: str | None = None
         self.lease = ""
         self.parent: str | None = None
-        self.clock_offset_ms: int | None = None
+        self.clock = ParentClock(clock_ns, monotonic)
         self.hello: Request | None = None
         """The HELLO that is under way."""
         self._log = log
@@ -89,7 +100,7 @@ class Session:
         self._rng = rng
         self._instance = f"{rng.getrandbits(64):016x}"
         self._nonce = ""
-        self._hello_ns = 0
+        self._hello_at = 0.0
         self._want_chain: tuple[int, ...] = ()
         self._told_lsn = 0
         self._echo = ""
@@ -139,7 +150,7 @@ class Session:
             echo=self._echo,
         )
         self._told_lsn = durable
-        self._hello_ns = self._clock_ns()
+        self._hello_at = self._monotonic()
         self.hello = Request(number, HELLO_PATH, hello.encode())
         return self.hello
 
@@ -177,8 +188,7 @@ class Session:
             self._retry_at = 0.0
         if welcome.need_chain or welcome.challenge:
             return None
-        middle_ns = (self._hello_ns + self._clock_ns()) // 2
-        self.clock_offset_ms = (welcome.time_ns - middle_ns) // 1_000_000
+        self.clock.exchanged(self._hello_at, welcome.time_ns, welcome.time_ns)
         return welcome
 
     def connected(self, welcome: Welcome) -> None:
@@ -198,13 +208,13 @@ class Session:
         """Begin again after a pause."""
         self.error = why
         self._attempts += 1
-        self.restart(min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(self._attempts - 1, 20)))
+        self.restart(pause_after(self._attempts))
 
     def restart(self, pause_s: float = RETRY_MIN_S) -> None:
         """Say HELLO after a pause, jittered."""
         if self.is_connected:
             self.state = LinkState.CONNECTING
-        self._retry_at = self._monotonic() + pause_s * self._rng.uniform(JITTER, 1.0)
+        self._retry_at = self._monotonic() + jittered(pause_s, self._rng)
 
     def stop(self, state: LinkState, error: SyncError) -> None:
         """The parent refuses this node, for good or until somebody acts."""

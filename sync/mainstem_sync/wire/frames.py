@@ -89,6 +89,7 @@ class FrameType(enum.IntEnum):
     QUERY = 17
     RESULT = 18
     CANCEL = 19
+    TIME = 20
 
 
 @dataclass(frozen=True, slots=True)
