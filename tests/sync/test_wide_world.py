@@ -8,8 +8,11 @@ from mainstem_sync.testing.script import script_of
 from mainstem_sync.testing.simulation import simulate
 from mainstem_sync.testing.wide_script import WIDE_MEAN_S, wide_script_of
 
-ALONE = [("clone", 0), ("wipe_relay", 0), ("tamper", 0), ("log_damage", 0), ("conflict", 0)]
-MORE = [("wipe_group", 0), ("clock_parent", 0), ("replay", 0)]
+ALONE = [("clone", 0), ("wipe_relay", 0), ("tamper", 0), ("widen", 0), ("rollup", 0)]
+SEEDS_ALONE = 40
+SEEDS_MIXED = 400
+CLEAN = ("clone", "late_restore", "replay", "rollup", "tamper", "widen", "wipe_group", "wipe_relay")
+MORE = [(kind, seed) for kind in CLEAN for seed in (100, 101)]
 
 
 @pytest.mark.slow
@@ -24,6 +27,23 @@ def test_every_tier_holds_each_row_once(kind: str, seed: int) -> None:
     assert outcome.error is None
     assert outcome.minutes >= 30
     assert outcome.claimed > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", sorted(WIDE_MEAN_S))
+def test_each_kind_alone_in_many_runs(kind: str) -> None:
+    failed = {}
+    for seed in range(SEEDS_ALONE):
+        outcome = simulate(seed, wide=True, kinds=[kind])
+        if outcome.error is not None:
+            failed[seed] = outcome.error
+    assert failed == {}
+
+
+@pytest.mark.nightly
+def test_many_mixed_runs() -> None:
+    outcomes = [simulate(seed, wide=True) for seed in range(SEEDS_MIXED)]
+    assert {o.seed: o.error for o in outcomes if o.error is not None} == {}
 
 
 def test_leaving_a_kind_out_changes_no_other() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mainstem_engine.options import EngineOptions
+from mainstem_engine.rollup import RollupDefinition, Rollups
 from mainstem_engine.testing.memory_engine import ROOT, MemoryDisk, MemoryEngine
 from mainstem_engine.testing.memory_log import MemoryLog
 from mainstem_sync.federation import Federation
@@ -53,6 +54,9 @@ class MemoryNode:
     engine: MemoryEngine = field(init=False)
     federation: Federation = field(init=False)
     on_work: Callable[[], None] | None = None
+    rollups: Sequence[RollupDefinition] = ()
+    rolling: Rollups | None = None
+    """What computes them, of this start."""
     _commits: int = 0
 
     def start(self) -> None:
@@ -79,11 +83,15 @@ class MemoryNode:
             monotonic=lambda: int(self.monotonic() * 1e9),
             node_name=self.name,
         )
+        self.rolling = Rollups(self.rollups) if self.rollups else None
+        rolling = () if self.rolling is None else (self.rolling,)
         self.engine = MemoryEngine.open_memory(
-            self.disk, options, consumers=self.federation.consumers, rng=self.rng
+            self.disk, options, consumers=(*self.federation.consumers, *rolling), rng=self.rng
         )
         self.engine.memory_log.on_append = self._appended
         self.federation.bind(self.engine)
+        if self.rolling is not None:
+            self.rolling.bind(self.engine)
         if self.federation.sender is not None:
             self.federation.sender.on_work = self.on_work
             if self.hasty:

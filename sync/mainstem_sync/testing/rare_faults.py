@@ -8,12 +8,14 @@ repeat, columns of a type that does not fit.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import ColumnType, Measurement, Template
 from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.memory_nodes import MemoryNode
+from mainstem_sync.testing.rolled_tables import RAW_AND_ROLLED
 from mainstem_sync.testing.truth import TABLE
 from mainstem_sync.testing.wires import Weather
 from mainstem_sync.testing.world import TYPES, Node, World
@@ -100,9 +102,9 @@ class RareFaults(World):
         """The rules of a child change: its table goes up, or stays, from its next start on."""
         node = rng.choice([*self.edges, self.plant])
         if node.up and node.name not in self.shared:
-            self._export(node, () if node.exports else (Export(TABLE),), rng.random() * 5.0)
+            self._export(node, () if node.exports else self.exports, rng.random() * 5.0)
 
-    def _export(self, node: Node, exports: tuple[Export, ...], after_s: float) -> None:
+    def _export(self, node: Node, exports: Sequence[Export], after_s: float) -> None:
         node.commit()
         node.crash()
         node.exports = exports
@@ -169,7 +171,12 @@ class RareFaults(World):
         for node in (*self.edges, self.plant):
             if not node.exports:
                 self._up(node)
-                self._export(node, (Export(TABLE),), 0.0)
+                self._export(node, self.exports, 0.0)
+
+    @property
+    def exports(self) -> Sequence[Export]:
+        """What every child sends, unless its rules were changed."""
+        return RAW_AND_ROLLED if "rollup" in self.kinds else (Export(TABLE),)
 
     @property
     def shared(self) -> set[str]:

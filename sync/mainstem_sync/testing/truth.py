@@ -130,6 +130,11 @@ class Truth:
             if record.lsn > lsn:
                 self.orphans.update(record.rows if isinstance(record, Write) else record.keys)
 
+    @property
+    def is_whole(self) -> bool:
+        """True if nothing was given up or lost here."""
+        return not self.damaged and not self.whole_from_ms
+
     def state(self) -> None:
         """The owner may say now what it has."""
         if self._parted:

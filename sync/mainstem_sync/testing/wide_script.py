@@ -26,6 +26,7 @@ WIDE_MEAN_S: dict[str, float] = {
     "clock_parent": 500.0,
     "replay": 400.0,
     "conflict": 300.0,
+    "rollup": 60.0,
 }
 """Seconds between two of a kind, on average."""
 

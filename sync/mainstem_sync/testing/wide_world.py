@@ -16,6 +16,12 @@ from mainstem_sync.testing.claims import claimed_slices, content_of, require
 from mainstem_sync.testing.clones import Clone, cloned, goes_on
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.rare_faults import RareFaults
+from mainstem_sync.testing.rolled_tables import (
+    check_above,
+    check_computed,
+    definition,
+    run_rollups,
+)
 from mainstem_sync.testing.rot import rot_a_row
 from mainstem_sync.testing.truth import SLICE_MS, TABLE, Content, Key, Truth
 from mainstem_sync.testing.world import HOMES, Node
@@ -35,6 +41,7 @@ class WideWorld(RareFaults):
     may_differ = True
 
     clones: dict[str, Clone] = field(default_factory=dict)
+    closed_ns: int = 0
     tampered: dict[str, set[Key]] = field(default_factory=dict)
     """By node: rows that were changed behind its back, and are not known to be mended."""
 
@@ -49,6 +56,12 @@ class WideWorld(RareFaults):
         self.nodes = [*self.edges, self.plant, self.group]
         self.links = [(self.edge, self.plant), (self.press, self.plant), (self.plant, self.group)]
         self.wires = [self._wire(child, parent) for child, parent in self.links]
+        if "rollup" in self.kinds:
+            for edge in self.edges:
+                if isinstance(edge, MemoryNode):
+                    edge.rollups = (definition(edge.lateness_ns),)
+                edge.exports = self.exports
+            self.plant.exports = self.exports
 
     def _writer(self, rng: random.Random) -> tuple[Node, Truth]:
         chance = rng.random()
@@ -59,6 +72,31 @@ class WideWorld(RareFaults):
         if clone is not None and rng.random() < 0.5:
             return clone.node, clone.truth
         return node, self.truths[node.name]
+
+    def rollup(self, rng: random.Random) -> None:
+        """An edge computes what is closed, and says what is in it."""
+        node = rng.choice(self.edges)
+        if node.up:
+            self._state(node)
+
+    def _state(self, node: Node) -> None:
+        node.commit()
+        run_rollups(node, self.agenda.now_ns)
+        super()._state(node)
+
+    def check_end(self) -> None:
+        super().check_end()
+        if "rollup" in self.kinds:
+            for edge in self.edges:
+                if self.truths[edge.name].is_whole:
+                    check_computed(edge, self.truths[edge.name], self._computed_ms)
+                for node in (self.plant, self.group):
+                    check_above(node, edge, HOMES[edge.name])
+
+    @property
+    def _computed_ms(self) -> int:
+        """Windows that end by then were computed when slices were closed last."""
+        return int(self.closed_ns - self.edge.lateness_ns) // NS_PER_MS // SLICE_MS * SLICE_MS
 
     def _definer(self, rng: random.Random) -> Node:
         return rng.choice([self.edge, self.press])
@@ -189,6 +227,7 @@ class WideWorld(RareFaults):
         super().settle()
 
     def _prove(self) -> None:
+        self.closed_ns = self.agenda.now_ns
         super()._prove()
         if "conflict" in self.kinds and self.plant.up:
             self._retry()
