@@ -127,7 +127,7 @@ class Differences:
                 del self._found[key]
         shown = "; ".join(
             f"{i.device}.{i.measurement} at {i.time_ns // NS_PER_MS} ms was {i.what}: "
-            f"{i.here!r} here, {i.owner!r} at its owner"
+            f"{_plain(i.here)!r} here, {_plain(i.owner)!r} at its owner"
             for i in found[:3]
         )
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
