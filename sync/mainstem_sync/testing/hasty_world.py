@@ -20,8 +20,8 @@ HASTY = 8
 FIRST = 4
 """Seeds 4, 12, 20 and so on."""
 
-LOG_BYTES = 1200
-"""A minute or two."""
+LOG_BYTES = 3000
+"""A few minutes."""
 
 DELETED = 0.4
 """Chance that a write is followed by a delete."""
