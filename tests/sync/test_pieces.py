@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,13 @@ from mainstem_sync.sending.sender import Sender
 from mainstem_sync.sending.splitter import Splitter
 from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.wire import pieces
-from mainstem_sync.wire.frames import REQUEST_BYTES_MAX, FrameType, decode_frames, encode_frame
+from mainstem_sync.wire.frames import (
+    HASH_BYTES,
+    REQUEST_BYTES_MAX,
+    FrameType,
+    decode_frames,
+    encode_frame,
+)
 from mainstem_sync.wire.messages import OriginKey, Queue
 from mainstem_sync.wire.pieces import Assembly, Part
 
@@ -117,6 +124,21 @@ def test_pieces_that_cannot_be_are_refused() -> None:
     assembly.take("edge", Part(bytes(16), 0, 10, b"x"))
     with pytest.raises(WireError, match="disagree"):
         assembly.take("edge", Part(bytes(16), 1, 11, b"x"))
+
+
+def test_what_a_child_left_half_sent_makes_room_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "HALF_SENT_BYTES_MAX", 150)
+    now = [0.0]
+    assembly = Assembly(lambda: now[0])
+    left, other = (Part(bytes([n]) * HASH_BYTES, 0, 100, bytes(10)) for n in (1, 2))
+    assert assembly.take("gone", left) == 10
+    now[0] = pieces.HALF_SENT_AGE_S - 1
+    with pytest.raises(TooLargeError):
+        assembly.take("here", other)
+    now[0] += 2
+    assert assembly.take("here", other) == 10
+    now[0] += pieces.HALF_SENT_AGE_S - 1
+    assert assembly.take("here", replace(other, at=10)) == 20, "each piece counts"
 
 
 # Two real engines

@@ -7,12 +7,15 @@
    link that breaks every half minute goes on where it was. It forgets them when it starts again:
    each answer says how much it holds from the beginning, and the child sends what is missing.
 3. What a child, and what all of them, may leave half sent is bounded: beyond it they are put off.
+   What nothing came of for HALF_SENT_AGE_S makes room for others.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mainstem_sync.errors import TooLargeError, WireError
@@ -28,6 +31,10 @@ BATCHES_MAX = 2
 
 HALF_SENT_BYTES_MAX = 64 << 20
 """Of all children together."""
+
+HALF_SENT_AGE_S = 600.0
+"""A link that breaks every half minute brings a piece at each try, and tries follow each other
+within half a minute: what had none for so long is of a child that is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +72,16 @@ class _Half:
     """A batch of which some is here. ``have``: bytes, counted from 1."""
 
     data: bytearray
+    at: float
+    """When its last piece came, monotonic s."""
     have: RangeSet = field(default_factory=lambda: RangeSet(limit=256))
 
 
 class Assembly:
     """The parent's side. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._children: dict[str, OrderedDict[bytes, _Half]] = {}
         self._bytes = 0
@@ -87,6 +97,7 @@ class Assembly:
             halves.move_to_end(part.digest)
             if len(half.data) != part.total:
                 raise WireError("two pieces of one batch disagree on its length")
+            half.at = self._monotonic()
             end = part.at + len(part.data)
             half.have.add(part.at + 1, end)
             half.data[part.at : end] = part.data
@@ -96,13 +107,20 @@ class Assembly:
             return bytes(half.data)
 
     def _begin(self, halves: OrderedDict[bytes, _Half], part: Part) -> _Half:
+        self._forget_old()
         while len(halves) >= BATCHES_MAX:
             self._drop(halves, next(iter(halves)))
         if self._bytes + part.total > HALF_SENT_BYTES_MAX:
             raise TooLargeError("what is half sent", self._bytes + part.total, HALF_SENT_BYTES_MAX)
         self._bytes += part.total
-        half = halves[part.digest] = _Half(bytearray(part.total))
+        half = halves[part.digest] = _Half(bytearray(part.total), self._monotonic())
         return half
+
+    def _forget_old(self) -> None:
+        oldest = self._monotonic() - HALF_SENT_AGE_S
+        for halves in self._children.values():
+            for digest in [digest for digest, half in halves.items() if half.at < oldest]:
+                self._drop(halves, digest)
 
     def _drop(self, halves: OrderedDict[bytes, _Half], digest: bytes) -> None:
         self._bytes -= len(halves.pop(digest).data)
