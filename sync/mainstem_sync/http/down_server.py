@@ -50,8 +50,8 @@ def down_routes(giver: Giver, authenticate: Authenticate) -> list[web.RouteDef]:
         try:
             ask = _ask(request, child.name)
             wait_s = min(max(_seconds(request.query.get("wait", "0")), 0.0), WAIT_S_MAX)
-            if wait_s and not await asyncio.to_thread(giver.is_due, ask):
-                await _woken(giver, waiting, child.name, wait_s)
+            if wait_s:
+                await _woken(giver, waiting, ask, wait_s)
         except SyncError as exc:
             status = exc.status if isinstance(exc, PeerError) else 400
             return _response(Answer(status, encode_error(exc)))
@@ -78,10 +78,10 @@ def down_routes(giver: Giver, authenticate: Authenticate) -> list[web.RouteDef]:
 
 
 async def _woken(
-    giver: Giver, waiting: dict[str, asyncio.Event], child: str, wait_s: float
+    giver: Giver, waiting: dict[str, asyncio.Event], ask: Ask, wait_s: float
 ) -> None:
     """Until there may be something new, the time is over, or the child asks again."""
-    loop = asyncio.get_running_loop()
+    loop, child = asyncio.get_running_loop(), ask.child
     event = asyncio.Event()
 
     def wake() -> None:
@@ -93,6 +93,9 @@ async def _woken(
     waiting[child] = event
     giver.add_waiter(child, wake)
     try:
+        # Looked at once one would be woken: what comes in between must not wait for the next.
+        if await asyncio.to_thread(giver.is_due, ask):
+            return
         async with asyncio.timeout(wait_s):
             await event.wait()
     except TimeoutError:
