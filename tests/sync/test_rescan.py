@@ -212,6 +212,14 @@ def test_after_a_start_all_since_the_last_day_began_is_compared_at_once() -> Non
     assert (first, end) == (now_ns // SLICE_NS // day * day - day, -(-now_ns // SLICE_NS))
 
 
+def test_what_differs_in_an_empty_slice_is_noted_whatever_else_is_known() -> None:
+    for rows in range(1, 40):
+        stored = Stored(list(range(FIRST, FIRST + rows)))
+        watch = proven(stored, rows + 1)
+        watch.damaged((FIRST + rows) * SLICE_NS, (FIRST + rows + 1) * SLICE_NS)
+        assert watch.unproven(FIRST, FIRST + rows + 1).tolist() == [FIRST + rows]
+
+
 def test_buckets_of_longer_slices_are_the_slices_themselves() -> None:
     assert Buckets(max(1, HOUR_NS // DAY_NS)).of(np.array([5, 6], np.int64)).tolist() == [5, 6]
     watch = TableWatch(DAY_NS)

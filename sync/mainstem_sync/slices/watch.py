@@ -229,7 +229,8 @@ class TableWatch(WatchedSlices):
             # Its owner said that it is empty. If it is part of a sum, that is broken below.
             key = np.array([first], np.int64)
             if not self.rolled.covers(key).any():
-                self.slices["man_lsn"][self.slices.upsert(key)] = EMPTY_STATED
+                at = self.slices.upsert(key)  # before its columns are looked up: they may grow
+                self.slices["man_lsn"][at] = EMPTY_STATED
                 inside = self.slices.range(first, end)
         equal = np.flatnonzero(self.slices["state"][inside] != UNEQUAL)
         self.unprove(equal + inside.start)

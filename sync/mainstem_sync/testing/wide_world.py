@@ -161,6 +161,7 @@ class WideWorld(RareFaults):
         node.disk, node.saved = MemoryDisk(), None
         self.restored.add(node.name)
         self.tampered.pop(node.name, None)
+        self.conflicts = self.conflicts and node is not self.plant
         self.note(f"{node.name} wiped")
         self.agenda.after(rng.random() * 60.0, lambda: self._up(node))
 
@@ -169,7 +170,7 @@ class WideWorld(RareFaults):
     def tamper(self, rng: random.Random) -> None:
         """A stored row of a node below is changed, removed or added; ``verify`` names it."""
         node = rng.choice([self.plant, self.group])
-        if not node.up:
+        if not node.up or node.engine.catalog.templates.get(TABLE) is None:
             return
         origin = rng.choice([edge.name for edge in self.edges])
         node.commit()
