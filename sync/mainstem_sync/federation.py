@@ -52,6 +52,7 @@ from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.forward import ForwardSums
 from mainstem_sync.state.upward import Upward
 from mainstem_sync.wire.frames import Frame, FrameType
+from mainstem_sync.wire.question import PIECE_BYTES
 
 LATENESS_NS = 30 * 1_000_000_000
 """A slice closes this long after its end, unless the table says otherwise."""
@@ -180,6 +181,7 @@ class Federation:
             line=lambda: (self._upward.key.uuid, self._upward.key.epoch),
             route=self.route,
             lease=lambda: "" if self.sender is None else self.sender.lease,
+            piece_bytes=lambda: PIECE_BYTES if self.sender is None else self.sender.frame_bytes,
             has_parent=has_parent,
             clock_ns=self._clock_ns,
             monotonic=self._monotonic,

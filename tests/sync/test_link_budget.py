@@ -79,3 +79,11 @@ def test_a_busy_parent_is_left_alone_and_the_lease_stays(
     monkeypatch.undo()
     tiers.run(8)
     assert tiers.values(tiers.plant) == tiers.values(tiers.edge)
+
+
+def test_definitions_do_not_wait_for_the_history_that_waits_for_them(tiers: Tiers) -> None:
+    """A load before the first HELLO: history cannot begin before its template is known above."""
+    tiers.edge.federation.budget.change(32_000.0)
+    tiers.write(rows=5000)
+    tiers.run(20, check=False)
+    assert tiers.forward(tiers.edge)["pending"] == 0

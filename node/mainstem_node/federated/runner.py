@@ -107,9 +107,10 @@ class QuestionRunner:
             pending = self._queue.get()
             if pending is None:
                 return
-            self._answer(pending)
+            self.answer(pending)
 
-    def _answer(self, pending: Pending) -> None:
+    def answer(self, pending: Pending) -> None:
+        """Reads, and gives the answer to whoever sends it."""
         try:
             _require_wanted(pending, self._monotonic())
             wish = Wish.unpack(pending.question.body)

@@ -25,6 +25,7 @@ from mainstem_sync.wire.frames import (
 from mainstem_sync.wire.messages import single_frame
 from mainstem_sync.wire.question import (
     ANSWER_BYTES_MAX,
+    PIECE_BYTES,
     Piece,
     Question,
     cancelled_id,
@@ -71,10 +72,16 @@ class Sending:
 
 class Answers:
     """See the module. Thread-safe. ``on_question`` must not block. ``on_ready``: there is something
-    to send; called on any thread."""
+    to send; called on any thread. ``piece_bytes``: what the link takes in a moment."""
 
-    def __init__(self, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float],
+        piece_bytes: Callable[[], int] = lambda: PIECE_BYTES,
+    ) -> None:
         self._monotonic = monotonic
+        self._piece_bytes = piece_bytes
         self._lock = threading.Lock()
         self._open: dict[str, Pending] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -141,7 +148,8 @@ class Answers:
                 code, error, raw = "BUSY", "too many answers wait to be sent", b""
             if pending.question.id not in self._open:
                 return
-            for piece in pieces_of(pending.question.id, raw, said, code, error):
+            size = self._piece_bytes()
+            for piece in pieces_of(pending.question.id, raw, said, code, error, size):
                 self._put(pending, piece)
         self.on_ready()
 

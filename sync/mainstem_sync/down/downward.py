@@ -26,7 +26,8 @@ from mainstem_sync.wire.order import Order, State, Word
 
 class Downward:
     """See the module. Thread-safe. ``line``: of this node's log now; ``route``: the child that
-    leads to a node; ``lease``: of the connection to the parent."""
+    leads to a node; ``lease``: of the connection to the parent; ``piece_bytes``: what its link
+    takes in a moment."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Downward:
         line: Callable[[], Line],
         route: Callable[[str], str | None],
         lease: Callable[[], str],
+        piece_bytes: Callable[[], int],
         has_parent: bool,
         clock_ns: Callable[[], int],
         monotonic: Callable[[], float],
@@ -50,7 +52,7 @@ class Downward:
             wake=lambda child: self.giver.wake(child),
         )
         self.giver = Giver(self.orders, children, line=line, route=route, questions=self.questions)
-        self.answers = Answers(monotonic=monotonic)
+        self.answers = Answers(monotonic=monotonic, piece_bytes=piece_bytes)
         self.taker: Taker | None = None
         """None without a parent, and before bind()."""
         self.on_order: Callable[[Order], None] = lambda order: None

@@ -270,6 +270,8 @@ class Lanes:
                     return self._next_piece()
                 plan = self._plan()
                 if plan is None:
+                    # Its turn is over: what it waits for may be definitions of the live lane.
+                    self._last_lane = Lane.HISTORY
                     return None
                 self._is_making = True
             try:

@@ -358,6 +358,11 @@ class Sender:
         """The lease of the connection; empty without one."""
         return self._session.lease if self._session.is_connected else ""
 
+    @property
+    def frame_bytes(self) -> int:
+        """What the link takes in an eighth of a second, as far as was measured."""
+        return self._lanes.scheduler.frame_bytes
+
     def learned(self, key: OriginKey, ranges: RangeSet) -> None:
         """The parent has these records of an origin now, as slices."""
         with self._lock:

@@ -31,10 +31,11 @@ BODY_BYTES_MAX = 1 << 20
 ANSWER_BYTES_MAX = 32 << 20
 """Of one answer, decompressed. Ten years of hours of one group are a tenth of it."""
 
+PIECE_BYTES_MIN = 4 << 10
 PIECE_BYTES = 256 << 10
-"""Raw bytes of one piece: a thin link carries other things between two of them."""
+"""Raw bytes of one piece, at least and at most: a thin link carries other things between two."""
 
-PIECES_MAX = ANSWER_BYTES_MAX // PIECE_BYTES + 1
+PIECES_MAX = ANSWER_BYTES_MAX // PIECE_BYTES_MIN + 1
 
 SAID_BYTES_MAX = 1 << 20
 """What stands beside an answer: completeness, which sites, why not."""
@@ -127,12 +128,18 @@ class Piece:
 
 
 def pieces_of(
-    question_id: str, raw: bytes, said: Mapping[str, Any], code: str = "", error: str = ""
+    question_id: str,
+    raw: bytes,
+    said: Mapping[str, Any],
+    code: str = "",
+    error: str = "",
+    piece_bytes: int = PIECE_BYTES,
 ) -> list[Piece]:
-    """An answer as pieces, at least one."""
-    starts = range(0, max(len(raw), 1), PIECE_BYTES)
+    """An answer as pieces of so many raw bytes, within bounds; at least one."""
+    size = min(max(piece_bytes, PIECE_BYTES_MIN), PIECE_BYTES)
+    starts = range(0, max(len(raw), 1), size)
     found = [
-        Piece(question_id, number, False, raw[start : start + PIECE_BYTES])
+        Piece(question_id, number, False, raw[start : start + size])
         for number, start in enumerate(starts)
     ]
     last = found[-1]
