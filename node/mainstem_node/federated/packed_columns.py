@@ -86,7 +86,7 @@ def pack_newest(table: Table, devices: Devices, rows: LastRows) -> bytes:
     names = _names(table)
     columns = {}
     for key, column in rows.columns.items():
-        if key in names:
+        if key in names and (column.valid is None or column.valid.any()):
             valid = None if column.valid is None else _packed(column.valid)
             columns[names[key]] = [_packed(column.values), valid, _packed(rows.column_times[key])]
     packed: bytes = msgpack.packb(
