@@ -77,9 +77,7 @@ def down_routes(giver: Giver, authenticate: Authenticate) -> list[web.RouteDef]:
     return [web.get(DOWN_PATH, down), web.post(RESULTS_PATH, results)]
 
 
-async def _woken(
-    giver: Giver, waiting: dict[str, asyncio.Event], ask: Ask, wait_s: float
-) -> None:
+async def _woken(giver: Giver, waiting: dict[str, asyncio.Event], ask: Ask, wait_s: float) -> None:
     """Until there may be something new, the time is over, or the child asks again."""
     loop, child = asyncio.get_running_loop(), ask.child
     event = asyncio.Event()
