@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mainstem_engine.catalog.templates import Table
     from mainstem_engine.last_values import LastRows
     from mainstem_engine.model import DeviceIds
+    from mainstem_engine.scan_extent import ScanExtent
 
 MIXED_BYTES_MAX = 256 << 20
 """Rows of here and of elsewhere are sorted together, in memory."""
@@ -204,6 +205,23 @@ class FederatedStorage:
             sort_keys=[(DEVICE, "ascending"), (TIME, "ascending")],
         )
         return whole.take(order).select(list(dict.fromkeys(columns))).to_reader()
+
+    def scan_extent(
+        self,
+        template: str,
+        columns: Sequence[str],
+        devices: DeviceIds | None,
+        first_ns: int,
+        beyond_ns: int,
+        ranges: Mapping[str, tuple[float, float]],
+        edge: tuple[int, bool] | None = None,
+    ) -> ScanExtent:
+        """Of what is here; who would be asked is noted."""
+        self._reading.planned(self._cut(template, devices, first_ns, beyond_ns))
+        found: ScanExtent = self._engine.scan_extent(
+            template, columns, devices, first_ns, beyond_ns, ranges, edge
+        )
+        return found
 
     def _streamed(
         self, spans: Iterable[tuple[DeviceIds | None, int, int]], here: Callable[..., Any]

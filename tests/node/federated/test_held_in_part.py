@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_engine.errors import SqlCancelledError
+from mainstem_engine.sql.running.cancellation import Cancellation
 from mainstem_engine.sql.session import Session
 from mainstem_node.config.schema import SqlConfig
 from mainstem_node.federated.reading import Reading
 from mainstem_node.federated.runner import QuestionRunner
 from mainstem_node.federated.storage import FederatedStorage
+from mainstem_sync.down.answers import Pending
 from mainstem_sync.testing.down_link import DownLink
 from mainstem_sync.testing.tiers import START_NS, Tiers
 
@@ -129,6 +132,42 @@ def test_rows_that_the_parent_lacks_are_the_owners(asking: Asking) -> None:
     tiers.write(start_s=2000, rows=40, value=3.0)
     assert len(tiers.plant.engine.scan_rows("meters")) == 300
     asking.check()
+
+
+def test_explain_says_who_would_be_asked_for_rows(asking: Asking) -> None:
+    reading = asking.reading()
+    storage: Any = FederatedStorage(asking.tiers.plant.engine, reading)
+    session = Session(storage, explain_more=reading.lines)
+    lines = [row[0] for row in session.execute("EXPLAIN SELECT note FROM meters").rows()]
+    assert lines[-1] == "would ask edge for edge (complete): 1 spans of time"
+    assert asking.runner.answered == 0
+
+
+def test_a_statement_that_is_cancelled_ends_its_questions(asking: Asking) -> None:
+    asked: list[Pending] = []
+    answers = asking.tiers.edge.federation.down.answers
+    answers.on_question = asked.append
+    cancellation = Cancellation()
+    reading = asking.reading()
+    reading.check = cancellation.check
+    storage: Any = FederatedStorage(asking.tiers.plant.engine, reading)
+    ended: list[str] = []
+
+    def run() -> None:
+        try:
+            with cancellation.calling(reading.cancel):
+                Session(storage).execute(QUERIES[0], cancellation=cancellation)
+        except SqlCancelledError as error:
+            ended.append(error.code)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not asked:
+        time.sleep(0.001)  # the link's thread brings it
+    cancellation.cancel()
+    thread.join(20)
+    assert ended == ["SQL_CANCELLED"]
+    assert asked[0].cancelled.wait(20)
 
 
 def test_a_child_that_is_away_leaves_what_is_here(asking: Asking) -> None:
