@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mainstem_sync.errors import SyncError, WireError
+from mainstem_sync.errors import SyncError, TooLargeError, WireError
 from mainstem_sync.wire.frames import (
     Frame,
     FrameType,
@@ -26,7 +26,6 @@ from mainstem_sync.wire.messages import single_frame
 from mainstem_sync.wire.question import (
     ANSWER_BYTES_MAX,
     PIECE_BYTES,
-    Piece,
     Question,
     cancelled_id,
     pieces_of,
@@ -106,7 +105,8 @@ class Answers:
         return after
 
     def took(self, lease: str, frames: list[Frame], number: int) -> None:
-        """QUERY and CANCEL frames of one answer, up to question ``number``. Raises WireError."""
+        """QUERY and CANCEL frames of one answer, up to question ``number``. One that cannot be read
+        is passed over: it dies with its time."""
         new: list[Pending] = []
         off: list[Pending] = []
         now = self._monotonic()
@@ -114,11 +114,14 @@ class Answers:
             if lease != self._lease:
                 return
             for frame in frames:
-                if frame.type is FrameType.CANCEL:
-                    found = self._open.get(cancelled_id(frame))
-                    off += [] if found is None else [found]
-                    continue
-                question = Question.from_frame(frame)
+                try:
+                    if frame.type is FrameType.CANCEL:
+                        found = self._open.get(cancelled_id(frame))
+                        off += [] if found is None else [found]
+                        continue
+                    question = Question.from_frame(frame)
+                except WireError:
+                    continue  # of a newer parent: orders that came along must not wait for it
                 if question.id in self._seen:
                     continue
                 self._seen[question.id] = None
@@ -149,14 +152,16 @@ class Answers:
             if pending.question.id not in self._open:
                 return
             size = self._piece_bytes()
-            for piece in pieces_of(pending.question.id, raw, said, code, error, size):
-                self._put(pending, piece)
+            pieces = pieces_of(pending.question.id, raw, said, code, error, size)
+            try:
+                bodies = [piece.frame() for piece in pieces]
+            except TooLargeError as exc:
+                pieces = pieces_of(pending.question.id, b"", {}, exc.code, exc.message)
+                bodies = [piece.frame() for piece in pieces]
+            for piece, body in zip(pieces, bodies, strict=True):
+                self._bytes += len(body)
+                self._ready.append(Sending(pending, body, piece.is_last))
         self.on_ready()
-
-    def _put(self, pending: Pending, piece: Piece) -> None:
-        body = piece.frame()
-        self._bytes += len(body)
-        self._ready.append(Sending(pending, body, piece.is_last))
 
     def drop(self, pending: Pending) -> None:
         """Nobody waits for it any more."""

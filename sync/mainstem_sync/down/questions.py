@@ -19,7 +19,13 @@ from mainstem_sync.errors import BusyError, PeerError, SyncError, WireError
 from mainstem_sync.state.children import Children
 from mainstem_sync.wire.frames import FrameType, decode_frames, encode_frame, sign
 from mainstem_sync.wire.messages import OFFLINE_AFTER_S, encode_error
-from mainstem_sync.wire.question import ANSWER_BYTES_MAX, Piece, Question, cancel_frame
+from mainstem_sync.wire.question import (
+    ANSWER_BYTES_MAX,
+    WAIT_MS_MAX,
+    Piece,
+    Question,
+    cancel_frame,
+)
 
 OPEN_MAX = 64
 """Of one child. It answers them one after the other."""
@@ -93,7 +99,7 @@ class Questions:
         age = self._children.contact_age_s(child)
         if age is None or age > OFFLINE_AFTER_S:
             raise UnansweredError(f"{child} is offline")
-        now = self._monotonic()
+        now, wait_s = self._monotonic(), min(wait_s, WAIT_MS_MAX / 1000)
         with self._lock:
             self._forget(now)
             if child not in self._takers:

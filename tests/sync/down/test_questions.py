@@ -178,3 +178,20 @@ def test_pieces_of_a_stranger_are_refused(line: Line, make_tiers: Callable[..., 
     assert sending is not None
     assert line.questions.took("edge", "another lease", sending.body)[0] == 409
     assert not asked.done.is_set()
+
+
+def test_what_stands_beside_an_answer_is_bounded(line: Line) -> None:
+    asked = line.ask()
+    line.run()
+    line.answers.answer(line.asked[0], b"!", {"sites": "x" * (2 << 20)})
+    line.post()
+    with pytest.raises(UnansweredError, match="beside an answer") as caught:
+        line.questions.wait(asked)
+    assert caught.value.code == "TOO_LARGE"
+
+
+def test_a_question_for_ever_is_one_for_an_hour(line: Line) -> None:
+    asked = line.ask(wait_s=1e6)
+    line.run()
+    assert line.asked[0].question.wait_ms <= 3_600_000
+    line.questions.cancel(asked)
