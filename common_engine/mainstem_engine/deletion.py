@@ -213,13 +213,14 @@ class Deletions(Queries):
         where: Callable[[pa.RecordBatch], Any] | None = None,
         columns: Sequence[str] | None = None,
         measurements: Sequence[str] | None = None,
+        spare_others: bool = False,
     ) -> Deletion:
         """Deletes the visible rows of [``start``, ``end``), times in the table's precision.
 
         ``devices`` and ``tags``: as in scan(). ``where``: bool[n] for each batch of rows, shown as
         scan() shows them; null counts as false. ``columns``: those that it looks at, as in scan();
         None: all. ``measurements``: only their values are deleted; a row without any value left
-        goes.
+        goes. ``spare_others``: rows that only another node may delete are left as they are.
         Raises NotOwnerError when it means rows of other nodes, SchemaError for a rollup table,
         OutOfRetentionError for a range that is not kept, OverloadedError when too many deletes wait
         for compaction, NotFoundError, LogFailedError. Then nothing was deleted.
@@ -245,6 +246,8 @@ class Deletions(Queries):
             found = _FoundBy()
             for rows in iterate_rows(view, selection):
                 meant = None if mask_of is None else mask_of(rows)
+                if spare_others:
+                    meant = self._without_others(rows, meant)
                 if meant is not None and not meant.any():
                     continue
                 self._check_origins(table, rows, meant)
@@ -359,6 +362,20 @@ class Deletions(Queries):
             node = origins[origin].node
             path = self._store.catalog.devices.path(int(rows.device[at]))
             raise NotOwnerError(table.name, path, node)
+
+    def _without_others(self, rows: VersionedRows, meant: BoolMask | None) -> BoolMask | None:
+        """``meant`` without the rows that another node alone may delete."""
+        origins = self._store.origins.all
+        present = np.unique(rows.origin).tolist()
+        others = [
+            origin
+            for origin in present
+            if origin != SELF_ORIGIN and not self._store.deletable(origins[origin])
+        ]
+        if not others:
+            return meant
+        spared = ~np.isin(rows.origin, others)
+        return spared if meant is None else meant & spared
 
     def _check_kept(self, table: Table, end_ns: int) -> None:
         """Refuses a range of which nothing is whole any more: others may still have it."""

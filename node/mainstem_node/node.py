@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -33,6 +33,7 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import VNODES_MAX, EngineOptions
 from mainstem_engine.rollup import Rollups
+from mainstem_node import far_delete
 from mainstem_node.announce import announce
 from mainstem_node.api import ROUTES
 from mainstem_node.api.route import Route
@@ -57,6 +58,8 @@ from mainstem_node.declared import DeclaredBefore
 from mainstem_node.desired.agent import KIND, ConfigAgent, Host
 from mainstem_node.disk_room import DiskRoom
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
+from mainstem_node.far_delete import FarDelete
+from mainstem_node.far_deletes import FarDeletes
 from mainstem_node.federated.runner import QuestionRunner
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.link_budget import link_budget
@@ -79,6 +82,9 @@ from mainstem_sync.http.down_client import Downlink
 from mainstem_sync.http.down_server import down_routes
 from mainstem_sync.http.results_client import ResultsUplink
 from mainstem_sync.http.server import sync_routes
+
+if TYPE_CHECKING:
+    from mainstem_engine.sql.result import Result
 
 log = logging.getLogger("mainstem.node")
 
@@ -369,7 +375,16 @@ class Node:
             clock_ms=self._parents_ms,
         )
         self._stack.push_async_callback(asyncio.to_thread, runner.stop)
-        takers: dict[str, OrderTaker] = {command.KIND: runner}
+        deletes = self._statements.far_deletes = FarDeletes(
+            self.config.id,
+            self.federation.down,
+            below=self._living_below,
+            owner_of=self.federation.owner_of,
+            run_here=self._delete_here,
+            clock_ns=self.clock_ns,
+        )
+        self._stack.push_async_callback(asyncio.to_thread, deletes.stop)
+        takers: dict[str, OrderTaker] = {command.KIND: runner, far_delete.KIND: deletes}
         if self._host is not None:
             agent = ConfigAgent(
                 self.config,
@@ -386,6 +401,24 @@ class Node:
         self._stack.push_async_callback(asyncio.to_thread, self.questions.close)
         if self.config.parent is not None:
             self.questions.open()
+
+    def _living_below(self) -> list[str]:
+        """Nodes below that may still be asked for something."""
+        retired = self.registry.retired_ns
+        return [name for name in self.federation.nodes_below() if retired(name) is None]
+
+    def _delete_here(self, asked: FarDelete, timeout_s: float) -> Result:
+        return self._statements.execute(
+            asked.sql,
+            asked.params,
+            database=asked.database,
+            time_zone=asked.time_zone,
+            timeout_s=timeout_s,
+            role=asked.role,
+            by=asked.by,
+            spares_others=True,
+            now_ns=asked.now_ns,
+        )
 
     def _config_rev(self) -> int:
         current = None if self._host is None else self._host.revisions.current

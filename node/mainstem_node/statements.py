@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mainstem_node.auth import ADMIN, ALLOWS, ROLES, WRITE
 from mainstem_node.config.schema import SECOND_NS, SqlConfig, SqlRoleConfig
 from mainstem_node.errors import ConflictError, ForbiddenError
+from mainstem_node.far_delete import FarDelete
 from mainstem_node.ownership import Ownership
 from mainstem_node.statement_gate import StatementGate
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.running.executors import WorkerExecutor
     from mainstem_engine.sql.running.sandbox import SqlLimits
     from mainstem_engine.sql.statements import Statement
+    from mainstem_node.far_deletes import FarDeletes
     from mainstem_node.federated.reading import Reading
     from mainstem_sync import Federation
 
@@ -95,6 +97,8 @@ class Statements:
         self._guarded = cast("Engine", _OwnedEngine(engine, ownership))
         self._for_admins = cast("Engine", _OwnedEngine(engine, ownership, keeps_up=True))
         self._lock = threading.Lock()
+        self.far_deletes: FarDeletes | None = None
+        """May be set later; None: a DELETE is about rows that are held here."""
         self._executor: WorkerExecutor | None = None
         self._plans: PlanCache | None = None
 
@@ -112,8 +116,13 @@ class Statements:
         is_streamed: bool = False,
         is_fetched: bool = False,
         by: str = "",
+        spares_others: bool = False,
+        now_ns: int | None = None,
     ) -> Result:
         """Runs one statement of a caller with ``role``; the rest as ``Session.execute``.
+
+        A DELETE by itself goes on to the nodes below that own rows which it means (far_deletes).
+        ``spares_others``: it does not, and leaves their rows here as they are.
 
         ``is_fetched``: what is not held here is asked of the nodes below (federated/), in the name
         of ``by``.
@@ -125,7 +134,18 @@ class Statements:
         from mainstem_engine.sql.running.cancellation import Cancellation
         from mainstem_engine.sql.session import Session
 
+        # Most statements need not be parsed for this.
+        may_go_on = sql.lstrip()[:6].upper() == "DELETE" and WRITE in ALLOWS[role]
+        if self.far_deletes is not None and may_go_on and not spares_others:
+            statements = self._kept_plans().statements(sql)
+            if self.far_deletes.concerns(statements):
+                request = FarDelete(
+                    sql, list(params or ()), database or DEFAULT_DATABASE, time_zone, role, by
+                )
+                return self.far_deletes.delete(statements[0], request, timeout_s)
         engine = self._for_admins if ADMIN in ALLOWS[role] else self._guarded
+        if spares_others:
+            engine = cast("Engine", _SparingEngine(engine))
         cancellation = cancellation or Cancellation()
         reading = self._reading(role, by, timeout_s, cancellation) if is_fetched else None
 
@@ -160,6 +180,7 @@ class Statements:
                 limits=self._limits(role),
                 cancellation=cancellation,
                 is_streamed=is_streamed and reading is None,
+                now_ns=now_ns,
             )
         if reading is not None:
             result.warnings += reading.warnings
@@ -290,3 +311,16 @@ class _OwnedEngine:
         present = np.unique(rows.device).tolist()
         self._ownership.require_own(self._engine.catalog.devices.paths(present))
         return self._engine.write_rows(table, rows, **options)
+
+
+class _SparingEngine:
+    """An engine whose deletes leave the rows of other nodes as they are."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def delete(self, template: str, **more: Any) -> Any:
+        return self._engine.delete(template, **more, spare_others=True)

@@ -480,6 +480,12 @@ class Federation:
                 found = next((s.via for s in known if s.key.name == node), None)
         return found
 
+    def nodes_below(self) -> set[str]:
+        """The names of all nodes below that were ever heard of."""
+        with self._lock:
+            known = {state.key.name for state in self._follower.origins.lines()}
+        return known | self._children.names_behind()
+
     def owner_of(self, device: str) -> str | None:
         """The node that rows of a device come from: the one with the longest path above it of this
         node and those below, else the origin that defined it; None if nobody is known."""

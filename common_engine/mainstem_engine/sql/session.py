@@ -129,6 +129,7 @@ class Session:
         limits: SqlLimits | None = None,
         cancellation: Cancellation | None = None,
         is_streamed: bool = False,
+        now_ns: int | None = None,
     ) -> Result:
         """Runs a script and returns the result of its last statement. Nothing of a script runs
         before all of it is read; where one fails, those before it stand, and its error says so.
@@ -137,7 +138,8 @@ class Session:
         functions of days and hours. ``timeout_s``, ``row_limit`` and ``limits`` may lower the
         executor's limits, not raise them. ``cancellation`` ends it from another thread.
         ``is_streamed``: the answer of a single query may come as ``Result.pieces``, which are then
-        to be read to the end or closed. Raises SqlError and its kinds, SchemaError,
+        to be read to the end or closed. ``now_ns``: what now() is; default the engine's clock.
+        Raises SqlError and its kinds, SchemaError,
         NotFoundError, OutOfRangeError, OverloadedError.
         """
         current = self.database if database is None else database_name(database)
@@ -145,7 +147,7 @@ class Session:
             database=current,
             time_zone=time_zone,
             zone=parse_zone(time_zone),
-            now_ns=self._engine.options.clock(),
+            now_ns=self._engine.options.clock() if now_ns is None else now_ns,
             params=tuple(params or ()),
         )
         lowered = _lowered(self._executor.limits, timeout_s, row_limit, limits)

@@ -95,6 +95,7 @@ class Storage(Protocol):
         where: Callable[[pa.RecordBatch], Any] | None = None,
         columns: Sequence[str] | None = None,
         measurements: Sequence[str] | None = None,
+        spare_others: bool = False,
     ) -> Deletion: ...
 
     # Definitions

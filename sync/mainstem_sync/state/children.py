@@ -158,6 +158,12 @@ class Children:
             session.status_at_ms = self._clock_ns() // 1_000_000
             session.behind = frozenset(_names_in(status))
 
+    def names_behind(self) -> set[str]:
+        """Children and the nodes behind them, as they said since the start."""
+        with self._lock:
+            behind = [session.behind for session in self._sessions.values()]
+            return set(self._sessions).union(*behind)
+
     def via(self, node: str) -> str | None:
         """The child of that name, or the one that said that the node is behind it."""
         with self._lock:
