@@ -187,3 +187,36 @@ def test_rows_of_an_ended_line_find_their_definitions(tiers: Tiers) -> None:
     times = {row[1] for row in tiers.values(tiers.group) if row[0] == "root.p.q.d1"}
     assert times == {0.0, 1.0, 50.0}
     assert tiers.forward(tiers.plant)["parked"] == 0
+
+
+def test_an_epoch_that_is_heard_of_late_has_the_columns_of_the_line(tiers: Tiers) -> None:
+    """While the group is away the edge is rolled back, renames a column, and is rolled back again
+    to just after that: the group hears of the last epoch first, and of the rename in the one
+    before. It must not take the new name for another column."""
+    tiers.write(rows=2)
+    tiers.run()
+    tiers.up2.cut()
+    copy = snapshot(tiers.edge)
+    tiers.write(start_s=60, rows=2)
+    wait(tiers)
+    roll_back(tiers.edge, copy)
+    wait(tiers)
+    tiers.edge.engine.alter_template("meters", rename={"current": "amperes"})
+    tiers.edge.engine.alter_template("meters", rename={"amperes": "current_a"})
+    at = START_MS
+    ids = tiers.edge.engine.device_ids("meters", ["root.p.e.d1"])
+    tiers.edge.engine.write("meters", ids, [at], {"current_a": [2.0]}).wait()
+    copy = snapshot(tiers.edge)
+    tiers.edge.engine.write("meters", ids, [at + 90_000], {"current_a": [3.0]}).wait()
+    wait(tiers)
+    roll_back(tiers.edge, copy)
+    wait(tiers)
+    tiers.edge.engine.write("meters", ids, [at], {"current_a": [4.0]}).wait()
+    wait(tiers)
+    assert epoch_of(tiers.edge) == 2
+    tiers.up2.restore()
+    wait(tiers, 60)
+    assert names(tiers.plant) == names(tiers.group) == {"current_a", "voltage", "note"}
+    for node in (tiers.plant, tiers.group):
+        found = node.engine.scan("meters", columns=["current_a"]).read_all().to_pydict()
+        assert found["current_a"][0] == 4.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -291,9 +291,10 @@ class OriginState:
 
 class Origins:
     """Every origin whose records arrive here, except this node itself. Guarded by the federation's
-    lock."""
+    lock. ``table_of``: the epoch table of a node, by its uuid."""
 
     def __init__(self) -> None:
+        self.table_of: Callable[[str], EpochTable] = lambda _: EpochTable()
         self._all: dict[OriginKey, OriginState] = {}
         self._nodes: dict[str, list[OriginState]] = {}
         self._names: dict[str, list[str]] = {}
@@ -306,11 +307,16 @@ class Origins:
         return self._all.get(key)
 
     def open(self, key: OriginKey, via: str) -> OriginState:
-        """The state of an origin, made when it is new."""
+        """The state of an origin, made when it is new. That of a closed epoch, which is heard of
+        after the ones that followed it, begins with what is defined up to its end: the ids there
+        are those of the line, whatever they were called then."""
         found = self._all.get(key)
         if found is None:
             found = OriginState(key, via)
             self._add(found)
+            if found.line is not None:
+                end = self.table_of(key.uuid).end_of(key.epoch)
+                found.maps = found.line.maps.only(found.line.definitions.until(end))
         elif not found.via:  # known from above only until its child came
             found.via = via
         return found

@@ -60,6 +60,7 @@ class LineFollowing(Lines):
         self.parent = ""
         """Uuid of the parent that last let this node in; empty before the first."""
         self._origins = origins
+        origins.table_of = self.table
         self._sources: dict[str, str] = {}
         """By a computed table, casefolded, the one that it is computed from; as they are here."""
 

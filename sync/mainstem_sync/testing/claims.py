@@ -43,13 +43,27 @@ def check_sums(node: Node) -> None:
 
 
 def check_acknowledged(child: Node, parent: Node) -> None:
-    """Rule 2."""
+    """Rule 2. What a process was told that another one with its identity has fenced is of an epoch
+    that has ended by now: there it was applied."""
     delivery = child.federation.delivery()
     acked = delivery["acked_lsn"] if delivery else 0
+    ended = _ended(child, parent)
     for seen in parent.federation.children():
         if seen["node"] == child.name:
-            applied = seen["delivery"]["applied_lsn"]
+            applied = seen["delivery"]["applied_lsn"] if ended is None else ended
             require(applied >= acked, f"{parent.name} applied {applied}, {child.name} says {acked}")
+
+
+def _ended(child: Node, parent: Node) -> int | None:
+    """How far the parent has the epoch that the child believes to be in; None unless another one
+    has begun since."""
+    sender = child.federation.sender
+    assert sender is not None
+    follower = parent.federation._follower  # noqa: SLF001 - nobody else needs to know
+    if follower.lines.table(sender.own.uuid).current <= sender.own.epoch:
+        return None
+    state = follower.origins.get(sender.own)
+    return 0 if state is None else state.received.watermark
 
 
 def content_of(node: Node, table: str, below: str) -> Content:
