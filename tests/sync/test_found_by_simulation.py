@@ -132,6 +132,27 @@ def test_a_new_name_is_told_by_whose_template_it_is(make_tiers: MakeTiers) -> No
     assert len([row for row in tiers.values(tiers.group) if row[0] == "root.p.q.d1"]) == 1
 
 
+def test_a_new_name_is_told_by_whose_template_it_is_also_from_the_log(tiers: Tiers) -> None:
+    """The group is restored to before the new name. The plant's own stream begins before the
+    record of the edge that has it, and goes first."""
+    tiers.write()
+    tiers.run()
+    copy = snapshot(tiers.group)
+    engine = tiers.plant.engine
+    ids = engine.device_ids("meters", ["root.p.q.d1"], {"line": ["a"]}, create=True)
+    tiers.run()
+    tiers.edge.engine.alter_template("meters", rename={"note": "remark"})
+    tiers.run()
+    engine.write("meters", ids, [START_MS + 50_000], {"remark": ["x"]}).wait()
+    tiers.run()
+    assert names(tiers.group) == {"current", "voltage", "remark"}
+    roll_back(tiers.group, copy)
+    wait(tiers)
+    assert names(tiers.group) == {"current", "voltage", "remark"}
+    assert len([row for row in tiers.values(tiers.group) if row[0] == "root.p.q.d1"]) == 1
+    assert tiers.forward(tiers.plant)["pending"] == 0
+
+
 def test_a_fork_takes_back_only_what_was_closed_beyond_it() -> None:
     watch = TableWatch(SLICE_NS)
     watch.manifest_applied(closing(0, 8), 24)

@@ -99,6 +99,10 @@ class Cutter:
             bool(unheld),
         )
 
+    def ask_before_defining(self, may_define: Callable[[str], bool]) -> None:
+        """See Outbox."""
+        self._outboxes[Lane.LIVE].may_define = may_define
+
     @property
     def pending_bytes(self) -> int:
         """Of all that is owed, about."""

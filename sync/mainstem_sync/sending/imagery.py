@@ -194,6 +194,11 @@ class Imagery:
                     found.append(draft)
         return found
 
+    def owners_told(self, name: str) -> bool:
+        """True if this node may say what its table ``name`` is; see naming.py."""
+        with self._lock:
+            return self._naming.owners_told(name)
+
     def define(self, origin: OriginKey, contents: Sequence[Content]) -> None:
         """The parent lacks what these records are about. What this node writes now it logs once
         more; of another node, or of a line that has ended, it is told beside the records."""

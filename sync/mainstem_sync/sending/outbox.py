@@ -7,6 +7,8 @@
    are counted as lost.
 4. What the parent has already (it said so at HELLO: the acknowledgement was lost, or a crash here
    forgot it) is passed over and reported.
+5. A definition of a child's template waits until the parent has the child's (naming.py), and with
+   it what is behind it of this node's own.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 
 from mainstem_engine.errors import LogRangeError
 from mainstem_engine.log.log import Log
+from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_sync.state.content import Classifier, Content
 from mainstem_sync.wire.batch import RECORDS_MAX, encode_batch
 from mainstem_sync.wire.frames import RAW_BYTES_MAX
@@ -105,6 +108,8 @@ class Outbox:
         self._key_of = key_of
         self._classifier = classifier
         self._packer = Packer()
+        self.may_define: Callable[[str], bool] = lambda table: True
+        """Whether the parent may be told what a child's template is here."""
         self._covered_at = float("-inf")
 
     def speak(self, version: int) -> None:
@@ -122,6 +127,7 @@ class Outbox:
         """Batches of the records in ``lsns`` (ascending), about ``bytes_max`` raw bytes, at least
         one record."""
         cut = Cut()
+        waits = False
         for first, last in lsns:
             if cut.raw_bytes >= bytes_max:
                 break
@@ -134,6 +140,8 @@ class Outbox:
                     cut.nothing.add(content.lsn)
                 elif self._has(parent_has, content):
                     cut.held.append(content)
+                elif content.ranges is None and (waits or self._comes_too_early(content)):
+                    waits = True
                 elif not self._take(cut, queue, content, record.chain):
                     return cut
                 if cut.raw_bytes >= bytes_max:
@@ -141,6 +149,19 @@ class Outbox:
             else:
                 self._skip(cut, expected, last)
         return cut
+
+    def _comes_too_early(self, content: Content) -> bool:
+        """True for a definition that its owner has to make first."""
+        if not content.control:
+            return False
+        for piece in content.pieces:
+            if piece.kind == RecordKind.SCH:
+                header, _ = decode_payload(piece.payload)
+                # The first revision has no names but those that every other has, or had.
+                renamed = header.get("foreign") and int(header.get("revision", 1)) > 1
+                if renamed and not self.may_define(str(header["name"])):
+                    return True
+        return False
 
     def _skip(self, cut: Cut, first: int, last: int) -> None:
         """LSNs that were asked for and did not come: lost, if the log says why."""

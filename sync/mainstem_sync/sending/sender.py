@@ -111,6 +111,8 @@ class Sender:
     @images.setter
     def images(self, images: Imagery | None) -> None:
         self._verdicts.images = images
+        if images is not None:
+            self._cutter.ask_before_defining(images.owners_told)
 
     @property
     def lose(self) -> Callable[[RangeSet], None]:
