@@ -254,8 +254,8 @@ class Greeting:
             announced.boots = {
                 lsn: ident
                 for lsn, ident in hello.boots.items()
-                if mine.boots.get(lsn) != ident and lsn >= mine.boots_from
-            }
+                if mine.boots.get(lsn) != ident and mine.boots_from <= lsn <= hello.durable_lsn
+            }  # a start that is not on disk yet may be of a process that nobody hears of again
             announced.points = hello.trail.newest(POINTS_LOGGED).points
             announced.boots_from = hello.boots_from if not mine.boots else 1
             announced.head = hello.durable_lsn

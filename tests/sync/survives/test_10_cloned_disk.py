@@ -3,9 +3,14 @@ on afterwards does so in an epoch of its own, and nothing of either is lost."""
 
 from __future__ import annotations
 
+import dataclasses
+
+from mainstem_sync.lines.handshake import Hello
+from mainstem_sync.receiving.receiver import Child
 from mainstem_sync.sending.session import LinkState
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.wire.messages import single_frame
 
 from .copies import clone, epoch_of, snapshot, wait
 
@@ -97,3 +102,44 @@ def test_case_10_a_delayed_hello_of_the_living_process_is_no_fork(tiers: Tiers) 
     assert state_of(tiers.edge) is LinkState.CONNECTED
     assert epoch_of(tiers.edge) == 0
     assert tiers.plant.federation.alarms() == []
+
+
+def test_case_10_a_start_that_is_not_on_disk_yet_is_of_no_line(tiers: Tiers) -> None:
+    """The clone is greeted before its start is durable, and stopped. The original goes on with
+    another record at that LSN. When the clone comes back the two part before it."""
+    tiers.write(rows=3)
+    tiers.run(1)
+    parted_lsn = tiers.edge.engine.log.fsynced_lsn
+    second = clone(tiers, snapshot(tiers.edge))
+    sender = second.federation.sender
+    assert sender is not None
+    while sender.state is not LinkState.CONNECTED:
+        request = sender.next_request()
+        assert request is not None
+        said = Hello.from_frame(single_frame(request.body))
+        early = dataclasses.replace(
+            said,
+            durable_lsn=parted_lsn,
+            chain=tuple(point for point in said.chain if point.lsn <= parted_lsn),
+        )
+        reply = tiers.plant.federation.receiver.hello(Child("edge", ["root.p.e"]), early.encode())
+        sender.on_reply(request, reply.status, reply.body)
+    second.stop()
+    tiers.up.cut()
+    for number in range(3):
+        tiers.write(rows=2, start_s=60 + 10 * number, value=2.0)
+    tiers.edge.restart()
+    tiers.up.restore()
+    wait(tiers)
+    assert epoch_of(tiers.edge) == 0
+    tiers.edge.stop()
+    second.start()
+    link = second.link_to(tiers.plant, paths=["root.p.e"])
+    tiers.write(rows=1, start_s=120, value=3.0, node=second)
+    for _ in range(20):
+        tiers.clock.advance(10)
+        link.drain()
+    assert epoch_of(second) == 1
+    table = tiers.plant.federation._follower.lines.table(second.engine.node_uuid)
+    assert table.forks == ((1, parted_lsn),)
+    second.stop()
