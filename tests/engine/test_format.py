@@ -27,6 +27,9 @@ from mainstem_engine.part.writer import write_part
 from mainstem_engine.testing.recorder import NODE_UUID
 
 FIXTURES = Path(__file__).parent / "fixtures"
+KINDS = [kind for kind in RecordKind if kind <= RecordKind.COVER]
+"""Those that the kept logs have."""
+
 NAMES = {
     "format-1": "72f795ac5e1561361c8b8f162de3e539",
     "format-2": "8e8a8b14bfd9c91cda387777ec334e30",
@@ -67,7 +70,7 @@ def write_fixture(root: Path) -> None:
     """A small data directory; the same bytes every time, but for the parts."""
     log = Log.open(root / "log", fs=fs, node_uuid=NODE_UUID, durability=Durability.parse("always"))
     log.start(lambda _: None)
-    for kind in RecordKind:
+    for kind in KINDS:
         log.append(kind, encode_payload({"n": int(kind)}, [bytes([kind]) * int(kind), b"\1\2\3"]))
         log.barrier()
         if kind == RecordKind.DEV:
@@ -109,7 +112,7 @@ def test_the_kept_log_is_read(kept: Path, name: str) -> None:
     assert log.recovery.damages == ()
     assert log.recovery.torn_bytes == log.recovery.carried_records == 0
     records = list(log.read(1))
-    assert [record.kind for record in records] == list(RecordKind)
+    assert [record.kind for record in records] == KINDS
     for record in records:
         header, buffers = decode_payload(record.payload)
         assert header == {"n": int(record.kind)}

@@ -101,10 +101,14 @@ async def test_what_the_edge_takes_is_complete_at_the_group(tiers: dict[str, Nod
     await until(lambda: tiers["edge"].runtime.status()["delivery"]["pending_rows"] == 0, "drained")
     for node in tiers.values():
         assert accounting.check(node.runtime.status()["accounting"]) == []
-    tree = group.runtime.status()
-    assert [child["node"] for child in tree["children"]] == ["plant"]
-    assert [child["node"] for child in tree["children"][0]["children"]] == ["edge"]
-    assert tree["children"][0]["state"] == "live"
+
+    def tree() -> list[dict[str, Any]]:
+        children: list[dict[str, Any]] = group.runtime.status()["children"]
+        return children
+
+    assert [child["node"] for child in tree()] == ["plant"]
+    await until(lambda: [c["node"] for c in tree()[0]["children"]] == ["edge"], "the tree")
+    await until(lambda: tree()[0]["state"] == "live", "a live child")
     assert group.federation.verify()["slices"] == []
 
 

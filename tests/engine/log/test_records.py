@@ -63,5 +63,5 @@ def test_lying_buffer_lengths(lengths: object) -> None:
 
 def test_kinds_are_fixed() -> None:
     numbers = {kind.name: int(kind) for kind in RecordKind}
-    names = "UNKNOWN PTS DEL SCH DEV OWN RCV IMG MAN LOSS EXP EVT EPO BOOT COVER"
+    names = "UNKNOWN PTS DEL SCH DEV OWN RCV IMG MAN LOSS EXP EVT EPO BOOT COVER ORD RES"
     assert numbers == {name: number for number, name in enumerate(names.split())}
