@@ -20,7 +20,7 @@ from mainstem_sync.proof.repair import Repair
 from mainstem_sync.sending.imagery import Imagery
 from mainstem_sync.sending.log_cap import LogCap
 from mainstem_sync.sending.sender import Sender
-from mainstem_sync.slices.loss import LOST_SLICES_MAX, Loss, LostTable
+from mainstem_sync.slices.loss import EXPIRED, LOST_SLICES_MAX, Loss, LostTable
 from mainstem_sync.slices.manifest import Ints
 from mainstem_sync.slices.wants import Want, Wanted
 from mainstem_sync.state.follower import Follower
@@ -81,6 +81,7 @@ class SliceExchange:
             monotonic=self._monotonic,
         )
         sender.images = self.images
+        self._follower.manifests.lose = self._not_whole
         sender.on_frame[FrameType.WANT] = self._wanted
 
     def look(self, damaged: Iterable[DamagedSlice]) -> int:
@@ -129,6 +130,11 @@ class SliceExchange:
         engine.append(
             RecordKind.EVT, {"op": ALARM, "code": ALTERED, "node": node, "text": text, "at": at_ms}
         )
+
+    def _not_whole(self, table: str, slice_ns: int, keys: Ints) -> None:
+        """Own slices (ascending) begin before what is whole here: they cannot be stated."""
+        slices = RangeSet((key, key) for key in keys.tolist())
+        self._lose(Want(table, slice_ns, 0, slices), slices, EXPIRED)
 
     def _state_of(self, key: OriginKey) -> OriginState | None:
         with self._lock:

@@ -40,6 +40,26 @@ def whole_ns(whole: tuple[int, int, int], slice_ns: int) -> tuple[int, int, int]
     return first * slice_ns, end * slice_ns, lsn
 
 
+def since(plan: Plan, horizon_ns: int) -> tuple[Plan, Ints]:
+    """(the plan without the slices that begin before ``horizon_ns``, those slices). Of a stretch,
+    ``whole`` is None if none is left."""
+    whole_from = -(-horizon_ns // plan.slice_ns)
+    kept = plan.keys >= whole_from
+    gone: Ints = plan.keys[~kept]
+    whole = plan.whole
+    if whole is not None:
+        first, end, newest = whole
+        gone = np.arange(first, min(end, max(first, whole_from)), dtype=np.int64)
+        first = max(first, whole_from)
+        whole = (first, end, newest) if first < end else None
+    if not len(gone):
+        return plan, gone
+    rest = dataclasses.replace(
+        plan, keys=plan.keys[kept], lsn=plan.lsn[kept], rev=plan.rev[kept], whole=whole
+    )
+    return rest, gone
+
+
 def with_all_slices(engine: Engine, plan: Plan, unreadable: Unreadable) -> Plan | None:
     """With the slices that hold rows and that the book has forgotten; None when some of them
     cannot be read."""

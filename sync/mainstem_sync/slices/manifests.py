@@ -11,6 +11,9 @@
 
 A row that arrives while its slice is scanned may or may not be in the digest; the slice stays due
 and the next run states it again.
+
+A slice that begins before what is whole here is not stated any more: what is left of it is not what
+was accepted, and a parent that has all of it would take it for damage. It is declared lost instead.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import SELF_ORIGIN
 from mainstem_sync.slices.closing_book import Book, ClosedTable
 from mainstem_sync.slices.manifest import SLICE_NS, WHOLE_SLICES_MAX, Ints, Manifest, Sums
-from mainstem_sync.slices.manifest_plan import Plan, whole_ns, windows, with_all_slices
+from mainstem_sync.slices.manifest_plan import Plan, since, whole_ns, windows, with_all_slices
 from mainstem_sync.slices.rolled import HOUR_NS
 from mainstem_sync.slices.slice_scan import SliceScan
 from mainstem_sync.slices.slice_table import PENDING_TOUCHES_MAX, touched_by, touched_slices
@@ -73,6 +76,8 @@ class Manifests:
         self._asked: dict[str, RangeSet] = {}
         self._running = threading.Lock()
         self.unreadable = Unreadable()
+        self.lose: Callable[[str, int, Ints], None] = lambda table, slice_ns, keys: None
+        """Declares slices (ascending) of an own table lost: they are not whole here any more."""
 
     # Following the log
 
@@ -124,6 +129,18 @@ class Manifests:
                     manifest.quarantined,
                 )
 
+    def lost(self, table: str, slice_ns: int, keys: Ints) -> None:
+        """An own record says that these slices (ascending) are not whole here any more: that is
+        what there is to say of them, until they are touched again."""
+        with self._lock:
+            book = self._books.get(table)
+            if book is None or book.slice_ns != slice_ns:
+                return
+            book.merge()
+            at = np.isin(book.slices.keys, keys)
+            book.slices["said"][at] = book.slices["lsn"][at]
+            book.slices["known"][at] = 0
+
     # Stating
 
     def run(
@@ -157,17 +174,10 @@ class Manifests:
                     plans += self._restatements(book)
             acks = []
             for plan in plans:
-                if plan.whole is not None:
-                    plan = _since(plan, engine.horizon_ns(plan.table))
-                    if plan.whole is None:
-                        continue  # not whole here any more: nothing is said of it
-                    whole = with_all_slices(engine, plan, self.unreadable)
-                    if whole is None:
-                        continue
-                    plan = whole
-                plan, count, d1, d2 = _readable(engine, plan, self.unreadable)
-                if not len(plan.keys) and plan.whole is None and plan.new == plan.old:
+                scanned = self._scanned(engine, plan)
+                if scanned is None:
                     continue
+                plan, count, d1, d2 = scanned
                 for manifest in self._state(plan, count, d1, d2, now_ns, missing, gaps):
                     manifest = dataclasses.replace(manifest, clock_err_ms=clock_err_ms)
                     header, buffers = manifest.encode()
@@ -177,6 +187,27 @@ class Manifests:
             return sum(len(plan.keys) for plan in plans)
         finally:
             self._running.release()
+
+    def _scanned(self, engine: Engine, plan: Plan) -> tuple[Plan, Ints, Sums, Sums] | None:
+        """What can be stated of a plan, with counts and digests; None for nothing. What is not
+        whole here any more is declared lost first."""
+        while True:
+            horizon_ns = engine.horizon_ns(plan.table)
+            plan, gone = since(plan, horizon_ns)
+            if len(gone):
+                self.lose(plan.table, plan.slice_ns, gone)
+            if not len(plan.keys) and plan.whole is None and plan.new == plan.old:
+                return None
+            full = plan if plan.whole is None else with_all_slices(engine, plan, self.unreadable)
+            if full is None:
+                return None
+            found = _readable(engine, full, self.unreadable)
+            # The horizon moves before rows go: what was scanned below it may be a rest.
+            if engine.horizon_ns(plan.table) == horizon_ns:
+                break
+        plan = found[0]
+        nothing = not len(plan.keys) and plan.whole is None and plan.new == plan.old
+        return None if nothing else found
 
     def _plan(self, book: Book, frontier_ns: int) -> Plan | None:
         book.merge()
@@ -384,19 +415,6 @@ class Manifests:
 def slice_length_ns(every_ns: int | None) -> int:
     """Slice length of a table; ``every_ns`` of a rollup, None of others."""
     return SLICE_NS if every_ns is None else max(SLICE_NS, every_ns)
-
-
-def _since(plan: Plan, horizon_ns: int) -> Plan:
-    """The plan of a stretch without the slices that are not whole here; ``whole`` None if none is
-    left."""
-    assert plan.whole is not None
-    first, end, newest = plan.whole
-    first = max(first, -(-horizon_ns // plan.slice_ns))
-    kept = plan.keys >= first
-    return dataclasses.replace(
-        plan, keys=plan.keys[kept], lsn=plan.lsn[kept], rev=plan.rev[kept],
-        whole=(first, end, newest) if first < end else None,
-    )  # fmt: skip
 
 
 def _readable(engine: Engine, plan: Plan, unreadable: Unreadable) -> tuple[Plan, Ints, Sums, Sums]:

@@ -102,6 +102,15 @@ class Rolled:
                 found |= level.has(level.of(keys))
         return found
 
+    def proves(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Which slices are part of a sum that is whole."""
+        found = np.zeros(len(keys), np.bool_)
+        for level in self.levels:
+            if len(level):
+                whole = level.table.keys[level.table["state"] == WHOLE]
+                found |= np.isin(level.of(keys), whole)
+        return found
+
     def touched(self, keys: Keys) -> None:
         """Rows or statements came for these slices."""
         for level in self.levels:

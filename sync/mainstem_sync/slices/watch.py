@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_sync.slices.loss import EXPIRED
 from mainstem_sync.slices.manifest import Ints, Manifest, Sums
 from mainstem_sync.slices.slice_states import (
     DELETED_HERE_,
@@ -205,6 +206,12 @@ class TableWatch(WatchedSlices):
         )
         self.unprove(self.slices.upsert(keys))
 
+    @property
+    def _expired_reason(self) -> int:
+        """Number of the reason of what its owner has only a rest of; one that none has without."""
+        reasons = self.loss_reasons
+        return reasons.index(EXPIRED) if EXPIRED in reasons else LOSS_REASONS_MAX
+
     def gone(self, keys: Ints, rows: Ints) -> None:
         """Nothing more will come of these slices (unique, ascending), and so many rows are lost. Of
         one that was never stated this is the statement: its owner cannot make another."""
@@ -344,7 +351,10 @@ class TableWatch(WatchedSlices):
         if len(self.losses):
             state[self._as_lost(at, count, d1, d2)] = LOST_
         state[with_parked] = QUARANTINED_
-        state[(stated == count) & (s1 == d1) & (s2 == d2)] = VERIFIED_
+        equal = (stated == count) & (s1 == d1) & (s2 == d2)
+        # That nothing is here of what was lost before it was stated proves nothing.
+        unsaid = (state == LOST_) & (columns["man_lsn"][at] <= EMPTY_STATED)
+        state[equal & ~unsaid] = VERIFIED_
         return state
 
     def _as_lost(
@@ -361,6 +371,9 @@ class TableWatch(WatchedSlices):
         equal &= columns["d1"][at] == d1 + columns["parked_d1"][at] + gone["d1"]
         equal &= columns["d2"][at] == d2 + columns["parked_d2"][at] + gone["d2"]
         unknown = (gone["exact"] == 0) & (missing >= 0)
+        # Its owner has only a rest of it, and says nothing more: what is here may be more than was
+        # stated last, and all of it.
+        unknown |= gone["reason"] == self._expired_reason
         found: npt.NDArray[np.bool_] = declared & (equal | unknown)
         return found
 

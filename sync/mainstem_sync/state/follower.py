@@ -26,7 +26,7 @@ from mainstem_sync.lines.moments import Moments
 from mainstem_sync.origins.changes import TEMPLATE
 from mainstem_sync.origins.origin_state import OriginMaps, Origins, OriginState
 from mainstem_sync.origins.received import Received, decode_received
-from mainstem_sync.slices.loss import Loss
+from mainstem_sync.slices.loss import EXPIRED, Loss
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.manifests import Manifests, slice_length_ns
 from mainstem_sync.slices.owed import Owed
@@ -338,7 +338,11 @@ class Follower:
                 for first, last in table.slices:
                     self.manifests.restate(table.name, first, last + 1)
         elif record.kind == RecordKind.LOSS:
-            forward.lost(Loss.decode(byte_view(record.payload)))
+            loss = Loss.decode(byte_view(record.payload))
+            forward.lost(loss)
+            if loss.target is None and loss.why == EXPIRED:
+                for lost in loss.tables:
+                    self.manifests.lost(lost.name, lost.slice_ns, lost.keys)
         now_ns = self._clock_ns()
         if header is not None and not self.scope.used:
             # What an edge does all day: no need to look into the record.

@@ -45,5 +45,8 @@ def declare_lost(
         mapped = state.maps.table(table.name)
         local = table.name if mapped is None else mapped.local
         watch = state.watch(local, table.slice_ns)
-        watch.lost(table.keys, table.rows, None, None, loss.why)
-        watch.gone(table.keys, table.rows)
+        watch.merge()
+        # A sum that is proven has all of them: its owner only cannot say it again.
+        kept = (table.rows > 0) | ~watch.rolled.proves(table.keys)
+        watch.lost(table.keys[kept], table.rows[kept], None, None, loss.why)
+        watch.gone(table.keys[kept], table.rows[kept])

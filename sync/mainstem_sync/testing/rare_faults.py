@@ -47,7 +47,7 @@ class RareFaults(World):
         node.commit()
         node.engine.flush()
         before_ns = self.agenda.now_ns - int(rng.uniform(120.0, 900.0) * 1e9)
-        if node.engine.give_way(TABLE, before_ns, held=True).rows:
+        if node.engine.give_way(TABLE, before_ns, held=True).parts:  # also without visible rows
             truth = self.truths[node.name]
             horizon_ms = -(-node.engine.horizon_ns(TABLE) // NS_PER_MS)
             truth.whole_from_ms = max(truth.whole_from_ms, horizon_ms)
