@@ -113,17 +113,17 @@ def test_a_tier_above_that_asks_for_them_is_told_that_they_are_lost(closed: Tier
     delete(closed, 90)
     follower = closed.group.federation._follower
     (state,) = [s for s in follower.origins.lines() if s.key.name == "edge"]
+    stated = int(state.watches["meters"].slices["man_lsn"].max())
     # Something of the slice is missing at the group: behind its back, a row of it goes.
     engine = closed.group.engine
     (index,) = [n for n, found in enumerate(engine.origins) if found.node == "edge" and n]
     image = engine.slice_image("meters", index, START_NS, START_NS + MINUTE_NS, as_of=1 << 40)
     some = np.arange(len(image.rows)) > 0
-    cut = dataclasses.replace(
-        image, rows=image.rows.take(some), lsn=image.lsn[some], as_of=state.received.watermark
-    )
+    cut = dataclasses.replace(image, rows=image.rows.take(some), lsn=image.lsn[some], as_of=stated)
     engine.apply_image(cut).wait()
     closed.group.federation.run_verification()
     assert state_of(closed, closed.group, 0) is SliceState.MISMATCH
+    settle(closed)
     settle(closed)
     assert state_of(closed, closed.group, 0) is SliceState.LOST
     (lost,) = closed.state(closed.group)["lost"]

@@ -9,6 +9,7 @@ import numpy as np
 from mainstem_engine.model import ColumnType, Measurement
 from mainstem_sync.sending.session import LinkState
 from mainstem_sync.slices.manifest import SLICE_NS, Manifest
+from mainstem_sync.slices.slice_states import SliceState
 from mainstem_sync.slices.watch import TableWatch
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import START_MS, Tiers
@@ -81,6 +82,32 @@ def test_a_relay_answers_for_the_line_of_a_forked_slice_and_brings_its_orphans(
     for state in tiers.group.federation._follower.origins:
         assert not state.backlog.entries
     assert {item["state"] for item in tiers.group.federation.verify()["slices"]} == {"FORKED"}
+
+
+def test_an_image_that_is_younger_than_the_statement_is_no_mismatch(make_tiers: MakeTiers) -> None:
+    """Minute 0 was stated, and touched again: the relay's image has that, and its owner's next
+    statement is still to come."""
+    tiers = make_tiers(plant_options=SMALL_LOG)
+    tiers.write(rows=5)
+    tiers.write("root.p.e.d2", rows=5)
+    tiers.up2.cut()
+    tiers.close()
+    at = START_MS
+    tiers.edge.engine.delete("meters", devices="root.p.e.d1", start=at, end=at + 1).ack.wait()
+    release(tiers, tiers.plant)
+    tiers.up2.restore()
+    for _ in range(4):
+        tiers.run(5)
+        tiers.group.federation.run_verification()
+        assert not tiers.group.federation._proof.damaged_slices()
+    origins = tiers.group.federation._follower.origins
+    watch = next(state for state in origins if state.key.name == "edge").watches["meters"]
+    minute = START_MS // 60_000
+    assert watch.floor_of(minute) > watch.slices["max_lsn"][0] > 0
+    assert watch.state_of(minute, 10**6)[0] is SliceState.REVISED
+    tiers.close()
+    assert watch.state_of(minute, 10**6)[0] is SliceState.VERIFIED
+    assert len(tiers.values(tiers.group)) == len(tiers.values(tiers.edge))
 
 
 def names(node: TestNode) -> set[str]:

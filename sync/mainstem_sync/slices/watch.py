@@ -10,7 +10,8 @@ touched it since.
 3. Slices inside a closed interval that no manifest lists and no row touched are empty, and proven.
 4. A slice is scanned when a manifest is there, something changed, and the manifest's max_lsn has
    been received or an image has spoken of it (*floor*). Equality proves it, whatever else is
-   missing. Inequality proves nothing while older records are still to come.
+   missing. Inequality proves nothing while older records are still to come, nor where an image
+   speaks of younger ones than the statement can know of: their owner states it anew, or is asked.
 5. Rows put aside here (``parked``) are counted apart: equal with them is QUARANTINED. So are rows
    that their owner declared lost: equal with them is LOST.
 6. A slice that began before what this tier keeps cannot be compared any more: it is EXPIRED, unless
@@ -38,6 +39,7 @@ from mainstem_sync.slices.slice_states import (
     LOST_,
     QUARANTINED_,
     UNEQUAL,
+    UNPROVEN,
     VERIFIED_,
 )
 from mainstem_sync.slices.slice_table import (
@@ -331,9 +333,14 @@ class TableWatch(WatchedSlices):
         same &= ~IS_STICKY[columns["state"][at]]
         at = at[same]
         state = self.compared(at, count[same], d1[same], d2[same])
+        equal = int(np.count_nonzero(state != UNEQUAL))
+        # What a younger record deleted an image shows as little as its LSN. What was found to
+        # differ after it had been proven differs.
+        unknown = (state == UNEQUAL) & (columns["state"][at] != UNEQUAL)
+        state[unknown & self.is_outdated(at)] = UNPROVEN
         columns["state"][at] = state
         columns["dirty"][at] = 0
-        return int(np.count_nonzero(state != UNEQUAL))
+        return equal
 
     def compared(
         self, at: npt.NDArray[np.intp], count: Ints, d1: Sums, d2: Sums

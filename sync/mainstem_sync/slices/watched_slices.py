@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from mainstem_sync.slices.manifest import Ints
+from mainstem_sync.slices.manifest import Ints, Sums
 from mainstem_sync.slices.rolled import DIFFERENT, WHOLE, Rolled
 from mainstem_sync.slices.slice_states import (
     DECLARED,
@@ -177,12 +177,20 @@ class WatchedSlices:
         keys: Ints = self.slices.keys[found]
         return keys
 
+    def is_outdated(self, at: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Of the slices at the positions ``at``: whether the last image is as of a later LSN than
+        the newest statement, which may not know of what touched them in between."""
+        columns = self.slices.columns
+        known: Sums = np.maximum(columns["max_lsn"][at], columns["man_lsn"][at])
+        return columns["floor"][at] > known
+
     def unstated(self, watermark: int) -> Ints:
         """Closed slices (ascending) with rows that no statement known here speaks of, although all
         of them has arrived. ``watermark``: D of the origin."""
         self.merge()
         columns = self.slices.columns
         found = (columns["row_lsn"] > columns["max_lsn"]) | (columns["man_lsn"] == 0)
+        found |= self.is_outdated(np.arange(len(self.slices)))
         found &= (columns["row_lsn"] <= watermark) & ~IS_SETTLED[columns["state"]]
         keys: Ints = self.slices.keys[found]
         return keys[[self.closed.covers(key, key) for key in keys.tolist()]]
@@ -276,7 +284,10 @@ class WatchedSlices:
         elif not columns["man_lsn"]:
             closed = self.closed.covers(key, key)
             state = SliceState.REVISED if closed else SliceState.OPEN
-        elif columns["row_lsn"] > columns["max_lsn"]:
+        elif columns["row_lsn"] > columns["max_lsn"] or (
+            columns["state"] == UNPROVEN
+            and columns["floor"] > max(columns["max_lsn"], columns["man_lsn"])
+        ):
             state = SliceState.REVISED
         elif columns["state"] == UNEQUAL and columns["max_lsn"] <= max(watermark, columns["floor"]):
             state = SliceState.MISMATCH
