@@ -5,8 +5,8 @@
    Definitions are not about slices: own ones are to be said again (``defined``), those of another
    node go up with the image of any slice of their table.
 2. Of a range that is gone, the store says it, as far as it can: the slices that hold rows of those
-   versions, and everything that was said since. A slice all of whose rows were deleted since is
-   found by its manifest.
+   versions or later ones, which may have values of those from before, and everything that was said
+   since. A slice all of whose rows were deleted since is found by its manifest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.packing import Piece
-from mainstem_sync.wire.ranges import RangeSet
+from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 
 @dataclass(slots=True)
@@ -225,6 +225,6 @@ def _add_said(said: OwedTable, manifest: Manifest) -> None:
 
 
 def _stored(engine: Engine, table: str, origin: int, slice_ns: int, missing: RangeSet) -> list[int]:
-    first, last = next(iter(missing))[0], missing.last
-    keys: list[int] = engine.stored_slices(table, origin, slice_ns, first, last).tolist()
+    first = next(iter(missing))[0]
+    keys: list[int] = engine.stored_slices(table, origin, slice_ns, first, LSN_MAX).tolist()
     return keys
