@@ -81,7 +81,7 @@ class Giver:
     def is_due(self, ask: Ask) -> bool:
         """True if there is something to say that need not wait. Raises PeerError for a lease that
         is not the child's."""
-        self._children.check(ask.child, ask.lease)
+        self._children.require_lease(ask.child, ask.lease)
         self.questions.heard(ask.child, ask.after)
         due = not self._is_known(ask) or self.questions.is_due(ask.child, ask.after)
         return self._closed or due or bool(self._waiting(ask))
@@ -89,7 +89,7 @@ class Giver:
     def answer(self, ask: Ask) -> Answer:
         """The signed answer, or the refusal."""
         try:
-            self._children.check(ask.child, ask.lease)
+            self._children.require_lease(ask.child, ask.lease)
         except SyncError as exc:
             status = exc.status if isinstance(exc, PeerError) else 400
             return Answer(status, encode_error(exc))

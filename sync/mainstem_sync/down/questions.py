@@ -188,7 +188,7 @@ class Questions:
     def took(self, child: str, lease: str, body: bytes) -> tuple[int, bytes]:
         """Pieces of answers: HTTP status and signed answer."""
         try:
-            self._children.check(child, lease)
+            self._children.require_lease(child, lease)
             state = OK
             for frame in decode_frames(body):
                 if frame.type is FrameType.RESULT:

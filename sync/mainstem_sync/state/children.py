@@ -124,6 +124,14 @@ class Children:
                 raise self._fenced(session, name, instance)
             raise LeaseError(f"the lease of {name} is not known here", hint="say HELLO again")
 
+    def require_lease(self, name: str, lease: str) -> None:
+        """LeaseError unless the lease is the child's newest. Nothing follows from asking: what asks
+        may have waited, and be of a process that is long gone."""
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is None or session.lease != lease:
+                raise LeaseError(f"the lease of {name} is not its newest", hint="say HELLO again")
+
     def contact_age_s(self, name: str) -> float | None:
         """Seconds since a child was heard; None if it was not since the start."""
         with self._lock:

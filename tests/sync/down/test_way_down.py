@@ -212,6 +212,22 @@ def test_a_lease_that_is_over_is_refused(way: Way) -> None:
     taker.failed(poll, "test")
 
 
+def test_a_question_of_a_process_that_is_gone_says_nothing_of_its_child(way: Way) -> None:
+    """It waited at the parent; the connection was dead, and another process has the lease now."""
+    taker = way.tiers.edge.federation.down.taker
+    assert taker is not None
+    poll = taker.next_poll()
+    assert poll is not None
+    way.tiers.edge.restart()
+    way.run(20)
+    plant = way.tiers.plant.federation
+    way.tiers.clock.advance(300)
+    assert plant.children()[0]["state"] == "offline"
+    assert plant.down.giver.answer(poll.ask).status == 409
+    assert plant.drops().get("fenced_children", 0) == 0
+    assert plant.children()[0]["state"] == "offline"
+
+
 def test_an_older_parent_is_asked_seldom(way: Way) -> None:
     taker = way.tiers.edge.federation.down.taker
     assert taker is not None
