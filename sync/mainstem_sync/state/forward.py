@@ -305,7 +305,9 @@ class Forward:
             for table, sums in self.tables.items()
             if sums.pending > left.rows.get(table, 0)
         }
-        return rows, self.pending_bytes - left.size
+        # A record may be read as more than it was counted as: what is exported of it is told by
+        # definitions, and damage takes those, too.
+        return rows, max(0, self.pending_bytes - left.size)
 
     def unasked(self, limit_lsn: int) -> RangeSet:
         """LSNs up to ``limit_lsn`` that need nothing, and that the parent has not acknowledged."""
