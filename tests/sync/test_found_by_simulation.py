@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from mainstem_engine.model import ColumnType, Measurement
 from mainstem_sync.sending.session import LinkState
@@ -14,7 +15,7 @@ from mainstem_sync.slices.watch import TableWatch
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import START_MS, Tiers
 
-from .survives.copies import epoch_of, roll_back, snapshot, wait
+from .survives.copies import epoch_of, roll_back, snapshot, wait, wipe
 
 MakeTiers = Callable[..., Tiers]
 
@@ -266,15 +267,19 @@ def test_rows_of_an_ended_line_find_their_definitions(tiers: Tiers) -> None:
     assert tiers.forward(tiers.plant)["parked"] == 0
 
 
-def test_an_epoch_that_is_heard_of_late_has_the_columns_of_the_line(tiers: Tiers) -> None:
+@pytest.mark.parametrize("wiped", [False, True])
+def test_an_epoch_that_is_heard_of_late_has_the_columns_of_the_line(
+    tiers: Tiers, wiped: bool
+) -> None:
     """While the group is away the edge is rolled back, renames a column, and is rolled back again
     to just after that: the group hears of the last epoch first, and of the rename in the one
-    before. It must not take the new name for another column."""
+    before. It must not take the new name for another column. A wiped group gets all epochs at
+    once; what the first one defines is partly beyond its end."""
     tiers.write(rows=2)
     tiers.run()
     tiers.up2.cut()
     copy = snapshot(tiers.edge)
-    tiers.write(start_s=60, rows=2)
+    tiers.write("root.p.e.d9", start_s=60, rows=2)
     wait(tiers)
     roll_back(tiers.edge, copy)
     wait(tiers)
@@ -291,6 +296,8 @@ def test_an_epoch_that_is_heard_of_late_has_the_columns_of_the_line(tiers: Tiers
     tiers.edge.engine.write("meters", ids, [at], {"current_a": [4.0]}).wait()
     wait(tiers)
     assert epoch_of(tiers.edge) == 2
+    if wiped:
+        wipe(tiers.group)
     tiers.up2.restore()
     wait(tiers, 60)
     assert names(tiers.plant) == names(tiers.group) == {"current_a", "voltage", "note"}

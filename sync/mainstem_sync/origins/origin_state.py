@@ -178,6 +178,20 @@ class OriginMaps:
         return np.where(inside, found, UNMAPPED)
 
 
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """Maps of the other epochs of a node, the newest first. ``line``: those of its line, unless it
+    is this one; what this epoch defines up to ``end_lsn`` is of the line, ids and all."""
+
+    others: Sequence[OriginMaps] = ()
+    line: OriginMaps | None = None
+    end_lsn: int = 0
+
+    def line_table(self, name: str, lsn: int) -> TableMap | None:
+        """How the line has a table that the record ``lsn`` defines; None if that is beyond it."""
+        return None if self.line is None or lsn > self.end_lsn else self.line.table(name)
+
+
 @dataclass(slots=True)
 class OriginState:
     """One origin. ``via``: the child whose connection brings it. ``acked``: D last acknowledged."""
@@ -234,6 +248,12 @@ class OriginState:
     def home(self) -> OriginState:
         """The state of the node's line: this one, or that of its newest epoch."""
         return self if self.line is None else self.line
+
+    def kin(self, end_lsn: int) -> Kin:
+        """How the node's other epochs are mapped. ``end_lsn``: the last of this one's line."""
+        home = self.home
+        others = [state.maps for state in (home, *reversed(home.older)) if state is not self]
+        return Kin(others, None if home is self else home.maps, end_lsn)
 
     def watch(self, local_table: str, slice_ns: int) -> TableWatch:
         """The watch of a table, made when it is new."""

@@ -53,7 +53,7 @@ from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.owed import Owed
 from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.messages import OriginKey
-from mainstem_sync.wire.ranges import RangeSet
+from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 logger = logging.getLogger(__name__)
 
@@ -270,13 +270,25 @@ def decode_owed(kind: int, payload: memoryview, lsn: int) -> Owed | Loss:
     return Loss.decode(payload) if kind == RecordKind.LOSS else Owed.decode(payload, lsn)
 
 
-def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: OriginMaps) -> None:
-    """Put the tables and devices that an RCV record brings into the maps."""
-    for _, table in header["sch"]:
-        maps.put_table(TableMap.from_plain(table))
+def apply_maps(
+    header: Mapping[str, Any],
+    buffers: Sequence[memoryview],
+    maps: OriginMaps,
+    end_lsn: int = LSN_MAX,
+) -> None:
+    """Put the tables and devices that an RCV record brings into the maps, those that the origin
+    defined up to ``end_lsn``."""
+    for lsn, table in header["sch"]:
+        if lsn <= end_lsn:
+            maps.put_table(TableMap.from_plain(table))
+    beyond: set[int] = set()
     local: npt.NDArray[np.int64] = np.frombuffer(buffers[1], "<i8")
     position = 0
-    for _, ids, count in header["dev"]:
+    for lsn, ids, count in header["dev"]:
+        if lsn > end_lsn:
+            beyond.update(ids)
+            position += count
+            continue
         maps.put_devices(ids, local[position : position + count])
         if maps.denied:
             for key, here in zip(ids, local[position : position + count].tolist(), strict=True):
@@ -284,5 +296,7 @@ def apply_maps(header: Mapping[str, Any], buffers: Sequence[memoryview], maps: O
                     maps.denied.pop(key, None)
         position += count
     for key, path in header["denied"]:
-        maps.denied[key] = path
-    maps.said.put(header.get("said", ()))
+        if key not in beyond:
+            maps.denied[key] = path
+    if not beyond and all(lsn <= end_lsn for lsn, _ in header["sch"]):
+        maps.said.put(header.get("said", ()))

@@ -14,7 +14,7 @@ others go on by their ids.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mainstem_engine.catalog.names import RESERVED_COLUMNS
 from mainstem_engine.catalog.revisions import TagRevision
@@ -70,6 +70,37 @@ def define_table(
     slice_ns = slice_length_ns(theirs.every_ns)
     tags = {} if theirs.rollup_of else _define_tags(theirs, aliases or {}, known, local, engine)
     return TableMap(theirs.name, local.name, slice_ns, measurements, theirs.revision, tags)
+
+
+def with_kin(
+    theirs: Template,
+    known: TableMap | None,
+    kin: Iterable[TableMap | None],
+    line: TableMap | None,
+) -> TableMap | None:
+    """``known``, and what it lacks as the ``line`` has it by the id, or other epochs of the node
+    (``kin``) by id and name. By its name alone it would be another one where its column has a new
+    name by now. ``line`` only for definitions that are of the line."""
+    found = {} if known is None else dict(known.measurements)
+    names = {m.id: m.name.casefold() for m in theirs.measurements}
+    base = known
+    for theirs_one in theirs.measurements if line is not None else ():
+        assert line is not None
+        mapped = line.measurements.get(theirs_one.id)
+        if mapped is not None and mapped.local != CONFLICT and theirs_one.id not in found:
+            is_older = theirs.revision <= line.revision
+            name = theirs_one.name if is_older else mapped.name  # an old name comes not back
+            found[theirs_one.id] = dataclasses.replace(mapped, name=name)
+            base = base or dataclasses.replace(line, revision=0, tags={})
+    for other in kin:
+        if other is None or other.local.casefold() != theirs.name.casefold():
+            continue
+        for key, measurement in other.measurements.items():
+            same = names.get(key) == measurement.name.casefold()
+            if same and key not in found and measurement.local != CONFLICT:
+                found[key] = measurement
+                base = base or dataclasses.replace(other, revision=0, tags={})
+    return None if base is None else dataclasses.replace(base, measurements=found)
 
 
 def _define_tags(

@@ -37,6 +37,7 @@ from mainstem_sync.origins.origin_state import (
     DENIED,
     DEVICE_ID_MAX,
     DeviceMap,
+    Kin,
     OriginMaps,
     TableMap,
 )
@@ -47,7 +48,7 @@ from mainstem_sync.origins.received import (
     decode_owed,
     map_points,
 )
-from mainstem_sync.receiving.definitions import define_table
+from mainstem_sync.receiving.definitions import define_table, with_kin
 from mainstem_sync.receiving.parking import Parking
 from mainstem_sync.slices.loss import Loss
 from mainstem_sync.slices.manifest import Manifest
@@ -60,6 +61,8 @@ from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.order import Word
 from mainstem_sync.wire.packing import column_types
 from mainstem_sync.wire.ranges import RangeSet
+
+NO_KIN = Kin()
 
 
 @dataclass(slots=True)
@@ -124,11 +127,13 @@ def prepare(
     paths: Sequence[str] | None,
     engine: Engine,
     at_ms: int,
+    kin: Kin = NO_KIN,
 ) -> Prepared:
     """Make the RCV record of a batch.
 
-    ``known``: LSNs to skip. Raises UnknownSchemaError (send the schema first), RejectedError or
-    CorruptionError (never to be taken).
+    ``known``: LSNs to skip. ``kin``: how the node's other epochs are mapped. Raises
+    UnknownSchemaError (send the schema first), RejectedError or CorruptionError (never to be
+    taken).
     """
     changes = any(r.kind in (RecordKind.SCH, RecordKind.DEV) for r in batch.records)
     draft = _Draft(maps.copy() if changes else maps)
@@ -145,7 +150,7 @@ def prepare(
         elif record.kind == RecordKind.PTS:
             _points(draft, record, payload, engine.catalog, parking)
         elif record.kind == RecordKind.SCH:
-            _schema(draft, record, payload, paths, engine)
+            _schema(draft, record, payload, paths, engine, kin)
         elif record.kind == RecordKind.DEV:
             _devices(draft, record, payload, paths, engine)
         elif record.kind == RecordKind.MAN:
@@ -328,6 +333,7 @@ def _schema(
     payload: memoryview,
     paths: Sequence[str] | None,
     engine: Engine,
+    kin: Kin,
 ) -> None:
     header, _ = decode_payload(payload)
     op = header.get("op")
@@ -338,7 +344,12 @@ def _schema(
         for fields in (header, *header.get("rollups", ())):
             theirs = template_from_map(fields)
             aliases = header.get("tag_aliases", {})
-            table = define_table(theirs, draft.maps.table(theirs.name), engine, aliases)
+            known = draft.maps.table(theirs.name)
+            if kin.others:
+                others = [maps.table(theirs.name) for maps in kin.others]
+                line = kin.line_table(theirs.name, record.lsn)
+                known = with_kin(theirs, known, others, line)
+            table = define_table(theirs, known, engine, aliases)
             draft.maps.put_table(table)
             draft.schemas.append([record.lsn, table.to_plain()])
     elif op in ("drop", "tags"):

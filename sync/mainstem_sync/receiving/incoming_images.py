@@ -122,7 +122,7 @@ class IncomingImages:
         some = replace(batch, records=tuple(records))
         prepared = prepare(
             some, raw, RangeSet(), state.maps, via=self.via, paths=self.paths, engine=self.engine,
-            at_ms=self.at_ms,
+            at_ms=self.at_ms, kin=state.kin(0),
         )  # fmt: skip
         return self.append(state, prepared)
 

@@ -42,11 +42,17 @@ from mainstem_sync.errors import (
 )
 from mainstem_sync.lines.handshake import Hello
 from mainstem_sync.lines.known_lines import Lines
-from mainstem_sync.origins.origin_state import OriginMaps, Origins, OriginState
+from mainstem_sync.origins.origin_state import Kin, OriginMaps, Origins, OriginState
 from mainstem_sync.proof.differences import Differences
 from mainstem_sync.receiving.covering import cover
 from mainstem_sync.receiving.greeting import Greeting
-from mainstem_sync.receiving.incoming import UNUSABLE, Prepared, duplicate_rows, prepare
+from mainstem_sync.receiving.incoming import (
+    NO_KIN,
+    UNUSABLE,
+    Prepared,
+    duplicate_rows,
+    prepare,
+)
 from mainstem_sync.receiving.incoming_images import IncomingImages, is_outside_ranges, touches_of
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.state.accounting import Accounts
@@ -358,6 +364,7 @@ class Receiver:
     def _prepare(
         self, child: Child, state: OriginState, batch: Batch, raw: memoryview, known: RangeSet
     ) -> Prepared:
+        kin = self._kin(state, batch)
         return prepare(
             batch,
             raw,
@@ -367,7 +374,22 @@ class Receiver:
             paths=child.paths,
             engine=self._engine,
             at_ms=self._clock_ns() // 1_000_000,
+            kin=kin,
         )
+
+    def _kin(self, state: OriginState, batch: Batch) -> Kin:
+        """How other epochs of the node are mapped, once everything of them that is on its way into
+        the log is applied: for a batch that defines something."""
+        with self._lock:
+            states = self._origins.of(state.key.uuid)
+            end_lsn = self._lines.table(state.key.uuid).end_of(state.key.epoch)
+        if len(states) == 1 or all(r.kind != RecordKind.SCH for r in batch.records):
+            return NO_KIN
+        for other in states:
+            if other is not state and other.last_ack is not None:
+                with contextlib.suppress(EngineError, TimeoutError):  # not acknowledged
+                    other.last_ack.wait(DURABLE_TIMEOUT_S)
+        return state.kin(end_lsn)
 
     def _log_images(
         self, child: Child, state: OriginState, batch: Batch, raw: memoryview

@@ -124,8 +124,7 @@ class LineFollowing(Lines):
         if state.line is None:
             return
         end = self.table(state.key.uuid).end_of(state.key.epoch)
-        if all(lsn <= end for lsn, *_ in (*header["sch"], *header["dev"])):
-            apply_maps(header, buffers, state.home.maps)
+        apply_maps(header, buffers, state.home.maps, end)
 
     def enter(self, state: OriginState, ranges: RangeSet) -> None:
         """LSNs of an origin were received in another way than as its records: as slices, or they
