@@ -113,7 +113,7 @@ class SliceExchange:
         state = self._follower.origins.get(origin)
         for first, last in want.slices:
             if origin == own:
-                self._follower.manifests.restate(want.name, first, last + 1, missed=True)
+                self._follower.manifests.restate(want.name, first, last + 1)
             elif state is not None and (mapped := state.maps.table(want.name)) is not None:
                 state.repairs.want(mapped.local, range(first, last + 1), say=True)
 

@@ -54,7 +54,7 @@ class Book:
     def prune(self) -> None:
         excess = len(self.slices) - KEPT_SLICES
         if excess > 0:
-            stated = self.slices["lsn"] <= self.slices["said"]
+            stated = self.slices["lsn"] == self.slices["said"]
             stated[excess:] = False
             if stated.any():
                 end, lsn = int(self.slices.keys[stated][-1]) + 1, self.slices["lsn"][stated].max()

@@ -74,8 +74,6 @@ class Manifests:
         self._books: dict[str, Book] = {}
         self._stated: dict[str, dict[int, float]] = {}
         self._asked: dict[str, RangeSet] = {}
-        self._missed: dict[str, RangeSet] = {}
-        """Of what is asked for; not kept, whoever misses it asks again."""
         self._running = threading.Lock()
         self.unreadable = Unreadable()
         self.lose: Callable[[str, int, Ints], None] = lambda table, slice_ns, keys: None
@@ -173,7 +171,7 @@ class Manifests:
                         plan = self._by_hours(book, plan, now_ns)
                         if len(plan.keys) or plan.new != plan.old:
                             plans.append(plan)
-                    plans += self._restatements(book, engine.applied_lsn)
+                    plans += self._restatements(book)
             acks = []
             for plan in plans:
                 scanned = self._scanned(engine, plan)
@@ -232,16 +230,13 @@ class Manifests:
             slices["rev"][due] + np.uint32(1), old, new,
         )  # fmt: skip
 
-    def restate(self, table: str, first: int, end: int, *, missed: bool = False) -> None:
+    def restate(self, table: str, first: int, end: int) -> None:
         """A tier above asks for every slice of [first, end) of an own table anew. The next run
-        states it. ``missed``: nothing that was said speaks of all that it has; it may have got
-        records that damage took from this log. So it is told what there is as of now."""
+        states it."""
         with self._lock:
             asked = self._asked.setdefault(table, RangeSet())
             if table in self._books and len(asked) < ASKED_MAX:
                 asked.add(first, end - 1)
-                if missed:
-                    self._missed.setdefault(table, RangeSet()).add(first, end - 1)
 
     @property
     def asked(self) -> dict[str, list[int]]:
@@ -271,10 +266,9 @@ class Manifests:
             plan, keys=plan.keys[~old], lsn=plan.lsn[~old], rev=plan.rev[~old]
         )
 
-    def _restatements(self, book: Book, applied_lsn: int) -> list[Plan]:
+    def _restatements(self, book: Book) -> list[Plan]:
         """Plans of what is asked for, of the closed part of it."""
         asked = self._asked.pop(book.table, None)
-        missed = self._missed.pop(book.table, RangeSet())
         if asked is None or book.closed is None:
             return []
         plans = []
@@ -283,17 +277,12 @@ class Manifests:
             for at in range(low, high + 1, WHOLE_SLICES_MAX):
                 until = min(at + WHOLE_SLICES_MAX, high + 1)
                 inside = book.slices.range(at, until)
-                lsn = np.maximum(book.slices["lsn"][inside], book.slices["said"][inside])
-                if any(missed.within(at, until - 1)):
-                    lsn[:] = applied_lsn
-                newest = int(lsn.max(initial=0))
+                newest = int(book.slices["lsn"][inside].max(initial=0))
                 if at < book.forgotten[0]:
                     newest = max(newest, book.forgotten[1])
-                if any(missed.within(at, until - 1)):
-                    newest = applied_lsn
                 plan = Plan(
                     book.table, book.slice_ns, self._lateness_ns(book.table),
-                    book.slices.keys[inside].copy(), lsn,
+                    book.slices.keys[inside].copy(), book.slices["lsn"][inside].copy(),
                     book.slices["rev"][inside] + np.uint32(1), book.closed, book.closed,
                     (at, until, newest),
                 )  # fmt: skip
@@ -373,8 +362,7 @@ class Manifests:
             book.merge()
             inside = book.slices.range(first, end)
             column = {name: values[inside] for name, values in book.slices.columns.items()}
-            # What was said later than it was touched: damage took a record of it from the log.
-            at = (column["lsn"] <= column["said"]) & (column["known"] == 1)
+            at = (column["lsn"] == column["said"]) & (column["known"] == 1)
             return Word(
                 book.slices.keys[inside][at], column["count"][at], column["d1"][at],
                 column["d2"][at], column["lsn"][at] + column["rev"][at],

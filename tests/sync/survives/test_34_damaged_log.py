@@ -83,30 +83,3 @@ def test_case_34_at_a_relay(tiers: Tiers) -> None:
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
     assert tiers.group.federation.holes == []
     tiers.check()
-
-
-def test_a_record_that_was_delivered_and_is_damaged_afterwards(tiers: Tiers) -> None:
-    """The owner does not know that its parent has more: asked for a statement, it says what there
-    is as of now, and not as of the last record that it knows to have touched the slice."""
-    tiers.write(rows=3)
-    tiers.close(5)
-    lsn = tiers.write(start_s=20, rows=2)
-    tiers.run()
-    tiers.write(start_s=400, rows=1)
-    tiers.run()
-    assert len(tiers.values(tiers.group)) == 6
-    tiers.edge.crash()
-    turn_a_bit(tiers.edge, lsn)
-    tiers.edge.start()
-    tiers.clock.advance(40)
-    assert len(tiers.values(tiers.edge)) == 4
-    for _ in range(6):
-        tiers.run(4)
-        tiers.close(3)
-    for node in (tiers.plant, tiers.group):
-        assert node.federation.holes == [], node.name
-        assert tiers.state(node)["state"] == "complete", node.name
-        assert tiers.values(node) == tiers.values(tiers.edge), node.name
-        named = {(item["what"], item["time"]) for item in node.federation.verify()["points"]}
-        assert any(what == "added" for what, _ in named), f"{node.name} says what it gave up"
-    tiers.check()
