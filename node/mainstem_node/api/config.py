@@ -12,7 +12,7 @@ from mainstem_node.api.route import decode_json as decode
 from mainstem_node.auth import ADMIN, READ, Principal
 from mainstem_node.desired.agent import KIND, SLOT, STATEMENT
 from mainstem_node.desired.documents import hash_of, packed, unpacked
-from mainstem_node.errors import BadRequestError, MissingError
+from mainstem_node.errors import BadRequestError, ForbiddenError, MissingError
 from mainstem_node.runtime import Runtime
 from mainstem_sync.down.orders import Standing
 from mainstem_sync.wire.order import BODY_BYTES_MAX, Order
@@ -24,7 +24,7 @@ BODY_MAX = 16 << 20
 async def listed(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
     with_documents = request.query.get("documents") == "1"
     if with_documents and not caller.may(ADMIN):
-        raise BadRequestError("documents are for admins", field="documents")
+        raise ForbiddenError("documents are for admins", field="documents")
     found = await runtime.io_workers.run(_nodes, runtime, with_documents)
     return json_response({"nodes": found})
 

@@ -1,0 +1,59 @@
+"""What a node without a host answers about configurations, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mainstem_node.node import Node
+
+URL = "/api/v1/config"
+
+
+async def test_nothing_is_known_before_anybody_said_a_word(
+    node: Node, http: aiohttp.ClientSession
+) -> None:
+    async with http.get(URL, params={"documents": "1"}) as answer:
+        assert answer.status == 200
+        assert await answer.json() == {"nodes": []}
+    async with http.get(f"{URL}/orders/unknown") as answer:
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field"),
+    [
+        (URL, {}, 400, "documents"),
+        (URL, {"documents": {"edge": 3}}, 400, "documents"),
+        (URL, {"documents": {"edge": {}}, "base": {"edge": -1}}, 400, "base"),
+        (URL, {"documents": {"nobody": {}}}, 404, "nodes"),
+        (f"{URL}/rollback", {"nodes": []}, 400, "nodes"),
+        (f"{URL}/rollback", {"nodes": ["edge"], "to": "x"}, 400, "base"),
+        (f"{URL}/rollback", {"nodes": ["nobody"]}, 404, "nodes"),
+    ],
+)
+async def test_bad_requests_are_refused_and_order_nothing(
+    node: Node,
+    http: aiohttp.ClientSession,
+    path: str,
+    body: dict[str, Any],
+    status: int,
+    field: str,
+) -> None:
+    async with http.post(path, json=body) as answer:
+        assert answer.status == status
+        assert (await answer.json())["error"]["field"] == field
+    assert node.federation.down.orders.all() == []
+
+
+async def test_a_node_that_nobody_can_start_anew_says_so(
+    node: Node, http: aiohttp.ClientSession
+) -> None:
+    async with http.post(URL, json={"documents": {"edge": {"nodes": []}}}) as answer:
+        assert answer.status == 202
+        (order,) = (await answer.json())["orders"]
+    async with http.get(f"{URL}/orders/{order['id']}") as answer:
+        found = await answer.json()
+    assert found["state"] == "FAILED"
