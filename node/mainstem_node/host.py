@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from mainstem_engine.errors import MainstemError
 from mainstem_node.config.schema import NodeConfig, Topology
-from mainstem_node.desired.documents import documents_of, hash_of, load_text, text_of
+from mainstem_node.desired.documents import document_of, hash_of, load_text, text_of
 from mainstem_node.desired.revisions import APPLIED, FAILED, Revision, Revisions
 from mainstem_node.lifecycle import run_service
 from mainstem_node.logs import configure_logs, fields
@@ -54,7 +54,7 @@ class NodeHost:
         self._make = make
         self._clock_ns = clock_ns
         self._ready_s = ready_s
-        self._own: dict[str, Any] = documents_of(topology)[node_id]
+        self._own: dict[str, Any] = document_of(topology, node_id)
         self.file_hash = hash_of(self._own)
         self.revisions = Revisions(topology.node(node_id).data_dir)
         self.topology = topology
@@ -137,7 +137,7 @@ class NodeHost:
         self.document = (
             self._own
             if revision.hash == self.file_hash
-            else (await asyncio.to_thread(documents_of, topology))[self._node_id]
+            else await asyncio.to_thread(document_of, topology, self._node_id)
         )
         self.node = self._make(topology, topology.node(self._node_id), self)
         await self.node.start()

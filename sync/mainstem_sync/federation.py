@@ -489,7 +489,8 @@ class Federation:
     def owner_of(self, device: str) -> str | None:
         """The node that rows of a device come from: the one with the longest path above it of this
         node and those below, else the origin that defined it; None if nobody is known."""
-        found = owner_in(self._own_status(), device)
+        here = {"node": self.node, "paths": list(self.paths), "children": self.children()}
+        found = owner_in(here, device)
         if found is None:
             number = self.engine.catalog.devices.id_of(device)
             with self._lock:

@@ -24,7 +24,7 @@ from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.desired.documents import (
     NEW_LINK_KEYS,
     Document,
-    documents_of,
+    document_of,
     hash_of,
     load_text,
     packed,
@@ -197,7 +197,7 @@ class ConfigAgent:
             raise BadRequestError(f"there is no revision {back!r} to go back to", field="to")
         text = revisions.path(found.rev).read_bytes()
         topology = load_text(revisions.path(found.rev), self._host.topology.base_dir, self._node.id)
-        return documents_of(topology)[self._node.id], text
+        return document_of(topology, self._node.id), text
 
     def _require_base(self, base: object) -> None:
         current = self._host.revisions.current

@@ -44,14 +44,17 @@ Document = Mapping[str, Any]
 def documents_of(topology: Topology) -> dict[str, dict[str, Any]]:
     """The document of every node of a topology file. Raises ConfigError."""
     whole = plain_topology(topology.file)
-    sections = {str(section["id"]): section for section in whole["nodes"]}
-    return {node.id: _document(topology, whole, sections, node.id) for node in topology.nodes}
+    return {node.id: _document(topology, whole, node.id) for node in topology.nodes}
 
 
-def _document(
-    topology: Topology, whole: Mapping[str, Any], sections: Mapping[str, Any], node_id: str
-) -> dict[str, Any]:
+def document_of(topology: Topology, node_id: str) -> dict[str, Any]:
+    """The document of one node of a topology file. Raises ConfigError, KeyError."""
+    return _document(topology, plain_topology(topology.file), node_id)
+
+
+def _document(topology: Topology, whole: Mapping[str, Any], node_id: str) -> dict[str, Any]:
     config = topology.node(node_id)
+    sections = {str(section["id"]): section for section in whole["nodes"]}
     own = {key: value for key, value in sections[node_id].items() if key not in LOCAL_KEYS}
     if config.parent is not None:
         own["parent"] = {**own["parent"], "url": list(config.parent.url)}

@@ -224,9 +224,14 @@ class Uplink:
             timeout=HELLO_TIMEOUT if request.path == HELLO_PATH else REQUEST_TIMEOUT,
             ssl=self._ssl if self._ssl is not None else True,
         ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > REQUEST_BYTES_MAX:
-                    raise ValueError(f"an answer of more than {REQUEST_BYTES_MAX} bytes")
-            return response.status, bytes(body)
+            return response.status, await whole_body(response, REQUEST_BYTES_MAX)
+
+
+async def whole_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body of an answer. ValueError above ``limit`` bytes, before the rest is read."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise ValueError(f"an answer of more than {limit} bytes")
+    return bytes(body)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import aiohttp
 
 from mainstem_sync.down.taker import Poll, Taker
-from mainstem_sync.http.client import CONNECT_TIMEOUT_S
+from mainstem_sync.http.client import CONNECT_TIMEOUT_S, whole_body
 from mainstem_sync.wire.frames import REQUEST_BYTES_MAX
 from mainstem_sync.wire.messages import DOWN_PATH, LEASE_HEADER, LINE_HEADER
 
@@ -92,9 +92,4 @@ class Downlink:
             timeout=timeout,
             ssl=self._ssl if self._ssl is not None else True,
         ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > REQUEST_BYTES_MAX:
-                    raise ValueError(f"an answer of more than {REQUEST_BYTES_MAX} bytes")
-            return response.status, bytes(body)
+            return response.status, await whole_body(response, REQUEST_BYTES_MAX)

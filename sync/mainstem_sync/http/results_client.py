@@ -16,7 +16,7 @@ from collections.abc import Callable
 import aiohttp
 
 from mainstem_sync.down.answers import Answers, Sending
-from mainstem_sync.http.client import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S
+from mainstem_sync.http.client import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, whole_body
 from mainstem_sync.wire.messages import LEASE_HEADER, RESULTS_PATH
 
 BUDGET_LOOK_S = 1.0
@@ -93,9 +93,4 @@ class ResultsUplink:
             timeout=timeout,
             ssl=self._ssl if self._ssl is not None else True,
         ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > REPLY_BYTES_MAX:
-                    raise ValueError(f"an answer of more than {REPLY_BYTES_MAX} bytes")
-            return response.status, bytes(body)
+            return response.status, await whole_body(response, REPLY_BYTES_MAX)

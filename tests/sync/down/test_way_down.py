@@ -120,6 +120,14 @@ def test_an_order_for_the_node_itself_is_carried_out_there(way: Way) -> None:
     assert way.told == ["self"]
 
 
+def backup_of(way: Way, node: TestNode) -> Path:
+    """A copy of a node's disk."""
+    node.engine.flush()
+    backup = way.tiers.base / "backup"
+    shutil.copytree(node.directory, backup)
+    return backup
+
+
 def restored(way: Way, node: TestNode, backup: Path) -> None:
     node.crash()
     shutil.rmtree(node.directory)
@@ -138,9 +146,7 @@ def restored(way: Way, node: TestNode, backup: Path) -> None:
 def test_an_edge_restored_from_before_an_order_does_not_actuate_again(
     way: Way, mode: Mode, told: list[str], state: State
 ) -> None:
-    way.tiers.edge.engine.flush()
-    backup = way.tiers.base / "backup"
-    shutil.copytree(way.tiers.edge.directory, backup)
+    backup = backup_of(way, way.tiers.edge)
     way.give(mode=mode)
     way.run()
     assert way.told == ["o1"]
@@ -151,9 +157,7 @@ def test_an_edge_restored_from_before_an_order_does_not_actuate_again(
 
 
 def test_a_platform_restored_from_a_backup_is_asked_from_the_beginning(way: Way) -> None:
-    way.tiers.plant.engine.flush()
-    backup = way.tiers.base / "backup"
-    shutil.copytree(way.tiers.plant.directory, backup)
+    backup = backup_of(way, way.tiers.plant)
     way.give("o1")
     way.run()
     restored(way, way.tiers.plant, backup)
@@ -166,9 +170,7 @@ def test_a_platform_restored_from_a_backup_is_asked_from_the_beginning(way: Way)
 
 def test_a_group_restored_from_a_backup_never_skips_a_new_order(way: Way) -> None:
     """Its log comes to the same numbers again: the id at the cursor tells."""
-    way.tiers.group.engine.flush()
-    backup = way.tiers.base / "backup"
-    shutil.copytree(way.tiers.group.directory, backup)
+    backup = backup_of(way, way.tiers.group)
     way.give("o1")
     way.run()
     restored(way, way.tiers.group, backup)
