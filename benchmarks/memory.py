@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleet import Fleet, Kinds
 from loading import MIB, TABLE, create_table, device_ids, parts_of, stored_bytes, write
 from report import Report
 from telemetry import SENSORS
+from telemetry_stream import Kinds, TelemetryStream
 
 from mainstem_engine import Engine, EngineOptions
 
@@ -82,7 +82,7 @@ def child(place: Path, load: Load) -> None:
     """Carries a load out, phase by phase."""
     import pyarrow  # noqa: F401 - a library, to be there before the baseline is taken
 
-    fleet = Fleet(load.devices, Kinds(load.nulls, load.text))
+    stream = TelemetryStream(load.devices, Kinds(load.nulls, load.text))
     with Engine.open(place, EngineOptions(memory_limit_bytes=load.limit_mib * MIB)) as engine:
         create_table(engine, load.text)
         engine.sql(f"SELECT count(*) FROM {TABLE}").arrow()
@@ -90,7 +90,7 @@ def child(place: Path, load: Load) -> None:
         started, used = time.perf_counter(), time.process_time()
         ids = device_ids(engine, load.devices)
         say("ingest")
-        points = write(engine, ids, fleet.batches(load.points, load.batch_rows), fleet.beside)
+        points = write(engine, ids, stream.batches(load.points, load.batch_rows), stream.beside)
         say("flush", points=points, s=time.perf_counter() - started,
             cpu_s=time.process_time() - used)  # fmt: skip
         engine.flush()

@@ -6,7 +6,8 @@
    size it is compacted as in operation (what is due, not everything), then fresh processes open it:
    until the first answer, and then an hour of one device and last rows, again and again, while
    nothing is written or compacted.
-3. Points are made as they are written and never held (fleet.py); making them is not part of a rate.
+3. Points are made as they are written and never held (telemetry_stream.py); making them is not
+   part of a rate.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from pathlib import Path
 import numpy as np
 from contests import HOUR_MS, apart
 from curves import Panel, curves
-from fleet import Fleet
 from loading import (
     BATCH_ROWS,
     MIB,
@@ -35,6 +35,7 @@ from loading import (
 )
 from report import Report
 from telemetry import Batch
+from telemetry_stream import TelemetryStream
 
 from mainstem_engine import Engine, EngineOptions
 
@@ -116,9 +117,9 @@ def ingest(place: Path, devices: int, points: int) -> Ingest:
     create_table(engine)
     ids = device_ids(engine, devices)
     engine.flush()
-    fleet = Fleet(devices)
+    stream = TelemetryStream(devices)
     clock = Clock()
-    written = write(engine, ids, clock.without(fleet.batches(points, BATCH_ROWS)))
+    written = write(engine, ids, clock.without(stream.batches(points, BATCH_ROWS)))
     acknowledged_s, _ = clock.read()
     engine.close()
     taken_s, cpu_s = clock.read()
@@ -139,7 +140,7 @@ class Grown:
         self.points = 0
         self.written_bytes = 0
         self.parts_max = 0
-        self.fleet = Fleet(SIZE_DEVICES)
+        self.stream = TelemetryStream(SIZE_DEVICES)
 
     def to(self, points: int) -> int:
         """Grows to ``points``; returns the number of parts once what is due has been compacted."""
@@ -150,7 +151,7 @@ class Grown:
             ids = device_ids(engine, SIZE_DEVICES)
             while self.points < points:
                 step = min(points - self.points, STEP_POINTS)
-                self.points += write(engine, ids, self.fleet.batches(step, BATCH_ROWS))
+                self.points += write(engine, ids, self.stream.batches(step, BATCH_ROWS))
                 self.parts_max = max(self.parts_max, parts_of(engine))
             engine.flush()
             statistics = engine.statistics()
@@ -230,11 +231,11 @@ def by_devices(report: Report, place: Path, counts: Sequence[int], points: int) 
 def by_points(report: Report, place: Path, sizes: Sequence[int], quick: bool) -> list[Size]:
     """The second half."""
     grown = Grown(place / "grown")
-    start_ms = grown.fleet.now_ms
+    start_ms = grown.stream.now_ms
     found: list[Size] = []
     for points in sizes:
         parts = grown.to(points)
-        now_ms = grown.fleet.now_ms
+        now_ms = grown.stream.now_ms
         openings = OPENINGS_QUICK if quick else OPENINGS
         opened = [apart(opening, grown.place, now_ms) for _ in range(openings)]
         calls = CALLS_QUICK if quick else CALLS

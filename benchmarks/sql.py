@@ -1,7 +1,7 @@
 """SQL beside DuckDB on its own tables: last values, ranges, windows, fills, decades from rollups.
 
-1. A fleet is loaded by both (fleet.py); ours is compacted, DuckDB's sorted by device and time, as
-   its performance guide asks. Then ten years of hourly and daily rollups (decade.py).
+1. A fleet is loaded by both (telemetry_stream.py); ours is compacted, DuckDB's sorted by device and
+   time, as its performance guide asks. Then ten years of hourly and daily rollups (decade.py).
 2. A process for each asks the same questions in turns, another device each time. Both are asked in
    SQL, in this process: ours plans, reads its parts, and has the executing database finish.
    Answers must be the same before any time is taken.
@@ -31,11 +31,11 @@ from decade import (
     make_hours,
     open_decade,
 )
-from fleet import Fleet
 from loading import BATCH_ROWS, MIB, TABLE, create_table, device_ids, stored_bytes, write
 from loading import device_path as fleet_path
 from report import Report, shown
 from telemetry import COUNTERS, START_MS, STEP_MS, sensor_names
+from telemetry_stream import TelemetryStream
 
 from mainstem_engine import Engine, EngineOptions
 
@@ -230,7 +230,7 @@ def load_fleet(place: Path, devices: int, points: int) -> tuple[int, int]:
     with Engine.open(place, EngineOptions(memory_limit_bytes=LIMIT_BYTES)) as engine:
         create_table(engine)
         ids = device_ids(engine, devices)
-        written = write(engine, ids, Fleet(devices).batches(points, BATCH_ROWS))
+        written = write(engine, ids, TelemetryStream(devices).batches(points, BATCH_ROWS))
         engine.flush()
         engine.compact()
     return written, stored_bytes(place)
@@ -246,7 +246,7 @@ def load_duckdb(path: Path, devices: int, points: int) -> int:
     )
     with duckdb.connect(str(path)) as connection:
         connection.execute(f"CREATE TEMP TABLE loaded (device UINTEGER, time BIGINT, {columns})")
-        for batch in Fleet(devices).batches(points, BATCH_ROWS):
+        for batch in TelemetryStream(devices).batches(points, BATCH_ROWS):
             connection.register("batch", arrow_table(batch))
             connection.execute("INSERT INTO loaded SELECT * FROM batch")
             connection.unregister("batch")

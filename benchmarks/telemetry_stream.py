@@ -39,7 +39,7 @@ class Kinds:
     text: bool = False
 
 
-class Fleet:
+class TelemetryStream:
     """``devices`` machines that report one row each in every round, for as long as is asked."""
 
     def __init__(self, devices: int, kinds: Kinds | None = None) -> None:

@@ -7,14 +7,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from curves import Panel, curves, power
-from fleet import Fleet, Kinds
 from telemetry import SENSORS, START_MS, STEP_MS
+from telemetry_stream import Kinds, TelemetryStream
 
 
 @pytest.mark.parametrize(("devices", "batch_rows"), [(50, 1_000), (700, 200)])
 def test_each_device_has_one_row_a_round(devices: int, batch_rows: int) -> None:
-    fleet = Fleet(devices)
-    batches = list(fleet.batches(20_000 * SENSORS, batch_rows))
+    stream = TelemetryStream(devices)
+    batches = list(stream.batches(20_000 * SENSORS, batch_rows))
     assert all(len(batch) <= 2 * batch_rows for batch in batches)
     device = np.concatenate([batch.device for batch in batches])
     time = np.concatenate([batch.time for batch in batches])
@@ -28,7 +28,7 @@ def test_each_device_has_one_row_a_round(devices: int, batch_rows: int) -> None:
 
 
 def test_a_walk_goes_on_from_batch_to_batch() -> None:
-    batches = list(Fleet(10).batches(5_000 * SENSORS, 500))
+    batches = list(TelemetryStream(10).batches(5_000 * SENSORS, 500))
     mine = [batch.columns["m0"][batch.device == 3] for batch in batches]
     steps = np.abs(np.diff(np.concatenate(mine)))
     assert steps.max() < 1, "late rows are out of their place by some rounds"
@@ -37,9 +37,9 @@ def test_a_walk_goes_on_from_batch_to_batch() -> None:
 
 
 def test_columns_beside_the_sensors() -> None:
-    fleet = Fleet(10, Kinds(nulls=True, text=True))
-    batch = next(fleet.batches(1_000 * SENSORS, 500))
-    columns = fleet.beside(batch)
+    stream = TelemetryStream(10, Kinds(nulls=True, text=True))
+    batch = next(stream.batches(1_000 * SENSORS, 500))
+    columns = stream.beside(batch)
     values, missing = columns["m2"]
     assert values is batch.columns["m2"]
     assert 0 < np.count_nonzero(missing) < len(batch) / 2
