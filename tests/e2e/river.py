@@ -86,10 +86,11 @@ class NodeProcess:
         return self.process.wait(30)
 
     def request(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            self.url + path, data=data, headers={"Content-Type": "application/json"}
-        )
+        return self.post(path, None if body is None else json.dumps(body).encode())
+
+    def post(self, path: str, data: bytes | None, kind: str = "application/json") -> Any:
+        """The JSON answer to a POST of ``data``, or to a GET."""
+        request = urllib.request.Request(self.url + path, data=data, headers={"Content-Type": kind})
         with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:
             return json.loads(answer.read())
 

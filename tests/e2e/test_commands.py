@@ -13,8 +13,8 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from river import NodeProcess, free_ports, wait_for
-from tiers import write_topology
+from processes import PATIENCE_S, Processes, section
+from river import wait_for
 
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.client import connect
@@ -24,38 +24,25 @@ pytestmark = [pytest.mark.slow]
 TIERS = ("edge", "plant", "group")
 DEVICE = "root.plant.line.v1"
 FINAL = ("DONE", "FAILED", "EXPIRED", "UNKNOWN")
-PATIENCE_S = 90.0
 KILLS = 6
 
 
-def topology(ports: dict[str, int], broker: str) -> dict[str, Any]:
+def sections(broker: str) -> list[dict[str, Any]]:
     """Three tiers; the edge collects what valves say, and may tell them what to do."""
-    common = {"auth": {"loopback": "open"}, "export": [{"template": "valve", "mode": "raw"}]}
+    export = [{"template": "valve", "mode": "raw"}]
     subscription = {
         "topic": "valves/+/state", "template": "valve", "device": "root.plant.line.{topic[1]}",
     }  # fmt: skip
-    return {
-        "federation": "commands",
-        "templates": {"valve": {"measurements": {"turns": {"type": "INT64"}}}},
-        "nodes": [
-            {"id": "group", "tier": "group", "listen": f"127.0.0.1:{ports['group']}",
-             "data_dir": "data/group", "auth": {"loopback": "open"}},
-            {"id": "plant", "tier": "platform", "listen": f"127.0.0.1:{ports['plant']}",
-             "data_dir": "data/plant", "parent": _parent("group", ports, "plant"), **common},
-            {"id": "edge", "tier": "edge", "listen": f"127.0.0.1:{ports['edge']}",
-             "data_dir": "data/edge", "parent": _parent("plant", ports, "edge"),
-             "paths": ["root.plant.line"],
-             "collectors": [{"type": "mqtt", "url": broker, "subscriptions": [subscription]}],
-             "actions": [{"type": "mqtt.publish", "url": broker, "topics": ["valves/+/set"]}],
-             **common},
-        ],
-    }  # fmt: skip
-
-
-def _parent(name: str, ports: dict[str, int], child: str) -> dict[str, str]:
-    return {
-        "node": name, "url": f"http://127.0.0.1:{ports[name]}", "token_file": f"secrets/{child}",
-    }  # fmt: skip
+    return [
+        section("group", "group"),
+        section("plant", "platform", "group", export=export),
+        section(
+            "edge", "edge", "plant", export=export,
+            paths=["root.plant.line"],
+            collectors=[{"type": "mqtt", "url": broker, "subscriptions": [subscription]}],
+            actions=[{"type": "mqtt.publish", "url": broker, "topics": ["valves/+/set"]}],
+        ),
+    ]  # fmt: skip
 
 
 class Valve:
@@ -88,27 +75,16 @@ class Plant:
     def __init__(self, place: Path) -> None:
         self.broker = EmbeddedBroker(place / "broker")
         self.broker.start()
-        ports = dict(zip(TIERS, free_ports(3), strict=True))
-        config = write_topology(place, topology(ports, self.broker.url))
-        self.nodes = {
-            name: NodeProcess(name, ports[name], config, place / f"{name}.log") for name in TIERS
-        }
+        self.nodes = Processes(
+            place, "commands", {"valve": {"turns": "INT64"}}, sections(self.broker.url)
+        )
         self.valve = Valve(self.broker)
         self.group = connect(self.nodes["group"].url)
-        for name in reversed(TIERS):
-            self.nodes[name].start()
-        for name in reversed(TIERS):
-            self.nodes[name].wait_ready()
-        self.nodes["edge"].wait_subscribed()
-        wait_for(lambda: self._knows_edge(), PATIENCE_S, "the group knows the edge")
 
-    def _knows_edge(self) -> bool:
-        status = self.nodes["group"].status()
-        return status is not None and any(
-            below["node"] == "edge"
-            for child in status["children"]
-            for below in child.get("children", ())
-        )
+    def start(self) -> None:
+        self.nodes.start()
+        self.nodes["edge"].wait_subscribed()
+        self.nodes.wait_known("group", ["edge"])
 
     def send(self, ident: str, **more: Any) -> dict[str, Any]:
         return self.group.send_command(
@@ -125,9 +101,7 @@ class Plant:
 
     def restart(self, name: str) -> None:
         self.group.close()  # a connection to a process that was killed is of no use
-        self.nodes[name].kill()
-        self.nodes[name].start()
-        self.nodes[name].wait_ready()
+        self.nodes.restart(name)
 
     def turns_at_the_group(self) -> int:
         try:
@@ -137,9 +111,8 @@ class Plant:
         return int(rows[0][0] or 0)
 
     def stop(self) -> None:
-        for node in self.nodes.values():
-            if node.process is not None and node.process.poll() is None:
-                node.kill()
+        self.nodes.stop()
+        self.nodes.print_logs()
         self.group.close()
         self.valve.stop()
         self.broker.stop()
@@ -149,6 +122,7 @@ class Plant:
 def plant(tmp_path: Path) -> Iterator[Plant]:
     plant = Plant(tmp_path)
     try:
+        plant.start()
         yield plant
     finally:
         plant.stop()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from river import NodeProcess, free_ports, wait_for
+from processes import Processes, section, topology
+from river import NodeProcess, wait_for
 from tiers import write_topology
 
 from mainstem_sync.state import accounting
@@ -20,60 +21,26 @@ from mainstem_sync.state import accounting
 pytestmark = [pytest.mark.slow]
 
 TIERS = ("edge", "plant", "group")
+TEMPLATES = {"counter": {"n": "INT64"}}
 BASE_MS = 1_792_540_800_000
 DELIVERY_S = 60.0
 
 
-def topology(ports: dict[str, int]) -> dict[str, Any]:
-    """Three tiers that send raw rows all the way up; ``clone`` listens elsewhere."""
-    common = {"auth": {"loopback": "open"}, "export": [{"template": "counter", "mode": "raw"}]}
-    edge = {
-        "tier": "edge",
-        "parent": _parent("plant", ports, "edge"),
-        "paths": ["root.plant.line"],
-        **common,
-    }
-    return {
-        "federation": "forks",
-        "templates": {"counter": {"measurements": {"n": {"type": "INT64"}}}},
-        "nodes": [
-            {"id": "group", "tier": "group", "listen": f"127.0.0.1:{ports['group']}",
-             "data_dir": "data/group", "auth": {"loopback": "open"}},
-            {"id": "plant", "tier": "platform", "listen": f"127.0.0.1:{ports['plant']}",
-             "data_dir": "data/plant", "parent": _parent("group", ports, "plant"), **common},
-            {"id": "edge", "listen": f"127.0.0.1:{ports['edge']}", "data_dir": "data/edge", **edge},
-        ],
-    }  # fmt: skip
+def sections() -> list[dict[str, Any]]:
+    """Three tiers that send raw rows all the way up."""
+    export = [{"template": "counter", "mode": "raw"}]
+    return [
+        section("group", "group"),
+        section("plant", "platform", "group", export=export),
+        section("edge", "edge", "plant", export=export, paths=["root.plant.line"]),
+    ]
 
 
-def _parent(name: str, ports: dict[str, int], child: str) -> dict[str, str]:
-    return {
-        "node": name, "url": f"http://127.0.0.1:{ports[name]}", "token_file": f"secrets/{child}",
-    }  # fmt: skip
-
-
-class Forks:
+class Forks(Processes):
     """The three processes, and what is done to their disks."""
 
     def __init__(self, place: Path) -> None:
-        self.place = place
-        self.ports = dict(zip((*TIERS, "clone"), free_ports(4), strict=True))
-        config = write_topology(place, topology(self.ports))
-        self.nodes = {
-            name: NodeProcess(name, self.ports[name], config, place / f"{name}.log")
-            for name in TIERS
-        }
-
-    def start(self) -> None:
-        for name in reversed(TIERS):
-            self.nodes[name].start()
-        for name in reversed(TIERS):
-            self.nodes[name].wait_ready()
-
-    def stop(self) -> None:
-        for node in self.nodes.values():
-            if node.process is not None and node.process.poll() is None:
-                node.kill()
+        super().__init__(place, "forks", TEMPLATES, sections(), extra_ports=["clone"])
 
     def write(self, first: int, count: int = 20, node: str = "edge") -> None:
         values = ", ".join(f"({BASE_MS + 1000 * n}, {n})" for n in range(first, first + count))
@@ -115,14 +82,8 @@ class Forks:
 
 @pytest.fixture
 def forks(tmp_path: Path) -> Iterator[Forks]:
-    forks = Forks(tmp_path)
-    try:
-        forks.start()
+    with Forks(tmp_path) as forks:
         yield forks
-    finally:
-        forks.stop()
-        for log in sorted(tmp_path.glob("*.log")):
-            print(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def test_case_8_an_edge_whose_machine_is_rolled_back(forks: Forks) -> None:
@@ -198,7 +159,8 @@ def test_case_10_a_cloned_disk_beside_the_original(forks: Forks) -> None:
     clone_place.mkdir()
     shutil.copytree(copy, clone_place / "data" / "edge")
     shutil.copytree(forks.place / "secrets", clone_place / "secrets")
-    document = topology({**forks.ports, "edge": forks.ports["clone"]})
+    ports = {**forks.ports, "edge": forks.ports["clone"]}
+    document = topology("forks", TEMPLATES, sections(), ports)
     config = write_topology(clone_place, document)
     shutil.copytree(forks.place / "secrets", clone_place / "secrets", dirs_exist_ok=True)
     clone = NodeProcess("edge", forks.ports["clone"], config, forks.place / "clone.log")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from river import NodeProcess, free_ports, wait_for
-from tiers import write_topology
+from processes import PATIENCE_S, Processes, section
+from river import wait_for
 
 from mainstem_node.client import connect
 from mainstem_node.config import load_topology
@@ -21,34 +21,19 @@ from mainstem_node.errors import UnavailableError
 pytestmark = [pytest.mark.slow]
 
 NODES = ("group", "plant_a", "plant_b", "edge_a", "edge_b")
-PATIENCE_S = 90.0
 BASE_MS = 1_792_540_800_000
 
 
-def topology(ports: dict[str, int]) -> dict[str, Any]:
+def sections() -> list[dict[str, Any]]:
     """Two platforms with an edge each; what edges measure goes all the way up."""
-
-    def node(name: str, tier: str, parent: str = "", **more: Any) -> dict[str, Any]:
-        section: dict[str, Any] = {
-            "id": name, "tier": tier, "listen": f"127.0.0.1:{ports[name]}",
-            "data_dir": f"data/{name}", "auth": {"loopback": "open"}, **more,
-        }  # fmt: skip
-        if parent:
-            section["parent"] = {"node": parent, "token_file": f"secrets/{name}"}
-            section["export"] = [{"template": "pump", "mode": "raw"}]
-        return section
-
-    return {
-        "federation": "rollout",
-        "templates": {"pump": {"measurements": {"flow": {"type": "DOUBLE"}}}},
-        "nodes": [
-            node("group", "group"),
-            node("plant_a", "platform", "group"),
-            node("plant_b", "platform", "group"),
-            node("edge_a", "edge", "plant_a", paths=["root.a"]),
-            node("edge_b", "edge", "plant_b", paths=["root.b"]),
-        ],
-    }
+    export = [{"template": "pump", "mode": "raw"}]
+    return [
+        section("group", "group"),
+        section("plant_a", "platform", "group", export=export),
+        section("plant_b", "platform", "group", export=export),
+        section("edge_a", "edge", "plant_a", export=export, paths=["root.a"]),
+        section("edge_b", "edge", "plant_b", export=export, paths=["root.b"]),
+    ]
 
 
 class Federation:
@@ -56,18 +41,12 @@ class Federation:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.ports = dict(zip(NODES, free_ports(len(NODES)), strict=True))
-        self.document = topology(self.ports)
-        config = write_topology(place, self.document)
-        self.nodes = {
-            name: NodeProcess(name, self.ports[name], config, place / f"{name}.log")
-            for name in NODES
-        }
+        self.nodes = Processes(place, "rollout", {"pump": {"flow": "DOUBLE"}}, sections())
+        self.document = self.nodes.document
         self.group = connect(self.nodes["group"].url)
-        for name in NODES:
-            self.nodes[name].start()
-        for name in NODES:
-            self.nodes[name].wait_ready()
+
+    def start(self) -> None:
+        self.nodes.start()
         wait_for(lambda: set(self.revisions()) == set(NODES), PATIENCE_S, "all are known")
 
     def revisions(self) -> dict[str, int]:
@@ -96,15 +75,15 @@ class Federation:
 
     def stop(self) -> None:
         self.group.close()
-        for node in self.nodes.values():
-            if node.process is not None and node.process.poll() is None:
-                node.kill()
+        self.nodes.stop()
+        self.nodes.print_logs()
 
 
 @pytest.fixture
 def federation(tmp_path: Path) -> Iterator[Federation]:
     found = Federation(tmp_path)
     try:
+        found.start()
         yield found
     finally:
         found.stop()
