@@ -27,6 +27,7 @@ FIGURES = {
     "seed": {"created by data", "names, open", "names and three tags, anonymous memory"},
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
     "slow_disk": {"sync of 5 ms, 1 on the way", "ratio, 4 on the way"},
+    "federated": {"hours of all rows, p99", "live rows, beside questions, p99"},
     "size": {"pump, size", "meter, usage_kwh, DECIMAL", "all, raw points to part files"},
     "sql": {
         "last values of one device",
