@@ -11,25 +11,22 @@ Use, in this order:
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.filesystem import Filesystem
-from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Origin
+from mainstem_engine.model import SELF_ORIGIN, Origin
+from mainstem_sync.below import Below
 from mainstem_sync.down.downward import Downward
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
 from mainstem_sync.proof.completeness import Window
 from mainstem_sync.proof.differences import Differences
-from mainstem_sync.proof.fork_losses import lost_records
 from mainstem_sync.proof.healing import Healing
 from mainstem_sync.proof.holding import VERIFIED
 from mainstem_sync.proof.mismatch_alarms import MismatchAlarms
@@ -43,13 +40,12 @@ from mainstem_sync.receiving.quarantine_pages import QuarantinePages
 from mainstem_sync.receiving.receiver import Receiver
 from mainstem_sync.receiving.retry import QuarantineRetry
 from mainstem_sync.receiving.strays import Strays
+from mainstem_sync.reckoning import Reckoning
 from mainstem_sync.sending.budget import LinkBudget
 from mainstem_sync.sending.sender import Sender
-from mainstem_sync.state.accounting import TableSums
-from mainstem_sync.state.children import Children, Delivery, owner_in
+from mainstem_sync.state.children import Children
 from mainstem_sync.state.exports import Export, ExportPolicy
 from mainstem_sync.state.follower import Follower
-from mainstem_sync.state.forward import ForwardSums
 from mainstem_sync.state.upward import Upward
 from mainstem_sync.wire.frames import Frame, FrameType
 from mainstem_sync.wire.question import PIECE_BYTES
@@ -62,11 +58,6 @@ CLOCK_BOUND_NS = 5 * 1_000_000_000
 
 RESCAN_S = 10.0
 """Processor time that one question for slices may take for looking at stored rows again."""
-
-SNAPSHOT_ATTEMPTS = 400
-SNAPSHOT_PAUSE_S = 0.0005
-"""A snapshot of the sums falls between two records at the first or second try; a fifth of a second
-is far more than one record takes. After it, what does not hold is shown as it is."""
 
 SETTLED_ALWAYS = (1 << 63) - 1
 
@@ -171,8 +162,32 @@ class Federation:
         self._strays = Strays(node, self._follower, self.quarantine)
         self._alarms = MismatchAlarms()
         self._healing = Healing(node)
-        self.down = self._make_downward(parent)
         self._bound: Engine | None = None
+        self._find_below()
+        self._count()
+        self.down = self._make_downward(parent)
+
+    def _find_below(self) -> None:
+        below = Below(self.node, self.paths, self._follower, self._children, lambda: self.engine)
+        self.children = below.children
+        self.route = below.route
+        self.nodes_below = below.nodes
+        self.origin_names = below.origins
+        self.owner_of = below.owner_of
+        self.devices_of = below.devices_of
+
+    def _count(self) -> None:
+        reckoning = Reckoning(
+            self._follower,
+            self._children,
+            self.receiver,
+            self.quarantine,
+            engine=lambda: self.engine,
+            clock_ns=self._clock_ns,
+        )
+        self.delivery = reckoning.delivery
+        self.accounting = reckoning.accounting
+        self.drops = reckoning.drops
 
     def _make_downward(self, has_parent: bool) -> Downward:
         return Downward(
@@ -382,22 +397,6 @@ class Federation:
 
     # How it stands
 
-    def delivery(self) -> dict[str, Any] | None:
-        """What the parent acknowledged; None without a parent."""
-        forward = self._follower.forward
-        if forward is None:
-            return None
-        with self._lock:
-            acked = forward.acked.watermark
-            return {
-                "acked_lsn": acked,
-                "applied_lsn": acked,
-                "head_lsn": forward.applied_lsn,
-                "pending_rows": forward.pending_rows,
-                "pending_bytes": forward.pending_bytes,
-                "oldest_pending_ms": forward.oldest_pending_ms(self._clock_ns()),
-            }
-
     def link(self) -> dict[str, Any] | None:
         """State of the uplink; None without a parent. ``lag_ms``: age of the oldest record that
         the parent lacks. ``last_contact_ms``: since its last answer, None before the first.
@@ -419,99 +418,6 @@ class Federation:
             "silence": None if silence is None else [at // 1_000_000 for at in silence],
         }
 
-    def accounting(self) -> dict[str, Any]:
-        """Table to the contract's sums, as one snapshot. ``accounting.check`` judges it.
-
-        The store counts a record's rows just before or after this package does. The sums are taken
-        again until both stand after the same record: logged rows only grow, so equal totals mean
-        the same prefix of the log.
-        """
-        for attempt in range(SNAPSHOT_ATTEMPTS):
-            with self._lock:
-                sums = {name: dataclasses.replace(s) for name, s in self._sums().items()}
-                forward = self._forward_sums()
-            store = {name: _fields(c) for name, c in self._store_counts().items()}
-            names = {*sums, *store}
-            logged = {name: sums[name].logged if name in sums else 0 for name in names}
-            if all(logged[name] == store.get(name, _NOTHING)["logged"] for name in names):
-                break
-            if attempt:
-                time.sleep(SNAPSHOT_PAUSE_S)
-        evicted = self.quarantine.evicted()
-        result: dict[str, Any] = {}
-        for name in sorted(names):
-            table = sums.get(name, TableSums()).to_sections()
-            if forward is not None:
-                values = _fields(forward.get(name, ForwardSums()))
-                table["forward"] = {"logged": logged[name], **values}
-            table["store"] = store.get(name, dict(_NOTHING))
-            table["quarantine_evicted"] = evicted.get(name, 0)
-            result[name] = table
-        return result
-
-    def _sums(self) -> dict[str, TableSums]:
-        return self._follower.accounts.tables
-
-    def _store_counts(self) -> Mapping[str, Any]:
-        return self.engine.store_accounting()
-
-    def _forward_sums(self) -> dict[str, ForwardSums] | None:
-        forward = self._follower.forward
-        if forward is None:
-            return None
-        return {name: dataclasses.replace(s) for name, s in forward.tables.items()}
-
-    def children(self) -> list[dict[str, Any]]:
-        """The children's status objects (theirs inside), with state and delivery as seen here."""
-        with self._lock:
-            deliveries = {
-                state.via: Delivery(state.received.watermark, state.acked)
-                for state in self._follower.origins.lines()
-                if state.key.name == state.via
-            }
-        return self._children.show(deliveries)
-
-    def route(self, node: str) -> str | None:
-        """The child that leads to a node below, or is it; None if it is not known."""
-        found = self._children.via(node)
-        if found is None:
-            with self._lock:
-                known = self._follower.origins.lines()
-                found = next((s.via for s in known if s.key.name == node), None)
-        return found
-
-    def nodes_below(self) -> set[str]:
-        """The names of all nodes below that were ever heard of."""
-        with self._lock:
-            known = {state.key.name for state in self._follower.origins.lines()}
-        return known | self._children.names_behind()
-
-    def owner_of(self, device: str) -> str | None:
-        """The node that rows of a device come from: the one with the longest path above it of this
-        node and those below, else the origin that defined it; None if nobody is known."""
-        here = {"node": self.node, "paths": list(self.paths), "children": self.children()}
-        found = owner_in(here, device)
-        if found is None:
-            number = self.engine.catalog.devices.id_of(device)
-            with self._lock:
-                lines = self._follower.origins.lines()
-                known = (s.key.name for s in lines if number in s.maps.devices)
-                found = None if number is None else next(known, None)
-        return found
-
-    def devices_of(self, node: str) -> DeviceIds:
-        """uint32, ascending: the devices that a node below has defined, by their ids here."""
-        with self._lock:
-            lines = [s for s in self._follower.origins.lines() if s.key.name == node]
-            known = [state.maps.devices.copy() for state in lines]
-        found = np.concatenate(known) if known else np.empty(0, np.int64)
-        return np.unique(found[found >= 0]).astype(np.uint32)
-
-    def origin_names(self) -> set[str]:
-        """The nodes below whose records have come here."""
-        with self._lock:
-            return {state.key.name for state in self._follower.origins.lines()}
-
     def alarms(self) -> list[dict[str, Any]]:
         """The newest alarms: ``{"code", "node", "text", "at"}`` (ms), oldest first."""
         with self._lock:
@@ -527,21 +433,6 @@ class Federation:
         fork of its log. ``table``: as the node calls it."""
         with self._lock:
             return self._follower.lines.forked_slices(uuid, table)
-
-    def drops(self) -> dict[str, int]:
-        """What was not stored or delivered, by reason. Since the start, but for what is durable."""
-        found = {f"received_{reason}": n for reason, n in self.receiver.drops.items()}
-        evicted = sum(self.quarantine.evicted().values())
-        found["quarantine_evicted"] = evicted
-        found["fenced_children"] = self._children.fenced
-        with self._lock:
-            found["lost_by_forks"] = lost_records(self._follower.lines)
-        forward = self._follower.forward
-        if forward is not None:
-            with self._lock:
-                found["parked_records"] = forward.parked.count()
-                found["released_before_delivery"] = forward.missing.count()
-        return {reason: n for reason, n in found.items() if n}
 
     # Inside
 
@@ -578,14 +469,3 @@ class Federation:
         sender = self.sender
         if sender is not None and sender.on_work is not None:
             sender.on_work()
-
-
-def _fields(counts: Any) -> dict[str, int]:
-    """A flat dataclass as a dict."""
-    return {field.name: getattr(counts, field.name) for field in dataclasses.fields(counts)}
-
-
-_NOTHING: Mapping[str, int] = {
-    "logged": 0, "live": 0, "unresolved": 0, "overwritten": 0, "deleted": 0, "expired": 0,
-    "lost_local": 0,
-}  # fmt: skip

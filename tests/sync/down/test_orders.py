@@ -180,3 +180,22 @@ def test_records_of_a_later_version_change_nothing() -> None:
     header = {**an_order().to_header(), "mode": "thrice"}
     orders.apply(record(1, RecordKind.ORD, header), None, SINK)  # type: ignore[arg-type]
     assert orders.all() == []
+
+
+def test_heads_of_batches_without_words_are_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order, word = an_order(), Word("o1", "edge", State.DONE, 7, {})
+    orders = Orders()
+    apply(orders, 1, order)
+    said = b"".join(map(byte_view, encode_payload(word.to_header())))
+    head = {"name": "edge", "ranges": [5, 5], "words": [[5, 0, len(said)]]}
+    batch = b"".join(map(byte_view, encode_payload(head, [said])))
+    orders.apply(Record(2, RecordKind.RCV, (batch,), len(batch), b"\0" * 16), None, SINK)  # type: ignore[arg-type]
+    assert stands(orders).state is State.DONE
+
+    def read_again(payload: object) -> None:
+        raise AssertionError("the head was read")
+
+    monkeypatch.setattr(orders_module, "decode_payload", read_again)
+    orders.apply(record(3, RecordKind.RCV, {"name": "edge", "ranges": [6, 9]}), None, SINK)  # type: ignore[arg-type]
