@@ -19,13 +19,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
@@ -33,7 +32,6 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import VNODES_MAX, EngineOptions
 from mainstem_engine.rollup import Rollups
-from mainstem_node import far_delete
 from mainstem_node.announce import announce
 from mainstem_node.api import ROUTES
 from mainstem_node.api.route import Route
@@ -47,19 +45,14 @@ from mainstem_node.auth import (
     require_link_token,
 )
 from mainstem_node.binding import bound_receiver
-from mainstem_node.commanding import command
 from mainstem_node.commanding.action import Action
-from mainstem_node.commanding.newest import newest_values
-from mainstem_node.commanding.runner import CommandRunner
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.declared import DeclaredBefore
-from mainstem_node.desired.agent import KIND, ConfigAgent, Host
+from mainstem_node.desired.agent import Host
 from mainstem_node.disk_room import DiskRoom
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
-from mainstem_node.far_delete import FarDelete
-from mainstem_node.far_deletes import FarDeletes
 from mainstem_node.federated.runner import QuestionRunner
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.link_budget import link_budget
@@ -67,24 +60,19 @@ from mainstem_node.listings import node_listings
 from mainstem_node.live import LiveHub
 from mainstem_node.logs import fields
 from mainstem_node.metrics import NodeMetrics
-from mainstem_node.order_desk import OrderDesk, OrderTaker
+from mainstem_node.orders import NodeOrders
 from mainstem_node.ownership import Ownership
 from mainstem_node.registry import NodeRegistry
 from mainstem_node.runtime import Runtime
-from mainstem_node.server import Server, build_application, client_context
+from mainstem_node.server import Server, build_application
 from mainstem_node.statements import Statements
 from mainstem_node.status import StatusReporter
+from mainstem_node.uplinks import start_uplinks
 from mainstem_node.workers import Workers
 from mainstem_node.writing import Writer
 from mainstem_sync import Child, Export, Federation
-from mainstem_sync.http.client import Uplink
-from mainstem_sync.http.down_client import Downlink
 from mainstem_sync.http.down_server import down_routes
-from mainstem_sync.http.results_client import ResultsUplink
 from mainstem_sync.http.server import sync_routes
-
-if TYPE_CHECKING:
-    from mainstem_engine.sql.result import Result
 
 log = logging.getLogger("mainstem.node")
 
@@ -96,8 +84,6 @@ LOG_BYTES_MIN = 256 << 20
 """Hours of a busy edge; without a limit of the disk a day or two."""
 MAINTENANCE_PERIOD_S = 1.0
 """How often rollups, manifests and verification look for work."""
-STOP_UPLINK_S_MAX = 1.0
-"""Of the ten seconds of a stop: the last batches may still be acknowledged."""
 
 
 class Node:
@@ -368,111 +354,34 @@ class Node:
         return Child(caller.name, caller.paths or None)
 
     async def _start_orders(self) -> None:
-        runner = CommandRunner(
-            self.federation.down,
-            self.actions(),
-            newest=newest_values(self.engine),
-            clock_ms=self._parents_ms,
-        )
-        self._stack.push_async_callback(asyncio.to_thread, runner.stop)
-        deletes = self._statements.far_deletes = FarDeletes(
-            self.config.id,
-            self.federation.down,
-            below=self._living_below,
-            owner_of=self.federation.owner_of,
-            run_here=self._delete_here,
+        orders = NodeOrders(
+            self.config,
+            self.engine,
+            self.federation,
+            self._statements,
+            self.registry,
+            actions=self.actions(),
+            host=self._host,
             clock_ns=self.clock_ns,
         )
-        self._stack.push_async_callback(asyncio.to_thread, deletes.stop)
-        takers: dict[str, OrderTaker] = {command.KIND: runner, far_delete.KIND: deletes}
-        if self._host is not None:
-            agent = ConfigAgent(
-                self.config,
-                self.federation.down,
-                self._host,
-                is_linked=self._is_linked,
-                clock_ns=self.clock_ns,
-            )
-            takers[KIND] = agent
-            self._stack.push_async_callback(asyncio.to_thread, agent.stop)
-            await asyncio.to_thread(agent.state)
-        await asyncio.to_thread(OrderDesk(self.federation.down, takers).open)
+        self._stack.push_async_callback(asyncio.to_thread, orders.stop)
+        await asyncio.to_thread(orders.open)
         self.questions = QuestionRunner(self.engine, self.federation, self.config.sql)
         self._stack.push_async_callback(asyncio.to_thread, self.questions.close)
         if self.config.parent is not None:
             self.questions.open()
 
-    def _living_below(self) -> list[str]:
-        """Nodes below that may still be asked for something."""
-        retired = self.registry.retired_ns
-        return [name for name in self.federation.nodes_below() if retired(name) is None]
-
-    def _delete_here(self, asked: FarDelete, timeout_s: float) -> Result:
-        return self._statements.execute(
-            asked.sql,
-            asked.params,
-            database=asked.database,
-            time_zone=asked.time_zone,
-            timeout_s=timeout_s,
-            role=asked.role,
-            by=asked.by,
-            spares_others=True,
-            now_ns=asked.now_ns,
-        )
-
     def _config_rev(self) -> int:
         current = None if self._host is None else self._host.revisions.current
         return 0 if current is None else current.rev
-
-    def _is_linked(self) -> bool:
-        """True if the parent was reached since this start, or there is none."""
-        link = self.federation.link()
-        return link is None or link["last_contact_ms"] is not None
-
-    def _parents_ms(self) -> int | None:
-        """The wall clock as the parent has it; None while there is one and it was not asked."""
-        link = self.federation.link()
-        offset_ms = 0 if link is None else link["clock_offset_ms"]
-        return None if offset_ms is None else self.clock_ns() // 1_000_000 + int(offset_ms)
 
     def _start_uplink(self) -> None:
         parent = self.config.parent
         if parent is None or self.federation.sender is None:
             return
-        context = None
-        if any(url.startswith("https:") for url in parent.url):
-            context = client_context(parent.ca, parent.cert, parent.key)
-        uplink = Uplink(
-            self.federation.sender,
-            parent.url,
-            lambda: require_link_token(self.topology, self.config.id),
-            rng=random.Random(),
-            ssl=context,
+        stop = start_uplinks(
+            self.topology, self.config.id, parent, self.federation, self.federation.sender
         )
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(uplink.run(), name="uplink")]
-        taker = self.federation.down.taker
-        if taker is not None:
-            downlink = Downlink(taker, lambda: uplink.address, ssl=context)
-            tasks.append(loop.create_task(downlink.run(), name="downlink"))
-            budget = self.federation.budget
-            results = ResultsUplink(
-                self.federation.down.answers,
-                lambda: uplink.address,
-                owed_s=budget.wait_s,
-                sent=budget.sent,
-                ssl=context,
-            )
-            tasks.append(loop.create_task(results.run(), name="results"))
-
-        async def stop() -> None:
-            link = self.federation.link()
-            if link is not None and link["state"] == "connected":
-                await uplink.drain(STOP_UPLINK_S_MAX)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
         self._stack.push_async_callback(stop)
 
     def _start_jobs(self) -> None:
