@@ -304,3 +304,42 @@ def test_an_epoch_that_is_heard_of_late_has_the_columns_of_the_line(
     for node in (tiers.plant, tiers.group):
         found = node.engine.scan("meters", columns=["current_a"]).read_all().to_pydict()
         assert found["current_a"][0] == 4.0
+
+
+def test_rows_of_an_image_whose_record_its_owner_lost_are_not_owed_for_ever(
+    make_tiers: MakeTiers,
+) -> None:
+    """The plant has images that answer a record of the edge, the group has not; then the edge goes
+    on from a backup without that record. The group asks for nothing by its name any more."""
+    tiers = make_tiers(edge_options=SMALL_LOG)
+    tiers.write()
+    tiers.close()
+    tiers.up.cut()
+    tiers.up2.cut()
+    for number in range(6):
+        tiers.write(start_s=900 + 60 * number, rows=20)
+    copy = snapshot(tiers.edge)
+    release(tiers, tiers.edge, "root.p.e.d2")
+    tiers.up.restore()
+    tiers.run(20)
+    plant = tiers.plant.federation._follower.forward
+    assert plant is not None
+    waiting = sum(rows["meters"] for rows in plant.owing.images.values())
+    assert waiting > 0
+    roll_back(tiers.edge, copy)
+    wait(tiers)
+    assert epoch_of(tiers.edge) == 1
+    tiers.plant.engine.flush()  # a checkpoint between, and a start from it
+    tiers.plant.restart()
+    tiers.run(2)
+    plant = tiers.plant.federation._follower.forward
+    assert plant is not None
+    assert not plant.owing.images
+    assert tiers.forward(tiers.plant)["pending"] >= waiting
+    tiers.up2.restore()
+    for _ in range(3):
+        wait(tiers)
+        tiers.close()
+    assert tiers.forward(tiers.plant)["pending"] == 0
+    held = {row[:2] for row in tiers.values(tiers.edge)}
+    assert held <= {row[:2] for row in tiers.values(tiers.group)}

@@ -69,6 +69,8 @@ class LogCap:
 
     def run(self) -> int:
         """Owe what has to be; returns how many records of the log that are."""
+        with self._lock:
+            self._forward.settle(self._forward.owing.arrived(self._parent_has))
         self._widen()
         self._mend()
         return self._recover() + self._shrink()

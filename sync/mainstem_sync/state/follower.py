@@ -73,6 +73,7 @@ class Follower:
         if has_parent:
             classifier = Classifier(policy, self.scope, self.maps_of)
             self.forward = Forward(classifier, self.lock)
+            self.lines.began = self.forward.owing.forked
         self.manifests = Manifests(
             self.lock,
             lateness_ns=lateness_ns,

@@ -15,7 +15,7 @@ Guarded by the federation's lock, as the follower is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +59,8 @@ class LineFollowing(Lines):
         self.alarms: deque[dict[str, Any]] = deque(maxlen=ALARMS_KEPT)
         self.parent = ""
         """Uuid of the parent that last let this node in; empty before the first."""
+        self.began: Callable[[OriginKey, int], None] = lambda line, fork: None
+        """Called when a node below goes on in a new epoch: its line, and the fork."""
         self._origins = origins
         origins.table_of = self.table
         self._sources: dict[str, str] = {}
@@ -90,6 +92,7 @@ class LineFollowing(Lines):
             )
             for table, (slice_ns, keys) in touched.items():
                 line.mark(table, slice_ns, slice_set(keys))
+            self.began(OriginKey(line.uuid, line.table.current, line.name), fork)
         self._declare(line)
         return None
 

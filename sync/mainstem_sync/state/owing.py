@@ -6,6 +6,8 @@
 2. An own LSN that is owed as slices is not offered to the parent as covered before that.
 3. Rows that came here as images of another node's owed slices are pending until the parent has
    these slices too; the parent names the same record.
+4. A record that its writer has lost in a fork is named by nobody any more. Rows of its images are
+   pending until the parent has the range up to the fork by whatever way.
 
 All of it follows from the log and from what the parent says. Guarded by the federation's lock.
 """
@@ -51,6 +53,8 @@ class Owing:
         self.images: dict[Ref, dict[str, int]] = {}
         """Rows of images of others' slices, by record of the other node and table."""
         self.handed: dict[Ref, tuple[OriginKey, RangeSet]] = {}
+        self.voided: dict[Ref, tuple[OriginKey, RangeSet, dict[str, int]]] = {}
+        """Rows of images, by the record that is void now: wait for this range of the line."""
 
     def hand_on(self, ref: Ref, target: OriginKey, ranges: RangeSet) -> None:
         """Another node's record of this kind came here and goes up: its range is known to the
@@ -91,6 +95,8 @@ class Owing:
             total.add(owed.rows)
         for rows in self.images.values():
             total.add(rows)
+        for _, _, rows in self.voided.values():
+            total.add(rows)
         return total.rows
 
     @property
@@ -118,6 +124,29 @@ class Owing:
         """Rows of an image that answers another node's record were stored."""
         known = self.images.setdefault(ref, {})
         known[table] = known.get(table, 0) + rows
+
+    def forked(self, line: OriginKey, fork: int) -> None:
+        """A node below goes on after ``fork`` as ``line``: what it said beyond it is void."""
+        for ref in [ref for ref in {**self.images, **self.handed} if ref[0] == line.uuid]:
+            target, ranges = self.handed.get(ref, (line, RangeSet()))
+            if ref[1] < line.epoch and ref[2] > fork and target.uuid == line.uuid:
+                self.handed.pop(ref, None)
+                rows = self.images.pop(ref, {})
+                if rows:
+                    self.voided[ref] = line, RangeSet(ranges.within(1, fork)), rows
+        for ref, (before, ranges, rows) in list(self.voided.items()):
+            if before.uuid == line.uuid and before.epoch < line.epoch:
+                self.voided[ref] = line, RangeSet(ranges.within(1, fork)), rows
+
+    def arrived(self, parent_has: Callable[[OriginKey], RangeSet | None]) -> Settled:
+        """What the parent has of lines whose records are void."""
+        settled = Settled()
+        for ref, (line, ranges, rows) in list(self.voided.items()):
+            known = parent_has(line)
+            if known is not None and known.contains_all(ranges):
+                settled.add(rows)
+                del self.voided[ref]
+        return settled
 
     def done(self, refs: Iterable[Ref], own: Callable[[Ref], bool]) -> Settled:
         """The parent has everything that these records speak of. ``own``: which are this node's."""
@@ -185,6 +214,10 @@ class Owing:
                 [list(ref), key.to_wire(), ranges.to_wire()]
                 for ref, (key, ranges) in self.handed.items()
             ],
+            "voided": [
+                [list(ref), key.to_wire(), ranges.to_wire(), rows]
+                for ref, (key, ranges, rows) in self.voided.items()
+            ],
         }
 
     def restore(self, data: Mapping[str, Any]) -> None:
@@ -193,4 +226,8 @@ class Owing:
         self.handed = {
             (uuid, epoch, lsn): (OriginKey.from_wire(key), lsns_of_wire(ranges))
             for (uuid, epoch, lsn), key, ranges in data.get("handed", ())
+        }
+        self.voided = {
+            (uuid, epoch, lsn): (OriginKey.from_wire(key), lsns_of_wire(ranges), rows)
+            for (uuid, epoch, lsn), key, ranges, rows in data.get("voided", ())
         }
