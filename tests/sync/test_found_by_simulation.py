@@ -343,3 +343,33 @@ def test_rows_of_an_image_whose_record_its_owner_lost_are_not_owed_for_ever(
     assert tiers.forward(tiers.plant)["pending"] == 0
     held = {row[:2] for row in tiers.values(tiers.edge)}
     assert held <= {row[:2] for row in tiers.values(tiers.group)}
+
+
+def test_a_slice_that_a_released_delete_emptied_is_owed_to_a_restored_parent(
+    make_tiers: MakeTiers,
+) -> None:
+    """The plant is restored to before a delete, whose record is released at the edge by then. Of
+    the minute nothing is stored at the edge."""
+    tiers = make_tiers(edge_options={"log_segment_bytes": 500})
+    tiers.run()
+    tiers.write(rows=1)
+    tiers.close(2)
+    copy = snapshot(tiers.plant)
+    at = START_MS
+    tiers.edge.engine.delete("meters", devices="root.p.e.d1", start=at, end=at + 1).ack.wait()
+    deleted = tiers.edge.engine.log.committed_lsn
+    for number in range(6):
+        tiers.write(start_s=300 + number, rows=1)
+        tiers.run(1)
+        tiers.edge.engine.flush()
+    tiers.close(2)
+    assert tiers.edge.engine.log.first_lsn > deleted
+    roll_back(tiers.plant, copy)
+    for _ in range(40):
+        tiers.clock.advance(1)
+        tiers.run(0.5)
+        tiers.edge.federation.run_manifests(tiers.clock.now_ns)
+        tiers.plant.federation.run_verification()
+        assert not tiers.plant.federation._proof.damaged_slices()
+    assert sorted(tiers.values(tiers.plant)) == sorted(tiers.values(tiers.edge))
+    assert tiers.forward(tiers.edge)["pending"] == 0

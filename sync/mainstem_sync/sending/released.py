@@ -6,7 +6,8 @@
    node go up with the image of any slice of their table.
 2. Of a range that is gone, the store says it, as far as it can: the slices that hold rows of those
    versions or later ones, which may have values of those from before, and everything that was said
-   since. A slice all of whose rows were deleted since is found by its manifest.
+   since. Own slices of which a record deleted something are known for as long as their revisions
+   are; older ones are found to differ, and repaired.
 """
 
 from __future__ import annotations
@@ -171,17 +172,18 @@ class Released:
     def own(self, engine: Engine, missing: RangeSet, old: Iterable[int]) -> Owed:
         """Own records that the parent lost, of a log that is released."""
         owed = Owed(None, missing.copy(), missing.last, old=list(old))
-        wipes_all = next(iter(missing))[0] == 1
+        first_lsn = next(iter(missing))[0]
         for name, closed in self._follower.manifests.closed().items():
             if not self._classifier.policy.sends(name):
                 continue
             size = self._follower.slice_ns(name)
-            keys = _stored(engine, name, SELF_ORIGIN, size, missing)
+            touched = self._follower.manifests.touched_from(name, first_lsn)
+            keys = sorted({*_stored(engine, name, SELF_ORIGIN, size, missing), *touched})
             table = OwedTable(name, size, RangeSet((k, k) for k in keys))
             owed.tables.append(table)
             if closed is not None:
                 first, end = closed.from_ns // size, closed.through_ns // size
-                first = first if wipes_all or not keys else max(first, min(keys))
+                first = first if first_lsn == 1 or not keys else max(first, min(keys))
                 if first < end:
                     owed.said.append(OwedTable(name, size, RangeSet([(first, end - 1)])))
         return owed

@@ -355,6 +355,17 @@ class Manifests:
             newest.append(book.forgotten[1])
         return max(newest, default=None)
 
+    def touched_from(self, table: str, lsn: int) -> list[int]:
+        """Slices (ascending) of an own table that the record ``lsn`` or a later one touched, as far
+        as is remembered: also those of which nothing is left."""
+        with self._lock:
+            book = self._books.get(table)
+            if book is None:
+                return []
+            book.merge()
+            found: list[int] = book.slices.keys[book.slices["lsn"] >= lsn].tolist()
+            return found
+
     def word(self, table: str, first: int, end: int) -> Word:
         """What was stated of the slices [first, end) of an own table, and nothing touched since."""
         with self._lock:
