@@ -19,8 +19,7 @@ from mainstem_sync.testing.simulation import simulate
 
 SEEDS = 6
 SEEDS_REAL = 1
-SEEDS_SOME = [seed for seed in range(100, 131) if seed != 116]
-"""116 fails; the nightly runs have it, and docs/reliability.md says what it shows."""
+SEEDS_SOME = range(100, 131)
 SEEDS_MANY = 1000
 SEEDS_BROKEN = 200
 
