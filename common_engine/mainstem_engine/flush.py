@@ -155,8 +155,11 @@ class Flusher:
             tombstones = frozen.tombstones.get(head.table, NONE)
             return TableFlush(plan, head, tombstones, metas).run()
 
-        with ThreadPoolExecutor(workers, thread_name_prefix="engine-flush") as pool:
-            done = list(pool.map(write, heads))
+        if min(workers, len(heads)) < 2:
+            done = [write(head) for head in heads]
+        else:
+            with ThreadPoolExecutor(workers, thread_name_prefix="engine-flush") as pool:
+                done = list(pool.map(write, heads))
         for head, found in zip(heads, done, strict=True):
             resolutions[head.table] = resolutions.get(head.table, Resolution()) + found
 

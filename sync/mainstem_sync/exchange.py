@@ -38,13 +38,15 @@ SAID_MAX = 10_000
 
 
 class SliceExchange:
-    """See the module. Thread-safe."""
+    """See the module. ``lease``: the newest of a child. Thread-safe."""
 
-    def __init__(self, follower: Follower, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, follower: Follower, lease: Callable[[str], str], monotonic: Callable[[], float]
+    ) -> None:
         self._follower = follower
         self._monotonic = monotonic
         self._lock: threading.RLock = follower.lock
-        self.repair = Repair(follower.origins, follower.lock, monotonic)
+        self.repair = Repair(follower.origins, follower.lock, lease, monotonic)
         self.images: Imagery | None = None
         """None without a parent, and before bind()."""
         self._cap: LogCap | None = None

@@ -149,7 +149,7 @@ class Federation:
         )
         self.receiver.riders.append(self.proving.tell)
         self._log_bytes_max = log_bytes_max
-        self.exchange = SliceExchange(self._follower, monotonic)
+        self.exchange = SliceExchange(self._follower, self._children.lease_of, monotonic)
         self.receiver.riders.append(self.exchange.repair.frames)
         self.quarantine_pages = QuarantinePages(
             node, self.quarantine, self._children.statuses, clock_ns=clock_ns, monotonic=monotonic

@@ -3,7 +3,8 @@
 1. Owed slices (backlog.py) are asked for until they are here, newest first; slices that differ from
    their owner's manifest although all has arrived (or that somebody asks for, see ``want``) are
    asked for in the same way, between growing pauses.
-2. Nothing is remembered of what was asked: an answer that is lost is asked for again.
+2. Nothing is remembered of what was asked: an answer that is lost is asked for again. What a child
+   was told to be done is not told it again for a while.
 3. A statement may be lost to a parent that was restored, or with the owner's log. Of a slice that
    nobody speaks of for a while although its rows are all here, a new one is asked for; so it is of
    one that is not closed, although later ones are.
@@ -13,10 +14,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from mainstem_sync.origins.origin_state import Origins, OriginState
 from mainstem_sync.proof.prover import DamagedSlice
-from mainstem_sync.slices.wants import REPAIRS_MAX, Want, encode_want
+from mainstem_sync.slices.wants import REPAIRS_MAX, Ref, Want, encode_want
 from mainstem_sync.wire.messages import OriginKey
 
 UNSTATED_S = 60.0
@@ -26,13 +28,33 @@ UNSTATED_EVERY_S = 10.0
 """How often it is looked for what nobody speaks of: every table of every node below."""
 
 
+DONE_AGAIN_S = 60.0
+"""How often it is said again what is done. A reply that is lost ends the lease, and in the next one
+everything is told anew: this is for a second reply to the same request, which nobody waits for."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What a child was told in one lease: the entries done, and when, by origin of which nothing
+    more was said."""
+
+    lease: str
+    done: dict[OriginKey, tuple[list[Ref], float]] = field(default_factory=dict)
+
+
 class Repair:
-    """The receiving half of one node. ``lock``: the federation's."""
+    """The receiving half of one node. ``lock``: the federation's; ``lease`` of a child."""
 
     def __init__(
-        self, origins: Origins, lock: threading.RLock, monotonic: Callable[[], float]
+        self,
+        origins: Origins,
+        lock: threading.RLock,
+        lease: Callable[[str], str],
+        monotonic: Callable[[], float],
     ) -> None:
         self._origins = origins
+        self._lease = lease
+        self._told: dict[str, _Told] = {}
         self._lock = lock
         self._monotonic = monotonic
         self._unstated: dict[tuple[OriginKey, str], dict[int, float]] = {}
@@ -91,15 +113,18 @@ class Repair:
 
     def frames(self, child: str) -> bytes:
         """WANT frames for a child, of every origin behind it with something open."""
-        now = self._monotonic()
+        now, lease = self._monotonic(), self._lease(child)
         with self._lock:
+            told = self._told.get(child)
+            if told is None or told.lease != lease:
+                told = self._told[child] = _Told(lease)
             return b"".join(
-                self._frame(state, now)
+                self._frame(state, told, now)
                 for state in self._origins.behind(child)
                 if state.backlog or state.repairs
             )
 
-    def _frame(self, state: OriginState, now: float) -> bytes:
+    def _frame(self, state: OriginState, told: _Told, now: float) -> bytes:
         wants: list[Want] = []
         says: list[Want] = []
         for table, watch in state.watches.items():
@@ -115,4 +140,11 @@ class Repair:
             entry.ref for each in self._origins.of(state.key.uuid) for entry in each.backlog.entries
         }
         done = [ref for ref in state.backlog.done if ref not in open_refs]
+        if wants or says:
+            told.done.pop(state.key, None)
+        else:
+            before, at = told.done.get(state.key, (None, 0.0))
+            if before == done and now < at + DONE_AGAIN_S:
+                return b""
+            told.done[state.key] = done, now
         return encode_want(state.key, done, wants, says)

@@ -40,6 +40,9 @@ class Owed:
     history: RangeSet
     early: bool
 
+    def __bool__(self) -> bool:
+        return bool(self.defining or self.statements or self.live or self.history)
+
 
 class Cutter:
     """See the module. ``known``: R of each origin at the parent; its sets are replaced, never

@@ -31,7 +31,7 @@ from mainstem_sync.sending.scheduler import Scheduler
 from mainstem_sync.sending.session import Request, Session
 from mainstem_sync.sending.splitter import Splitter
 from mainstem_sync.sending.verdicts import Verdicts
-from mainstem_sync.state.children import bounded_status
+from mainstem_sync.state.children import packed_status
 from mainstem_sync.state.upward import Upward
 from mainstem_sync.wire.batch import Acknowledgement, encode_request
 from mainstem_sync.wire.messages import (
@@ -185,10 +185,12 @@ class Lanes:
         drafts: list[Draft] = []
         if now >= self._pauses[Lane.LIVE]:
             drafts = self._cut_live(now, limit)
-        flying = self.flights.ranges(self._splitter.draft, self._upward.is_own)
-        coverable = self._cutter.coverable(limit, flying)
-        idle = not self.flights.count(Lane.LIVE) and self.gathers_s(now) <= 0
-        if coverable and (drafts or idle):
+        if drafts or (not self.flights.count(Lane.LIVE) and self.gathers_s(now) <= 0):
+            flying = self.flights.ranges(self._splitter.draft, self._upward.is_own)
+            coverable = self._cutter.coverable(limit, flying)
+        else:
+            coverable = RangeSet()
+        if coverable:
             own = {d.origin: d for d in drafts if self._upward.is_own(d.origin)}
             covering = self._cutter.cover(own, coverable, now)
             drafts += [draft for draft in covering if draft.origin not in own]
@@ -206,6 +208,10 @@ class Lanes:
         """Drafts of control and live batches."""
         cutter, scheduler, queue = self._cutter, self.scheduler, Queue.CONTROL
         owed = self._owed(limit)
+        if not owed:
+            if self._splitter.draft is None or self._splitter.draft.queue is not queue:
+                self._live_left = False
+            return []
         whole = scheduler.raw_bytes(queue)
         drafts = cutter.take(Lane.LIVE, queue, cutter.allowed(owed.defining), whole)
         if self._splitter.draft is not None and self._splitter.draft.queue is queue:
@@ -330,7 +336,7 @@ class Lanes:
         """None if there is nothing in it."""
         parts = [encode_request(self._session.lease, self.number + 1, self._clock_ns())]
         if status is not None:
-            parts.append(encode_status(bounded_status(status)))
+            parts.append(encode_status(packed_status(status)))
             self.status_at = now
         sent = [draft for draft, frame in frames if self._put(draft, frame, parts)]
         part = None

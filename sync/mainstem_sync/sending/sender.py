@@ -179,8 +179,11 @@ class Sender:
         with self._lock:
             if self._budget.wait_s() > 0 or self._lanes.leaves_turn():
                 return None
+            connected = self._session.is_connected
+            if connected and not self._lanes.may_send(Lane.LIVE):
+                return None
         status = None
-        if self._session.is_connected and now - self._lanes.status_at >= STATUS_EVERY_S:
+        if connected and now - self._lanes.status_at >= STATUS_EVERY_S:
             # Outside every lock: making a status looks into all parts of the node.
             status = self._status()
         with self._lock:

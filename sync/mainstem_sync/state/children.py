@@ -296,6 +296,12 @@ def bounded_status(status: Mapping[str, Any]) -> dict[str, Any]:
     } | {"truncated": True, "children": []}  # fmt: skip
 
 
+def packed_status(status: Mapping[str, Any]) -> bytes:
+    """As bounded_status, packed; most fit as they are, and are packed once."""
+    packed = pack_header(status)
+    return packed if len(packed) <= STATUS_BYTES_MAX else pack_header(bounded_status(status))
+
+
 def _names_in(status: Mapping[str, Any], depth: int = 0) -> set[str]:
     """The names of all nodes of a status tree, but for its root."""
     found: set[str] = set()

@@ -30,6 +30,9 @@ SYNC_S = (0.05, 1.5)
 COMMITS_A_PART = 3
 """Of a hasty node: between two flushes."""
 
+PARTS_A_MERGE = 6
+"""Of a hasty node: parts of a shard that become one, as they do where a store is looked after."""
+
 
 @dataclass
 class MemoryNode:
@@ -178,3 +181,5 @@ class MemoryNode:
             self._commits += 1
             if self._commits % COMMITS_A_PART == 0:
                 self.engine.flush()
+            if self._commits % (COMMITS_A_PART * PARTS_A_MERGE) == 0:
+                self.engine.compact()

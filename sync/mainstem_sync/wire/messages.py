@@ -152,9 +152,11 @@ class ChainPoint:
         return cls(integer(lsn, "lsn"), chain)
 
 
-def encode_status(status: Mapping[str, Any]) -> bytes:
-    """A STATUS frame. TooLargeError is the caller's business: see children.bounded_status."""
-    return encode_frame(FrameType.STATUS, {}, pack_header(status))
+def encode_status(status: Mapping[str, Any] | bytes) -> bytes:
+    """A STATUS frame; ``status`` may be packed already. TooLargeError is the caller's business: see
+    children.packed_status."""
+    packed = status if isinstance(status, bytes) else pack_header(status)
+    return encode_frame(FrameType.STATUS, {}, packed)
 
 
 def decode_status(frame: Frame) -> dict[str, Any]:
