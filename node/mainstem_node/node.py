@@ -53,6 +53,7 @@ from mainstem_node.declared import DeclaredBefore
 from mainstem_node.desired.agent import Host
 from mainstem_node.disk_room import DiskRoom
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
+from mainstem_node.federated.kept_answers import KeptAnswers
 from mainstem_node.federated.runner import QuestionRunner
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.link_budget import link_budget
@@ -103,6 +104,7 @@ class Node:
         self._host = host
         self.metrics = NodeMetrics()
         self.ownership = Ownership(node_config.id, node_config.paths)
+        self._kept_answers = KeptAnswers()
         self._stack = contextlib.AsyncExitStack()
         self._intake_running = False
         self._failed = asyncio.Event()
@@ -291,7 +293,9 @@ class Node:
             rollups=self.rollups,
             jobs=lambda: self.jobs.statistics(),
         )
-        statements = Statements(self.engine, self.federation, self.ownership, listings, config.sql)
+        statements = Statements(
+            self.engine, self.federation, self.ownership, listings, config.sql, self._kept_answers
+        )
         self._statements = statements
         self._stack.push_async_callback(asyncio.to_thread, statements.close)
         live = LiveHub(self._reporter.build, self.engine.last_rows, self._io_workers)
@@ -366,7 +370,9 @@ class Node:
         )
         self._stack.push_async_callback(asyncio.to_thread, orders.stop)
         await asyncio.to_thread(orders.open)
-        self.questions = QuestionRunner(self.engine, self.federation, self.config.sql)
+        self.questions = QuestionRunner(
+            self.engine, self.federation, self.config.sql, kept=self._kept_answers
+        )
         self._stack.push_async_callback(asyncio.to_thread, self.questions.close)
         if self.config.parent is not None:
             self.questions.open()

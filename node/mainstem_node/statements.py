@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.running.sandbox import SqlLimits
     from mainstem_engine.sql.statements import Statement
     from mainstem_node.far_deletes import FarDeletes
+    from mainstem_node.federated.kept_answers import KeptAnswers
     from mainstem_node.federated.reading import Reading
     from mainstem_sync import Federation
 
@@ -87,7 +88,9 @@ class Statements:
         ownership: Ownership,
         listings: Mapping[str, NodeListing] | None = None,
         config: SqlConfig | None = None,
+        kept: KeptAnswers | None = None,
     ) -> None:
+        self._kept = kept
         self._config = config or SqlConfig()
         places = {role: self._role(role).concurrency for role in ROLES}
         self.gate = StatementGate(places, self._config.processes)
@@ -187,13 +190,17 @@ class Statements:
         return result
 
     def _reading(self, role: str, by: str, timeout_s: float, cancellation: Cancellation) -> Reading:
+        from mainstem_node.federated.kept_answers import KeptAnswers
         from mainstem_node.federated.reading import Reading
         from mainstem_sync.wire.question import ANSWER_BYTES_MAX
 
         limits = self._role(role)
         until = time.monotonic() + min(timeout_s, limits.timeout / SECOND_NS)
         bytes_max = min(ANSWER_BYTES_MAX, limits.memory_limit)
-        return Reading(self._federation, role, by, until, cancellation.check, bytes_max)
+        return Reading(
+            self._federation, role, by, until, cancellation.check, bytes_max,
+            kept=KeptAnswers() if self._kept is None else self._kept,
+        )  # fmt: skip
 
     def timeout_s_max(self, role: str) -> float:
         """The longest time that a statement of ``role`` may ask for."""

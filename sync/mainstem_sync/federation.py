@@ -31,6 +31,7 @@ from mainstem_sync.proof.healing import Healing
 from mainstem_sync.proof.holding import VERIFIED
 from mainstem_sync.proof.mismatch_alarms import MismatchAlarms
 from mainstem_sync.proof.prover import Proof
+from mainstem_sync.proof.stamps import Stamps
 from mainstem_sync.proof.trace import trace
 from mainstem_sync.proving import Proving
 from mainstem_sync.receiving.covering import follow_own_deletes
@@ -138,6 +139,7 @@ class Federation:
         self.retired: Callable[[str], int | None] = lambda node: None
         """From when on, in ns, a node below sends nothing; may be set later."""
         self._proof = self._make_proof()
+        self.stamps = Stamps(self._follower, self._own_line)
         self.proving = Proving(
             node,
             self._follower,
@@ -193,7 +195,7 @@ class Federation:
         return Downward(
             self.node,
             self._children,
-            line=lambda: (self._upward.key.uuid, self._upward.key.epoch),
+            line=self._own_line,
             route=self.route,
             lease=lambda: "" if self.sender is None else self.sender.lease,
             piece_bytes=lambda: PIECE_BYTES if self.sender is None else self.sender.frame_bytes,
@@ -202,6 +204,9 @@ class Federation:
             monotonic=self._monotonic,
             rng=self._rng,
         )
+
+    def _own_line(self) -> tuple[str, int]:
+        return self._upward.key.uuid, self._upward.key.epoch
 
     def _make_proof(self) -> Proof:
         return Proof(

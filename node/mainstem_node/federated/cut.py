@@ -5,13 +5,14 @@
    holes, and everything after the last slice that was verified: the live tail.
 3. A node that has stated nothing of a table, and whose devices are in it, is asked for all of it.
 4. The rows of a retired node are what is here.
+5. What was closed before the last full hour is apart from the rest: it hardly changes any more.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
@@ -19,6 +20,9 @@ from mainstem_node.federated.wish import SPANS_MAX, Span
 from mainstem_sync.proof.completeness import NOT_HELD, RETIRED, UNKNOWN
 
 NS_PER_MS = 1_000_000
+
+SETTLED_NS = 3_600_000_000_000
+"""One question then stays the same for an hour, and most windows are cut in no two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,20 @@ def open_spans(item: Mapping[str, Any], first_ns: int, beyond_ns: int) -> tuple[
     if len(found) > SPANS_MAX:
         found[SPANS_MAX - 1 :] = [(found[SPANS_MAX - 1][0], found[-1][1])]
     return tuple(found)
+
+
+def cut_at_settled(site: Site) -> tuple[Site | None, Site | None]:
+    """(what the node has closed, up to a full hour; the rest); None for nothing."""
+    through = site.item.get("complete_through")
+    if not isinstance(through, int):
+        return None, site
+    at = through * NS_PER_MS // SETTLED_NS * SETTLED_NS
+    settled = tuple((start, min(end, at)) for start, end in site.spans if start < at)
+    recent = tuple((max(start, at), end) for start, end in site.spans if end > at)
+    return (
+        replace(site, spans=settled) if settled else None,
+        replace(site, spans=recent) if recent else None,
+    )
 
 
 def elementary(sites: Sequence[Site], first_ns: int, beyond_ns: int) -> list[tuple[Span, set[str]]]:

@@ -4,21 +4,26 @@
 2. All children are asked at once and waited for one by one.
 3. Who does not answer is named, with the reason; what is here of its rows is used, and nothing else
    is made up for it.
+4. What a node closed long enough ago is asked for apart from the rest: its answer mostly stays the
+   same, and is kept (kept_answers.py).
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mainstem_node.federated.cut import Site
-from mainstem_node.federated.wish import Part, Wish
+from mainstem_node.federated.cut import Site, cut_at_settled
+from mainstem_node.federated.kept_answers import STAMP_CHARS_MAX, Kept, KeptAnswers, Key
+from mainstem_node.federated.wish import NEWEST, Part, Wish
 from mainstem_sync import Federation
 from mainstem_sync.down.questions import Asked, UnansweredError
 from mainstem_sync.errors import SyncError
+from mainstem_sync.proof.stamps import STAMP_BYTES
 from mainstem_sync.wire.question import ANSWER_BYTES_MAX
 
 SHARE_OF_TIME = 0.75
@@ -28,13 +33,29 @@ STATES = frozenset({"complete", "incomplete", "not_held", "forked", "retired", "
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of one child. ``rows``: of the groups or rows; ``wire_bytes``: what travelled."""
+    """Of one child, about ``sites``. ``rows``: its groups or rows; ``wire_bytes``: what travelled;
+    ``is_kept``: it was here already, and its child says that it still holds."""
 
     child: str
+    sites: Sequence[Site]
     raw: bytes
+    rows: object
     said: Mapping[str, Any]
     wire_bytes: int
     seconds: float
+    is_kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A question under way; ``key`` and ``kept``: of the answer that is here."""
+
+    child: str
+    sites: Sequence[Site]
+    asked: Asked
+    at: float
+    key: Key
+    kept: Kept | None
 
 
 @dataclass(slots=True)
@@ -59,48 +80,78 @@ class Reading:
     """Of groups that were made here: blocks that may have held rows, and those that were read."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     open: list[Asked] = field(default_factory=list)
+    kept: KeptAnswers = field(default_factory=KeptAnswers)
+    stamps: list[str] = field(default_factory=list)
+    """Of all answers, in the order of the questions."""
+    is_stamped: bool = True
+    """False: something of the answer has no stamp."""
 
     def ask(self, wish: Wish, sites: Sequence[Site]) -> tuple[list[Answer], list[Site]]:
         """(the answers, the sites that they are of); ``wish`` without its parts."""
-        by_child: dict[str, list[Site]] = {}
-        answers: list[Answer] = []
-        answered: list[Site] = []
+        by_child: dict[tuple[str, bool], list[Site]] = {}
         for site in sites:
             child = self.federation.route(site.node)
             if child is None:
                 self._missed([site], "nobody knows what leads to it")
-            else:
-                by_child.setdefault(child, []).append(site)
-        asked: list[tuple[str, list[Site], Asked, float]] = []
-        questions = self.federation.down.questions
+                continue
+            settled, recent = cut_at_settled(site) if wish.kind != NEWEST else (None, site)
+            for part in (settled, recent):
+                if part is not None:
+                    by_child.setdefault((child, part is settled), []).append(part)
+        answers: list[Answer] = []
+        sent: list[_Sent] = []
         try:
-            for child, some in by_child.items():
+            for (child, _), some in by_child.items():
                 self.check()
-                wait_s = max(0.0, self.until - self.monotonic()) * SHARE_OF_TIME
-                body = replace(wish, parts=parts_of(some), role=self.role, by=self.by).pack()
-                try:
-                    one = questions.ask(child, body, wait_s, self.bytes_max)
-                except SyncError as error:
-                    self._missed(some, error.message)
-                    continue
-                with self.lock:
-                    self.open.append(one)
-                asked.append((child, some, one, self.monotonic()))
-            for child, some, one, started in asked:
-                try:
-                    questions.wait(one)
-                except UnansweredError as error:
-                    self.check()
-                    self._missed(some, error.message)
-                    continue
-                seconds = self.monotonic() - started
-                answers.append(Answer(child, one.result, one.said, one.wire_bytes, seconds))
-                answered += some
-                self._heard(wish, answers[-1], some)
+                one = self._send(wish, child, some)
+                sent += [] if one is None else [one]
+            for one in sent:
+                answer = self._answer(one)
+                if answer is not None:
+                    answers.append(answer)
+                    self._heard(wish, answer)
         finally:
-            for _, _, one, _ in asked:
-                questions.cancel(one)
-        return answers, answered
+            for one in sent:
+                self.federation.down.questions.cancel(one.asked)
+        return answers, [site for answer in answers for site in answer.sites]
+
+    def _send(self, wish: Wish, child: str, sites: Sequence[Site]) -> _Sent | None:
+        wait_s = max(0.0, self.until - self.monotonic()) * SHARE_OF_TIME
+        wish = replace(wish, parts=parts_of(sites), role=self.role)
+        key = (child, wish.pack())
+        kept = self.kept.get(key)
+        body = replace(wish, by=self.by, kept="" if kept is None else kept.stamp).pack()
+        try:
+            asked = self.federation.down.questions.ask(child, body, wait_s, self.bytes_max)
+        except SyncError as error:
+            self._missed(sites, error.message)
+            return None
+        with self.lock:
+            self.open.append(asked)
+        return _Sent(child, sites, asked, self.monotonic(), key, kept)
+
+    def _answer(self, sent: _Sent) -> Answer | None:
+        asked = sent.asked
+        try:
+            self.federation.down.questions.wait(asked)
+        except UnansweredError as error:
+            self.check()
+            self._missed(sent.sites, error.message)
+            return None
+        seconds, said = self.monotonic() - sent.at, asked.said
+        stamp = said.get("stamp")
+        stamp = stamp if isinstance(stamp, str) and len(stamp) <= STAMP_CHARS_MAX else ""
+        with self.lock:
+            self.stamps.append(stamp)
+            self.is_stamped &= bool(stamp)
+        raw, rows, kept = asked.result, said.get("rows"), sent.kept
+        is_kept = said.get("kept") is True and kept is not None and stamp == kept.stamp
+        if is_kept and kept is not None:
+            raw, rows = kept.raw, kept.rows
+            self.kept.holds()
+        elif stamp:
+            self.kept.put(sent.key, Kept(stamp, raw, rows if isinstance(rows, int) else 0))
+        return Answer(sent.child, sent.sites, raw, rows, said, asked.wire_bytes, seconds, is_kept)
 
     def cancel(self) -> None:
         """Nobody wants the answer: whoever waits here goes on at once."""
@@ -108,6 +159,18 @@ class Reading:
             some = list(self.open)
         for asked in some:
             self.federation.down.questions.cancel(asked)
+
+    def stamp(self, here: str) -> str:
+        """That of the whole answer, ``here`` being the one of what was read here; empty if there is
+        none."""
+        if not here or not self.is_stamped:
+            return ""
+        if not self.stamps:
+            return here
+        hashed = hashlib.blake2b(digest_size=STAMP_BYTES)
+        for each in (here, *self.stamps):
+            hashed.update(each.encode() + b"/")
+        return hashed.hexdigest()
 
     def unknown_devices(self, child: str, count: int) -> None:
         """Groups or rows that came for devices which are not known here yet."""
@@ -117,10 +180,9 @@ class Reading:
                 "and are not in the answer"
             )
 
-    def refused(self, answer: Answer, sites: Sequence[Site], error: SyncError) -> None:
+    def refused(self, answer: Answer, error: SyncError) -> None:
         """An answer that cannot be used."""
-        some = [s for s in sites if self.federation.route(s.node) == answer.child]
-        self._missed(some, error.message)
+        self._missed(answer.sites, error.message)
 
     def planned(self, sites: Sequence[Site]) -> None:
         """What would be asked."""
@@ -142,11 +204,15 @@ class Reading:
 
     def _missed(self, sites: Sequence[Site], why: str) -> None:
         with self.lock:
+            self.is_stamped = False
             for site in sites:
-                self.warnings.append(f"{site.node} did not answer ({why}): see completeness")
+                text = f"{site.node} did not answer ({why}): see completeness"
+                if text not in self.warnings:
+                    self.warnings.append(text)
                 self._put_item(dict(site.item), is_new=False)
 
-    def _heard(self, wish: Wish, answer: Answer, sites: Sequence[Site]) -> None:
+    def _heard(self, wish: Wish, answer: Answer) -> None:
+        sites = answer.sites
         asked = {site.node for site in sites}
         said = answer.said
         with self.lock:
@@ -162,7 +228,8 @@ class Reading:
                     "table": wish.table,
                     "nodes": sorted(asked),
                     "spans": len({span for site in sites for span in site.spans}),
-                    "rows": said.get("rows"),
+                    "rows": answer.rows,
+                    "kept": answer.is_kept,
                     "bytes": answer.wire_bytes,
                     "ms": round(answer.seconds * 1000, 1),
                     "reading": said.get("reading"),
@@ -203,6 +270,7 @@ def site_lines(sites: Sequence[Mapping[str, Any]], depth: int = 0) -> list[str]:
             f"{before}asked {site.get('via')} for {site.get('table')} of "
             f"{', '.join(map(str, site['nodes']))}: {site.get('spans')} spans of time, "
             f"{site.get('rows')} rows, {site.get('bytes')} bytes travelled, {site.get('ms')} ms"
+            + (", the answer kept here still holds" if site.get("kept") else "")
         )
         if site.get("reading"):
             lines.append(f"{before}  there: {site.get('reading')}")

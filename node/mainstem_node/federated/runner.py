@@ -7,6 +7,8 @@
 3. Threads that answer have a lower priority than those that take data in and deliver it. Long
    ranges are read in steps: between two one looks whether the answer is still wanted.
 4. Every question gets an answer, if only why there is none.
+5. An answer has a stamp. Whoever asks with the stamp of the answer that it has is told when that
+   still holds; where no node is below, nothing is read for it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from mainstem_engine.windows import joined, merged
 from mainstem_node.auth import ALLOWS, READ, ROLES
 from mainstem_node.config.schema import SECOND_NS, SqlConfig, SqlRoleConfig
 from mainstem_node.errors import ForbiddenError
+from mainstem_node.federated.answer_stamp import stamp_of
 from mainstem_node.federated.cut import window_of
+from mainstem_node.federated.kept_answers import KeptAnswers
 from mainstem_node.federated.packed_columns import pack_newest, pack_pieces
 from mainstem_node.federated.packed_rows import pack_rows
 from mainstem_node.federated.reading import Reading
@@ -57,11 +61,13 @@ class QuestionRunner:
         federation: Federation,
         config: SqlConfig,
         *,
+        kept: KeptAnswers | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._federation = federation
         self._config = config
+        self._kept = KeptAnswers() if kept is None else kept
         self._monotonic = monotonic
         self._queue: queue.Queue[Pending | None] = queue.Queue(OPEN_MAX)
         self.one_reads = threading.Lock()
@@ -146,11 +152,22 @@ class QuestionRunner:
             check,
             min(question.bytes_max, role.result_limit),
             self._monotonic,
+            kept=self._kept,
         )
         pending.on_cancel = reading.cancel
-        read = _Questioned(self._engine, self.one_reads, check)
-        raw, rows = _answered(read, reading, wish, role.row_limit)
+        # Before anything is read: a stamp may be older than the rows, never younger.
+        stamp = stamp_of(self._engine, self._federation, wish)
+        is_kept = bool(stamp) and stamp == wish.kept and not self._federation.origin_names()
+        raw, rows = b"", 0
+        if not is_kept:
+            read = _Questioned(self._engine, self.one_reads, check)
+            raw, rows = _answered(read, reading, wish, role.row_limit)
+            stamp = reading.stamp(stamp)
+            if stamp and stamp == wish.kept:
+                raw, is_kept = b"", True
         said = {
+            "stamp": stamp,
+            "kept": is_kept,
             "completeness": self._completeness(reading, wish),
             "warnings": reading.warnings[:100],
             "sites": reading.sites,

@@ -337,9 +337,8 @@ class FederatedStorage:
                 take(answer)
             except (SyncError, EngineError) as error:
                 wrong = error if isinstance(error, SyncError) else WireError(error.message)
-                self._reading.refused(answer, good, wrong)
-                route = self._reading.federation.route
-                good = [site for site in good if route(site.node) != answer.child]
+                self._reading.refused(answer, wrong)
+                good = [site for site in good if site not in answer.sites]
         return good
 
     def _table(self, template: str) -> Table:

@@ -2,6 +2,7 @@
 
 A wish is of one table. Devices go by their paths and measurements by their names: numbers mean
 something else at every node. Whoever answers checks every field: it comes from another machine.
+A field that is left out has its default; one that is not known is passed over.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import msgpack
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_node.federated.kept_answers import STAMP_CHARS_MAX
 from mainstem_sync.errors import WireError
 from mainstem_sync.wire.fields import NAME_CHARS_MAX, list_of, text
 
@@ -43,8 +45,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """See the module. ``devices`` None: all. ``role`` and ``by``: of whoever asked first. The rest
-    as Storage's methods have it."""
+    """See the module. ``devices`` None: all. ``role`` and ``by``: of whoever asked first. ``kept``:
+    the stamp of the answer that the asking node has. The rest as Storage's methods have it."""
 
     kind: str
     table: str
@@ -60,6 +62,7 @@ class Wish:
     edge: tuple[int, bool] | None = None
     role: str = ""
     by: str = ""
+    kept: str = ""
 
     def pack(self) -> bytes:
         """The body of a question."""
@@ -79,6 +82,7 @@ class Wish:
                 "edge": self.edge,
                 "role": self.role,
                 "by": self.by,
+                "kept": self.kept,
             }
         )
         return packed
@@ -108,6 +112,7 @@ class Wish:
                 None if plain["edge"] is None else (int(plain["edge"][0]), bool(plain["edge"][1])),
                 text(plain["role"], "role"),
                 text(plain["by"], "by", empty=True),
+                text(plain.get("kept", ""), "kept", STAMP_CHARS_MAX, empty=True),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as exc:
             if isinstance(exc, WireError):

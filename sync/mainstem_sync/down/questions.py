@@ -189,12 +189,13 @@ class Questions:
         """Pieces of answers: HTTP status and signed answer."""
         try:
             self._children.require_lease(child, lease)
-            state = OK
+            state, wire_bytes = OK, len(body)
             for frame in decode_frames(body):
                 if frame.type is FrameType.RESULT:
                     piece = Piece.from_frame(frame)
-                    if not self._took_piece(child, piece, len(frame.payload)):
+                    if not self._took_piece(child, piece, wire_bytes):
                         state = GONE
+                    wire_bytes = 0  # more than one piece comes from nobody
         except SyncError as exc:
             return exc.status if isinstance(exc, PeerError) else 400, encode_error(exc)
         return 200, sign(encode_frame(FrameType.DOWN, {"state": state}), lease.encode())

@@ -88,6 +88,9 @@ class Follower:
         self.rules_changed = False
         self.own_deletes: deque[Erasure] = deque(maxlen=OWN_DELETES_MAX)
         """Deletes of this node that its own quarantine has not followed yet; since the start."""
+        self.cleared: dict[str, int] = {}
+        """Table to the last record here that deleted rows of it or replaced a slice; since the
+        start."""
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self._every_ns: dict[str, int | None] = {}
@@ -143,6 +146,8 @@ class Follower:
 
     def rows_deleted(self, deleted: AppliedDelete) -> None:
         """Rows have gone: the slices that they were in are touched."""
+        with self.lock:
+            self.cleared[deleted.table] = deleted.tombstone.lsn
         if deleted.tombstone.origin == SELF_ORIGIN:
             self.manifests.rows_deleted(deleted.table, deleted.spans, deleted.tombstone.lsn)
             return

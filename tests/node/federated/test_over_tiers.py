@@ -39,6 +39,7 @@ async def test_what_the_group_asks_for_is_what_one_store_says(fleet: Fleet) -> N
     await the_newest_values_are_the_owners(fleet)
     await windows_and_walks_are_the_same_as_in_one_store(fleet)
     await the_time_of_a_statement_is_that_of_its_questions(fleet)
+    await a_kept_answer_is_shown_and_a_late_row_makes_it_anew(fleet)
 
 
 async def test_an_edge_that_is_away_is_named_and_its_rows_are_not_made_up(fleet: Fleet) -> None:
@@ -111,3 +112,18 @@ async def the_time_of_a_statement_is_that_of_its_questions(fleet: Fleet) -> None
     assert [text for text in found["warnings"] if "edge_b1" in text]
     found = await fleet.ask("SELECT count(*) FROM pump")
     assert found["rows"] == [[3 * ROWS]]
+
+
+async def a_kept_answer_is_shown_and_a_late_row_makes_it_anew(fleet: Fleet) -> None:
+    sql = "SELECT count(*), max(flow) FROM pump WHERE flow < 1000000"
+    assert (await fleet.ask(sql))["rows"][0][0] == len(EDGES) * ROWS
+    plan = [row[0] for row in (await fleet.ask("EXPLAIN ANALYZE " + sql))["rows"]]
+    asked = [line for line in plan if "asked " in line]
+    assert asked
+    assert any(line.startswith("asked plant_b") and "still holds" in line for line in asked)
+    engine = fleet.nodes["edge_b1"].engine
+    ids = engine.device_ids("pump", ["root.plant_b.edge_b1.p1"])
+    engine.write("pump", ids, [fleet.start_ms + 500], {"flow": [999_999.0]}).wait()
+    assert (await fleet.ask(sql))["rows"] == [[len(EDGES) * ROWS + 1, 999_999.0]]
+    plan = [row[0] for row in (await fleet.ask("EXPLAIN ANALYZE " + sql))["rows"]]
+    assert any(line.startswith("asked plant_b") and "still holds" in line for line in plan)
