@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,6 @@ class Federation:
         self.retired: Callable[[str], int | None] = lambda node: None
         """From when on, in ns, a node below sends nothing; may be set later."""
         self._proof = self._make_proof()
-        self.stamps = Stamps(self._follower, self._own_line)
         self.proving = Proving(
             node,
             self._follower,
@@ -204,6 +204,11 @@ class Federation:
             monotonic=self._monotonic,
             rng=self._rng,
         )
+
+    @cached_property
+    def stamps(self) -> Stamps:
+        """From which state of the rows an answer is made."""
+        return Stamps(self._follower, self._own_line)
 
     def _own_line(self) -> tuple[str, int]:
         return self._upward.key.uuid, self._upward.key.epoch
