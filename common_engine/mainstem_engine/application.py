@@ -45,7 +45,9 @@ class Application:
         elif record.kind == RecordKind.DEL:
             erasure = decoded if isinstance(decoded, Erasure) else decode_erasure(record.payload)
             origin = SELF_ORIGIN if erasure.origin is None else self._index(erasure.origin)
-            tombstone = erasure.tombstone(record.lsn, origin, rows=erasure.rows)
+            # Of what it erased records may be gone: then the next flush counts.
+            rows = erasure.rows if live or self._is_whole(record.lsn) else None
+            tombstone = erasure.tombstone(record.lsn, origin, rows=rows)
             self._delete(erasure.table, tombstone, erasure.spans)
             decoded = erasure
         elif record.kind == RecordKind.IMG:
@@ -59,6 +61,11 @@ class Application:
         for consumer in store.consumers:
             if record.kind in consumer.kinds:
                 consumer.apply(record, decoded, _Sink(self, record.lsn))
+
+    def _is_whole(self, lsn: int) -> bool:
+        """True if no record between the checkpoint and ``lsn`` was damaged."""
+        first = self._store.checkpoint_lsn + 1
+        return not any(d.last_lsn >= first and d.first_lsn < lsn for d in self._store.log.damages)
 
     def add_rows(
         self,
@@ -129,6 +136,7 @@ class Application:
                 head = vnode.head.tables.get(table)
                 if head is not None:
                     head.seal()
+            store.standing.end(table, origin, image.start_ns, image.end_ns, image.as_of, local_lsn)
             store.standing.add(table, _clearing(image, origin, local_lsn))
         store.standing.raise_floor(table, origin, image.start_ns, image.end_ns, image.as_of)
 

@@ -9,6 +9,8 @@
 3. Which fragments a tombstone covers is decided by versions, never by the order of arrival. Only a
    slice image replaces what arrived before it: then ``applied_before`` says which local records.
 4. Erasing is idempotent, and the order of tombstones does not matter.
+5. A slice image says what its origin holds: tombstones that are not newer end in its range. Who
+   lost a delete has rows again that it covered elsewhere.
 """
 
 from __future__ import annotations
@@ -334,6 +336,21 @@ class Tombstones:
             kept.append(new)
         return Tombstones(kept)
 
+    def ending(self, origin: int, start_ns: int, end_ns: int, as_of: int, lsn: int) -> Tombstones:
+        """Of ``origin``, those up to its LSN ``as_of`` say nothing in [start, end) of what comes
+        with the local record ``lsn``, or after it."""
+        kept: list[Tombstone] = []
+        for item in self._items:
+            apart = item.origin != origin or item.as_of > as_of or item.applied_before is not None
+            if apart or item.end_ns <= start_ns or item.start_ns >= end_ns:
+                kept.append(item)
+                continue
+            kept += _between(item, item.start_ns, start_ns)
+            inside = _between(item, max(item.start_ns, start_ns), min(item.end_ns, end_ns))
+            kept += [replace(piece, applied_before=lsn) for piece in inside]
+            kept += _between(item, end_ns, item.end_ns)
+        return Tombstones(kept)
+
     def needed(
         self, metas: Iterable[PartMeta], checkpoint_lsn: int, settled: Callable[[int], int]
     ) -> Tombstones:
@@ -358,6 +375,27 @@ class Tombstones:
 _ALL_DEVICES = np.uint32(0xFFFFFFFF)
 NONE = Tombstones()
 """No tombstones: of every table that has none."""
+
+
+def _between(item: Tombstone, start_ns: int, end_ns: int) -> list[Tombstone]:
+    """What of a tombstone lies in [start, end). How many rows that erased is not known."""
+    if start_ns >= end_ns:
+        return []
+    if item.times is None or item.devices is None:
+        return [replace(item, start_ns=start_ns, end_ns=end_ns, rows=None)]
+    times = item.times
+    ends = times + 1 if item.ends is None else item.ends
+    inside = (times < end_ns) & (ends > start_ns)
+    if not inside.any():
+        return []
+    times, ends = np.maximum(times[inside], start_ns), np.minimum(ends[inside], end_ns)
+    return [
+        replace(
+            item, devices=item.devices[inside], times=times,
+            ends=None if item.ends is None else ends,
+            start_ns=int(times.min()), end_ns=int(ends.max()), rows=None,
+        )
+    ]  # fmt: skip
 
 
 def _may_cover(item: Tombstone, meta: PartMeta) -> bool:

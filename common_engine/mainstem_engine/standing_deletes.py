@@ -61,6 +61,14 @@ class StandingDeletes:
         """A record of the log deletes."""
         self.tombstones[table] = self.of(table).adding(tombstone, fold_above=self._frozen_lsn)
 
+    def end(
+        self, table: str, origin: int, start_ns: int, end_ns: int, as_of: int, lsn: int
+    ) -> None:
+        """What an origin deleted of [start, end) by its LSN ``as_of`` the rows tell that come with
+        the local record ``lsn``."""
+        if known := self.of(table):
+            self.tombstones[table] = known.ending(origin, start_ns, end_ns, as_of, lsn)
+
     def raise_floor(self, table: str, origin: int, start_ns: int, end_ns: int, as_of: int) -> None:
         """A slice image was applied."""
         self._floors.setdefault(table, Floors()).raise_to(origin, start_ns, end_ns, as_of)

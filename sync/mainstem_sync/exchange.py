@@ -69,6 +69,7 @@ class SliceExchange:
             parent_has=sender.parent_has,
         )
         sender.lose = self._cap.lose
+        self._cap.declare_damage()
         self.images = Imagery(
             engine,
             forward.classifier,

@@ -30,6 +30,7 @@ from mainstem_sync.lines.moments import Moments
 from mainstem_sync.origins.backlog import Backlog
 from mainstem_sync.origins.changes import Said
 from mainstem_sync.origins.definition_log import DefinitionLog
+from mainstem_sync.origins.gone_records import GoneRecords
 from mainstem_sync.slices.wants import Repairs
 from mainstem_sync.slices.watch import TableWatch
 from mainstem_sync.wire.messages import OriginKey
@@ -217,6 +218,8 @@ class OriginState:
     """Until when its owner had written them, from the times of its manifests."""
     backlog: Backlog = field(default_factory=Backlog)
     """What is still to come as slices."""
+    gone: GoneRecords = field(default_factory=GoneRecords)
+    """What its owner wrote and has no more."""
     repairs: Repairs = field(default_factory=Repairs)
     """What is asked for again; not durable."""
     in_flight: list[tuple[Ack, list[tuple[str, int, int, int]]]] = field(default_factory=list)
@@ -281,6 +284,7 @@ class OriginState:
             "moments": self.moments.to_plain(),
             "written": self.written.to_plain(),
             "backlog": self.backlog.snapshot(),
+            "gone": self.gone.snapshot(),
         }
 
     @classmethod
@@ -306,6 +310,7 @@ class OriginState:
             )
         if data.get("backlog") is not None:
             state.backlog = Backlog.restore(data["backlog"])
+        state.gone = GoneRecords.restore(data.get("gone", ()))
         return state
 
 
@@ -415,6 +420,7 @@ class Origins:
         state.watches, before.watches = before.watches, {}
         state.backlog, before.backlog = before.backlog, Backlog()
         state.backlog.forked(uuid, fork)
+        state.gone, before.gone = before.gone.until(fork), GoneRecords()
         state.repairs, before.repairs = before.repairs, Repairs()
         return touched
 

@@ -246,7 +246,7 @@ class Proof:
                 if mapped is None or watch.dropped_lsn or self._is_silent(state):
                     continue
                 where = (state.key, state.via, each.table, mapped.name)
-                for key in watch.differing(state.received.watermark).tolist():
+                for key in watch.differing(state.received.watermark, state.gone.lsns).tolist():
                     max_lsn = int(watch.slices["max_lsn"][watch.slices.range(key, key + 1)][0])
                     found.append(DamagedSlice(*where, key * size, (key + 1) * size, max_lsn))
                 found += [

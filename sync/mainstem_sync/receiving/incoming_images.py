@@ -8,8 +8,9 @@
 3. It replaces what is stored of the line in its range. So what was put aside of it is replaced
    too: the record says what is put aside of the image.
 4. Where it repairs a slice that differed, it names the points that did (proof/differences.py).
-5. Of slices that were deleted here nothing is taken; a record says that it came.
-6. An image of a closed epoch (``joins``) brings orphans: they are joined to what is here, below the
+5. Rows stay that their owner delivered and lost (kept_rows.py).
+6. Of slices that were deleted here nothing is taken; a record says that it came.
+7. An image of a closed epoch (``joins``) brings orphans: they are joined to what is here, below the
    line, and replace nothing.
 """
 
@@ -39,6 +40,7 @@ from mainstem_sync.origins.received import Received, map_points
 from mainstem_sync.proof.differences import Differences
 from mainstem_sync.receiving.covering import replace_aside
 from mainstem_sync.receiving.incoming import Prepared, prepare
+from mainstem_sync.receiving.kept_rows import Kept, with_kept
 from mainstem_sync.receiving.parking import Parking
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.state.deletions_here import declined_header
@@ -127,14 +129,16 @@ class IncomingImages:
         return self.append(state, prepared)
 
     def _apply(self, state: OriginState, record: WireRecord, payload: memoryview) -> Ack:
-        image, points, joins = _decode(state, record, payload)
+        image, points, joins, kept = _decode(state, record, payload)
         if joins != (state.line is not None):
             raise OverloadedError(f"an image of epoch {state.key.epoch} comes at the wrong time")
         table = state.maps.known_table(points.table)
         acks = [
             self._decline(state, table, part)
             if declined
-            else self._store(state, table, part, replace(points, rows=part.rows), joins)
+            else self._store(
+                state, table, part, replace(points, rows=part.rows), joins, _of(kept, part, table)
+            )
             for part, declined in self._parts(state, table, image)
         ]
         return acks[-1]
@@ -166,7 +170,13 @@ class IncomingImages:
         return self.engine.append(RecordKind.EVT, header)
 
     def _store(
-        self, state: OriginState, table: TableMap, image: SliceImage, points: Points, joins: bool
+        self,
+        state: OriginState,
+        table: TableMap,
+        image: SliceImage,
+        points: Points,
+        joins: bool,
+        kept: Kept,
     ) -> Ack:
         parking = Parking(state.key, self.at_ms)
         rows, lsn = points.rows, image.lsn
@@ -181,6 +191,10 @@ class IncomingImages:
         stored = mapped.rows.take(order)
         image = replace(image, table=table.local, rows=stored, lsn=lsn[order])
         newest = 0 if joins else self._newest(state, image)
+        if not joins:
+            with self.lock:
+                gone = state.gone.lsns
+            image, kept = with_kept(self.engine, state, self.epochs, table, image, gone, kept)
         replace_aside(
             self.quarantine, parking.blocks, node=state.key.name, uuid=state.key.uuid,
             table=table.local, start_ns=image.start_ns, end_ns=image.end_ns,
@@ -191,6 +205,8 @@ class IncomingImages:
             "values": parking.values_by_table(),
             "parked": parking.slices(),
         }
+        if kept:
+            header["kept"] = kept
         differing = [] if joins else self.differences.of(self.engine, state, image)
         ack = self.engine.apply_image(image, max_lsn=newest, header=header, joins=joins)
         self.differences.note(differing, self.at_ms)
@@ -217,17 +233,28 @@ def _between(image: SliceImage, start_ns: int, end_ns: int) -> SliceImage:
 
 def _decode(
     state: OriginState, record: WireRecord, payload: memoryview
-) -> tuple[SliceImage, Points, bool]:
-    """The image, with its rows still under the origin's ids, and whether it joins. Raises
-    CorruptionError: it comes from another node."""
+) -> tuple[SliceImage, Points, bool, Kept]:
+    """The image, with its rows still under the origin's ids, whether it joins, and what a relay
+    kept of it. Raises CorruptionError: it comes from another node."""
     header, buffers = decode_payload(payload)
     try:
         image, points = _opened(state, header, buffers)
+        kept = [[int(part) for part in item] for item in header.get("kept", ())]
+        if any(
+            len(item) != 4 or not 0 <= min(item[2:]) <= max(item[2:]) < 1 << 64 for item in kept
+        ):
+            raise ValueError("what was kept is not [slice, rows, d1, d2]")
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as exc:
         raise CorruptionError("image", 0, f"cannot be read ({exc!r})") from exc
     if image.as_of != record.lsn or points.table.casefold() != record.table.casefold():
         raise RejectedError(f"an image of {record.table} is not what its batch says")
-    return image, points, bool(header.get("joins"))
+    return image, points, bool(header.get("joins")), kept
+
+
+def _of(kept: Kept, image: SliceImage, table: TableMap) -> Kept:
+    """What was kept of the slices that begin in an image's range."""
+    size = table.slice_ns
+    return [item for item in kept if image.start_ns <= item[0] * size < image.end_ns]
 
 
 def _opened(

@@ -480,7 +480,10 @@ class Imagery:
             if len(before.keys) and not self._is_as_stated(state, want, image, before):
                 return []
         theirs, types = to_origin(self._exported(mapped.local, image), mapped, state.maps)
-        found = [OutgoingImage(state.key, want, first, last, theirs, types)]
+        with self._state_lock:
+            watch = state.watches.get(mapped.local)
+            kept = [] if watch is None else watch.kept(first, last + 1)
+        found = [OutgoingImage(state.key, want, first, last, theirs, types, kept=kept)]
         for older, _ in closed_epochs(state, epochs):
             if older.maps.table(want.name) is not None:
                 orphans = self._orphans(older, want, first, last, older.received.last, epochs)

@@ -202,6 +202,13 @@ class LogCap:
         if ack is not None:
             ack.wait(DURABLE_S)
 
+    def declare_damage(self) -> None:
+        """At a start: what damage took from the log, above what is in parts or below it, and the
+        parent is not known to have. Nothing was written since: so it is known what it was."""
+        damages = RangeSet((d.first_lsn, d.last_lsn) for d in self._engine.log.damages)
+        if damages:
+            self.lose(damages)
+
     def lose(self, lsns: RangeSet) -> None:
         """Records that damage took from the log before the parent had them. Returns when it is
         declared and counted."""

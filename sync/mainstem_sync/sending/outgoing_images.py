@@ -11,7 +11,7 @@
 4. Orphans, of a closed epoch, go in images of their own, which ``joins`` says.
 
 Header of the record: ``t node name epoch s e as_of part n``, times in ns, ``joins`` 1 where it
-does; one buffer if there are rows.
+does, ``kept`` where there is such (receiving/kept_rows.py); one buffer if there are rows.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class OutgoingImage:
     last_piece: bool = True
     joins: bool = False
     """Of a closed epoch: its orphans, which replace nothing."""
+    kept: Sequence[Sequence[int]] = ()
+    """``[slice, rows, d1, d2]``: of its rows such as their owner delivered and lost."""
 
     @property
     def bytes(self) -> int:
@@ -150,6 +152,10 @@ def encode_wire_image(outgoing: OutgoingImage, choices: Choices) -> bytes:
     }
     if outgoing.joins:
         header["joins"] = 1
+    size = outgoing.want.slice_ns
+    kept = [list(k) for k in outgoing.kept if image.start_ns <= k[0] * size < image.end_ns]
+    if kept and not image.part:
+        header["kept"] = kept
     buffers: list[Buffer] = []
     if len(image.rows):
         if len(choices) > _CHOICES_MAX:

@@ -13,7 +13,8 @@ touched it since.
    missing. Inequality proves nothing while older records are still to come, nor where an image
    speaks of younger ones than the statement can know of: their owner states it anew, or is asked.
 5. Rows put aside here (``parked``) are counted apart: equal with them is QUARANTINED. So are rows
-   that their owner declared lost: equal with them is LOST.
+   that their owner declared lost: equal with them is LOST. So is a slice with rows that their owner
+   delivered and lost to damage (``kept``): equal without them.
 6. A slice that began before what this tier keeps cannot be compared any more: it is EXPIRED, unless
    it was proven before and nothing has touched it since. One that is FORKED or DELETED_HERE is
    never compared again.
@@ -22,7 +23,7 @@ touched it since.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +117,20 @@ class TableWatch(WatchedSlices):
         columns["floor"][whole] = np.maximum(columns["floor"][whole], np.uint64(as_of))
         for name in ("parked", "parked_d1", "parked_d2", "parked_values"):
             columns[name][at] = 0
+        # What is kept is said with the first piece of a slice, and added to by the others.
+        begun = at[keys * self.slice_ns >= start_ns]
+        for name in ("kept", "kept_d1", "kept_d2"):
+            columns[name][begun] = 0
         self.unprove(at)
+
+    def keeps(self, found: Iterable[Sequence[int]]) -> None:
+        """``[slice, rows, d1, d2]``: with the image that was just applied so much was stored beyond
+        what its owner has."""
+        for key, rows, d1, d2 in found:
+            at = self.slices.upsert(np.array([key], np.int64))
+            self.slices["kept"][at] += rows
+            self.slices["kept_d1"][at] += np.uint64(d1)
+            self.slices["kept_d2"][at] += np.uint64(d2)
 
     def manifest_applied(self, manifest: Manifest, lsn: int) -> None:
         """A manifest of this origin became durable here."""
@@ -350,6 +364,10 @@ class TableWatch(WatchedSlices):
         columns = self.slices.columns
         stated, s1, s2 = columns["count"][at], columns["d1"][at], columns["d2"][at]
         columns["seen"][at] = count
+        equal = (stated == count) & (s1 == d1) & (s2 == d2)
+        kept = (columns["kept_d1"][at] != 0) | (columns["kept_d2"][at] != 0)
+        count = count - columns["kept"][at]
+        d1, d2 = d1 - columns["kept_d1"][at], d2 - columns["kept_d2"][at]
         state = np.full(len(at), UNEQUAL, np.uint8)
         parked = (columns["parked"][at] > 0) | (columns["parked_values"][at] > 0)
         with_parked = parked & (stated == count + columns["parked"][at])
@@ -357,8 +375,8 @@ class TableWatch(WatchedSlices):
         with_parked &= s2 == d2 + columns["parked_d2"][at]
         if len(self.losses):
             state[self._as_lost(at, count, d1, d2)] = LOST_
+        state[kept & (stated == count) & (s1 == d1) & (s2 == d2)] = LOST_
         state[with_parked] = QUARANTINED_
-        equal = (stated == count) & (s1 == d1) & (s2 == d2)
         # That nothing is here of what was lost before it was stated proves nothing.
         unsaid = (state == LOST_) & (columns["man_lsn"][at] <= EMPTY_STATED)
         state[equal & ~unsaid] = VERIFIED_

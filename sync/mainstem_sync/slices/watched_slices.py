@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_sync.slices.loss import LOG_DAMAGED
 from mainstem_sync.slices.manifest import Ints, Sums
 from mainstem_sync.slices.rolled import DIFFERENT, WHOLE, Rolled
 from mainstem_sync.slices.slice_states import (
@@ -42,6 +43,9 @@ _COLUMNS: dict[str, npt.DTypeLike] = {
     "parked_d1": np.uint64,
     "parked_d2": np.uint64,
     "parked_values": np.int64,
+    "kept": np.int64,
+    "kept_d1": np.uint64,
+    "kept_d2": np.uint64,
     "state": np.uint8,
     "dirty": np.uint8,
 }
@@ -112,7 +116,10 @@ class WatchedSlices:
         self.merge()
         inside = self.slices.range(first, end)
         columns = self.slices.columns
-        bad = np.isin(columns["state"][inside], (UNEQUAL, LOST_, DELETED_HERE_))
+        bad = np.isin(columns["state"][inside], (UNEQUAL, DELETED_HERE_))
+        # What its owner lost and is here is not missing.
+        kept = (columns["kept_d1"][inside] != 0) | (columns["kept_d2"][inside] != 0)
+        bad |= (columns["state"][inside] == LOST_) & ~kept
         bad |= (columns["parked"][inside] > 0) | (columns["parked_values"][inside] > 0)
         found = set(self.slices.keys[inside][bad].tolist())
         for low, high in self.unequal_sums(first, end):
@@ -164,16 +171,17 @@ class WatchedSlices:
         keys: Ints = self.slices.keys[inside][~IS_SETTLED[state]]
         return keys
 
-    def differing(self, watermark: int) -> Ints:
+    def differing(self, watermark: int, gone: RangeSet | None = None) -> Ints:
         """Slices (ascending) that are a MISMATCH: all of them has arrived, and it is not equal.
-        ``watermark``: D of the origin."""
+        ``watermark``: D of the origin; ``gone``: records that no statement can speak of."""
         if not (self.slices["state"] == UNEQUAL).any():
             return np.empty(0, np.int64)  # asked every second, of every table of every node below
         self.merge()
         columns = self.slices.columns
         arrived = np.maximum(columns["floor"], np.uint64(watermark))
         found = (columns["state"] == UNEQUAL) & (columns["max_lsn"] <= arrived)
-        found &= columns["row_lsn"] <= columns["max_lsn"]
+        stated = columns["row_lsn"] <= columns["max_lsn"]
+        found &= stated | gone.mask(columns["row_lsn"]) if gone else stated
         keys: Ints = self.slices.keys[found]
         return keys
 
@@ -203,6 +211,17 @@ class WatchedSlices:
         gaps = self.closed.gaps(next(iter(self.closed))[0], self.closed.last)
         keys = itertools.chain.from_iterable(range(a, b + 1) for a, b in gaps)
         return list(itertools.islice(keys, most))
+
+    def kept(self, first: int, end: int) -> list[list[int]]:
+        """``[slice, rows, d1, d2]`` of what is here of [first, end) beyond what its owner has."""
+        inside = self.slices.range(first, end)
+        columns = {name: self.slices[name][inside] for name in ("kept", "kept_d1", "kept_d2")}
+        at = (columns["kept_d1"] != 0) | (columns["kept_d2"] != 0)
+        found = zip(
+            self.slices.keys[inside][at].tolist(), *(c[at].tolist() for c in columns.values()),
+            strict=True,
+        )  # fmt: skip
+        return [list(item) for item in found]
 
     def is_whole(self, key: int) -> bool:
         """True if a slice is verified, with nothing of it put aside."""
@@ -257,8 +276,9 @@ class WatchedSlices:
             if code == QUARANTINED_:
                 rows = max(int(columns["parked"][index]), int(columns["parked_values"][index]))
             elif code == LOST_:
-                rows = max(0, rows - int(columns["seen"][index]))
-                reason = self._loss_reason(key)
+                kept = int(columns["kept"][index])
+                rows = kept if kept > 0 else max(0, rows - int(columns["seen"][index]))
+                reason = self._loss_reason(key) or LOG_DAMAGED
             found.append((key, DECLARED[code], rows, reason))
         return found
 

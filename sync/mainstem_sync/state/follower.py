@@ -287,6 +287,7 @@ class Follower:
             watch = self._watch(state, image.table)
             watch.image_applied(image.start_ns, image.end_ns, image.as_of)
             _put_aside(state, header.get("parked", ()))
+            watch.keeps(header.get("kept", ()))
             first, last = image.start_ns // watch.slice_ns, (image.end_ns - 1) // watch.slice_ns
             state.repairs.answered(image.table, first, last, image.as_of, self._monotonic())
         table = state.local_table(image.table)

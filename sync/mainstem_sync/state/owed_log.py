@@ -3,12 +3,13 @@
 1. Owed slices join the backlog of the origin that they are of: the writer, or one whose records it
    brings. What another child says about it counts for nothing.
 2. Lost slices are crossed off it, and shown as LOST where rows of them are missing.
+3. What damage took from the log of its owner is remembered: it may have arrived before.
 """
 
 from __future__ import annotations
 
 from mainstem_sync.origins.origin_state import Origins, OriginState
-from mainstem_sync.slices.loss import Loss
+from mainstem_sync.slices.loss import LOG_DAMAGED, Loss
 from mainstem_sync.slices.owed import Owed
 from mainstem_sync.state.line_following import LineFollowing
 from mainstem_sync.wire.ranges import RangeSet
@@ -34,6 +35,8 @@ def declare_lost(
     """The LOSS record ``lsn`` of ``state``."""
     if not lines.is_on_line(state, lsn):
         return
+    if loss.target is None and loss.why == LOG_DAMAGED:
+        state.home.gone.add(lsn, loss.ranges)
     if loss.target is not None:
         via = state.via
         state = origins.open(loss.target, via)

@@ -1,5 +1,6 @@
 """Case 34: the middle of the log is damaged before it was delivered: LOSS for that range, D passes.
-What is in parts all the same is missed by the parent, and comes as slices."""
+What is in parts all the same is missed by the parent, and comes as slices.
+What had been delivered and is gone at its owner stays where it is, and its slice is declared."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ import struct
 
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync.testing.nodes import TestNode
-from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.testing.tampering import tamper, without
+from mainstem_sync.testing.tiers import START_MS, Tiers
+
+from .copies import wipe
 
 
 def turn_a_bit(node: TestNode, lsn: int, kind: RecordKind = RecordKind.PTS) -> None:
@@ -83,3 +87,97 @@ def test_case_34_at_a_relay(tiers: Tiers) -> None:
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
     assert tiers.group.federation.holes == []
     tiers.check()
+
+
+def lose_delivered(tiers: Tiers) -> None:
+    """The edge has delivered a record that damage takes from its log before it is in parts."""
+    tiers.run(1)
+    tiers.write(rows=2)
+    taken = tiers.write(start_s=10, rows=3, value=7.0)
+    tiers.write(start_s=70, rows=1)
+    tiers.run(2)
+    assert len(tiers.values(tiers.group)) == 6
+    tiers.edge.crash()
+    turn_a_bit(tiers.edge, taken)
+    tiers.edge.start()
+    assert len(tiers.values(tiers.edge)) == 3, "it is gone here"
+
+
+def settle(tiers: Tiers) -> None:
+    tiers.clock.advance(40)
+    for _ in range(4):
+        tiers.run(10)
+        tiers.close(3)
+
+
+def test_what_its_owner_lost_after_it_was_delivered_stays(tiers: Tiers) -> None:
+    """The slice is LOST for good, with the reason and the rows that only the tiers above have."""
+    lose_delivered(tiers)
+    settle(tiers)
+    for node in (tiers.plant, tiers.group):
+        assert [row[2] for row in tiers.values(node)].count(7.0) == 3, node.name
+        state = tiers.state(node)
+        assert state["state"] == "complete", node.name
+        (lost,) = state["lost"]
+        assert lost["from"] == START_MS, node.name
+        assert (lost["rows"], lost["reason"]) == (3, "lost: log_damaged")
+        assert [hole["state"] for hole in node.federation.holes] == ["LOST"]
+    tiers.check()
+    # What is stored is compared all the same.
+    for node in (tiers.plant, tiers.group):
+        tamper(node.engine, "meters", without(0))
+        assert node.federation.verify(rescan=True)["slices"], "a difference of another kind"
+    settle(tiers)
+    for node in (tiers.plant, tiers.group):
+        assert len(tiers.values(node)) == 6, "mended, and still with the rows that were kept"
+        assert tiers.state(node)["lost"][0]["rows"] == 3
+    # After a start, and from a checkpoint, too.
+    tiers.plant.engine.flush()
+    tiers.plant.restart()
+    assert tiers.state(tiers.plant)["lost"][0]["rows"] == 3
+
+
+def test_a_group_with_an_empty_disk_gets_what_was_kept(tiers: Tiers) -> None:
+    lose_delivered(tiers)
+    settle(tiers)
+    wipe(tiers.group)
+    settle(tiers)
+    assert len(tiers.values(tiers.group)) == 6
+
+
+def test_rows_whose_deletion_was_lost_come_back(tiers: Tiers) -> None:
+    """Here its owner has more than the tiers above: an image ends what was deleted there."""
+    tiers.run(1)
+    tiers.write(rows=4)
+    deletion = tiers.edge.engine.delete(
+        "meters", devices="root.p.e.d1", start=START_MS, end=START_MS + 2000
+    )
+    deletion.ack.wait()
+    tiers.write(start_s=70, rows=1)
+    tiers.run(2)
+    assert len(tiers.values(tiers.group)) == 3
+    tiers.edge.crash()
+    turn_a_bit(tiers.edge, deletion.ack.lsn, RecordKind.DEL)
+    tiers.edge.start()
+    assert len(tiers.values(tiers.edge)) == 5
+    settle(tiers)
+    for node in tiers.nodes:
+        assert len(tiers.values(node)) == 5, node.name
+        node.engine.flush()
+        assert node.engine.store_accounting()["meters"].live == 5, node.name
+    assert tiers.state(tiers.group)["lost"] == []
+
+
+def test_a_delete_of_what_damage_took_is_counted_anew(tiers: Tiers) -> None:
+    tiers.run(1)
+    taken = tiers.write(rows=4)
+    tiers.write(start_s=100, rows=1)
+    tiers.edge.engine.delete(
+        "meters", devices="root.p.e.d1", start=START_MS, end=START_MS + 2000
+    ).ack.wait()
+    tiers.edge.crash()
+    turn_a_bit(tiers.edge, taken)
+    tiers.edge.start()
+    assert len(tiers.values(tiers.edge)) == 1
+    tiers.edge.engine.flush()
+    assert tiers.edge.engine.store_accounting()["meters"].live == 1
