@@ -35,7 +35,7 @@ CHAIN_POINTS_MAX = 4 * POINTS_MAX
 """A child states those that it remembers and those that it was asked for."""
 
 LINES_BYTES_MAX = 12 << 20
-"""Lines of 4,096 nodes with 16 points and a few starts each take a third of it."""
+"""Lines of 8,192 nodes with 16 points and a few starts each take two thirds of it."""
 
 
 @dataclass(frozen=True, slots=True)

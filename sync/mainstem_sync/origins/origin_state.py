@@ -324,6 +324,9 @@ class Origins:
         self._nodes: dict[str, list[OriginState]] = {}
         self._names: dict[str, list[str]] = {}
         """By name the nodes that had it, in the order in which they came."""
+        self._behind: dict[str, list[OriginState]] = {}
+        """By the child that they come over: each reply looks there, and a parent may have
+        thousands of children."""
 
     def __iter__(self) -> Iterator[OriginState]:
         return iter(list(self._all.values()))
@@ -343,7 +346,9 @@ class Origins:
                 end = self.table_of(key.uuid).end_of(key.epoch)
                 found.maps = found.line.maps.only(found.line.definitions.until(end))
         elif not found.via:  # known from above only until its child came
+            self._behind[""].remove(found)
             found.via = via
+            self._behind.setdefault(via, []).append(found)
         return found
 
     def of(self, uuid: str) -> list[OriginState]:
@@ -372,6 +377,7 @@ class Origins:
 
     def _add(self, state: OriginState) -> None:
         self._all[state.key] = state
+        self._behind.setdefault(state.via, []).append(state)
         named = self._names.setdefault(state.key.name, [])
         if state.key.uuid not in named:
             named.append(state.key.uuid)
@@ -426,7 +432,7 @@ class Origins:
 
     def behind(self, child: str) -> list[OriginState]:
         """The origins that come over a child's connection."""
-        return [state for state in self._all.values() if state.via == child]
+        return list(self._behind.get(child, ()))
 
     def replay_finished(self) -> None:
         """Nothing is on its way to be applied any more: what is received is what is logged."""

@@ -16,6 +16,7 @@ tables as the origin calls them, slices by index.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -36,6 +37,10 @@ RUNS_MAX = 64
 
 RESTATE_MAX = 16
 """Stretches asked for in one frame: an hour or a day each, the rest in the next."""
+
+ORIGINS_PER_REPLY_MAX = 16
+"""A reply is a message of so many frames; behind a relay are hundreds of origins. With the next
+reply it goes on."""
 
 TELLERS_MAX = 8
 """Tiers above a node that are remembered."""
@@ -140,6 +145,8 @@ class _Told:
     lease: str = ""
     at: float = float("-inf")
     said: dict[tuple[OriginKey, str], Proven] = field(default_factory=dict)
+    waiting: deque[OriginKey] = field(default_factory=deque)
+    """Origins that were not looked at since ``at``."""
 
 
 class Teller:
@@ -173,12 +180,13 @@ class Teller:
             # After a HELLO the child knows nothing any more.
             told = self._told[child] = _Told(lease)
         now = self._monotonic()
-        if now - told.at < TELL_EVERY_S:
-            return b""
-        told.at = now
-        parts = []
-        for state in self._origins.behind(child):
-            if not state.watches:
+        if not told.waiting and now - told.at >= TELL_EVERY_S:
+            told.at = now
+            told.waiting.extend(state.key for state in self._origins.behind(child))
+        parts: list[bytes] = []
+        while told.waiting and len(parts) < ORIGINS_PER_REPLY_MAX:
+            state = self._origins.get(told.waiting.popleft())
+            if state is None or not state.watches:
                 continue
             for said in (self._proven(state), *self._heard(state.key)):
                 key = (said.origin, said.teller)

@@ -27,6 +27,9 @@ UNSTATED_S = 60.0
 UNSTATED_EVERY_S = 10.0
 """How often it is looked for what nobody speaks of: every table of every node below."""
 
+ORIGINS_PER_REPLY_MAX = 16
+"""A reply is a message of so many frames; with the next one the others have their turn."""
+
 
 DONE_AGAIN_S = 60.0
 """How often it is said again what is done. A reply that is lost ends the lease, and in the next one
@@ -40,6 +43,8 @@ class _Told:
 
     lease: str
     done: dict[OriginKey, tuple[list[Ref], float]] = field(default_factory=dict)
+    turn: int = 0
+    """The origin whose turn it is, where not all can be told at once."""
 
 
 class Repair:
@@ -112,17 +117,19 @@ class Repair:
         }
 
     def frames(self, child: str) -> bytes:
-        """WANT frames for a child, of every origin behind it with something open."""
+        """WANT frames for a child, of the origins behind it with something open, in turn."""
         now, lease = self._monotonic(), self._lease(child)
         with self._lock:
             told = self._told.get(child)
             if told is None or told.lease != lease:
                 told = self._told[child] = _Told(lease)
-            return b"".join(
-                self._frame(state, told, now)
-                for state in self._origins.behind(child)
-                if state.backlog or state.repairs
-            )
+            behind = self._origins.behind(child)
+            some = [state for state in behind if state.backlog or state.repairs]
+            if len(some) > ORIGINS_PER_REPLY_MAX:
+                turn = told.turn % len(some)
+                told.turn = turn + ORIGINS_PER_REPLY_MAX
+                some = [*some[turn:], *some[:turn]][:ORIGINS_PER_REPLY_MAX]
+            return b"".join(self._frame(state, told, now) for state in some)
 
     def _frame(self, state: OriginState, told: _Told, now: float) -> bytes:
         wants: list[Want] = []

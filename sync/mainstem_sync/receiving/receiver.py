@@ -75,6 +75,9 @@ logger = logging.getLogger(__name__)
 DURABLE_TIMEOUT_S = 30.0
 """A child gives up after as long; it then sends again."""
 
+ACKS_BESIDE_RIDERS_MAX = wire.FRAMES_MAX - 60
+"""More than a sender puts into a request: what rides along needs room in the same message."""
+
 SMALL_BYTES = 64 << 10
 """A batch below it is decoded within a millisecond: nobody minds to wait for that."""
 
@@ -270,7 +273,8 @@ class Receiver:
                 parts.append(
                     Acknowledgement(answer.hash, answer.code, watermark, answer.message).encode()
                 )
-        parts += [rider(submission.child) for rider in self.riders]
+        if len(parts) <= ACKS_BESIDE_RIDERS_MAX:
+            parts += [rider(submission.child) for rider in self.riders]
         stamps = {"got": submission.got_ns, "gave": self._clock_ns()}
         parts.append(wire.encode_frame(FrameType.TIME, stamps))
         return Reply(200, wire.sign(b"".join(parts), submission.lease.encode()))

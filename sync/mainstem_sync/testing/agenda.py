@@ -23,6 +23,7 @@ class Agenda:
 
     now_s: float = 0.0
     happened: int = 0
+    events_max: int = EVENTS_MAX
     _next: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _number: int = 0
 
@@ -41,7 +42,7 @@ class Agenda:
         while self._next and self._next[0][0] <= end_s:
             self.now_s, _, function = heapq.heappop(self._next)
             self.happened += 1
-            if self.happened > EVENTS_MAX:
-                raise TimeoutError(f"more than {EVENTS_MAX} events by second {self.now_s:.0f}")
+            if self.happened > self.events_max:
+                raise TimeoutError(f"more than {self.events_max} events by second {self.now_s:.0f}")
             function()
         self.now_s = max(self.now_s, end_s)

@@ -73,8 +73,9 @@ RETRY_AFTER_S = 1.0
 RETRY_AFTER_S_MAX = 60.0
 """What a busy parent may ask for; longer would be an outage."""
 
-ORIGINS_MAX = 4096
-"""Origins behind one child: more nodes than one site has by two orders of magnitude."""
+ORIGINS_MAX = 8192
+"""Origins behind one child: more nodes than one site has by two orders of magnitude. A HELLO names
+all of them, in a header of less than a mebibyte."""
 
 
 class Queue(enum.StrEnum):
