@@ -4,7 +4,9 @@
 2. All children are asked at once and waited for one by one.
 3. Who does not answer is named, with the reason; what is here of its rows is used, and nothing else
    is made up for it.
-4. What a node closed long enough ago is asked for apart from the rest: its answer mostly stays the
+4. What is missing here of a table that is sent up is wanted, by the way that repairs it: the next
+   question finds it here.
+5. What a node closed long enough ago is asked for apart from the rest: its answer mostly stays the
    same, and is kept (kept_answers.py).
 """
 
@@ -94,6 +96,8 @@ class Reading:
             if child is None:
                 self._missed([site], "nobody knows what leads to it")
                 continue
+            if site.is_held:
+                self.federation.exchange.repair.missed(site.node, wish.table, site.spans)
             settled, recent = cut_at_settled(site) if wish.kind != NEWEST else (None, site)
             for part in (settled, recent):
                 if part is not None:

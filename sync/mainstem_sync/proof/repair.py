@@ -5,7 +5,8 @@
    asked for in the same way, between growing pauses.
 2. Nothing is remembered of what was asked: an answer that is lost is asked for again. What a child
    was told to be done is not told it again for a while.
-3. A statement may be lost to a parent that was restored, or with the owner's log. Of a slice that
+3. What a question found missing is not waited for (``missed``).
+4. A statement may be lost to a parent that was restored, or with the owner's log. Of a slice that
    nobody speaks of for a while although its rows are all here, a new one is asked for; so it is of
    one that is not closed, although later ones are.
 """
@@ -71,6 +72,24 @@ class Repair:
         with self._lock:
             state = self._origins.get(origin)
             return 0 if state is None else state.repairs.want(table, keys, since)
+
+    def missed(self, node: str, table: str, spans: Iterable[tuple[int, int]]) -> None:
+        """Somebody asked for rows of a node in ``spans`` ([start, end) ns) of ``table`` that are
+        not proven here, although they are sent up. What would be asked for after a while of these
+        slices (a statement that was missed, an image that did not help before) is asked for now.
+        What is on its way, or owed, comes by itself."""
+        now = self._monotonic()
+        with self._lock:
+            for state in self._origins.lines():
+                watch = state.watches.get(table) if state.key.name == node else None
+                if watch is None:
+                    continue
+                unstated = self._unstated.get((state.key, table), {})
+                for start_ns, end_ns in spans:
+                    first, end = start_ns // watch.slice_ns, -(-end_ns // watch.slice_ns)
+                    says = sorted(key for key in unstated if first <= key < end)
+                    state.repairs.want(table, says, say=True)
+                    state.repairs.hurry(table, first, end, now)
 
     def look(self, damaged: Iterable[DamagedSlice]) -> int:
         """Ask for every slice of ``damaged`` (all that there are); returns how many are new."""

@@ -102,11 +102,16 @@ def encode_want(
     return encode_frame(FrameType.WANT, header)
 
 
+HURRY_EVERY_S = 60.0
+"""How often a pause is cut short for somebody who asks for the slice."""
+
+
 @dataclass(slots=True)
 class _Repair:
     since: int = 0
     tries: int = 0
     not_before: float = 0.0
+    hurried: float = float("-inf")
 
 
 class Repairs:
@@ -141,6 +146,14 @@ class Repairs:
             repair = known[key]
             repair.tries += 1
             repair.not_before = now + min(AGAIN_MAX_S, AGAIN_S * 2 ** min(repair.tries - 1, 20))
+
+    def hurry(self, table: str, first: int, end: int, now: float) -> None:
+        """Somebody asks for the slices [first, end): those that wait for another try get it now."""
+        for say in (False, True):
+            for key, repair in self._known.get((table, say), {}).items():
+                if first <= key < end and now >= repair.hurried + HURRY_EVERY_S:
+                    repair.hurried = now
+                    repair.not_before = min(repair.not_before, now)
 
     def forget(self, table: str, differing: set[int], *, say: bool = False) -> None:
         """What was answered and does not differ any more is whole again."""
