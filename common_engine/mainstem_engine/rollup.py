@@ -33,6 +33,7 @@ from mainstem_engine.erasures import Erasure, decode_erasure
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.model import SELF_ORIGIN, DeviceIds, Rows, TimesNs
 from mainstem_engine.points import Points
+from mainstem_engine.rollup_answers import stored_range
 from mainstem_engine.rollup_definition import HeldRollup, RollupDefinition, RollupSources
 from mainstem_engine.rollup_work import RollupEngine, RollupWork
 
@@ -71,20 +72,45 @@ class Rollups:
         engine.attach_rollups(self)
         engine.add_part_hold(self.name, self.holds)
 
+    def redefine(self, definitions: Sequence[RollupDefinition]) -> None:
+        """Other definitions from now on; between two runs, on their thread.
+
+        One that is computed as before (same table, window, origins and finer rollups) goes on from
+        where it is, whatever its lateness. For every other one all history is dirty, with what is
+        in the head.
+        """
+        wanted = tuple(sorted(definitions, key=lambda d: d.every_ns))
+        sources = RollupSources(wanted)
+        with self._lock:
+            before = {self._sources.lineage(old): old for old in self.definitions}
+            goes_on = {before.get(sources.lineage(new)): new for new in wanted}
+            self._dirty = {
+                (goes_on[d], source): dirty
+                for (d, source), dirty in self._dirty.items()
+                if d in goes_on
+            }
+            self._begun = {goes_on[old] for old in self._begun if old in goes_on}
+            self._rows_per_window = dict.fromkeys(wanted, 0.0)
+            self.definitions, self._sources = wanted, sources
+            self._by_target = {d.target.casefold(): d for d in wanted}
+        if self._engine is not None:
+            for definition in wanted:
+                self._begin(definition, self._engine, with_head=True)
+
     # As a consumer
 
     def rows_applied(self, batch: AppliedRows) -> None:
-        for definition in self._sources.following(batch.table):
-            if batch.origin == SELF_ORIGIN or definition.all:
-                device, window = keys_of(Rows(batch.device, batch.time), definition.every_ns)
-                with self._lock:
+        with self._lock:
+            for definition in self._sources.following(batch.table):
+                if batch.origin == SELF_ORIGIN or definition.all:
+                    device, window = keys_of(Rows(batch.device, batch.time), definition.every_ns)
                     self._of(definition, batch.table).mark(device, window, batch.local_lsn)
 
     def rows_deleted(self, deleted: AppliedDelete) -> None:
         """Windows that lost rows are dirty."""
-        for definition in self._sources.following(deleted.table):
-            if deleted.tombstone.origin == SELF_ORIGIN or definition.all:
-                with self._lock:
+        with self._lock:
+            for definition in self._sources.following(deleted.table):
+                if deleted.tombstone.origin == SELF_ORIGIN or definition.all:
                     _mark_deleted(
                         self._of(definition, deleted.table), deleted.tombstone, definition.every_ns
                     )
@@ -113,6 +139,8 @@ class Rollups:
         """A record says what was computed; ``of`` names the source, the table where it does not."""
         asof = int(header["asof"])
         with self._lock:
+            if definition not in self._rows_per_window:
+                return  # it was defined otherwise just now: what it computed is dirty again
             dirty = self._of(definition, str(header.get("of", definition.table)))
             if len(device):
                 dirty.clean(device, window, asof)
@@ -265,20 +293,28 @@ class Rollups:
                     definition, source, target, dirty, engine, self._lock, self._rows_per_window
                 )
 
-    def _begin(self, definition: RollupDefinition, engine: RollupEngine) -> None:
-        """History is dirty for a definition that is new here. What is in the head is marked."""
+    def _begin(
+        self, definition: RollupDefinition, engine: RollupEngine, *, with_head: bool = False
+    ) -> None:
+        """History is dirty for a definition that is new here. At a start what is in the head is
+        marked already, by the replay."""
         with self._lock:
             if definition in self._begun:
                 return
-            every_ns, lsn = definition.every_ns, engine.applied_lsn
-            for table in engine.catalog.templates.all():
-                if self._sources.follows(definition, table):
-                    found = engine.stored_range(table.name)
-                    if found is not None:
-                        start_ns = found[0] - found[0] % every_ns
-                        end_ns = found[1] - found[1] % every_ns + every_ns
-                        span = Span(0, DEVICE_MAX, start_ns, end_ns, lsn)
-                        self._of(definition, table.name).mark_span(span)
+        every_ns, lsn = definition.every_ns, engine.applied_lsn
+        spans: list[tuple[str, Span]] = []
+        for table in engine.catalog.templates.all():
+            if self._sources.follows(definition, table):
+                found = engine.stored_range(table.name)
+                if with_head:
+                    found = stored_range(engine.whole_view(table.name))
+                if found is not None:
+                    start_ns = found[0] - found[0] % every_ns
+                    end_ns = found[1] - found[1] % every_ns + every_ns
+                    spans.append((table.name, Span(0, DEVICE_MAX, start_ns, end_ns, lsn)))
+        with self._lock:
+            for source, span in spans:
+                self._of(definition, source).mark_span(span)
             self._begun.add(definition)
 
 

@@ -67,6 +67,15 @@ class RollupSources:
         """The declared rollup that a definition is merged from."""
         return self._finer.get(definition)
 
+    def lineage(self, definition: RollupDefinition) -> tuple[object, ...]:
+        """Equal for definitions that are computed from the same rows in the same steps."""
+        found: list[object] = []
+        each: RollupDefinition | None = definition
+        while each is not None:
+            found += [each.target.casefold(), each.every_ns, each.all]
+            each = self._finer.get(each)
+        return tuple(found)
+
     def following(self, table: str) -> Iterator[RollupDefinition]:
         """The definitions that rows of ``table`` may change. By its name alone, so that it can be
         asked during replay; ``follows`` decides."""

@@ -46,6 +46,9 @@ from mainstem_node.config.schema import (
 SECOND_NS = 1_000_000_000
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
+Fitting = tuple[tuple[Subscription, ...], Mapping[str, TableIntake]]
+"""Of one collector: what its messages become, and where that is stored."""
+
 CODECS: Mapping[str, MakeCodec] = {"json": JsonCodec, "csv": CsvCodec}
 """Codec by its name in the configuration."""
 
@@ -87,8 +90,16 @@ class Assembly:
             for number, collector in enumerate(self._node.collectors)
         ]
 
-    def _intake(self, number: int, config: MqttCollectorConfig) -> Intake:
+    def fittings(self) -> list[Fitting]:
+        """What the intakes of these collectors would be made with, without making them."""
+        return [self._fitting(collector) for collector in self._node.collectors]
+
+    def _fitting(self, config: MqttCollectorConfig) -> Fitting:
         subscriptions = [self._subscription(each, config) for each in config.subscriptions]
+        return tuple(subscriptions), self._tables
+
+    def _intake(self, number: int, config: MqttCollectorConfig) -> Intake:
+        subscriptions, tables = self._fitting(config)
         collector = MqttCollector(
             f"mqtt-{number}",
             mqtt_settings(self._node.id, number, config),
@@ -101,7 +112,7 @@ class Assembly:
         )
         return Intake(
             collector,
-            self._tables,
+            tables,
             self._quarantine,
             node=self._node.id,
             clock_ns=self._clock_ns,

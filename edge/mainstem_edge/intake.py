@@ -80,6 +80,8 @@ class Intake:
         self._node = node
         self._clock_ns = clock_ns
         self._routes: dict[str, Subscription | None] = {}
+        self._fitted = threading.Lock()
+        """Held while a batch is processed: it is wholly read by one set of rules."""
         self._changed = threading.Condition()
         self._batches: dict[int, _Open] = {}
         self._number = 0
@@ -122,6 +124,15 @@ class Intake:
         """Why nothing is acknowledged any more; empty while all is well."""
         return self._failure
 
+    def refit(
+        self, subscriptions: Sequence[Subscription], tables: Mapping[str, TableIntake]
+    ) -> None:
+        """Other rules for the same topics, from the next batch on."""
+        with self._fitted:
+            self.collector.subscriptions = tuple(subscriptions)
+            self._tables = tables
+            self._routes = {}
+
     def oldest_waiting_ns(self) -> int | None:
         """Arrival of the oldest message that is not durable yet; None when nothing waits."""
         with self._changed:
@@ -153,7 +164,8 @@ class Intake:
             messages = queue.take(BATCH_MESSAGES, BATCH_BYTES, TAKE_TIMEOUT_S)
             if messages:
                 try:
-                    self.process(messages)
+                    with self._fitted:
+                        self.process(messages)
                 except Exception as error:
                     self._fail(error)
                     return

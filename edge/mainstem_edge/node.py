@@ -44,16 +44,30 @@ class EdgeNode(Node):
 
     async def start_intake(self) -> None:
         """Starts a collector and an intake per broker. The brokers need not be there."""
-        lateness_ns = max((r.lateness for r in self.config.rollups), default=LATENESS_NS)
-        self._frontier = Frontier(lateness_ns)
+        self._frontier = Frontier(self._lateness_ns())
         self._frontier_lock = threading.Lock()
         self._stopping = threading.Event()
-        self._intakes = await asyncio.to_thread(self._assemble)
+        assembly = self._assembly()
+        self._intakes = await asyncio.to_thread(assembly.intakes)
         for intake in self._intakes:
             intake.start()
             intake.collector.start()
 
-    def _assemble(self) -> list[Intake]:
+    async def refit_intake(self) -> None:
+        """The collectors go on; what they bring is read by the templates and rules of now."""
+        if self._intakes:
+            await asyncio.to_thread(self._refit)
+
+    def _refit(self) -> None:
+        for intake, fitting in zip(self._intakes, self._assembly().fittings(), strict=True):
+            intake.refit(*fitting)
+        with self._frontier_lock:
+            self._frontier.lateness_ns = self._lateness_ns()
+
+    def _lateness_ns(self) -> int:
+        return max((r.lateness for r in self.config.rollups), default=LATENESS_NS)
+
+    def _assembly(self) -> Assembly:
         return Assembly(
             self.topology,
             self.config,
@@ -62,7 +76,7 @@ class EdgeNode(Node):
             owner=self._other_owner,
             stopping=self._stopping.is_set,
             clock_ns=self.clock_ns,
-        ).intakes()
+        )
 
     def _other_owner(self, path: str) -> str | None:
         owner = self.ownership.owner(path)

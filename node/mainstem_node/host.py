@@ -3,9 +3,10 @@
 1. The newest applied revision holds. Where the node's own file has been changed since that came,
    the file holds, as the next revision.
 2. A revision that was being tried when the process ended has failed.
-3. A switch stops the node and starts it with the revision, in this process. What is not ready
-   within ``READY_S`` is stopped again, and the revision before is started: if that fails as well,
-   the process ends, as at any start that fails.
+3. A revision that takes no start is adopted by the running node (reconfiguring.py). Else a switch
+   stops the node and starts it with the revision, in this process. What is not ready within
+   ``READY_S`` is stopped again, and the revision before is started: if that fails as well, the
+   process ends, as at any start that fails.
 4. Each start is judged by the node itself (desired/agent.py): only then a revision is applied.
 """
 
@@ -26,6 +27,7 @@ from mainstem_node.desired.revisions import APPLIED, FAILED, Revision, Revisions
 from mainstem_node.lifecycle import run_service
 from mainstem_node.logs import configure_logs, fields
 from mainstem_node.node import Node, tier_class
+from mainstem_node.reconfiguring import takes_no_start
 
 log = logging.getLogger("mainstem.config")
 
@@ -85,6 +87,21 @@ class NodeHost:
 
     # Host
 
+    def adopt(self, rev: int) -> bool:
+        """Changes the running node to a revision; False, and nothing done, if that takes a start.
+        Blocks; from any thread but the loop's. Raises what may leave a part of it done."""
+        revision, node, loop = self.revisions.find(rev), self.node, self._loop
+        if revision is None or node is None or loop is None:
+            return False
+        topology = self._load(revision)
+        if not takes_no_start(self.topology, topology, self._node_id):
+            return False
+        document = self._document(revision, topology)
+        changing = asyncio.run_coroutine_threadsafe(node.reconfigure(topology), loop)
+        changing.result(self._ready_s)
+        self.topology, self.document = topology, document
+        return True
+
     def switch(self, rev: int) -> None:
         """Runs the node with a revision; from any thread, returns at once."""
         self._soon(lambda: self._switch(rev))
@@ -134,13 +151,14 @@ class NodeHost:
     async def _start(self, revision: Revision) -> None:
         topology = await asyncio.to_thread(self._load, revision)
         self.topology = topology
-        self.document = (
-            self._own
-            if revision.hash == self.file_hash
-            else await asyncio.to_thread(document_of, topology, self._node_id)
-        )
+        self.document = await asyncio.to_thread(self._document, revision, topology)
         self.node = self._make(topology, topology.node(self._node_id), self)
         await self.node.start()
+
+    def _document(self, revision: Revision, topology: Topology) -> Mapping[str, Any]:
+        if revision.hash == self.file_hash:
+            return self._own
+        return document_of(topology, self._node_id)
 
     def _load(self, revision: Revision) -> Topology:
         """What a revision says. The file itself, where it is the file's: its lines are known."""

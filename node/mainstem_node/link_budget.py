@@ -11,11 +11,15 @@ from mainstem_sync.sending.budget import LinkBudget, LinkWindow
 BITS_PER_BYTE = 8
 
 
-def link_budget(config: LinkConfig, clock_ns: Callable[[], int]) -> LinkBudget:
-    """The budget of the link to the parent; without keys it has no limit."""
+def link_rates(config: LinkConfig) -> tuple[float | None, list[LinkWindow]]:
+    """Bytes a second, and the hours with rates of their own; without keys there is no limit."""
     windows = [
         LinkWindow.parse(window.days, window.start, window.end, window.zone, window.limit)
         for window in config.windows
     ]
-    rate = None if config.limit is None else config.limit / BITS_PER_BYTE
-    return LinkBudget(rate, windows, clock_ns=clock_ns, monotonic=time.monotonic)
+    return None if config.limit is None else config.limit / BITS_PER_BYTE, windows
+
+
+def link_budget(config: LinkConfig, clock_ns: Callable[[], int]) -> LinkBudget:
+    """The budget of the link to the parent."""
+    return LinkBudget(*link_rates(config), clock_ns=clock_ns, monotonic=time.monotonic)

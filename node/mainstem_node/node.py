@@ -47,7 +47,6 @@ from mainstem_node.auth import (
 from mainstem_node.binding import bound_receiver
 from mainstem_node.commanding.action import Action
 from mainstem_node.config.schema import NodeConfig, Topology
-from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.declared import DeclaredBefore
 from mainstem_node.desired.agent import Host
@@ -63,6 +62,7 @@ from mainstem_node.logs import fields
 from mainstem_node.metrics import NodeMetrics
 from mainstem_node.orders import NodeOrders
 from mainstem_node.ownership import Ownership
+from mainstem_node.reconfiguring import exports_of, reconfigure
 from mainstem_node.registry import NodeRegistry
 from mainstem_node.runtime import Runtime
 from mainstem_node.server import Server, build_application
@@ -71,7 +71,7 @@ from mainstem_node.status import StatusReporter
 from mainstem_node.uplinks import start_uplinks
 from mainstem_node.workers import Workers
 from mainstem_node.writing import Writer
-from mainstem_sync import Child, Export, Federation
+from mainstem_sync import Child, Federation
 from mainstem_sync.http.down_server import down_routes
 from mainstem_sync.http.server import sync_routes
 
@@ -117,6 +117,10 @@ class Node:
 
     async def stop_intake(self) -> None:
         """Stop it once what was taken is stored. May be called twice."""
+
+    async def refit_intake(self) -> None:
+        """The configuration is another one: go on bringing data in by it. Raises when that cannot
+        be."""
 
     def frontier_ns(self) -> int:
         """Event time that every source has passed: windows and slices before it may close."""
@@ -181,6 +185,18 @@ class Node:
         await self._stack.aclose()
         log.info("stopped", extra=fields(node=self.config.id))
 
+    async def reconfigure(self, topology: Topology) -> None:
+        """Goes on with a configuration that takes no start (reconfiguring.py). What it raises may
+        leave a part done: the node has to be started with the one before."""
+        config = topology.node(self.config.id)
+        await self._maintenance.run(
+            reconfigure, topology, config, self.engine, self.rollups, self.federation
+        )
+        self.topology, self.config = topology, config
+        self.runtime.topology, self.runtime.config = topology, config
+        await asyncio.to_thread(self._learn_owners)
+        await self.refit_intake()
+
     async def wait_failed(self) -> None:
         """Returns when the node cannot go on. A failed log is not such a case: reads go on."""
         await self._failed.wait()
@@ -207,11 +223,14 @@ class Node:
         self.authenticator = Authenticator(tokens, self.registry, loopback_open=config.auth_open)
         if config.parent is not None:
             require_link_token(self.topology, config.id)
-        for other in self.topology.nodes:
-            if other.id != config.id:
-                self.ownership.learn(other.id, other.paths)
-        for entry in self.registry.list():
-            self.ownership.learn(entry.id, entry.paths)
+        self._learn_owners()
+
+    def _learn_owners(self) -> None:
+        own, entries = self.config.id, self.registry.list()
+        self.ownership.begin_anew(
+            [(other.id, other.paths) for other in self.topology.nodes if other.id != own]
+            + [(entry.id, entry.paths) for entry in entries]
+        )
 
     async def _open_engine(self) -> None:
         config = self.config
@@ -219,15 +238,7 @@ class Node:
         self.federation = Federation(
             node=config.id,
             paths=config.paths,
-            exports=[
-                Export(
-                    rule.template,
-                    rule.mode,
-                    None if rule.every is None else duration_name(rule.every),
-                    rule.under,
-                )
-                for rule in config.export
-            ],
+            exports=exports_of(config),
             parent=config.parent is not None,
             data_dir=config.data_dir,
             hold=config.hold,

@@ -19,6 +19,7 @@ from mainstem_node.commanding.runner import CommandRunner
 from mainstem_node.config.schema import NodeConfig
 from mainstem_node.desired import agent
 from mainstem_node.desired.agent import ConfigAgent, Host
+from mainstem_node.far_alters import FarAlters
 from mainstem_node.far_delete import FarDelete
 from mainstem_node.far_deletes import FarDeletes
 from mainstem_node.order_desk import OrderDesk, OrderTaker
@@ -64,6 +65,15 @@ class NodeOrders:
             run_here=self._delete_here,
             clock_ns=clock_ns,
         )
+        statements.far_alters = FarAlters(
+            config.id,
+            engine,
+            down,
+            below=self._living_below,
+            senders=federation.senders_of,
+            itself=host is not None,
+            clock_ns=clock_ns,
+        )
         self._takers: dict[str, OrderTaker] = {
             command.KIND: self._runner,
             far_delete.KIND: self._deletes,
@@ -71,7 +81,11 @@ class NodeOrders:
         self._agent: ConfigAgent | None = None
         if host is not None:
             self._agent = ConfigAgent(
-                config, down, host, is_linked=self._is_linked, clock_ns=clock_ns
+                down,
+                host,
+                is_linked=self._is_linked,
+                amend=lambda amendment: amendment.of_store(engine),
+                clock_ns=clock_ns,
             )
             self._takers[agent.KIND] = self._agent
 
@@ -106,10 +120,13 @@ class NodeOrders:
             now_ns=asked.now_ns,
         )
 
-    def _is_linked(self) -> bool:
-        """True if the parent was reached since this start, or there is none."""
+    def _is_linked(self, within_s: float) -> bool:
+        """True if the parent has answered within the last seconds, or there is none."""
         link = self._federation.link()
-        return link is None or link["last_contact_ms"] is not None
+        if link is None:
+            return True
+        age_ms = link["last_contact_ms"]
+        return age_ms is not None and bool(age_ms <= within_s * 1000)
 
     def _parents_ms(self) -> int | None:
         """The wall clock as the parent has it; None while there is one and it was not asked."""

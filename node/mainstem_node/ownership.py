@@ -18,7 +18,16 @@ class Ownership:
 
     def __init__(self, node_id: str, paths: Iterable[str]) -> None:
         self.node_id = node_id
-        self._owners = dict.fromkeys(paths, node_id)
+        self._paths = tuple(paths)
+        self._owners = dict.fromkeys(self._paths, node_id)
+
+    def begin_anew(self, others: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """Forgets what was learned of other nodes, and learns this."""
+        owners = dict.fromkeys(self._paths, self.node_id)
+        for node_id, paths in others:
+            for path in paths:
+                owners.setdefault(path, node_id)
+        self._owners = owners
 
     def learn(self, node_id: str, paths: Iterable[str]) -> None:
         """Another node owns ``paths``; one's own claim to the same path stands."""

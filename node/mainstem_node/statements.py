@@ -11,16 +11,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
+from mainstem_engine.errors import MainstemError
 from mainstem_node.auth import ADMIN, ALLOWS, ROLES, WRITE
 from mainstem_node.config.schema import SECOND_NS, SqlConfig, SqlRoleConfig
 from mainstem_node.errors import ConflictError, ForbiddenError
+from mainstem_node.far_alters import Before
 from mainstem_node.far_delete import FarDelete
 from mainstem_node.ownership import Ownership
 from mainstem_node.statement_gate import StatementGate
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from mainstem_engine.sql.running.executors import WorkerExecutor
     from mainstem_engine.sql.running.sandbox import SqlLimits
     from mainstem_engine.sql.statements import Statement
+    from mainstem_node.far_alters import FarAlters
     from mainstem_node.far_deletes import FarDeletes
     from mainstem_node.federated.kept_answers import KeptAnswers
     from mainstem_node.federated.reading import Reading
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S_DEFAULT = 30.0
 DEFAULT_DATABASE = "root.main"
+ALTERING = re.compile(r"\b(alter|create)\b", re.IGNORECASE)
+"""Most statements need not be parsed to know that they change no template."""
 
 COMPLETE_ENOUGH = frozenset({"complete", "retired"})
 """States in which nothing more is expected for the range that was asked for."""
@@ -102,6 +108,8 @@ class Statements:
         self._lock = threading.Lock()
         self.far_deletes: FarDeletes | None = None
         """May be set later; None: a DELETE is about rows that are held here."""
+        self.far_alters: FarAlters | None = None
+        """May be set later; None: an ALTER is about this node alone."""
         self._executor: WorkerExecutor | None = None
         self._plans: PlanCache | None = None
 
@@ -123,6 +131,8 @@ class Statements:
         now_ns: int | None = None,
     ) -> Result:
         """Runs one statement of a caller with ``role``; the rest as ``Session.execute``.
+
+        An ALTER of a template that nodes below use goes on to them (far_alters).
 
         A DELETE by itself goes on to the nodes below that own rows which it means (far_deletes).
         ``spares_others``: it does not, and leaves their rows here as they are.
@@ -146,6 +156,7 @@ class Statements:
                     sql, list(params or ()), database or DEFAULT_DATABASE, time_zone, role, by
                 )
                 return self.far_deletes.delete(statements[0], request, timeout_s)
+        altered = self._may_alter(sql, role)
         engine = self._for_admins if ADMIN in ALLOWS[role] else self._guarded
         if spares_others:
             engine = cast("Engine", _SparingEngine(engine))
@@ -173,7 +184,10 @@ class Statements:
             plans=self._kept_plans(),
             explain_more=None if reading is None else reading.lines,
         )
-        with nullcontext() if reading is None else cancellation.calling(reading.cancel):
+        with (
+            self._followed(altered, by) as follow,
+            nullcontext() if reading is None else cancellation.calling(reading.cancel),
+        ):
             result = session.execute(
                 sql,
                 params,
@@ -187,7 +201,28 @@ class Statements:
             )
         if reading is not None:
             result.warnings += reading.warnings
+        result.warnings += follow(timeout_s)
         return result
+
+    def _may_alter(self, sql: str, role: str) -> Before:
+        """The templates that a statement may alter and that nodes below use, as they are now."""
+        if self.far_alters is None or WRITE not in ALLOWS[role] or not ALTERING.search(sql):
+            return Before()
+        return self.far_alters.before(self._kept_plans().statements(sql))
+
+    @contextmanager
+    def _followed(self, altered: Before, by: str) -> Iterator[Callable[[float], list[str]]]:
+        """What is altered inside goes on to the nodes below, with the call of what this gives, or
+        without waiting where a script fails: what came before its error stands."""
+        far = self.far_alters
+        if far is None or not altered:
+            yield lambda timeout_s: []
+            return
+        try:
+            yield lambda timeout_s: far.follow(altered, by, timeout_s)
+        except MainstemError:
+            far.follow(altered, by, 0.0)
+            raise
 
     def _reading(self, role: str, by: str, timeout_s: float, cancellation: Cancellation) -> Reading:
         from mainstem_node.federated.kept_answers import KeptAnswers

@@ -60,6 +60,16 @@ class Below:
         with self._lock:
             return {state.key.name for state in self._origins.lines()}
 
+    def senders_of(self, table: str) -> set[str]:
+        """The nodes below that have defined a table which is this one here."""
+        wanted = table.casefold()
+        with self._lock:
+            return {
+                state.key.name
+                for state in self._origins.lines()
+                if any(t.local.casefold() == wanted for t in state.maps.tables.values())
+            }
+
     def owner_of(self, device: str) -> str | None:
         """The node that rows of a device come from: the one with the longest path above it of this
         node and those below, else the origin that defined it; None if nobody is known."""

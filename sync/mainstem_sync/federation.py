@@ -106,9 +106,7 @@ class Federation:
         self.sender: Sender | None = None
         """None without a parent, and before bind()."""
         self._lateness_ns = lateness_ns
-        self._table_lateness_ns = {
-            table.casefold(): value for table, value in (table_lateness_ns or {}).items()
-        }
+        self.change_lateness(table_lateness_ns or {})
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self._rng = rng or random.SystemRandom()
@@ -175,6 +173,7 @@ class Federation:
         self.route = below.route
         self.nodes_below = below.nodes
         self.origin_names = below.origins
+        self.senders_of = below.senders_of
         self.owner_of = below.owner_of
         self.devices_of = below.devices_of
 
@@ -301,6 +300,41 @@ class Federation:
         if self._bound is None:
             raise SyncError("the federation has no engine yet", hint="call bind() first")
         return self._bound
+
+    def change_exports(self, exports: Sequence[Export]) -> None:
+        """Other export rules from now on, as after a start with them: what is still owed is judged
+        anew, history that more rules let go up is owed with the next ``run_manifests``. Between
+        two of its runs, on their thread. Reads what the parent lacks of the log."""
+        follower, forward, engine = self._follower, self._follower.forward, self.engine
+        if ExportPolicy(exports).fingerprint == self.policy.fingerprint:
+            self.policy.change(exports)
+            return
+
+        def change() -> None:
+            with self._lock:
+                before = self.policy.fingerprint
+                self.policy.change(exports)
+                follower.scope.clear()
+                follower.scope.rebuild(engine.catalog.devices)
+                if forward is not None:
+                    forward.rules = before if forward.rules is None else forward.rules
+                    logged = {n: s.logged for n, s in follower.accounts.tables.items()}
+                    forward.recount(engine.log, logged)
+
+        if self.sender is None:
+            change()
+        else:
+            self.sender.begin_anew(change)
+
+    def tell_status(self) -> None:
+        """The parent is told the status with the next request, which is due now."""
+        if self.sender is not None:
+            self.sender.status_at = float("-inf")
+            self._applied()
+
+    def change_lateness(self, table_lateness_ns: Mapping[str, int]) -> None:
+        """Per table how long after its end a slice stays open; what is closed stays closed."""
+        self._table_lateness_ns = {t.casefold(): ns for t, ns in table_lateness_ns.items()}
 
     def lateness_ns(self, table: str) -> int:
         """How long after its end a slice of an own table stays open."""
@@ -466,9 +500,8 @@ class Federation:
         return any(self.retired(name) is not None for name in names if name)
 
     def _asked(self, frame: Frame) -> None:
-        if self.quarantine_pages.asked(frame) and self.sender is not None:
-            self.sender.status_at = float("-inf")
-            self._applied()
+        if self.quarantine_pages.asked(frame):
+            self.tell_status()
 
     def _own_status(self) -> Mapping[str, Any]:
         if self.status is not None:

@@ -17,6 +17,7 @@ from mainstem_edge.node import EdgeNode
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.config import load_topology
 from mainstem_node.node import tier_class
+from mainstem_node.reconfiguring import takes_no_start
 from mainstem_node.replay import BrokerAddress, Publisher
 
 TIMEOUT_S = 20.0
@@ -126,6 +127,37 @@ async def test_a_device_of_another_node_is_put_aside(tmp_path: Path) -> None:
         quarantine = node.federation.quarantine
         await eventually(lambda: quarantine.statistics().items == 1, "put aside")
         assert quarantine.items()[0]["reason"] == "not_owner"
+
+
+async def test_other_templates_and_rules_while_the_broker_stays_connected(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
+        node = edge(tmp_path, broker)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        await connected(node)
+        await asyncio.to_thread(publish, broker, 3)
+        await eventually(lambda: rows(node) == 3, "stored")
+        connection = node._intakes[0].collector.state().connection
+        path = tmp_path / "topology.yaml"
+        document = yaml.safe_load(path.read_text())
+        measurements = document["templates"]["pump"]["measurements"]
+        measurements["half"] = {"type": "DOUBLE", "from": "count", "scale": 0.5}
+        measurements["count"]["range"] = [0, 5]
+        document["nodes"][0]["rollups"][0]["lateness"] = "90s"
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        topology = load_topology(path)
+        assert takes_no_start(node.topology, topology, "edge")
+        await node.reconfigure(topology)
+        await asyncio.to_thread(publish, broker, 8, "m2")
+        await eventually(lambda: rows(node) == 11, "stored by the new rules")
+        table = node.engine.scan("pump", columns=["count", "half"]).read_all().to_pydict()
+        assert sorted(n for n in table["count"] if n is not None) == [0, 0, 1, 1, 2, 2, 3, 4, 5]
+        assert max(x for x in table["half"] if x is not None) == 3.5
+        assert node._intakes[0].collector.state().connection is connection
+        assert node._frontier.lateness_ns == 90 * 10**9
+        reasons = {item["reason"] for item in node.federation.quarantine.items()}
+        assert reasons == {"out_of_range"}
 
 
 async def test_without_collectors_the_frontier_is_now(tmp_path: Path) -> None:

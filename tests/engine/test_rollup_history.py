@@ -296,3 +296,34 @@ def test_alterations_of_the_source_are_followed(site: Site) -> None:
     for table in ("t_1m", "t_1h"):
         (row,) = engine.scan(table).read_all().to_pylist()
         assert (row["y_count"], row["y_min"], row["y_max"]) == (2, 5, 2**40)
+
+
+def test_definitions_change_while_rows_come(site: Site) -> None:
+    """As after a start with the new ones: history, what is in the head, and what comes later."""
+    engine = site.open(MINUTES)
+    site.write("d", [0, 1, 59, 60], 2.0)
+    engine.flush()
+    site.write("e", [61])
+    assert site.run() == 5
+    site.rollups.redefine([MINUTES, HOURS])
+    assert not site.rollups.held(engine.catalog.table("t_1m"))  # its table is made by the next run
+    site.write("d", [30], 5.0)
+    site.run()
+    assert site.windows("t_1h") == {("d", 0): (4, 11.0), ("d", 60): (1, 2.0), ("e", 60): (1, 1.0)}
+    assert site.run() == 0
+    late = RollupDefinition("t", MINUTE, "1m", lateness_ns=HOUR)
+    site.write("e", [62])
+    site.rollups.redefine([late, HOURS])
+    assert site.rollups.run(NOW + 63 * MINUTE) == 0  # it waits for longer now
+    site.run()
+    assert site.windows("t_1m")["e", 62] == (1, 1.0)
+    site.rollups.redefine([late])
+    site.write("d", [31])
+    site.run()
+    assert site.windows("t_1h")["d", 0] == (4, 11.0)
+    site.rollups.redefine([HOURS])  # from the rows now: all of it is computed anew
+    site.run()
+    assert site.windows("t_1h")["d", 0] == (5, 12.0)
+    assert site.windows("t_1h")["e", 60] == (2, 2.0)
+    site.reopen(HOURS)
+    assert site.run() == 0

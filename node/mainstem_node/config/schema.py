@@ -234,6 +234,9 @@ class LinkConfig(Struct, frozen=True, kw_only=True):
 
     limit: RateBits | None = None
     windows: tuple[LinkWindowConfig, ...] = ()
+    reach_within: DurationNs = 120 * SECOND_NS
+    """A configuration from above that changes `parent`, `link`, `tls` or `listen` is taken back if
+    the parent does not answer within it. What holds before the change counts."""
 
 
 class TlsConfig(Struct, frozen=True, kw_only=True):

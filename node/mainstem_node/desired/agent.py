@@ -4,11 +4,15 @@
    gave it had seen (``base``). Where that is not the one that holds, nothing is done:
    ``config_moved_on``. So two people who change one node do not undo each other.
 2. The document is checked as a file is. What is wrong is said, with the key, and nothing is done.
-3. It becomes the next revision, pending, and the host of the node starts it in the same process.
-   If it does not get ready the one before comes back.
+3. It becomes the next revision, pending. Where that takes no start, the running node goes on with
+   it; else the host of the node starts it in the same process. If that fails the one before comes
+   back.
 4. A revision that changes what the link to the parent goes by has to reach the parent within
-   ``REACH_S``, else the one before comes back, too. Then it is applied, and the order is DONE.
-5. What a node has is stated to the tiers above whenever it is another one.
+   ``link.reach_within`` of the revision before, else that one comes back, too. Then it is applied,
+   and the order is DONE.
+5. A template that was altered above (amendment.py) is altered here, and in the document: a revision
+   like any other, of whatever this node has by then.
+6. What a node has is stated to the tiers above whenever it is another one.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from mainstem_engine.errors import MainstemError
-from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_engine.errors import EngineError, MainstemError
+from mainstem_node.config.schema import SECOND_NS, NodeConfig, Topology
+from mainstem_node.desired.amendment import Amendment
 from mainstem_node.desired.documents import (
     NEW_LINK_KEYS,
     Document,
@@ -44,9 +49,11 @@ KIND = "config"
 SLOT = "config"
 STATEMENT = "@config"
 REACH_S = 120.0
+"""Where there is no revision before that says it."""
 LOOK_S = 0.5
 ACK_S_MAX = 30.0
 MOVED_ON = "config_moved_on"
+AMEND = "amend"
 
 
 class Host(Protocol):
@@ -66,6 +73,10 @@ class Host(Protocol):
     def document(self) -> Document:
         """The same as a document."""
 
+    def adopt(self, rev: int) -> bool:
+        """Changes the running node to a revision; False, and nothing done, if that takes a start.
+        Blocks. Raises what may leave a part of it done."""
+
     def switch(self, rev: int) -> None:
         """Stops the node and starts it with a revision; returns at once. If that fails the revision
         is judged, and the one before is started."""
@@ -75,27 +86,36 @@ class Host(Protocol):
 
 
 class ConfigAgent:
-    """See the module: an OrderTaker. ``is_linked``: the parent was reached since the start, or
-    there is none. ``monotonic`` s."""
+    """See the module: an OrderTaker. ``is_linked``: the parent has answered within so many seconds,
+    or there is none. ``amend`` alters the stored template. ``monotonic`` s; ``pause`` waits for so
+    many, and returns True if the agent stops meanwhile."""
 
     def __init__(
         self,
-        node: NodeConfig,
         down: Downward,
         host: Host,
         *,
-        is_linked: Callable[[], bool],
+        is_linked: Callable[[float], bool],
+        amend: Callable[[Amendment], object],
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], bool] | None = None,
     ) -> None:
-        self._node = node
         self._down = down
         self._host = host
         self._is_linked = is_linked
+        self._amend = amend
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self._stopping = threading.Event()
+        self._pause = pause or self._stopping.wait
         self._thread: threading.Thread | None = None
+        self._began_at = monotonic()
+
+    @property
+    def _node(self) -> NodeConfig:
+        """What the node runs with now."""
+        return self._host.topology.node(self._down.node)
 
     def state(self) -> None:
         """States what this node has, if the tiers above have not heard of it."""
@@ -125,7 +145,7 @@ class ConfigAgent:
         if revision is None:
             self.take(order)
         elif revision.state == PENDING:
-            self._begin(lambda: self._prove(order.id, revision))
+            self._begin(lambda: self._prove(order.id, revision, self._began_at))
         else:
             self._tell(order.id, revision)
 
@@ -159,11 +179,13 @@ class ConfigAgent:
             self._require_base(order.body.get("base"))
             digest = hash_of(document)
             current = self._host.revisions.current
+            self._check(text)
+            if AMEND in order.body:
+                self._amend(Amendment.from_body(order.body[AMEND]))
             if current is not None and current.hash == digest:
                 self._tell(order.id, current)
                 return
-            self._check(text)
-        except (BadRequestError, ConfigError) as error:
+        except (BadRequestError, ConfigError, EngineError) as error:
             self._fail(order.id, error.message)
             return
         self._down.say(order.id, State.STARTED).wait(ACK_S_MAX)
@@ -177,14 +199,28 @@ class ConfigAgent:
             state=PENDING,
         )
         log.info("trying a configuration", extra=fields(rev=revision.rev, by=revision.by))
-        self._host.switch(revision.rev)
+        began_at = self._monotonic()
+        try:
+            is_adopted = self._host.adopt(revision.rev)
+        except (MainstemError, OSError, ValueError, TimeoutError) as error:
+            why = f"it could not be applied: {error or type(error).__name__}"
+            self._host.switch_back(revision.rev, why)
+            return
+        if is_adopted:
+            self._prove(order.id, revision, began_at)
+        else:
+            self._host.switch(revision.rev)
 
     def _wanted(self, body: Mapping[str, Any]) -> tuple[Document, bytes]:
         """The document of an order, and as a file. Raises BadRequestError."""
         back = body.get("rollback")
         if back is None:
-            document = unpacked(body.get("document"))
             node = self._node
+            if AMEND in body:
+                amendment = Amendment.from_body(body[AMEND])
+                document: Document = amendment.of_document(self._host.document)
+            else:
+                document = unpacked(body.get("document"))
             return document, text_of(document, node.id, node.data_dir, node.backup_dir)
         revisions = self._host.revisions
         current = revisions.current
@@ -212,32 +248,36 @@ class ConfigAgent:
         with self._host.revisions.candidate(text) as path:
             load_text(path, self._host.topology.base_dir, self._node.id)
 
-    def _prove(self, order_id: str, revision: Revision) -> None:
-        """The node runs with the revision, and is ready. Now it must reach its parent."""
-        if self._changes_link(revision):
-            deadline = self._monotonic() + REACH_S
-            while not self._is_linked():
-                if self._stopping.wait(LOOK_S):
-                    return
-                if self._monotonic() > deadline:
-                    why = f"the parent was not reached within {REACH_S:g} s"
-                    self._host.switch_back(revision.rev, why)
-                    return
+    def _prove(self, order_id: str, revision: Revision, began_at: float) -> None:
+        """The node runs with the revision since ``began_at``, and is ready. Now it must reach its
+        parent."""
+        limit_s = self._reach_s(revision)
+        while limit_s is not None and not self._is_linked(self._monotonic() - began_at):
+            if self._pause(LOOK_S):
+                return
+            if self._monotonic() - began_at > limit_s:
+                why = f"the parent was not reached within {limit_s:g} s"
+                self._host.switch_back(revision.rev, why)
+                return
         self._host.revisions.judge(revision.rev, APPLIED)
         self.state()
         log.info("the configuration holds", extra=fields(rev=revision.rev, by=revision.by))
         self._tell(order_id, self._host.revisions.find(revision.rev) or revision)
 
-    def _changes_link(self, revision: Revision) -> bool:
+    def _reach_s(self, revision: Revision) -> float | None:
+        """How long the parent may take to answer, by the revision before; None if nothing has
+        changed that leads to it."""
         before = self._host.revisions.before(revision.rev)
         if before is None:
-            return True
+            return REACH_S
         path = self._host.revisions.path(before.rev)
         try:
             old = load_text(path, self._host.topology.base_dir, self._node.id).node(self._node.id)
         except (ConfigError, OSError, KeyError):
-            return True
-        return any(getattr(old, key) != getattr(self._node, key) for key in NEW_LINK_KEYS)
+            return REACH_S
+        if all(getattr(old, key) == getattr(self._node, key) for key in NEW_LINK_KEYS):
+            return None
+        return old.link.reach_within / SECOND_NS
 
     def _tell(self, order_id: str, revision: Revision) -> None:
         if revision.state == FAILED:

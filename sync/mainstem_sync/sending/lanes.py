@@ -385,6 +385,11 @@ class Lanes:
         self._behind = True  # until somebody has looked
         self.status_at = self._live_at = float("-inf")
 
+    def drop(self) -> None:
+        """Whatever is under way is forgotten: its answers mean nothing any more."""
+        self.flights.clear()
+        self._splitter.end()
+
     def let_go(self, request: Request) -> None:
         """There is no answer to a request; what it carried is owed again."""
         flight = self.flights.pop(request.number)

@@ -279,6 +279,15 @@ class Sender:
             self._session.hello = None
         self._lanes.let_go(request)
 
+    def begin_anew(self, change: Callable[[], None]) -> None:
+        """Makes a change of what goes up while nothing is under way; a HELLO follows, as after a
+        start. What was under way is judged by what the parent says that it has."""
+        with self._lock:
+            self._lanes.drop()
+            self._session.restart(0.0)
+            change()
+            self._notify()
+
     def _stop(self, state: LinkState, error: SyncError) -> None:
         with self._lock:
             self._lanes.flights.clear()

@@ -48,18 +48,25 @@ class Export:
 
 
 class ExportPolicy:
-    """All rules of a node. Immutable; table names are compared without case."""
+    """All rules of a node; table names are compared without case. One object, known to all who
+    judge by it; other rules are set under the federation's lock."""
 
     def __init__(self, exports: Iterable[Export]) -> None:
+        self.change(exports)
+
+    def change(self, exports: Iterable[Export]) -> None:
+        """Other rules from now on. What was judged by the ones before has to be judged again:
+        ``Federation.change_exports`` sees to that."""
         self.exports = tuple(exports)
-        self._prefixes: dict[str, tuple[str, ...] | None] = {}
+        prefixes: dict[str, tuple[str, ...] | None] = {}
         for rule in self.exports:
             key = rule.table.casefold()
-            known = self._prefixes.get(key, ())
+            known = prefixes.get(key, ())
             if rule.under is None or known is None:
-                self._prefixes[key] = None  # one rule for all devices makes the others superfluous
+                prefixes[key] = None  # one rule for all devices makes the others superfluous
             else:
-                self._prefixes[key] = (*known, rule.under)
+                prefixes[key] = (*known, rule.under)
+        self._prefixes = prefixes
 
     def sends(self, table: str) -> bool:
         """True if some rows of the table are sent."""

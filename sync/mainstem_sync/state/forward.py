@@ -266,8 +266,8 @@ class Forward:
 
     def recount(self, log: Log, logged: Mapping[str, int]) -> None:
         """After the export rules changed: what is still owed is judged by the new ones. Rows that
-        stayed here under the old rules stay. ``logged``: rows in the log by table. Before the
-        first write only."""
+        stayed here under the old rules stay. ``logged``: rows in the log by table. The caller holds
+        the lock, or nothing is written yet."""
         for sums in self.tables.values():
             sums.pending = 0
         self.pending_bytes = 0

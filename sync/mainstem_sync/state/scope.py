@@ -22,10 +22,14 @@ class DeviceScope:
 
     def __init__(self, policy: ExportPolicy) -> None:
         self._policy = policy
-        self._masks: dict[tuple[str, ...], BoolMask] = {
-            prefixes: np.empty(0, np.bool_) for prefixes in policy.all_prefixes()
-        }
+        self._masks: dict[tuple[str, ...], BoolMask] = {}
         self._own: set[int] = set()
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is known of any device: after other rules, until ``rebuild``."""
+        self._masks = {prefixes: np.empty(0, np.bool_) for prefixes in self._policy.all_prefixes()}
+        self._own = set()
 
     @property
     def used(self) -> bool:
@@ -51,7 +55,7 @@ class DeviceScope:
             self._masks[prefixes] = mask
 
     def rebuild(self, devices: Devices) -> None:
-        """From the catalog: at start, when the rules may have changed."""
+        """From the catalog: when the rules may have changed."""
         if not self._masks:
             return
         ids = np.arange(len(devices), dtype=np.uint32)

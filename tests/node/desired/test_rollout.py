@@ -7,102 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
+from mainstem_node.desired.agent import STATEMENT
+from mainstem_sync.wire.order import State
 
-from mainstem_node.config import load_topology
-from mainstem_node.desired import agent
-from mainstem_node.desired.agent import KIND, SLOT, STATEMENT
-from mainstem_node.desired.documents import documents_of, packed
-from mainstem_node.host import NodeHost
-from mainstem_node.node import Node
-from mainstem_sync.down.orders import Standing
-from mainstem_sync.wire.order import Order, State
-
-DEADLINE_S = 60.0
-PUMP: dict[str, Any] = {"tags": {"line": "TEXT"}, "measurements": {"flow": {"type": "DOUBLE"}}}
-
-
-class Pair:
-    """A platform and an edge below it, each with its host."""
-
-    def __init__(self, place: Path, ports: tuple[int, int]) -> None:
-        self.place = place
-        self.ports = ports
-        self.hosts: dict[str, NodeHost] = {}
-        self.document: dict[str, Any] = {
-            "templates": {"pump": PUMP},
-            "nodes": [
-                {"id": "plant", "tier": "platform", "listen": f"127.0.0.1:{ports[0]}",
-                 "data_dir": "data/plant", "auth": {"loopback": "open"}},
-                {"id": "edge", "tier": "edge", "listen": f"127.0.0.1:{ports[1]}",
-                 "data_dir": "data/edge", "auth": {"loopback": "open"}, "paths": ["root.p.e"],
-                 "parent": {"node": "plant"}, "export": [{"template": "pump", "mode": "raw"}]},
-            ],
-        }  # fmt: skip
-        self.number = 0
-
-    def topology(self) -> Any:
-        path = self.place / "topology.yaml"
-        path.write_text(yaml.safe_dump(self.document, sort_keys=False), encoding="utf-8")
-        return load_topology(path)
-
-    async def start(self, name: str) -> NodeHost:
-        from mainstem_node.auth import ensure_link_tokens
-
-        topology = self.topology()
-        ensure_link_tokens(topology)
-        host = NodeHost(
-            topology, name, lambda t, c, h: Node(t, c, host=h), clock_ns=time.time_ns, ready_s=20.0
-        )
-        self.hosts[name] = host
-        await host.start()
-        return host
-
-    async def give(self, change: Callable[[dict[str, Any]], None], base: object = None) -> str:
-        """An order with a changed document for the edge; returns its id."""
-        document = documents_of(self.topology())["edge"]
-        change(document)
-        return await self.order({"document": packed(document), "base": base})
-
-    async def order(self, body: dict[str, Any]) -> str:
-        self.number += 1
-        order = Order(f"o{self.number}", KIND, "edge", body, 1, "plant", "ann", slot=SLOT)
-        plant = self.hosts["plant"].node
-        assert plant is not None
-        await asyncio.to_thread(plant.federation.down.give, order)
-        return order.id
-
-    async def end_of(self, ident: str) -> Standing:
-        plant = self.hosts["plant"].node
-        assert plant is not None
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
-            found = plant.federation.down.orders.find(ident)
-            if found is not None and found.state.is_final:
-                return found
-            assert time.monotonic() < deadline, found
-            await asyncio.sleep(0.05)
-
-    def edge(self) -> Node:
-        node = self.hosts["edge"].node
-        assert node is not None
-        return node
-
-
-@pytest.fixture
-async def pair(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> AsyncIterator[Pair]:
-    pair = Pair(tmp_path, (unused_tcp_port_factory(), unused_tcp_port_factory()))
-    async with AsyncExitStack() as stack:
-        for name in ("plant", "edge"):
-            await pair.start(name)
-            stack.push_async_callback(lambda name=name: pair.hosts[name].stop())  # type: ignore[misc]
-        yield pair
+from .pair import DEADLINE_S, Pair
 
 
 def keep_longer(document: dict[str, Any]) -> None:
@@ -182,9 +92,8 @@ async def test_the_same_again_is_done_without_a_restart(pair: Pair) -> None:
 
 
 async def test_case_18_a_configuration_that_cuts_the_link_is_taken_back(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+    pair: Pair, unused_tcp_port: int
 ) -> None:
-    monkeypatch.setattr(agent, "REACH_S", 1.5)
     nowhere = f"http://127.0.0.1:{unused_tcp_port}"
     found = await pair.end_of(
         await pair.give(lambda d: d["nodes"][0]["parent"].update(url=[nowhere]))
@@ -218,7 +127,7 @@ async def test_a_process_that_ends_while_it_tries_goes_on_with_the_one_before(pa
     host = pair.hosts["edge"]
     monkey: list[int] = []
     host.switch = monkey.append  # type: ignore[method-assign, assignment]
-    ident = await pair.give(keep_longer)
+    ident = await pair.give(lambda d: d["nodes"][0].update(hold="durable@parent"))
     deadline = time.monotonic() + DEADLINE_S
     while not monkey:
         assert time.monotonic() < deadline
@@ -229,4 +138,4 @@ async def test_a_process_that_ends_while_it_tries_goes_on_with_the_one_before(pa
     assert found.state is State.FAILED
     assert found.word is not None
     assert "ended" in found.word.error
-    assert "pressure" not in str(pair.hosts["edge"].document)
+    assert "durable@parent" not in str(pair.hosts["edge"].document)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
@@ -15,6 +17,15 @@ def restarted_with(node: TestNode, *exports: Export, parent: bool = True) -> Non
     node.stop()
     node.exports, node.parent = exports, parent
     node.start()
+
+
+def changed_live(node: TestNode, *exports: Export) -> None:
+    node.exports = exports
+    node.federation.change_exports(exports)
+
+
+Change = Callable[..., None]
+changes = pytest.mark.parametrize("change", [restarted_with, changed_live])
 
 
 def drained(tiers: Tiers) -> None:
@@ -48,20 +59,22 @@ def history(tiers: Tiers) -> None:
     tiers.check()
 
 
-def test_case_21_an_edge_exports_more(make_tiers: MakeTiers) -> None:
+@changes
+def test_case_21_an_edge_exports_more(make_tiers: MakeTiers, change: Change) -> None:
     tiers = make_tiers(edge_exports=())
     history(tiers)
     assert tiers.forward(tiers.edge)["not_exported"] == 135
-    restarted_with(tiers.edge, Export("meters"))
+    change(tiers.edge, Export("meters"))
     drained(tiers)
     assert_everywhere(tiers)
 
 
-def test_case_21_a_relay_exports_more(make_tiers: MakeTiers) -> None:
+@changes
+def test_case_21_a_relay_exports_more(make_tiers: MakeTiers, change: Change) -> None:
     tiers = make_tiers(plant_exports=())
     history(tiers)
     assert tiers.forward(tiers.plant)["not_exported"] == 135
-    restarted_with(tiers.plant, Export("meters"))
+    change(tiers.plant, Export("meters"))
     drained(tiers)
     assert_everywhere(tiers)
 
@@ -76,16 +89,42 @@ def test_case_21_first_attach_of_old_history(make_tiers: MakeTiers) -> None:
     assert_everywhere(tiers)
 
 
-def test_case_21_more_devices_of_a_table(make_tiers: MakeTiers) -> None:
+@changes
+def test_case_21_more_devices_of_a_table(make_tiers: MakeTiers, change: Change) -> None:
     tiers = make_tiers(edge_exports=(Export("meters", under="root.p.e.d1"),))
     history(tiers)
     assert {row[0] for row in tiers.values(tiers.group)} == {"root.p.e.d1"}
-    restarted_with(tiers.edge, Export("meters"))
+    change(tiers.edge, Export("meters"))
     drained(tiers)
     expected = sorted(tiers.values(tiers.edge))
     for node in (tiers.plant, tiers.group):
         assert sorted(tiers.values(node)) == expected, node.name
         assert node.federation.holes == []
+    tiers.check()
+
+
+@changes
+def test_case_21_other_rules_while_rows_are_under_way(
+    make_tiers: MakeTiers, change: Change
+) -> None:
+    """Fewer, then more again, each time with requests that have no answer yet."""
+    tiers = make_tiers(edge_exports=(Export("meters"),))
+    history(tiers)
+    for step, exports in enumerate(((Export("meters", under="root.p.e.d1"),), (Export("meters"),))):
+        for number in range(4):
+            tiers.write(start_s=300 + 20 * step + number, rows=1, value=3.0)
+            tiers.write(device="root.p.e.d2", start_s=300 + 20 * step + number, rows=1, value=4.0)
+            tiers.run(0.12)
+        change(tiers.edge, *exports)
+        tiers.check()
+        tiers.write(device="root.p.e.d2", start_s=400 + step, rows=1, value=5.0)
+        tiers.run(1)
+        assert ("root.p.e.d2", 400.0, 5.0, 0) not in tiers.values(tiers.plant) or step
+    drained(tiers)
+    assert sorted(tiers.values(tiers.plant)) == sorted(tiers.values(tiers.edge))
+    assert sorted(tiers.values(tiers.group)) == sorted(tiers.values(tiers.edge))
+    sums = tiers.forward(tiers.edge)
+    assert sums["pending"] == 0
     tiers.check()
 
 
