@@ -12,6 +12,7 @@ import pytest
 from mainstem_engine.errors import MainstemError
 from mainstem_node import far_alters
 from mainstem_node.config import load_topology
+from mainstem_node.desired.agent import STATEMENT
 from mainstem_node.reconfiguring import LIVE_KEYS, takes_no_start
 from mainstem_sync.wire.order import State
 
@@ -158,6 +159,8 @@ async def test_an_alter_at_the_plant_reaches_the_edge(
 
     before = pair.edge()
     with Source(pair) as source:
+        orders = pair.plant().federation.down.orders
+        await pair.until(lambda: orders.statement("edge", STATEMENT) is not None, "it is known")
         await pair.until(lambda: source.rows > 5, "rows come")
         warnings = await asyncio.to_thread(
             sql, "ALTER STABLE pump ADD COLUMN pressure FLOAT UNIT='bar', ADD COLUMN note TEXT"
