@@ -84,6 +84,10 @@ class KeptAnswers:
             while self._bytes > self._bytes_max:
                 self._drop(next(iter(self._kept)))
 
+    def forget(self, key: Key) -> None:
+        with self._lock:
+            self._drop(key)
+
     def statistics(self) -> KeptStatistics:
         with self._lock:
             return KeptStatistics(len(self._kept), self._bytes, self._held, self._made)

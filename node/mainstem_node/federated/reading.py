@@ -40,6 +40,7 @@ class Answer:
 
     child: str
     sites: Sequence[Site]
+    key: Key
     raw: bytes
     rows: object
     said: Mapping[str, Any]
@@ -145,17 +146,21 @@ class Reading:
         seconds, said = self.monotonic() - sent.at, asked.said
         stamp = said.get("stamp")
         stamp = stamp if isinstance(stamp, str) and len(stamp) <= STAMP_CHARS_MAX else ""
-        with self.lock:
-            self.stamps.append(stamp)
-            self.is_stamped &= bool(stamp)
-        raw, rows, kept = asked.result, said.get("rows"), sent.kept
-        is_kept = said.get("kept") is True and kept is not None and stamp == kept.stamp
-        if is_kept and kept is not None:
-            raw, rows = kept.raw, kept.rows
+        raw, rows, is_kept = asked.result, said.get("rows"), said.get("kept") is True
+        if is_kept:
+            if sent.kept is None or stamp != sent.kept.stamp:
+                self._missed(sent.sites, "what it says of the answer kept here makes no sense")
+                return None
+            raw, rows = sent.kept.raw, sent.kept.rows
             self.kept.holds()
         elif stamp:
             self.kept.put(sent.key, Kept(stamp, raw, rows if isinstance(rows, int) else 0))
-        return Answer(sent.child, sent.sites, raw, rows, said, asked.wire_bytes, seconds, is_kept)
+        with self.lock:
+            self.stamps.append(stamp)
+            self.is_stamped &= bool(stamp)
+        return Answer(
+            sent.child, sent.sites, sent.key, raw, rows, said, asked.wire_bytes, seconds, is_kept
+        )
 
     def cancel(self) -> None:
         """Nobody wants the answer: whoever waits here goes on at once."""
@@ -185,7 +190,8 @@ class Reading:
             )
 
     def refused(self, answer: Answer, error: SyncError) -> None:
-        """An answer that cannot be used."""
+        """An answer that cannot be used, and is not kept."""
+        self.kept.forget(answer.key)
         self._missed(answer.sites, error.message)
 
     def planned(self, sites: Sequence[Site]) -> None:

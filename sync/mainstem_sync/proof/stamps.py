@@ -39,24 +39,27 @@ class Stamps:
     ) -> bytes | None:
         """The stamp of the rows of a table in [start, end) ns of ``spans``, with ``more`` that the
         answer depends on; None where there is none."""
-        hashed = hashlib.blake2b(self._start, digest_size=STAMP_BYTES)
-        with self._follower.lock:
+        hashed, spans = hashlib.blake2b(self._start, digest_size=STAMP_BYTES), list(spans)
+        lock = self._follower.lock
+        with lock:
             cleared = self._follower.cleared.get(table, 0)
             hashed.update(repr((self._line(), table, cleared)).encode())
+            newest = self._follower.manifests.newest_touch
+            for start_ns, end_ns in spans:
+                hashed.update(repr((start_ns, end_ns, newest(table, start_ns, end_ns))).encode())
             watches = [
                 (state.key, watch)
                 for state in self._follower.origins
                 if (watch := state.watches.get(table)) is not None
             ]
+        for key, watch in watches:
             for start_ns, end_ns in spans:
-                newest = self._follower.manifests.newest_touch(table, start_ns, end_ns)
-                hashed.update(repr((start_ns, end_ns, newest)).encode())
-                for key, watch in watches:
+                with lock:  # a parent has a thousand of them: each by itself
                     stated = _stated(watch, start_ns, end_ns)
-                    if stated is None:
-                        return None
-                    hashed.update(repr(key).encode())
-                    hashed.update(stated)
+                if stated is None:
+                    return None
+                hashed.update(repr(key).encode())
+                hashed.update(stated)
         for part in more:
             hashed.update(len(part).to_bytes(8, "little") + part)
         return hashed.digest()
