@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from mainstem_sync.errors import BusyError
@@ -47,22 +47,37 @@ class BodyRoom:
 
     @contextlib.asynccontextmanager
     async def take(self, child: str, size: int) -> AsyncIterator[None]:
-        """Waits for room for ``size`` bytes. BusyError at once when the child has its number."""
+        """Room for ``size`` bytes as long as the body lasts; see ``enter``."""
+        leave = await self.enter(child, size)
+        try:
+            yield
+        finally:
+            leave()
+
+    async def enter(self, child: str, size: int) -> Callable[[], None]:
+        """Waits for room for ``size`` bytes; what it returns gives them back, and is to be called
+        once. BusyError at once when the child has its number."""
         if self._children[child] >= BODIES_PER_CHILD:
             raise BusyError(f"{child} has too many requests under way", retry_after_s=BUSY_RETRY_S)
         self._children[child] += 1
         size = min(size, self._bytes_max)
         try:
             await self._wait(child, size)
-            try:
-                yield
-            finally:
-                self._give_back(child, size)
-        finally:
-            self._children[child] -= 1
-            if not self._children[child]:
-                del self._children[child]
-                del self._held[child]
+        except BaseException:
+            self._leave(child)
+            raise
+
+        def leave() -> None:
+            self._give_back(child, size)
+            self._leave(child)
+
+        return leave
+
+    def _leave(self, child: str) -> None:
+        self._children[child] -= 1
+        if not self._children[child]:
+            del self._children[child]
+            del self._held[child]
 
     async def _wait(self, child: str, size: int) -> None:
         if not self._waiting and size <= self._left and not self._held[child]:
@@ -85,7 +100,8 @@ class BodyRoom:
     def _give_back(self, child: str, size: int) -> None:
         self._left += size
         self._held[child] -= size
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def _wake(self) -> None:
         """Room for those whose turn it is: the first, but for children that have their half."""

@@ -4,31 +4,22 @@
    compressed as a whole, and must arrive within 30 s.
 2. A body is read when there is room for it (body_room); others wait unread. One that stops arriving
    loses its room.
-3. Decompression, hashes and decoding run on worker threads, a few at a time; small requests, which
-   are what was just written, have threads that large ones never take. Neither a thread nor a body
-   waits for the disk: the reply is made when the log says that all batches are durable.
+3. Decompression, hashes and decoding run on worker threads, a few at a time (intake); small
+   requests, which are what was just written, have threads that large ones never take.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 from aiohttp import web
 
 from mainstem_sync.errors import BusyError, PeerError, SyncError, TooLargeError, WireError
 from mainstem_sync.http.body_room import BodyRoom
-from mainstem_sync.receiving.receiver import (
-    DURABLE_TIMEOUT_S,
-    Child,
-    Receiver,
-    Reply,
-    Submission,
-    busy,
-)
+from mainstem_sync.http.intake import Intake
+from mainstem_sync.receiving.receiver import Child, Receiver, Reply, busy
 from mainstem_sync.wire.frames import REQUEST_BYTES_MAX
 from mainstem_sync.wire.messages import BATCHES_PATH, HELLO_PATH, encode_error
 
@@ -40,7 +31,7 @@ DECODED_MAX = 2
 decode more of them any faster."""
 
 SMALL_DECODED_MAX = 4
-"""The same for requests that came together with their headers."""
+"""The same for requests of at most TOGETHER_BYTES, where the usual one is held up."""
 
 GREETERS_MAX = 4
 """HELLOs that are answered at once: each may wait for the disk."""
@@ -61,81 +52,59 @@ BODY_IDLE_S = 10.0
 def sync_routes(receiver: Receiver, authenticate: Authenticate) -> list[web.RouteDef]:
     """Routes to add to the node's application."""
     room = BodyRoom(BODIES_BYTES_MAX)
-    large = ThreadPoolExecutor(DECODED_MAX, "sync-large")
-    small = ThreadPoolExecutor(SMALL_DECODED_MAX, "sync-small")
+    large = Intake(receiver, "sync-large", usual=DECODED_MAX, most=DECODED_MAX)
+    small = Intake(receiver, "sync-small", usual=1, most=SMALL_DECODED_MAX)
     greeters = ThreadPoolExecutor(GREETERS_MAX, "sync-hello")
 
     async def hello(request: web.Request) -> web.Response:
         child = await authenticate(request)
-
-        async def answer(body: bytes) -> Reply:
+        body, leave = await _body_of(request, room, child)
+        if isinstance(body, Reply):
+            return _response(body)
+        try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(greeters, receiver.hello, child, body)
-
-        return _response(await _with_body(request, room, child, answer))
+            reply = await loop.run_in_executor(greeters, receiver.hello, child, body)
+        finally:
+            leave()
+        return _response(reply)
 
     async def batches(request: web.Request) -> web.Response:
         child = await authenticate(request)
-        submissions: list[Submission] = []
-
-        async def submit(body: bytes) -> Reply | None:
-            threads = small if len(body) <= TOGETHER_BYTES else large
-            loop = asyncio.get_running_loop()
-            submissions.append(await loop.run_in_executor(threads, receiver.submit, child, body))
-            return None
-
-        refused = await _with_body(request, room, child, submit)
-        if refused is not None:
-            return _response(refused)
-        return _response(await _durable(receiver, submissions[0]))
+        body, leave = await _body_of(request, room, child)
+        if isinstance(body, Reply):
+            return _response(body)
+        intake = small if len(body) <= TOGETHER_BYTES else large
+        return _response(await intake.offer(child, body, leave))
 
     return [web.post(HELLO_PATH, hello), web.post(BATCHES_PATH, batches)]
 
 
-async def _durable(receiver: Receiver, submission: Submission) -> Reply:
-    """The reply, when every batch is durable and applied, or the child has given up. It is made by
-    the thread that completes the last batch."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Reply] = loop.create_future()
-
-    def give(reply: Reply) -> None:
-        if not done.done():
-            done.set_result(reply)
-
-    def notify() -> None:
-        reply = receiver.reply(submission)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the node is stopping
-            loop.call_soon_threadsafe(give, reply)
-
-    submission.add_done_callback(notify)
-    await asyncio.wait([done], timeout=DURABLE_TIMEOUT_S)
-    if done.done():
-        return done.result()
-    done.cancel()
-    return await asyncio.to_thread(receiver.reply, submission)
-
-
-Answer = TypeVar("Answer")
-
-
-async def _with_body(
-    request: web.Request,
-    room: BodyRoom,
-    child: Child,
-    then: Callable[[bytes], Awaitable[Answer]],
-) -> Answer | Reply:
-    """What ``then`` makes of the whole body, which has its room until then; or the refusal."""
+async def _body_of(
+    request: web.Request, room: BodyRoom, child: Child
+) -> tuple[bytes | Reply, Callable[[], None]]:
+    """The whole body, which has its room until the second is called; or the refusal."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        return _refusal(415, WireError("a compressed request", hint="only batches are compressed"))
+        error = WireError("a compressed request", hint="only batches are compressed")
+        return _refusal(415, error), _nothing
     declared = request.content_length
     if declared is not None and declared > REQUEST_BYTES_MAX:
-        return _refusal(413, TooLargeError("a request", declared, REQUEST_BYTES_MAX))
+        return _refusal(413, TooLargeError("a request", declared, REQUEST_BYTES_MAX)), _nothing
     try:
-        async with room.take(child.name, REQUEST_BYTES_MAX if declared is None else declared):
-            body = _arrived(request, declared) or await _body(request)
-            return body if isinstance(body, Reply) else await then(body)
+        leave = await room.enter(child.name, REQUEST_BYTES_MAX if declared is None else declared)
     except BusyError as exc:
-        return busy(exc)
+        return busy(exc), _nothing
+    try:
+        body = _arrived(request, declared) or await _body(request)
+    except BaseException:
+        leave()
+        raise
+    if isinstance(body, Reply):
+        leave()
+    return body, leave
+
+
+def _nothing() -> None:
+    """No room was taken."""
 
 
 def _arrived(request: web.Request, declared: int | None) -> bytes | None:

@@ -135,6 +135,9 @@ class Submission:
     def add_done_callback(self, function: Callable[[], None]) -> None:
         """Calls ``function()`` once every batch is durable or failed; maybe on another thread."""
         acks = self.acks
+        if len(acks) == 1:
+            acks[0].add_done_callback(lambda _: function())
+            return
         left = [len(acks)]
         lock = threading.Lock()
 
