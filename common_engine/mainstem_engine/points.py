@@ -12,6 +12,7 @@ byte for a BOOLEAN. ``kind`` 1 (TEXT, BLOB): codes uint32[n], offsets uint32[k +
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Rows
 
 PLAIN = 0
 DICTIONARY = 1
+
+_U8, _U32, _I64 = np.dtype("u1"), np.dtype("<u4"), np.dtype("<i8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,29 +142,34 @@ def _decode(header: Mapping[str, Any], buffers: Sequence[memoryview]) -> Points:
     count = int(header["n"])
     if not 0 <= count <= len(buffers[0]):
         raise ValueError(f"{count} rows")
-    rows = Rows(
-        _array(buffers[0], np.dtype("<u4"), count), _array(buffers[1], np.dtype("<i8"), count)
-    )
+    rows = Rows(_array(buffers[0], _U32, count), _array(buffers[1], _I64, count))
     position = 2
     for measurement_id, code, has_valid, kind in header["cols"]:
-        column_type = ColumnType(code)
-        if kind == DICTIONARY and column_type.is_variable:
+        column_type, is_variable, dtype = _kind(code)
+        if kind == DICTIONARY and is_variable:
             values = decode_texts(buffers[position : position + 3], column_type, count)
             position += 3
-        elif kind == PLAIN and not column_type.is_variable:
-            values = _array(buffers[position], column_type.dtype, count)
+        elif kind == PLAIN and not is_variable:
+            values = _array(buffers[position], dtype, count)
             position += 1
         else:
             raise ValueError(f"column kind {kind} of {column_type.name}")
         valid: BoolMask | None = None
         if has_valid:
-            packed = _array(buffers[position], np.dtype(np.uint8), -(-count // 8))
+            packed = _array(buffers[position], _U8, -(-count // 8))
             valid = np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
             position += 1
         rows.columns[int(measurement_id)] = Column(values, valid)
     if position != len(buffers):
         raise ValueError(f"{len(buffers)} buffers, {position} described")
     return Points(str(header["t"]), header, rows)
+
+
+@functools.cache
+def _kind(code: int) -> tuple[ColumnType, bool, np.dtype[Any]]:
+    """A type, whether its values differ in length, and their dtype. ValueError: there is none."""
+    kind = ColumnType(code)
+    return kind, kind.is_variable, kind.dtype
 
 
 def _array(buffer: memoryview, dtype: np.dtype[Any], count: int) -> AnyArray:

@@ -193,11 +193,11 @@ class Authenticator:
             token = token.strip()
             if scheme.casefold() != "bearer" or not token:
                 return None
-            found = self.tokens.authenticate(token)
-            if found is not None:
-                return found
+            # Children first: they ask by the second, and are found by their hash.
             child = self.nodes.authenticate(token)
-            return None if child is None else Principal(child.id, LINK, child.paths)
+            if child is not None:
+                return Principal(child.id, LINK, child.paths)
+            return self.tokens.authenticate(token)
         if self.loopback_open and is_loopback(peer) and is_loopback(_host_name(host)):
             return Principal("loopback", ADMIN)
         return None

@@ -111,6 +111,10 @@ def read_store(path: Path) -> dict[str, Any]:
 
 def write_store(path: Path, data: dict[str, Any]) -> None:
     """Replace a JSON credential file, atomically and durably, mode 0600."""
+    write_text(path, json.dumps(data, indent=1, sort_keys=True))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a credential file, atomically and durably, mode 0600."""
     make_private_directory(path.parent)
-    text = json.dumps(data, indent=1, sort_keys=True)
     Filesystem().replace(path, [text.encode()], mode=PRIVATE_FILE)

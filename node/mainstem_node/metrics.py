@@ -42,6 +42,9 @@ class NodeMetrics:
             buckets=_REQUEST_SECONDS,
             registry=self.registry,
         )
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        """Looking a metric up by its labels takes as long as counting does. Routes, methods and
+        states are few."""
         self._lag = Histogram(
             "mainstem_event_loop_lag_seconds",
             "How long something held up the event loop.",
@@ -51,8 +54,12 @@ class NodeMetrics:
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request; ``route`` is the pattern, such as ``/api/v1/nodes/{id}``."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        known = self._known.get((method, route, status))
+        if known is None:
+            counter = self._requests.labels(method, route, str(status))
+            known = self._known[method, route, status] = counter, self._seconds.labels(route)
+        known[0].inc()
+        known[1].observe(seconds)
 
     def observe_lag(self, seconds: float) -> None:
         """The loop was held up this long."""

@@ -11,6 +11,7 @@ Kept in ``DATA/nodes.json`` (0600), hashes only.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 from mainstem_engine.catalog.names import canonical_path
 from mainstem_engine.errors import SchemaError
 from mainstem_node.config.kinds import parse_name
-from mainstem_node.credentials import new_token, read_store, same_hash, token_hash, write_store
+from mainstem_node.credentials import new_token, read_store, same_hash, token_hash, write_text
 from mainstem_node.errors import BadRequestError, ConflictError, ForbiddenError, MissingError
 
 JOIN_TOKEN_LIFE_MS = 24 * 3600 * 1000
@@ -73,6 +74,10 @@ class Enrolment:
         }
 
 
+def _text(entry: Enrolment) -> str:
+    return json.dumps(asdict(entry), sort_keys=True)
+
+
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -95,6 +100,8 @@ class NodeRegistry:
             )
             for item in stored
         }
+        self._texts = {name: _text(entry) for name, entry in self._nodes.items()}
+        """Each as it stands in the file."""
         self._by_link_hash: dict[str, str] = {}
         self._index()
 
@@ -189,9 +196,9 @@ class NodeRegistry:
         """The child that this link token belongs to, or None; None too once it is revoked."""
         # Looked up by hash: every request of every child comes this way. How long it takes tells
         # nothing about a token, since nobody can choose a token by its hash.
+        # Without the lock, which others hold while they write to the disk: both are only replaced.
         wanted = token_hash(token)
-        with self._lock:
-            entry = self._nodes.get(self._by_link_hash.get(wanted, ""))
+        entry = self._nodes.get(self._by_link_hash.get(wanted, ""))
         if entry is None or entry.link_hash is None or not same_hash(entry.link_hash, wanted):
             return None
         return entry if entry.revoked_ms is None else None
@@ -272,8 +279,12 @@ class NodeRegistry:
     def _put(self, entry: Enrolment) -> None:
         """Durable first: a change that could not be written did not happen."""
         nodes = {**self._nodes, entry.id: entry}
-        write_store(self._path, {"version": 1, "nodes": [asdict(nodes[key]) for key in nodes]})
-        self._nodes = nodes
+        # A thousand that say their first HELLO are a thousand changes of a file with all of them.
+        texts = {**self._texts, entry.id: _text(entry)}
+        write_text(
+            self._path, '{"version": 1, "nodes": [\n' + ",\n".join(texts.values()) + "\n]}\n"
+        )
+        self._texts, self._nodes = texts, nodes
         self._index()
 
     def _index(self) -> None:

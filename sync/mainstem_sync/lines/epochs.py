@@ -70,10 +70,14 @@ class EpochTable:
     def end_of(self, epoch: int) -> int:
         """The last LSN that may be of the line in ``epoch``: LSN_MAX for the current one. What was
         received above it is an orphan."""
+        if not self.forks:
+            return LSN_MAX
         return min((fork for later, fork in self.forks if later > epoch), default=LSN_MAX)
 
     def begin_of(self, epoch: int) -> int:
         """The LSN before the first of ``epoch``."""
+        if not self.forks:
+            return 0
         return next((fork for known, fork in self.forks if known == epoch), 0)
 
     def epoch_of(self, lsn: int) -> int:

@@ -29,6 +29,8 @@ class DefinitionLog:
 
     def note(self, tables: Sequence[Any], devices: Sequence[Any], end_lsn: int) -> None:
         """What an RCV record defines (its ``sch`` and ``dev``), of records up to ``end_lsn``."""
+        if not tables and not devices:
+            return
         self._tables += [(lsn, plain) for lsn, plain in tables if lsn <= end_lsn]
         del self._tables[:-REVISIONS_KEPT]
         self._devices += [

@@ -71,11 +71,15 @@ def is_outside_ranges(batch: Batch) -> bool:
 
 def touches_of(received: Received) -> list[Touch]:
     """What a record that was just logged is going to touch."""
-    found = [
-        (g.table, int(g.rows.time.min()), int(g.rows.time.max()), int(np.max(g.lsn)))
-        for g in received.groups
-        if len(g.rows)
-    ]
+    found = []
+    for group in received.groups:
+        time, lsn = group.rows.time, group.lsn
+        if len(time):
+            greatest = lsn if isinstance(lsn, int) else int(lsn.max())
+            # One row is what a live record has most often; numpy's least of it costs as much as
+            # its record does.
+            ends = (time[0], time[0]) if len(time) == 1 else (time.min(), time.max())
+            found.append((group.table, int(ends[0]), int(ends[1]), greatest))
     for lsn, erasure in received.deletes:
         if len(erasure.spans):
             spans = erasure.spans

@@ -387,10 +387,12 @@ class Receiver:
     def _kin(self, state: OriginState, batch: Batch) -> Kin:
         """How other epochs of the node are mapped, once everything of them that is on its way into
         the log is applied: for a batch that defines something."""
+        if all(r.kind != RecordKind.SCH for r in batch.records):
+            return NO_KIN
         with self._lock:
             states = self._origins.of(state.key.uuid)
             end_lsn = self._lines.table(state.key.uuid).end_of(state.key.epoch)
-        if len(states) == 1 or all(r.kind != RecordKind.SCH for r in batch.records):
+        if len(states) == 1:
             return NO_KIN
         for other in states:
             if other is not state and other.last_ack is not None:
@@ -442,6 +444,8 @@ class Receiver:
         with self._lock:
             line = self._lines.open(key.uuid, key.name)
             table = line.table
+            if not table.forks and not key.epoch:
+                return RangeSet()  # as nearly always
             if key.epoch > table.current:
                 raise UnknownEpochError(f"epoch {key.epoch} of {key.name} is not known here")
             begin, end = table.begin_of(key.epoch), table.end_of(key.epoch)
