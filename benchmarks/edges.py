@@ -358,9 +358,12 @@ def main() -> None:
     options = parser.parse_args()
     edges = options.devices or (50 if options.quick else 1000)
     report = Report("edges", options.quick)
-    with tempfile.TemporaryDirectory() as place:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(run(report, Path(place), edges, 3.0 if options.quick else 30.0))
+    seconds = 3.0 if options.quick else 30.0
+    with (
+        tempfile.TemporaryDirectory() as place,
+        asyncio.Runner(loop_factory=new_event_loop) as runner,
+    ):
+        runner.run(run(report, Path(place), edges, seconds))
     report.print(options.json)
 
 
