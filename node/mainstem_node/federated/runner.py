@@ -43,8 +43,8 @@ from mainstem_sync.down.questions import UnansweredError
 
 log = logging.getLogger("mainstem.questions")
 
-THREADS = 4
-"""One reads; the others wait for nodes below, or to read."""
+THREADS = 8
+"""One reads; the others wait for nodes below, or to read. One statement may be two questions."""
 
 NICENESS = 10
 """A thread of the default niceness then gets nine times the processor time."""

@@ -183,6 +183,38 @@ def test_a_row_that_takes_the_place_of_another_makes_an_answer_anew(world: World
         assert found == anew
 
 
+def test_a_child_that_says_what_cannot_be_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiers, span = world.tiers, (START_NS, START_NS + HOUR_NS)
+    tiers.write(rows=3600)
+    tiers.clock.advance(2 * 3600)
+    tiers.close()
+    ask = Direct.ask
+
+    def lie(self: Direct, *arguments: Any) -> Asked:
+        asked = ask(self, *arguments)
+        asked.said["kept"] = True  # of an answer that nobody here has
+        return asked
+
+    monkeypatch.setattr(Direct, "ask", lie)
+    with pytest.raises(AssertionError, match="makes no sense"):
+        world.ask(world.kept, span, HOUR_NS)
+    # One that is no answer at all is not kept either, whatever its stamp.
+    monkeypatch.setattr(Direct, "ask", lambda self, *a: broken(ask(self, *a)))
+    with pytest.raises(AssertionError, match="did not answer"):
+        world.ask(world.kept, span, HOUR_NS)
+    monkeypatch.setattr(Direct, "ask", ask)
+    found, anew = world.both(span, HOUR_NS)
+    assert sum(found[2]) == 3600
+    assert found == anew
+
+
+def broken(asked: Asked) -> Asked:
+    asked.result = b"nothing that can be read"
+    return asked
+
+
 def test_bytes_are_bounded_and_the_oldest_goes_first() -> None:
     kept = KeptAnswers(bytes_max=80_000)
     size = 9_000 - ENTRY_BYTES
