@@ -49,9 +49,9 @@ def test_what_is_proven_is_told_in_turn() -> None:
 def test_slices_are_asked_for_in_turn() -> None:
     origins = many()
     for state in origins:
-        state.backlog.done.append(("", 1))
+        state.backlog.done.append(("", 0, 1))
     asking = Repair(origins, threading.RLock(), lambda child: "lease", lambda: 100.0)
-    asked = set()
+    asked: set[str] = set()
     for _ in range(-(-NODES // repair.ORIGINS_PER_REPLY_MAX)):
         found = list(decode_frames(asking.frames("plant")))
         assert 0 < len(found) <= repair.ORIGINS_PER_REPLY_MAX
