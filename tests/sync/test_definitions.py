@@ -38,11 +38,11 @@ def test_a_first_parent_gets_new_rows_and_the_definitions_they_need(
     tiers.check()
     assert tiers.forward(edge)["not_exported"] == 5
     tiers.write(start_s=100, rows=3)
-    tiers.run(6)
+    tiers.until(lambda: tiers.forward(edge)["delivered"] == 3, "the plant has the new rows")
+    tiers.until(lambda: tiers.forward(tiers.plant)["delivered"] == 3, "so has the group")
     # What was written before there was a parent was never owed to one.
     assert len(tiers.values(tiers.plant)) == 3
     assert tiers.values(tiers.group) == tiers.values(tiers.plant)
-    assert tiers.forward(edge)["delivered"] == 3
     devices = tiers.group.engine.catalog.devices
     assert devices.tags(devices.id_of("root.p.e.d1") or 0) == {"line": "a"}
 

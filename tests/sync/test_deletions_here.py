@@ -31,6 +31,14 @@ def closed(tiers: Tiers) -> Tiers:
     tiers.write(rows=240)
     tiers.write(device="root.p.e.d2", rows=240, value=2.0)
     tiers.close()
+    tiers.until(
+        lambda: all(
+            (tiers.state(node)["complete_through"] or 0) >= START_MS + 240_000
+            for node in (tiers.plant, tiers.group)
+        ),
+        "four minutes are proven",
+        verify=True,
+    )
     return tiers
 
 
@@ -123,9 +131,9 @@ def test_a_tier_above_that_asks_for_them_is_told_that_they_are_lost(closed: Tier
     engine.apply_image(cut).wait()
     closed.group.federation.run_verification()
     assert state_of(closed, closed.group, 0) is SliceState.MISMATCH
-    settle(closed)
-    settle(closed)
-    assert state_of(closed, closed.group, 0) is SliceState.LOST
+    closed.until(
+        lambda: state_of(closed, closed.group, 0) is SliceState.LOST, "it is lost", verify=True
+    )
     (lost,) = closed.state(closed.group)["lost"]
     assert (lost["rows"], lost["reason"]) == (1, "lost: deleted")
     assert len(closed.values(closed.group)) == 479

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,24 @@ class Tiers:
                 link.step()
             if check:
                 self.check()
+
+    def until(
+        self, condition: Callable[[], bool], what: str, seconds: float = 120.0, verify: bool = False
+    ) -> None:
+        """Let the links work until it holds, at most so long: how many steps something takes depends
+        on threads that commit meanwhile. ``verify``: the parents look at their slices, too."""
+        left = seconds
+        while not condition():
+            assert left > 0, f"not within {seconds:g} s: {what}"
+            left -= 0.12
+            self.run(0.12)
+            for node in self.nodes:
+                if node.up:
+                    node.engine.log.barrier()
+            if verify:
+                for node in (self.plant, self.group):
+                    if node.up:
+                        node.federation.run_verification()
 
     def check(self) -> None:
         for node in self.nodes:
