@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from processes import PATIENCE_S, Processes, section
-from river import wait_for
+from river import free_ports, wait_for
 
 from mainstem_node.client import connect
 from mainstem_node.config import load_topology
@@ -22,6 +22,11 @@ pytestmark = [pytest.mark.slow]
 
 NODES = ("group", "plant_a", "plant_b", "edge_a", "edge_b")
 BASE_MS = 1_792_540_800_000
+FINAL = ("DONE", "FAILED", "EXPIRED", "UNKNOWN")
+READY = '"ready"'
+"""As a node logs it."""
+LINK = {"reach_within": "5s"}
+"""Else two minutes; tests/node/desired/test_agent.py lets those pass by a clock of its own."""
 
 
 def sections() -> list[dict[str, Any]]:
@@ -31,8 +36,8 @@ def sections() -> list[dict[str, Any]]:
         section("group", "group"),
         section("plant_a", "platform", "group", export=export),
         section("plant_b", "platform", "group", export=export),
-        section("edge_a", "edge", "plant_a", export=export, paths=["root.a"]),
-        section("edge_b", "edge", "plant_b", export=export, paths=["root.b"]),
+        section("edge_a", "edge", "plant_a", export=export, paths=["root.a"], link=LINK),
+        section("edge_b", "edge", "plant_b", export=export, paths=["root.b"], link=LINK),
     ]
 
 
@@ -58,6 +63,40 @@ class Federation:
             return self.revisions()
         except UnavailableError:
             return {}
+
+    def require_nothing_put_aside(self) -> None:
+        """At no tier a row or a value came before the column that it needs."""
+        for name in NODES:
+            status = self.nodes[name].status()
+            assert status is not None, name
+            sums = status["accounting"]["pump"]
+            assert sums["values_quarantined"] == 0, name
+            assert sums["intake"]["quarantined"] == 0, name
+            assert sums["children"]["quarantined_here"] == 0, name
+            assert self.nodes[name].request("/api/v1/quarantine")["items"] == [], name
+
+    def rows_at_the_group(self, columns: str) -> list[list[Any]]:
+        try:
+            return self.nodes["group"].sql(f"SELECT {columns} FROM pump ORDER BY flow")
+        except OSError:
+            return []
+
+    def starts_of(self, name: str) -> int:
+        """How often a node has got ready, in whatever process."""
+        lines = self.nodes[name].log.read_text(errors="replace").splitlines()
+        return sum(READY in line for line in lines)
+
+    def end_of(self, ident: str) -> dict[str, Any]:
+        """What became of an order, once it has."""
+        wait_for(
+            lambda: self.group.config_order(ident)["state"] in FINAL, PATIENCE_S, f"{ident} ends"
+        )
+        found: dict[str, Any] = self.group.config_order(ident)
+        return found
+
+    def edge_a_tries_again(self) -> bool:
+        log = self.nodes["edge_a"].log.read_text(errors="replace")
+        return log.count("trying a configuration") == 2
 
     def write_new_file(self) -> Path:
         """What an operator edits: another file than the one that the nodes were started with."""
@@ -105,26 +144,21 @@ def test_a_template_altered_at_the_group_reaches_every_edge(federation: Federati
     wait_for(lambda: federation.known() == reached, PATIENCE_S, "all but one have it")
 
     edge_a, edge_b = federation.nodes["edge_a"], federation.nodes["edge_b"]
+    assert [federation.starts_of(name) for name in NODES] == [1] * len(NODES)
     edge_a.sql(
         f"INSERT INTO root.a.p1(time, flow, pressure) USING pump TAGS () VALUES ({BASE_MS}, 1, 2)"
     )
     edge_b.start()
     edge_b.wait_ready()
     wait_for(lambda: federation.known().get("edge_b") == 2, PATIENCE_S, "the edge that was away")
-    edge_b.wait_ready()
     edge_b.sql(
         f"INSERT INTO root.b.p1(time, flow, pressure) USING pump TAGS () VALUES ({BASE_MS}, 3, 4)"
     )
-    group = federation.nodes["group"]
-
-    def arrived() -> bool:
-        try:
-            rows = group.sql("SELECT flow, pressure FROM pump ORDER BY flow")
-        except OSError:
-            return False
-        return rows == [[1.0, 2.0], [3.0, 4.0]]
-
-    wait_for(arrived, PATIENCE_S, "data of the altered template from both edges")
+    wait_for(
+        lambda: federation.rows_at_the_group("flow, pressure") == [[1.0, 2.0], [3.0, 4.0]],
+        PATIENCE_S, "data of the altered template from both edges",
+    )  # fmt: skip
+    federation.require_nothing_put_aside()
     code, told = federation.config("plan", "-c", str(wanted))
     assert (code, told.strip()) == (0, "nothing changes")
     code, told = federation.config("rollback", "--node", "edge_a", "--wait", "40")
@@ -132,14 +166,75 @@ def test_a_template_altered_at_the_group_reaches_every_edge(federation: Federati
     assert federation.revisions()["edge_a"] == 3
 
 
-def test_a_refused_configuration_names_what_is_wrong(federation: Federation) -> None:
-    documents = documents_of(load_topology(federation.write_new_file()))
-    bad = {**documents["edge_a"], "nodes": [dict(n) for n in documents["edge_a"]["nodes"]]}
-    bad["nodes"][0]["export"] = [{"template": "pomp", "mode": "raw"}]
-    (order,) = federation.group.apply_config({"edge_a": bad}, {"edge_a": 1})
+def test_an_alter_at_the_group_reaches_every_edge(federation: Federation) -> None:
+    """By SQL, with an edge away; all the time rows come from the other one."""
+    nodes = federation.nodes
+    nodes["edge_b"].kill()
+    nodes["edge_a"].sql(
+        f"INSERT INTO root.a.p1(time, flow) USING pump TAGS () VALUES ({BASE_MS}, 1)"
+    )
+    wait_for(lambda: federation.rows_at_the_group("flow") == [[1.0]], PATIENCE_S, "a first row")
+    answer = nodes["group"].request(
+        "/api/v1/sql", {"sql": "ALTER STABLE pump ADD COLUMN rpm DOUBLE, ADD COLUMN note TEXT"}
+    )
+    assert "edge_b has not followed yet" in " ".join(answer["warnings"])
+    reached = dict.fromkeys(NODES, 2) | {"edge_b": 1}
+    wait_for(lambda: federation.known() == reached, PATIENCE_S, "all but one have followed")
+    nodes["edge_a"].sql(f"INSERT INTO root.a.p1(time, flow, rpm) VALUES ({BASE_MS + 1}, 2, 50)")
+    nodes["edge_b"].start()
+    nodes["edge_b"].wait_ready()
+    wait_for(lambda: federation.known().get("edge_b") == 2, PATIENCE_S, "so has the last")
+    nodes["edge_b"].sql(
+        f"INSERT INTO root.b.p1(time, flow, note) USING pump TAGS () VALUES ({BASE_MS}, 3, 'x')"
+    )
+    wanted = [[1.0, None, None], [2.0, 50.0, None], [3.0, None, "x"]]
     wait_for(
-        lambda: federation.group.config_order(order["id"])["state"] == "FAILED",
-        PATIENCE_S, "the edge refuses",
+        lambda: federation.rows_at_the_group("flow, rpm, note") == wanted,
+        PATIENCE_S, "rows of the new columns from both edges",
     )  # fmt: skip
-    assert "pomp" in federation.group.config_order(order["id"])["error"]
+    federation.require_nothing_put_aside()
+    assert [federation.starts_of(name) for name in NODES] == [1, 1, 1, 1, 2]
+    documents = {
+        each["node"]: each["document"]["templates"]["pump"]["measurements"]
+        for each in federation.group.configurations(documents=True)
+    }
+    assert documents == dict.fromkeys(NODES, documents["group"])
+    assert set(documents["group"]) == {"flow", "rpm", "note"}
+
+
+def test_a_bad_configuration_comes_back_by_itself(federation: Federation) -> None:
+    """One that is wrong is refused with its key. One that leads nowhere is taken back; so is one
+    that is being tried when its process is killed."""
+    documents = documents_of(load_topology(federation.write_new_file()))
+    wrong = {**documents["edge_a"], "nodes": [dict(n) for n in documents["edge_a"]["nodes"]]}
+    wrong["nodes"][0]["export"] = [{"template": "pomp", "mode": "raw"}]
+    (order,) = federation.group.apply_config({"edge_a": wrong}, {"edge_a": 1})
+    found = federation.end_of(order["id"])
+    assert found["state"] == "FAILED"
+    assert "pomp" in found["error"]
     assert federation.revisions()["edge_a"] == 1
+    bad = {**documents["edge_a"], "nodes": [dict(n) for n in documents["edge_a"]["nodes"]]}
+    (port,) = free_ports(1)
+    bad["nodes"][0]["parent"] = {
+        **bad["nodes"][0]["parent"], "url": [f"http://127.0.0.1:{port}"],
+    }  # fmt: skip
+    edge_a = federation.nodes["edge_a"]
+    for number in range(2):
+        (order,) = federation.group.apply_config({"edge_a": bad}, {"edge_a": 1})
+        if number:
+            wait_for(federation.edge_a_tries_again, PATIENCE_S, "it tries")
+            edge_a.kill()
+            edge_a.start()
+        found = federation.end_of(order["id"])
+        assert found["state"] == "FAILED"
+        assert found["result"]["rolled_back"] is True
+        assert ("ended" if number else "not reached within 5 s") in found["error"]
+        assert federation.revisions()["edge_a"] == 1
+        edge_a.wait_ready()
+        edge_a.sql(
+            f"INSERT INTO root.a.p1(time, flow) USING pump TAGS () VALUES ({BASE_MS + number}, 1)"
+        )
+        wait_for(
+            lambda number=number: len(federation.rows_at_the_group("flow")) == number + 1,  # type: ignore[misc]
+            PATIENCE_S, "rows come as before",
+        )  # fmt: skip
