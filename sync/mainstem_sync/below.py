@@ -24,6 +24,7 @@ class Below:
         follower: Follower,
         children: Children,
         engine: Callable[[], Engine],
+        clock_ns: Callable[[], int],
     ) -> None:
         self._node = node
         self._paths = tuple(paths)
@@ -31,6 +32,8 @@ class Below:
         self._lock = follower.lock
         self._children = children
         self._engine = engine
+        self._moves = follower.moves
+        self._clock_ns = clock_ns
 
     def children(self) -> list[dict[str, Any]]:
         """The children's status objects (theirs inside), with state and delivery as seen here."""
@@ -71,8 +74,11 @@ class Below:
             }
 
     def owner_of(self, device: str) -> str | None:
-        """The node that rows of a device come from: the one with the longest path above it of this
-        node and those below, else the origin that defined it; None if nobody is known."""
+        """The node that rows of a device come from now: the one that it was moved to, else the one
+        with the longest path above it of this node and those below, else the origin that defined
+        it; None if nobody is known."""
+        if (moved := self._moves.owner_at(device, self._clock_ns())) is not None:
+            return moved
         here = {"node": self._node, "paths": list(self._paths), "children": self.children()}
         found = owner_in(here, device)
         if found is None:
@@ -83,10 +89,15 @@ class Below:
                 found = None if number is None else next(known, None)
         return found
 
-    def devices_of(self, node: str) -> DeviceIds:
-        """uint32, ascending: the devices that a node below has defined, by their ids here."""
+    def devices_of(self, node: str, at_ns: int | None = None) -> DeviceIds:
+        """uint32, ascending: the devices that a node below has defined, by their ids here.
+        ``at_ns``: without those whose rows of that time are of another node."""
         with self._lock:
             lines = [s for s in self._origins.lines() if s.key.name == node]
             known = [state.maps.devices.copy() for state in lines]
         found = np.concatenate(known) if known else np.empty(0, np.int64)
-        return np.unique(found[found >= 0]).astype(np.uint32)
+        ids = np.unique(found[found >= 0]).astype(np.uint32)
+        if at_ns is None or not (moved := self._moves.devices_of(node)):
+            return ids
+        others = [path for path in moved if self._moves.owner_at(path, at_ns) != node]
+        return np.setdiff1d(ids, self._engine().catalog.devices.lookup_all(others))

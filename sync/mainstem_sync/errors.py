@@ -6,6 +6,7 @@ MainstemError (mainstem_engine)
     ├── WireError          (ValueError)       bytes that are not a message of this protocol
     │   ├── TooLargeError                     a declared or real size is above its bound
     │   └── HashMismatchError                 a message was changed on its way
+    ├── MoveError          (ValueError)       a device cannot be moved so
     ├── RangeLimitError    (OverflowError)    a range set has more holes than its bound
     ├── UnknownSchemaError (LookupError)      rows whose template or device is not known here
     ├── UnknownEpochError  (LookupError)      records of an epoch that is not known here
@@ -54,6 +55,12 @@ class HashMismatchError(WireError):
     """A message was changed on its way."""
 
     code = "BAD_HASH"
+
+
+class MoveError(SyncError, ValueError):
+    """A device cannot be moved so."""
+
+    code = "MOVE"
 
 
 class RangeLimitError(SyncError, OverflowError):

@@ -26,6 +26,7 @@ from mainstem_sync.below import Below
 from mainstem_sync.down.downward import Downward
 from mainstem_sync.errors import SyncError
 from mainstem_sync.exchange import SliceExchange
+from mainstem_sync.moving import Moving
 from mainstem_sync.proof.completeness import Window
 from mainstem_sync.proof.differences import Differences
 from mainstem_sync.proof.healing import Healing
@@ -166,9 +167,17 @@ class Federation:
         self._find_below()
         self._count()
         self.down = self._make_downward(parent)
+        self.moving = Moving(
+            node, self._follower, self.quarantine, engine=lambda: self.engine, down=self.down,
+            retrying=self.retrying, owner_of=self.owner_of, route=self.route, clock_ns=clock_ns,
+            monotonic=monotonic,
+        )  # fmt: skip
 
     def _find_below(self) -> None:
-        below = Below(self.node, self.paths, self._follower, self._children, lambda: self.engine)
+        below = Below(
+            self.node, self.paths, self._follower, self._children, lambda: self.engine,
+            self._clock_ns,
+        )  # fmt: skip
         self.children = below.children
         self.route = below.route
         self.nodes_below = below.nodes
@@ -241,7 +250,8 @@ class Federation:
             greeting=greeting,
             lines=follower.lines,
             quarantine=self.quarantine,
-            differences=Differences(self.node, self._monotonic),
+            differences=Differences(self.node, self._monotonic, follower.moves),
+            moves=follower.moves,
             lock=self._lock,
             clock_ns=self._clock_ns,
         )

@@ -41,6 +41,7 @@ class RecordKind(enum.IntEnum):
     DEV = 4
     """New devices of a table."""
     OWN = 5
+    """Devices that were moved from one node to another."""
     RCV = 6
     """A batch received from a child, its records inside."""
     IMG = 7

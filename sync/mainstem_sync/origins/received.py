@@ -18,6 +18,7 @@ Header:
   ``sch``      ``[lsn, TableMap]``
   ``dev``      ``[lsn, [ids], count]``; their local ids are in the second buffer
   ``said``     of tags and drops, what is kept of them (changes), if there are any
+  ``own``      moves of devices that the origin stated and is believed (state/moves.py), if any
   ``denied``   ``[id, path]`` of devices that the child may not write to
   ``chain``    ``[lsn, chain]`` or nil
   ``at``       ms since the epoch, when it was received

@@ -26,6 +26,8 @@ from mainstem_engine.model import Column, Rows, VersionedRows
 from mainstem_engine.slices import canonical_bits
 from mainstem_sync.origins.origin_state import OriginState
 from mainstem_sync.proof.prover import DamagedSlice
+from mainstem_sync.state.boundaries import Boundaries
+from mainstem_sync.state.moves import Moves
 from mainstem_sync.wire.messages import OriginKey
 
 logger = logging.getLogger(__name__)
@@ -78,8 +80,9 @@ class Difference:
 class Differences:
     """What images have named. Thread-safe; ``monotonic`` in s."""
 
-    def __init__(self, node: str, monotonic: Callable[[], float]) -> None:
+    def __init__(self, node: str, monotonic: Callable[[], float], moves: Moves) -> None:
         self._node = node
+        self._moves = moves
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._found: dict[tuple[str, str, str, int], tuple[Difference, int]] = {}
@@ -112,7 +115,8 @@ class Differences:
             )
         if not hit:
             return []
-        return _differences(engine, state, image, size)
+        boundaries = Boundaries(self._moves, state.key.name, engine.catalog.devices)
+        return _differences(engine, state, image, size, boundaries)
 
     def note(self, found: list[Difference], at_ms: int) -> None:
         """These points were repaired."""
@@ -146,7 +150,7 @@ class Differences:
 
 
 def _differences(
-    engine: Engine, state: OriginState, image: SliceImage, slice_ns: int
+    engine: Engine, state: OriginState, image: SliceImage, slice_ns: int, boundaries: Boundaries
 ) -> list[Difference]:
     rows = image.rows
     is_cut = (image.end_ns - image.start_ns) % slice_ns != 0
@@ -161,6 +165,9 @@ def _differences(
         stored = engine.stored_rows(image.table, devices, image.start_ns, image.end_ns)
     except (CorruptionError, OverloadedError):
         return []
+    outside = boundaries.outside(stored.device, stored.time)
+    if outside is not None:  # of another owner of a device that was moved
+        stored = stored.take(~outside)
     names = {item.id: item.name for item in table.template.measurements}
     return [
         Difference(

@@ -228,11 +228,17 @@ class Proof:
             epochs = (*state.older, state) if self._follower.origins.has_namesakes(state) else ()
         mine = np.intersect1d(engine.catalog.devices.of_family(known.family), local)
         devices = mine.astype(np.uint32)
-        origins = [i for each in epochs if (i := engine.origin_index(each.origin)) is not None]
+        origins: tuple[int, ...] | None = None
+        if epochs:
+            found = (engine.origin_index(each.origin) for each in epochs)
+            origins = tuple(index for index in found if index is not None)
+        elif others := self._follower.moves.sharing(state.key.name):
+            # Rows of another owner of a device that was moved count for that one.
+            names = [self._node, *(origin.node for origin in engine.origins[1:])]
+            origins = tuple(index for index, name in enumerate(names) if name not in others)
         return SliceScan(
-            engine, table, size, tuple(origins) if epochs else None, mapped.foreign_ids, devices,
-            unreadable=self.unreadable,
-        )  # fmt: skip
+            engine, table, size, origins, mapped.foreign_ids, devices, unreadable=self.unreadable
+        )
 
     # Saying so
 

@@ -49,12 +49,14 @@ from mainstem_sync.origins.received import (
     map_points,
 )
 from mainstem_sync.receiving.definitions import define_table, with_kin
+from mainstem_sync.receiving.domain import Domain
 from mainstem_sync.receiving.parking import Parking
 from mainstem_sync.slices.loss import Loss
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.owed import Owed
 from mainstem_sync.state.content import OWED_KINDS
 from mainstem_sync.state.exports import is_below
+from mainstem_sync.state.moves import moves_from_wire
 from mainstem_sync.wire.batch import Batch, WireBlock, WireRecord
 from mainstem_sync.wire.blocks import decode_block
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX
@@ -80,6 +82,7 @@ class _Draft:
     """What is gathered while the records of a batch are looked at."""
 
     maps: OriginMaps
+    domain: Domain
     collector: RowCollector = field(default_factory=RowCollector)
     manifests: list[tuple[int, Manifest]] = field(default_factory=list)
     deletes: list[tuple[int, Erasure]] = field(default_factory=list)
@@ -95,6 +98,7 @@ class _Draft:
     boots: list[list[Any]] = field(default_factory=list)
     words: list[list[int]] = field(default_factory=list)
     said: list[Item] = field(default_factory=list)
+    own: list[Any] = field(default_factory=list)
     counts: dict[str, list[int]] = field(default_factory=dict)
 
     def keep(
@@ -128,15 +132,18 @@ def prepare(
     engine: Engine,
     at_ms: int,
     kin: Kin = NO_KIN,
+    domain: Domain | None = None,
 ) -> Prepared:
     """Make the RCV record of a batch.
 
-    ``known``: LSNs to skip. ``kin``: how the node's other epochs are mapped. Raises
+    ``known``: LSNs to skip. ``kin``: how the node's other epochs are mapped. ``domain``: what the
+    child may bring, where more is known of it than its ``paths``. Raises
     UnknownSchemaError (send the schema first), RejectedError or CorruptionError (never to be
     taken).
     """
     changes = any(r.kind in (RecordKind.SCH, RecordKind.DEV) for r in batch.records)
-    draft = _Draft(maps.copy() if changes else maps)
+    domain = domain or Domain(paths)
+    draft = _Draft(maps.copy() if changes else maps, domain)
     parking = Parking(batch.origin, at_ms)
     # Definitions first: what is said again for a parent that lacked it has a later LSN than a
     # delete that needs it, and both are of the control queue.
@@ -152,7 +159,7 @@ def prepare(
         elif record.kind == RecordKind.SCH:
             _schema(draft, record, payload, paths, engine, kin)
         elif record.kind == RecordKind.DEV:
-            _devices(draft, record, payload, paths, engine)
+            _devices(draft, record, payload, engine)
         elif record.kind == RecordKind.MAN:
             draft.manifests.append((record.lsn, Manifest.decode(payload)))
             draft.keep(record, payload, len(payload))
@@ -165,6 +172,11 @@ def prepare(
             Word.from_header(decode_payload(payload)[0])
             draft.words.append([record.lsn, draft.length, len(payload)])
             draft.keep(record, payload, len(payload))
+        elif record.kind == RecordKind.OWN:
+            moves = moves_from_wire(decode_payload(payload)[0].get("moves"))
+            if domain.believes(moves):
+                draft.own += [move.to_wire() for move in moves]
+                draft.keep(record, payload, len(payload))
         elif record.kind in OWED_KINDS:
             draft.owed.append((record.lsn, decode_owed(record.kind, payload, record.lsn)))
             draft.keep(record, payload, len(payload))
@@ -196,6 +208,8 @@ def prepare(
         header["words"] = draft.words
     if draft.said:
         header["said"] = draft.said
+    if draft.own:
+        header["own"] = draft.own
     local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)
     received = Received(
         header, draft.collector.groups(), draft.manifests, draft.deletes, draft.owed
@@ -248,7 +262,7 @@ def _points(
     table = draft.maps.known_table(points.table)
     if len(points.rows) != record.rows:
         raise RejectedError(f"record {record.lsn} has {len(points.rows)} rows, not {record.rows}")
-    mapped = map_points(points, table, draft.maps)
+    mapped = draft.domain.within(map_points(points, table, draft.maps), draft.maps)
     if mapped.denied is not None:
         payload = _without_denied(mapped)
     if mapped.denied is not None or mapped.conflicts:
@@ -283,7 +297,7 @@ def _block(
     if not batch.ranges.covers(low, high) and not batch.ranges.mask(lsn).all():
         raise RejectedError(f"a block of {batch.origin.name} names records of other ranges")
     table = draft.maps.known_table(points.table)
-    mapped = map_points(points, table, draft.maps)
+    mapped = draft.domain.within(map_points(points, table, draft.maps), draft.maps)
     # Definitions and manifests between the records went before them.
     some_known = next(known.within(low, high), None) is not None and known.mask(lsn).any()
     if not some_known and mapped.denied is None and not mapped.conflicts:
@@ -373,7 +387,6 @@ def _devices(
     draft: _Draft,
     record: WireRecord,
     payload: memoryview,
-    paths: Sequence[str] | None,
     engine: Engine,
 ) -> None:
     header, _ = decode_payload(payload)
@@ -388,7 +401,7 @@ def _devices(
         raise UnknownSchemaError(f"devices of {family}, which is not known here") from exc
     if len(ids) and int(ids.max()) > DEVICE_ID_MAX:
         raise WireError(f"a device id above {DEVICE_ID_MAX}")
-    allowed = [_may_hold(path, family, paths, engine.catalog) for path in names]
+    allowed = [_may_hold(path, family, draft.domain, engine.catalog) for path in names]
     mine = [at for at, ok in enumerate(allowed) if ok]
     kept = devices if len(mine) == len(ids) else devices.take(mine)
     local = np.full(len(ids), DENIED, np.int64)
@@ -424,13 +437,13 @@ def _define_devices(devices: DeviceRecord, table: TableMap | None, engine: Engin
         return engine.device_ids(family, paths, create=True, foreign=True, durable=False)
 
 
-def _may_hold(path: str, family: str, paths: Sequence[str] | None, catalog: Catalog) -> bool:
+def _may_hold(path: str, family: str, domain: Domain, catalog: Catalog) -> bool:
     """True if the path is one, the child may write to it, and it is no other template's here."""
     try:
         usable = canonical_path(path) == path
     except SchemaError:
         usable = False
-    if not usable or (paths is not None and not is_below(path, paths)):
+    if not usable or not domain.holds(path):
         return False
     known = catalog.devices.id_of(path)
     if known is None:

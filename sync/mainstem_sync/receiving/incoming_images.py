@@ -39,6 +39,7 @@ from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.origins.received import Received, map_points
 from mainstem_sync.proof.differences import Differences
 from mainstem_sync.receiving.covering import replace_aside
+from mainstem_sync.receiving.domain import Domain
 from mainstem_sync.receiving.incoming import Prepared, prepare
 from mainstem_sync.receiving.kept_rows import Kept, with_kept
 from mainstem_sync.receiving.parking import Parking
@@ -95,7 +96,7 @@ class IncomingImages:
     engine: Engine
     quarantine: QuarantineStore
     append: Callable[[OriginState, Prepared], Ack]
-    paths: Sequence[str] | None
+    domain: Domain
     via: str
     at_ms: int
     differences: Differences
@@ -127,8 +128,8 @@ class IncomingImages:
             return None
         some = replace(batch, records=tuple(records))
         prepared = prepare(
-            some, raw, RangeSet(), state.maps, via=self.via, paths=self.paths, engine=self.engine,
-            at_ms=self.at_ms, kin=state.kin(0),
+            some, raw, RangeSet(), state.maps, via=self.via, paths=self.domain.paths,
+            engine=self.engine, at_ms=self.at_ms, kin=state.kin(0), domain=self.domain,
         )  # fmt: skip
         return self.append(state, prepared)
 
@@ -184,7 +185,7 @@ class IncomingImages:
     ) -> Ack:
         parking = Parking(state.key, self.at_ms)
         rows, lsn = points.rows, image.lsn
-        mapped = map_points(points, table, state.maps)
+        mapped = self.domain.within(map_points(points, table, state.maps), state.maps)
         if mapped.denied is not None:
             lsn = lsn[~mapped.denied]
         if mapped.refused:

@@ -45,6 +45,7 @@ from mainstem_sync.lines.known_lines import Lines
 from mainstem_sync.origins.origin_state import Kin, OriginMaps, Origins, OriginState
 from mainstem_sync.proof.differences import Differences
 from mainstem_sync.receiving.covering import cover
+from mainstem_sync.receiving.domain import Domains
 from mainstem_sync.receiving.greeting import Greeting
 from mainstem_sync.receiving.incoming import (
     NO_KIN,
@@ -57,6 +58,7 @@ from mainstem_sync.receiving.incoming_images import IncomingImages, is_outside_r
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.state.accounting import Accounts
 from mainstem_sync.state.children import Children
+from mainstem_sync.state.moves import Moves
 from mainstem_sync.wire import frames as wire
 from mainstem_sync.wire.batch import Acknowledgement, Batch, request_lease
 from mainstem_sync.wire.frames import FrameType, decode_frames
@@ -168,10 +170,13 @@ class Receiver:
         lines: Lines,
         quarantine: QuarantineStore,
         differences: Differences,
+        moves: Moves,
         lock: threading.RLock,
         clock_ns: Callable[[], int],
     ) -> None:
         self._node = node
+        self._moves = moves
+        self._domains = Domains(moves, origins, lambda: self._engine.catalog.devices)
         self._origins = origins
         self._accounts = accounts
         self._children = children
@@ -324,6 +329,7 @@ class Receiver:
         self._unwanted(batch, uuid)  # before a state is opened for an epoch that is not known
         state = self._origin_of(child, uuid, batch)
         raw = memoryview(wire.decompress(batch.codec, batch.raw_length, batch.payload))
+        moved = self._moves.revision
         early = self._looked_at(child, state, batch, raw)
         with state.intake:
             if is_outside_ranges(batch):
@@ -340,7 +346,8 @@ class Receiver:
                 return _Answer(batch.hash, AckCode.OK, "duplicate", state.last_ack, state)
             logged = state.logged.copy()
             logged.update(fresh)
-            if early is not None and early.maps is state.maps and fresh == batch.ranges:
+            still = moved == self._moves.revision
+            if early is not None and early.maps is state.maps and fresh == batch.ranges and still:
                 prepared = early
             else:
                 prepared = self._prepare(child, state, batch, raw, known)
@@ -382,6 +389,7 @@ class Receiver:
             engine=self._engine,
             at_ms=self._clock_ns() // 1_000_000,
             kin=kin,
+            domain=self._domains.of(child.name, child.paths, batch.origin.name),
         )
 
     def _kin(self, state: OriginState, batch: Batch) -> Kin:
@@ -407,8 +415,9 @@ class Receiver:
         at_ms = self._clock_ns() // 1_000_000
         with self._lock:
             epochs = self._lines.table(state.key.uuid)
+        domain = self._domains.of(child.name, child.paths, batch.origin.name)
         images = IncomingImages(
-            self._engine, self._quarantine, self._append, child.paths, child.name, at_ms,
+            self._engine, self._quarantine, self._append, domain, child.name, at_ms,
             self.differences, self._lock, epochs,
         )  # fmt: skip
         try:

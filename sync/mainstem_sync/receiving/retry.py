@@ -114,6 +114,15 @@ class QuarantineRetry:
         except (MainstemError, ValueError, TypeError, OverflowError) as exc:
             return KEPT, str(exc)
 
+    def readmit(self, engine: Engine, state: OriginState, device: str) -> str | None:
+        """From now on a node's device is taken that was refused; why it cannot be, or None."""
+        number = engine.catalog.devices.id_of(device)
+        if number is None:
+            return "it is not known here"
+        family = engine.catalog.devices.family_name(number)
+        item = {"table": family, "node": state.key.name, "measurement": "", "device": device}
+        return self._map_anew(engine, state, item)
+
     # Own items
 
     def _retry_own(self, item: Mapping[str, Any]) -> tuple[str, str]:

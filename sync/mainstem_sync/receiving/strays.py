@@ -5,6 +5,7 @@
    of this node like any other: tiers above follow it.
 3. More than a few are no accident: they are left for somebody to decide, and the slice stays a
    MISMATCH. So does one with rows of a third node.
+4. A device that was moved to or from this node is left to moved_rows.py.
 """
 
 from __future__ import annotations
@@ -71,10 +72,16 @@ class Strays:
         if theirs is None:
             return 0
         own = engine.slice_image(table.name, SELF_ORIGIN, item.start_ns, item.end_ns).rows
-        rows = own.take(np.isin(own.device, theirs.astype(np.uint32)))
+        astray = np.isin(own.device, theirs.astype(np.uint32))
+        if given := self._follower.moves.devices_of(self._node):
+            # Devices that this node has or had are its own in their spans.
+            known = engine.catalog.devices
+            astray &= ~np.isin(own.device, known.lookup_all(list(given)))
+        rows = own.take(astray)
         if not 0 < len(rows) <= ROWS_MAX:
             return 0
-        self._quarantine.add_blocks([self._block(engine, table, rows, at_ms)])
+        block = own_block(self._node, engine, table, rows, at_ms)
+        self._quarantine.add_blocks([block])
         found = engine.delete_rows(table, rows.device, rows.time, header={PUT_ASIDE: 1})
         found.ack.wait(ACK_TIMEOUT_S)
         logger.error(
@@ -83,23 +90,25 @@ class Strays:
         )  # fmt: skip
         return len(rows)
 
-    def _block(self, engine: Engine, table: Table, rows: Rows, at_ms: int) -> QuarantineBlock:
-        names = {m.id: m.name for m in table.template.measurements}
-        values = [
-            json.dumps(
-                {
-                    names[key]: _plain(column.values[row])
-                    for key, column in rows.columns.items()
-                    if key in names and (column.valid is None or column.valid[row])
-                },
-                default=str,
-            )
-            for row in range(len(rows))
-        ]
-        return QuarantineBlock(
-            self._node, table.name, "", NOT_OWNER, at_ms, _paths(engine, rows.device),
-            (rows.time // NS_PER_MS).tolist(), values,
-        )  # fmt: skip
+
+def own_block(node: str, engine: Engine, table: Table, rows: Rows, at_ms: int) -> QuarantineBlock:
+    """Rows of this node that are another one's, as the quarantine keeps them."""
+    names = {m.id: m.name for m in table.template.measurements}
+    values = [
+        json.dumps(
+            {
+                names[key]: _plain(column.values[row])
+                for key, column in rows.columns.items()
+                if key in names and (column.valid is None or column.valid[row])
+            },
+            default=str,
+        )
+        for row in range(len(rows))
+    ]
+    return QuarantineBlock(
+        node, table.name, "", NOT_OWNER, at_ms, _paths(engine, rows.device),
+        (rows.time // NS_PER_MS).tolist(), values,
+    )  # fmt: skip
 
 
 def _paths(engine: Engine, devices: DeviceIds) -> list[str]:

@@ -49,12 +49,15 @@ ANNOUNCED = "announced"
 """Key of a definition that is logged again for the parent (announce.py)."""
 
 CONTROL_KINDS = frozenset(
-    {RecordKind.SCH, RecordKind.DEV, RecordKind.MAN, RecordKind.BOOT, RecordKind.RES}
-)
-"""Definitions, manifests, what became of orders, and process starts, by which every tier tells a
-log from its copies. A delete is sent among them, and judged by its devices."""
+    {
+        RecordKind.SCH, RecordKind.DEV, RecordKind.OWN, RecordKind.MAN, RecordKind.BOOT,
+        RecordKind.RES,
+    }
+)  # fmt: skip
+"""Definitions, who owns what, manifests, what became of orders, and process starts, by which every
+tier tells a log from its copies. A delete is sent among them, and judged by its devices."""
 
-FOR_ALL_KINDS = frozenset({RecordKind.BOOT, RecordKind.RES})
+FOR_ALL_KINDS = frozenset({RecordKind.BOOT, RecordKind.RES, RecordKind.OWN})
 """Every tier above needs them, whatever is exported."""
 
 OWED_KINDS = frozenset({RecordKind.COVER, RecordKind.EXP, RecordKind.LOSS})

@@ -22,6 +22,7 @@ from mainstem_engine.filesystem import byte_view
 from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import Record, RecordKind, decode_payload
 from mainstem_engine.model import SELF_ORIGIN
+from mainstem_sync.errors import WireError
 from mainstem_sync.lines.moments import Moments
 from mainstem_sync.origins.changes import TEMPLATE
 from mainstem_sync.origins.origin_state import OriginMaps, Origins, OriginState
@@ -37,9 +38,11 @@ from mainstem_sync.state.deletions_here import DECLINED, deleted_here, image_dec
 from mainstem_sync.state.exports import ExportPolicy
 from mainstem_sync.state.forward import PARK, Forward
 from mainstem_sync.state.line_following import DAMAGED, DOUBT, LineFollowing
+from mainstem_sync.state.moves import HANDOVER, Moves, moves_from_wire
 from mainstem_sync.state.owed_log import declare_lost, owe
 from mainstem_sync.state.scope import DeviceScope
 from mainstem_sync.wire.messages import OriginKey
+from mainstem_sync.wire.order import Order
 
 SNAPSHOT_VERSION = 1
 
@@ -86,6 +89,7 @@ class Follower:
         self.written = Moments()
         """Until when own records had been written, from the times of own manifests."""
         self.rules_changed = False
+        self.moves = Moves()
         self.own_deletes: deque[Erasure] = deque(maxlen=OWN_DELETES_MAX)
         """Deletes of this node that its own quarantine has not followed yet; since the start."""
         self.cleared: dict[str, int] = {}
@@ -119,6 +123,8 @@ class Follower:
                 self._defined(record)
             elif record.kind in (RecordKind.EPO, RecordKind.BOOT, RecordKind.EVT):
                 self._lined(record)
+            elif record.kind in (RecordKind.OWN, RecordKind.ORD):
+                self._moved(record)
             elif record.kind == RecordKind.DEL and isinstance(decoded, Erasure):
                 deleted_here(self.origins, decoded, self._watch)
                 self.own_deletes.append(decoded)
@@ -187,6 +193,7 @@ class Follower:
                     else self.forward.classifier.snapshot(),
                     "applied": self._applied_lsn,
                     "written": self.written.to_plain(),
+                    "moves": self.moves.snapshot(),
                 }
             )
         return packed
@@ -203,6 +210,8 @@ class Follower:
             self._every_ns = fields["every"]
             self._applied_lsn = fields["applied"]
             self.written = Moments.from_plain(fields.get("written"))
+            if "moves" in fields:
+                self.moves.restore(fields["moves"])
             if self.forward is None:
                 return
             self.forward.classifier.restore(fields["own_tables"])
@@ -240,6 +249,7 @@ class Follower:
         state.received.update(received.ranges)
         state.maps.said.forget(state.received.watermark)
         self.lines.received(state, received.ranges, header)
+        self.moves.put(moves_from_wire(header.get("own", [])))
         self.accounts.received(header["counts"], header["values"])
         _put_aside(state, header["parked"])
         _dropped(state, header.get("said", ()))
@@ -315,6 +325,17 @@ class Follower:
             fork = self.lines.said(header)
             if fork is not None and self.forward is not None:
                 self.forward.forked(fork)
+
+    def _moved(self, record: Record) -> None:
+        """Devices that change their owner: stated here, or ordered of this node or one below."""
+        header, _ = decode_payload(byte_view(record.payload))
+        try:
+            if record.kind == RecordKind.OWN:
+                self.moves.stated(moves_from_wire(header.get("moves")), record.lsn)
+            elif header.get("kind") == HANDOVER:
+                self.moves.put(moves_from_wire(Order.from_header(header).body.get("moves")))
+        except WireError:  # of a later version: it is only not understood here
+            return
 
     def _damaged(self, table: str, spans: Iterable[tuple[int, int]]) -> None:
         for start_ns, end_ns in spans:
