@@ -28,7 +28,7 @@ from mainstem_edge.preprocess import (
     combined_linear,
 )
 from mainstem_edge.subscription import ClockBounds, MakeCodec, Subscription
-from mainstem_edge.table_intake import Quarantine, TableIntake
+from mainstem_edge.table_intake import Outside, Quarantine, TableIntake
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
 from mainstem_engine.model import ColumnType
@@ -56,7 +56,8 @@ CODECS: Mapping[str, MakeCodec] = {"json": JsonCodec, "csv": CsvCodec}
 class Assembly:
     """Builds the intakes of one edge.
 
-    ``owner``: the other node that a device path belongs to, or None.
+    ``owner``: the other node that a device path belongs to, or None. ``outside``: which rows are
+    another node's at their time.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Assembly:
         quarantine: Quarantine,
         *,
         owner: Callable[[str], str | None] | None = None,
+        outside: Outside | None = None,
         stopping: Callable[[], bool] = lambda: False,
         clock_ns: Callable[[], int] = time.time_ns,
         rng: random.Random | None = None,
@@ -76,6 +78,7 @@ class Assembly:
         self._engine = engine
         self._quarantine = quarantine
         self._owner = owner
+        self._outside = outside
         self._stopping = stopping
         self._clock_ns = clock_ns
         self._rng = rng or random.Random()
@@ -171,6 +174,7 @@ class Assembly:
             template=name,
             clock_ns=self._clock_ns,
             stopping=self._stopping,
+            outside=self._outside,
         )
 
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mainstem_edge.assembly import Assembly, publish_action
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
@@ -74,12 +76,13 @@ class EdgeNode(Node):
             self.engine,
             self.federation.quarantine,
             owner=self._other_owner,
+            outside=self.ownership.outside,
             stopping=self._stopping.is_set,
             clock_ns=self.clock_ns,
         )
 
     def _other_owner(self, path: str) -> str | None:
-        owner = self.ownership.owner(path)
+        owner = self.ownership.writer(path)
         return None if owner == self.config.id else owner
 
     async def stop_intake(self) -> None:
@@ -200,11 +203,14 @@ class EdgeNode(Node):
 
     def _expected(self) -> Iterator[tuple[str, int, DeviceIds, TimesNs]]:
         """(table, expect_every in ns, devices, their newest times) of every template that says
-        how often its devices speak."""
+        how often its devices speak. A device that was moved away is expected elsewhere."""
+        given_away = self.ownership.given_away(self.engine.catalog.devices)
         for name, template in self.topology.templates.items():
             table = self.engine.catalog.templates.get(name)
             if template.expect_every is not None and table is not None:
                 ids = self.engine.catalog.devices.of_family(table.family)
+                if len(given_away):
+                    ids = np.setdiff1d(ids, given_away)
                 yield table.name, template.expect_every, ids, self.engine.newest_times(name, ids)
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceMaker, Entry
 from mainstem_edge.device_memory import DeviceMemory
-from mainstem_edge.rejects import EXPIRED, REFUSED, TOO_LATE, Reject
+from mainstem_edge.rejects import EXPIRED, NOT_OWNER, REFUSED, TOO_LATE, Reject
 from mainstem_edge.subscription import Reading
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.consumers import Ack
@@ -40,7 +40,7 @@ from mainstem_engine.errors import (
     OutOfRetentionError,
     OverloadedError,
 )
-from mainstem_engine.model import AnyArray, Column, DeviceIds, Rows, TimesNs
+from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, Rows, TimesNs
 from mainstem_engine.retention import OutOfRetention
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineItem
 
@@ -67,6 +67,11 @@ class Writer(DeviceMaker, Protocol):
     def out_of_retention(
         self, table: str, devices: DeviceIds, times_ns: TimesNs
     ) -> OutOfRetention | None: ...
+
+
+Outside = Callable[[DeviceIds, TimesNs], BoolMask | None]
+"""bool[n], True for rows of a device that was moved, which are another node's at their time; None
+if there is none."""
 
 
 class Quarantine(Protocol):
@@ -120,7 +125,9 @@ class TableIntake:
         template: str,
         clock_ns: Callable[[], int] = time.time_ns,
         stopping: Callable[[], bool] = lambda: False,
+        outside: Outside | None = None,
     ) -> None:
+        self._outside = outside
         self.template = template
         self._engine = engine
         self._quarantine = quarantine
@@ -139,7 +146,7 @@ class TableIntake:
         """
         with self._lock:
             self._resolve(reading, create)
-            self._drop_expired(reading)
+            self._drop_unwelcome(reading)
             self._put_aside(self._rejects(reading, counts))
             counts.received += reading.received
             if not counts.received and not counts.redelivered:
@@ -163,13 +170,17 @@ class TableIntake:
         for row in np.flatnonzero(reading.rows_of(_is_unresolved) & reading.good):
             reading.put_aside(int(row), reading.entry(int(row)).reason)
 
-    def _drop_expired(self, reading: Reading) -> None:
-        """Rows that are too old are put aside before the device memory knows of them: it would
-        take the same row for a repeat when more is kept later."""
+    def _drop_unwelcome(self, reading: Reading) -> None:
+        """Rows that are too old, or another node's, are put aside before the device memory knows of
+        them: it would take the same row for a repeat when more is kept later."""
         rows = np.flatnonzero(reading.good)
         known = np.array([max(entry.id, 0) for entry in reading.devices], np.uint32)
         ids: DeviceIds = known[reading.device_of[rows]]
         times = self._to_precision(ids, reading.time_ns[rows])
+        others = None if self._outside is None else self._outside(ids, times)
+        if others is not None:
+            for row in rows[others].tolist():
+                reading.put_aside(row, NOT_OWNER)
         found = self._engine.out_of_retention(self.template, ids, times)
         if found is None:
             return

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from mainstem_node.commands import audit, command, config, db, demo, node, quarantine, token
+from mainstem_node.commands import audit, command, config, db, demo, device, node, quarantine, token
 from mainstem_node.commands.backup import backup, restore
 from mainstem_node.commands.bench import bench
 from mainstem_node.commands.init import init
@@ -64,6 +64,7 @@ app.add_typer(config.app, name="config")
 app.command()(run)
 app.command()(up)
 app.add_typer(node.app, name="node")
+app.add_typer(device.app, name="device")
 app.command()(join)
 app.add_typer(token.app, name="token")
 app.command()(sql)

@@ -342,6 +342,16 @@ class Client:
         path = f"/api/v1/nodes/{quote(node_id, safe='')}/retire"
         return self._send("POST", path, {"from": since})
 
+    def move_device(self, device: str, to: str, at: int | str | None = None) -> dict[str, Any]:
+        """Rows of ``device`` from ``at`` (ms or RFC 3339; the next moment that is possible) on are
+        of the node ``to``; returns the move, with how far the nodes are that it concerns."""
+        return self._send("POST", "/api/v1/moves", {"device": device, "to": to, "at": at})
+
+    def moves(self, device: str | None = None) -> list[dict[str, Any]]:
+        """Devices that were moved, oldest first."""
+        found: list[dict[str, Any]] = self._get(f"/api/v1/moves{_query(device=device)}")["moves"]
+        return found
+
     def tokens(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._get("/api/v1/tokens")["tokens"]
         return found

@@ -49,7 +49,7 @@ class FarDeletes:
     """Both sides: gives orders to nodes below, and takes those for this one (an OrderTaker).
 
     ``below``: names of all nodes below; ``owner_of``: the owner of a device path, None if nobody is
-    known. ``clock_ns`` wall clock.
+    known; ``owners_of``: all that it has had, if it was moved. ``clock_ns`` wall clock.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class FarDeletes:
         *,
         below: Callable[[], Iterable[str]],
         owner_of: Callable[[str], str | None],
+        owners_of: Callable[[str], Iterable[str]] = lambda device: (),
         run_here: RunHere,
         clock_ns: Callable[[], int],
     ) -> None:
@@ -66,6 +67,7 @@ class FarDeletes:
         self._down = down
         self._below = below
         self._owner_of = owner_of
+        self._owners_of = owners_of
         self._run_here = run_here
         self._clock_ns = clock_ns
         self._stopping = threading.Event()
@@ -115,7 +117,7 @@ class FarDeletes:
             named = None if target.is_pattern else self._owner_of(path)
             if named is None or not path.startswith("root."):
                 return sorted(set(self._below()) - {self._node})
-            owners.add(named)
+            owners |= {named, *self._owners_of(path)}
         return sorted(owners - {self._node})
 
     def _give(self, node: str, asked: FarDelete) -> Order:

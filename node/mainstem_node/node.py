@@ -268,6 +268,7 @@ class Node:
 
     def _bind_engine(self) -> None:
         self.federation.bind(self.engine)
+        self.ownership.follow(self.federation.moving.moves, self.engine.catalog.devices)
         self.rollups.bind(self.engine)
         self._disk_room = DiskRoom(
             self.engine,
@@ -375,6 +376,7 @@ class Node:
             self.federation,
             self._statements,
             self.registry,
+            self.audit,
             actions=self.actions(),
             host=self._host,
             clock_ns=self.clock_ns,
@@ -415,8 +417,10 @@ class Node:
         await self._maintenance.run(self._maintain_now)
 
     def _maintain_now(self) -> None:
-        """Room on the disk first. Rollups: their rows are part of what the manifests state."""
+        """Room on the disk first, then rows of devices that were moved away. Rollups: their rows are
+        part of what the manifests state."""
         self._disk_room.look()
+        self.federation.moving.look()
         now_ns = self.clock_ns()
         frontier_ns = self.frontier_ns()
         self.rollups.run(frontier_ns, now_ns)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mainstem_engine.engine import Engine
-from mainstem_node import far_delete
+from mainstem_node import far_delete, handovers
+from mainstem_node.audit import AuditTrail
 from mainstem_node.commanding import command
 from mainstem_node.commanding.action import Action
 from mainstem_node.commanding.newest import newest_values
@@ -22,6 +23,7 @@ from mainstem_node.desired.agent import ConfigAgent, Host
 from mainstem_node.far_alters import FarAlters
 from mainstem_node.far_delete import FarDelete
 from mainstem_node.far_deletes import FarDeletes
+from mainstem_node.handovers import Handovers
 from mainstem_node.order_desk import OrderDesk, OrderTaker
 from mainstem_node.registry import NodeRegistry
 from mainstem_node.statements import Statements
@@ -44,6 +46,7 @@ class NodeOrders:
         federation: Federation,
         statements: Statements,
         registry: NodeRegistry,
+        audit: AuditTrail,
         *,
         actions: Sequence[Action],
         host: Host | None,
@@ -62,6 +65,7 @@ class NodeOrders:
             down,
             below=self._living_below,
             owner_of=federation.owner_of,
+            owners_of=federation.moving.moves.owners,
             run_here=self._delete_here,
             clock_ns=clock_ns,
         )
@@ -74,9 +78,11 @@ class NodeOrders:
             itself=host is not None,
             clock_ns=clock_ns,
         )
+        self._handovers = Handovers(federation, audit)
         self._takers: dict[str, OrderTaker] = {
             command.KIND: self._runner,
             far_delete.KIND: self._deletes,
+            handovers.KIND: self._handovers,
         }
         self._agent: ConfigAgent | None = None
         if host is not None:
@@ -99,6 +105,7 @@ class NodeOrders:
         """What is under way is finished, or taken up at the next start."""
         if self._agent is not None:
             self._agent.stop()
+        self._handovers.stop()
         self._deletes.stop()
         self._runner.stop()
 

@@ -22,7 +22,7 @@ import numpy as np
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, to_column
 from mainstem_engine.errors import OutOfRangeError, SchemaError
-from mainstem_engine.model import AnyArray, Column, ColumnType, Measurement, TimesNs
+from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Measurement, TimesNs
 from mainstem_node.errors import BadRequestError
 
 BAD_TIME = "bad_time"
@@ -80,6 +80,13 @@ class Batch:
     def rows_rejected(self) -> int:
         """Whole rows that were put aside."""
         return self.received - len(self.devices)
+
+    def keep(self, rows: BoolMask) -> None:
+        """Only these rows; whoever takes the others out says so in ``rejects``."""
+        places = np.flatnonzero(rows)
+        self.devices = [self.devices[row] for row in places.tolist()]
+        self.time_ns = self.time_ns[places]
+        self.columns = {key: column.take(places) for key, column in self.columns.items()}
 
 
 def parse_groups(data: Any) -> list[RowGroup]:

@@ -344,14 +344,15 @@ class _OwnedEngine:
         self, template: str, paths: Sequence[str], *more: Any, create: bool = False, **options: Any
     ) -> DeviceIds:
         if create:
-            self._ownership.require_own(dict.fromkeys(paths))
+            self._ownership.require_writer(dict.fromkeys(paths))
         return self._engine.device_ids(template, paths, *more, create=create, **options)
 
     def write_rows(self, table: Table, rows: Rows, **options: Any) -> Ack:
         import numpy as np
 
-        present = np.unique(rows.device).tolist()
-        self._ownership.require_own(self._engine.catalog.devices.paths(present))
+        devices = self._engine.catalog.devices
+        self._ownership.require_writer(devices.paths(np.unique(rows.device).tolist()))
+        self._ownership.require_inside(devices, rows.device, rows.time)
         return self._engine.write_rows(table, rows, **options)
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from mainstem_node.errors import BadRequestError
 from mainstem_node.ownership import Ownership
 from mainstem_node.plain import plain_value
 from mainstem_node.rows import Batch, Reject, RowGroup, make_batch
+from mainstem_sync.receiving.parking import NOT_OWNER as REASON_NOT_OWNER
 from mainstem_sync.receiving.quarantine import QuarantineItem
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class Writer:
         for group in groups:
             table = self._engine.catalog.table(group.template)
             path = canonical_path(group.device)
-            self._ownership.require_own([path])
+            self._ownership.require_writer([path])
             by_table.setdefault((table.name, self.precision_ns([path])), []).append(
                 RowGroup(table.name, path, group.tags, group.rows)
             )
@@ -144,22 +146,19 @@ class Writer:
         strict: bool,
     ) -> WriteResult:
         """Rows as typed columns by measurement id; ``devices`` [n] are canonical paths."""
-        self._ownership.require_own(dict.fromkeys(devices))
+        self._ownership.require_writer(dict.fromkeys(devices))
         batch = Batch(table, devices, time_ns, columns, tags, len(devices), rejects)
         return self._write([batch], strict=strict)
 
     def _write(self, batches: Sequence[Batch], *, strict: bool) -> WriteResult:
-        rejects = [reject for batch in batches for reject in batch.rejects]
-        if strict and rejects:
-            raise BadRequestError(
-                f"{len(rejects)} values cannot be stored, and nothing was",
-                code="BAD_VALUES",
-                hint="correct them, or leave out strict=1 to put them aside",
-                detail={"rejected": _listed(rejects)},
-            )
+        _require_none([reject for batch in batches for reject in batch.rejects], strict=strict)
         warnings: list[str] = []
         # Devices first: what can be refused here is refused before any row is stored.
         devices = [self._devices(batch, warnings) for batch in batches]
+        for at, batch in enumerate(batches):
+            devices[at] = self._without_others(batch, devices[at])
+        rejects = [reject for batch in batches for reject in batch.rejects]
+        _require_none(rejects, strict=strict)
         for batch, ids in zip(batches, devices, strict=True):
             self._engine.check_retention(batch.table, ids, batch.time_ns)
         for batch in batches:
@@ -207,6 +206,24 @@ class Writer:
         found: DeviceIds = ids[[index[path] for path in batch.devices]]
         return found
 
+    def _without_others(self, batch: Batch, ids: DeviceIds) -> DeviceIds:
+        """Rows of another owner's time are put aside; the ids of the rest."""
+        outside = self._ownership.outside(ids, batch.time_ns)
+        if outside is None:
+            return ids
+        names = {m.id: m.name for m in batch.table.template.measurements}
+        for row in np.flatnonzero(outside).tolist():
+            values = {
+                names[key]: plain_value(column.values[row])
+                for key, column in batch.columns.items()
+                if column.valid is None or column.valid[row]
+            }
+            device, time_ns = batch.devices[row], int(batch.time_ns[row])
+            value = json.dumps(values, default=str)
+            batch.rejects.append(Reject(device, time_ns, "", REASON_NOT_OWNER, value))
+        batch.keep(~outside)
+        return ids[~outside]
+
     def _changed_tags(self, path: str, device: int, sent: Mapping[str, Any]) -> list[str]:
         kept = {name.casefold(): v for name, v in self._engine.catalog.devices.tags(device).items()}
         return [
@@ -230,6 +247,16 @@ class Writer:
             )
             for reject in batch.rejects
         ]
+
+
+def _require_none(rejects: Sequence[Reject], *, strict: bool) -> None:
+    if strict and rejects:
+        raise BadRequestError(
+            f"{len(rejects)} values cannot be stored, and nothing was",
+            code="BAD_VALUES",
+            hint="correct them, or leave out strict=1 to put them aside",
+            detail={"rejected": _listed(rejects)},
+        )
 
 
 def _listed(rejects: Sequence[Reject]) -> list[dict[str, Any]]:

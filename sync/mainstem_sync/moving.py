@@ -190,18 +190,10 @@ class Moving:
         for move in sorted(self.moves.all(), key=lambda each: (each.at_ms, each.id)):
             if device is not None and move.device != device:
                 continue
-            told = []
-            for name in dict.fromkeys(self.moves.owners(move.device)):
-                standing = orders.get((_slot(move.device), name))
-                if standing is not None and move.to_wire() in standing.order.body["moves"]:
-                    word = standing.word
-                    told.append(
-                        {
-                            "node": name, "state": str(standing.state), "order": standing.order.id,
-                            "rows": 0 if word is None else word.result.get("rows", 0),
-                            "error": (word.error or None) if word is not None else None,
-                        }
-                    )  # fmt: skip
+            told = [
+                self._progress(move, name, orders.get((_slot(move.device), name)))
+                for name in dict.fromkeys(self.moves.owners(move.device))
+            ]
             found.append(
                 {
                     "id": move.id, "device": move.device, "to": move.node, "from": move.source,
@@ -209,6 +201,20 @@ class Moving:
                     "by": move.by, "nodes": told,
                 }
             )  # fmt: skip
+        return found
+
+    def _progress(self, move: Move, name: str, standing: Standing | None) -> dict[str, Any]:
+        """How far a node is with a move: UNKNOWN at a tier that did not give it."""
+        found: dict[str, Any] = {"node": name, "order": None, "rows": 0, "error": None}
+        if name == self._node:
+            return {**found, "state": str(State.DONE)}
+        if standing is None or move.to_wire() not in standing.order.body["moves"]:
+            given = move.issuer == self._node
+            return {**found, "state": str(State.QUEUED if given else State.UNKNOWN)}
+        word = standing.word
+        found |= {"state": str(standing.state), "order": standing.order.id}
+        if word is not None:
+            found |= {"rows": word.result.get("rows", 0), "error": word.error or None}
         return found
 
     # At a node that is told

@@ -132,6 +132,9 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/config/rollback"): _object(
         "nodes", nodes=_list(_TEXT), to={"type": ["integer", "null"]}
     ),
+    ("POST", "/api/v1/moves"): _object(
+        "device to", device=_TEXT, to=_TEXT, at={"type": ["string", "integer", "null"]}
+    ),
     ("POST", "/api/v1/nodes/{id}/replace"): _OBJECT,
     ("POST", "/api/v1/nodes/{id}/retire"): _object(
         "", **{"from": {"type": ["string", "integer", "null"]}}

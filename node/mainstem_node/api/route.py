@@ -42,6 +42,7 @@ from mainstem_node.errors import (
     UnauthorizedError,
 )
 from mainstem_node.logs import fields
+from mainstem_sync.errors import MoveError
 
 if TYPE_CHECKING:
     from mainstem_node.runtime import Runtime
@@ -73,6 +74,7 @@ _STATUS: tuple[tuple[type[MainstemError], int], ...] = (
     (OutOfRangeError, 400),
     (OutOfRetentionError, 400),
     (NotOwnerError, 403),
+    (MoveError, 409),
 )
 """The first class that fits decides; an error that is not listed is a defect: 500."""
 

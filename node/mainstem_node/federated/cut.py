@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,17 +77,20 @@ def cut_at_settled(site: Site) -> tuple[Site | None, Site | None]:
     )
 
 
-def elementary(sites: Sequence[Site], first_ns: int, beyond_ns: int) -> list[tuple[Span, set[str]]]:
+def elementary(
+    sites: Sequence[Site], first_ns: int, beyond_ns: int, moves: Iterable[int] = ()
+) -> list[tuple[Span, set[str]]]:
     """[first, beyond) as spans, each with the nodes that answer for all of it. Neighbours with the
-    same nodes are one."""
-    edges = {first_ns, beyond_ns}
+    same nodes are one, but where devices were moved (``moves``, ns)."""
+    cuts = frozenset(moves)
+    edges = {first_ns, beyond_ns, *cuts}
     for site in sites:
         edges |= {edge for span in site.spans for edge in span}
     at = sorted(edge for edge in edges if first_ns <= edge <= beyond_ns)
     found: list[tuple[Span, set[str]]] = []
     for start, end in itertools.pairwise(at):
         nodes = {s.node for s in sites if any(a <= start and end <= b for a, b in s.spans)}
-        if found and found[-1][1] == nodes:
+        if found and found[-1][1] == nodes and start not in cuts:
             found[-1] = ((found[-1][0][0], end), nodes)
         else:
             found.append(((start, end), nodes))

@@ -291,14 +291,17 @@ class FederatedStorage:
     ) -> Iterable[tuple[DeviceIds | None, int, int]]:
         """What is read here: devices and spans, without what others answered for."""
         held = [site for site in answered if site.is_held]
-        local = self._local(template, devices)
-        for (start, end), nodes in elementary(held, first_ns, beyond_ns):
-            some = local
+        federation = self._reading.federation
+        whole = not held and self._asks_for_all()
+        # Between two moves of devices every device has one owner.
+        moves = () if whole else federation.moving.moves.times()
+        for (start, end), nodes in elementary(held, first_ns, beyond_ns, moves):
+            some = local = self._local(template, devices, start)
             if nodes:
                 family = self._engine.catalog.devices.of_family(self._table(template).family)
                 some = family if local is None else local
                 for node in nodes:
-                    some = np.setdiff1d(some, self._reading.federation.devices_of(node))
+                    some = np.setdiff1d(some, federation.devices_of(node, start))
             if some is None or len(some):
                 for low, high in self._steps(start, end):
                     yield some, low, high
@@ -311,20 +314,27 @@ class FederatedStorage:
         edges = [start, *range((start // step + 1) * step, end, step), end]
         return list(itertools.pairwise(edges))
 
-    def _local(self, template: str, devices: DeviceIds | None) -> DeviceIds | None:
-        """``devices`` without those of nodes that nobody asked for."""
+    def _asks_for_all(self) -> bool:
+        federation, nodes = self._reading.federation, self._nodes
+        return nodes is None or nodes >= {federation.node, *federation.origin_names()}
+
+    def _local(
+        self, template: str, devices: DeviceIds | None, at_ns: int | None = None
+    ) -> DeviceIds | None:
+        """``devices`` without those of nodes that nobody asked for. ``at_ns``: those that were
+        moved are of their owner at that time; None: of all that they had."""
         federation, nodes = self._reading.federation, self._nodes
         names = federation.origin_names()
-        if nodes is None or nodes >= {federation.node, *names}:
+        if nodes is None or self._asks_for_all():
             return devices
         some: DeviceIds = self._engine.catalog.devices.of_family(self._table(template).family)
         if devices is not None:
             some = np.intersect1d(some, devices)
         if federation.node in nodes:
             for name in names - nodes:
-                some = np.setdiff1d(some, federation.devices_of(name))
+                some = np.setdiff1d(some, federation.devices_of(name, at_ns))
             return some
-        owned = [federation.devices_of(name) for name in names & nodes]
+        owned = [federation.devices_of(name, at_ns) for name in names & nodes]
         return np.intersect1d(some, np.concatenate(owned) if owned else np.empty(0, np.uint32))
 
     def _taken(

@@ -16,8 +16,9 @@ from mainstem_node import cli
 from mainstem_node.commands.terminal import moment, shown
 
 COMMANDS = {
-    "demo", "publish", "init", "config", "run", "up", "node", "join", "token", "sql", "status",
-    "verify", "trace", "quarantine", "command", "audit", "backup", "restore", "db", "bench",
+    "demo", "publish", "init", "config", "run", "up", "node", "device", "join", "token", "sql",
+    "status", "verify", "trace", "quarantine", "command", "audit", "backup", "restore", "db",
+    "bench",
 }  # fmt: skip
 
 HEAVY = ("numpy", "pyarrow", "duckdb", "aiohttp", "paho", "yaml", "msgspec", "rich.live")

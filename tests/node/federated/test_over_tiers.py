@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.node.federated.conftest import EDGES, ROWS, Fleet
+from tests.node.federated.moved import a_device_that_was_moved_is_asked_of_both_owners
 
 HOURLY = (
     "SELECT time_bucket(INTERVAL 1 HOUR, time) AS hour, count(flow), min(flow), max(flow), "
@@ -40,6 +41,7 @@ async def test_what_the_group_asks_for_is_what_one_store_says(fleet: Fleet) -> N
     await windows_and_walks_are_the_same_as_in_one_store(fleet)
     await the_time_of_a_statement_is_that_of_its_questions(fleet)
     await a_kept_answer_is_shown_and_a_late_row_makes_it_anew(fleet)
+    await a_device_that_was_moved_is_asked_of_both_owners(fleet)
 
 
 async def test_an_edge_that_is_away_is_named_and_its_rows_are_not_made_up(fleet: Fleet) -> None:
