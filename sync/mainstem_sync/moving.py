@@ -187,7 +187,7 @@ class Moving:
         concerned is, as known here. Times in ms."""
         orders = self._orders()
         found = []
-        for move in sorted(self.moves.all(), key=lambda each: (each.at_ms, each.id)):
+        for move in sorted(self.moves.all(), key=lambda each: (each.at_ms, *each.place)):
             if device is not None and move.device != device:
                 continue
             told = [

@@ -87,5 +87,3 @@ async def _call(
         else:
             assert answer.status == status, found
         return found
-
-

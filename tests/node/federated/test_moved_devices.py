@@ -65,8 +65,6 @@ def test_what_an_owner_answered_is_left_out_here_for_its_spans(tiers: MovingTier
     ids = tiers.plant.engine.catalog.devices.lookup([DEVICE, OTHER]).tolist()
     found = [
         (sorted(some.tolist()) if some is not None else None, start, end)
-        for some, start, end in storage(tiers, None)._here(
-            "meters", None, [site], TIME_MIN_NS, FAR
-        )
+        for some, start, end in storage(tiers, None)._here("meters", None, [site], TIME_MIN_NS, FAR)
     ]
     assert found == [(None, TIME_MIN_NS, time_ns(4)), ([ids[0]], time_ns(5), FAR)]

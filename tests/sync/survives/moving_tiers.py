@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainstem_engine.model import SELF_ORIGIN
+from mainstem_engine.rollup import RollupDefinition, Rollups
 from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.down_link import DownLink
 from mainstem_sync.testing.network import Link
@@ -19,18 +20,32 @@ DEVICE = "root.p.e.d1"
 @dataclass
 class MovingTiers(Tiers):
     """``edge`` (root.p.e) and ``paint`` with their ways down. ``far``: paint is below ``second``,
-    another plant."""
+    another plant. ``rolled``: both edges deliver rollups of so many minutes, too."""
 
     far: bool = False
+    rolled: int = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         exports = [Export("meters")]
+        every = f"{self.rolled}m"
+        self.rollups = [
+            Rollups((RollupDefinition("meters", self.rolled * MINUTE_NS, every, 0),))
+            for _ in range(2 if self.rolled else 0)
+        ]
+        if self.rolled:
+            exports.append(Export("meters", "rollup", every))
+            self.edge_exports = self.plant_exports = exports
+            self.edge_options = {"followers": self.rollups[:1]}
+        super().__post_init__()
         place = "root.q.f" if self.far else "root.p.f"
         self.paint = TestNode(
-            "paint", self.base, self.clock, exports=exports, parent=True, paths=[place]
-        )
+            "paint", self.base, self.clock, exports=exports, parent=True, paths=[place],
+            followers=self.rollups[1:],
+        )  # fmt: skip
         self.paint.engine.create_template(METERS)
+        for node, rollups in zip((self.edge, self.paint), self.rollups, strict=False):
+            node.engine.create_rollup("meters", every, self.rolled * MINUTE_NS)
+            rollups.bind(node.engine)
         above = self.plant
         self._more: list[TestNode] = [self.paint]
         self._more_links: list[Link] = []
@@ -84,6 +99,8 @@ class MovingTiers(Tiers):
         """So much time passes; every slice is closed, delivered and verified."""
         self.clock.advance(minutes * 60)
         for _ in range(2):
+            for rollups in self.rollups:
+                rollups.run(self.clock.now_ns, self.clock.now_ns)
             for node in (self.edge, self.paint):
                 if node.up:
                     node.federation.run_manifests(self.clock.now_ns)

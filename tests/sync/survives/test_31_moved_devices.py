@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mainstem_engine.log.records import RecordKind
+from mainstem_sync.errors import MoveError
 from mainstem_sync.testing.nodes import TestNode
+from mainstem_sync.testing.tiers import MINUTE_NS
 
 from .copies import epoch_of, roll_back, snapshot, wait
 from .moving_tiers import DEVICE, MovingTiers, by_owner, put_aside, second, time_ns
@@ -57,7 +60,7 @@ def assert_whole(tiers: MovingTiers, expected: dict[str, list[float]]) -> None:
     tiers.check()
 
 
-@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("far", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_case_31_each_row_is_under_the_owner_of_its_event_time(make: MakeMoving, far: bool) -> None:
     """The old owner is cut off, knows of nothing, and still gets rows for a while."""
     tiers = make(far=far)
@@ -141,6 +144,7 @@ def test_case_31_rows_of_another_ones_time_are_put_aside_where_they_arrive(
     assert tiers.plant.federation.holes == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["edge", "paint"])
 def test_case_31_a_move_waits_for_a_node_that_is_away(make: MakeMoving, who: str) -> None:
     tiers = make()
@@ -159,7 +163,7 @@ def test_case_31_a_move_waits_for_a_node_that_is_away(make: MakeMoving, who: str
     assert_whole(tiers, {"edge": seconds(1, 3), "paint": seconds(3, 5)})
 
 
-@pytest.mark.parametrize("who", ["edge", "paint"])
+@pytest.mark.parametrize("who", ["edge", pytest.param("paint", marks=pytest.mark.slow)])
 def test_case_31_a_node_that_was_restored_is_told_again(make: MakeMoving, who: str) -> None:
     """From a backup of before the move."""
     tiers = make()
@@ -189,6 +193,7 @@ def test_case_31_a_node_that_was_restored_is_told_again(make: MakeMoving, who: s
     assert by_owner(tiers.edge) == {"edge": seconds(1, 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["plant", "edge", "paint"])
 def test_case_31_a_move_that_was_interrupted_is_finished(make: MakeMoving, who: str) -> None:
     """The process that gives it is killed when it is written down; one that is told, when it has
@@ -239,6 +244,7 @@ def test_case_31_a_parent_that_was_restored_learns_it_from_the_former_owner(
     assert put_aside(tiers.plant) == []
 
 
+@pytest.mark.slow
 def test_case_31_there_and_back_again(make: MakeMoving) -> None:
     tiers = make(far=True)
     write(tiers, tiers.edge, 1, 3)
@@ -254,3 +260,71 @@ def test_case_31_there_and_back_again(make: MakeMoving) -> None:
     mine = seconds(1, 3) + seconds(5, 7)
     assert_whole(tiers, {"edge": mine, "paint": seconds(3, 5)})
     assert tiers.group.federation.owner_of(DEVICE) == "edge"
+
+
+def test_case_31_windows_of_rollups_have_one_owner(make: MakeMoving) -> None:
+    """Both edges deliver rollups of two minutes: a move takes effect between two windows, and what
+    the old owner computed beyond that goes with its rows."""
+    tiers = make(rolled=2)
+    write(tiers, tiers.edge, 0, 6)
+    tiers.settle()
+    moving = tiers.plant.federation.moving
+    assert moving.step_ns(DEVICE, ("edge", "paint")) == 2 * MINUTE_NS
+    first = -(time_ns(0) // MINUTE_NS) % 2  # a minute at which a window begins
+    with pytest.raises(MoveError, match="at whole 120 s"):
+        tiers.move(first + 3)
+    assert windows(tiers.group)["edge"][-1] == time_ns(first + 4)
+    tiers.move(first + 2)
+    write(tiers, tiers.paint, first + 2, first + 4)
+    tiers.settle()
+    for node in (tiers.plant, tiers.group):
+        found = windows(node)
+        assert found["edge"][-1] == time_ns(first), node.name
+        assert found["paint"] == [time_ns(first + 2)], node.name
+        assert node.federation.holes == [], node.name
+    tiers.check()
+
+
+def windows(node: TestNode) -> dict[str, list[int]]:
+    """Node to the starts of the windows of two minutes that are stored of it."""
+    found = {}
+    for index, origin in enumerate(node.engine.origins):
+        rows = node.engine.scan_rows("meters_2m", origin=index)
+        if len(rows):
+            found[node.name if index == 0 else origin.node] = sorted(rows.time.tolist())
+    return found
+
+
+@pytest.mark.slow
+def test_case_31_a_parent_that_lost_it_learns_it_though_the_logs_are_released(
+    make: MakeMoving,
+) -> None:
+    tiers = make()
+    write(tiers, tiers.edge, 1, 3)
+    tiers.run(2)
+    copy = snapshot(tiers.plant)
+    tiers.move(3)
+    tiers.run(4)
+    write(tiers, tiers.paint, 3, 5)
+    tiers.settle()
+    (said,) = tiers.edge.federation.moving.moves.said.values()
+    release(tiers, tiers.edge)
+    assert said < tiers.edge.engine.log.first_lsn
+    roll_back(tiers.plant, copy)
+    for _ in range(3):
+        wait(tiers)
+        tiers.settle()
+    assert len(tiers.plant.federation.moving.moves) == 1
+    assert_whole(tiers, {"edge": seconds(1, 3), "paint": seconds(3, 5)})
+
+
+def release(tiers: MovingTiers, node: TestNode) -> None:
+    """Everything that the parent acknowledged leaves the log."""
+    for _ in range(3):
+        tiers.run(2)
+        node.engine.flush()
+        node.engine.log.rotate()
+        tiers.clock.advance(1)
+        node.engine.append(RecordKind.EVT, {"op": "note"}).wait()
+        tiers.run(2)
+        node.engine.flush()
