@@ -417,8 +417,8 @@ class Node:
         await self._maintenance.run(self._maintain_now)
 
     def _maintain_now(self) -> None:
-        """Room on the disk first, then rows of devices that were moved away. Rollups: their rows are
-        part of what the manifests state."""
+        """Room on the disk first, then rows of devices that were moved away. Rollups: their rows
+        are part of what the manifests state."""
         self._disk_room.look()
         self.federation.moving.look()
         now_ns = self.clock_ns()
