@@ -167,11 +167,21 @@ class Federation:
         self._find_below()
         self._count()
         self.down = self._make_downward(parent)
-        self.moving = Moving(
-            node, self._follower, self.quarantine, engine=lambda: self.engine, down=self.down,
-            retrying=self.retrying, owner_of=self.owner_of, route=self.route, clock_ns=clock_ns,
-            monotonic=monotonic,
-        )  # fmt: skip
+        self.moving = self._make_moving()
+
+    def _make_moving(self) -> Moving:
+        return Moving(
+            self.node,
+            self._follower,
+            self.quarantine,
+            engine=lambda: self.engine,
+            down=self.down,
+            retrying=self.retrying,
+            owner_of=self.owner_of,
+            route=self.route,
+            clock_ns=self._clock_ns,
+            monotonic=self._monotonic,
+        )
 
     def _find_below(self) -> None:
         below = Below(

@@ -2,9 +2,8 @@
 
 1. A move is durable as an OWN record of the node that gives it, which is above both owners. From
    then on it happens, whatever stops in between: ``look`` tells everybody who has not been told.
-2. Told are all nodes that have or had the device, by an order each with its whole history. A relay
-   knows by the order that it hands on. An order is given anew when the history has grown, and when
-   the log of a node forked or the node was replaced: it may have forgotten.
+2. Told are all nodes that have or had the device (down/move_orders.py). A relay knows by the order
+   that it hands on.
 3. A node that is told states the moves itself (OWN), so that the tiers above know them from the one
    who gives away, and puts its rows of other times aside (receiving/moved_rows.py).
 4. A move takes effect where slices and computed windows end, so that each has one owner.
@@ -13,7 +12,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import threading
@@ -27,7 +25,7 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.errors import EngineError, NotFoundError
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync.down.downward import Downward
-from mainstem_sync.down.orders import OrdersFullError, Standing
+from mainstem_sync.down.move_orders import MoveOrders
 from mainstem_sync.errors import MoveError, SyncError
 from mainstem_sync.receiving.moved_rows import MovedRows
 from mainstem_sync.receiving.quarantine import QuarantineStore
@@ -35,14 +33,8 @@ from mainstem_sync.receiving.retry import QuarantineRetry
 from mainstem_sync.slices.manifest import SLICE_NS
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.line_following import ALARM
-from mainstem_sync.state.moves import (
-    HANDOVER,
-    MOVES_MAX,
-    Move,
-    moves_from_wire,
-    own_headers,
-)
-from mainstem_sync.wire.order import Order, State
+from mainstem_sync.state.moves import MOVES_MAX, Move, moves_from_wire, own_headers
+from mainstem_sync.wire.order import Order
 from mainstem_sync.wire.ranges import RangeSet
 
 logger = logging.getLogger(__name__)
@@ -56,8 +48,6 @@ REFUSED_ITEMS_MAX = 1_000
 """Refused rows of a device that are asked for at once; the rest with the next change."""
 
 MOVES_DIFFER = "MOVES_DIFFER"
-
-Line = tuple[str, int]
 
 
 class Moving:
@@ -83,7 +73,9 @@ class Moving:
         self._follower = follower
         self._quarantine = quarantine
         self._engine = engine
-        self._down = down
+        self._orders = MoveOrders(
+            node, follower, down, engine=engine, route=route, clock_ns=clock_ns
+        )
         self._retrying = retrying
         self._owner_of = owner_of
         self._route = route
@@ -93,7 +85,6 @@ class Moving:
         self._rows = MovedRows(node, self.moves, quarantine)
         self._giving = threading.Lock()
         self._looking = threading.Lock()
-        self._told: object = None
         self._readmitted = 0
         self._alarmed: set[tuple[str, int]] = set()
 
@@ -107,7 +98,7 @@ class Moving:
         with self._giving:
             same = [m for m in self.moves.history(path) if (m.node, m.from_ns) == (to, from_ns)]
             if same:
-                self._look(again=True)
+                self._orders.tell(again=True)
                 return same[0]
             source = self._require_possible(path, to)
             at = self._time(path, (source, to), from_ns)
@@ -116,7 +107,7 @@ class Moving:
                 by,
             )  # fmt: skip
             self._state([move])
-        self._look()
+        self._orders.tell()
         return move
 
     def _require_possible(self, path: str, to: str) -> str:
@@ -185,13 +176,13 @@ class Moving:
     def listed(self, device: str | None = None) -> list[dict[str, Any]]:
         """Every move, or those of one device: as they were given, and how far each node that is
         concerned is, as known here. Times in ms."""
-        orders = self._orders()
+        given = self._orders.given()
         found = []
         for move in sorted(self.moves.all(), key=lambda each: (each.at_ms, *each.place)):
             if device is not None and move.device != device:
                 continue
             told = [
-                self._progress(move, name, orders.get((_slot(move.device), name)))
+                self._orders.progress(move, name, given)
                 for name in dict.fromkeys(self.moves.owners(move.device))
             ]
             found.append(
@@ -201,20 +192,6 @@ class Moving:
                     "by": move.by, "nodes": told,
                 }
             )  # fmt: skip
-        return found
-
-    def _progress(self, move: Move, name: str, standing: Standing | None) -> dict[str, Any]:
-        """How far a node is with a move: UNKNOWN at a tier that did not give it."""
-        found: dict[str, Any] = {"node": name, "order": None, "rows": 0, "error": None}
-        if name == self._node:
-            return {**found, "state": str(State.DONE)}
-        if standing is None or move.to_wire() not in standing.order.body["moves"]:
-            given = move.issuer == self._node
-            return {**found, "state": str(State.QUEUED if given else State.UNKNOWN)}
-        word = standing.word
-        found |= {"state": str(standing.state), "order": standing.order.id}
-        if word is not None:
-            found |= {"rows": word.result.get("rows", 0), "error": word.error or None}
         return found
 
     # At a node that is told
@@ -256,7 +233,7 @@ class Moving:
         """What is left to be done; about once a second."""
         if not len(self.moves):
             return
-        self._look()
+        self._orders.tell()
         engine = self._engine()
         with self._looking:
             self._rows.look(engine, self._clock_ns() // NS_PER_MS)
@@ -267,76 +244,6 @@ class Moving:
         self._say_again(engine)
         self._readmit(engine)
         self._alarm(engine)
-
-    def _look(self, *, again: bool = False) -> None:
-        """Give the orders that are missing. ``again``: also those that failed."""
-        lines = self._lines()
-        seen = (self.moves.revision, lines)
-        if seen == self._told and not again:
-            return
-        orders = self._orders()
-        try:
-            for device in self.moves.devices():
-                self._tell(device, lines, orders, again=again)
-        except (OrdersFullError, TimeoutError) as error:
-            logger.warning("%s tells of moves later: %s", self._node, error)
-            return
-        self._told = seen
-
-    def _tell(
-        self,
-        device: str,
-        lines: Mapping[str, Line],
-        orders: Mapping[tuple[str, str], Standing],
-        *,
-        again: bool,
-    ) -> None:
-        history = self.moves.history(device)
-        newest = max(history, key=lambda move: (move.at_ms, move.id))
-        if newest.issuer != self._node:
-            return
-        plain = [move.to_wire() for move in history]
-        for name in dict.fromkeys(self.moves.owners(device)):
-            if name == self._node or self._route(name) is None:
-                continue
-            line = list(lines.get(name, ("", 0)))
-            known = orders.get((_slot(device), name))
-            if known is not None and not (again and known.state is State.FAILED):
-                body = known.order.body
-                if body.get("moves") == plain and body.get("line") == line:
-                    continue
-            body = {"moves": plain, "line": line, **self._about(device)}
-            order = Order(
-                uuid.uuid4().hex, HANDOVER, name, body, self._clock_ns() // NS_PER_MS, self._node,
-                newest.by, slot=_slot(device),
-            )  # fmt: skip
-            self._down.give(order).wait(ACK_TIMEOUT_S)
-
-    def _about(self, device: str) -> dict[str, Any]:
-        devices = self._engine().catalog.devices
-        number = devices.id_of(device)
-        if number is None:
-            return {}
-        return {"template": devices.family_name(number), "tags": devices.tags(number)}
-
-    def _orders(self) -> dict[tuple[str, str], Standing]:
-        """The newest order of each device and node that was given here or handed on."""
-        return {
-            (each.order.slot, each.order.to): each
-            for each in self._down.orders.all()
-            if each.order.kind == HANDOVER
-        }
-
-    def _lines(self) -> dict[str, Line]:
-        """The log of each node that has or had a moved device, as it is now."""
-        with self._follower.lock:
-            origins = self._follower.origins
-            states = [s for s in origins.lines() if self.moves.devices_of(s.key.name)]
-            return {
-                state.key.name: (state.key.uuid, state.key.epoch)
-                for state in states
-                if origins.successor(state) is None
-            }
 
     def _state(self, moves: list[Move]) -> None:
         for header in own_headers(moves):
@@ -395,8 +302,3 @@ class Moving:
                 "at": self._clock_ns() // NS_PER_MS,
             }  # fmt: skip
             engine.append(RecordKind.EVT, header)
-
-
-def _slot(device: str) -> str:
-    """Of the orders about one device, only the newest counts."""
-    return "own:" + hashlib.blake2b(device.encode(), digest_size=14).hexdigest()

@@ -126,7 +126,7 @@ def test_case_31_a_move_is_finished_whatever_is_killed(moved: Moved) -> None:
     assert len(moved.aside("press")) == 2 * PER_MINUTE
     assert moved.write("press", 3, 5) == PER_MINUTE  # at the door by now
     wait_for(moved.is_verified, PATIENCE_S, "verified")
-    for name, node in nodes.nodes.items():
-        status = node.status()
+    for name, process in nodes.nodes.items():
+        status = process.status()
         assert status is not None
         assert accounting.check(status["accounting"]) == [], name

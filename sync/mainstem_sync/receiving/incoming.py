@@ -173,10 +173,7 @@ def prepare(
             draft.words.append([record.lsn, draft.length, len(payload)])
             draft.keep(record, payload, len(payload))
         elif record.kind == RecordKind.OWN:
-            moves = moves_from_wire(decode_payload(payload)[0].get("moves"))
-            if domain.believes(moves):
-                draft.own += [move.to_wire() for move in moves]
-                draft.keep(record, payload, len(payload))
+            _moves(draft, record, payload)
         elif record.kind in OWED_KINDS:
             draft.owed.append((record.lsn, decode_owed(record.kind, payload, record.lsn)))
             draft.keep(record, payload, len(payload))
@@ -202,14 +199,8 @@ def prepare(
         "chain": None if batch.chain is None else batch.chain.to_wire(),
         "at": at_ms,
     }
-    if draft.blocks:
-        header["blocks"] = draft.blocks
-    if draft.words:
-        header["words"] = draft.words
-    if draft.said:
-        header["said"] = draft.said
-    if draft.own:
-        header["own"] = draft.own
+    rare = {"blocks": draft.blocks, "words": draft.words, "said": draft.said, "own": draft.own}
+    header |= {name: found for name, found in rare.items() if found}
     local = np.concatenate(draft.local) if draft.local else np.empty(0, np.int64)
     received = Received(
         header, draft.collector.groups(), draft.manifests, draft.deletes, draft.owed
@@ -314,6 +305,14 @@ def _block(
         pieces = encode_points(some.header, some.rows, types)
         one = memoryview(b"".join(map(byte_view, pieces)))
         _points(draft, record, one, catalog, parking)
+
+
+def _moves(draft: _Draft, record: WireRecord, payload: memoryview) -> None:
+    """What the child may not state of devices that were moved is neither kept nor handed on."""
+    moves = moves_from_wire(decode_payload(payload)[0].get("moves"))
+    if draft.domain.believes(moves):
+        draft.own += [move.to_wire() for move in moves]
+        draft.keep(record, payload, len(payload))
 
 
 def _deletes(

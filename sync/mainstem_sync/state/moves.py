@@ -150,6 +150,10 @@ class Moves:
         """Devices that were moved and are or were of a node."""
         return self._devices.get(node, frozenset())
 
+    def nodes(self) -> list[str]:
+        """Every node that has or had a device which was moved."""
+        return list(self._devices)
+
     def sharing(self, node: str) -> set[str]:
         """Other nodes that have or had a device which is or was of ``node``."""
         devices = self.devices_of(node)

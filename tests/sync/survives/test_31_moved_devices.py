@@ -204,7 +204,7 @@ def test_case_31_a_move_that_was_interrupted_is_finished(make: MakeMoving, who: 
     tiers.works = False
     moving = tiers.plant.federation.moving
     if who == "plant":
-        moving._look = lambda **_: None  # type: ignore[method-assign]
+        moving._orders.tell = lambda **_: None  # type: ignore[method-assign]
     tiers.move(3)
     tiers.run(2)
     node = {"plant": tiers.plant, "edge": tiers.edge, "paint": tiers.paint}[who]
