@@ -166,11 +166,11 @@ class Federation:
         self._bound: Engine | None = None
         self._find_below()
         self._count()
-        self.down = self._make_downward(parent)
-        self.moving = self._make_moving()
+        self._go_down(parent)
 
-    def _make_moving(self) -> Moving:
-        return Moving(
+    def _go_down(self, has_parent: bool) -> None:
+        self.down = self._make_downward(has_parent)
+        self.moving = Moving(
             self.node,
             self._follower,
             self.quarantine,
