@@ -203,14 +203,14 @@ class EdgeNode(Node):
 
     def _expected(self) -> Iterator[tuple[str, int, DeviceIds, TimesNs]]:
         """(table, expect_every in ns, devices, their newest times) of every template that says
-        how often its devices speak. A device that was moved away is expected elsewhere."""
-        given_away = self.ownership.given_away(self.engine.catalog.devices)
+        how often its devices speak. A device that was moved is expected where it is."""
+        elsewhere = self.ownership.elsewhere(self.engine.catalog.devices, self.clock_ns())
         for name, template in self.topology.templates.items():
             table = self.engine.catalog.templates.get(name)
             if template.expect_every is not None and table is not None:
                 ids = self.engine.catalog.devices.of_family(table.family)
-                if len(given_away):
-                    ids = np.setdiff1d(ids, given_away)
+                if len(elsewhere):
+                    ids = np.setdiff1d(ids, elsewhere)
                 yield table.name, template.expect_every, ids, self.engine.newest_times(name, ids)
 
 

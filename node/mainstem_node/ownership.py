@@ -97,9 +97,13 @@ class Ownership:
             hint=f"write it there; {self.node_id} has or had the device at other times",
         )
 
-    def given_away(self, devices: Devices) -> DeviceIds:
-        """uint32: devices of this node's catalog that were its own and are another's by now."""
-        moved = [d for d in self._moves.devices_of(self.node_id) if self.owner(d) != self.node_id]
+    def elsewhere(self, devices: Devices, at_ns: int) -> DeviceIds:
+        """uint32: devices that this node has at some times, and not at this one."""
+        moved = [
+            device
+            for device in self._moves.devices_of(self.node_id)
+            if self._moves.owner_at(device, at_ns) != self.node_id
+        ]
         ids = devices.lookup_all(moved)
         found: DeviceIds = ids[ids != NO_DEVICE]
         return found

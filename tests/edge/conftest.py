@@ -12,7 +12,7 @@ from mainstem_edge.device_memory import DeviceMemory
 from mainstem_edge.intake import Intake
 from mainstem_edge.preprocess import TemplateRules
 from mainstem_edge.subscription import Subscription
-from mainstem_edge.table_intake import TableIntake
+from mainstem_edge.table_intake import Outside, TableIntake
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
 from mainstem_edge.testing.parts import NOW_NS, TEMPLATE, FakeCollector, rules, subscription
 from mainstem_engine.engine import Engine
@@ -51,6 +51,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
         template: TemplateRules | None = None,
         devices_per_minute: int = 1000,
         owner: Callable[[str], str | None] | None = None,
+        outside: Outside | None = None,
     ) -> Intake:
         found = template or rules()
         table = TableIntake(
@@ -65,6 +66,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
             node="edge",
             template="press",
             clock_ns=lambda: NOW_NS,
+            outside=outside,
         )
         return Intake(
             FakeCollector(*(subscriptions or (subscription(template=found),))),

@@ -251,6 +251,19 @@ def test_a_device_of_another_node_is_put_aside(
     assert [item["reason"] for item in quarantine.items()] == ["not_owner"]
 
 
+def test_rows_of_a_moved_device_are_put_aside_outside_its_times(
+    make_intake: MakeIntake, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    moved_ns = (T0_MS + 1) * 1_000_000
+    intake = make_intake(outside=lambda ids, times: times >= moved_ns)
+    for at in (T0_MS, T0_MS + 1, T0_MS + 2):
+        process(intake, engine, {"ts": at, "count": 1})
+    assert engine.scan_rows("press").time.tolist() == [T0_MS * 1_000_000]
+    items = quarantine.items()
+    assert [item["reason"] for item in items] == ["not_owner"] * 2
+    assert {item["time"] for item in items} == {T0_MS + 1, T0_MS + 2}
+
+
 def test_times_are_cut_to_the_precision_of_the_database(
     make_intake: MakeIntake, engine: Engine
 ) -> None:
