@@ -71,7 +71,7 @@ def test_rows_of_another_owners_time_are_named() -> None:
     outside = found.outside(ids, times)
     assert outside is not None
     assert outside.tolist() == [False, True, True, False, False]
-    with pytest.raises(ForbiddenError, match="root.a.m1 belongs to node b"):
+    with pytest.raises(ForbiddenError, match="belongs to node b"):
         found.require_inside(devices, ids, times)
     found.require_inside(devices, ids[~outside], times[~outside])
 
