@@ -1,8 +1,8 @@
 """The stamp of what this node reads for a question: its rows, and what else the answer shows.
 
-Names and types of a table, paths of devices, and which node a device belongs to are part of it.
-There is no stamp of the newest values, which have no range, nor of rows that are about to expire:
-time alone changes them.
+Names and types of a table, paths of devices, and which node a device belongs to at which time are
+part of it. There is no stamp of the newest values, which have no range, nor of rows that are about
+to expire: time alone changes them.
 """
 
 from __future__ import annotations
@@ -24,5 +24,6 @@ def stamp_of(engine: Engine, federation: Federation, wish: Wish) -> str:
     more = [str(revision).encode()]
     for node in sorted({node for part in wish.parts for node in part.nodes}):
         more += [node.encode(), federation.devices_of(node).tobytes()]
+        more += federation.moving.moves.ids_of(node)
     stamp = federation.stamps.of(table, spans, more)
     return "" if stamp is None else stamp.hex()

@@ -150,6 +150,11 @@ class Moves:
         """Devices that were moved and are or were of a node."""
         return self._devices.get(node, frozenset())
 
+    def ids_of(self, node: str) -> list[bytes]:
+        """What there is to know of a node's moved devices, as the ids of their moves."""
+        devices = sorted(self.devices_of(node))
+        return [move.id.encode() for device in devices for move in self.history(device)]
+
     def nodes(self) -> list[str]:
         """Every node that has or had a device which was moved."""
         return list(self._devices)

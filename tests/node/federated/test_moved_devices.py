@@ -10,9 +10,11 @@ import pytest
 from tests.sync.survives.moving_tiers import DEVICE, MovingTiers, second, time_ns
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
+from mainstem_node.federated.answer_stamp import stamp_of
 from mainstem_node.federated.cut import Site
 from mainstem_node.federated.reading import Reading
 from mainstem_node.federated.storage import FederatedStorage
+from mainstem_node.federated.wish import PIECES, Part, Wish
 from mainstem_sync.testing.nodes import TestNode
 
 FAR = TIME_MAX_NS + 1
@@ -68,3 +70,20 @@ def test_what_an_owner_answered_is_left_out_here_for_its_spans(tiers: MovingTier
         for some, start, end in storage(tiers, None)._here("meters", None, [site], TIME_MIN_NS, FAR)
     ]
     assert found == [(None, TIME_MIN_NS, time_ns(4)), ([ids[0]], time_ns(5), FAR)]
+
+
+def test_a_move_changes_the_stamp_of_answers(tiers: MovingTiers) -> None:
+    federation, engine = tiers.plant.federation, tiers.plant.engine
+
+    def stamps() -> list[str]:
+        span = ((time_ns(0), time_ns(9)),)
+        wishes = [Wish(PIECES, "meters", (Part((node,), span),)) for node in ("edge", "paint")]
+        return [stamp_of(engine, federation, wish) for wish in wishes]
+
+    tiers.settle()
+    before = stamps()
+    assert all(before)
+    assert stamps() == before
+    federation.moving.move(DEVICE, "edge", time_ns(20))
+    after = stamps()
+    assert not {*before} & {*after}
