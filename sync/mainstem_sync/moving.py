@@ -4,8 +4,9 @@
    then on it happens, whatever stops in between: ``look`` tells everybody who has not been told.
 2. Told are all nodes that have or had the device (down/move_orders.py). A relay knows by the order
    that it hands on.
-3. A node that is told states the moves itself (OWN), so that the tiers above know them from the one
-   who gives away, and puts its rows of other times aside (receiving/moved_rows.py).
+3. A node that is told, and a relay, states the moves itself (OWN), so that the tiers above know
+   them from below, too. A node that is told puts its rows of other times aside
+   (receiving/moved_rows.py).
 4. A move takes effect where slices and computed windows end, so that each has one owner.
 5. A node that had to refuse a device, because it did not know yet, takes it when it learns better.
 """
@@ -241,7 +242,7 @@ class Moving:
             for device in [device for device, at in self._again.items() if at <= now]:
                 self._put_aside(engine, device)
                 del self._again[device]
-        self._say_again(engine)
+        self._say(engine)
         self._readmit(engine)
         self._alarm(engine)
 
@@ -249,19 +250,22 @@ class Moving:
         for header in own_headers(moves):
             self._engine().append(RecordKind.OWN, header).wait(ACK_TIMEOUT_S)
 
-    def _say_again(self, engine: Engine) -> None:
-        """What the log gave up before the parent had it."""
+    def _say(self, engine: Engine) -> None:
+        """State what is known, for the parent; again what the log gave up before the parent had it.
+        A relay states what it hands on, so that a tier above can learn it anew from there."""
         forward = self._follower.forward
-        if forward is None or not self.moves.said:
+        if forward is None:
             return
-        first = engine.log.first_lsn
+        first, said = engine.log.first_lsn, self.moves.said
         with self._follower.lock:
             held: RangeSet = forward.acked
-            lost = {
-                ident for ident, lsn in self.moves.said.items() if lsn < first and lsn not in held
-            }
-        if lost:
-            self._state([move for move in self.moves.all() if move.id in lost])
+            unsaid = [
+                move
+                for move in self.moves.all()
+                if (lsn := said.get(move.id)) is None or (lsn < first and lsn not in held)
+            ]
+        if unsaid:
+            self._state(unsaid)
 
     def _readmit(self, engine: Engine) -> None:
         """Take what was refused of devices that turn out to be their nodes'."""

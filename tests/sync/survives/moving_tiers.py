@@ -101,7 +101,7 @@ class MovingTiers(Tiers):
         for _ in range(2):
             for rollups in self.rollups:
                 rollups.run(self.clock.now_ns, self.clock.now_ns)
-            for node in (self.edge, self.paint):
+            for node in self.nodes:
                 if node.up:
                     node.federation.run_manifests(self.clock.now_ns)
             self.run(12)

@@ -13,9 +13,9 @@ import pytest
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync.errors import MoveError
 from mainstem_sync.testing.nodes import TestNode
-from mainstem_sync.testing.tiers import MINUTE_NS
+from mainstem_sync.testing.tiers import METERS, MINUTE_NS
 
-from .copies import epoch_of, roll_back, snapshot, wait
+from .copies import epoch_of, roll_back, snapshot, wait, wipe
 from .moving_tiers import DEVICE, MovingTiers, by_owner, put_aside, second, time_ns
 
 MakeMoving = Callable[..., MovingTiers]
@@ -328,3 +328,47 @@ def release(tiers: MovingTiers, node: TestNode) -> None:
         node.engine.append(RecordKind.EVT, {"op": "note"}).wait()
         tiers.run(2)
         node.engine.flush()
+
+
+@pytest.mark.slow
+def test_case_31_a_node_with_a_new_disk_is_told_again(make: MakeMoving) -> None:
+    """The old owner's machine is replaced: the new disk knows nothing of the move."""
+    tiers = make()
+    write(tiers, tiers.edge, 1, 3)
+    tiers.run(2)
+    tiers.move(5)
+    tiers.run(3)
+    write(tiers, tiers.paint, 5, 7)
+    tiers.settle()
+    wipe(tiers.edge)
+    tiers.edge.engine.create_template(METERS)
+    assert len(tiers.edge.federation.moving.moves) == 0
+    write(tiers, tiers.edge, 4, 6)
+    wait(tiers)
+    assert tiers.states() == {"edge": "DONE", "paint": "DONE"}
+    tiers.settle()
+    assert by_owner(tiers.edge) == {"edge": seconds(4, 5)}
+    for node in (tiers.plant, tiers.group):
+        expected = {"edge": seconds(1, 3) + seconds(4, 5), "paint": seconds(5, 7)}
+        assert by_owner(node) == expected, node.name
+        assert {item["state"] for item in node.federation.holes} <= {"RETIRED"}
+
+
+@pytest.mark.slow
+def test_case_31_a_group_that_lost_everything_learns_it_from_the_relays(make: MakeMoving) -> None:
+    """Their logs are released; the new owner is below another one, which may not say it."""
+    tiers = make(far=True)
+    write(tiers, tiers.edge, 1, 3)
+    tiers.run(2)
+    tiers.move(3, at=tiers.group)
+    tiers.run(4)
+    write(tiers, tiers.paint, 3, 5)
+    tiers.settle()
+    for node in (tiers.edge, tiers.paint, tiers.plant, tiers.second):
+        release(tiers, node)
+    wipe(tiers.group)
+    for _ in range(4):
+        wait(tiers)
+        tiers.settle()
+    assert len(tiers.group.federation.moving.moves) == 1
+    assert_whole(tiers, {"edge": seconds(1, 3), "paint": seconds(3, 5)})
