@@ -103,8 +103,9 @@ class Tiers:
     def until(
         self, condition: Callable[[], bool], what: str, seconds: float = 120.0, verify: bool = False
     ) -> None:
-        """Let the links work until it holds, at most so long: how many steps something takes depends
-        on threads that commit meanwhile. ``verify``: the parents look at their slices, too."""
+        """Let the links work until it holds, at most so long: how many steps something takes
+        depends on threads that commit meanwhile. ``verify``: the parents look at their slices,
+        too."""
         left = seconds
         while not condition():
             assert left > 0, f"not within {seconds:g} s: {what}"
