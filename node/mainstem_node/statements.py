@@ -242,7 +242,8 @@ class Statements:
         return self._role(role).timeout / SECOND_NS
 
     def status(self) -> dict[str, Any]:
-        """What runs and waits, and what confines the child processes: null before the first."""
+        """What runs and waits, what confines the child processes (null before the first), and the
+        answers of nodes below that are kept."""
         with self._lock:
             executor = self._executor
         pool = None if executor is None else executor.statistics()
@@ -252,6 +253,7 @@ class Statements:
             "waiting": self.gate.waiting(),
             "refused": self.gate.refused,
             "confinement": None if pool is None else pool.confinement,
+            "kept_answers": None if self._kept is None else asdict(self._kept.statistics()),
         }
 
     def _role(self, role: str) -> SqlRoleConfig:

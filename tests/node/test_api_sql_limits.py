@@ -153,7 +153,10 @@ async def test_status_says_what_confines_statements(
     await ask(http, "SELECT 1")
     async with http.get("/api/v1/status") as answer:
         found = (await answer.json())["sql"]
-    assert set(found) == {"processes", "running", "waiting", "refused", "confinement"}
+    assert set(found) == {
+        "processes", "running", "waiting", "refused", "confinement", "kept_answers",
+    }  # fmt: skip
+    assert found["kept_answers"] == {"answers": 0, "bytes": 0, "held": 0, "made": 0}
 
 
 async def test_a_condition_that_runs_in_the_node_cannot_grow(filled: aiohttp.ClientSession) -> None:

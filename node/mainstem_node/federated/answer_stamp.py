@@ -19,11 +19,9 @@ def stamp_of(engine: Engine, federation: Federation, wish: Wish) -> str:
     revision = engine.catalog.revision
     table = engine.catalog.table(wish.table).name
     spans = [span for part in wish.parts for span in part.spans]
-    if not spans or min(start for start, _ in spans) < engine.visible_from_ns(table):
-        return ""
     more = [str(revision).encode()]
     for node in sorted({node for part in wish.parts for node in part.nodes}):
         more += [node.encode(), federation.devices_of(node).tobytes()]
         more += federation.moving.moves.ids_of(node)
-    stamp = federation.stamps.of(table, spans, more)
+    stamp = federation.stamps.of(table, spans, more, visible_ns=engine.visible_from_ns(table))
     return "" if stamp is None else stamp.hex()

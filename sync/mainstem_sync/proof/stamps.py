@@ -6,7 +6,8 @@
 3. Deletes and slice images of a table count wherever they are, and so does the line of the log.
 4. A stamp that is taken before rows are read may be older than they are, never younger: a record
    touches its slices when its rows can be read, and before it is acknowledged.
-5. Stamps of another start of this process are different ones.
+5. Where rows may be about to expire there is none: time alone changes the answer.
+6. Stamps of another start of this process are different ones.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 
+from mainstem_engine.columns import TIME_MIN_NS
 from mainstem_sync.slices.rolled import WHOLE
 from mainstem_sync.slices.slice_states import VERIFIED_
 from mainstem_sync.slices.watch import TableWatch
@@ -35,13 +37,23 @@ class Stamps:
         self._start = os.urandom(STAMP_BYTES)
 
     def of(
-        self, table: str, spans: Iterable[tuple[int, int]], more: Iterable[bytes] = ()
+        self,
+        table: str,
+        spans: Iterable[tuple[int, int]],
+        more: Iterable[bytes] = (),
+        *,
+        visible_ns: int = TIME_MIN_NS,
     ) -> bytes | None:
         """The stamp of the rows of a table in [start, end) ns of ``spans``, with ``more`` that the
-        answer depends on; None where there is none."""
+        answer depends on; None where there is none. Rows before ``visible_ns`` have expired: there
+        is none where others may be next."""
         hashed, spans = hashlib.blake2b(self._start, digest_size=STAMP_BYTES), list(spans)
         lock = self._follower.lock
+        expires = min((start for start, _ in spans), default=visible_ns) < visible_ns
         with lock:
+            oldest = self._follower.manifests.oldest_ns(table)
+            if expires and oldest is not None and oldest < visible_ns:
+                return None
             cleared = self._follower.cleared.get(table, 0)
             hashed.update(repr((self._line(), table, cleared)).encode())
             newest = self._follower.manifests.newest_touch
@@ -52,6 +64,8 @@ class Stamps:
                 for state in self._follower.origins
                 if (watch := state.watches.get(table)) is not None
             ]
+        if expires and watches:
+            return None
         for key, watch in watches:
             for start_ns, end_ns in spans:
                 with lock:  # a parent has a thousand of them: each by itself

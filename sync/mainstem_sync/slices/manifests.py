@@ -366,6 +366,17 @@ class Manifests:
             found: list[int] = book.slices.keys[book.slices["lsn"] >= lsn].tolist()
             return found
 
+    def oldest_ns(self, table: str) -> int | None:
+        """Where the first slice of an own table begins that ever had rows; None before it. The
+        caller holds the lock."""
+        book = self._books.get(table)
+        if book is None:
+            return None
+        book.merge()
+        first = [int(key) for key in book.slices.keys[:1]]
+        first += [] if book.closed is None else [book.closed[0]]
+        return min(first) * book.slice_ns if first else None
+
     def word(self, table: str, first: int, end: int) -> Word:
         """What was stated of the slices [first, end) of an own table, and nothing touched since."""
         with self._lock:

@@ -154,7 +154,7 @@ def test_what_is_kept_is_never_older_than_what_asking_gives(
         (START_NS, START_NS + 100 * HOUR_NS),
     ]
     done: list[str] = []
-    for _ in range(20):
+    for _ in range(15):
         for every_ns in (HOUR_NS, 7 * 60 * 10**9):
             span = spans[rng.integers(len(spans))]
             found, anew = world.both(span, every_ns)
@@ -181,6 +181,27 @@ def test_a_row_that_takes_the_place_of_another_makes_an_answer_anew(world: World
         assert tiers.state(tiers.plant)["state"] == "complete"
         found, anew = world.both(span, HOUR_NS)
         assert found == anew
+
+
+@pytest.mark.parametrize("world", [()], indirect=True, ids=["not_held"])
+def test_rows_that_expire_make_an_answer_anew(world: World) -> None:
+    tiers, span = world.tiers, (START_NS - HOUR_NS, START_NS + HOUR_NS)
+    tiers.write(rows=3600)
+    tiers.edge.engine.set_keep("meters", 4 * HOUR_NS)
+    tiers.clock.advance(2 * 3600)
+    tiers.close()
+    for _ in range(2):
+        found, anew = world.both(span, HOUR_NS)
+        assert found == anew
+    # None of the rows is that old yet, although the range is.
+    assert world.kept["group"].statistics().held == 1
+    counts = set()
+    while tiers.clock.now_ns < START_NS + 5 * HOUR_NS:
+        found, anew = world.both(span, HOUR_NS)
+        assert found == anew
+        counts.add(sum(found[2]))
+        tiers.clock.advance(600)
+    assert len(counts) > 3
 
 
 def test_a_child_that_says_what_cannot_be_is_named(
