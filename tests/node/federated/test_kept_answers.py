@@ -154,14 +154,14 @@ def test_what_is_kept_is_never_older_than_what_asking_gives(
         (START_NS, START_NS + 100 * HOUR_NS),
     ]
     done: list[str] = []
-    for _ in range(15):
+    for _ in range(20):
         for every_ns in (HOUR_NS, 7 * 60 * 10**9):
             span = spans[rng.integers(len(spans))]
             found, anew = world.both(span, every_ns)
             assert found == anew, (done, span)
         done += [change(world, rng) for _ in range(rng.integers(1, 4))]
     held = sum(kept.statistics().held for kept in world.kept.values())
-    assert held > 10, "nothing was ever used again"
+    assert held > 5, "nothing was ever used again"
 
 
 @pytest.mark.parametrize("world", [(Export("meters"),)], indirect=True, ids=["held"])
