@@ -176,5 +176,6 @@ class SliceExchange:
                 want.slice_ns,
                 np.array(keys[some], np.int64),
                 np.array(rows[some], np.int64),
+                self._follower.manifests.touched(want.name, [] if target else keys[some]),
             )
             engine.append(RecordKind.LOSS, Loss(why, tables=(table,), target=target).to_header())

@@ -145,11 +145,17 @@ class OriginMaps:
             older, newer = known, table
             if table.revision < known.revision:
                 older, newer = table, known
+            measurements = {**older.measurements, **newer.measurements}
+            if older.revision == newer.revision:
+                # What had another type, until somebody mended that, has not again.
+                for key, mapped in older.measurements.items():
+                    if measurements[key].local == CONFLICT:
+                        measurements[key] = mapped
             table = TableMap(
                 table.name,
                 table.local,
                 table.slice_ns,
-                {**older.measurements, **newer.measurements},
+                measurements,
                 newer.revision,
                 newer.tags,
             )

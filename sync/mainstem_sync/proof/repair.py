@@ -40,12 +40,18 @@ everything is told anew: this is for a second reply to the same request, which n
 @dataclass(slots=True)
 class _Told:
     """What a child was told in one lease: the entries done, and when, by origin of which nothing
-    more was said."""
+    more was said; and how many answers had come by then. Replies may pass each other: whoever goes
+    on answering has not heard that nothing is wanted."""
 
     lease: str
-    done: dict[OriginKey, tuple[list[Ref], float]] = field(default_factory=dict)
+    done: dict[OriginKey, tuple[list[Ref], int, float]] = field(default_factory=dict)
     turn: int = 0
     """The origin whose turn it is, where not all can be told at once."""
+
+    def is_behind(self, state: OriginState) -> bool:
+        """True if answers came since it was told that nothing is wanted."""
+        known = self.done.get(state.key)
+        return state.repairs.answers != (0 if known is None else known[1])
 
 
 class Repair:
@@ -143,7 +149,9 @@ class Repair:
             if told is None or told.lease != lease:
                 told = self._told[child] = _Told(lease)
             behind = self._origins.behind(child)
-            some = [state for state in behind if state.backlog or state.repairs]
+            some = [
+                state for state in behind if state.backlog or state.repairs or told.is_behind(state)
+            ]
             if len(some) > ORIGINS_PER_REPLY_MAX:
                 turn = told.turn % len(some)
                 told.turn = turn + ORIGINS_PER_REPLY_MAX
@@ -169,8 +177,8 @@ class Repair:
         if wants or says:
             told.done.pop(state.key, None)
         else:
-            before, at = told.done.get(state.key, (None, 0.0))
-            if before == done and now < at + DONE_AGAIN_S:
+            before, answers, at = told.done.get(state.key, (None, 0, 0.0))
+            if (before, answers) == (done, state.repairs.answers) and now < at + DONE_AGAIN_S:
                 return b""
-            told.done[state.key] = done, now
+            told.done[state.key] = done, state.repairs.answers, now
         return encode_want(state.key, done, wants, says)

@@ -473,7 +473,7 @@ class Imagery:
             nothing = np.empty(0, np.uint64)
             image = SliceImage(mapped.local, state.origin, start, end_ns, as_of, _NO_ROWS, nothing)
         else:
-            before = self._verified(state, mapped, first, last)
+            before = self._stated(state, mapped, first, last, as_of)
             image = self._engine.slice_image(
                 mapped.local, known[-1][0], start, end_ns, as_of=as_of, older=known
             )
@@ -493,11 +493,11 @@ class Imagery:
     def _is_as_stated(
         self, state: OriginState, want: Want, image: SliceImage, before: Word
     ) -> bool:
-        """False when verified rows of another node are not so any more: they are repaired first."""
+        """False when rows of another node are not what it stated: they are repaired first."""
         mapped, size = state.maps.known_table(want.name), want.slice_ns
         found = self._engine.digests_of(mapped.local, image.rows, size, mapped.foreign_ids)
         last = image.end_ns // size - 1
-        now = self._verified(state, mapped, image.start_ns // size, last)
+        now = self._stated(state, mapped, image.start_ns // size, last, image.as_of)
         broken = before.broken_by(found, size, now)
         if len(broken):
             with self._state_lock:
@@ -506,14 +506,16 @@ class Imagery:
             self._engine.append(RecordKind.EVT, {"op": DOUBT, "t": mapped.local, "spans": [span]})
         return not len(broken)
 
-    def _verified(self, state: OriginState, table: TableMap, first: int, last: int) -> Word:
-        """What the owner of slices stated of those that are verified here."""
+    def _stated(
+        self, state: OriginState, table: TableMap, first: int, last: int, as_of: int
+    ) -> Word:
+        """What the owner of slices stated of those that have to be so here."""
         with self._state_lock:
             watch = state.watches.get(table.local)
             return (
                 TableWatch(table.slice_ns).word(0, 0)
                 if watch is None
-                else watch.word(first, last + 1)
+                else watch.word(first, last + 1, as_of)
             )
 
     def _orphans(

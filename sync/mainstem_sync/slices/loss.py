@@ -8,8 +8,8 @@
    them.
 
 Header: ``o`` origin or absent, ``r`` flat ranges of LSNs, ``rows`` by table that were pending and
-are lost, ``t`` per table ``[name, slice_ns, [slices], [rows]]``, ``why``; only for the writer
-``bytes``.
+are lost, ``t`` per table ``[name, slice_ns, [slices], [rows]]``, ``u`` by table the
+greatest LSN that touched each of its slices (0: not known), ``why``; only for the writer ``bytes``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,14 @@ WHY_CHARS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class LostTable:
-    """Slices of one table by index, ascending, and the rows lost in each (0: not known)."""
+    """Slices of one table by index, ascending, and the rows lost in each (0: not known).
+    ``newest``: the greatest LSN that touched each (0: not known), or empty."""
 
     name: str
     slice_ns: int
     keys: Ints
     rows: Ints
+    newest: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,12 @@ class Loss:
     def to_wire(self, sends: Callable[[str], bool] = lambda table: True) -> dict[str, Any]:
         """What others need of it, of the tables that ``sends`` lets go up."""
         whose = {} if self.target is None else {"o": self.target.to_wire()}
+        newest = {
+            t.name: t.newest.tolist() for t in self.tables if t.newest.any() and sends(t.name)
+        }
         return {
             **whose,
+            **({"u": newest} if newest else {}),
             "r": self.ranges.to_wire(),
             "rows": {table: rows for table, rows in self.rows.items() if sends(table)},
             "t": [
@@ -90,11 +96,14 @@ class Loss:
         rows = header.get("rows")
         if not isinstance(rows, dict):
             raise WireError("lost rows are not a map")
+        newest = header.get("u", {})
+        if not isinstance(newest, dict):
+            raise WireError("what touched lost slices is not a map")
         return cls(
             text(header.get("why"), "why", WHY_CHARS_MAX),
             lsns_of_wire(header.get("r")),
             {text(name, "table"): integer(count, "rows") for name, count in rows.items()},
-            tuple(_table(item) for item in list_of(header.get("t"), "tables", TABLES_MAX)),
+            tuple(_table(item, newest) for item in list_of(header.get("t"), "tables", TABLES_MAX)),
             integer(header.get("bytes") or 0, "bytes"),
             None if header.get("o") is None else OriginKey.from_wire(header["o"]),
         )
@@ -105,18 +114,22 @@ class Loss:
         return cls.from_header(decode_payload(payload)[0])
 
 
-def _table(value: object) -> LostTable:
+def _table(value: object, newest: Mapping[str, object]) -> LostTable:
     if not isinstance(value, list) or len(value) != 4:
         raise WireError("lost slices are [table, slice_ns, slices, rows]")
     name, slice_ns, keys, rows = value
     if integer(slice_ns, "slice_ns", SLICE_NS_MAX) < 1:
         raise WireError("slices without a length")
+    name = text(name, "table")
     try:
         found = [
-            np.array(list_of(part, "slices", LOST_SLICES_MAX), np.int64) for part in (keys, rows)
+            np.array(list_of(part, "slices", LOST_SLICES_MAX), np.int64)
+            for part in (keys, rows, newest.get(name, []))
         ]
     except (ValueError, TypeError, OverflowError) as exc:
         raise WireError(f"lost slices that cannot be read ({exc})") from exc
     if len(found[0]) != len(found[1]) or bool((np.diff(found[0]) <= 0).any()):
         raise WireError("lost slices out of order")
-    return LostTable(text(name, "table"), slice_ns, found[0], found[1])
+    if len(found[2]) not in (0, len(found[0])) or bool((found[2] < 0).any()):
+        raise WireError("what touched lost slices does not fit them")
+    return LostTable(name, slice_ns, *found)

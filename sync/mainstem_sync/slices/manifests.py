@@ -141,6 +141,18 @@ class Manifests:
             book.slices["said"][at] = book.slices["lsn"][at]
             book.slices["known"][at] = 0
 
+    def touched(self, table: str, keys: Sequence[int]) -> Ints:
+        """The greatest LSN that touched each of these slices, as far as is remembered; else 0."""
+        found = np.zeros(len(keys), np.int64)
+        with self._lock:
+            book = self._books.get(table)
+            if book is not None and len(book.slices):
+                book.merge()
+                known = book.slices.keys
+                at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+                found = np.where(known[at] == keys, book.slices["lsn"][at], 0).astype(np.int64)
+        return found
+
     # Stating
 
     def run(

@@ -120,6 +120,8 @@ class Repairs:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bool], dict[int, _Repair]] = {}
+        self.answers = 0
+        """Images and statements that came, asked for or not."""
 
     def __bool__(self) -> bool:
         return any(self._known.values())
@@ -141,6 +143,7 @@ class Repairs:
         self, table: str, first: int, last: int, as_of: int, now: float, *, say: bool = False
     ) -> None:
         """The slices [first, last] came: they are asked for again only after a pause."""
+        self.answers += 1
         known = self._known.get((table, say), {})
         for key in [k for k, r in known.items() if first <= k <= last and as_of >= r.since]:
             repair = known[key]

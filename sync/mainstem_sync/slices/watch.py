@@ -202,6 +202,14 @@ class TableWatch(WatchedSlices):
         self.slices["parked_values"][at] += values
         self.unprove(at)
 
+    def lost_up_to(self, keys: Ints, lsns: Ints) -> None:
+        """These slices (ascending), declared lost, were touched by records up to these LSNs: to
+        equal a statement that does not know of them is not enough."""
+        at = self.losses.upsert(keys)
+        known = self.losses["newest"]
+        known[at] = np.maximum(known[at], lsns.astype(np.uint64))
+        self.unprove(self.slices.upsert(keys))
+
     def lost(self, keys: Ints, rows: Ints, d1: Sums | None, d2: Sums | None, reason: str) -> None:
         """Their owner declared rows of these slices (unique, ascending) lost. Without digests it
         does not know which; then whatever is missing is taken for what was lost."""
@@ -297,6 +305,7 @@ class TableWatch(WatchedSlices):
         self.unprove(at)
         for name in ("row_lsn", "man_lsn", "max_lsn", "floor"):
             columns[name][:] = np.minimum(columns[name], limit)
+        self.losses["newest"][self.losses["newest"] > limit] = 0
         keys: Ints = np.union1d(self.slices.keys[touched], self.rolled.fork(fork_lsn))
         self.forked(keys)
         for lsn, first, last in self.closings:
@@ -375,12 +384,20 @@ class TableWatch(WatchedSlices):
         with_parked &= s2 == d2 + columns["parked_d2"][at]
         if len(self.losses):
             state[self._as_lost(at, count, d1, d2)] = LOST_
+            equal &= self._lost_up_to(at) <= columns["max_lsn"][at]
         state[kept & (stated == count) & (s1 == d1) & (s2 == d2)] = LOST_
         state[with_parked] = QUARANTINED_
         # That nothing is here of what was lost before it was stated proves nothing.
         unsaid = (state == LOST_) & (columns["man_lsn"][at] <= EMPTY_STATED)
         state[equal & ~unsaid] = VERIFIED_
         return state
+
+    def _lost_up_to(self, at: npt.NDArray[np.intp]) -> Sums:
+        """What touched those of the slices at these positions that are lost; 0 for others."""
+        keys = self.slices.keys[at]
+        place = np.minimum(np.searchsorted(self.losses.keys, keys), len(self.losses) - 1)
+        found: Sums = np.where(self.losses.keys[place] == keys, self.losses["newest"][place], 0)
+        return found.astype(np.uint64)
 
     def _as_lost(
         self, at: npt.NDArray[np.intp], count: Ints, d1: Sums, d2: Sums

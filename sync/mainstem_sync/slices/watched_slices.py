@@ -52,6 +52,7 @@ _COLUMNS: dict[str, npt.DTypeLike] = {
 
 _LOSS_COLUMNS: dict[str, npt.DTypeLike] = {
     "rows": np.int64, "d1": np.uint64, "d2": np.uint64, "reason": np.uint8, "exact": np.uint8,
+    "newest": np.uint64,
 }  # fmt: skip
 
 
@@ -126,12 +127,17 @@ class WatchedSlices:
             found.update(range(max(low, first), min(high, end)))
         return found
 
-    def word(self, first: int, end: int) -> Word:
-        """What the owner stated of those slices in [first, end) that are verified."""
+    def word(self, first: int, end: int, as_of: int = 0) -> Word:
+        """What the owner stated of those slices in [first, end) that are verified, or would be if
+        they were scanned: all that the statement speaks of is here (``as_of``, an LSN), and no more."""
         self.merge()
         inside = self.slices.range(first, end)
         column = {name: values[inside] for name, values in self.slices.columns.items()}
         at = column["state"] == VERIFIED_
+        due = (column["state"] == UNPROVEN) & (column["man_lsn"] > 0)
+        due &= (column["row_lsn"] <= column["max_lsn"]) & (column["max_lsn"] <= as_of)
+        at |= due & ~self.is_outdated(np.arange(inside.start, inside.stop))
+        at &= (column["kept_d1"] == 0) & (column["kept_d2"] == 0)
         return Word(
             self.slices.keys[inside][at], column["count"][at], column["d1"][at], column["d2"][at],
             column["man_lsn"][at] + column["row_lsn"][at],

@@ -53,3 +53,5 @@ def declare_lost(
         kept = (table.rows > 0) | ~watch.rolled.proves(table.keys)
         watch.lost(table.keys[kept], table.rows[kept], None, None, loss.why)
         watch.gone(table.keys[kept], table.rows[kept])
+        if loss.target is None and len(table.newest):
+            watch.lost_up_to(table.keys[kept], table.newest[kept])

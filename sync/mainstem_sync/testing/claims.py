@@ -127,7 +127,7 @@ def check_declared(
         if any(first <= key[1] < end for first, end in declared)
     }
     for key in (held.keys() | wanted.keys()) - truth.orphans - truth.damaged - spoiled:
-        if key[1] < truth.whole_from_ms:
+        if key[1] < truth.whole_from_ms or key[1] // SLICE_MS in truth.rests:
             continue
         here, there = held.get(key), wanted.get(key)
         require(here == there, f"{node.name}, declared: {here} of {key}, and not {there}")

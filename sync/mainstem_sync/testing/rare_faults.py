@@ -16,7 +16,7 @@ from mainstem_engine.model import ColumnType, Measurement, Template
 from mainstem_sync.state.exports import Export
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.rolled_tables import RAW_AND_ROLLED
-from mainstem_sync.testing.truth import TABLE
+from mainstem_sync.testing.truth import SLICE_MS, TABLE
 from mainstem_sync.testing.wires import Weather
 from mainstem_sync.testing.world import TYPES, Node, World
 
@@ -51,6 +51,7 @@ class RareFaults(World):
             truth = self.truths[node.name]
             horizon_ms = -(-node.engine.horizon_ns(TABLE) // NS_PER_MS)
             truth.whole_from_ms = max(truth.whole_from_ms, horizon_ms)
+            truth.rests.add(horizon_ms // SLICE_MS)
             self.miscounted.add(node.name)  # some of it stays for a while, and nobody reads it
             self.note(f"{node.name} gave way up to {horizon_ms}")
 

@@ -69,6 +69,9 @@ class Truth:
     damaged: set[Key] = field(default_factory=set)
     """Keys that records touched which damage took from the node: others may have what it had
     acknowledged, and need not."""
+    rests: set[int] = field(default_factory=set)
+    """Slices in which it has made room up to somewhere inside: it cannot state or send them any
+    more, and declares what comes into them later lost for the tiers above."""
     whole_from_ms: int = 0
     """Of what is older the node has given some up to make room: others have it, or say what is
     lost."""
@@ -119,7 +122,7 @@ class Truth:
         self._parted = True
         return Truth(
             {key: dict(values) for key, values in self.rows.items()},
-            self.ever, self.stated, self.orphans, self.damaged, self.whole_from_ms,
+            self.ever, self.stated, self.orphans, self.damaged, self.rests, self.whole_from_ms,
             list(self._records), set(self._dirty),
             self._has_stated, True,
         )  # fmt: skip
