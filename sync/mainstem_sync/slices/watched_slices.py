@@ -129,7 +129,7 @@ class WatchedSlices:
 
     def word(self, first: int, end: int, as_of: int = 0) -> Word:
         """What the owner stated of those slices in [first, end) that are verified, or would be if
-        they were scanned: all that the statement speaks of is here (``as_of``, an LSN), and no more."""
+        they were scanned: all up to ``as_of``, an LSN, is here."""
         self.merge()
         inside = self.slices.range(first, end)
         column = {name: values[inside] for name, values in self.slices.columns.items()}
