@@ -300,3 +300,17 @@ def test_lanes_deliver_everything_over_a_bad_link(make_tiers: Callable[..., Tier
         tiers.up.faults = Faults()
         settle(tiers)
         tiers.check()
+
+
+def test_a_status_rides_with_rows(tiers: Tiers) -> None:
+    tiers.run(3.0)
+    before = tiers.up.requests
+    for second in range(20):
+        tiers.write(start_s=second, rows=1)
+        tiers.run(1.0, check=False)
+    # One a row and a few for definitions; with statuses alone it would be seven or eight more.
+    assert tiers.up.requests - before <= 25
+    # Where there are no rows it goes alone.
+    before = tiers.up.requests
+    tiers.run(20.0, check=False)
+    assert 6 <= tiers.up.requests - before <= 12

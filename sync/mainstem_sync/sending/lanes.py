@@ -36,6 +36,7 @@ from mainstem_sync.state.upward import Upward
 from mainstem_sync.wire.batch import Acknowledgement, encode_request
 from mainstem_sync.wire.messages import (
     BATCHES_PATH,
+    STATUS_ALONE_S,
     STATUS_EVERY_S,
     AckCode,
     OriginKey,
@@ -135,7 +136,7 @@ class Lanes:
             return pause_s if pause_s > 0 else STATUS_EVERY_S
         if self.leaves_turn():
             return TURN_S
-        due = [self.status_at + STATUS_EVERY_S - now, POLL_S]
+        due = [self.status_at + STATUS_ALONE_S - now, POLL_S]
         due += [s for s in (self.gathers_s(now), self._pauses[lane] - now) if s > 0]
         return max(0.0, min(due))
 

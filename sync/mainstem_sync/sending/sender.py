@@ -8,7 +8,8 @@
 3. Only an acknowledgement that is signed with the lease and names the batch's hash counts. Anything
    else is a failure: what was in flight is owed again, and HELLO follows after a jittered pause.
 4. What the parent says about a batch is taken in by verdicts.py.
-5. A status rides with a request at least every two seconds; it is the heartbeat.
+5. A status rides with rows every two seconds, and goes alone a moment later where there are none;
+   it is the heartbeat.
 
 ``next_request`` and the ``on_`` methods may block for milliseconds (log, zstd): call them from a
 worker thread. They may be called from several threads; those that make requests of different lanes
@@ -50,6 +51,7 @@ from mainstem_sync.wire.fields import integer
 from mainstem_sync.wire.frames import Frame, FrameType, decode_frames, verify_signature
 from mainstem_sync.wire.messages import (
     HELLO_PATH,
+    STATUS_ALONE_S,
     STATUS_EVERY_S,
     OriginKey,
     single_frame,
@@ -183,7 +185,7 @@ class Sender:
             if connected and not self._lanes.may_send(Lane.LIVE):
                 return None
         status = None
-        if connected and now - self._lanes.status_at >= STATUS_EVERY_S:
+        if connected and self._tells_status(now - self._lanes.status_at):
             # Outside every lock: making a status looks into all parts of the node.
             status = self._status()
         with self._lock:
@@ -194,6 +196,13 @@ class Sender:
             else:
                 return None
             return None if request is None else self._lanes.spent(request, Lane.LIVE)
+
+    def _tells_status(self, age_s: float) -> bool:
+        """True if a status goes now. It goes with rows, or alone when there are none for long."""
+        if age_s < STATUS_EVERY_S or age_s >= STATUS_ALONE_S:
+            return age_s >= STATUS_ALONE_S
+        with self._state_lock:
+            return self._forward.pending_rows > 0
 
     def _next_hello(self) -> Request | None:
         if not self._session.hello_is_due():

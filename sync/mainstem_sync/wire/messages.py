@@ -58,6 +58,10 @@ STATUS_EVERY_S = 2.0
 """A status rides with a request at least this often, so that a tree of three tiers is at most a
 few seconds old; it is also the heartbeat."""
 
+STATUS_ALONE_S = 2.5
+"""So old is the last one at most: until then the next waits for rows to ride with. An edge that
+measures once a second would else make every third request for a status alone."""
+
 STALE_AFTER_S = 3 * STATUS_EVERY_S
 """Two heartbeats missed and the third one due."""
 
