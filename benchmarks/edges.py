@@ -121,7 +121,7 @@ class Edge:
             while not (self._world.stopping and self.acked == self.lsn):
                 try:
                     if not self._lease:
-                        await self._hello()
+                        await self.greet()
                     await self._send()
                     self._attempts = 0
                 except (aiohttp.ClientError, TimeoutError, OSError, ConnectionError) as error:
@@ -154,14 +154,16 @@ class Edge:
             self._fresh.set()
             await asyncio.sleep(EVERY_S)
 
-    async def _hello(self) -> None:
+    async def greet(self) -> str:
+        """HELLO; the lease."""
         self._world.hellos[int(time.monotonic())] += 1
         hello = Hello(self.origin, f"i{self.name}", f"{self._rng.getrandbits(64):x}", 1, self.lsn)
-        frame = single_frame(await self._post(HELLO_PATH, hello.encode()))
+        frame = single_frame(await self.post(HELLO_PATH, hello.encode()))
         welcome = Welcome.from_frame(frame)
         self._lease = welcome.lease
         held = dict(welcome.held).get(self.origin)
         self._acknowledge(0 if held is None else held.watermark)
+        return self._lease
 
     async def _send(self) -> None:
         some = self.waiting[:BACKLOG_ROWS_MAX]
@@ -200,7 +202,7 @@ class Edge:
             )  # fmt: skip
             parts.append(batch)
         self._sent += 1
-        body = await self._post(BATCHES_PATH, b"".join(parts))
+        body = await self.post(BATCHES_PATH, b"".join(parts))
         if not verify_signature(body, self._lease.encode()):
             single_frame(body)
             raise ConnectionError("not signed")
@@ -231,7 +233,8 @@ class Edge:
         self.waiting = [item for item in self.waiting if item[0] > lsn]
         self.acked = max(self.acked, lsn)
 
-    async def _post(self, path: str, body: bytes) -> bytes:
+    async def post(self, path: str, body: bytes) -> bytes:
+        """The answer to a request, with its credentials."""
         headers = {
             "Authorization": f"Bearer {self._token}",
             "Content-Type": "application/octet-stream",
