@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,9 +50,11 @@ async def test_a_command_is_sent_listed_and_audited(
         sent = await answer.json()
     assert (sent["id"], sent["node"]) == ("c1", "edge")
     found = sent
-    while found["state"] != "DONE":
-        async with http.get(f"{URL}/c1") as answer:
-            found = await answer.json()
+    async with asyncio.timeout(30):
+        while found["state"] not in {"DONE", "FAILED", "EXPIRED", "UNKNOWN"}:
+            async with http.get(f"{URL}/c1") as answer:
+                found = await answer.json()
+    assert found["state"] == "DONE"
     assert found["result"] == {"set": True}
     assert found["issued_by"]["node"] == "edge"
     async with http.post(URL, json=body(id="c1")) as answer:

@@ -13,6 +13,7 @@ from mainstem_node.auth import ADMIN, READ, Principal
 from mainstem_node.desired.agent import KIND, SLOT, STATEMENT
 from mainstem_node.desired.documents import hash_of, packed, unpacked
 from mainstem_node.errors import BadRequestError, ForbiddenError, MissingError
+from mainstem_node.order_view import order_view
 from mainstem_node.runtime import Runtime
 from mainstem_sync.down.orders import Standing
 from mainstem_sync.wire.order import BODY_BYTES_MAX, Order
@@ -47,7 +48,7 @@ def _nodes(runtime: Runtime, with_documents: bool) -> list[dict[str, Any]]:
             "hash": None if word is None else word.result.get("hash"),
             "by": None if word is None else word.result.get("by"),
             "at": None if word is None else word.at_ms,
-            "last_order": None if node not in newest else _shown(newest[node]),
+            "last_order": None if node not in newest else order_view(newest[node]),
         }
         if with_documents:
             document = None if word is None else word.result.get("document")
@@ -92,7 +93,7 @@ async def one_order(runtime: Runtime, request: web.Request, caller: Principal) -
     standing = runtime.federation.down.orders.find(request.match_info["id"])
     if standing is None or standing.order.kind != KIND:
         raise MissingError("there is no such order of a configuration here")
-    return json_response(_shown(standing))
+    return json_response(order_view(standing))
 
 
 async def _ordered(
@@ -110,7 +111,7 @@ async def _ordered(
     await runtime.write_workers.run(_give, runtime, caller, orders, detail)
     found = [runtime.federation.down.orders.find(order.id) for order in orders]
     return json_response(
-        {"orders": [_shown(each) for each in found if each is not None]}, status=202
+        {"orders": [order_view(each) for each in found if each is not None]}, status=202
     )
 
 
@@ -119,20 +120,6 @@ def _give(runtime: Runtime, caller: Principal, orders: list[Order], detail: dict
     runtime.audit.note(caller.name, "config", detail)
     for order in sorted(orders, key=lambda order: order.to == runtime.config.id):
         runtime.federation.down.give(order).wait()
-
-
-def _shown(standing: Standing) -> dict[str, Any]:
-    word = standing.word
-    return {
-        "id": standing.order.id,
-        "node": standing.order.to,
-        "state": str(standing.state),
-        "at": standing.order.at_ms,
-        "by": standing.order.by,
-        "changed": standing.order.at_ms if word is None else word.at_ms,
-        "result": None if word is None or not word.result else dict(word.result),
-        "error": None if word is None or not word.error else word.error,
-    }
 
 
 def _rev(value: object, name: str) -> int | None:

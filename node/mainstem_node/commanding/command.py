@@ -9,6 +9,7 @@ from typing import Any
 
 from mainstem_node.config.units import parse_duration
 from mainstem_node.errors import BadRequestError
+from mainstem_node.order_view import order_view
 from mainstem_sync.down.orders import Standing
 from mainstem_sync.wire.order import Mode, Order
 
@@ -161,25 +162,18 @@ def seconds_of(value: object, name: str) -> float:
 def shown(standing: Standing, now_ms: int) -> dict[str, Any]:
     """A command as it is listed. ``overdue``: its time is over, and its node has not said a word;
     it says so itself when it hears of it."""
-    order, word = standing.order, standing.word
+    order = standing.order
     until = order.not_after_ms
-    return {
-        "id": order.id,
-        "node": order.to,
-        "target": order.body.get("target"),
-        "action": order.body.get("action"),
-        "arguments": order.body.get("arguments", {}),
-        "precondition": order.body.get("precondition"),
-        "mode": str(order.mode),
-        "state": str(standing.state),
-        "at": order.at_ms,
-        "not_after": until,
-        "issued_by": {"node": order.issuer, "user": order.by},
-        "changed": order.at_ms if word is None else word.at_ms,
-        "result": None if word is None or not word.result else dict(word.result),
-        "error": None if word is None or not word.error else word.error,
-        "overdue": not standing.state.is_final and until is not None and until < now_ms,
-    }
+    return order_view(
+        standing,
+        target=order.body.get("target"),
+        action=order.body.get("action"),
+        arguments=order.body.get("arguments", {}),
+        precondition=order.body.get("precondition"),
+        mode=str(order.mode),
+        not_after=until,
+        overdue=not standing.state.is_final and until is not None and until < now_ms,
+    )
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

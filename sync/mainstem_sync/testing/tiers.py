@@ -111,13 +111,17 @@ class Tiers:
             assert left > 0, f"not within {seconds:g} s: {what}"
             left -= 0.12
             self.run(0.12)
-            for node in self.nodes:
-                if node.up:
-                    node.engine.log.barrier()
+            self.commit()
             if verify:
                 for node in (self.plant, self.group):
                     if node.up:
                         node.federation.run_verification()
+
+    def commit(self) -> None:
+        """What threads were given is done: time here does not wait for them by itself."""
+        for node in self.nodes:
+            if node.up:
+                node.engine.log.barrier()
 
     def check(self) -> None:
         for node in self.nodes:

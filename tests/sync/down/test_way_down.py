@@ -31,9 +31,11 @@ class Way:
     def run(self, seconds: float = 3.0) -> None:
         for _ in range(int(seconds / 0.3)):
             self.tiers.run(0.3, check=False)
+            self.tiers.commit()
             for link in self.down:
                 while link.step() and link.asked % 50:
                     pass
+            self.tiers.commit()
 
     def give(self, ident: str = "o1", node: TestNode | None = None, **more: object) -> None:
         giver = node or self.tiers.group
