@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from mainstem_sync.state.exports import Export
+from mainstem_sync.testing.network import Faults
 from mainstem_sync.testing.nodes import TestNode
-from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.testing.tiers import START_MS, Tiers
 
 MakeTiers = Callable[..., Tiers]
 
@@ -103,6 +105,14 @@ def test_case_21_more_devices_of_a_table(make_tiers: MakeTiers, change: Change) 
     tiers.check()
 
 
+def write_both(tiers: Tiers, start_s: int) -> None:
+    """One record with a row of either device."""
+    engine = tiers.edge.engine
+    ids = engine.device_ids("meters", ["root.p.e.d1", "root.p.e.d2"], {"line": ["a", "a"]})
+    times = [START_MS + 1000 * start_s] * 2
+    engine.write("meters", ids, times, {"current": np.array([3.0, 4.0])}).wait()
+
+
 @changes
 def test_case_21_other_rules_while_rows_are_under_way(
     make_tiers: MakeTiers, change: Change
@@ -110,21 +120,22 @@ def test_case_21_other_rules_while_rows_are_under_way(
     """Fewer, then more again, each time with requests that have no answer yet."""
     tiers = make_tiers(edge_exports=(Export("meters"),))
     history(tiers)
-    for step, exports in enumerate(((Export("meters", under="root.p.e.d1"),), (Export("meters"),))):
-        for number in range(4):
-            tiers.write(start_s=300 + 20 * step + number, rows=1, value=3.0)
-            tiers.write(device="root.p.e.d2", start_s=300 + 20 * step + number, rows=1, value=4.0)
+    rules = ((Export("meters", under="root.p.e.d1"),), (Export("meters"),)) * 3
+    for step, exports in enumerate(rules):
+        tiers.up.faults = Faults(delay=1.0)
+        for number in range(3):
+            write_both(tiers, 300 + 20 * step + number)
             tiers.run(0.12)
+        tiers.until(lambda: bool(tiers.up._under_way), "rows are under way")
         change(tiers.edge, *exports)
         tiers.check()
-        tiers.write(device="root.p.e.d2", start_s=400 + step, rows=1, value=5.0)
-        tiers.run(1)
-        assert ("root.p.e.d2", 400.0, 5.0, 0) not in tiers.values(tiers.plant) or step
+        tiers.up.faults = Faults()
+        write_both(tiers, 310 + 20 * step)
+        tiers.run(2)
     drained(tiers)
     assert sorted(tiers.values(tiers.plant)) == sorted(tiers.values(tiers.edge))
     assert sorted(tiers.values(tiers.group)) == sorted(tiers.values(tiers.edge))
-    sums = tiers.forward(tiers.edge)
-    assert sums["pending"] == 0
+    assert tiers.forward(tiers.edge)["pending"] == 0
     tiers.check()
 
 
