@@ -23,11 +23,11 @@ from typing import Any
 from mainstem_engine.catalog.names import canonical_path
 from mainstem_engine.columns import TIME_MAX_NS
 from mainstem_engine.engine import Engine
-from mainstem_engine.errors import EngineError, NotFoundError
+from mainstem_engine.errors import EngineError, MainstemError, NotFoundError
 from mainstem_engine.log.records import RecordKind
 from mainstem_sync.down.downward import Downward
 from mainstem_sync.down.move_orders import MoveOrders
-from mainstem_sync.errors import MoveError, SyncError
+from mainstem_sync.errors import MoveError
 from mainstem_sync.receiving.moved_rows import MovedRows
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.receiving.retry import QuarantineRetry
@@ -87,6 +87,7 @@ class Moving:
         self._giving = threading.Lock()
         self._looking = threading.Lock()
         self._readmitted = 0
+        self._refused: set[str] = set()
         self._alarmed: set[tuple[str, int]] = set()
 
     # At a node above both
@@ -231,9 +232,16 @@ class Moving:
     # At every node
 
     def look(self) -> None:
-        """What is left to be done; about once a second."""
+        """What is left to be done; about once a second. What cannot be done now is done later:
+        whoever calls has other work, too."""
         if not len(self.moves):
             return
+        try:
+            self._look()
+        except (MainstemError, TimeoutError, OSError) as error:
+            logger.warning("%s: what was moved is looked at later: %s", self._node, error)
+
+    def _look(self) -> None:
         self._orders.tell()
         engine = self._engine()
         with self._looking:
@@ -279,17 +287,22 @@ class Moving:
                 for path in set(state.maps.denied.values())
                 if state.key.name in self.moves.owners(path)
             ]
+        done = True
         for state, path in refused:
             try:
                 problem = self._retrying.readmit(engine, state, path)
-            except SyncError as error:
+            except MainstemError as error:
                 problem = str(error)
             if problem is not None:
-                logger.warning("%s of %s is refused still: %s", path, state.key.name, problem)
+                done = False  # its definition may be on its way
+                if path not in self._refused:
+                    logger.warning("%s of %s is refused still: %s", path, state.key.name, problem)
+                    self._refused.add(path)
                 continue
             items = self._quarantine.items(limit=REFUSED_ITEMS_MAX, node=state.key.name)
             self._retrying.retry([item["id"] for item in items if item["device"] == path])
-        self._readmitted = revision
+        if done:
+            self._readmitted = revision
 
     def _alarm(self, engine: Engine) -> None:
         for place, (stands, other) in list(self.moves.disputed.items()):
