@@ -50,7 +50,9 @@ def conform_rows(rows: AnyRows, types: Mapping[int, ColumnType]) -> AnyRows:
     changed: dict[int, Column] = {}
     for key, column in rows.columns.items():
         kind = types.get(key)
-        if kind is not None and column.values.dtype != kind.dtype:
+        if kind is None or column.values.dtype is kind.dtype:
+            continue  # native types are one object each
+        if column.values.dtype != kind.dtype:
             changed[key] = Column(widened_values(column.values, kind), column.valid)
     if not changed:
         return rows

@@ -250,10 +250,15 @@ class TableHead:
         chunk.origin[start:end] = origin
         chunk.lsn[start:end] = lsn
         for key, column in rows.columns.items():
-            _put_column(chunk, key, column, start, end)
-        for key, own in chunk.columns.items():
-            if key not in rows.columns:
-                _valid_of(own, start)[start:end] = False
+            own = chunk.columns.get(key)
+            if own is None or own.valid is not None or column.valid is not None:
+                _put_column(chunk, key, column, start, end)
+            else:
+                own.values[start:end] = column.values
+        if len(chunk.columns) > len(rows.columns):
+            for key, own in chunk.columns.items():
+                if key not in rows.columns:
+                    _valid_of(own, start)[start:end] = False
         chunk.length = end
         chunk.applied = (chunk.applied[0], local_lsn)
         self.bytes += chunk.row_bytes() * count + text_bytes(rows)
@@ -261,10 +266,16 @@ class TableHead:
 
 def _types_fit(chunk: Chunk, rows: Rows) -> bool:
     """False when a column of the table was widened since the chunk began."""
-    return all(
-        key not in chunk.columns or chunk.columns[key].values.dtype == column.values.dtype
-        for key, column in rows.columns.items()
-    )
+    for key, column in rows.columns.items():
+        own = chunk.columns.get(key)
+        # Native types are one object each; what is not the same may still be equal.
+        if (
+            own is not None
+            and own.values.dtype is not column.values.dtype
+            and own.values.dtype != column.values.dtype
+        ):
+            return False
+    return True
 
 
 def _frozen(chunk: Chunk) -> Chunk:

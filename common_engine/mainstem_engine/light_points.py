@@ -380,13 +380,14 @@ class _Light:
         texts = iter(self.texts)
         kinds = self.shape.kinds
         for place, (key, kind) in enumerate(zip(self.keys, kinds, strict=True), _SYSTEM):
-            stored = whole[place]
-            values: AnyArray
-            if place in decimals:
-                values = decimals[place]
+            values: AnyArray | None = decimals.get(place)
+            if values is not None:
                 if kind == ColumnType.FLOAT:
                     values = values.astype(np.float32)
-            elif kind == ColumnType.INT64:
+                rows.columns[key] = Column(values, validity.get(key))
+                continue
+            stored = whole[place]
+            if kind == ColumnType.INT64:
                 values = stored
             elif kind == ColumnType.DOUBLE:
                 values = stored.view(np.float64)
