@@ -76,6 +76,7 @@ class Truth:
     """Of what is older the node has given some up to make room: others have it, or say what is
     lost."""
     _records: list[Write | Delete] = field(default_factory=list)
+    _saved: list[Write | Delete] | None = None
     _dirty: set[int] = field(default_factory=set)
     _has_stated: bool = False
     _parted: bool = False
@@ -100,6 +101,21 @@ class Truth:
         self.given_up(lsn)
         return self._keep([record for record in self._records if record.lsn <= lsn])
 
+    def save(self) -> None:
+        """A backup was made: what damage takes later is in it."""
+        self._saved = list(self._records)
+
+    def restored(self, lsn: int) -> int:
+        """The node is back at its last backup, which ends at ``lsn``; returns how many records
+        that took."""
+        if self._saved is None:
+            return self.back_to(lsn)
+        self.given_up(lsn)
+        before = len(self._records)
+        self._records = [*self._saved, *self._records]
+        self._keep(list(self._saved))
+        return before - len(self._saved)
+
     def forget(self, lsns: Set[int]) -> int:
         """Damage took these records from the node; returns how many of them were known here."""
         for record in self._records:
@@ -123,7 +139,7 @@ class Truth:
         return Truth(
             {key: dict(values) for key, values in self.rows.items()},
             self.ever, self.stated, self.orphans, self.damaged, self.rests, self.whole_from_ms,
-            list(self._records), set(self._dirty),
+            list(self._records), None, set(self._dirty),
             self._has_stated, True,
         )  # fmt: skip
 

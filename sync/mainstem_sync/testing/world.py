@@ -330,6 +330,7 @@ class World:
         node.backup()
         if (truth := self.truths.get(node.name)) is not None:
             self.saved_from_ms[node.name] = truth.whole_from_ms
+            truth.save()
 
     def restore_edge(self, rng: random.Random) -> None:
         """Somebody brings the edge's last backup back, or its machine was rolled back."""
@@ -348,7 +349,7 @@ class World:
         lost = 0
         if truth is not None:
             truth.whole_from_ms = self.saved_from_ms[node.name]
-            lost = truth.back_to(last_lsn)
+            lost = truth.restored(last_lsn)
         self.notes.append(f"{self.agenda.now_s:.0f}: {node.name} back to {last_lsn}, -{lost}")
         self.agenda.after(rng.random() * 30.0, lambda: self._up(node))
 
