@@ -335,7 +335,7 @@ class Receiver:
             if is_outside_ranges(batch):
                 return self._log_images(child, state, batch, raw)
             unwanted = self._unwanted(batch, uuid)
-            known = state.logged
+            known = self._known(state)
             if unwanted:
                 known = known.copy()
                 known.update(unwanted)
@@ -359,6 +359,15 @@ class Receiver:
             state.logged, state.last_ack = logged, ack
             state.note_in_flight(ack, touches_of(prepared.received))
         return _Answer(batch.hash, AckCode.OK, "", ack, state)
+
+    def _known(self, state: OriginState) -> RangeSet:
+        """Of an origin, under its ``intake``: LSNs that are logged, and those that came as slices
+        or are lost. Of these nothing is wanted as records any more, after a start or before."""
+        with self._lock:
+            if not state.logged.contains_all(state.received):
+                state.logged = state.logged.copy()
+                state.logged.update(state.received)
+        return state.logged
 
     def _looked_at(
         self, child: Child, state: OriginState, batch: Batch, raw: memoryview

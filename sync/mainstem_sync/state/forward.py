@@ -387,7 +387,7 @@ class Forward:
             "control": self.control.to_wire(),
             "statements": self.statements.intersection(self.control).to_wire(),
             "bulk": self.bulk.difference(self.held).to_wire(),
-            "kept": self.kept.difference(self.acked).to_wire(),
+            "kept": self.kept.to_wire(),
             "applied": self.applied_lsn,
             "bytes": self.pending_bytes,
             "ages": [list(age) for age in self._ages],
@@ -399,7 +399,7 @@ class Forward:
             "acks": [[*key, moments.to_plain()] for key, moments in self.acks.items()],
             "owing": self.owing.snapshot(),
             "rules": self.rules,
-            "passed": self.passed.difference(self.acked).to_wire(),
+            "passed": self.passed.to_wire(),
         }
 
     def restore(self, data: Mapping[str, Any]) -> bool:

@@ -10,9 +10,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from mainstem_engine.identity import ensure_identity
+from mainstem_engine.model import Origin
 from mainstem_engine.options import EngineOptions
 from mainstem_engine.rollup import RollupDefinition, Rollups
-from mainstem_engine.testing.memory_engine import ROOT, MemoryDisk, MemoryEngine
+from mainstem_engine.testing.memory_engine import ROOT, MemoryDisk, MemoryEngine, MemoryStore
 from mainstem_engine.testing.memory_log import MemoryLog
 from mainstem_sync.federation import Federation
 from mainstem_sync.receiving.receiver import Child, Reply
@@ -65,31 +67,14 @@ class MemoryNode:
     def start(self) -> None:
         """A process on what is on the disk."""
         self.started += 1
-        self.federation = Federation(
-            node=self.name,
-            paths=self.paths,
-            exports=self.exports,
-            parent=self.parent,
-            data_dir=ROOT,
-            lateness_ns=self.lateness_ns,
-            log_bytes_max=self.log_bytes_max,
-            status=lambda: {"node": self.name, "completeness": []},
-            clock_ns=self.wall_ns,
-            monotonic=self.monotonic,
-            rng=random.Random(self.rng.getrandbits(64)),
-            fs=self.disk.files,
-        )
-        options = EngineOptions(
-            durability=self.durability,
-            background=False,
-            clock=self.wall_ns,
-            monotonic=lambda: int(self.monotonic() * 1e9),
-            node_name=self.name,
-        )
+        self.federation = self._federation(self.disk, random.Random(self.rng.getrandbits(64)))
         self.rolling = Rollups(self.rollups) if self.rollups else None
         rolling = () if self.rolling is None else (self.rolling,)
         self.engine = MemoryEngine.open_memory(
-            self.disk, options, consumers=(*self.federation.consumers, *rolling), rng=self.rng
+            self.disk,
+            self._options(),
+            consumers=(*self.federation.consumers, *rolling),
+            rng=self.rng,
         )
         self.engine.memory_log.on_append = self._appended
         self.federation.bind(self.engine)
@@ -100,6 +85,41 @@ class MemoryNode:
             if self.hasty:
                 self.federation.sender._lanes.scheduler = SmallRequests()  # noqa: SLF001
         self.up = True
+
+    def _federation(self, disk: MemoryDisk, rng: random.Random) -> Federation:
+        return Federation(
+            node=self.name,
+            paths=self.paths,
+            exports=self.exports,
+            parent=self.parent,
+            data_dir=ROOT,
+            lateness_ns=self.lateness_ns,
+            log_bytes_max=self.log_bytes_max,
+            status=lambda: {"node": self.name, "completeness": []},
+            clock_ns=self.wall_ns,
+            monotonic=self.monotonic,
+            rng=rng,
+            fs=disk.files,
+        )
+
+    def _options(self) -> EngineOptions:
+        return EngineOptions(
+            durability=self.durability,
+            background=False,
+            clock=self.wall_ns,
+            monotonic=lambda: int(self.monotonic() * 1e9),
+            node_name=self.name,
+        )
+
+    def rebuilt(self) -> tuple[Federation, MemoryStore]:
+        """What another process would find out from a copy of the disk, before it writes."""
+        disk = self.disk.copy()
+        federation = self._federation(disk, random.Random(0))
+        rolling = (Rollups(self.rollups),) if self.rollups else ()
+        own = Origin(ensure_identity(disk.files, ROOT), self.name)
+        store = MemoryStore(disk, self._options(), own, (*federation.consumers, *rolling))
+        store.start()
+        return federation, store
 
     def crash(self, *, power: bool = False) -> int:
         """The process is gone; with ``power``, what was not synced as well. Returns the last LSN

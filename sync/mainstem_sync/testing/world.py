@@ -29,6 +29,7 @@ from mainstem_sync.testing.claims import (
 from mainstem_sync.testing.equality import check_equal
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.real_nodes import RealNode
+from mainstem_sync.testing.replayed import check_replayed
 from mainstem_sync.testing.script import Entry
 from mainstem_sync.testing.truth import SLICE_MS, TABLE, Content, Key, Truth, value_of
 from mainstem_sync.testing.wires import BUSY_S, CALM, Weather, Wire
@@ -436,7 +437,11 @@ class World:
         )
 
     def check_end(self) -> None:
-        """Every tier holds exactly what was accepted below it, once, and says so."""
+        """Every tier holds exactly what was accepted below it, once, and says so; also if it were
+        started now."""
+        for node in self.nodes:
+            if isinstance(node, MemoryNode):
+                check_replayed(node)
         for node in self.nodes:
             rows = 0
             for origin in self.held[node.name]:
