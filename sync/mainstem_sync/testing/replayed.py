@@ -71,8 +71,8 @@ def check_replayed(node: MemoryNode) -> None:
     differences = list(
         _differing(
             "",
-            _known(node.federation, node.engine._store),
-            _known(federation, store),  # noqa: SLF001
+            _known(node.federation, node.engine._store),  # noqa: SLF001
+            _known(federation, store),
         )
     )
     federation.close()
