@@ -4,13 +4,14 @@
    checkpoint and log. A second process is started on a copy of the disk, up to where it would write
    its own first record, and every field of both is compared, in objects however deep.
 2. What a process knows only until it ends is left out by name, with the reason (``OF_A_PROCESS``).
-   Locks, functions and handles are no state.
+   Locks, functions, handles and cached properties are no state.
 3. Nothing of the node that is looked at changes but what every query changes: pending touches of
    slices are merged, and its log is on disk.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -44,8 +45,6 @@ OF_A_PROCESS: Mapping[str, str] = {
     "OriginState.repairs": "what is asked for again is found again by the next look",
     "TableSums.duplicates": "a batch that was here already leaves no record",
     "TableSums.in_batches": "the sum of duplicates and what is compared",
-    "Tombstones._extents": "made when it is first needed",
-    "Tombstones.partial": "made when it is first needed",
     "Trail.head": "points of the own log are noted at each HELLO",
     "Trail.points": "the same",
 }
@@ -169,7 +168,10 @@ def _table(table: SliceTable) -> dict[str, Any]:
 
 
 def _fields(value: Any) -> Iterator[str]:
-    yield from getattr(value, "__dict__", ())
+    kind = type(value)
+    for name in getattr(value, "__dict__", ()):
+        if not isinstance(getattr(kind, name, None), functools.cached_property):
+            yield name
     for kind in type(value).__mro__:
         slots = kind.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
