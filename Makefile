@@ -57,8 +57,10 @@ demo: $(RUNTIME)
 	@$(BIN)/mainstem demo $(ARGS)
 
 # Brokers and browsers come from the system; what is missing is skipped here and must not be in CI.
+# In two processes; PROCESSES=0 runs everything in one, for a debugger.
+PROCESSES ?= 2
 test: $(DEV)
-	$(BIN)/python -m pytest -m "not slow and not bench and not nightly" $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal -m "not slow and not bench and not nightly" $(ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
