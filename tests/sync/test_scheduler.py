@@ -153,3 +153,15 @@ def test_live_data_is_gathered_longer_where_the_parent_takes_its_time() -> None:
         scheduler.replied(second + 0.9, second, 9000, 9000, live_only=True)
         scheduler.trip_s = 0.0
     assert scheduler.live_every_s == LIVE_EVERY_S_MAX
+
+
+def test_at_a_full_parent_one_live_request_waits_and_not_two() -> None:
+    scheduler = Scheduler()
+    scheduler.connected(0.01)
+    for second in range(8):
+        scheduler.replied(second + 5.0, float(second), 200, 0, live_only=True)
+    assert scheduler.may_send(0, 0)
+    assert not scheduler.may_send(1, 200)
+    for second in range(20, 40):
+        scheduler.replied(second + 0.02, float(second), 200, 0, live_only=True)
+    assert scheduler.may_send(1, 200)

@@ -15,6 +15,8 @@
    was sent, for each queue.
 6. Live data is gathered for a tenth of a second, or up to one where a request takes its time: a
    parent with a thousand children is asked less often.
+7. Where live requests take more than two seconds in the mean, the parent or the link has a queue:
+   one request waits in it then, not two. What is made meanwhile goes together in the next.
 """
 
 from __future__ import annotations
@@ -70,6 +72,10 @@ WEIGHT_OF_NEW = 0.25
 
 LIVE_EVERY_S = 0.1
 LIVE_EVERY_S_MAX = 1.0
+FULL_S = 2.0
+"""A second request would only lengthen a queue of so long, until answers come later than they are
+waited for, and everything is sent again."""
+
 LIVE_PAUSE = 4.0
 """Live data is gathered for so many times what the last requests of it took beside their way."""
 
@@ -85,6 +91,7 @@ class Scheduler:
         self._samples: deque[float] = deque(maxlen=SAMPLES)
         self._ratio = dict(RATIO_START)
         self._service_s = 0.0
+        self._took_s = 0.0
         self._busy: deque[tuple[float, float]] = deque(maxlen=IN_FLIGHT_MAX)
         self._served_bytes, self._served_s, self._served = 0, 0.0, 0
 
@@ -132,6 +139,10 @@ class Scheduler:
 
     def may_send(self, requests: int, flying_bytes: int) -> bool:
         """True if another live request may follow those that are under way."""
+        if not requests:
+            return True
+        if self._took_s > FULL_S:
+            return False
         if requests < IN_FLIGHT:
             return True
         if requests >= IN_FLIGHT_MAX or not self._samples:
@@ -148,6 +159,7 @@ class Scheduler:
     def connected(self, seconds: float) -> None:
         """A HELLO, which is small, was answered after so long."""
         self.trip_s = seconds
+        self._took_s = 0.0
         self._forget()
 
     def replied(
@@ -168,6 +180,7 @@ class Scheduler:
             rate = self._served_bytes / max(self._served_s, SERVED_S_MIN)
             self._sample(rate, full=self._served_bytes >= self.frame_bytes // 2)
         if live_only:
+            self._took_s += (took - self._took_s) * WEIGHT_OF_NEW
             self._service_s += (took - self.trip_s - self._service_s) * WEIGHT_OF_NEW
             every = LIVE_PAUSE * self._service_s
             self.live_every_s = min(max(every, LIVE_EVERY_S), LIVE_EVERY_S_MAX)
