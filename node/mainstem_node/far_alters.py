@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,16 +22,13 @@ from mainstem_node.desired.agent import AMEND, KIND, STATEMENT
 from mainstem_node.desired.amendment import Amendment
 from mainstem_node.desired.documents import unpacked
 from mainstem_node.errors import BadRequestError
+from mainstem_node.given_orders import Giver, warning
 from mainstem_sync.down.downward import Downward
-from mainstem_sync.down.orders import Standing
-from mainstem_sync.wire.order import Order, State
 
 if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
     from mainstem_engine.sql.statements import Statement
 
-POLL_S = 0.05
-ACK_S_MAX = 30.0
 WAIT_S = 5.0
 """A node whose connection waits for orders has altered its template within a second."""
 
@@ -67,10 +63,10 @@ class FarAlters:
         self._node = node
         self._engine = engine
         self._down = down
+        self._giver = Giver(node, down, clock_ns)
         self._below = below
         self._senders = senders
         self._itself = itself
-        self._clock_ns = clock_ns
 
     def before(self, statements: Sequence[Statement]) -> Before:
         """The templates that a script may alter, as they are now; empty where nobody has to
@@ -104,13 +100,14 @@ class FarAlters:
     def follow(self, before: Before, by: str, timeout_s: float) -> list[str]:
         """Gives the orders that follow from what has changed; returns warnings. Blocks."""
         orders = [
-            self._give(node, amendment, by)
+            self._giver.give(KIND, node, {AMEND: amendment.to_body()}, by)
             for amendment in self._changed(before)
             for node in self._users(amendment.template)
         ]
         deadline = time.monotonic() + min(timeout_s, WAIT_S)
-        found = self._wait([order.id for order in orders], deadline)
-        return [warning for each in found if (warning := _warning(each)) is not None]
+        found = self._giver.ended(orders, deadline)
+        said = (warning(each, "did not follow", "has not followed yet") for each in found)
+        return [each for each in said if each is not None]
 
     def _changed(self, before: Before) -> Iterator[Amendment]:
         for then in before.templates:
@@ -131,20 +128,6 @@ class FarAlters:
         users = sorted(found & set(self._below()))
         return [self._node, *users] if self._itself and users else users
 
-    def _give(self, node: str, amendment: Amendment, by: str) -> Order:
-        now_ms = self._clock_ns() // 1_000_000
-        body = {AMEND: amendment.to_body()}
-        order = Order(uuid.uuid4().hex, KIND, node, body, now_ms, self._node, by)
-        self._down.give(order).wait(ACK_S_MAX)
-        return order
-
-    def _wait(self, ids: Sequence[str], deadline: float) -> list[Standing]:
-        while True:
-            found = [each for ident in ids if (each := self._down.orders.find(ident)) is not None]
-            if all(each.state.is_final for each in found) or time.monotonic() > deadline:
-                return found
-            time.sleep(POLL_S)
-
 
 def _rename(known: dict[str, str], more: Mapping[str, str]) -> None:
     """One statement after another."""
@@ -161,14 +144,3 @@ def _names(document: object, template: str) -> bool:
         return False
     wanted = template.casefold()
     return isinstance(templates, dict) and any(name.casefold() == wanted for name in templates)
-
-
-def _warning(standing: Standing) -> str | None:
-    """What whoever asked should know of one node."""
-    node, ident = standing.order.to, standing.order.id
-    if standing.state is State.DONE:
-        return None
-    if standing.state.is_final:
-        why = standing.word.error if standing.word is not None else "no reason is known"
-        return f"{node} did not follow: {why}"
-    return f"{node} has not followed yet; it will when it is back (order {ident})"

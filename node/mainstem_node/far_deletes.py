@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from mainstem_engine.errors import MainstemError, NotFoundError
 from mainstem_node.auth import ALLOWS, WRITE
 from mainstem_node.errors import BadRequestError
 from mainstem_node.far_delete import KIND, FarDelete
+from mainstem_node.given_orders import ACK_S_MAX, Giver, warning
 from mainstem_node.logs import fields
 from mainstem_sync.down.downward import Downward
 from mainstem_sync.down.orders import Standing
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mainstem.deletes")
 
-POLL_S = 0.05
-ACK_S_MAX = 30.0
 OWN_S_MAX = 600.0
 """What an owner gives a delete that somebody else asked for: the time of an admin's statement."""
 
@@ -46,7 +42,7 @@ RunHere = Callable[[FarDelete, float], "Result"]
 
 
 class FarDeletes:
-    """Both sides: gives orders to nodes below, and takes those for this one (an OrderTaker).
+    """Both sides: gives orders to nodes below, and carries out those for this one.
 
     ``below``: names of all nodes below; ``owner_of``: the owner of a device path, None if nobody is
     known; ``owners_of``: all that it has had, if it was moved. ``clock_ns`` wall clock.
@@ -70,8 +66,7 @@ class FarDeletes:
         self._owners_of = owners_of
         self._run_here = run_here
         self._clock_ns = clock_ns
-        self._stopping = threading.Event()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="mainstem-delete")
+        self._giver = Giver(node, down, clock_ns)
 
     # For those who ask
 
@@ -103,9 +98,10 @@ class FarDeletes:
             unknown = error  # a table of the nodes below only
         if unknown is not None and not owners:
             raise unknown
-        orders = [self._give(node, asked) for node in owners]
-        found = self._wait([order.id for order in orders], deadline)
-        warnings = [warning for each in found if (warning := _warning(each)) is not None]
+        orders = [self._giver.give(KIND, node, asked.to_body(), asked.by) for node in owners]
+        found = self._giver.ended(orders, deadline)
+        said = (warning(each, "did not delete", "has not deleted yet") for each in found)
+        warnings = [each for each in said if each is not None]
         rows += sum(_rows(each) for each in found)
         return Result.of_rows((), (), rows_affected=rows, warnings=warnings)
 
@@ -120,35 +116,10 @@ class FarDeletes:
             owners |= {named, *self._owners_of(path)}
         return sorted(owners - {self._node})
 
-    def _give(self, node: str, asked: FarDelete) -> Order:
-        now_ms = self._clock_ns() // 1_000_000
-        order = Order(uuid.uuid4().hex, KIND, node, asked.to_body(), now_ms, self._node, asked.by)
-        self._down.give(order).wait(ACK_S_MAX)
-        return order
-
-    def _wait(self, ids: Sequence[str], deadline: float) -> list[Standing]:
-        while True:
-            found = [each for ident in ids if (each := self._down.orders.find(ident)) is not None]
-            if all(each.state.is_final for each in found) or time.monotonic() > deadline:
-                return found
-            time.sleep(POLL_S)
-
     # For the one who is asked
 
-    def take(self, order: Order) -> None:
-        """An order for this node."""
-        if not self._stopping.is_set():
-            self._worker.submit(self._carry_out, order)
-
-    def resume(self, standing: Standing) -> None:
-        """One that was not finished: it is done again."""
-        self.take(standing.order)
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._worker.shutdown(wait=True, cancel_futures=True)
-
-    def _carry_out(self, order: Order) -> None:
+    def carry_out(self, order: Order) -> None:
+        """An order for this node. Blocks."""
         try:
             asked = FarDelete.from_body(order.body, order.by)
             if WRITE not in ALLOWS.get(asked.role, ()):
@@ -170,14 +141,3 @@ class FarDeletes:
 def _rows(standing: Standing) -> int:
     done = standing.word is not None and standing.state is State.DONE
     return int(standing.word.result.get("rows", 0)) if done and standing.word is not None else 0
-
-
-def _warning(standing: Standing) -> str | None:
-    """What whoever asked should know of one owner."""
-    node, ident = standing.order.to, standing.order.id
-    if standing.state is State.DONE:
-        return None
-    if standing.state.is_final:
-        why = standing.word.error if standing.word is not None else "no reason is known"
-        return f"{node} did not delete: {why}"
-    return f"{node} has not deleted yet; it will when it is back (order {ident})"

@@ -1,4 +1,4 @@
-"""Devices that are moved to or from this node: carries out the orders (an OrderTaker).
+"""Devices that are moved to or from this node: carries out the orders.
 
 An order may be carried out again, so nothing is lost by a stop in between.
 """
@@ -6,14 +6,11 @@ An order may be carried out again, so nothing is lost by a stop in between.
 from __future__ import annotations
 
 import logging
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 from mainstem_engine.errors import MainstemError
 from mainstem_node.audit import AuditTrail
 from mainstem_node.logs import fields
 from mainstem_sync import Federation
-from mainstem_sync.down.orders import Standing
 from mainstem_sync.state.moves import HANDOVER
 from mainstem_sync.wire.order import Order, State
 
@@ -29,22 +26,9 @@ class Handovers:
     def __init__(self, federation: Federation, audit: AuditTrail) -> None:
         self._federation = federation
         self._audit = audit
-        self._stopping = threading.Event()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="mainstem-handover")
 
-    def take(self, order: Order) -> None:
-        if not self._stopping.is_set():
-            self._worker.submit(self._carry_out, order)
-
-    def resume(self, standing: Standing) -> None:
-        self.take(standing.order)
-
-    def stop(self) -> None:
-        """What is under way is finished; the rest is taken up at the next start."""
-        self._stopping.set()
-        self._worker.shutdown(wait=True, cancel_futures=True)
-
-    def _carry_out(self, order: Order) -> None:
+    def carry_out(self, order: Order) -> None:
+        """An order for this node. Blocks."""
         down = self._federation.down
         try:
             found = self._federation.moving.take(order)

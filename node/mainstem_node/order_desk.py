@@ -7,7 +7,9 @@ an older child.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from mainstem_node.logs import fields
@@ -26,6 +28,28 @@ class OrderTaker(Protocol):
 
     def resume(self, standing: Standing) -> None:
         """An order that was not finished when the process ended."""
+
+
+class OneAtATime:
+    """An OrderTaker of orders that may be carried out twice: one after the other, on a thread of
+    its own. What is left at the stop is taken up at the next start."""
+
+    def __init__(self, name: str, carry_out: Callable[[Order], None]) -> None:
+        self._carry_out = carry_out
+        self._stopping = threading.Event()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def take(self, order: Order) -> None:
+        if not self._stopping.is_set():
+            self._worker.submit(self._carry_out, order)
+
+    def resume(self, standing: Standing) -> None:
+        self.take(standing.order)
+
+    def stop(self) -> None:
+        """What is under way is finished. Blocks."""
+        self._stopping.set()
+        self._worker.shutdown(wait=True, cancel_futures=True)
 
 
 class OrderDesk:

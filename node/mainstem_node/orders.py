@@ -24,7 +24,7 @@ from mainstem_node.far_alters import FarAlters
 from mainstem_node.far_delete import FarDelete
 from mainstem_node.far_deletes import FarDeletes
 from mainstem_node.handovers import Handovers
-from mainstem_node.order_desk import OrderDesk, OrderTaker
+from mainstem_node.order_desk import OneAtATime, OrderDesk, OrderTaker
 from mainstem_node.registry import NodeRegistry
 from mainstem_node.statements import Statements
 from mainstem_sync import Federation
@@ -60,7 +60,7 @@ class NodeOrders:
         self._runner = CommandRunner(
             down, actions, newest=newest_values(engine), clock_ms=self._parents_ms
         )
-        self._deletes = statements.far_deletes = FarDeletes(
+        far_deletes = statements.far_deletes = FarDeletes(
             config.id,
             down,
             below=self._living_below,
@@ -78,7 +78,8 @@ class NodeOrders:
             itself=host is not None,
             clock_ns=clock_ns,
         )
-        self._handovers = Handovers(federation, audit)
+        self._deletes = OneAtATime("mainstem-delete", far_deletes.carry_out)
+        self._handovers = OneAtATime("mainstem-handover", Handovers(federation, audit).carry_out)
         self._takers: dict[str, OrderTaker] = {
             command.KIND: self._runner,
             far_delete.KIND: self._deletes,
