@@ -17,6 +17,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from mainstem_sync.lines.moments import Moments
 from mainstem_sync.origins.backlog import Backlog
 from mainstem_sync.origins.changes import Said
 from mainstem_sync.origins.definition_log import DefinitionLog
+from mainstem_sync.origins.due import Due
 from mainstem_sync.origins.gone_records import GoneRecords
 from mainstem_sync.slices.wants import Repairs
 from mainstem_sync.slices.watch import TableWatch
@@ -228,6 +230,8 @@ class OriginState:
     """What its owner wrote and has no more."""
     repairs: Repairs = field(default_factory=Repairs)
     """What is asked for again; not durable."""
+    due: Due = field(default_factory=Due, repr=False, compare=False)
+    """Where it says what has to be looked at: that of all origins."""
     in_flight: list[tuple[Ack, list[tuple[str, int, int, int]]]] = field(default_factory=list)
     """What records that are logged and not applied yet touch: table, first and last time, LSN."""
 
@@ -266,11 +270,21 @@ class OriginState:
 
     def watch(self, local_table: str, slice_ns: int) -> TableWatch:
         """The watch of a table, made when it is new."""
-        watches = self.home.watches
-        found = watches.get(local_table)
+        home = self.home
+        found = home.watches.get(local_table)
         if found is None:
-            found = watches[local_table] = TableWatch(slice_ns)
+            found = home.watches[local_table] = TableWatch(slice_ns)
+            found.heard_by(partial(home.due.table, home.key, local_table))
         return found
+
+    def heard_by(self, due: Due) -> None:
+        """From now on ``due`` is told what has to be looked at; all of it is."""
+        self.due = due
+        for table, watch in self.watches.items():
+            watch.heard_by(partial(due.table, self.key, table))
+        self.repairs.on_want = partial(due.asks, self.key)
+        if self.repairs:
+            due.asks(self.key)
 
     def local_table(self, local: str) -> TableMap | None:
         """The map of the table that is stored here as ``local``."""
@@ -326,6 +340,7 @@ class Origins:
 
     def __init__(self) -> None:
         self.table_of: Callable[[str], EpochTable] = lambda _: EpochTable()
+        self.due = Due()
         self._all: dict[OriginKey, OriginState] = {}
         self._nodes: dict[str, list[OriginState]] = {}
         self._names: dict[str, list[str]] = {}
@@ -383,6 +398,7 @@ class Origins:
 
     def _add(self, state: OriginState) -> None:
         self._all[state.key] = state
+        state.heard_by(self.due)
         self._behind.setdefault(state.via, []).append(state)
         named = self._names.setdefault(state.key.name, [])
         if state.key.uuid not in named:
@@ -434,7 +450,21 @@ class Origins:
         state.backlog.forked(uuid, fork)
         state.gone, before.gone = before.gone.until(fork), GoneRecords()
         state.repairs, before.repairs = before.repairs, Repairs()
+        before.heard_by(self.due)
+        state.heard_by(self.due)
         return touched
+
+    def due_watches(self) -> list[tuple[OriginState, str, TableWatch]]:
+        """(origin, table, watch) of what has to be looked at."""
+        found = []
+        for key, table in self.due.tables:
+            state = self._all.get(key)
+            watch = None if state is None else state.watches.get(table)
+            if state is None or watch is None:
+                self.due.quiet(key, table)  # a new epoch has it
+            else:
+                found.append((state, table, watch))
+        return found
 
     def behind(self, child: str) -> list[OriginState]:
         """The origins that come over a child's connection."""

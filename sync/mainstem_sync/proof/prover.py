@@ -1,7 +1,8 @@
 """What is proven about received rows: scanning them, and saying so.
 
 1. ``verify`` scans slices whose manifest is there and whose rows may have changed. It holds the
-   federation's lock only to choose and to note what it found, never while it scans.
+   federation's lock only to choose and to note what it found, never while it scans. It looks at
+   what is due only (origins/due.py): a round costs as much as has changed.
 2. What is scanned is what a query would read of the owner's devices, whoever is said to have
    written it: a row under a wrong origin is a difference like any other.
 3. ``rescan`` looks again at what was proven before; ``audit`` does so by itself, a little a day.
@@ -37,7 +38,7 @@ from mainstem_sync.proof.fork_losses import list_lost
 from mainstem_sync.proof.rescan import compare, expect
 from mainstem_sync.slices.slice_scan import SliceScan
 from mainstem_sync.slices.unreadable import Unreadable
-from mainstem_sync.slices.watch import Candidates, TableWatch
+from mainstem_sync.slices.watch import PROVEN_SLICES_KEPT, Candidates, TableWatch
 from mainstem_sync.state.children import Children
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.line_following import DOUBT
@@ -114,7 +115,7 @@ class Proof:
 
     def verify(self, engine: Engine) -> int:
         """Compare manifests with the stored rows; returns how many slices were scanned."""
-        return sum(self._scan(engine, each) for each in self._watched())
+        return sum(self._scan(engine, each) for each in self._due())
 
     def rescan(self, engine: Engine, window: Window, now_ns: int, seconds: float) -> bool:
         """Compare again what was proven, the newest first, for about so many seconds of processor
@@ -161,6 +162,11 @@ class Proof:
                 for table, watch in state.watches.items()
             ]
 
+    def _due(self) -> list[_Watched]:
+        """What something happened to, or is open of: of what is quiet there is nothing to do."""
+        with self._lock:
+            return [_Watched(*found) for found in self._follower.origins.due_watches()]
+
     def _rescan(self, engine: Engine, each: _Watched, first: int, end: int) -> None:
         watch, size = each.watch, each.watch.slice_ns
         with self._lock:
@@ -197,6 +203,10 @@ class Proof:
             chosen = watch.candidates(state.received)
             mapped = state.local_table(table)
             watch.prune(state.received.watermark)
+            # Of what has holes more may be summed up when they are filled, and nobody says so.
+            is_pruned = len(state.received) <= 1 or len(watch.slices) <= PROVEN_SLICES_KEPT
+            if is_pruned and not len(chosen.keys) and watch.rest():
+                self._follower.origins.due.quiet(state.key, table)
         if not len(chosen.keys) or mapped is None:
             return 0
         expired = chosen.keys * watch.slice_ns < engine.visible_from_ns(table)
@@ -245,7 +255,7 @@ class Proof:
     def damaged_slices(self) -> list[DamagedSlice]:
         """What has to be repaired: everything of it has arrived, and it is not equal."""
         found: list[DamagedSlice] = []
-        for each in self._watched():
+        for each in self._due():
             state, watch, size = each.state, each.watch, each.watch.slice_ns
             with self._lock:
                 mapped = state.local_table(each.table)

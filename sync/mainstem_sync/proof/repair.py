@@ -26,7 +26,7 @@ UNSTATED_S = 60.0
 """A statement follows its rows within a second or two, through every relay."""
 
 UNSTATED_EVERY_S = 10.0
-"""How often it is looked for what nobody speaks of: every table of every node below."""
+"""How often it is looked for what nobody speaks of, in every table that is due."""
 
 ORIGINS_PER_REPLY_MAX = 16
 """A reply is a message of so many frames; with the next one the others have their turn."""
@@ -111,7 +111,15 @@ class Repair:
         fresh = 0
         with self._lock:
             unstated = self._unstated_for_long()
-            for state in self._origins:
+            asking = [
+                *self._origins.due.asking,
+                *(k for k, _, _ in found),
+                *(k for k, _ in unstated),
+            ]
+            for key in dict.fromkeys(asking):
+                state = self._origins.get(key)
+                if state is None:
+                    continue
                 for table in state.watches:
                     for say in (False, True):
                         keys, _ = found.get((state.key, table, say), (set(), 0))
@@ -119,6 +127,8 @@ class Repair:
                             keys |= unstated.get((state.key, table), set())
                         state.repairs.forget(table, keys, say=say)
                         fresh += state.repairs.want(table, sorted(keys), say=say) if keys else 0
+                if not state.repairs:
+                    self._origins.due.asked(key)
         return fresh
 
     def _unstated_for_long(self) -> dict[tuple[OriginKey, str], set[int]]:
@@ -127,15 +137,16 @@ class Repair:
         if now >= self._looked_at + UNSTATED_EVERY_S:
             self._looked_at, before = now, self._unstated
             self._unstated = {}
-            for state in self._origins.lines():
-                for table, watch in state.watches.items():
-                    keys = watch.unstated(state.received.watermark)[:REPAIRS_MAX].tolist()
-                    if len(state.received) == 1:  # nothing is on its way
-                        keys += watch.passed_over(REPAIRS_MAX - len(keys))
-                    known = before.get((state.key, table), {})
-                    if keys:
-                        since = {key: known.get(key, now) for key in keys}
-                        self._unstated[state.key, table] = since
+            for state, table, watch in self._origins.due_watches():
+                if state.line is not None:
+                    continue
+                keys = watch.unstated(state.received.watermark)[:REPAIRS_MAX].tolist()
+                if len(state.received) == 1:  # nothing is on its way
+                    keys += watch.passed_over(REPAIRS_MAX - len(keys))
+                known = before.get((state.key, table), {})
+                if keys:
+                    since = {key: known.get(key, now) for key in keys}
+                    self._unstated[state.key, table] = since
         return {
             place: {key for key, at in since.items() if now >= at + UNSTATED_S}
             for place, since in self._unstated.items()

@@ -60,6 +60,7 @@ def compare(
     """``keys`` (ascending) with what a scan of all of [first, end) found. Returns the slices, hours
     and days that were compared and differ, each as slices [first, end)."""
     watch.merge()
+    watch.wake()
     found = _Found(keys, count, d1, d2)
     alone = [*_listed(watch, expected, found), *_unlisted(watch, expected, found)]
     differing = [(key, key + 1) for key in alone]

@@ -11,7 +11,7 @@ the rows are asked for but the owner's statement about these slices, once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,8 @@ class Repairs:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bool], dict[int, _Repair]] = {}
+        self.on_want: Callable[[], None] | None = None
+        """Called when something is asked for."""
         self.answers = 0
         """Images and statements that came, asked for or not."""
 
@@ -137,6 +139,8 @@ class Repairs:
                 fresh += 1
             elif found is not None:
                 found.since = max(found.since, since)
+        if fresh and self.on_want is not None:
+            self.on_want()
         return fresh
 
     def answered(

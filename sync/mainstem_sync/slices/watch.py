@@ -89,13 +89,18 @@ class TableWatch(WatchedSlices):
     def rows_applied(self, times: npt.NDArray[np.int64], lsns: int | Sums) -> None:
         """Rows of this origin entered the head; ``lsns`` are the origin's."""
         if isinstance(lsns, np.ndarray):
-            self.slices.note(*greatest_by_key(times // self.slice_ns, lsns))
+            keys, newest = greatest_by_key(times // self.slice_ns, lsns)
+            self.slices.note(keys, newest)
+            oldest = int(keys[0]) if len(keys) else LSN_MAX
         else:
             touched = touched_slices(times, self.slice_ns)
             if isinstance(touched, int):
                 self.slices.note_one(touched, lsns)
+                oldest = touched
             else:
                 self.slices.note(touched, lsns)
+                oldest = int(touched[0])
+        self._touched(oldest)
         if self.slices.touches > PENDING_TOUCHES_MAX:
             self.merge()
 
@@ -103,6 +108,7 @@ class TableWatch(WatchedSlices):
         """Rows of this origin in ``spans`` (int64[k, 2] ns) were deleted by its record ``lsn``."""
         self.merge()
         self.slices.note(touched_by(spans, self.slice_ns, self.slices.keys), lsn)
+        self.wake()
 
     def image_applied(self, start_ns: int, end_ns: int, as_of: int) -> None:
         """An image of [start, end) replaced what was stored: what was put aside of it is part of
@@ -131,6 +137,7 @@ class TableWatch(WatchedSlices):
             self.slices["kept"][at] += rows
             self.slices["kept_d1"][at] += np.uint64(d1)
             self.slices["kept_d2"][at] += np.uint64(d2)
+        self.wake()
 
     def manifest_applied(self, manifest: Manifest, lsn: int) -> None:
         """A manifest of this origin became durable here."""
@@ -282,6 +289,7 @@ class TableWatch(WatchedSlices):
         """The owner's record ``lsn`` dropped the table, or took that back."""
         if lsn > self.dropped_lsn:
             self.dropped_lsn = lsn if gone else 0
+            self.wake()
 
     def forked(self, keys: Ints) -> None:
         """These slices (unique, ascending) hold rows from beyond a fork of their owner's log."""
@@ -322,6 +330,7 @@ class TableWatch(WatchedSlices):
         at = self.slices.upsert(keys)
         self.slices["state"][at] = state
         self.slices["dirty"][at] = 0
+        self.wake()
 
     # Scanning
 
@@ -344,6 +353,7 @@ class TableWatch(WatchedSlices):
         """What was unequal in [first, end) is scanned again: rows may have come back to light."""
         inside = self.slices.range(first, end)
         self.slices["dirty"][inside][self.slices["state"][inside] == UNEQUAL] = 1
+        self.wake()
 
     def judged(self, chosen: Candidates, count: Ints, d1: Sums, d2: Sums) -> int:
         """What the scan found; slices that changed meanwhile stay due. Returns how many match."""
@@ -363,6 +373,7 @@ class TableWatch(WatchedSlices):
         state[unknown & self.is_outdated(at)] = UNPROVEN
         columns["state"][at] = state
         columns["dirty"][at] = 0
+        self.wake()  # what is proven now may be more than is kept
         return equal
 
     def compared(

@@ -6,6 +6,7 @@ The columns of ``slices`` are changed by watch.py, which says what they mean.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,15 @@ _LOSS_COLUMNS: dict[str, npt.DTypeLike] = {
 }  # fmt: skip
 
 
+WAITING_TOUCHES_MAX = 256
+"""Touches of slices that nobody closed yet which may wait for the next statement: some kB a
+table. With more of them they are merged by the next round."""
+
+
+def _unheard() -> None:
+    """Nobody waits for this watch to become due."""
+
+
 class WatchedSlices:
     """See the module. Not thread-safe: the federation's lock serialises all calls."""
 
@@ -79,6 +89,43 @@ class WatchedSlices:
         self.clock_err_ms: int | None = None
         self.dropped_lsn = 0
         """The record by which its owner dropped the table; 0 while there is one."""
+        self._is_due = True
+        self._on_due: Callable[[], None] = _unheard
+        self._top = 0
+        """Of a quiet watch: above this slice nothing is closed or stated."""
+
+    # Whether somebody has to look
+
+    def heard_by(self, on_due: Callable[[], None]) -> None:
+        """``on_due`` is called now, and whenever this watch becomes due."""
+        self._on_due = on_due
+        self.wake()
+
+    def wake(self) -> None:
+        """Something changed that a round has to look at."""
+        self._is_due = True
+        self._on_due()
+
+    def rest(self) -> bool:
+        """Be quiet, if there is nothing to scan, to repair or to ask for, until something happens;
+        returns whether that is so. Rows of slices that nobody closed or stated change nothing."""
+        self.merge()
+        columns, keys = self.slices.columns, self.slices.keys
+        stated = np.flatnonzero((columns["man_lsn"] > 0) | (columns["floor"] > 0))
+        top = max(self.closed.last, int(keys[stated[-1]]) if len(stated) else 0)
+        known = slice(0, int(np.searchsorted(keys, top, side="right")))
+        is_open = ~IS_SETTLED[columns["state"][known]] | (columns["dirty"][known] == 1)
+        if len(self.closed) > 1 or is_open.any() or (columns["state"] == UNEQUAL).any():
+            return False
+        if self.flawed_sums():
+            return False
+        self._is_due, self._top = False, top
+        return True
+
+    def _touched(self, oldest: int) -> None:
+        """Rows came, the oldest of them in the slice ``oldest``."""
+        if not self._is_due and (oldest <= self._top or self.slices.touches > WAITING_TOUCHES_MAX):
+            self.wake()
 
     def merge(self) -> None:
         """Bring the remembered touches into the columns."""
@@ -87,9 +134,13 @@ class WatchedSlices:
             at = self.slices.upsert(keys)
             row_lsn = self.slices["row_lsn"]
             row_lsn[at] = np.maximum(row_lsn[at], lsns)
-            self.unprove(at)
+            self._unprove(at)
 
     def unprove(self, at: npt.NDArray[np.intp]) -> None:
+        self._unprove(at)
+        self.wake()
+
+    def _unprove(self, at: npt.NDArray[np.intp]) -> None:
         state, dirty = self.slices["state"], self.slices["dirty"]
         compared = at[~IS_STICKY[state[at]]]
         state[compared] = UNPROVEN
@@ -147,6 +198,7 @@ class WatchedSlices:
         """These slices (ascending), verified before, are not what their owner stated."""
         at = self.slices.upsert(keys)
         self.slices["state"][at] = UNEQUAL
+        self.wake()
 
     def floor_of(self, key: int) -> int:
         """What the last image of a slice said everything up to; 0 without one."""

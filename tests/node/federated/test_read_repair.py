@@ -44,6 +44,7 @@ def test_a_statement_that_was_missed_is_asked_for_by_a_question(world: World) ->
     for name in ("man_lsn", "max_lsn"):
         watch.slices[name][at] = 0
     watch.slices["state"][at] = UNPROVEN
+    watch.wake()  # as after a start
     # By itself it would ask after a minute.
     assert let_pass(world, 25) == "incomplete"
     found, reading = world.ask(world.kept, SPAN, MINUTE_NS)
