@@ -27,8 +27,14 @@ LIVE_KEYS = ("databases", "clock", "rollups", "export", "link")
 
 
 def takes_no_start(before: Topology, after: Topology, node_id: str) -> bool:
-    """True if a node that runs with one configuration can go on with the other."""
+    """True if a node that runs with one configuration can go on with the other.
+
+    Export rules are judged anew by reading the log, where only what is synced can be read: with a
+    durability that lets rows wait for that they take a start.
+    """
     old, new = before.node(node_id), after.node(node_id)
+    if old.export != new.export and old.storage.durability != "always":
+        return False
     changed = {key: getattr(new, key) for key in LIVE_KEYS}
     return before.federation == after.federation and msgspec.structs.replace(old, **changed) == new
 

@@ -284,6 +284,7 @@ class Federation:
         forward = follower.forward
         if forward is not None:
             if follower.rules_changed:
+                engine.log.rotate()  # only what is synced can be read
                 logged = {name: s.logged for name, s in follower.accounts.tables.items()}
                 forward.recount(engine.log, logged)
             engine.add_hold("parent", lambda: forward.saved_watermark)
@@ -324,7 +325,8 @@ class Federation:
     def change_exports(self, exports: Sequence[Export]) -> None:
         """Other export rules from now on, as after a start with them: what is still owed is judged
         anew, history that more rules let go up is owed with the next ``run_manifests``. Between
-        two of its runs, on their thread. Reads what the parent lacks of the log."""
+        two of its runs, on their thread. Reads what the parent lacks of the log. Durability
+        ``always`` only: what is applied must be readable."""
         follower, forward, engine = self._follower, self._follower.forward, self.engine
         if ExportPolicy(exports).fingerprint == self.policy.fingerprint:
             self.policy.change(exports)

@@ -35,6 +35,7 @@ OF_A_PROCESS: Mapping[str, str] = {
     "Follower._deleting_lsn": "used while one record is applied",
     "Follower.cleared": "stamps of another start are different ones anyway",
     "Follower.own_deletes": "deletes since the start",
+    "Follower.rules_changed": "whether bind() had to judge anew",
     "Forward.withdrawn": "whether a checkpoint is due",
     "Line.name": "given by bind()",
     "Line.uuid": "given by bind()",
@@ -70,6 +71,7 @@ def check_replayed(node: MemoryNode) -> None:
     federation, store = node.rebuilt()
     with federation._lock:  # noqa: SLF001 - as bind() does it, before anything is written
         federation._follower.origins.replay_finished()  # noqa: SLF001
+    _judge_anew(node.federation, federation, store)
     _look(node, store, federation)
     _tell(node.federation._follower.forward, federation._follower.forward, store)  # noqa: SLF001
     differences = list(
@@ -91,6 +93,18 @@ def _known(federation: Federation, store: Store) -> Any:
     consumers = {consumer.name: consumer for consumer in federation.consumers}
     more = {"standing": store.standing, "accounting": store.accounting}
     return _state({**consumers, **more}, set())
+
+
+def _judge_anew(live: Federation, again: Federation, store: Store) -> None:
+    """As bind() does it where no checkpoint was written since the export rules changed. Of what it
+    judges now the live one has judged the last records as they came."""
+    follower, forward = again._follower, again._follower.forward  # noqa: SLF001
+    if forward is None or not follower.rules_changed:
+        return
+    forward.recount(store.log, {n: s.logged for n, s in follower.accounts.tables.items()})
+    known = live._follower.forward  # noqa: SLF001
+    if known is not None and forward.kept.contains_all(known.kept):
+        forward.kept = known.kept.copy()
 
 
 def _look(node: MemoryNode, store: Store, federation: Federation) -> None:

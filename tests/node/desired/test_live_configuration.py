@@ -147,6 +147,14 @@ def test_other_keys_take_a_start(pair_file: Any, key: str) -> None:
     assert not takes_no_start(pair_file({}), pair_file({key: values[key]}), "edge")
 
 
+def test_export_rules_take_a_start_where_rows_wait_to_be_synced() -> None:
+    raw = {"export": [{"template": "pump", "mode": "raw"}]}
+    nothing: dict[str, Any] = {"export": []}
+    assert takes_no_start(pair_file(nothing), pair_file(raw), "edge")
+    late = {"storage": {"durability": "interval:100ms"}}
+    assert not takes_no_start(pair_file({**nothing, **late}), pair_file({**raw, **late}), "edge")
+
+
 async def test_an_alter_at_the_plant_reaches_the_edge(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
