@@ -147,7 +147,7 @@ def test_other_keys_take_a_start(pair_file: Any, key: str) -> None:
     assert not takes_no_start(pair_file({}), pair_file({key: values[key]}), "edge")
 
 
-def test_export_rules_take_a_start_where_rows_wait_to_be_synced() -> None:
+def test_export_rules_take_a_start_where_rows_wait_to_be_synced(pair_file: Any) -> None:
     raw = {"export": [{"template": "pump", "mode": "raw"}]}
     nothing: dict[str, Any] = {"export": []}
     assert takes_no_start(pair_file(nothing), pair_file(raw), "edge")
