@@ -11,6 +11,7 @@ from mainstem_sync.slices.loss import EXPIRED, Loss, LostTable
 from mainstem_sync.slices.manifest import SLICE_NS, Manifest
 from mainstem_sync.slices.slice_states import SliceState
 from mainstem_sync.slices.watch import TableWatch
+from mainstem_sync.testing.simulation import simulate
 from mainstem_sync.testing.tampering import tamper, without
 from mainstem_sync.testing.tiers import START_MS, Tiers
 from mainstem_sync.wire.ranges import RangeSet
@@ -87,3 +88,8 @@ def test_to_equal_a_statement_that_is_older_than_what_was_lost_is_not_enough() -
         watch = TableWatch.restore(watch.snapshot())
         watch.judged(watch.candidates(RangeSet([(1, 12)])), one, digest, digest)
         assert watch.state_of(int(key[0]), 12)[0] is state
+
+
+def test_a_run_settles_after_the_last_restore_that_was_put_off() -> None:
+    """Else the plant was told to state its slices while it was down: "the log is closed"."""
+    assert simulate(71, wide=True, kinds=["late_restore"]).error is None

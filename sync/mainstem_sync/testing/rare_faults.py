@@ -24,6 +24,8 @@ NS_PER_MS = 1_000_000
 ROWS_OF_A_RECORD = (RecordKind.PTS, RecordKind.DEL)
 DAMAGED_MAX = 3
 """Records next to each other."""
+RESTORE_S_MAX = 30.0
+"""A node that is restored is down for less."""
 HOURS = (-7.0, -2.0, 1.0, 5.0)
 REPLAYS = Weather(duplicate=0.8, latency_s=3.0, replay=True)
 CONFLICT = "c"
@@ -36,6 +38,8 @@ class RareFaults(World):
 
     kinds: tuple[str, ...] = ()
     conflicts: bool = False
+    faults_until_s: float = 0.0
+    """When the last fault that a script's entry put off is over: only then a run settles."""
 
     # Disks
 
@@ -96,6 +100,8 @@ class RareFaults(World):
         for share in (0.5, 0.9):
             self.agenda.after(share * late_s, release)
         self.agenda.after(late_s, lambda: self._restore(parent, own))
+        ends_s = self.agenda.now_s + late_s + RESTORE_S_MAX
+        self.faults_until_s = max(self.faults_until_s, ends_s)
 
     # Rules, clocks, wires
 

@@ -222,6 +222,10 @@ class WideWorld(RareFaults):
         return set(self.clones)
 
     def settle(self) -> None:
+        """A restore that was put off comes first: faults that go on while a run settles would
+        have it write to a node that is down, or end before the restore."""
+        if self.faults_until_s > self.agenda.now_s:
+            self.agenda.run_until(self.faults_until_s)
         for name in list(self.clones):
             self._found_out(name, original_stays=True)
         self._calm()
