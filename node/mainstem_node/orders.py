@@ -90,7 +90,7 @@ class NodeOrders:
             self._agent = ConfigAgent(
                 down,
                 host,
-                is_linked=self._is_linked,
+                is_linked=federation.is_reached,
                 amend=lambda amendment: amendment.of_store(engine),
                 clock_ns=clock_ns,
             )
@@ -127,14 +127,6 @@ class NodeOrders:
             spares_others=True,
             now_ns=asked.now_ns,
         )
-
-    def _is_linked(self, within_s: float) -> bool:
-        """True if the parent has answered within the last seconds, or there is none."""
-        link = self._federation.link()
-        if link is None:
-            return True
-        age_ms = link["last_contact_ms"]
-        return age_ms is not None and bool(age_ms <= within_s * 1000)
 
     def _parents_ms(self) -> int | None:
         """The wall clock as the parent has it; None while there is one and it was not asked."""

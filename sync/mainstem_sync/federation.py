@@ -484,6 +484,14 @@ class Federation:
             "silence": None if silence is None else [at // 1_000_000 for at in silence],
         }
 
+    def is_reached(self, within_s: float) -> bool:
+        """True if the parent has answered a request that was sent within the last seconds, or
+        there is no parent. What was on its way before says nothing about the link of now."""
+        if self._follower.forward is None:
+            return True
+        age = None if self.sender is None else self.sender.asked_age_s()
+        return age is not None and age <= within_s
+
     def alarms(self) -> list[dict[str, Any]]:
         """The newest alarms: ``{"code", "node", "text", "at"}`` (ms), oldest first."""
         with self._lock:

@@ -492,3 +492,16 @@ def test_a_log_that_fails_at_the_parent_acknowledges_nothing(
     tiers.clock.advance(40)
     tiers.run(2)
     assert tiers.forward(tiers.edge)["delivered"] == 4
+
+
+def test_an_answer_to_what_was_sent_before_says_nothing_about_the_link_of_now(
+    tiers: Tiers,
+) -> None:
+    tiers.run(5)
+    federation, session = tiers.edge.federation, connected(tiers.edge)._session
+    tiers.clock.advance(60.0)
+    session.answered(tiers.clock.monotonic() - 30.0)
+    assert not federation.is_reached(29.0)
+    assert federation.is_reached(31.0)
+    assert session.contact_age_s() == 0.0
+    assert tiers.group.federation.is_reached(0.0), "there is no parent"

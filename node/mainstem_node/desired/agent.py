@@ -86,9 +86,9 @@ class Host(Protocol):
 
 
 class ConfigAgent:
-    """See the module: an OrderTaker. ``is_linked``: the parent has answered within so many seconds,
-    or there is none. ``amend`` alters the stored template. ``monotonic`` s; ``pause`` waits for so
-    many, and returns True if the agent stops meanwhile."""
+    """See the module: an OrderTaker. ``is_linked``: the parent has answered what was sent within
+    so many seconds, or there is none. ``amend`` alters the stored template. ``monotonic`` s;
+    ``pause`` waits for so many, and returns True if the agent stops meanwhile."""
 
     def __init__(
         self,
@@ -199,7 +199,6 @@ class ConfigAgent:
             state=PENDING,
         )
         log.info("trying a configuration", extra=fields(rev=revision.rev, by=revision.by))
-        began_at = self._monotonic()
         try:
             is_adopted = self._host.adopt(revision.rev)
         except (MainstemError, OSError, ValueError, TimeoutError) as error:
@@ -207,7 +206,7 @@ class ConfigAgent:
             self._host.switch_back(revision.rev, why)
             return
         if is_adopted:
-            self._prove(order.id, revision, began_at)
+            self._prove(order.id, revision, self._monotonic())
         else:
             self._host.switch(revision.rev)
 

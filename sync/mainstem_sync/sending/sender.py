@@ -350,7 +350,7 @@ class Sender:
         with self._lock:
             if self._lanes.flights.pop(request.number) is None:
                 return
-            self._session.answered()
+            self._session.answered(flight.sent_at)
             if stamps:
                 self._session.clock.exchanged(flight.sent_at, *stamps)
                 if self._monotonic() - self._confirmed_at >= STATUS_EVERY_S:
@@ -427,6 +427,11 @@ class Sender:
     def contact_age_s(self) -> float | None:
         """Seconds since the parent last answered; None before the first time."""
         return self._session.contact_age_s()
+
+    def asked_age_s(self) -> float | None:
+        """Seconds since the youngest request was sent that the parent has answered; None before
+        the first."""
+        return self._session.asked_age_s()
 
     def is_drained(self) -> bool:
         """True if the parent holds, and knows to hold, everything that is in the log now."""

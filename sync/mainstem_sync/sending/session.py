@@ -107,6 +107,7 @@ class Session:
         self._attempts = 0
         self._retry_at = 0.0
         self._contact: float | None = None
+        self._asked: float | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -198,10 +199,12 @@ class Session:
         self.parent = welcome.node
         self.state = LinkState.CONNECTED
         self._contact = self._monotonic()
+        self._asked = self._hello_at
 
-    def answered(self) -> None:
-        """The parent acknowledged a request."""
+    def answered(self, sent_at: float) -> None:
+        """The parent acknowledged a request, sent at ``sent_at`` (monotonic s)."""
         self._contact = self._monotonic()
+        self._asked = sent_at if self._asked is None else max(self._asked, sent_at)
         self._attempts, self.error = 0, None
 
     def failed(self, why: str) -> None:
@@ -225,6 +228,12 @@ class Session:
         """Seconds since the parent last answered; None before the first time."""
         contact = self._contact
         return None if contact is None else self._monotonic() - contact
+
+    def asked_age_s(self) -> float | None:
+        """Seconds since the youngest request was sent that the parent has answered; None before
+        the first."""
+        asked = self._asked
+        return None if asked is None else self._monotonic() - asked
 
     def _chain_values(self, lsns: Iterable[int]) -> dict[int, bytes]:
         values = {}
