@@ -19,7 +19,7 @@ from mainstem_sync.testing.simulation import simulate
 
 SEEDS = 6
 SEEDS_REAL = 1
-SEEDS_CI = 200
+SEEDS_CI = 160
 """In two processes: they have three minutes, also where a run takes 1.8 s of processor time."""
 SEEDS_MANY = 1000
 SEEDS_BROKEN = 200
