@@ -76,17 +76,19 @@ class Federation(Processes):
         super().stop()
         self.central.close()
 
-    def ask(self, sql: str) -> dict[str, Any]:
-        body = {"sql": sql, "on_incomplete": "fetch", "timeout_ms": 60_000}
+    def ask(self, sql: str, on_incomplete: str = "fetch") -> dict[str, Any]:
+        body = {"sql": sql, "on_incomplete": on_incomplete, "timeout_ms": 60_000}
         found: dict[str, Any] = self["group"].request("/api/v1/sql", body)
         return found
 
     def wait_answering(self, edges: set[str]) -> None:
-        """Until these edges answer, and the group knows through when they are complete."""
+        """Until these edges answer, and the group knows of all, without asking, that they hold rows
+        and through when they are complete."""
 
         def is_answering() -> bool:
+            known = self.ask(f"SELECT count(*) FROM {RAW}", "return")["completeness"]
+            closed = {c["node"] for c in known if c["held_at"] and c["complete_through"]}
             found = self.ask(f"SELECT count(*) FROM {RAW}")
-            closed = {c["node"] for c in found["completeness"] if c["complete_through"]}
             silent = {edge for edge in edges for text in found["warnings"] if edge in text}
             return closed >= set(EDGES) and not silent
 
