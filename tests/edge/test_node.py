@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,18 @@ def edge(place: Path, broker: EmbeddedBroker, **options: Any) -> EdgeNode:
     return EdgeNode(topology, topology.nodes[0])
 
 
+@asynccontextmanager
+async def connected_edge(place: Path) -> AsyncIterator[tuple[EdgeNode, EmbeddedBroker]]:
+    """A running edge that is connected to a broker of its own."""
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(place / "broker", sync_always=False))
+        node = edge(place, broker)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        await connected(node)
+        yield node, broker
+
+
 def publish(broker: EmbeddedBroker, count: int, name: str = "m1") -> None:
     now_ms = time.time_ns() // 10**6
     with Publisher(BrokerAddress.parse(broker.url)) as publisher:
@@ -117,12 +129,7 @@ async def test_from_the_broker_to_the_table_and_a_stop_that_loses_nothing(tmp_pa
 
 
 async def test_a_device_of_another_node_is_put_aside(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack:
-        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
-        node = edge(tmp_path, broker)
-        stack.push_async_callback(node.stop)
-        await node.start()
-        await connected(node)
+    async with connected_edge(tmp_path) as (node, broker):
         await asyncio.to_thread(publish, broker, 1, "theirs")
         quarantine = node.federation.quarantine
         await eventually(lambda: quarantine.statistics().items == 1, "put aside")
@@ -130,12 +137,7 @@ async def test_a_device_of_another_node_is_put_aside(tmp_path: Path) -> None:
 
 
 async def test_other_templates_and_rules_while_the_broker_stays_connected(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack:
-        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
-        node = edge(tmp_path, broker)
-        stack.push_async_callback(node.stop)
-        await node.start()
-        await connected(node)
+    async with connected_edge(tmp_path) as (node, broker):
         await asyncio.to_thread(publish, broker, 3)
         await eventually(lambda: rows(node) == 3, "stored")
         connection = node._intakes[0].collector.state().connection
@@ -172,12 +174,7 @@ async def test_without_collectors_the_frontier_is_now(tmp_path: Path) -> None:
 
 
 async def test_a_silent_device_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with AsyncExitStack() as stack:
-        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
-        node = edge(tmp_path, broker)
-        stack.push_async_callback(node.stop)
-        await node.start()
-        await connected(node)
+    async with connected_edge(tmp_path) as (node, broker):
         await asyncio.to_thread(publish, broker, 1)
         await eventually(lambda: rows(node) == 1, "stored")
         later = node.clock_ns() + 60 * 10**9
@@ -186,12 +183,7 @@ async def test_a_silent_device_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_a_failed_intake_makes_the_node_not_ready(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack:
-        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
-        node = edge(tmp_path, broker)
-        stack.push_async_callback(node.stop)
-        await node.start()
-        await connected(node)
+    async with connected_edge(tmp_path) as (node, broker):
         node.federation.quarantine.close()
         with Publisher(BrokerAddress.parse(broker.url)) as publisher:
             publisher.publish("plant/m1/t", b"{")

@@ -1,4 +1,4 @@
-"""What operators do with the disks of nodes: snapshots, restores, clones, and empty ones."""
+"""What happens to the disks of nodes: snapshots, restores, clones, empty ones, released logs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import shutil
 from pathlib import Path
 
+from mainstem_engine.log.records import RecordKind
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 
@@ -36,6 +37,18 @@ def wipe(node: TestNode) -> None:
         node.stop()
     node.directory = node.base / f"{node.name}-new-{next(_numbers)}"
     node.start()
+
+
+def release(tiers: Tiers, node: TestNode) -> None:
+    """Everything that the parent acknowledged leaves the log."""
+    for _ in range(3):
+        tiers.run(2)
+        node.engine.flush()
+        node.engine.log.rotate()
+        tiers.clock.advance(1)
+        node.engine.append(RecordKind.EVT, {"op": "note"}).wait()
+        tiers.run(2)
+        node.engine.flush()
 
 
 def clone(tiers: Tiers, copy: Path) -> TestNode:

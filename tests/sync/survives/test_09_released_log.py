@@ -7,23 +7,9 @@ from typing import Any
 
 import pytest
 
-from mainstem_engine.log.records import RecordKind
-from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 
-from .copies import roll_back, snapshot, wait, wipe
-
-
-def release(tiers: Tiers, node: TestNode) -> None:
-    """Everything that the parent acknowledged leaves the log."""
-    for _ in range(3):
-        tiers.run(2)
-        node.engine.flush()
-        node.engine.log.rotate()
-        tiers.clock.advance(1)
-        node.engine.append(RecordKind.EVT, {"op": "note"}).wait()
-        tiers.run(2)
-        node.engine.flush()
+from .copies import release, roll_back, snapshot, wait, wipe
 
 
 def history(tiers: Tiers) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mainstem_engine.log.records import RecordKind
 from mainstem_sync.errors import MoveError
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import METERS, MINUTE_NS
 
-from .copies import epoch_of, roll_back, snapshot, wait, wipe
+from .copies import epoch_of, release, roll_back, snapshot, wait, wipe
 from .moving_tiers import DEVICE, MovingTiers, by_owner, put_aside, second, time_ns
 
 MakeMoving = Callable[..., MovingTiers]
@@ -316,18 +315,6 @@ def test_case_31_a_parent_that_lost_it_learns_it_though_the_logs_are_released(
         tiers.settle()
     assert len(tiers.plant.federation.moving.moves) == 1
     assert_whole(tiers, {"edge": seconds(1, 3), "paint": seconds(3, 5)})
-
-
-def release(tiers: MovingTiers, node: TestNode) -> None:
-    """Everything that the parent acknowledged leaves the log."""
-    for _ in range(3):
-        tiers.run(2)
-        node.engine.flush()
-        node.engine.log.rotate()
-        tiers.clock.advance(1)
-        node.engine.append(RecordKind.EVT, {"op": "note"}).wait()
-        tiers.run(2)
-        node.engine.flush()
 
 
 @pytest.mark.slow
