@@ -124,7 +124,7 @@ def templates_of(topology: Topology, node: NodeConfig) -> list[str]:
     """Names of the templates that are made at a node: see 2."""
     if node.tier != "edge":
         return list(topology.templates)
-    used = {s.template for collector in node.collectors for s in collector.subscriptions}
+    used = {name for collector in node.collectors for name in collector.templates}
     used |= {rollup.template for rollup in node.rollups}
     used |= {export.template for export in node.export}
     return [name for name in topology.templates if name in used or not used]

@@ -26,6 +26,15 @@ INVALID: Any = object()
 """Stands for a value that could not be read; a problem has been noted."""
 
 
+TAG = "type"
+"""The key by which a mapping says which struct of several it is."""
+
+
+def types_of(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, type[msgspec.Struct]]:
+    """The structs of a union by the one value that their ``type`` can have."""
+    return {get_args(typing.get_type_hints(kind)[TAG])[0]: kind for kind in kinds}
+
+
 def suggestion(wrong: str, known: Iterable[str]) -> str:
     """The remedy for an unknown name: the nearest known one, else the list of all."""
     names = list(known)
@@ -52,6 +61,8 @@ class Builder:
         self.lines.setdefault(where, (value.file, value.line))
         origin, args = get_origin(hint), get_args(hint)
         if origin in (Union, types.UnionType):
+            if type(None) not in args:
+                return self._tagged(value, args, where)
             if value.content is None:
                 return None
             return self.build(value, next(a for a in args if a is not type(None)), where)
@@ -112,6 +123,25 @@ class Builder:
                 self.problem(value, inside, "the key is missing", f"add `{key}: ...`")
                 complete = False
         return cls(**built) if complete else INVALID
+
+    def _tagged(self, value: Value, kinds: tuple[type[msgspec.Struct], ...], where: str) -> Any:
+        """One of several structs: the one whose ``type`` the mapping names."""
+        by_type = types_of(kinds)
+        if not isinstance(value.content, dict):
+            return self.problem(
+                value, where, f"expected a mapping, not {value.shape}", "write `type: ...`"
+            )
+        entry = value.content.get(TAG)
+        inside = f"{where}.{TAG}"
+        if entry is None:
+            return self.problem(
+                value, inside, "the key is missing", f"add one of {', '.join(by_type)}"
+            )
+        self.lines[inside] = (entry.value.file, entry.line)
+        chosen = by_type.get(str(entry.value.content))
+        if chosen is None:
+            return self._choice(entry.value, tuple(by_type), inside)
+        return self.struct(value, chosen, where)
 
     def _tuple(self, value: Value, args: tuple[Any, ...], where: str) -> Any:
         items = value.content if isinstance(value.content, list) else [value]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from mainstem_node.config.builder import suggestion
+from mainstem_node.config.collectors.common import SubscriptionConfig
+from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.report import Report
-from mainstem_node.config.schema import MqttCollectorConfig, NodeConfig
+from mainstem_node.config.schema import NodeConfig
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN_PLACEHOLDER = re.compile(r"topic\[\d+\]|payload\.[^.{}\s][^{}]*")
 _IN_FLIGHT_MAX = 65_535
 """MQTT counts messages in flight in 16 bits."""
+_SIMULATED_MAX = 100_000
+_EVERY_NS_MIN = 10_000_000
+"""Made-up rows are for trying out; faster ones are a benchmark's."""
 
 
 def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
@@ -21,13 +28,39 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
         )
     for number, collector in enumerate(node.collectors):
         inside = f"{where}.collectors[{number}]"
-        if not collector.subscriptions:
-            report.empty(f"{inside}.subscriptions", "add a topic")
-        if collector.password is not None and collector.username is None:
-            report.problem(f"{inside}.password", "there is no `username`", "add it")
-        if collector.in_flight < 1 or collector.in_flight > 65535:
-            report.problem(f"{inside}.in_flight", "it is not in 1..65535", "write 5000")
-        _subscriptions(report, inside, collector)
+        match collector:
+            case MqttCollectorConfig():
+                _mqtt(report, inside, collector)
+            case SimulatorCollectorConfig():
+                _simulator(report, inside, collector)
+
+
+def _mqtt(report: Report, where: str, collector: MqttCollectorConfig) -> None:
+    if not collector.subscriptions:
+        report.empty(f"{where}.subscriptions", "add a topic")
+    if collector.password is not None and collector.username is None:
+        report.problem(f"{where}.password", "there is no `username`", "add it")
+    if not 1 <= collector.in_flight <= _IN_FLIGHT_MAX:
+        report.problem(f"{where}.in_flight", f"it is not in 1..{_IN_FLIGHT_MAX}", "write 5000")
+    check_subscriptions(report, where, collector.subscriptions)
+
+
+def _simulator(report: Report, where: str, collector: SimulatorCollectorConfig) -> None:
+    template = report.known_template(f"{where}.template", collector.template)
+    if not 1 <= collector.devices <= _SIMULATED_MAX:
+        report.problem(f"{where}.devices", f"it is not in 1..{_SIMULATED_MAX}", "write 1")
+    if collector.every < _EVERY_NS_MIN:
+        report.problem(f"{where}.every", "it is less than 10ms", "write 1s")
+    if not collector.device.startswith("root."):
+        report.problem(f"{where}.device", "a device path begins with root", "write root. in front")
+    if collector.devices > 1 and "{n}" not in collector.device:
+        report.problem(f"{where}.device", "several devices would have one path", "put {n} into it")
+    for name in collector.signals:
+        if template is not None and name.casefold() not in map(str.casefold, template.measurements):
+            report.problem(
+                f"{where}.signals.{name}", f"{collector.template} has no such measurement",
+                suggestion(name, template.measurements),
+            )  # fmt: skip
 
 
 def check_actions(report: Report, where: str, node: NodeConfig) -> None:
@@ -57,8 +90,11 @@ def is_bad_filter(topic: str) -> bool:
     )
 
 
-def _subscriptions(report: Report, where: str, collector: MqttCollectorConfig) -> None:
-    for number, subscription in enumerate(collector.subscriptions):
+def check_subscriptions(
+    report: Report, where: str, subscriptions: Sequence[SubscriptionConfig]
+) -> None:
+    """Topic filters, templates, device patterns and tags."""
+    for number, subscription in enumerate(subscriptions):
         inside = f"{where}.subscriptions[{number}]"
         template = report.known_template(f"{inside}.template", subscription.template)
         levels = subscription.topic.split("/")

@@ -1,8 +1,8 @@
 """The topology as frozen structs: what each key is called, its kind, its default and what it means.
 
-The loader and the JSON Schema are both derived from these classes, so this file is the one place
-where a key is added. A field's YAML key is its name, or the ``name=`` given to ``field``.
-Where a list is expected, a single value stands for a list of one.
+The loader and the JSON Schema are both derived from these classes and those of ``collectors``, so
+these are the places where a key is added. A field's YAML key is its name, or the ``name=`` given to
+``field``. Where a list is expected, a single value stands for a list of one.
 
 Times and durations are nanoseconds, sizes bytes, rates bits per second; files are absolute paths.
 """
@@ -15,6 +15,9 @@ from typing import Annotated, Literal
 from msgspec import Struct, field
 
 from mainstem_engine.model import ColumnType
+from mainstem_node.config.collectors.common import ClientTlsConfig
+from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.kinds import (
     COMPRESSION,
     DAYS,
@@ -107,63 +110,8 @@ class DatabaseConfig(Struct, frozen=True, kw_only=True):
     precision: Literal["ms", "us", "ns"] = "ms"
 
 
-class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
-    """Where a payload has its time. Default: ts, timestamp or time, else the arrival time."""
-
-    field: Text | None = None
-    unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
-    zone: Zone | None = None
-    """For times written without a zone; without it such rows are quarantined."""
-    source: Literal["auto", "payload", "arrival"] = "auto"
-    """payload: a row without a time is quarantined. arrival: the payload's time is not used."""
-
-
-class SubscriptionConfig(Struct, frozen=True, kw_only=True):
-    """One topic filter and what its messages become."""
-
-    topic: Text
-    codec: Literal["json", "csv"] = "json"
-    template: Name
-    device: Text
-    """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in. `{payload.NAME}`
-    alone: the payload has the whole path."""
-    tags: dict[Name, Text] = {}
-    time: PayloadTimeConfig = PayloadTimeConfig()
-    auto_create: bool = True
-
-
-class ClientTlsConfig(Struct, frozen=True, kw_only=True):
-    """TLS towards a broker. Without `ca` the system's authorities are used."""
-
-    ca: FilePath | None = None
-    cert: FilePath | None = None
-    key: FilePath | None = None
-
-
-class MqttCollectorConfig(Struct, frozen=True, kw_only=True):
-    """An MQTT client with a persistent session; messages are acknowledged when durable."""
-
-    type: Literal["mqtt"]
-    url: MqttUrl
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    qos: Literal[0, 1, 2] = 1
-    subscriptions: tuple[SubscriptionConfig, ...]
-    client_id: Text | None = None
-    """Default mainstem-<node id>: fixed, because the broker keeps the session under this name."""
-    username: Text | None = None
-    password: SecretText | None = None
-    keepalive: DurationNs = 30 * SECOND_NS
-    in_flight: int = 5000
-    """Messages taken but not yet acknowledged (MQTT 5 Receive Maximum)."""
-    queue_bytes: SizeBytes = 32 * MIB
-    """Payload bytes between the network thread and the decoder; beyond it reading stops."""
-    message_limit: SizeBytes = 1 * MIB
-    """A larger message is quarantined, counted and acknowledged."""
-    tls: ClientTlsConfig = ClientTlsConfig()
-
-
-CollectorConfig = MqttCollectorConfig
-"""Every kind of collector; a union when there is a second one."""
+CollectorConfig = MqttCollectorConfig | SimulatorCollectorConfig
+"""Every kind of collector. A file says which one with the key ``type``."""
 
 
 class MqttPublishConfig(Struct, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ def _struct(cls: type[msgspec.Struct], definitions: dict[str, Any]) -> dict[str,
 
 def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType) and type(None) not in args:
+        return {"anyOf": [_schema(arg, definitions) for arg in args]}
     if origin in (Union, types.UnionType):
         inner = _schema(next(a for a in args if a is not type(None)), definitions)
         return {"anyOf": [inner, {"type": "null"}]}

@@ -87,6 +87,8 @@ def prepare(directory: Path, port_base: int) -> DemoFactory:
         host, _, port = node["listen"].rpartition(":")
         node["listen"] = f"{host}:{moved(int(port), port_base)}"
         for collector in node.get("collectors", ()):
+            if collector["type"] != "mqtt":
+                continue
             parts = urlsplit(collector["url"])
             collector["url"] = f"{parts.scheme}://{parts.hostname}:{moved(parts.port, port_base)}"
         parent = node.get("parent")

@@ -88,7 +88,7 @@ def expectations(topology: Topology) -> list[Expectation]:
     for edge in topology.nodes:
         held: dict[str, bool] = {}
         for collector in edge.collectors:
-            held |= dict.fromkeys((each.template for each in collector.subscriptions), True)
+            held |= dict.fromkeys(collector.templates, True)
         for rollup in edge.rollups:
             held |= {f"{rollup.template}_{duration_name(every)}": False for every in rollup.every}
         at: str | None = edge.id

@@ -228,8 +228,9 @@ def test_the_examples_are_good(path: Path) -> None:
     assert check(path, env={}) == []
 
 
-def test_the_whole_example_shows_every_key() -> None:
-    text = (CONFIGS / "topology.yaml").read_text("utf-8")
+def test_the_whole_examples_show_every_key() -> None:
+    files = ("topology.yaml", "collectors.yaml")
+    text = "\n".join((CONFIGS / name).read_text("utf-8") for name in files)
     schema = config_schema()
     structs = [schema, *schema["$defs"].values()]
     keys = {key for struct in structs for key in struct["properties"]}

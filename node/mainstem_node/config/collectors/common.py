@@ -1,0 +1,42 @@
+"""What several kinds of collectors share: subscriptions, times, TLS, and the bounds of a queue."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from mainstem_node.config.kinds import FilePath, Name, Text, Zone
+
+
+class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
+    """Where a payload has its time. Default: ts, timestamp or time, else the arrival time."""
+
+    field: Text | None = None
+    unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    zone: Zone | None = None
+    """For times written without a zone; without it such rows are quarantined."""
+    source: Literal["auto", "payload", "arrival"] = "auto"
+    """payload: a row without a time is quarantined. arrival: the payload's time is not used."""
+
+
+class SubscriptionConfig(Struct, frozen=True, kw_only=True):
+    """One topic filter and what its messages become."""
+
+    topic: Text
+    codec: Literal["json", "csv"] = "json"
+    template: Name
+    device: Text
+    """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in. `{payload.NAME}`
+    alone: the payload has the whole path."""
+    tags: dict[Name, Text] = {}
+    time: PayloadTimeConfig = PayloadTimeConfig()
+    auto_create: bool = True
+
+
+class ClientTlsConfig(Struct, frozen=True, kw_only=True):
+    """TLS towards a broker. Without `ca` the system's authorities are used."""
+
+    ca: FilePath | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
