@@ -2,11 +2,11 @@
 
 One thread per collector:
 
-1. Take what its queue holds, at most BATCH_MESSAGES and BATCH_BYTES, and group it by subscription.
-2. Read each group into columns (subscription.py) and append them as one log record
+1. Take what its queue holds, at most BATCH_MESSAGES and BATCH_BYTES, and group it by reader.
+2. Read each group into columns (reader.py) and append them as one log record a template
    (table_intake.py). The log commits while the next batch is decoded.
-3. When the record is durable, and only then, acknowledge its messages, on the connection that
-   brought them.
+3. When the last record is durable, and only then, acknowledge the group's messages, on the
+   connection that brought them.
 
 A message that comes again although it went through here (``repeated``) is counted as filtered; it
 is acknowledged after a record that follows the first one's, so never before its rows are durable.
@@ -25,8 +25,10 @@ from typing import Any
 
 from mainstem_edge import rejects
 from mainstem_edge.collectors.interface import Collector, Message, Origin
+from mainstem_edge.reader import Reader
+from mainstem_edge.reading import Reading, nothing_read
 from mainstem_edge.rejects import Reject, payload_text
-from mainstem_edge.subscription import Subscription, filter_matches
+from mainstem_edge.subscription import filter_matches
 from mainstem_edge.table_intake import (
     NS_PER_MS,
     IntakeCounts,
@@ -46,7 +48,7 @@ BATCH_BYTES = 512 << 10
 row."""
 TAKE_TIMEOUT_S = 0.5
 TOPICS_MAX = 200_000
-"""Topics whose subscription is remembered; beyond it the map starts anew."""
+"""Topics whose reader is remembered; beyond it the map starts anew."""
 OPEN_BATCHES_MAX = 64
 """Records appended and not yet durable, per collector: the log's own bound is in bytes, and small
 records would make a long queue of it."""
@@ -79,7 +81,7 @@ class Intake:
         self._quarantine = quarantine
         self._node = node
         self._clock_ns = clock_ns
-        self._routes: dict[str, Subscription | None] = {}
+        self._routes: dict[str, Reader | None] = {}
         self._fitted = threading.Lock()
         """Held while a batch is processed: it is wholly read by one set of rules."""
         self._changed = threading.Condition()
@@ -124,12 +126,10 @@ class Intake:
         """Why nothing is acknowledged any more; empty while all is well."""
         return self._failure
 
-    def refit(
-        self, subscriptions: Sequence[Subscription], tables: Mapping[str, TableIntake]
-    ) -> None:
+    def refit(self, readers: Sequence[Reader], tables: Mapping[str, TableIntake]) -> None:
         """Other rules for the same topics, from the next batch on."""
         with self._fitted:
-            self.collector.subscriptions = tuple(subscriptions)
+            self.collector.readers = tuple(readers)
             self._tables = tables
             self._routes = {}
 
@@ -182,12 +182,12 @@ class Intake:
             self._number += 1
             number = self._number
             self._batches[number] = _Open(messages[0].arrived_ns, len(groups))
-        for (subscription, repeated), group in groups.items():
-            if subscription is None:
+        for (reader, repeated), group in groups.items():
+            if reader is None:
                 self._put_aside_unknown(group)
                 self._settled(number, group)
                 continue
-            ack = self._stored(subscription, group, repeated)
+            ack = self._stored(reader, group, repeated)
             if ack is None:
                 self._settled(number, group)
             else:
@@ -195,76 +195,74 @@ class Intake:
 
     def _grouped(
         self, messages: Sequence[Message]
-    ) -> dict[tuple[Subscription | None, bool], list[Message]]:
-        """Messages by (subscription, repeated), in order of arrival in each group."""
-        groups: dict[tuple[Subscription | None, bool], list[Message]] = {}
+    ) -> dict[tuple[Reader | None, bool], list[Message]]:
+        """Messages by (reader, repeated), in order of arrival in each group."""
+        groups: dict[tuple[Reader | None, bool], list[Message]] = {}
         routes = self._routes
         for message in messages:
             topic = message.topic
-            subscription = routes[topic] if topic in routes else self._route(topic)
-            groups.setdefault((subscription, message.repeated), []).append(message)
+            reader = routes[topic] if topic in routes else self._route(topic)
+            groups.setdefault((reader, message.repeated), []).append(message)
         return groups
 
-    def _route(self, topic: str) -> Subscription | None:
-        """The first subscription whose filter matches; None when none does."""
-        found = next(
-            (s for s in self.collector.subscriptions if filter_matches(s.filter, topic)), None
-        )
+    def _route(self, topic: str) -> Reader | None:
+        """The first reader whose filter matches; None when none does."""
+        found = next((r for r in self.collector.readers if filter_matches(r.filter, topic)), None)
         if len(self._routes) >= TOPICS_MAX:
             self._routes.clear()
         self._routes[topic] = found
         return found
 
-    def _stored(
-        self, subscription: Subscription, group: Sequence[Message], repeated: bool
-    ) -> Ack | None:
-        table = self._tables[subscription.rules.template.casefold()]
+    def _stored(self, reader: Reader, group: Sequence[Message], repeated: bool) -> Ack | None:
+        """The Ack of the last record, which covers those before it: a log becomes durable in
+        order. None when there was nothing to say."""
+        redelivered = sum(message.redelivered for message in group)
         if repeated:
-            rows = subscription.count(group)
-            redelivered = sum(message.redelivered for message in group)
-            counts = IntakeCounts(received=rows, filtered=rows, redelivered=redelivered)
-            reading = subscription.read([], 0)
-            return table.store(reading, counts, create=False)
+            last: Ack | None = None
+            for template, rows in reader.count(group).items():
+                counts = IntakeCounts(received=rows, filtered=rows, redelivered=redelivered)
+                last = self._store(nothing_read(template), counts) or last
+                redelivered = 0  # messages are counted once
+            return last
         try:
-            return self._read_and_store(subscription, table, group)
+            return self._read_and_store(reader, group, redelivered)
         except FATAL:
             raise
         except Exception:
-            log.exception("messages of %s could not be stored together", subscription.filter)
-            return self._one_by_one(subscription, table, group)
+            log.exception("messages of %s could not be stored together", reader.filter)
+            return self._one_by_one(reader, group)
 
     def _read_and_store(
-        self, subscription: Subscription, table: TableIntake, group: Sequence[Message]
+        self, reader: Reader, group: Sequence[Message], redelivered: int
     ) -> Ack | None:
-        reading = subscription.read(group, self._clock_ns())
-        self._note_event(group[-1].origin, reading.newest_ns)
-        counts = IntakeCounts(redelivered=sum(message.redelivered for message in group))
-        return table.store(reading, counts, create=subscription.create)
+        last: Ack | None = None
+        for reading in reader.read(group, self._clock_ns()):
+            self._note_event(group[-1].origin, reading.newest_ns)
+            last = self._store(reading, IntakeCounts(redelivered=redelivered)) or last
+            redelivered = 0
+        return last
 
-    def _one_by_one(
-        self, subscription: Subscription, table: TableIntake, group: Sequence[Message]
-    ) -> Ack | None:
-        """After a defect: each message for itself; the one that raises again is put aside.
+    def _store(self, reading: Reading, counts: IntakeCounts) -> Ack | None:
+        return self._tables[reading.template.casefold()].store(reading, counts)
 
-        Returns the last Ack: records become durable in order, so it covers the earlier ones.
-        """
+    def _one_by_one(self, reader: Reader, group: Sequence[Message]) -> Ack | None:
+        """After a defect: each message for itself; the one that raises again is put aside."""
         last: Ack | None = None
         for message in group:
             try:
-                ack = self._read_and_store(subscription, table, [message])
+                ack = self._read_and_store(reader, [message], int(message.redelivered))
             except FATAL:
                 raise
             except Exception as error:
-                reading = subscription.read([], 0)
+                reading = nothing_read(reader.templates[0])
                 text = f"{type(error).__name__}: {error}: {payload_text(message.payload)}"
                 reading.failures.append(Reject(rejects.MALFORMED, text, time_ns=message.arrived_ns))
-                counts = IntakeCounts(redelivered=int(message.redelivered))
-                ack = table.store(reading, counts, create=False)
+                ack = self._store(reading, IntakeCounts(redelivered=int(message.redelivered)))
             last = ack or last
         return last
 
     def _put_aside_unknown(self, group: Sequence[Message]) -> None:
-        """Messages that no subscription asks for: the session still holds an earlier one."""
+        """Messages that no reader asks for: the session still holds an earlier one."""
         at_ms = self._clock_ns() // NS_PER_MS
         self._quarantine.add(
             quarantine_item(

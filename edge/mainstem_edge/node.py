@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mainstem_edge.assembly import Assembly, publish_action
+from mainstem_edge.assembly import Assembly, Workbench, publish_action
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
 from mainstem_edge.sources import held_frontier_ns, silent
@@ -71,14 +71,16 @@ class EdgeNode(Node):
 
     def _assembly(self) -> Assembly:
         return Assembly(
-            self.topology,
-            self.config,
-            self.engine,
-            self.federation.quarantine,
-            owner=self._other_owner,
-            outside=self.ownership.outside,
-            stopping=self._stopping.is_set,
-            clock_ns=self.clock_ns,
+            Workbench(
+                self.topology,
+                self.config,
+                self.engine,
+                self.federation.quarantine,
+                owner=self._other_owner,
+                outside=self.ownership.outside,
+                stopping=self._stopping.is_set,
+                clock_ns=self.clock_ns,
+            )
         )
 
     def _other_owner(self, path: str) -> str | None:
@@ -169,7 +171,7 @@ class EdgeNode(Node):
         found: dict[str, list[tuple[int, int]]] = {}
         for intake in self._intakes:
             own = [_span(gap) for gap in gaps if gap.collector == intake.collector.name]
-            for table in {s.rules.template for s in intake.collector.subscriptions}:
+            for table in {name for r in intake.collector.readers for name in r.templates}:
                 if own:
                     found.setdefault(table, []).extend(own)
         return found

@@ -123,6 +123,8 @@ class TimeReader:
     def _one(self, value: Any) -> int:
         if isinstance(value, str):
             return parse_text_ns(value, self._zone)
+        if isinstance(value, datetime.datetime) and value.tzinfo is not None:  # of MessagePack
+            return _since_epoch_ns(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise PayloadTimeError(f"{value!r} is not a time", BAD_TIME)
         if isinstance(value, int):
@@ -177,14 +179,18 @@ def parse_text_ns(text: str, zone: datetime.tzinfo | None) -> int:
         if zone is None:
             raise PayloadTimeError(f"{text!r} has no time zone", TIME_WITHOUT_ZONE)
         stamp = stamp.replace(tzinfo=zone)
-    try:
-        since = stamp - _EPOCH
-    except OverflowError:
-        raise PayloadTimeError(f"{text!r} is beyond the calendar", BAD_TIME) from None
-    ns = since.days * _DAY_NS + since.seconds * _SECOND_NS + since.microseconds * 1000
+    ns = _since_epoch_ns(stamp)
     if "." in text or "," in text:
         ns += _below_microsecond(text)
     return min(max(ns, TIME_MIN_NS), TIME_MAX_NS)
+
+
+def _since_epoch_ns(stamp: datetime.datetime) -> int:
+    try:
+        since = stamp - _EPOCH
+    except OverflowError:
+        raise PayloadTimeError(f"{stamp} is beyond the calendar", BAD_TIME) from None
+    return since.days * _DAY_NS + since.seconds * _SECOND_NS + since.microseconds * 1000
 
 
 def _below_microsecond(text: str) -> int:

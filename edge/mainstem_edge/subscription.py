@@ -1,18 +1,16 @@
-"""One subscription: what the messages of a topic filter become.
+"""One subscription: what the messages of a topic filter become, all rows of one template.
 
-``read`` is pure but for the clock and a cache of device names: messages in, a Reading out. A
-Reading has every row of the messages, typed and checked, the entry of its device, and what was put
-aside. Nothing is stored and no device is made here.
+``read`` is pure but for a cache of device names: messages in, a Reading out. A Reading has every
+row of the messages, typed and checked, the entry of its device, and what was put aside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mainstem_edge import rejects
 from mainstem_edge.collectors.interface import Message
@@ -21,15 +19,15 @@ from mainstem_edge.device_book import Entry
 from mainstem_edge.errors import PathFormError
 from mainstem_edge.patterns import PathPattern, Pattern, names_whole_path, text_of, whole_path
 from mainstem_edge.payload_time import TimeReader
-from mainstem_edge.preprocess import Prepared, TemplateRules, prepare
+from mainstem_edge.preprocess import TemplateRules, prepare
+from mainstem_edge.reading import Index, Reading
 from mainstem_edge.rejects import Reject, payload_text
 from mainstem_edge.values import number_of
-from mainstem_engine.model import AnyArray, BoolMask, ColumnType, TimesNs
+from mainstem_engine.model import AnyArray, ColumnType
 
 ENTRIES_MAX = 200_000
 """Device names kept per subscription, about 60 MB; beyond it the cache starts anew."""
 
-Index = npt.NDArray[np.intp]
 MakeCodec = Callable[[KnownNames, Sequence[str]], Codec]
 
 
@@ -39,53 +37,6 @@ class ClockBounds:
 
     past_ns: int
     future_ns: int
-
-
-@dataclass(slots=True)
-class Reading:
-    """n rows of some messages of one subscription.
-
-    ``devices`` and ``device_of``: the entry of row i is ``devices[device_of[i]]``. ``good``
-    bool[n]: rows that may be stored. ``row_rejects``: rows put aside, by row. ``failures``:
-    messages or elements put aside, each counted as one row. ``newest_ns``: newest time of a good
-    row, None when there is none.
-    """
-
-    decoded: Decoded
-    devices: list[Entry]
-    device_of: Index
-    time_ns: TimesNs
-    prepared: Prepared
-    good: BoolMask
-    row_rejects: dict[int, Reject] = field(default_factory=dict)
-    failures: list[Reject] = field(default_factory=list)
-
-    @property
-    def received(self) -> int:
-        """Rows as the source sent them; what could not be read counts as one."""
-        return len(self.decoded) + len(self.failures)
-
-    @property
-    def newest_ns(self) -> int | None:
-        return int(self.time_ns[self.good].max()) if self.good.any() else None
-
-    def entry(self, row: int) -> Entry:
-        """The device of a row, as data names it."""
-        return self.devices[int(self.device_of[row])]
-
-    def rows_of(self, wanted: Callable[[Entry], bool]) -> BoolMask:
-        """bool[n]: rows of the devices that are wanted."""
-        mask = np.fromiter(map(wanted, self.devices), np.bool_, count=len(self.devices))
-        found: BoolMask = mask[self.device_of]
-        return found
-
-    def put_aside(self, row: int, reason: str) -> None:
-        """Takes a row out, with the reason."""
-        self.good[row] = False
-        entry = self.entry(row)
-        self.row_rejects[row] = Reject(
-            reason, self.decoded.row(row), entry.path, int(self.time_ns[row])
-        )
 
 
 class Subscription:
@@ -127,8 +78,12 @@ class Subscription:
         self._codec = make_codec(known, times.fields)
         self._entries: dict[tuple[str | None, ...], Entry] = {}
 
-    def read(self, messages: Sequence[Message], now_ns: int) -> Reading:
-        """Decodes, types and checks all rows of these messages."""
+    @property
+    def templates(self) -> tuple[str, ...]:
+        return (self.rules.template,)
+
+    def read(self, messages: Sequence[Message], now_ns: int) -> Sequence[Reading]:
+        """Decodes, types and checks all rows of these messages: one reading."""
         failures: list[Reject] = []
         readable = [m for m in messages if len(m.payload) <= self._message_bytes_max]
         if len(readable) < len(messages):
@@ -147,6 +102,8 @@ class Subscription:
         times = self._times.read(decoded.columns, arrived[source])
         devices, device_of = self._devices_of(readable, decoded, source)
         reading = Reading(
+            self.rules.template,
+            self.create,
             decoded,
             devices,
             device_of,
@@ -161,13 +118,14 @@ class Subscription:
             self._forget_time(reading, row)
         self._check_clock(reading, now_ns)
         self._check_rows(reading)
-        return reading
+        return [reading]
 
-    def count(self, messages: Sequence[Message]) -> int:
-        """Rows of messages that are not stored again."""
+    def count(self, messages: Sequence[Message]) -> Mapping[str, int]:
+        """Rows of messages that are not stored again, under its template."""
         readable = [m.payload for m in messages if len(m.payload) <= self._message_bytes_max]
         decoded = self._codec.decode(readable)
-        return len(decoded) + len(decoded.failures) + len(messages) - len(readable)
+        rows = len(decoded) + len(decoded.failures) + len(messages) - len(readable)
+        return {self.rules.template: rows}
 
     def _check_clock(self, reading: Reading, now_ns: int) -> None:
         past = reading.time_ns < self._clock.past_ns

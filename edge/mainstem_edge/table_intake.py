@@ -29,8 +29,8 @@ import numpy as np
 
 from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceMaker, Entry
 from mainstem_edge.device_memory import DeviceMemory
+from mainstem_edge.reading import Reading
 from mainstem_edge.rejects import EXPIRED, NOT_OWNER, REFUSED, TOO_LATE, Reject
-from mainstem_edge.subscription import Reading
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import (
@@ -138,14 +138,14 @@ class TableIntake:
         self._stopping = stopping
         self._lock = threading.Lock()
 
-    def store(self, reading: Reading, counts: IntakeCounts, *, create: bool) -> Ack | None:
+    def store(self, reading: Reading, counts: IntakeCounts) -> Ack | None:
         """Appends the good rows of a reading; returns the Ack of the record, None when there was
         nothing to say. ``counts`` comes with what is known already (rows that came again).
 
         Raises LogFailedError, ClosedError, and OverloadedError while stopping.
         """
         with self._lock:
-            self._resolve(reading, create)
+            self._resolve(reading)
             self._drop_unwelcome(reading)
             self._put_aside(self._rejects(reading, counts))
             counts.received += reading.received
@@ -160,13 +160,13 @@ class TableIntake:
                 self._memory.forget()
                 raise
 
-    def _resolve(self, reading: Reading, create: bool) -> None:
+    def _resolve(self, reading: Reading) -> None:
         """Finds or makes the devices of good rows; rows without one are put aside."""
         new = reading.rows_of(_is_unresolved) & reading.good
         if not new.any():
             return
         entries = [reading.devices[at] for at in np.unique(reading.device_of[new])]
-        self._book.resolve(entries, create=create)
+        self._book.resolve(entries, create=reading.create)
         for row in np.flatnonzero(reading.rows_of(_is_unresolved) & reading.good):
             reading.put_aside(int(row), reading.entry(int(row)).reason)
 

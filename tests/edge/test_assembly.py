@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from mainstem_edge.assembly import Assembly, mqtt_settings, template_rules
+from mainstem_edge.assembly import Assembly, Workbench
+from mainstem_edge.assembly.mqtt import mqtt_settings
+from mainstem_edge.assembly.rules import template_rules
 from mainstem_edge.preprocess import HEARTBEAT_NS
 from mainstem_edge.testing.parts import FakeOrigin, message
 from mainstem_engine.engine import Engine
 from mainstem_engine.model import ColumnType
 from mainstem_node.config import load_topology
-from mainstem_node.config.schema import Topology
+from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.declare import declare
 from mainstem_sync.receiving.quarantine import QuarantineStore
 
@@ -76,7 +79,8 @@ def test_an_intake_per_collector_shares_the_template(
 ) -> None:
     found = topology(tmp_path)
     declare(engine, found, found.nodes[0])
-    first, second = Assembly(found, found.nodes[0], engine, quarantine).intakes()
+    bench = Workbench(found, found.nodes[0], engine, quarantine)
+    first, second = Assembly(bench).intakes()
     assert [first.collector.name, second.collector.name] == ["mqtt-0", "mqtt-1"]
     origin = FakeOrigin()
     row = {"ts": 1_700_000_000_000, "temp_f": 212, "pressure": 1500}
@@ -88,9 +92,16 @@ def test_an_intake_per_collector_shares_the_template(
     assert one["temperature"] == pytest.approx(100)
 
 
+def broker(node: NodeConfig, number: int = 0) -> MqttCollectorConfig:
+    """A collector of the node."""
+    found = node.collectors[number]
+    assert isinstance(found, MqttCollectorConfig)
+    return found
+
+
 def test_client_ids_are_fixed_and_differ(tmp_path: Path) -> None:
     node = topology(tmp_path).nodes[0]
-    ids = [mqtt_settings("edge", n, each).client_id for n, each in enumerate(node.collectors)]
+    ids = [mqtt_settings("edge", n, broker(node, n)).client_id for n in range(2)]
     assert ids == ["mainstem-edge", "mainstem-edge-1"]
 
 
@@ -100,13 +111,13 @@ def test_broker_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "url": "mqtt://someone@broker.example", "username": "edge",
         "password": "${BROKER_PASSWORD}", "qos": 2, "keepalive": "45s", "client_id": "own",
     }  # fmt: skip
-    settings = mqtt_settings("edge", 0, topology(tmp_path, options).nodes[0].collectors[0])
+    settings = mqtt_settings("edge", 0, broker(topology(tmp_path, options).nodes[0]))
     assert (settings.host, settings.port, settings.keepalive_s) == ("broker.example", 1883, 45)
     assert (settings.username, settings.password, settings.client_id) == ("edge", "secret", "own")
     assert settings.topics == (("plant/+/t", 1),)
     assert settings.tls is None
     assert "secret" not in repr(settings)
-    secure = topology(tmp_path, {"url": "mqtts://broker.example"}).nodes[0].collectors[0]
+    secure = broker(topology(tmp_path, {"url": "mqtts://broker.example"}).nodes[0])
     found = mqtt_settings("edge", 0, secure)
     assert found.port == 8883
     assert found.tls is not None

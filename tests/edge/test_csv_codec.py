@@ -42,7 +42,7 @@ def test_a_header_alone_has_no_rows() -> None:
 @pytest.mark.parametrize("stamp", [str(T0_MS), "2026-10-20T16:00:00Z"])
 def test_types_are_read_from_the_text(stamp: str, subscription_of_csv: Subscription) -> None:
     text = f"ts,temperature,count,running,note\n{stamp},1.5,7,true,9\n{stamp},x,1.5,2,\n"
-    found = subscription_of_csv.read([message(text.encode())], NOW_NS)
+    (found,) = subscription_of_csv.read([message(text.encode())], NOW_NS)
     kept = {key: column.values[0] for key, column in found.prepared.columns.items()}
     assert kept == {0: 1.5, 2: 7, 3: True, 4: "9"}
     assert [r.reason for r in found.prepared.rejects] == ["wrong_type"] * 3

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstem_edge.decode.interface import Decoded, KnownNames
-from mainstem_edge.decode.json_codec import CHUNK_ROWS, JsonCodec
+from mainstem_edge.decode.json_codec import JsonCodec
+from mainstem_edge.decode.object_codec import CHUNK_ROWS
 
 KNOWN = KnownNames(("a", "b", "motor.rpm", "device", "ts", "timestamp", "time"))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from mainstem_edge.collectors.message_queue import MessageQueue
-    from mainstem_edge.subscription import Subscription
+    from mainstem_edge.reader import Reader
 
 
 class Origin(Protocol):
@@ -56,11 +56,11 @@ class CollectorState:
 
 
 class Collector(Protocol):
-    """One source. ``subscriptions`` say what its messages become."""
+    """One source. ``readers`` say what its messages become."""
 
     name: str
     queue: MessageQueue
-    subscriptions: tuple[Subscription, ...]
+    readers: tuple[Reader, ...]
 
     def start(self) -> None:
         """Begins to connect, and goes on for ever until stopped."""

@@ -27,22 +27,17 @@ from typing import Any
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from mainstem_edge.collectors.health import Health
 from mainstem_edge.collectors.interface import CollectorState, Message
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt_connection import ConnectionEnd, MqttConnection, MqttSettings
-from mainstem_edge.subscription import Subscription
+from mainstem_edge.collectors.supervised import next_pause_s
+from mainstem_edge.reader import Reader
 
 log = logging.getLogger("mainstem.collector.mqtt")
 
-BACKOFF_S_MIN = 0.2
-"""A broker that restarts is back within a second."""
-BACKOFF_S_MAX = 30.0
-"""A broker that is away for long is still found within half a minute of its return."""
-
 OWED_MAX = 2 * 65_535
 """What two connections can leave unacknowledged."""
-RATE_WINDOW_S = 5.0
-NS_PER_MS = 1_000_000
 
 AUTO, V5, V311 = "auto", "5", "3.1.1"
 _VERSIONS = {V5: MQTTProtocolVersion.MQTTv5, V311: MQTTProtocolVersion.MQTTv311}
@@ -58,7 +53,7 @@ class MqttCollector:
         self,
         name: str,
         settings: MqttSettings,
-        subscriptions: Sequence[Subscription],
+        readers: Sequence[Reader],
         queue: MessageQueue,
         *,
         protocol: str = AUTO,
@@ -67,7 +62,7 @@ class MqttCollector:
     ) -> None:
         self.name = name
         self.queue = queue
-        self.subscriptions = tuple(subscriptions)
+        self.readers = tuple(readers)
         self._settings = settings
         self._protocol = protocol
         self._version = V311 if protocol == V311 else V5
@@ -79,14 +74,8 @@ class MqttCollector:
         self._owed: Counter[int] = Counter()
         self._stop = threading.Event()
         self._paused = False
-        self._state = "stopped"
-        self._error = ""
-        self._subscribed_ns: int | None = None
-        self._last_arrival_ns: int | None = None
-        self._last_message_ns: int | None = None
-        self._connects = self._disconnects = self._sessions_lost = 0
-        self._messages = self._bytes = self._redelivered = self._copies = 0
-        self._window_started, self._window_count, self._rate = time.monotonic(), 0, 0.0
+        self._health = Health(clock_ns)
+        self._sessions_lost = self._copies = 0
         queue.on_room = self._wake
 
     def start(self) -> None:
@@ -113,36 +102,26 @@ class MqttCollector:
 
     def state(self) -> CollectorState:
         """For the frontier."""
-        return CollectorState(self._connection, self._subscribed_ns, self._last_arrival_ns)
+        health = self._health
+        return CollectorState(self._connection, health.connected_ns, health.last_arrival_ns)
 
     def status(self) -> dict[str, Any]:
         """Health for people: state, counts, the last error."""
-        queue = self.queue.statistics()
-        last = self._last_message_ns
         return {
             "name": self.name,
             "type": "mqtt",
             "broker": f"{self._settings.host}:{self._settings.port}",
-            "state": self._state,
-            "protocol": self._version if self._connects else None,
-            "subscriptions": [subscription.filter for subscription in self.subscriptions],
-            "messages": self._messages,
-            "bytes": self._bytes,
-            "redelivered": self._redelivered,
+            "protocol": self._version if self._health.connects else None,
+            "subscriptions": [reader.filter for reader in self.readers],
             "copies": self._copies,
-            "messages_per_s": round(self._current_rate(), 1),
-            "last_message_ms": None if last is None else last // NS_PER_MS,
-            "connects": self._connects,
-            "disconnects": self._disconnects,
             "sessions_lost": self._sessions_lost,
-            "last_error": self._error or None,
-            "queue": {"messages": queue.messages, "bytes": queue.bytes, "full": queue.full},
+            **self._health.status(self.queue),
         }
 
     def _run(self) -> None:
-        pause_s = 0.0
+        grown = pause_s = 0.0
         while not self._stop.wait(pause_s):
-            self._state = "connecting"
+            self._health.connecting()
             version = self._version
             connection = MqttConnection(
                 self._settings,
@@ -160,12 +139,13 @@ class MqttCollector:
                     connection.stop()
             end = connection.run()
             self._owe(connection.unacknowledged())
-            self._subscribed_ns = None
-            self._last_arrival_ns = None
+            self._health.ended()
             if self._stop.is_set():
                 break
-            pause_s = self._after(end, pause_s)
-        self._state = "stopped"
+            pause_s = 0.0
+            if self._after(end):
+                grown, pause_s = next_pause_s(grown, end.subscribed, self._rng)
+        self._health.stopped()
 
     def _owe(self, contents: Sequence[int]) -> None:
         """The broker sends these again; they are known then by their content."""
@@ -173,8 +153,8 @@ class MqttCollector:
             self._owed.clear()  # several connections without what they owed: it is not coming
         self._owed.update(contents)
 
-    def _after(self, end: ConnectionEnd, pause_s: float) -> float:
-        """Takes note of a connection's end; returns how long to wait."""
+    def _after(self, end: ConnectionEnd) -> bool:
+        """Takes note of a connection's end; True to wait before the next attempt."""
         other = V311 if self._version == V5 else V5
         if end.refused_version and self._protocol == AUTO:
             log.info(
@@ -182,36 +162,26 @@ class MqttCollector:
             )
             self._version = other
             if other == V311:
-                return 0.0
-        if end.problem != self._error or end.subscribed:
+                return False
+        if end.problem != self._health.error or end.subscribed:
             log.warning("collector %s: %s", self.name, end.problem)
-        self._disconnects += 1
-        self._error = end.problem
-        self._state = "waiting"
-        grown = BACKOFF_S_MIN if end.subscribed else max(BACKOFF_S_MIN, 2 * pause_s)
-        return min(grown, BACKOFF_S_MAX) * self._rng.uniform(0.75, 1.25)
+        self._health.failed(end.problem)
+        return True
 
     def _on_subscribed(self, session_present: bool) -> None:
         if not session_present:
             self._owed.clear()
-        if self._connects and not session_present:
+        if self._health.connects and not session_present:
             self._sessions_lost += 1
             log.warning(
                 "collector %s: the broker no longer had the session; what was published meanwhile "
                 "may be missing", self.name,
             )  # fmt: skip
-        self._connects += 1
-        self._error = ""
-        self._subscribed_ns = self._clock_ns()
-        self._state = "connected"
+        self._health.connected()
         log.info("collector %s: subscribed with MQTT %s", self.name, self._version)
 
     def _on_messages(self, messages: list[Message]) -> None:
-        self._messages += len(messages)
-        self._bytes += sum(len(message.payload) for message in messages)
-        self._redelivered += sum(message.redelivered for message in messages)
-        self._last_arrival_ns = self._last_message_ns = messages[-1].arrived_ns
-        self._count_rate(len(messages))
+        self._health.arrived(messages)
         self.queue.put(messages)
 
     def _on_copy(self) -> None:
@@ -224,19 +194,6 @@ class MqttCollector:
         connection = self._connection
         if connection is not None:
             connection.wake()
-
-    def _count_rate(self, messages: int) -> None:
-        self._window_count += messages
-        now = time.monotonic()
-        elapsed = now - self._window_started
-        if elapsed >= RATE_WINDOW_S:
-            self._rate = self._window_count / elapsed
-            self._window_started, self._window_count = now, 0
-
-    def _current_rate(self) -> float:
-        """Messages a second of the last full window, or since, when that is longer ago."""
-        elapsed = time.monotonic() - self._window_started
-        return self._rate if elapsed < 2 * RATE_WINDOW_S else self._window_count / elapsed
 
 
 def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:

@@ -17,6 +17,7 @@ from mainstem_edge.decode.json_codec import JsonCodec
 from mainstem_edge.patterns import PathPattern, Pattern
 from mainstem_edge.payload_time import TimeReader
 from mainstem_edge.preprocess import MeasurementRule, TemplateRules
+from mainstem_edge.reader import Reader
 from mainstem_edge.subscription import ClockBounds, Subscription
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind, decode_payload
@@ -99,9 +100,9 @@ class FakeOrigin:
 class FakeCollector:
     """A collector whose messages the test puts on the queue."""
 
-    def __init__(self, *subscriptions: Subscription) -> None:
+    def __init__(self, *readers: Reader) -> None:
         self.name = "fake"
-        self.subscriptions = subscriptions
+        self.readers = readers
         self.queue = MessageQueue(100_000, 1 << 30)
         self.origin = FakeOrigin()
         self.paused = False

@@ -11,8 +11,9 @@ import pytest
 from mainstem_engine.model import ColumnType
 from mainstem_node.config import check, config_schema, load_topology
 from mainstem_node.config.checks import not_yet_acted_upon
+from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.kinds import Listen, Secret
-from mainstem_node.config.schema import SECOND_NS, Topology
+from mainstem_node.config.schema import SECOND_NS, NodeConfig, Topology
 from mainstem_node.config.templates import engine_template
 
 WHOLE = """\
@@ -101,7 +102,7 @@ def test_every_key_of_the_contract_is_read(tmp_path: Path) -> None:
     assert edge.clock.past == 946_684_800 * SECOND_NS
     assert edge.auth_open
     assert edge.url == "https://127.0.0.1:8411"
-    subscription = edge.collectors[0].subscriptions[0]
+    subscription = broker_of(edge).subscriptions[0]
     assert subscription.tags == {"line": "{topic[1]}"}
     assert subscription.time.field == "ts"
     temperature = topology.templates["press_machine"].measurements["temperature"]
@@ -152,8 +153,8 @@ def test_what_looks_like_another_type_stays_the_text_it_is(tmp_path: Path) -> No
     text = text.replace('tags: {line: "{topic[1]}"}', "tags: {no: yes}")
     edge = load_topology(write(tmp_path, text)).node("plant_a_press")
     assert edge.link.windows[0].end == "18:00"
-    assert edge.collectors[0].protocol == "5"
-    assert edge.collectors[0].subscriptions[0].tags == {"no": "yes"}
+    assert broker_of(edge).protocol == "5"
+    assert broker_of(edge).subscriptions[0].tags == {"no": "yes"}
 
 
 def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_environment_variables_stand_for_values(tmp_path: Path) -> None:
         "qos: 1", "qos: ${QOS}\n        username: me\n        password: ${MQTT_PW}"
     )
     env = {"QOS": "0", "MQTT_PW": "hunter2!"}
-    collector = load_topology(write(tmp_path, text), env=env).node("plant_a_press").collectors[0]
+    collector = broker_of(load_topology(write(tmp_path, text), env=env).node("plant_a_press"))
     assert collector.qos == 0
     assert collector.password is not None
     assert collector.password.reveal() == "hunter2!"
@@ -196,6 +197,13 @@ def test_templates_come_from_included_files_too(tmp_path: Path) -> None:
 def test_a_template_may_be_called_include(tmp_path: Path) -> None:
     head = "templates: {include: {measurements: {x: {type: TEXT}}}}\n"
     assert set(minimal(tmp_path, head=head).templates) == {"include"}
+
+
+def broker_of(node: NodeConfig) -> MqttCollectorConfig:
+    """Its first collector."""
+    (first, *_) = node.collectors
+    assert isinstance(first, MqttCollectorConfig)
+    return first
 
 
 def test_structs_are_frozen(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from mainstem_node.config import load_topology
+from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.demo.control import CUT, FILE_NAME, RESTORE, LinkControl, change_link
 from mainstem_node.demo.factory import DemoError, DemoFactory, prepare
 
@@ -71,6 +72,7 @@ def test_the_demo_runs_the_example_on_its_own_ports_through_relays(tmp_path: Pat
         assert factory.broker_port == 20090
         for node in topology.nodes:
             for collector in node.collectors:
+                assert isinstance(collector, MqttCollectorConfig)
                 assert collector.url == f"mqtt://127.0.0.1:{factory.broker_port}"
             if node.parent is not None:
                 assert node.parent.url == (f"http://127.0.0.1:{factory.relays[node.id].port}",)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mainstem_node.config import load_topology
+from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.plain import plain_topology
 from mainstem_node.desired.documents import (
     differences,
@@ -85,6 +86,7 @@ nodes:
     written = tmp_path / "again.yaml"
     written.write_bytes(text_of(document, "e", tmp_path / "d", None))
     collector = load_text(written, tmp_path, "e").node("e").collectors[0]
+    assert isinstance(collector, MqttCollectorConfig)
     assert collector.keepalive == 30 * 10**9
 
 

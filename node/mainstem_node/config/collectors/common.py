@@ -24,7 +24,7 @@ class SubscriptionConfig(Struct, frozen=True, kw_only=True):
     """One topic filter and what its messages become."""
 
     topic: Text
-    codec: Literal["json", "csv"] = "json"
+    codec: Literal["json", "msgpack", "csv"] = "json"
     template: Name
     device: Text
     """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in. `{payload.NAME}`

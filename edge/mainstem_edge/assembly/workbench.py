@@ -1,0 +1,122 @@
+"""What the parts of an edge are made with: rules, subscriptions and intakes of tables."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from mainstem_edge.assembly.rules import template_rules
+from mainstem_edge.decode.csv_codec import CsvCodec
+from mainstem_edge.decode.json_codec import JsonCodec
+from mainstem_edge.decode.msgpack_codec import MsgpackCodec
+from mainstem_edge.device_book import DeviceBook, DeviceLimit
+from mainstem_edge.device_memory import DeviceMemory
+from mainstem_edge.patterns import PathPattern, Pattern
+from mainstem_edge.payload_time import TimeReader
+from mainstem_edge.preprocess import TemplateRules
+from mainstem_edge.subscription import ClockBounds, MakeCodec, Subscription
+from mainstem_edge.table_intake import Outside, Quarantine, TableIntake
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.engine import Engine
+from mainstem_node.config.collectors.common import SubscriptionConfig
+from mainstem_node.config.schema import NodeConfig, Topology
+
+CODECS: Mapping[str, MakeCodec] = {"json": JsonCodec, "csv": CsvCodec, "msgpack": MsgpackCodec}
+"""Codec by its name in the configuration."""
+
+
+class Workbench:
+    """Makes the parts of one edge's intakes, each once.
+
+    ``tables`` fills up with the intakes of the tables that readers were made for, by casefolded
+    name. ``owner``: the other node that a device path belongs to, or None. ``outside``: which rows
+    are another node's at their time.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        node: NodeConfig,
+        engine: Engine,
+        quarantine: Quarantine,
+        *,
+        owner: Callable[[str], str | None] | None = None,
+        outside: Outside | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        clock_ns: Callable[[], int] = time.time_ns,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.node = node
+        self.engine = engine
+        self.quarantine = quarantine
+        self.clock_ns = clock_ns
+        self.rng = rng or random.Random()
+        self.tables: dict[str, TableIntake] = {}
+        self._topology = topology
+        self._owner = owner
+        self._outside = outside
+        self._stopping = stopping
+        self._limit = DeviceLimit(node.intake.max_new_devices_per_minute)
+        self._rules: dict[str, TemplateRules] = {}
+
+    def subscription(self, config: SubscriptionConfig, message_bytes_max: int) -> Subscription:
+        """A reader whose rows are all of one template."""
+        table = self.engine.catalog.table(config.template)
+        rules = self.rules(config.template)
+        when = config.time
+        self._table_intake(table, rules)
+        return Subscription(
+            config.topic,
+            rules,
+            CODECS[config.codec],
+            device=PathPattern(config.device),
+            tags={name: Pattern(text) for name, text in config.tags.items()},
+            tag_types={tag.name: tag.type for tag in table.template.tags},
+            times=TimeReader(
+                field=when.field,
+                unit=when.unit,
+                zone=when.zone,
+                source=when.source,
+                not_times=rules.source_names,
+            ),
+            clock=self.clock,
+            create=config.auto_create,
+            message_bytes_max=message_bytes_max,
+        )
+
+    @property
+    def clock(self) -> ClockBounds:
+        """Which times collectors take."""
+        return ClockBounds(self.node.clock.past, self.node.clock.future)
+
+    def rules(self, template: str) -> TemplateRules:
+        """What happens to the values of a template's rows."""
+        table = self.engine.catalog.table(template)
+        found = self._rules.get(table.name.casefold())
+        if found is None:
+            configs = {name.casefold(): each for name, each in self._topology.templates.items()}
+            found = template_rules(table, configs.get(table.name.casefold()))
+            self._rules[table.name.casefold()] = found
+        return found
+
+    def _table_intake(self, table: Table, rules: TemplateRules) -> None:
+        key = table.name.casefold()
+        if key in self.tables:
+            return
+        name = table.name
+        self.tables[key] = TableIntake(
+            self.engine,
+            self.quarantine,
+            DeviceMemory(
+                rules.deadbands,
+                rules.heartbeat_ns,
+                lambda devices: self.engine.newest_times(name, devices),
+            ),
+            DeviceBook(self.engine, name, self._limit, self._owner),
+            node=self.node.id,
+            template=name,
+            clock_ns=self.clock_ns,
+            stopping=self._stopping,
+            outside=self._outside,
+        )
