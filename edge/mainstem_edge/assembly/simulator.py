@@ -10,8 +10,8 @@ from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.simulator import TOPIC, Signal, SimulatorCollector
 from mainstem_edge.reader import Reader
 from mainstem_engine.model import ColumnType
-from mainstem_node.config.collectors.common import PayloadTimeConfig, SubscriptionConfig
 from mainstem_node.config.collectors.simulator import SignalConfig, SimulatorCollectorConfig
+from mainstem_node.config.collectors.subscription import PayloadTimeConfig, SubscriptionConfig
 
 SECOND_NS = 1_000_000_000
 MESSAGES_MAX = 100

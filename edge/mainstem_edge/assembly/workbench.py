@@ -19,7 +19,7 @@ from mainstem_edge.subscription import ClockBounds, MakeCodec, Subscription
 from mainstem_edge.table_intake import Outside, Quarantine, TableIntake
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
-from mainstem_node.config.collectors.common import SubscriptionConfig
+from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.schema import NodeConfig, Topology
 
 CODECS: Mapping[str, MakeCodec] = {"json": JsonCodec, "csv": CsvCodec, "msgpack": MsgpackCodec}

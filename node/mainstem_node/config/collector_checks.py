@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from mainstem_node.config.builder import suggestion
-from mainstem_node.config.collectors.common import SubscriptionConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
+from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.report import Report
 from mainstem_node.config.schema import NodeConfig
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from msgspec import Struct, field
 
 from mainstem_engine.model import ColumnType
-from mainstem_node.config.collectors.common import ClientTlsConfig
+from mainstem_node.config.collectors.client_tls import ClientTlsConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.kinds import (

@@ -6,7 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mainstem_node.config.collectors.common import ClientTlsConfig, SubscriptionConfig
+from mainstem_node.config.collectors.client_tls import ClientTlsConfig
+from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.kinds import DurationNs, MqttUrl, SecretText, SizeBytes, Text
 
 MIB = 1 << 20

@@ -1,4 +1,4 @@
-"""What several kinds of collectors share: subscriptions, times, TLS, and the bounds of a queue."""
+"""What messages become: subscriptions, for every kind of collector whose source sends messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mainstem_node.config.kinds import FilePath, Name, Text, Zone
+from mainstem_node.config.kinds import Name, Text, Zone
 
 
 class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
@@ -32,11 +32,3 @@ class SubscriptionConfig(Struct, frozen=True, kw_only=True):
     tags: dict[Name, Text] = {}
     time: PayloadTimeConfig = PayloadTimeConfig()
     auto_create: bool = True
-
-
-class ClientTlsConfig(Struct, frozen=True, kw_only=True):
-    """TLS towards a broker. Without `ca` the system's authorities are used."""
-
-    ca: FilePath | None = None
-    cert: FilePath | None = None
-    key: FilePath | None = None
