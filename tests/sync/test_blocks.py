@@ -21,7 +21,7 @@ from mainstem_sync.receiving.receiver import Reply
 from mainstem_sync.sending.session import Request
 from mainstem_sync.state import content, forward
 from mainstem_sync.testing.nodes import TestNode
-from mainstem_sync.testing.tiers import METERS, Tiers
+from mainstem_sync.testing.tiers import METERS, START_MS, Tiers
 from mainstem_sync.wire import packing
 from mainstem_sync.wire.batch import Batch, WireBlock, encode_batch
 from mainstem_sync.wire.frames import DECODED_BYTES_MAX, FrameType, decode_frames
@@ -132,6 +132,30 @@ def test_the_known_part_of_a_block_is_not_applied_again(tiers: Tiers) -> None:
     tiers.clock.advance(60)
     tiers.run()
     assert tiers.values(tiers.group) == tiers.values(tiers.edge)
+
+
+def test_a_replay_finds_the_same_rows_late_where_a_block_was_taken_apart(
+    make_tiers: MakeTiers,
+) -> None:
+    """Rows of two sets of columns. Of the later ones one column is put aside: in the log what is
+    left of their block stands before the block that is kept."""
+    tiers = make_tiers()
+    other = Measurement(1, "voltage", ColumnType.TEXT)
+    measurements = (METERS.measurements[0], other, METERS.measurements[2])
+    tiers.plant.engine.create_template(Template("meters", measurements, METERS.tags))
+    tiers.write(rows=1)
+    tiers.run()
+    tiers.up.cut()
+    engine = tiers.edge.engine
+    ids = engine.device_ids("meters", ["root.p.e.d1"])
+    ack = engine.write("meters", ids, [START_MS + 10_000], {"current": [1.0]})
+    engine.write("meters", ids, [START_MS + 20_000], {"note": ["n"], "voltage": [1]}).wait()
+    _, answer = _take(tiers, _resend(tiers, first=ack.lsn, blocks=2))
+    assert answer is AckCode.OK
+    counts = tiers.plant.engine.store_accounting()["meters"]
+    assert (counts.live, counts.unresolved) == (3, 0)
+    tiers.plant.restart()
+    assert tiers.plant.engine.store_accounting()["meters"] == counts
 
 
 def test_a_denied_device_leaves_the_block_and_the_rest_stays(make_tiers: MakeTiers) -> None:
@@ -256,8 +280,8 @@ def _prepare(tiers: Tiers, batch: Batch) -> None:
     prepare(batch, raw, RangeSet(), maps, via="edge", paths=None, engine=plant.engine, at_ms=0)
 
 
-def _resend(tiers: Tiers, first: int) -> bytes:
-    """What a sender that forgot everything would send of the own rows: one block."""
+def _resend(tiers: Tiers, first: int, blocks: int = 1) -> bytes:
+    """What a sender that forgot everything would send of the own rows: so many blocks."""
     classifier = tiers.edge.federation.sender._cutter.classifier  # type: ignore[union-attr]
     log = tiers.edge.engine.log
     pieces: list[packing.Piece] = []
@@ -268,7 +292,7 @@ def _resend(tiers: Tiers, first: int) -> bytes:
             pieces += content.pieces
             ranges.add(record.lsn)
     packed = packing.Packer().pack(pieces, Queue.HISTORY)
-    assert len(packed.blocks) == 1
+    assert len(packed.blocks) == blocks
     origin = OriginKey(tiers.edge.engine.node_uuid, 0, "edge")
     return encode_batch(
         origin, Queue.HISTORY, ranges, packed.records, packed.raw, None, packed.blocks

@@ -167,12 +167,21 @@ class RowCollector:
             self._pieces.setdefault(key, []).append((lsn, rows))
 
     def groups(self) -> list[RowGroup]:
+        """In an order that the rows decide, and not in which they came: what is late among them
+        depends on it, and a replay meets the rows of blocks after those of records."""
         return [
             RowGroup(table, pieces[0][1], pieces[0][0])
             if len(pieces) == 1
             else RowGroup(table, joined_rows([rows for _, rows in pieces]), _lsns(pieces))
-            for (table, _), pieces in self._pieces.items()
+            for (table, _), pieces in sorted(self._pieces.items(), key=_table_and_columns)
         ]
+
+
+def _table_and_columns(
+    item: tuple[tuple[str, frozenset[tuple[int, str]]], object],
+) -> tuple[str, list[tuple[int, str]]]:
+    (table, columns), _ = item
+    return table, sorted(columns)
 
 
 def _lsns(pieces: Sequence[tuple[int | Lsns, Rows]]) -> Lsns:
