@@ -8,9 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import Rows
+from mainstem_sync import Child
+from mainstem_sync.receiving.receiver import Reply
 from mainstem_sync.testing.nodes import START_NS, TestNode
-from mainstem_sync.testing.tiers import MINUTE_NS, Tiers
+from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, Tiers
+from mainstem_sync.wire.batch import Batch
+from mainstem_sync.wire.frames import FrameType, decode_frames
 
 MakeTiers = Callable[..., Tiers]
 
@@ -71,3 +76,41 @@ def test_repair_while_rows_arrive(tiers: Tiers) -> None:
     for node in (tiers.plant, tiers.group):
         assert tiers.values(node) == tiers.values(tiers.edge)
         assert node.federation.holes == []
+
+
+def test_an_image_from_before_a_delete_that_is_here_is_put_off(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delete covers rows up to a record before the image, and is itself behind it."""
+    tiers.write(rows=5)
+    tiers.close()
+    receiver = tiers.plant.federation.receiver
+    requests: list[bytes] = []
+
+    def noted(child: Child, body: bytes) -> Reply:
+        requests.append(body)
+        return type(receiver).batches(receiver, child, body)
+
+    monkeypatch.setattr(receiver, "batches", noted)
+    damage(tiers.plant)
+    tiers.plant.federation.run_verification()
+    tiers.run()
+    expected = tiers.values(tiers.edge)
+    assert tiers.values(tiers.plant) == expected
+    at = START_MS + 1000
+    tiers.edge.engine.delete("meters", devices="root.p.e.d1", start=at, end=at + 2000).ack.wait()
+    tiers.run()
+    left = tiers.values(tiers.edge)
+    assert len(left) == len(expected) - 2
+    for body in [body for body in requests if _has_image(body)]:
+        type(receiver).batches(receiver, tiers.up._child, body)
+        assert tiers.values(tiers.plant) == left
+
+
+def _has_image(body: bytes) -> bool:
+    return any(
+        record.kind == RecordKind.IMG
+        for frame in decode_frames(body)
+        if frame.type is FrameType.BATCH
+        for record in Batch.from_frame(frame).records
+    )

@@ -226,6 +226,14 @@ class IncomingImages:
         found = max(found, state.newest_in_flight(image.table, *span))
         for older, end in closed_epochs(state, self.epochs):
             found = max(found, min(end, older.newest_in_flight(image.table, *span)))
+        # A delete says up to where it covers rows; its own record is later, and an image as of one
+        # in between has the rows.
+        with self.lock:
+            watch = state.home.watches.get(image.table)
+            if watch is not None:
+                size = watch.slice_ns
+                applied = watch.newest_applied(span[0] // size, -(-span[1] // size))
+                found = max(found, applied)
         return found
 
 

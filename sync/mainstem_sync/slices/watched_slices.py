@@ -205,6 +205,17 @@ class WatchedSlices:
         place = self.slices.range(key, key + 1)
         return int(self.slices["floor"][place.start]) if place.start < place.stop else 0
 
+    def newest_applied(self, first: int, end: int) -> int:
+        """The greatest LSN of the origin whose rows or deletes touched the slices [first, end)
+        here; 0 without any. Of those that were summed: or that a statement about them knew of."""
+        self.merge()
+        newest = self.slices["row_lsn"][self.slices.range(first, end)].tolist()
+        for level in self.rolled.levels:
+            if len(level):
+                sums = level.table.range(first // level.per, -(-end // level.per))
+                newest += level.table["max_lsn"][sums].tolist()
+        return int(max(newest, default=0))
+
     def newest_touch(self, first: int, end: int) -> int | None:
         """The greatest LSN of the origin that is known to have touched the slices [first, end);
         None when they hold nothing of it."""

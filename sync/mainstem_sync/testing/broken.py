@@ -25,6 +25,7 @@ from mainstem_sync.lines.forking import Verdict
 from mainstem_sync.receiving import greeting
 from mainstem_sync.slices.manifest import SLICE_NS, Ints
 from mainstem_sync.slices.watch import TableWatch
+from mainstem_sync.slices.watched_slices import WatchedSlices
 
 LSN_MAX = (1 << 63) - 1
 PATIENCE_SLICES = 5
@@ -77,7 +78,7 @@ def _image_without_refusal() -> list[Change]:
     def make(_: Any) -> Any:
         return lambda *args, **kwargs: 0
 
-    return [(Imaging, "slice_max_lsn", make)]
+    return [(Imaging, "slice_max_lsn", make), (WatchedSlices, "newest_applied", make)]
 
 
 def _tombstones_dropped_early() -> list[Change]:
