@@ -130,6 +130,20 @@ class OriginMaps:
         found.denied = {key: path for key, path in self.denied.items() if key <= log.device_top}
         return found
 
+    def fill(self, other: OriginMaps) -> None:
+        """What is not known here, as ``other`` has it."""
+        for table in other.tables.values():
+            self.put_table(table)
+        size = max(len(self.devices), len(other.devices))
+        filled = np.full(size, UNMAPPED, np.int64)
+        filled[: len(other.devices)] = other.devices
+        known = np.flatnonzero(self.devices != UNMAPPED)
+        filled[known] = self.devices[known]
+        self.devices = filled
+        for key, path in other.denied.items():
+            if key < size and filled[key] == DENIED:
+                self.denied.setdefault(key, path)
+
     def table(self, name: str) -> TableMap | None:
         return self.tables.get(name.casefold())
 
@@ -363,14 +377,19 @@ class Origins:
         if found is None:
             found = OriginState(key, via)
             self._add(found)
-            if found.line is not None:
-                end = self.table_of(key.uuid).end_of(key.epoch)
-                found.maps = found.line.maps.only(found.line.definitions.until(end))
+            self.begin(found)
         elif not found.via:  # known from above only until its child came
             self._behind[""].remove(found)
             found.via = via
             self._behind.setdefault(via, []).append(found)
         return found
+
+    def begin(self, state: OriginState) -> None:
+        """Before the first record of a state is applied. A batch may have made the state of a
+        closed epoch when less was defined of the line."""
+        if state.line is not None and not state.received:
+            end = self.table_of(state.key.uuid).end_of(state.key.epoch)
+            state.maps.fill(state.line.maps.only(state.line.definitions.until(end)))
 
     def of(self, uuid: str) -> list[OriginState]:
         """The states of all epochs of a node, ascending."""

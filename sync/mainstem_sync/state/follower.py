@@ -246,6 +246,7 @@ class Follower:
             self.lines.mirror(replayed, header, buffers)
         header = dict(received.header)
         state = self.origins.open(received.origin, header["via"])
+        self.origins.begin(state)
         state.received.update(received.ranges)
         state.maps.said.forget(state.received.watermark)
         self.lines.received(state, received.ranges, header)

@@ -400,6 +400,7 @@ class Forward:
             "owing": self.owing.snapshot(),
             "rules": self.rules,
             "passed": self.passed.to_wire(),
+            "saved": self._saved_watermark,
         }
 
     def restore(self, data: Mapping[str, Any]) -> bool:
@@ -421,7 +422,8 @@ class Forward:
         }
         rules = data.get("rules")
         self.rules = data["policy"] if rules is None else rules
-        self._saved_watermark = self._releasable()
+        # What was missing then is asked for again, and no part of the snapshot.
+        self._saved_watermark = data.get("saved", self._releasable())
         return bool(data["policy"] != self.classifier.policy.fingerprint)
 
     def adopt(self, applied_lsn: int, logged: Mapping[str, int]) -> None:

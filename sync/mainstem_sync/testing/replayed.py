@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from mainstem_engine.deletes import Tombstones
 from mainstem_engine.store import Store
 from mainstem_sync.federation import Federation
+from mainstem_sync.origins.origin_state import UNMAPPED, OriginMaps
 from mainstem_sync.slices.slice_states import IS_STICKY, UNPROVEN
 from mainstem_sync.slices.slice_table import SliceTable
 from mainstem_sync.state.forward import Forward
@@ -41,6 +43,7 @@ OF_A_PROCESS: Mapping[str, str] = {
     "Line.uuid": "given by bind()",
     "Manifests._stated": "pauses between two statements about one slice",
     "Manifests._asked": "as of the last checkpoint: what was stated since is stated once more",
+    "OriginState.acked": "what a child was told; a start takes all that it has for told",
     "OriginState.due": "a start looks at everything",
     "OriginState.in_flight": "records that are logged and not yet applied",
     "OriginState.last_ack": "the same",
@@ -171,6 +174,10 @@ def _state(value: Any, seen: set[int]) -> Any:
     seen.add(id(value))
     if isinstance(value, SliceTable):
         return _table(value)
+    if isinstance(value, OriginMaps):
+        # Room for ids to come is no state.
+        known = np.flatnonzero(value.devices != UNMAPPED)
+        value = replace(value, devices=value.devices[: known.max(initial=-1) + 1])
     return {
         name: _state(getattr(value, name), seen)
         for name in _fields(value)
