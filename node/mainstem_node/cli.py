@@ -79,7 +79,7 @@ app.command()(restore)
 app.add_typer(db.app, name="db")
 app.command()(bench)
 
-USAGE_CODES = frozenset({"CONFIG", "CREDENTIAL", "UNIT", "TIER", "LOCKED", "CSV"})
+USAGE_CODES = frozenset({"BAD_REQUEST", "CONFIG", "CREDENTIAL", "UNIT", "TIER", "LOCKED", "CSV"})
 """Errors by which the user, not the system, has to change something before the next try."""
 
 INTERRUPTED = 130

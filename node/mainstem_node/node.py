@@ -63,7 +63,7 @@ from mainstem_node.metrics import NodeMetrics
 from mainstem_node.orders import NodeOrders
 from mainstem_node.ownership import Ownership
 from mainstem_node.reconfiguring import exports_of, reconfigure
-from mainstem_node.registry import NodeRegistry
+from mainstem_node.registry import ENROLLED, NodeRegistry
 from mainstem_node.runtime import Runtime
 from mainstem_node.server import Server, build_application
 from mainstem_node.statements import Statements
@@ -232,6 +232,12 @@ class Node:
             + [(entry.id, entry.paths) for entry in entries]
         )
 
+    def _unheard(self) -> list[str]:
+        """Children that may send, and of which nothing has ever come."""
+        enrolled = [each.id for each in self.registry.list() if each.state == ENROLLED]
+        heard = self.federation.origin_names() if enrolled else set()
+        return [name for name in enrolled if name not in heard]
+
     async def _open_engine(self) -> None:
         config = self.config
         self.rollups = Rollups(rollup_definitions(config))
@@ -306,8 +312,9 @@ class Node:
             jobs=lambda: self.jobs.statistics(),
         )
         statements = Statements(
-            self.engine, self.federation, self.ownership, listings, config.sql, self._kept_answers
-        )
+            self.engine, self.federation, self.ownership, listings, config.sql, self._kept_answers,
+            self._unheard,
+        )  # fmt: skip
         self._statements = statements
         self._stack.push_async_callback(asyncio.to_thread, statements.close)
         live = LiveHub(self._reporter.build, self.engine.last_rows, self._io_workers)

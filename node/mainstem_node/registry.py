@@ -32,6 +32,8 @@ NODES_MAX = 10_000
 REPLACED_MAX = 100
 """Machines that one place had: a century of yearly ones."""
 FILE_NAME = "nodes.json"
+ENROLLED = "enrolled"
+"""The state of a child that has its credential."""
 NS_PER_MS = 1_000_000
 
 
@@ -58,7 +60,7 @@ class Enrolment:
             return "retired"
         if self.revoked_ms is not None:
             return "revoked"
-        return "enrolled" if self.link_hash is not None else "invited"
+        return ENROLLED if self.link_hash is not None else "invited"
 
     def public(self) -> dict[str, Any]:
         """What may be shown: everything but the hashes."""

@@ -27,6 +27,7 @@ from mainstem_node.far_alters import Before
 from mainstem_node.far_delete import FarDelete
 from mainstem_node.ownership import Ownership
 from mainstem_node.statement_gate import StatementGate
+from mainstem_sync.proof.completeness import UNKNOWN, completeness_object
 
 if TYPE_CHECKING:
     from mainstem_engine.catalog.templates import Table
@@ -63,10 +64,12 @@ class IncompleteError(ConflictError):
 
     def __init__(self, completeness: Sequence[dict[str, Any]], tables: Iterable[str]) -> None:
         listed = [f"{c['node']}: {c['table']} is {c['state']}" for c in completeness][:3]
+        below = any(c["state"] == "not_held" for c in completeness)
+        way = "ask the nodes below with on_incomplete: fetch" if below else "wait"
         super().__init__(
             "; ".join(listed) or f"nothing is known of {', '.join(sorted(tables))}",
             field="on_incomplete",
-            hint="wait, or ask with on_incomplete: return",
+            hint=f"{way}, or take what is here with on_incomplete: return",
             detail={"completeness": list(completeness)},
         )
 
@@ -95,8 +98,11 @@ class Statements:
         listings: Mapping[str, NodeListing] | None = None,
         config: SqlConfig | None = None,
         kept: KeptAnswers | None = None,
+        unheard: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
+        """``unheard``: children that are enrolled and have never said anything."""
         self._kept = kept
+        self._unheard = unheard
         self._config = config or SqlConfig()
         places = {role: self._role(role).concurrency for role in ROLES}
         self.gate = StatementGate(places, self._config.processes)
@@ -166,7 +172,7 @@ class Statements:
         def before_query(plan: Plan) -> list[dict[str, Any]]:
             if not plan.tables:
                 return []
-            found = self._federation.completeness(sorted(plan.tables), *plan.range_ns)
+            found = self._completeness(plan)
             if reading is not None:
                 # What is read changes it: the list of the result is this one.
                 reading.completeness = found
@@ -203,6 +209,16 @@ class Statements:
             result.warnings += reading.warnings
         result.warnings += follow(timeout_s)
         return result
+
+    def _completeness(self, plan: Plan) -> list[dict[str, Any]]:
+        """Of the tables of a plan. Of a child that was never heard rows are unknown, not none."""
+        found = self._federation.completeness(sorted(plan.tables), *plan.range_ns)
+        now_ns = self._engine.options.clock()
+        return found + [
+            completeness_object(node, table, UNKNOWN, now_ns)
+            for node in self._unheard()
+            for table in sorted(plan.tables)
+        ]
 
     def _may_alter(self, sql: str, role: str) -> Before:
         """The templates that a statement may alter and that nodes below use, as they are now."""

@@ -52,6 +52,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
         devices_per_minute: int = 1000,
         owner: Callable[[str], str | None] | None = None,
         outside: Outside | None = None,
+        clock_ns: Callable[[], int] = lambda: NOW_NS,
     ) -> Intake:
         found = template or rules()
         table = TableIntake(
@@ -65,7 +66,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
             DeviceBook(engine, "press", DeviceLimit(devices_per_minute), owner),
             node="edge",
             template="press",
-            clock_ns=lambda: NOW_NS,
+            clock_ns=clock_ns,
             outside=outside,
         )
         return Intake(
@@ -73,7 +74,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
             {"press": table},
             quarantine,
             node="edge",
-            clock_ns=lambda: NOW_NS,
+            clock_ns=clock_ns,
         )
 
     return make

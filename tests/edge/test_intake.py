@@ -25,6 +25,7 @@ from mainstem_edge.testing.parts import (
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import SchemaError
 from mainstem_sync.receiving.quarantine import QuarantineStore
+from mainstem_sync.receiving.retry import QuarantineRetry
 
 MakeIntake = Callable[..., Intake]
 
@@ -416,3 +417,52 @@ def test_rows_older_than_what_is_kept_are_put_aside(
     counts = recorded_counts(engine)
     assert counts["quarantined"] == 1
     check_sum(counts)
+
+
+def test_case_30_a_row_whose_time_has_expired_is_put_aside_by_who_collects_it(
+    make_intake: MakeIntake, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    """Case 30 of what the protocol must survive, at the door: the time is not whole any more, so
+    that a row of it could make a rollup of nothing, also when more is kept from then on."""
+    intake = make_intake(subscription())
+    old = {"ts": 1_000_000_000_000, "temperature": 1.0}
+    process(intake, engine, old)
+    engine.flush()
+    engine.set_keep("press", engine.options.clock() - 1_100_000_000 * 10**9)
+    assert engine.expire().rows == 1
+    engine.set_keep("press", None)
+    process(intake, engine, {**old, "ts": old["ts"] - 1}, {"ts": T0_MS, "temperature": 2.0})
+    assert [row["time"] for row in stored(engine)] == [T0_MS]
+    (item,) = quarantine.items()
+    assert (item["reason"], item["device"]) == ("too_late", "root.plant.m1")
+    assert recorded_counts(engine)["quarantined"] == 1
+
+
+def test_case_11_with_a_wrong_clock_rows_are_put_aside_and_come_back(
+    make_intake: MakeIntake, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    """Case 11 of what the protocol must survive, at the door: an edge boots in 1970. What has a
+    time of its own is ahead of it, what has none would lie in 1970: both are put aside, durably,
+    before their source hears of it. Then the clock is set, and a retry stores the first."""
+    now_ns = [60 * 10**9]
+    intake = make_intake(clock_ns=lambda: now_ns[0])
+    own = [{"ts": T0_MS + n, "temperature": float(n)} for n in range(5)]
+    process(intake, engine, *own)
+    process(intake, engine, {"temperature": 7.0}, arrived_ns=now_ns[0])
+    assert stored(engine) == []
+    assert sorted(item["reason"] for item in quarantine.items()) == [
+        *["time_future"] * 5, "time_past",
+    ]  # fmt: skip
+    counts = recorded_counts(engine)
+    assert (counts["received"], counts["quarantined"]) == (6, 6)
+    now_ns[0] = NOW_NS
+    process(intake, engine, {"ts": T0_MS + 5, "temperature": 5.0})
+    items = {item["id"]: item for item in quarantine.items()}
+    waiting = [key for key, item in items.items() if item["reason"] == "time_future"]
+    follower: Any = None  # what was received is no matter here
+    retry = QuarantineRetry("edge", lambda: engine, follower, quarantine, follower, follower).retry
+    assert {found["state"] for found in retry(waiting)} == {"retried"}
+    assert [row["time"] for row in stored(engine)] == [T0_MS + n for n in range(6)]
+    (left,) = quarantine.items()
+    assert json.loads(left["value"]) == {"temperature": 7.0}
+    check_sum(recorded_counts(engine))

@@ -13,10 +13,12 @@ import aiohttp
 import pytest
 import yaml
 
+from mainstem_engine.sql.result import Result
 from mainstem_node.auth import ensure_link_tokens
 from mainstem_node.config import Topology, load_topology
 from mainstem_node.credentials import new_token, write_token
 from mainstem_node.node import Node
+from mainstem_node.statements import IncompleteError
 from mainstem_sync.receiving.quarantine import QuarantineItem
 from mainstem_sync.state import accounting
 
@@ -192,3 +194,35 @@ async def test_a_wrong_token_never_connects(topology: Topology, tmp_path: Path) 
     finally:
         await plant.stop()
         await group.stop()
+
+
+async def test_case_20_of_a_child_that_was_never_heard_rows_are_unknown_and_not_none(
+    topology: Topology,
+) -> None:
+    """Case 20 of what the protocol must survive, as a query sees it: the relay never came."""
+    ensure_link_tokens(topology)
+    async with AsyncExitStack() as stack:
+        nodes = [Node(topology, config) for config in topology.nodes]
+
+        async def start(node: Node) -> None:
+            stack.push_async_callback(node.stop)
+            await node.start()
+
+        async def ask(**options: Any) -> Result:
+            execute = nodes[0].runtime.statements.execute
+            return await asyncio.to_thread(execute, "SELECT count(*) FROM pump", **options)
+
+        await start(nodes[0])
+        found = await ask()
+        assert [(c["node"], c["table"], c["state"]) for c in found.completeness] == [
+            ("plant", "pump", "unknown")
+        ]
+        with pytest.raises(IncompleteError, match="plant: pump is unknown"):
+            await ask(must_be_complete=True)
+        for node in nodes[1:]:
+            await start(node)
+        await write(nodes[2], time.time_ns() // 10**6 - 600_000, 5)
+        await until(
+            lambda: nodes[0].federation.completeness(["pump"]) != [], "the group hears of the rows"
+        )
+        assert {c["node"] for c in (await ask()).completeness} == {"edge"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from mainstem_engine.errors import NotFoundError
@@ -32,7 +34,14 @@ def test_every_tier_knows_its_part_of_the_way(tiers: Tiers) -> None:
     assert [hop["node"] for hop in group["hops"]] == ["edge", "plant", "group"]
     written, received, above = (hop["received"] for hop in plant["hops"])
     assert START_MS < received <= above
-    assert written == edge["hops"][0]["received"]
+    for found in (edge, plant, group):
+        # Nobody has a point before whoever it comes from, and nobody answers before it has it.
+        times = [found["hops"][0]["received"]]
+        for hop, following in itertools.pairwise(found["hops"]):
+            times += [hop["acked"], following["received"]]
+        known = [each for each in times if each is not None]
+        assert known == sorted(known), found["hops"]
+    assert START_MS < written <= received
     assert plant["hops"][0]["acked"] == received
     assert plant["hops"][1]["acked"] == above
     assert group["hops"][2] == {"node": "group", "received": above, "acked": None}
@@ -51,7 +60,7 @@ def test_a_rollup_says_which_of_its_windows_it_fed(tiers: Tiers) -> None:
     assert found["rollups"] == [{"table": "meters_1m", "from": START_MS, "to": START_MS + 60_000}]
     assert found["hops"] == [{"node": "edge", "received": None, "acked": None}]
     nothing = tiers.edge.federation.trace(DEVICE, "note", START_NS)
-    assert (nothing["versions"], nothing["hops"]) == ([], [])
+    assert (nothing["versions"], nothing["hops"], nothing["rollups"]) == ([], [], [])
 
 
 def test_what_there_is_not(tiers: Tiers) -> None:

@@ -1,7 +1,8 @@
 """Where one point comes from: its versions, the tiers that it went through, what it became part of.
 
-Of a tier only what this node knows is told: when its owner had it (at the latest, from the time of
-its next manifest), when it was received here, and when the parent acknowledged it.
+Of a tier only what this node knows is told: when its owner had it (at the latest: before its next
+manifest, and before anybody else had it), when it was received here, and when the parent
+acknowledged it. A window of a rollup is named if there is a value that it could be made of.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def trace(
             "from": time_ns // every * every // NS_PER_MS,
             "to": (time_ns // every + 1) * every // NS_PER_MS,
         }
-        for other in catalog.templates.all()
+        for other in (catalog.templates.all() if versions else ())
         if other.template.rollup_of == table.name and (every := other.template.every_ns)
     ]
     return {
@@ -96,13 +97,15 @@ def _hops(
         acked = None if forward is None else forward.acked_at(key, lsn)
         if key.uuid == engine.node_uuid:
             is_held = forward is not None and lsn in forward.held
-            hops = [_hop(node, follower.written.of(lsn), acked if is_held else None)]
+            passed = acked if is_held else None
+            hops = [_hop(node, _earlier(follower.written.of(lsn), passed), passed)]
         else:
             state = follower.origins.get(key)
             if state is None or lsn not in state.received:
                 return [_hop(who.node, None, None)]
             here = state.moments.of(lsn)
-            hops = [_hop(who.node, state.written.of(lsn), here if state.via == who.node else None)]
+            written = _earlier(state.written.of(lsn), here)
+            hops = [_hop(who.node, written, here if state.via == who.node else None)]
             if state.via != who.node:
                 hops.append(_hop(state.via, None, here))
             # Above a hole the parent may have later records and lack this one.
@@ -111,6 +114,11 @@ def _hops(
     if parent is not None and hops[-1]["acked"] is not None:
         hops.append(_hop(parent, hops[-1]["acked"], None))
     return hops
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    """The smaller of two times of which either may be unknown."""
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def _hop(node: str, received: int | None, acked: int | None) -> dict[str, Any]:

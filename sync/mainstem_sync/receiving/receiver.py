@@ -56,6 +56,7 @@ from mainstem_sync.receiving.incoming import (
 )
 from mainstem_sync.receiving.incoming_images import IncomingImages, is_outside_ranges, touches_of
 from mainstem_sync.receiving.quarantine import QuarantineStore
+from mainstem_sync.receiving.trespasses import Trespasses
 from mainstem_sync.state.accounting import Accounts
 from mainstem_sync.state.children import Children
 from mainstem_sync.state.moves import Moves
@@ -188,10 +189,11 @@ class Receiver:
         self._assembly = Assembly()
         self._bound: Engine | None = None
         self.differences = differences
+        self._trespasses = Trespasses()
         self.drops: dict[str, int] = {}
+        """Batches and requests that were refused, by reason. Since the start."""
         self.riders: list[Callable[[str], bytes]] = []
         """Frames that ride in every reply to a child, by its name; called without the lock."""
-        """Batches and requests that were refused, by reason. Since the start."""
 
     def bind(self, engine: Engine) -> None:
         """Begin to receive into this engine."""
@@ -356,6 +358,11 @@ class Receiver:
             for covering in prepared.parking.coverings:
                 cover(self._quarantine, covering)
             ack = self._append(state, prepared)
+            denied = [path for _, path in prepared.received.header["denied"]]
+            if denied:
+                domain = self._domains.of(child.name, child.paths, batch.origin.name)
+                at_ms = self._clock_ns() // 1_000_000
+                self._trespasses.devices(self._engine, child.name, domain, denied, at_ms)
             state.logged, state.last_ack = logged, ack
             state.note_in_flight(ack, touches_of(prepared.received))
         return _Answer(batch.hash, AckCode.OK, "", ack, state)
@@ -481,17 +488,21 @@ class Receiver:
         """The origin's state. RejectedError for an origin that this child may not bring."""
         own = self._engine.node_uuid
         if batch.origin.uuid == own:
-            raise RejectedError(f"{child.name} sends records of {self._node} itself")
+            raise self._trespass(child, f"{child.name} sends records of {self._node} itself")
         if batch.origin.uuid == uuid and batch.origin.name != child.name:
-            raise RejectedError(f"{child.name} calls itself {batch.origin.name}")
+            raise self._trespass(child, f"{child.name} calls itself {batch.origin.name}")
         with self._lock:
             state = self._origins.open(batch.origin, child.name)
         if state.via != child.name:
-            raise RejectedError(
-                f"records of {batch.origin.name} come over {state.via}, not {child.name}",
-                hint="a node has one parent",
-            )
+            text = f"records of {batch.origin.name} come over {state.via}, not {child.name}"
+            raise self._trespass(child, text, "a node has one parent")
         return state
+
+    def _trespass(self, child: Child, text: str, hint: str | None = None) -> RejectedError:
+        """A refusal that raises an alarm."""
+        at_ms = self._clock_ns() // 1_000_000
+        self._trespasses.tell(self._engine, child.name, text, at_ms)
+        return RejectedError(text, hint=hint)
 
     def _refuse(self, child: Child, error: SyncError) -> Reply:
         status = error.status if isinstance(error, PeerError) else 400

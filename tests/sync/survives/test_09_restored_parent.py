@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, START_NS, Tiers
 
-from .copies import epoch_of, roll_back, snapshot, wait, wipe
+from .copies import epoch_of, release, roll_back, snapshot, wait, wipe
 
 
 @pytest.mark.parametrize("which", ["plant", "group"])
@@ -88,23 +88,37 @@ def test_case_9_both_are_restored_to_before_a_fork_and_no_epoch_repeats(tiers: T
     assert set(tiers.values(tiers.plant)) >= own
 
 
-def test_case_9_log_that_is_released_is_declared(tiers: Tiers) -> None:
-    """The child has released the log that its parent acknowledged and then lost."""
+def test_case_9_what_nobody_below_has_any_more_is_declared_by_slice(tiers: Tiers) -> None:
+    """The child has released its log, and its rows have expired, of what the parent acknowledged
+    and then lost."""
     tiers.write(rows=5)
     tiers.run(1)
     copy = snapshot(tiers.plant)
-    tiers.write(rows=5, start_s=100, value=2.0)
-    tiers.run(2)
+    tiers.write(rows=240, value=2.0)
     tiers.edge.engine.flush()
-    tiers.edge.restart()
-    tiers.run(2)
-    tiers.edge.engine.flush()
-    tiers.write(rows=1, start_s=400)
-    tiers.run(2)
-    tiers.edge.engine.flush()
+    tiers.write(rows=120, start_s=240, value=2.0)
+    tiers.close()
+    before = tiers.values(tiers.group)
+    release(tiers, tiers.edge)
     assert tiers.edge.engine.log.first_lsn > 6, "the log is released"
+    assert tiers.edge.engine.give_way("meters", START_NS + 4 * MINUTE_NS, held=True).rows == 240
     roll_back(tiers.plant, copy)
-    wait(tiers)
+    for _ in range(4):
+        wait(tiers)
+        tiers.close(3)
+    kept = [row for row in before if row[1] >= 240]
+    assert [row for row in tiers.values(tiers.plant) if row[1] >= 5] == kept
+    state = tiers.state(tiers.plant)
+    assert (state["state"], state["holes"]) == ("complete", [])
+    (lost,) = state["lost"]
+    assert (lost["from"], lost["to"]) == (START_MS, START_MS + 4 * 60_000)
+    assert lost["reason"] == "lost: expired"
+    listed = tiers.plant.federation.verify(rescan=True)["slices"]
+    assert [(each["from"], each["state"]) for each in listed] == [
+        (START_MS + minute * 60_000, "LOST") for minute in range(4)
+    ]
+    # What is above has no less than before, and is as sure of it.
+    assert tiers.values(tiers.group) == before
+    assert tiers.state(tiers.group)["lost"] == []
+    assert tiers.group.federation.verify(rescan=True)["slices"] == []
     tiers.check()
-    # The group holds it all and has no less than before.
-    assert set(tiers.values(tiers.group)) == set(tiers.values(tiers.edge))

@@ -7,11 +7,16 @@ import dataclasses
 
 import pytest
 
+from mainstem_engine.light_points import MAGIC
 from mainstem_sync.errors import VersionError
 from mainstem_sync.lines.handshake import Hello, Welcome
+from mainstem_sync.receiving.receiver import Child, Receiver, Reply
 from mainstem_sync.testing.tiers import Tiers
-from mainstem_sync.wire.frames import FrameType, encode_frame
-from mainstem_sync.wire.messages import VERSION, VERSION_MIN, single_frame
+from mainstem_sync.wire.batch import Batch
+from mainstem_sync.wire.frames import Frame, FrameType, decode_frames, decompress, encode_frame
+from mainstem_sync.wire.messages import EPOCHS_VERSION, VERSION, VERSION_MIN, single_frame
+from mainstem_sync.wire.packing import BLOCKS_VERSION
+from mainstem_sync.wire.pieces import PIECES_VERSION
 
 
 def hello_of(tiers: Tiers, versions: tuple[int, int]) -> Hello:
@@ -63,15 +68,60 @@ def test_case_22_without_a_common_version_the_side_to_upgrade_is_named(
     assert sender.next_request() is not None
 
 
-def test_case_22_a_child_of_version_1_delivers_to_a_parent_of_today(tiers: Tiers) -> None:
-    """Its HELLO has none of the later fields."""
-    hello = hello_of(tiers, (1, 1))
-    frame = next(iter([single_frame(hello.encode())]))
-    later = {"forks", "trail", "acked", "parent", "echo"}
-    header = {key: value for key, value in frame.header.items() if key not in later}
-    body = encode_frame(FrameType.HELLO, header)
-    reply = tiers.plant.federation.receiver.hello(tiers.up._child, body)
-    welcome = Welcome.from_frame(single_frame(reply.body))
-    assert welcome.version == 1
-    assert welcome.table is None
-    assert not welcome.lines
+LATER = {"forks", "trail", "acked", "parent", "echo"}
+"""What a HELLO of version 1 has not."""
+
+
+class Older:
+    """In front of a parent: what comes up is what a child of an older version would say."""
+
+    def __init__(self, receiver: Receiver, version: int) -> None:
+        self._receiver = receiver
+        self._version = version
+        self.frames: list[Frame] = []
+
+    def hello(self, child: Child, body: bytes) -> Reply:
+        header = dict(single_frame(body).header) | {"v": [1, self._version]}
+        if self._version < EPOCHS_VERSION:
+            header = {key: value for key, value in header.items() if key not in LATER}
+        reply = self._receiver.hello(child, encode_frame(FrameType.HELLO, header))
+        assert Welcome.from_frame(single_frame(reply.body)).version == self._version
+        return reply
+
+    def batches(self, child: Child, body: bytes) -> Reply:
+        self.frames += decode_frames(body)
+        return self._receiver.batches(child, body)
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_case_22_a_child_of_an_older_version_delivers_to_a_parent_of_today(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Live rows and a backlog, in nothing but what that version has; all of it is proven."""
+    older = Older(tiers.plant.federation.receiver, version)
+    monkeypatch.setattr(tiers.up, "_receiver", lambda: older)
+    tiers.write(rows=50)
+    tiers.run(3)
+    tiers.up.cut()
+    for number in range(2):
+        tiers.write(rows=6000, start_s=60 + 6000 * number, value=float(number))
+    tiers.up.restore()
+    tiers.clock.advance(31)
+    tiers.write(rows=5, start_s=13_000)
+    tiers.run(5)
+    tiers.close(240)
+    for node in (tiers.plant, tiers.group):
+        assert tiers.values(node) == tiers.values(tiers.edge), node.name
+        assert tiers.state(node)["state"] == "complete", node.name
+    kinds = {frame.type for frame in older.frames}
+    assert (FrameType.PIECE in kinds) <= (version >= PIECES_VERSION)
+    blocks = []
+    for frame in older.frames:
+        if frame.type is FrameType.BATCH:
+            # Only version 3 lets anything be left out.
+            assert {"recs", "raw", "codec", "chain"} <= set(frame.header)
+            batch = Batch.from_frame(frame)
+            raw = decompress(batch.codec, batch.raw_length, batch.payload)
+            blocks += [bytes(raw[block.offset :][:4]) for block in batch.blocks]
+    assert bool(blocks) == (version >= BLOCKS_VERSION)
+    assert MAGIC not in blocks, "light ones came with version 3"

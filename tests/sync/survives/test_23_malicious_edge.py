@@ -1,11 +1,12 @@
 """Case 23: an edge writes below another site's path, or speaks in another node's name. That is
-refused at the receiver, counted, and goes no further."""
+refused at the receiver, counted, written down as an alarm, and goes no further."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from mainstem_engine.model import ColumnType, Measurement, Template
 from mainstem_sync.receiving.receiver import Child
 from mainstem_sync.testing.tiers import START_MS, Tiers
 from mainstem_sync.wire.batch import encode_batch, encode_request
@@ -27,6 +28,31 @@ def test_case_23_rows_of_another_site_are_put_aside_and_go_no_further(tiers: Tie
     items = tiers.plant.federation.quarantine.items()
     assert {item["device"] for item in items} == {"root.q.other.theirs", "root.p.else"}
     tiers.check()
+    # One alarm an hour, whatever it goes on to send; it is in the log.
+    tiers.commit()
+    (alarm,) = tiers.plant.federation.alarms()
+    assert (alarm["code"], alarm["node"]) == ("TRESPASS", "edge")
+    assert "root.q.other.theirs" in alarm["text"]
+    tiers.plant.restart()
+    assert tiers.plant.federation.alarms() == [alarm]
+    tiers.clock.advance(3601)
+    tiers.write("root.q.another.one", start_s=300)
+    tiers.run(3)
+    tiers.commit()
+    assert [each["code"] for each in tiers.plant.federation.alarms()] == ["TRESPASS"] * 2
+    assert tiers.group.federation.alarms() == []
+
+
+def test_case_23_a_device_of_another_template_is_no_trespass(tiers: Tiers) -> None:
+    """It is put aside as well, but lies where the edge may write."""
+    other = Template("other", (Measurement(0, "x", ColumnType.DOUBLE),))
+    tiers.plant.engine.create_template(other)
+    tiers.plant.engine.device_ids("other", ["root.p.e.d1"], create=True)
+    tiers.write("root.p.e.d1")
+    tiers.run(3)
+    assert tiers.values(tiers.plant) == []
+    assert len(tiers.plant.federation.quarantine.items()) == 10
+    assert tiers.plant.federation.alarms() == []
 
 
 def test_case_23_a_delete_reaches_nothing_of_another_site(tiers: Tiers) -> None:
@@ -60,6 +86,9 @@ def test_case_23_records_in_another_name_are_refused(tiers: Tiers, who: str) -> 
     codes = [f.header["code"] for f in decode_frames(reply.body) if f.type is FrameType.ACK]
     assert codes == ["rejected"]
     assert plant.federation.drops()["received_rejected_batch"] == 1
+    plant.engine.log.barrier()
+    (alarm,) = plant.federation.alarms()
+    assert (alarm["code"], alarm["node"]) == ("TRESPASS", "evil")
     tiers.write(start_s=500)
     tiers.run(3)
     assert len(tiers.values(plant)) == 20
