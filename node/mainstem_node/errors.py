@@ -4,6 +4,7 @@ MainstemError                                   (mainstem_engine.errors)
 └── NodeError
     ├── ConfigError            (ValueError)     problems of a topology file, each with file, line
     ├── UnitError              (ValueError)     an unknown unit, or one of another dimension
+    ├── ExpressionError        (ValueError)     an expression that cannot be computed
     ├── CredentialError        (OSError)        a token file is missing, empty or unreadable
     ├── TierError              (LookupError)    no entry point registers this tier
     └── ApiError                                an answer other than 2xx; carries the HTTP status
@@ -58,6 +59,15 @@ class UnitError(NodeError, ValueError):
     """A unit that is not in the table, or two units of different dimensions."""
 
     code = "UNIT"
+
+
+class ExpressionError(NodeError, ValueError):
+    """An expression that cannot be read, or that asks for what cannot be computed."""
+
+    code = "EXPRESSION"
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
 
 
 class CredentialError(NodeError, OSError):
