@@ -4,32 +4,28 @@ Rows are judged in the order in which they arrived, device by device:
 
 1. *Late*: older than the newest row of its device before it. Only counted; it is stored.
 2. *Repeat*: same time and same values as the row of its device just before it. Filtered.
-3. *Unchanged*: of a row that is neither, each value within its measurement's deadband of the last
-   one kept is dropped; a row that has no value left is filtered. The first value is kept, and one
-   value per heartbeat, so that constancy differs from silence. A late row is kept whole: what lay
+3. Of a row that is neither, each value is judged by the filters of its measurement
+   (value_memory.py); a row that has no value left is filtered. A late row is kept whole: what lay
    around it is not known here any more.
 
-The decision about a value depends on the one before it, so a batch is worked through in waves:
-wave k is the k-th row of every device at once. Memory: 16 bytes a device, and 16 per deadband.
-Nothing of it survives a restart; the first row of each device is then kept whole.
+Memory: 32 bytes a device, and that of the filters. Nothing of it survives a restart; the first row
+of each device is then kept whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_edge.value_memory import ValueMemory
 from mainstem_engine.columns import TIME_MIN_NS
 from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, TimesNs
 
 NEVER_NS = TIME_MIN_NS - 1
 """Before every time: nothing was seen of this device."""
-
-EXACT_MAX = float(1 << 53)
-"""Larger whole numbers are not exact as double: differences between them mean nothing."""
 
 _FIRST_CAPACITY = 64
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -44,30 +40,25 @@ NewestTimes = Callable[[DeviceIds], TimesNs]
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """``keep`` bool[n]: rows to store; ``columns`` of all n rows, dropped values null; ``late``
-    bool[n]; ``repeated``: rows that were exact repeats."""
+    bool[n]; ``repeated``: rows that were exact repeats; ``refused``: by measurement, rows whose
+    value is to be put aside."""
 
     keep: BoolMask
     columns: dict[int, Column]
     late: BoolMask
     repeated: int
+    refused: Mapping[int, npt.NDArray[np.intp]] = field(default_factory=dict)
 
 
 class DeviceMemory:
     """The memory of one template's devices. Calls are serialised by the caller.
 
-    ``deadbands``: measurement id to deadband. ``newest``: the newest stored time of devices (ns,
-    NEVER_NS where there is none), asked once for each device.
+    ``values``: the filters. ``newest``: the newest stored time of devices (ns, NEVER_NS where there
+    is none), asked once for each device.
     """
 
-    def __init__(
-        self,
-        deadbands: Mapping[int, float],
-        heartbeat_ns: int,
-        newest: NewestTimes | None = None,
-    ) -> None:
-        self._ids = tuple(deadbands)
-        self._bands = np.array([deadbands[key] for key in self._ids], np.float64)
-        self._heartbeat_ns = heartbeat_ns
+    def __init__(self, values: ValueMemory, newest: NewestTimes | None = None) -> None:
+        self.values = values
         self._newest_stored = newest
         self.forget()
 
@@ -77,8 +68,7 @@ class DeviceMemory:
         self._newest = np.zeros(0, np.int64)
         self._row_time = np.zeros(0, np.int64)
         self._row_hash = np.zeros(0, np.uint64)
-        self._kept_value = np.zeros((0, len(self._ids)), np.float64)
-        self._kept_time = np.zeros((0, len(self._ids)), np.int64)
+        self.values.forget()
 
     def judge(self, device: DeviceIds, time: TimesNs, columns: Mapping[int, Column]) -> Judgement:
         """Judges n rows in order of arrival and remembers them. n >= 0."""
@@ -94,11 +84,12 @@ class DeviceMemory:
         repeat = self._repeats(run, times, row_hashes(columns, count), order)
         if order is not None:
             late, repeat = _unsort(late, order), _unsort(repeat, order)
-        kept_columns = dict(columns)
-        if self._ids:
-            kept_columns = self._drop_unchanged(device, time, columns, ~(late | repeat))
+        kept_columns, refused = dict(columns), {}
+        if self.values:
+            filtered = self.values.judge(device, time, columns, ~(late | repeat))
+            kept_columns, refused = filtered.columns, filtered.refused
         keep = _rows_with_values(kept_columns, count) & ~repeat
-        return Judgement(keep, kept_columns, late, int(np.count_nonzero(repeat)))
+        return Judgement(keep, kept_columns, late, int(np.count_nonzero(repeat)), refused)
 
     def _meet(self, devices: DeviceIds) -> None:
         """Makes room for these devices (ascending) and asks what is stored of new ones."""
@@ -110,16 +101,15 @@ class DeviceMemory:
             self._known[fresh] = True
             if self._newest_stored is not None:
                 self._newest[fresh] = self._newest_stored(fresh)
+            self.values.meet(fresh)
 
     def _grow(self, capacity: int) -> None:
         more = capacity - len(self._known)
-        wide = (more, len(self._ids))
         self._known = np.append(self._known, np.zeros(more, np.bool_))
         self._newest = np.append(self._newest, np.full(more, NEVER_NS, np.int64))
         self._row_time = np.append(self._row_time, np.full(more, NEVER_NS, np.int64))
         self._row_hash = np.append(self._row_hash, np.zeros(more, np.uint64))
-        self._kept_value = np.append(self._kept_value, np.full(wide, np.nan), axis=0)
-        self._kept_time = np.append(self._kept_time, np.zeros(wide, np.int64), axis=0)
+        self.values.grow(capacity)
 
     def _late(self, run: _Runs, times: TimesNs) -> BoolMask:
         """Older than the newest of the run before it, or than what was known before the run."""
@@ -147,54 +137,6 @@ class DeviceMemory:
         self._row_hash[run.devices] = hashes[run.ends]
         repeat: BoolMask = (times == time_before) & (hashes == hash_before)
         return repeat
-
-    def _drop_unchanged(
-        self, device: DeviceIds, time: TimesNs, columns: Mapping[int, Column], judged: BoolMask
-    ) -> dict[int, Column]:
-        """The columns with unchanged values made null, of rows that are judged."""
-        rows = np.flatnonzero(judged)
-        shape = (len(rows), len(self._ids))
-        values, present = np.full(shape, np.nan), np.zeros(shape, np.bool_)
-        for position, key in enumerate(self._ids):
-            column = columns.get(key)
-            if column is None:
-                continue
-            numbers = column.values[rows].astype(np.float64)
-            if column.values.dtype.kind in "iu":
-                numbers[np.abs(numbers) > EXACT_MAX] = np.nan
-            values[:, position] = numbers
-            present[:, position] = True if column.valid is None else column.valid[rows]
-        keep = self._waves(device[rows], time[rows], values, present)
-        found = dict(columns)
-        for position, key in enumerate(self._ids):
-            dropped = rows[present[:, position] & ~keep[:, position]]
-            if len(dropped):
-                column = found[key]
-                valid = (
-                    np.ones(len(device), np.bool_) if column.valid is None else column.valid.copy()
-                )
-                valid[dropped] = False
-                found[key] = Column(column.values, valid)
-        return found
-
-    def _waves(
-        self, device: DeviceIds, time: TimesNs, values: AnyArray, present: BoolMask
-    ) -> BoolMask:
-        """Which values are kept; bool of the shape of ``values``."""
-        keep = present.copy()
-        if not present.any():
-            return keep
-        for wave in _rows_by_turn(device):
-            devices, times = device[wave], time[wave][:, np.newaxis]
-            last, since = self._kept_value[devices], self._kept_time[devices]
-            # NaN, "no value yet", is within no distance of anything.
-            unchanged = np.abs(values[wave] - last) <= self._bands
-            unchanged &= times - since < self._heartbeat_ns
-            kept = present[wave] & ~unchanged
-            keep[wave] = kept
-            self._kept_value[devices] = np.where(kept, values[wave], last)
-            self._kept_time[devices] = np.where(kept, times, since)
-        return keep
 
 
 class _Runs:
@@ -243,15 +185,6 @@ def _unsort(sorted_values: BoolMask, order: AnyArray) -> BoolMask:
     values = np.empty_like(sorted_values)
     values[order] = sorted_values
     return values
-
-
-def _rows_by_turn(device: DeviceIds) -> list[AnyArray]:
-    """Row numbers in waves: the first rows of all devices, then the second ones, and so on."""
-    order = np.argsort(device, kind="stable")
-    run = _Runs(device[order])
-    turn = np.arange(len(device)) - run.starts[run.number]
-    by_turn = order[np.argsort(turn, kind="stable")]
-    return np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])
 
 
 def _rows_with_values(columns: Mapping[int, Column], count: int) -> BoolMask:

@@ -116,6 +116,16 @@ class Intake:
         self._drained = done and not self.failure and not len(self.collector.queue)
         return self._drained
 
+    def release(self) -> None:
+        """Stores what the filters of its tables still hold: no row comes any more."""
+        if self._failure:
+            return
+        try:
+            for table in dict.fromkeys(self._tables.values()):
+                table.release()
+        except FATAL as error:
+            log.error("what filters held could not be stored: %s", error)
+
     @property
     def is_drained(self) -> bool:
         """True once it was stopped with nothing left to take: no row comes from here any more."""

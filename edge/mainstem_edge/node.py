@@ -103,6 +103,7 @@ class EdgeNode(Node):
         for intake in self._intakes:
             intake.drain(max(0.0, deadline - time.monotonic()))
         for intake in self._intakes:
+            intake.release()
             intake.collector.stop(DISCONNECT_S)
 
     def _is_idle(self, intake: Intake) -> bool:

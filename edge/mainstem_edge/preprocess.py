@@ -5,14 +5,18 @@
    so one multiplication and one addition with factors that were combined exactly. A measurement
    without any of these keys is stored bit for bit as it came.
 3. A value outside ``range`` is put aside as ``out_of_range``.
-4. A value under a name that the template does not have is put aside as ``unknown_measurement``.
+4. A value that its source calls bad or stale is stored with that quality where the template has a
+   column for it, else put aside as ``bad_quality``.
+5. A value under a name that the template does not have is put aside as ``unknown_measurement``.
+6. Measurements with an expression are computed from what is left.
 
 A value that is put aside is null in its row; the row goes on with the others.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,9 +24,21 @@ import numpy as np
 
 from mainstem_edge.decode.interface import Decoded
 from mainstem_edge.payload_time import TimeReader
-from mainstem_edge.rejects import OUT_OF_RANGE, UNKNOWN_MEASUREMENT, WRONG_TYPE
+from mainstem_edge.rejects import BAD_QUALITY, OUT_OF_RANGE, UNKNOWN_MEASUREMENT, WRONG_TYPE
+from mainstem_edge.value_memory import ValueFilter
 from mainstem_edge.values import typed_column
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType
+from mainstem_node.config.templates import QUALITY_SUFFIX
+from mainstem_node.expressions import Expression
+
+GOOD, UNCERTAIN, BAD, STALE = range(4)
+"""Qualities, as they are stored; good is null."""
+UNKNOWN_QUALITY = 255
+QUALITIES: Mapping[Any, int] = {
+    None: GOOD, 0: GOOD, 1: UNCERTAIN, 2: BAD, 3: STALE,
+    "good": GOOD, "uncertain": UNCERTAIN, "bad": BAD, "stale": STALE,
+}  # fmt: skip
+"""As payloads spell them."""
 
 HEARTBEAT_NS = 600 * 1_000_000_000
 """A value that does not change is stored this often all the same, so that constancy differs from
@@ -33,8 +49,9 @@ silence. ``expect_every`` of the template replaces it."""
 class MeasurementRule:
     """What happens to one measurement. ``linear``: (factor, summand), None for "as it came".
 
-    ``low`` and ``high`` are included and in the stored unit. ``deadband`` None: every value is
-    kept.
+    ``low`` and ``high`` are included and in the stored unit. ``filter``: which values are worth
+    storing, None for all. ``derive``: computed from the row's other values. ``quality``: the
+    measurement that has its quality. ``computed``: no payload has it.
     """
 
     id: int
@@ -44,7 +61,10 @@ class MeasurementRule:
     linear: tuple[float, float] | None = None
     low: float | None = None
     high: float | None = None
-    deadband: float | None = None
+    filter: ValueFilter | None = None
+    derive: Expression | None = None
+    quality: int | None = None
+    computed: bool = False
 
     @property
     def parsed_as(self) -> ColumnType:
@@ -75,7 +95,7 @@ class TemplateRules:
     @property
     def source_names(self) -> tuple[str, ...]:
         """The names under which payloads carry the measurements."""
-        return tuple(rule.source for rule in self.measurements)
+        return tuple(rule.source for rule in self.measurements if not rule.computed)
 
     @property
     def number_names(self) -> frozenset[str]:
@@ -83,10 +103,19 @@ class TemplateRules:
         others = {rule.source for rule in self.measurements if not rule.parsed_as.is_float}
         return frozenset(self.source_names) - others
 
+    def quality_names(self, all_of_them: bool) -> tuple[str, ...]:
+        """The names under which payloads say how good measurements are: of those with a column for
+        it, or of all."""
+        return tuple(
+            rule.source + QUALITY_SUFFIX
+            for rule in self.measurements
+            if not rule.computed and (all_of_them or rule.quality is not None)
+        )
+
     @property
-    def deadbands(self) -> dict[int, float]:
-        """Measurement id to deadband, of those that have one."""
-        return {rule.id: rule.deadband for rule in self.measurements if rule.deadband is not None}
+    def filters(self) -> dict[int, ValueFilter]:
+        """By measurement id, of those that have one."""
+        return {rule.id: rule.filter for rule in self.measurements if rule.filter is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +144,7 @@ def prepare(decoded: Decoded, rules: TemplateRules, times: TimeReader) -> Prepar
     rejects: list[ValueReject] = []
     some = np.zeros(count, np.bool_)
     for rule in rules.measurements:
-        raw = decoded.columns.get(rule.source)
+        raw = None if rule.computed else decoded.columns.get(rule.source)
         if raw is None:
             continue
         column, misfits = typed_column(
@@ -133,10 +162,63 @@ def prepare(decoded: Decoded, rules: TemplateRules, times: TimeReader) -> Prepar
         rejects += [ValueReject(row, rule.name, OUT_OF_RANGE, raw[row]) for row in outside]
         columns[rule.id] = column
         some |= True if column.valid is None else column.valid
+    for rule in rules.measurements:
+        stated = None if rule.computed else decoded.columns.get(rule.source + QUALITY_SUFFIX)
+        if stated is not None:
+            rejects += _qualities(rule, stated, decoded, columns)
+            some = _rows_with_any(columns, count)
+    for rule in rules.measurements:
+        if rule.derive is not None:
+            columns[rule.id] = _derived(rule, rule.derive, rules, columns, count)
     rejects += [
         ValueReject(row, name, UNKNOWN_MEASUREMENT, value) for row, name, value in decoded.extras
     ]
     return Prepared(columns, some, rejects)
+
+
+def _qualities(
+    rule: MeasurementRule, stated: Sequence[Any], decoded: Decoded, columns: dict[int, Column]
+) -> list[ValueReject]:
+    """Takes what is said of the values of one measurement into the columns."""
+    codes = np.array([QUALITIES.get(each, UNKNOWN_QUALITY) for each in stated], np.uint8)
+    name = rule.name + QUALITY_SUFFIX
+    unknown = np.flatnonzero(codes == UNKNOWN_QUALITY).tolist()
+    rejects = [ValueReject(row, name, WRONG_TYPE, stated[row]) for row in unknown]
+    codes[unknown] = GOOD
+    if rule.quality is not None:
+        columns[rule.quality] = Column(codes, codes != GOOD)
+        return rejects
+    column = columns.get(rule.id)
+    if column is None:
+        return rejects
+    bad = codes >= BAD
+    if column.valid is not None:
+        bad &= column.valid
+    raw = decoded.columns[rule.source]
+    columns[rule.id], rows = _without(column, bad)
+    return rejects + [ValueReject(row, rule.name, BAD_QUALITY, raw[row]) for row in rows]
+
+
+def _derived(
+    rule: MeasurementRule,
+    expression: Expression,
+    rules: TemplateRules,
+    columns: Mapping[int, Column],
+    count: int,
+) -> Column:
+    """What an expression gives; null where that does not fit the type."""
+    of_name = {other.name: columns.get(other.id) for other in rules.measurements}
+    found = expression.evaluate(of_name, count)
+    if rule.type == ColumnType.BOOLEAN or rule.type == ColumnType.DOUBLE:
+        return found
+    return _scaled(found, replace(rule, linear=(1.0, 0.0)))[0]
+
+
+def _rows_with_any(columns: Mapping[int, Column], count: int) -> BoolMask:
+    some = np.zeros(count, np.bool_)
+    for column in columns.values():
+        some |= True if column.valid is None else column.valid
+    return some
 
 
 def _scaled(column: Column, rule: MeasurementRule) -> tuple[Column, list[int]]:

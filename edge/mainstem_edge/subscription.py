@@ -43,7 +43,9 @@ class Subscription:
     """A topic filter and its meaning.
 
     ``device`` None: the payload must name a whole path. ``tag_types`` of the template.
-    ``message_bytes_max``: a longer payload is put aside unread. Used by one thread at a time.
+    ``message_bytes_max``: a longer payload is put aside unread. ``knows_quality``: the source says
+    of each measurement ``m`` how good it is, under ``m_quality``, whether the template stores that
+    or not. Used by one thread at a time.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Subscription:
         clock: ClockBounds,
         create: bool = True,
         message_bytes_max: int = 1 << 20,
+        knows_quality: bool = False,
     ) -> None:
         self.filter = filter
         self.rules = rules
@@ -73,7 +76,8 @@ class Subscription:
         self._payload_names = tuple(
             dict.fromkeys(name for pattern in patterns for name in pattern.payload_names)
         )
-        others = (DEVICE_KEY, *times.fields, *self._payload_names)
+        qualities = rules.quality_names(knows_quality)
+        others = (DEVICE_KEY, *times.fields, *self._payload_names, *qualities)
         known = KnownNames((*rules.source_names, *others), rules.number_names.difference(others))
         self._codec = make_codec(known, times.fields)
         self._entries: dict[tuple[str | None, ...], Entry] = {}

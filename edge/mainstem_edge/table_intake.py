@@ -1,13 +1,14 @@
 """From readings to log records: the stateful half of the intake, one per template.
 
 1. Devices of good rows are resolved, or made.
-2. What was put aside is made durable in the quarantine *before* the record is appended, so the
+2. Rows are brought to the precision of their database. The device memory drops exact repeats and
+   unchanged values, refuses values that cannot be, and counts late rows.
+3. What was put aside is made durable in the quarantine *before* the record is appended, so the
    acknowledgement that follows the record covers both. An entry is the same entry when its
    message comes again. A quarantine that cannot be written (a full disk) is waited for.
-3. Rows are brought to the precision of their database. The device memory drops exact repeats and
-   unchanged values, and counts late rows.
 4. One record carries the rows and their share of the accounting. Without rows it carries only the
-   counts: nothing that was received goes uncounted.
+   counts: nothing that was received goes uncounted. Values that a filter restores go into a record
+   of their own, before it, as derived rows.
 
 Several collectors may feed one template: ``store`` is serialised, so that memory, log and counts
 have one order.
@@ -23,14 +24,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceMaker, Entry
-from mainstem_edge.device_memory import DeviceMemory
+from mainstem_edge.device_memory import DeviceMemory, Judgement
+from mainstem_edge.preprocess import ValueReject
 from mainstem_edge.reading import Reading
-from mainstem_edge.rejects import EXPIRED, NOT_OWNER, REFUSED, TOO_LATE, Reject
+from mainstem_edge.rejects import (
+    EXPIRED,
+    NOT_OWNER,
+    RATE_OF_CHANGE,
+    REFUSED,
+    TOO_LATE,
+    Reject,
+)
+from mainstem_edge.value_memory import Restored
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import (
@@ -47,6 +59,8 @@ from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineItem
 log = logging.getLogger("mainstem.intake")
 
 NS_PER_MS = 1_000_000
+RELEASE_TIMEOUT_S = 5.0
+"""A stop has ten seconds in all."""
 DISK_RETRY_S = 1.0
 """A full disk is not full for less than this."""
 BLOCK_VALUES_MIN = 64
@@ -61,7 +75,12 @@ class Writer(DeviceMaker, Protocol):
     """What is needed of the engine to store."""
 
     def write_rows(
-        self, table: Table, rows: Rows, *, intake: Mapping[str, int] | None = None
+        self,
+        table: Table,
+        rows: Rows,
+        *,
+        intake: Mapping[str, int] | None = None,
+        derived: bool = False,
     ) -> Ack: ...
 
     def out_of_retention(
@@ -147,18 +166,26 @@ class TableIntake:
         with self._lock:
             self._resolve(reading)
             self._drop_unwelcome(reading)
-            self._put_aside(self._rejects(reading, counts))
-            counts.received += reading.received
-            if not counts.received and not counts.redelivered:
-                return None
             try:
-                return self._write(self._judged(reading, counts), counts)
-            except (EngineError, OSError):
-                raise
+                rows = self._judged(reading, counts)
+                self._put_aside(self._rejects(reading, counts))
+                counts.received += reading.received
+                if not counts.received and not counts.redelivered:
+                    return None
+                self._write_restored()
+                return self._write(rows, counts)
             except Exception:
                 # Rows may be remembered that were not stored: they must not count as seen.
                 self._memory.forget()
                 raise
+
+    def release(self) -> None:
+        """No more rows come: what filters hold is stored, and durable when this returns."""
+        with self._lock:
+            self._memory.values.release()
+            ack = self._write_restored()
+        if ack is not None:
+            ack.wait(RELEASE_TIMEOUT_S)
 
     def _resolve(self, reading: Reading) -> None:
         """Finds or makes the devices of good rows; rows without one are put aside."""
@@ -201,10 +228,70 @@ class TableIntake:
         times = self._to_precision(ids, times)
         judgement = self._memory.judge(ids, times, columns)
         kept = int(np.count_nonzero(judgement.keep))
-        counts.filtered += len(rows) - kept
+        emptied = self._refuse(reading, rows, times, columns, judgement)
+        counts.filtered += len(rows) - kept - emptied
         counts.late += int(np.count_nonzero(judgement.late & judgement.keep))
         found = Rows(ids, times, {key: _tidy(c) for key, c in judgement.columns.items()})
         return found if kept == len(rows) else found.take(judgement.keep)
+
+    def _refuse(
+        self,
+        reading: Reading,
+        rows: npt.NDArray[np.intp],
+        times: TimesNs,
+        columns: Mapping[int, Column],
+        judgement: Judgement,
+    ) -> int:
+        """Puts the values aside that their rate refused. Returns how many rows have no other: they
+        are put aside with them."""
+        if not judgement.refused:
+            return 0
+        table = self._engine.catalog.table(self.template)
+        names = {m.id: m.name for m in table.template.measurements}
+        emptied: set[int] = set()
+        for key, places in judgement.refused.items():
+            for at in places.tolist():
+                value = _item(columns[key].values, at)
+                reading.prepared.rejects.append(
+                    ValueReject(int(rows[at]), names[key], RATE_OF_CHANGE, value)
+                )
+                if not judgement.keep[at]:
+                    emptied.add(at)
+        reading.good[rows[list(emptied)]] = False
+        return len(emptied)
+
+    def _write_restored(self) -> Ack | None:
+        """Cells that a filter dropped and that turned out to be needed, one row each."""
+        restored = self._memory.values.restored
+        if not restored:
+            return None
+        table = self._engine.catalog.table(self.template)
+        ids = np.array(restored.device, np.uint32)
+        times = np.array(restored.time_ns, np.int64)
+        numbers = np.array(restored.measurement)
+        values = np.array(restored.value, np.float64)
+        columns = {}
+        for key in sorted(set(restored.measurement)):
+            kind = next(m.type for m in table.template.measurements if m.id == key)
+            own = numbers == key
+            columns[key] = Column(np.where(own, values, 0.0).astype(kind.dtype), own)
+        found = self._engine.out_of_retention(self.template, ids, times)
+        rows = Rows(ids, times, {key: _tidy(column) for key, column in columns.items()})
+        if found is not None:
+            rows = rows.take(~(found.expired | found.too_late))
+        ack = self._patiently(lambda: self._engine.write_rows(table, rows, derived=True))
+        self._memory.values.restored = Restored()
+        return ack
+
+    def _patiently(self, write: Callable[[], Ack]) -> Ack:
+        """Waits while the engine is overloaded. Raises OverloadedError only while stopping."""
+        while True:
+            try:
+                return write()
+            except OverloadedError as error:
+                if self._stopping():
+                    raise
+                time.sleep(min(error.retry_after_s, 0.05))
 
     def _to_precision(self, devices: DeviceIds, times: TimesNs) -> TimesNs:
         """Times cut to the precision of each device's database."""
@@ -253,13 +340,9 @@ class TableIntake:
         table = self._engine.catalog.table(self.template)
         while True:
             try:
-                return self._engine.write_rows(table, rows, intake=counts.to_header())
-            except (LogFailedError, ClosedError):
+                return self._patiently(partial(self._append, table, rows, counts))
+            except (LogFailedError, ClosedError, OverloadedError):
                 raise
-            except OverloadedError as error:
-                if self._stopping():
-                    raise
-                time.sleep(min(error.retry_after_s, 0.05))
             except OutOfRetentionError:
                 rows = self._without_expired(rows, table, counts)
             except EngineError as error:
@@ -271,6 +354,9 @@ class TableIntake:
                 self._put_aside(_refused_rows(rows, table, self._engine, str(error)))
                 counts.quarantined += len(rows)
                 rows = rows.take(slice(0, 0))
+
+    def _append(self, table: Table, rows: Rows, counts: IntakeCounts) -> Ack:
+        return self._engine.write_rows(table, rows, intake=counts.to_header())
 
     def _without_expired(self, rows: Rows, table: Table, counts: IntakeCounts) -> Rows:
         """The rows that are not too old; time has passed since they were looked at."""

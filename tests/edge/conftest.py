@@ -10,11 +10,13 @@ import pytest
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
 from mainstem_edge.intake import Intake
+from mainstem_edge.last_stored import LastStored
 from mainstem_edge.preprocess import TemplateRules
 from mainstem_edge.subscription import Subscription
 from mainstem_edge.table_intake import Outside, TableIntake
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
 from mainstem_edge.testing.parts import NOW_NS, TEMPLATE, FakeCollector, rules, subscription
+from mainstem_edge.value_memory import ValueMemory
 from mainstem_engine.engine import Engine
 from mainstem_sync.receiving.quarantine import QuarantineStore
 
@@ -59,8 +61,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
             engine,
             quarantine,
             DeviceMemory(
-                found.deadbands,
-                found.heartbeat_ns,
+                ValueMemory(found.filters, found.heartbeat_ns, LastStored(engine, "press")),
                 lambda devices: engine.newest_times("press", devices),
             ),
             DeviceBook(engine, "press", DeviceLimit(devices_per_minute), owner),

@@ -13,6 +13,7 @@ from mainstem_edge.assembly.mqtt import mqtt_settings
 from mainstem_edge.assembly.rules import template_rules
 from mainstem_edge.preprocess import HEARTBEAT_NS
 from mainstem_edge.testing.parts import FakeOrigin, message
+from mainstem_edge.value_memory import ValueFilter
 from mainstem_engine.engine import Engine
 from mainstem_engine.model import ColumnType
 from mainstem_node.config import load_topology
@@ -67,7 +68,8 @@ def test_rules_come_from_the_template(tmp_path: Path, engine: Engine) -> None:
     assert temperature.source == "temp_f"
     assert temperature.linear is not None
     assert temperature.linear[0] * 212 + temperature.linear[1] == pytest.approx(100)
-    assert (temperature.low, temperature.high, temperature.deadband) == (-40, 900, 0.05)
+    assert (temperature.low, temperature.high) == (-40, 900)
+    assert temperature.filter == ValueFilter(band=0.05)
     assert pressure.linear == (0.001, 0.0)
     assert (running.type, running.linear) == (ColumnType.BOOLEAN, None)
     assert rules.heartbeat_ns == 10 * SECOND_NS

@@ -8,11 +8,25 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstem_edge.device_memory import EXACT_MAX, NEVER_NS, DeviceMemory, Judgement, row_hashes
+from mainstem_edge.device_memory import (
+    NEVER_NS,
+    DeviceMemory,
+    Judgement,
+    NewestTimes,
+    row_hashes,
+)
+from mainstem_edge.value_memory import EXACT_MAX, ValueFilter, ValueMemory
 from mainstem_engine.model import Column
 
 BAND = 1.0
 HEARTBEAT = 100
+
+
+def memory_of(
+    bands: dict[int, float], heartbeat_ns: int, newest: NewestTimes | None = None
+) -> DeviceMemory:
+    filters = {key: ValueFilter(band=band) for key, band in bands.items()}
+    return DeviceMemory(ValueMemory(filters, heartbeat_ns), newest)
 
 
 class Model:
@@ -67,7 +81,7 @@ ROW = st.tuples(
 
 @given(st.lists(st.lists(ROW, max_size=12), max_size=6))
 def test_a_batch_is_judged_as_its_rows_one_after_the_other(batches: list[list[Any]]) -> None:
-    memory, model = DeviceMemory({0: BAND}, HEARTBEAT), Model()
+    memory, model = memory_of({0: BAND}, HEARTBEAT), Model()
     for batch in batches:
         found = judge(memory, batch)
         expected = [model.judge(*row) for row in batch]
@@ -82,19 +96,19 @@ def test_a_batch_is_judged_as_its_rows_one_after_the_other(batches: list[list[An
 
 
 def test_the_first_value_and_one_per_heartbeat_are_kept() -> None:
-    memory = DeviceMemory({0: BAND}, HEARTBEAT)
+    memory = memory_of({0: BAND}, HEARTBEAT)
     found = judge(memory, [(0, t, 7.0, None) for t in range(0, 301, 50)])
     assert found.keep.tolist() == [True, False, True, False, True, False, True]
 
 
 def test_a_drift_below_the_band_is_seen_once_it_adds_up() -> None:
-    memory = DeviceMemory({0: BAND}, 10**9)
+    memory = memory_of({0: BAND}, 10**9)
     found = judge(memory, [(0, t, t * 0.25, None) for t in range(1, 14)])
     assert np.flatnonzero(found.keep).tolist() == [0, 5, 10]
 
 
 def test_without_deadbands_only_exact_repeats_go() -> None:
-    memory = DeviceMemory({}, HEARTBEAT)
+    memory = memory_of({}, HEARTBEAT)
     found = judge(memory, [(0, 1, 5.0, None), (0, 1, 5.0, None), (0, 1, 6.0, None), (0, 2, 6.0, 0)])
     assert found.keep.tolist() == [True, False, True, True]
     assert found.repeated == 1
@@ -103,7 +117,7 @@ def test_without_deadbands_only_exact_repeats_go() -> None:
 
 
 def test_numbers_that_are_not_exact_as_double_are_always_kept() -> None:
-    memory = DeviceMemory({1: 0.0}, 10**9)
+    memory = memory_of({1: 0.0}, 10**9)
     big = int(EXACT_MAX) + 2
     found = judge(memory, [(0, 1, None, big), (0, 2, None, big), (0, 3, None, 5), (0, 4, None, 5)])
     assert found.keep.tolist() == [True, True, True, False]
@@ -116,7 +130,7 @@ def test_the_store_is_asked_once_for_what_it_holds() -> None:
         asked.append(devices.tolist())
         return np.full(len(devices), 50, np.int64)
 
-    memory = DeviceMemory({}, HEARTBEAT, newest)
+    memory = memory_of({}, HEARTBEAT, newest)
     assert judge(memory, [(3, 40, 1.0, None), (1, 60, 1.0, None)]).late.tolist() == [True, False]
     judge(memory, [(3, 70, 1.0, None)])
     assert asked == [[1, 3]]
@@ -135,5 +149,5 @@ def test_hashes_tell_values_nulls_and_columns_apart() -> None:
 
 
 def test_no_rows_change_nothing() -> None:
-    memory = DeviceMemory({0: BAND}, HEARTBEAT)
+    memory = memory_of({0: BAND}, HEARTBEAT)
     assert len(judge(memory, []).keep) == 0

@@ -22,6 +22,7 @@ from mainstem_edge.testing.parts import (
     stored,
     subscription,
 )
+from mainstem_edge.value_memory import ValueFilter
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import SchemaError
 from mainstem_sync.receiving.quarantine import QuarantineStore
@@ -216,7 +217,7 @@ def test_late_rows_are_counted_and_stored(make_intake: MakeIntake, engine: Engin
 
 
 def test_unchanged_rows_are_filtered_and_counted(make_intake: MakeIntake, engine: Engine) -> None:
-    template = rules(temperature={"deadband": 1.0})
+    template = rules(temperature={"filter": ValueFilter(band=1.0)})
     intake = make_intake(template=template)
     steps = [20.0, 20.5, 20.9, 21.5, 21.4]
     process(intake, engine, *({"ts": T0_MS + n, "temperature": v} for n, v in enumerate(steps)))

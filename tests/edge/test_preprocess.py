@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 
 from mainstem_edge.decode.interface import Decoded
 from mainstem_edge.payload_time import TimeReader
-from mainstem_edge.preprocess import Prepared, combined_linear, prepare
+from mainstem_edge.preprocess import (
+    MeasurementRule,
+    Prepared,
+    TemplateRules,
+    combined_linear,
+    prepare,
+)
 from mainstem_edge.testing.parts import COLUMNS, rules
 from mainstem_engine.model import ColumnType
 from mainstem_node.config import conversion
+from mainstem_node.expressions import parse
 
 
 def prepared(columns: dict[str, list[Any]], **changes: Any) -> Prepared:
@@ -93,3 +100,63 @@ def test_an_integer_payload_of_a_scaled_double_is_a_number() -> None:
     found = prepared({"temperature": [1500, True]}, temperature={"linear": (0.001, 0.0)})
     assert values(found, "temperature") == [1.5, None]
     assert rules(count={"linear": (0.1, 0.0)}).measurements[2].parsed_as == ColumnType.DOUBLE
+
+
+QUALITY_OF_COUNT = 9
+
+
+def with_quality(**changes: Any) -> TemplateRules:
+    """The rules of ``press`` with a quality column for ``count``."""
+    found = rules(count={"quality": QUALITY_OF_COUNT, **changes})
+    column = MeasurementRule(
+        QUALITY_OF_COUNT, "count_quality", ColumnType.UINT8, "count_quality", computed=True
+    )
+    return TemplateRules("press", (*found.measurements, column))
+
+
+def test_quality_is_stored_beside_the_value_where_the_template_has_it() -> None:
+    decoded = Decoded(
+        [0] * 6,
+        {
+            "count": [1, 2, 3, 4, None, 6],
+            "count_quality": [0, 1, "bad", None, "stale", "so so"],
+        },
+    )
+    found = prepare(decoded, with_quality(), TimeReader())
+    assert values(found, "count") == [1, 2, 3, 4, None, 6]
+    quality = found.columns[QUALITY_OF_COUNT]
+    assert quality.valid is not None
+    assert quality.values[quality.valid].tolist() == [1, 2, 3]
+    assert np.flatnonzero(quality.valid).tolist() == [1, 2, 4]
+    assert [(r.row, r.measurement, r.value) for r in found.rejects] == [
+        (5, "count_quality", "so so")
+    ]
+    assert found.has_value.all()  # stale, without a value, is worth a row
+
+
+def test_without_a_column_for_it_a_bad_value_is_put_aside_and_an_uncertain_one_stays() -> None:
+    found = prepared({"count": [1, 2, 3, 4], "count_quality": [1, 2, 3, 0]})
+    assert values(found, "count") == [1, None, None, 4]
+    assert [(r.row, r.reason, r.value) for r in found.rejects] == [
+        (1, "bad_quality", 2),
+        (2, "bad_quality", 3),
+    ]
+    assert found.has_value.tolist() == [True, False, False, True]
+
+
+def test_measurements_are_derived_from_what_is_left_of_the_row() -> None:
+    known = {"temperature": False, "pressure": False, "running": True}
+    found = prepared(
+        {"temperature": [10.0, 20.0, 900.0, None], "pressure": [1.0, 2.0, 3.0, 4.0]},
+        temperature={"high": 100},
+        count={"derive": parse("temperature * 2 + pressure", known), "computed": True},
+        running={"derive": parse("temperature > 15", known), "computed": True},
+    )
+    assert values(found, "count") == [21, 42, None, None]
+    assert values(found, "running") == [False, True, None, None]
+
+
+def test_what_does_not_fit_the_type_of_a_derived_measurement_is_null() -> None:
+    derived = parse("temperature * 1e300", {"temperature": False})
+    found = prepared({"temperature": [1.0, 0.0]}, count={"derive": derived, "computed": True})
+    assert values(found, "count") == [None, 0]

@@ -12,11 +12,13 @@ from mainstem_edge.decode.json_codec import JsonCodec
 from mainstem_edge.decode.msgpack_codec import MsgpackCodec
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
+from mainstem_edge.last_stored import LastStored
 from mainstem_edge.patterns import PathPattern, Pattern
 from mainstem_edge.payload_time import TimeReader
 from mainstem_edge.preprocess import TemplateRules
 from mainstem_edge.subscription import ClockBounds, MakeCodec, Subscription
 from mainstem_edge.table_intake import Outside, Quarantine, TableIntake
+from mainstem_edge.value_memory import ValueMemory
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
@@ -60,7 +62,9 @@ class Workbench:
         self._limit = DeviceLimit(node.intake.max_new_devices_per_minute)
         self._rules: dict[str, TemplateRules] = {}
 
-    def subscription(self, config: SubscriptionConfig, message_bytes_max: int) -> Subscription:
+    def subscription(
+        self, config: SubscriptionConfig, message_bytes_max: int, *, knows_quality: bool = False
+    ) -> Subscription:
         """A reader whose rows are all of one template."""
         table = self.engine.catalog.table(config.template)
         rules = self.rules(config.template)
@@ -83,6 +87,7 @@ class Workbench:
             clock=self.clock,
             create=config.auto_create,
             message_bytes_max=message_bytes_max,
+            knows_quality=knows_quality,
         )
 
     @property
@@ -109,8 +114,7 @@ class Workbench:
             self.engine,
             self.quarantine,
             DeviceMemory(
-                rules.deadbands,
-                rules.heartbeat_ns,
+                ValueMemory(rules.filters, rules.heartbeat_ns, LastStored(self.engine, name)),
                 lambda devices: self.engine.newest_times(name, devices),
             ),
             DeviceBook(self.engine, name, self._limit, self._owner),

@@ -144,16 +144,15 @@ def _link(report: Report, where: str, node: NodeConfig) -> None:
 
 
 def not_yet_acted_upon(written: Iterable[str], number: int) -> list[str]:
-    """The keys of node ``number``, and of templates, that are checked but have no effect so far."""
+    """The keys of node ``number`` that are checked but have no effect so far."""
     prefix = f"nodes[{number}]."
     found = []
     for key in written:
         tail = re.sub(r"\[\d+\]", "", key.removeprefix(prefix))
         own = key.startswith(prefix) and not key.endswith("]")
-        if (own and _INACTIVE.fullmatch(tail)) or _INACTIVE_IN_TEMPLATES.fullmatch(key):
+        if own and _INACTIVE.fullmatch(tail):
             found.append(key.removeprefix(prefix))
     return found
 
 
 _INACTIVE = re.compile(r"intake\.auto_template")
-_INACTIVE_IN_TEMPLATES = re.compile(r"templates\.[^.]+\.measurements\.[^.]+\.(kind|rollover)")

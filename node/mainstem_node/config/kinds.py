@@ -84,6 +84,26 @@ class Listen:
         return f"{host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A deadband: so much, or such a share of the last value kept."""
+
+    width: float
+    is_relative: bool = False
+
+
+def parse_band(text: str) -> Band:
+    """``0.05``, or ``2%`` of the last value kept."""
+    number = text.removesuffix("%")
+    try:
+        width = float(number)
+    except ValueError:
+        width = -1.0
+    if not 0 <= width < float("inf"):
+        raise ValueError(f"{text!r} is not a deadband", "write 0.05, or 2% of the value") from None
+    return Band(width / 100, True) if text.endswith("%") else Band(width)
+
+
 def parse_name(text: str) -> str:
     """An identifier that can stand in a file name and a URL."""
     if not _NAME.fullmatch(text):
@@ -233,6 +253,7 @@ def _one_of(what: str, choices: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
+BAND = Kind("deadband", parse_band, {"type": ["number", "string"], "examples": [0.05, "2%"]})
 NAME = Kind("name", parse_name, {"type": "string", "pattern": f"^{_NAME.pattern}$"})
 TEXT = Kind("text", str, {"type": "string"})
 SECRET = Kind("secret", Secret, {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"})
@@ -263,6 +284,7 @@ COMPRESSION = Kind(
     {"type": "string", "enum": list(_COMPRESSIONS)},
 )
 
+DeadBand = Annotated[Band, BAND]
 Name = Annotated[str, NAME]
 Text = Annotated[str, TEXT]
 SecretText = Annotated[Secret, SECRET]

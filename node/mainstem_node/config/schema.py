@@ -25,6 +25,7 @@ from mainstem_node.config.kinds import (
     ENCODING,
     TIME_OF_DAY,
     TYPE,
+    DeadBand,
     DevicePath,
     DurationNs,
     FilePath,
@@ -59,11 +60,28 @@ class MeasurementConfig(Struct, frozen=True, kw_only=True):
     compression: Annotated[str, COMPRESSION] = "AUTO"
     range: tuple[float | None, float | None] | None = None
     """[low, high], both included; null leaves a side open. Values outside are quarantined."""
-    deadband: float | None = None
-    """Values that differ from the last kept one by less are filtered."""
+    max_rate: float | None = None
+    """Units a second. A value further from the last one than that is quarantined."""
+    deadband: DeadBand | None = None
+    """Values that differ from the last kept one by no more are filtered; `2%` of that value."""
+    swinging_door: float | None = None
+    """Values on a line between two kept ones, give or take this, are filtered."""
+    on_change: bool = False
+    """Only a value that differs from the last kept one is stored; of any type."""
     kind: Literal["gauge", "counter"] = "gauge"
     rollover: int | None = None
-    """A counter starts again at 0 after reaching this value."""
+    """A counter starts again at 0 instead of reaching this value."""
+    derive: Text | None = None
+    """An SQL expression over the other measurements of the row."""
+    increment_of: Name | None = None
+    """How far that counter went since the row before."""
+    previous_of: Name | None = None
+    """The value that that measurement had before it changed; null while it stays."""
+
+    @property
+    def is_computed(self) -> bool:
+        """True if no device sends it."""
+        return not (self.derive is None and self.increment_of is None and self.previous_of is None)
 
 
 class TemplateConfig(Struct, frozen=True, kw_only=True):
@@ -71,6 +89,8 @@ class TemplateConfig(Struct, frozen=True, kw_only=True):
 
     tags: dict[Name, Annotated[ColumnType, TYPE]] = {}
     measurements: dict[Name, MeasurementConfig]
+    quality: bool = False
+    """Adds to each measurement m a column m_quality: null good, 1 uncertain, 2 bad, 3 stale."""
     expect_every: DurationNs | None = None
     """A device that is silent for longer may be reported missing; default: nobody can be."""
     keep: DurationNs | None = None
