@@ -33,13 +33,8 @@ from mainstem_engine.part.layout import EXTREMES_USABLE, SUM_USABLE
 from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.scan import Selection, iterate_found, visible
 from mainstem_engine.scan_extent import bytes_of
-from mainstem_engine.sources import (
-    Extents,
-    PartBlocks,
-    find_blocks,
-    follow_strictly,
-    lone_blocks,
-)
+from mainstem_engine.single_blocks import chosen, single_blocks
+from mainstem_engine.sources import PartBlocks, find_blocks
 from mainstem_engine.value_filter import kept_rows
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (
@@ -207,65 +202,29 @@ def _sorted(view: TableView, selection: Selection, aggregation: Aggregation) -> 
     answered = result.answered
     answered.parts = len(found)
     answered.blocks = sum(len(item.numbers) for item in found)
-    single = [_single(view, item, selection) for item in found]
-    if not any(mask.any() for mask in single):
+    if selection.origin is not None:  # which rows are whose is not in any index
         result.rest = found
         return result
-    alone = _lone(view, found, selection)
-    at = 0
-    for item, mask in zip(found, single, strict=True):
-        mask &= alone[at : at + len(mask)]
-        at += len(mask)
-        if not mask.all():
-            result.rest.append(dataclasses.replace(item, numbers=item.numbers[~mask]))
-            item = dataclasses.replace(item, numbers=item.numbers[mask])
+    for item, single in zip(found, single_blocks(view, found, selection), strict=True):
+        if not single.all():
+            result.rest.append(chosen(item, ~single))
+            item = chosen(item, single)
         if not len(item.numbers):
             continue
         said = _said(item, selection, aggregation)
         if said.any():
-            chosen = item if said.all() else dataclasses.replace(item, numbers=item.numbers[said])
-            result.pieces.append(_pieces_of_blocks(view, chosen, aggregation))
-            answered.from_statistics += len(chosen.numbers)
-            answered.rows_from_statistics += chosen.rows
+            known = chosen(item, said)
+            result.pieces.append(_pieces_of_blocks(view, known, aggregation))
+            answered.from_statistics += len(known.numbers)
+            answered.rows_from_statistics += known.rows
         if not said.all():
-            result.single.append(dataclasses.replace(item, numbers=item.numbers[~said]))
+            result.single.append(chosen(item, ~said))
     if aggregation.filters and result.single:
         before = sum(len(item.numbers) for item in result.single)
         result.single = passing(result.single, aggregation.filters)
         # Of them no row takes part.
         answered.blocks -= before - sum(len(item.numbers) for item in result.single)
     return result
-
-
-def _lone(view: TableView, found: Sequence[PartBlocks], selection: Selection) -> BoolMask:
-    """bool over all blocks of ``found``: shares no device and time with anything else."""
-    fresh: list[Extents] = []
-    for chunk in view.chunks:
-        rows = chunk.select(selection.devices, selection.start_ns, selection.end_ns, [])
-        if rows is not None:
-            fresh.append(Extents.of_rows(rows))
-    if len(found) == 1 and not fresh and follow_strictly(found[0]):
-        return np.ones(len(found[0].numbers), np.bool_)
-    return lone_blocks(found, fresh)
-
-
-def _single(view: TableView, item: PartBlocks, selection: Selection) -> BoolMask:
-    """Blocks whose rows are distinct and all there: merged rows, unless something else holds rows
-    of the same device and time."""
-    index, numbers = item.part.blocks, item.numbers
-    if selection.origin is not None:
-        return np.zeros(len(numbers), np.bool_)
-    single: BoolMask = index.distinct[numbers] > 0
-    low, high = index.device_min[numbers], index.device_max[numbers]
-    if view.cutoff is not None:
-        oldest = np.where(low == high, view.cutoff.of(low), view.cutoff.greatest_ns)
-        single &= index.time_min_ns[numbers] >= oldest
-    if item.tombstones:
-        first, last = index.time_min_ns[numbers], index.time_max_ns[numbers]
-        for at in np.flatnonzero(single).tolist():
-            extent = (int(low[at]), int(high[at]), int(first[at]), int(last[at]))
-            single[at] = not item.tombstones.covers_block(*extent)
-    return single
 
 
 def _said(item: PartBlocks, selection: Selection, aggregation: Aggregation) -> BoolMask:

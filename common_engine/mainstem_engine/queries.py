@@ -13,16 +13,18 @@ import numpy as np
 
 from mainstem_engine.aggregate_queries import AggregateQueries
 from mainstem_engine.arrow import TIME, ArrowLayout
+from mainstem_engine.block_digests import slice_digests
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.edges import narrow_to_edge
+from mainstem_engine.known_blocks import KnownBlocks
 from mainstem_engine.last_values import LastRows, LastValues
 from mainstem_engine.merge import version_sorted
 from mainstem_engine.model import DeviceIds, Rows, TimesNs, VersionedRows
 from mainstem_engine.newest import newest_row
 from mainstem_engine.scan import Selection, iterate_rows, read_fragments, read_rows
 from mainstem_engine.selections import DevicesLike, bound_ns, select_devices
-from mainstem_engine.slices import DeviceKeys, SliceDigests, digest_rows, slice_digests
+from mainstem_engine.slices import DeviceKeys, SliceDigests, digest_rows
 from mainstem_engine.sources import ValueRange
 from mainstem_engine.store import Store
 
@@ -36,6 +38,7 @@ class Queries(AggregateQueries):
     _store: Store
     _last_values: LastValues
     _device_keys: DeviceKeys
+    _known_blocks: KnownBlocks
 
     def scan(
         self,
@@ -210,7 +213,7 @@ class Queries(AggregateQueries):
         if ids is None:
             ids = {m.id: m.id for m in found.template.measurements}
         selection = Selection(devices, start_ns, end_ns, tuple(ids), origin)
-        return slice_digests(view, self._device_keys, selection, slice_ns, ids)
+        return slice_digests(view, self._device_keys, self._known_blocks, selection, slice_ns, ids)
 
     def digests_of(
         self,

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +73,14 @@ class Extents:
         return cls(
             first, first, np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
         )
+
+    @classmethod
+    def together(cls, pieces: Iterable[Extents]) -> Extents:
+        """All of them, one piece after the other."""
+        columns = zip(*(
+            (e.device_min, e.device_max, e.time_min_ns, e.time_max_ns) for e in pieces
+        ), strict=True)  # fmt: skip
+        return cls(*map(np.concatenate, columns))
 
     def joined(self, starts: npt.NDArray[np.intp]) -> Extents:
         """One extent of those from each of ``starts`` up to the next, which are by device."""

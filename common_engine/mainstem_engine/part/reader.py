@@ -13,13 +13,14 @@ A Part may be read by many threads at once, and goes on working after its file w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from mainstem_engine.encoding.compression import RAW_BYTES_MAX
 from mainstem_engine.encoding.interface import Compression, EncodingNumber
@@ -208,6 +209,12 @@ class Part:
         sizes = self.footer.blocks.rows[numbers].astype(np.int64)
         return self._read_devices(numbers, sizes, _places(numbers, sizes))
 
+    def read_origins(self, numbers: BlockNumbers) -> npt.NDArray[np.uint16]:
+        """The origins of all rows of some blocks, on this thread. Raises as read()."""
+        places = _places(numbers, self.footer.blocks.rows[numbers].astype(np.int64))
+        total = places[-1][1].stop if places else 0
+        return self._read_column(ORIGIN_COLUMN, places, total).values
+
     def follows(self, numbers: BlockNumbers) -> BoolMask:
         """bool[n]: the block shares no device and time with the block before it in the part.
 
@@ -251,6 +258,19 @@ class Part:
         return {
             key: self._read_column(key, places, total) for key in measurement_ids if key in types
         }
+
+    def iterate_columns(
+        self, numbers: BlockNumbers, measurement_ids: Collection[int]
+    ) -> Iterator[tuple[int, Column]]:
+        """As read_columns(), one after the other; those that are null in all blocks are left out.
+        Raises as read()."""
+        sizes = self.footer.blocks.rows[numbers]
+        places = _places(numbers, sizes.astype(np.int64))
+        total = places[-1][1].stop if places else 0
+        types = self.types
+        for key in measurement_ids:
+            if key in types and (self.nulls(key)[numbers] < sizes).any():
+                yield key, self._read_column(key, places, total)
 
     def text_bytes(self, measurement_id: int, number: int) -> int:
         """Bytes that the texts of one column of a block have before they are compressed, as the
@@ -360,6 +380,33 @@ class Part:
         start, end = int(self._offsets[first][number]), int(self._offsets[last][number])
         end += int(index.bytes[number]) + int(index.valid_bytes[number])
         return data[start:end].tobytes()
+
+    def fingerprints(self, numbers: BlockNumbers, seed: int) -> list[bytes]:
+        """16 bytes for each block: a hash of its bytes as they lie in the file, and of what the
+        footer says of how they are read. ClosedError."""
+        data = self._bytes
+        if data is None:
+            raise ClosedError(f"part {self.meta.name} is closed")
+        columns, blocks = self.footer.columns, self.footer.blocks
+        first, *_, last = columns
+        starts = self._offsets[first][numbers]
+        ends = self._offsets[last][numbers] + columns[last].bytes[numbers]
+        ends += columns[last].valid_bytes[numbers]
+        said: list[AnyArray] = [blocks.rows, blocks.device_min, blocks.device_max]
+        for index in columns.values():
+            said += [index.bytes, index.valid_bytes, index.nulls, index.encoding, index.compression]
+        entries = np.stack([each[numbers].astype(np.uint32) for each in said], axis=1)
+        times = np.stack([blocks.time_min_ns[numbers], blocks.time_max_ns[numbers]], axis=1)
+        types = repr(self.footer.types).encode()
+        found = []
+        for start, end, entry, span in zip(
+            starts.tolist(), ends.tolist(), entries, times, strict=True
+        ):
+            digest = xxhash.xxh3_128(data[start:end].data, seed)
+            for more in (entry, span, types):
+                digest.update(more)
+            found.append(digest.digest())
+        return found
 
     def encoded_block(self, number: int) -> tuple[BlockIndex, dict[int, EncodedBlocks]]:
         """A block as a writer may copy it: its entry in the index, and its columns by key.
