@@ -56,8 +56,8 @@ _SHIFT_3 = _pair(31, 33)
 _TEXT_KEY = b"mainstem digest"
 _MASK = 0xFFFFFFFFFFFFFFFF
 PIECE_ROWS = 3 << 13
-"""Rows hashed at a time, with 1.6 MB of room: calls of numpy take a tenth of the time, and what they
-work on is in the second-level cache or just behind it."""
+"""Rows hashed at a time, with 1.6 MB of room: calls of numpy take a tenth of the time, and what
+they work on is in the second-level cache or just behind it."""
 
 WAITING_MAX = 1 << 18
 """Sums that wait to be added up: 8 MB, and far more than a scan of a few days makes."""
