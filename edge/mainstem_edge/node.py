@@ -10,17 +10,20 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mainstem_edge.assembly import Assembly, Workbench, publish_action
+from mainstem_edge.examination import brokers
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
 from mainstem_edge.sources import held_frontier_ns, silent
 from mainstem_engine.model import DeviceIds, TimesNs
 from mainstem_node.commanding.action import Action
+from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_node.doctor.finding import Finding
 from mainstem_node.node import Node
 
 IDLE_S = 1.0
@@ -117,6 +120,11 @@ class EdgeNode(Node):
         return self.clock_ns() - quiet_since >= IDLE_S * 1e9
 
     # What the base asks for
+
+    @classmethod
+    def examine(cls, topology: Topology, config: NodeConfig) -> Iterable[Finding]:
+        """The brokers of the collectors: reachable, and the credentials right."""
+        return brokers(config)
 
     def actions(self) -> Sequence[Action]:
         """``mqtt.publish``, where the configuration allows it."""

@@ -16,6 +16,7 @@ import typer
 from mainstem_node.commands import audit, command, config, db, demo, device, node, quarantine, token
 from mainstem_node.commands.backup import backup, restore
 from mainstem_node.commands.bench import bench
+from mainstem_node.commands.doctor import doctor
 from mainstem_node.commands.init import init
 from mainstem_node.commands.join import join
 from mainstem_node.commands.publish import publish
@@ -66,6 +67,7 @@ app.command()(up)
 app.add_typer(node.app, name="node")
 app.add_typer(device.app, name="device")
 app.command()(join)
+app.command()(doctor)
 app.add_typer(token.app, name="token")
 app.command()(sql)
 app.command()(status)

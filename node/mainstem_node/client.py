@@ -243,6 +243,14 @@ class Client:
         """The tree below this node."""
         return self._get("/api/v1/federation")
 
+    def alarms(self) -> list[dict[str, Any]]:
+        """The newest alarms of the node, oldest first."""
+        return [dict(each) for each in json.loads(self._transport.request("GET", "/api/v1/alarms"))]
+
+    def metrics(self) -> str:
+        """What Prometheus reads."""
+        return self._transport.request("GET", "/metrics").decode()
+
     def watch_status(self) -> Iterator[dict[str, Any]]:
         """The status object once a second."""
         return self._transport.events("/api/v1/live")

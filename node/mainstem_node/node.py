@@ -20,7 +20,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -51,6 +51,7 @@ from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.declared import DeclaredBefore
 from mainstem_node.desired.agent import Host
 from mainstem_node.disk_room import DiskRoom
+from mainstem_node.doctor.finding import Finding
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.federated.kept_answers import KeptAnswers
 from mainstem_node.federated.runner import QuestionRunner
@@ -141,6 +142,11 @@ class Node:
     def not_ready(self) -> list[str]:
         """Why the tier is not ready; empty when it is."""
         return []
+
+    @classmethod
+    def examine(cls, topology: Topology, config: NodeConfig) -> Iterable[Finding]:
+        """What the tier looks at for ``mainstem doctor``; the node need not run."""
+        return ()
 
     def actions(self) -> Sequence[Action]:
         """What the tier can do for commands; asked once, before the intake starts."""

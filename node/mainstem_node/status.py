@@ -16,6 +16,7 @@ from mainstem_node.config.schema import NodeConfig
 
 if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
+    from mainstem_engine.statistics import EngineStatistics
     from mainstem_sync import Federation
 
 LAGGING_MS = 10_000
@@ -24,12 +25,14 @@ QUARANTINE_SHOWN = 20
 """Items that a status carries: a few kB, however many there are."""
 RATE_WINDOW_S = 600.0
 """Bytes written per day are projected from the last ten minutes."""
+ROWS_MIN = 10_000
+"""Fewer rows in data files do not say what a row takes there."""
 _DAY_S = 86_400
 _NS_PER_MS = 1_000_000
 
 
 class WriteRate:
-    """Bytes written per day, projected from a sliding window of totals."""
+    """What there is more a day of, projected from a sliding window of totals."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -37,17 +40,17 @@ class WriteRate:
         # One entry a second at most: bounded by the window.
         self._totals: deque[tuple[float, int]] = deque()
 
-    def per_day(self, total_bytes: int) -> int:
+    def per_day(self, total: int) -> int:
         """Takes the total so far; returns the projection, 0 in the first second."""
         with self._lock:
             now = self._monotonic()
             if not self._totals or now - self._totals[-1][0] >= 1.0:
-                self._totals.append((now, total_bytes))
+                self._totals.append((now, total))
             while now - self._totals[0][0] > RATE_WINDOW_S:
                 self._totals.popleft()
             started, first = self._totals[0]
             elapsed = now - started
-            return int((total_bytes - first) / elapsed * _DAY_S) if elapsed >= 1.0 else 0
+            return int((total - first) / elapsed * _DAY_S) if elapsed >= 1.0 else 0
 
 
 class StatusReporter:
@@ -67,7 +70,7 @@ class StatusReporter:
         self._federation = federation
         self._more = more
         self._clock_ns = clock_ns
-        self._rate = WriteRate()
+        self._rate, self._row_rate = WriteRate(), WriteRate()
         self._quarantined: tuple[int, dict[str, Any]] = (-1, {})
 
     def build(self) -> dict[str, Any]:
@@ -124,7 +127,19 @@ class StatusReporter:
             "used_bytes": statistics.log.bytes + statistics.part_bytes,
             "limit_bytes": self._config.disk.limit,
             "written_bytes_per_day": self._rate.per_day(statistics.log.written_bytes),
+            "rows_per_day": self._row_rate.per_day(self._rows_logged()),
+            "bytes_per_row": _bytes_per_row(statistics),
         }
+
+    def _rows_logged(self) -> int:
+        sums = self._federation.accounting()
+        return sum(int(table["log"]["logged"]) for table in sums.values())
+
+
+def _bytes_per_row(statistics: EngineStatistics) -> float | None:
+    """Of data files; None where there are too few rows to say."""
+    rows = sum(table.part_rows for table in statistics.tables.values())
+    return round(statistics.part_bytes / rows, 2) if rows >= ROWS_MIN else None
 
 
 def _state(

@@ -1,0 +1,1 @@
+"""What ``mainstem doctor`` looks at: everything that makes a node fail later."""
