@@ -20,8 +20,13 @@ HASTY = 8
 FIRST = 4
 """Seeds 4, 12, 20 and so on."""
 
-LOG_BYTES = 3000
-"""A few minutes."""
+LOG_BYTES: Sequence[tuple[int | None, int | None]] = (
+    (3000, 3000),
+    (3000, 1200),
+    (1200, 3000),
+    (None, 1200),
+)
+"""Of the edge's log and of the plant's, by seed: 3,000 are a few minutes, 1,200 one or two."""
 
 DELETED = 0.4
 """Chance that a write is followed by a delete."""
@@ -38,7 +43,8 @@ class HastyWorld(World):
         self, name: str, exports: Sequence[Export], paths: Sequence[str], durability: str
     ) -> Node:
         rng = random.Random(self.rng.getrandbits(64))
-        capped = LOG_BYTES if exports else None
+        edge, plant = LOG_BYTES[self.seed // HASTY % len(LOG_BYTES)]
+        capped = None if not exports else plant if name == "plant" else edge
         rest = (exports, bool(exports), paths, LATENESS_NS, durability, capped)
         return MemoryNode(name, self.agenda, rng, *rest, hasty=True)
 

@@ -143,6 +143,10 @@ def _tell(live: Forward | None, again: Forward | None, store: Store) -> None:
         live.owing.images.keys() | live.owing.handed.keys()
     )
     again.settle(again.owing.done(sorted(gone), lambda _: False))
+    voided = Settled()
+    for ref in again.owing.voided.keys() - live.owing.voided.keys():
+        voided.add(again.owing.voided.pop(ref)[2])
+    again.settle(voided)
     again.resume(live.acked, store.log)
     for first, last in live.held.difference(again.held):
         contents = map(again.classifier.content, store.log.read(first, last))
