@@ -25,11 +25,11 @@ SEEDS_MANY = 1000
 SEEDS_BROKEN = 200
 
 CAUGHT = {
-    "arrival-order merge": 3,
+    "arrival-order merge": 1,
     "acknowledge before fsync": 0,
-    "image without floor": 100,
+    "image without floor": 20,
     "image without refusal": 4,
-    "tombstones dropped early": 11,
+    "tombstones dropped early": 12,
     "epoch repeated": 4,
     "watermark on time-out": 0,
     "digest of arriving rows": 0,
