@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from mainstem_node.config.checks import not_yet_acted_upon
-from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_node.config.schema import NodeConfig
 from mainstem_node.logs import fields
 
 log = logging.getLogger("mainstem.node")
 
 
-def announce(topology: Topology, config: NodeConfig, *, port: int, seconds: float) -> None:
-    """Logs that the node is ready, and every setting that is unsafe or has no effect."""
+def announce(config: NodeConfig, *, port: int, seconds: float) -> None:
+    """Logs that the node is ready, and every setting that is unsafe."""
     log.info(
         "ready",
         extra=fields(
@@ -26,13 +25,6 @@ def announce(topology: Topology, config: NodeConfig, *, port: int, seconds: floa
     )
     for warning in warnings_of(config):
         log.warning(warning, extra=fields(node=config.id, listen=str(config.listen)))
-    number = [node.id for node in topology.nodes].index(config.id)
-    idle = not_yet_acted_upon(topology.written, number)
-    if idle:
-        log.warning(
-            "these keys are checked but have no effect in this version",
-            extra=fields(node=config.id, keys=idle),
-        )
 
 
 def warnings_of(config: NodeConfig) -> list[str]:

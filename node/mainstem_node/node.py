@@ -44,6 +44,7 @@ from mainstem_node.auth import (
     prepare_data_dir,
     require_link_token,
 )
+from mainstem_node.auto_templates import AutoTemplates
 from mainstem_node.binding import bound_receiver
 from mainstem_node.commanding.action import Action
 from mainstem_node.config.schema import NodeConfig, Topology
@@ -56,6 +57,7 @@ from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.federated.kept_answers import KeptAnswers
 from mainstem_node.federated.runner import QuestionRunner
 from mainstem_node.jobs import Jobs, watch_loop
+from mainstem_node.line_protocol.storing import LineStore
 from mainstem_node.link_budget import link_budget
 from mainstem_node.listings import node_listings
 from mainstem_node.live import LiveHub
@@ -69,6 +71,7 @@ from mainstem_node.runtime import Runtime
 from mainstem_node.server import Server, build_application
 from mainstem_node.statements import Statements
 from mainstem_node.status import StatusReporter
+from mainstem_node.tolerant_writing import TolerantWriter
 from mainstem_node.uplinks import start_uplinks
 from mainstem_node.workers import Workers
 from mainstem_node.writing import Writer
@@ -183,7 +186,7 @@ class Node:
         self._intake_running = True
         await self.start_intake()
         self._ready = True
-        announce(self.topology, self.config, port=self.port, seconds=time.monotonic() - started)
+        announce(self.config, port=self.port, seconds=time.monotonic() - started)
 
     async def stop(self) -> None:
         """Stops everything that was started, in reverse. May be called after a failed start."""
@@ -324,6 +327,15 @@ class Node:
         self._statements = statements
         self._stack.push_async_callback(asyncio.to_thread, statements.close)
         live = LiveHub(self._reporter.build, self.engine.last_rows, self._io_workers)
+        writer = Writer(
+            self.engine,
+            self.federation,
+            self.ownership,
+            node=config.id,
+            new_devices_per_minute=config.intake.max_new_devices_per_minute,
+            clock_ns=self.clock_ns,
+        )
+        self.auto_templates = AutoTemplates(self.engine)
         self.runtime = Runtime(
             topology=self.topology,
             config=config,
@@ -333,14 +345,8 @@ class Node:
             ownership=self.ownership,
             metrics=self.metrics,
             statements=statements,
-            writer=Writer(
-                self.engine,
-                self.federation,
-                self.ownership,
-                node=config.id,
-                new_devices_per_minute=config.intake.max_new_devices_per_minute,
-                clock_ns=self.clock_ns,
-            ),
+            writer=writer,
+            lines=LineStore(TolerantWriter(writer), self.auto_templates),
             live=live,
             audit=self.audit,
             host=self._host,

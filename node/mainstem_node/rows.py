@@ -32,6 +32,16 @@ TIME_WITHOUT_ZONE = "time_without_zone"
 UNKNOWN_MEASUREMENT = "unknown_measurement"
 WRONG_TYPE = "wrong_type"
 OUT_OF_RANGE = "out_of_range"
+MALFORMED = "malformed"
+BAD_PATH = "bad_path"
+UNKNOWN_TEMPLATE = "unknown_template"
+OTHER_TEMPLATE = "other_template"
+TAGS_DIFFER = "tags_differ"
+DEVICE_LIMIT = "device_limit"
+NOT_OWNER = "not_owner"
+EXPIRED = "expired"
+TOO_LATE = "too_late"
+REFUSED = "refused_by_store"
 
 GROUP_KEYS = frozenset({"template", "device", "tags", "rows"})
 NESTING_MAX = 16

@@ -18,6 +18,7 @@ from mainstem_node.workers import Workers
 if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
     from mainstem_node.desired.agent import Host
+    from mainstem_node.line_protocol.storing import LineStore
     from mainstem_node.live import LiveHub
     from mainstem_node.statements import Statements
     from mainstem_node.writing import Writer
@@ -37,6 +38,8 @@ class Runtime:
     metrics: NodeMetrics
     statements: Statements
     writer: Writer
+    lines: LineStore
+    """Stores line protocol."""
     live: LiveHub
     audit: AuditTrail
     host: Host | None

@@ -73,12 +73,24 @@ class NewDevices:
         self._minute_from = float("-inf")
         self._made = 0
 
+    def take_some(self, count: int) -> int:
+        """As many of ``count`` as there is room for."""
+        with self._lock:
+            self._begin_minute()
+            taken = max(0, min(count, self._per_minute - self._made))
+            self._made += taken
+            return taken
+
+    def _begin_minute(self) -> float:
+        now = self._monotonic()
+        if now - self._minute_from >= 60:
+            self._minute_from, self._made = now, 0
+        return now
+
     def take(self, count: int) -> None:
         """Room for ``count`` more. OverloadedError says when there is room again."""
         with self._lock:
-            now = self._monotonic()
-            if now - self._minute_from >= 60:
-                self._minute_from, self._made = now, 0
+            now = self._begin_minute()
             if self._made + count > self._per_minute:
                 raise OverloadedError(
                     f"more than {self._per_minute} new devices a minute"
@@ -101,27 +113,27 @@ class Writer:
         new_devices_per_minute: int,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._engine = engine
-        self._federation = federation
-        self._ownership = ownership
-        self._node = node
-        self._new_devices = NewDevices(new_devices_per_minute)
-        self._clock_ns = clock_ns
-        self._computing = threading.BoundedSemaphore(COMPUTING_MAX)
+        self.engine = engine
+        self.federation = federation
+        self.ownership = ownership
+        self.node = node
+        self.new_devices = NewDevices(new_devices_per_minute)
+        self.clock_ns = clock_ns
+        self.computing = threading.BoundedSemaphore(COMPUTING_MAX)
 
     def write_groups(self, groups: Sequence[RowGroup], *, strict: bool) -> WriteResult:
         """Rows as mappings. Raises NotFoundError, ForbiddenError (NOT_OWNER), BadRequestError."""
         by_table: dict[tuple[str, int], list[RowGroup]] = {}
         for group in groups:
-            table = self._engine.catalog.table(group.template)
+            table = self.engine.catalog.table(group.template)
             path = canonical_path(group.device)
-            self._ownership.require_writer([path])
+            self.ownership.require_writer([path])
             by_table.setdefault((table.name, self.precision_ns([path])), []).append(
                 RowGroup(table.name, path, group.tags, group.rows)
             )
-        with self._computing:
+        with self.computing:
             batches = [
-                make_batch(self._engine.catalog.table(name), some, precision_ns)
+                make_batch(self.engine.catalog.table(name), some, precision_ns)
                 for (name, precision_ns), some in by_table.items()
             ]
         return self._write(batches, strict=strict)
@@ -129,7 +141,7 @@ class Writer:
     def precision_ns(self, devices: Iterable[str]) -> int:
         """Nanoseconds per unit of integer times: the finest of the devices' databases, which need
         not have been made yet."""
-        databases = self._engine.catalog.databases
+        databases = self.engine.catalog.databases
         indexes = {databases.index_of_path(path) for path in devices}
         found = [databases.at(index).precision_ns for index in indexes if index is not None]
         return min(found, default=_NS_PER_MS)
@@ -146,7 +158,7 @@ class Writer:
         strict: bool,
     ) -> WriteResult:
         """Rows as typed columns by measurement id; ``devices`` [n] are canonical paths."""
-        self._ownership.require_writer(dict.fromkeys(devices))
+        self.ownership.require_writer(dict.fromkeys(devices))
         batch = Batch(table, devices, time_ns, columns, tags, len(devices), rejects)
         return self._write([batch], strict=strict)
 
@@ -160,10 +172,10 @@ class Writer:
         rejects = [reject for batch in batches for reject in batch.rejects]
         _require_none(rejects, strict=strict)
         for batch, ids in zip(batches, devices, strict=True):
-            self._engine.check_retention(batch.table, ids, batch.time_ns)
+            self.engine.check_retention(batch.table, ids, batch.time_ns)
         for batch in batches:
             if batch.rejects:
-                self._federation.quarantine.add(self._items(batch))
+                self.federation.quarantine.add(self._items(batch))
         acks = [self._append(batch, ids) for batch, ids in zip(batches, devices, strict=True)]
         for ack in acks:
             ack.wait(DURABLE_TIMEOUT_S)
@@ -183,32 +195,32 @@ class Writer:
             "refused": 0,
             "values_quarantined": sum(1 for r in batch.rejects if r.measurement),
         }
-        return self._engine.write_rows(
+        return self.engine.write_rows(
             batch.table, Rows(ids, batch.time_ns, batch.columns), intake=counts
         )
 
     def _devices(self, batch: Batch, warnings: list[str]) -> DeviceIds:
         """uint32[n]; devices that do not exist are made, with the tags that were sent."""
-        devices = self._engine.catalog.devices
+        devices = self.engine.catalog.devices
         paths = list(dict.fromkeys(batch.devices))
         known = devices.lookup(paths) if paths else np.empty(0, np.uint32)
         new = [path for path, id_ in zip(paths, known, strict=True) if id_ == NO_DEVICE]
         if new:
-            self._new_devices.take(len(new))
+            self.new_devices.take(len(new))
             names = dict.fromkeys(name for path in new for name in batch.tags.get(path, {}))
             tags = {name: [batch.tags.get(p, {}).get(name) for p in new] for name in names}
-            self._engine.device_ids(batch.table.name, new, tags, create=True, durable=False)
+            self.engine.device_ids(batch.table.name, new, tags, create=True, durable=False)
         for path, id_ in zip(paths, known, strict=True):
             if id_ != NO_DEVICE and path in batch.tags:
                 warnings += self._changed_tags(path, int(id_), batch.tags[path])
-        ids = self._engine.device_ids(batch.table.name, paths)
+        ids = self.engine.device_ids(batch.table.name, paths)
         index = {path: position for position, path in enumerate(paths)}
         found: DeviceIds = ids[[index[path] for path in batch.devices]]
         return found
 
     def _without_others(self, batch: Batch, ids: DeviceIds) -> DeviceIds:
         """Rows of another owner's time are put aside; the ids of the rest."""
-        outside = self._ownership.outside(ids, batch.time_ns)
+        outside = self.ownership.outside(ids, batch.time_ns)
         if outside is None:
             return ids
         names = {m.id: m.name for m in batch.table.template.measurements}
@@ -225,7 +237,7 @@ class Writer:
         return ids[~outside]
 
     def _changed_tags(self, path: str, device: int, sent: Mapping[str, Any]) -> list[str]:
-        kept = {name.casefold(): v for name, v in self._engine.catalog.devices.tags(device).items()}
+        kept = {name.casefold(): v for name, v in self.engine.catalog.devices.tags(device).items()}
         return [
             f"{path}: tag {name} stays {kept[name.casefold()]!r}, not {value!r}"
             for name, value in sent.items()
@@ -233,20 +245,27 @@ class Writer:
         ]
 
     def _items(self, batch: Batch) -> list[QuarantineItem]:
-        at_ms = self._clock_ns() // _NS_PER_MS
-        return [
-            QuarantineItem(
-                node=self._node,
-                table=batch.table.name,
-                device=reject.device,
-                time_ms=None if reject.time_ns is None else reject.time_ns // _NS_PER_MS,
-                measurement=reject.measurement,
-                reason=reject.reason,
-                value=reject.value,
-                at_ms=at_ms,
-            )
-            for reject in batch.rejects
-        ]
+        at_ms = self.clock_ns() // _NS_PER_MS
+        return quarantine_items(batch.rejects, self.node, batch.table.name, at_ms)
+
+
+def quarantine_items(
+    rejects: Iterable[Reject], node: str, table: str, at_ms: int
+) -> list[QuarantineItem]:
+    """Rejects as the quarantine keeps them."""
+    return [
+        QuarantineItem(
+            node=node,
+            table=table,
+            device=reject.device,
+            time_ms=None if reject.time_ns is None else reject.time_ns // _NS_PER_MS,
+            measurement=reject.measurement,
+            reason=reject.reason,
+            value=reject.value,
+            at_ms=at_ms,
+        )
+        for reject in rejects
+    ]
 
 
 def _require_none(rejects: Sequence[Reject], *, strict: bool) -> None:

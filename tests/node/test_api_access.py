@@ -51,7 +51,8 @@ async def test_every_route_but_the_open_ones_needs_a_credential(closed: Node) ->
                 continue
             async with http.request(route.method, path_of(route), **bodies(route)) as answer:
                 assert answer.status == 401, route.path
-                assert (await answer.json())["error"]["code"] == "UNAUTHORIZED"
+                if route.failed is None:  # else the words are those of another protocol
+                    assert (await answer.json())["error"]["code"] == "UNAUTHORIZED"
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
         for path in ("/sync/v1/hello", "/sync/v1/batches"):
             async with http.post(path, data=b"x") as answer:

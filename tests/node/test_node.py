@@ -156,13 +156,11 @@ async def test_what_is_said_at_start(
     start_node: StartNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="mainstem"):
-        await start_node(intake={"auto_template": True}, link={"limit": "1Mbit/s"})
+        await start_node(link={"limit": "1Mbit/s"})
     lines = [(r.message, getattr(r, "fields", {})) for r in caplog.records]
     messages = [message for message, _ in lines]
     assert any("admin token" in m for m in messages)
     assert any("need no credential" in m for m in messages)
-    keys = next(f["keys"] for m, f in lines if "no effect" in m)
-    assert keys == ["intake.auto_template"]
     ready = next(f for m, f in lines if m == "ready")
     assert (ready["node"], ready["durability"]) == ("edge", "always")
 

@@ -19,10 +19,6 @@ async def ready(runtime: Runtime, request: web.Request, caller: Principal) -> we
     return json_response(body, status=503 if reasons else 200)
 
 
-async def ping(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
-    return web.Response(status=204)
-
-
 async def metrics(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
     text = await runtime.io_workers.run(runtime.metrics.render)
     return web.Response(
@@ -33,6 +29,5 @@ async def metrics(runtime: Runtime, request: web.Request, caller: Principal) -> 
 ROUTES = (
     Route("GET", "/health", health, None, "The process is up."),
     Route("GET", "/ready", ready, None, "The store is open, the log replayed and writable."),
-    Route("GET", "/ping", ping, None, "An empty answer."),
     Route("GET", "/metrics", metrics, READ, "Prometheus metrics."),
 )

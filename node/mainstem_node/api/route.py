@@ -60,6 +60,7 @@ BODY_BYTES_MAX = 1 * MIB
 RECEIVE_S_MAX = 30.0
 """A client that has not sent its body by then holds a connection for nothing."""
 
+Credential = Callable[["Runtime", web.Request], str | None]
 Handler = Callable[["Runtime", web.Request, Principal], Awaitable[web.StreamResponse]]
 
 _STATUS: tuple[tuple[type[MainstemError], int], ...] = (
@@ -82,6 +83,11 @@ ANYBODY = Principal("anybody", "read")
 """The caller of a route that asks for no role."""
 
 
+def sent_credential(runtime: Runtime, request: web.Request) -> str | None:
+    """The header Authorization, None when there is none."""
+    return request.headers.get("Authorization")
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One method of one path. ``media``: the body's accepted types; empty for no body."""
@@ -93,6 +99,10 @@ class Route:
     summary: str
     media: tuple[str, ...] = ()
     body_bytes_max: int = BODY_BYTES_MAX
+    credential: Credential = sent_credential
+    """How a request of a foreign protocol names its credential."""
+    failed: Callable[[Exception], web.Response] | None = None
+    """The answer for an error, in the words of a foreign protocol."""
 
 
 def bind(route: Route, runtime: Runtime) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -101,7 +111,7 @@ def bind(route: Route, runtime: Runtime) -> Callable[[web.Request], Awaitable[we
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = ANYBODY
         if route.role is not None:
-            caller = require_caller(runtime, request)
+            caller = require_caller(runtime, request, route.credential)
             if not caller.may(route.role):
                 raise ForbiddenError(
                     f"a {caller.role} credential does not allow this",
@@ -111,23 +121,33 @@ def bind(route: Route, runtime: Runtime) -> Callable[[web.Request], Awaitable[we
             _require_media(request, route.media)
         return await route.handler(runtime, request, caller)
 
-    return handle
+    failed = route.failed
+    if failed is None:
+        return handle
+
+    async def handle_foreign(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handle(request)
+        except Exception as error:
+            return failed(error)
+
+    return handle_foreign
 
 
-def require_caller(runtime: Runtime, request: web.Request) -> Principal:
+def require_caller(
+    runtime: Runtime, request: web.Request, credential: Credential = sent_credential
+) -> Principal:
     """The caller of a request. UnauthorizedError without a valid credential."""
-    found = runtime.authenticator.principal(
-        request.headers.get("Authorization"), request.remote, request.headers.get("Host")
-    )
+    sent = credential(runtime, request)
+    found = runtime.authenticator.principal(sent, request.remote, request.headers.get("Host"))
     if found is None:
-        sent = "Authorization" in request.headers
         raise UnauthorizedError(
-            "the credential is not valid here" if sent else "a credential is needed",
+            "a credential is needed" if sent is None else "the credential is not valid here",
             hint="send Authorization: Bearer TOKEN; the first one is in DATA_DIR/admin.token",
             headers={"WWW-Authenticate": "Bearer"},
         )
     # Without a credential a page of another site could use the browser's place on this machine.
-    if "Authorization" not in request.headers:
+    if sent is None:
         site = request.headers.get("Sec-Fetch-Site", "none")
         if site not in ("none", "same-origin"):
             raise ForbiddenError("requests of other sites are refused", code="CROSS_SITE")
@@ -246,20 +266,8 @@ def error_response(error: Exception) -> web.Response:
     """The answer for an error. What is not an error of Mainstem is logged and hidden."""
     if isinstance(error, web.HTTPException):
         return _http_error(error)
-    if not isinstance(error, MainstemError):
-        log.error("a request failed", exc_info=error)
-        error = ApiError("an internal error; the node's log has the details", status=500)
-    status, headers = 500, {}
-    if isinstance(error, ApiError):
-        status, headers = error.status, error.headers
-    else:
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    if isinstance(error, OverloadedError):
-        headers = {"Retry-After": str(max(1, round(error.retry_after_s)))}
-    elif status == 503:
-        headers = {"Retry-After": "5", **headers}
-    if status >= 500 and status != 503:
-        log.error("a request failed", extra=fields(code=error.code, error=str(error)))
+    error = error_of(error)
+    status, headers = status_of(error)
     body: dict[str, Any] = {
         "error": {
             "code": error.code,
@@ -271,6 +279,30 @@ def error_response(error: Exception) -> web.Response:
     if isinstance(error, ApiError):
         body |= error.detail
     return json_response(body, status=status, headers=headers)
+
+
+def error_of(error: Exception) -> MainstemError:
+    """The error to tell of. What is not an error of Mainstem is logged and hidden."""
+    if isinstance(error, MainstemError):
+        return error
+    log.error("a request failed", exc_info=error)
+    return ApiError("an internal error; the node's log has the details", status=500)
+
+
+def status_of(error: MainstemError) -> tuple[int, dict[str, str]]:
+    """The HTTP status of an error, and the headers that go with it."""
+    status, headers = 500, {}
+    if isinstance(error, ApiError):
+        status, headers = error.status, error.headers
+    else:
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    if isinstance(error, OverloadedError):
+        headers = {"Retry-After": str(max(1, round(error.retry_after_s)))}
+    elif status == 503:
+        headers = {"Retry-After": "5", **headers}
+    if status >= 500 and status != 503:
+        log.error("a request failed", extra=fields(code=error.code, error=str(error)))
+    return status, headers
 
 
 def _http_error(error: web.HTTPException) -> web.Response:

@@ -5,9 +5,6 @@ Each check looks at one kind of relation and reports every offence.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
 from mainstem_engine.catalog.names import is_below
 from mainstem_engine.options import VNODES_MAX
 from mainstem_node.config.builder import suggestion
@@ -141,18 +138,3 @@ def _link(report: Report, where: str, node: NodeConfig) -> None:
                 f"{where}.link.windows[{number}].to", "the window has no length",
                 'write "00:00" and "24:00" for the whole day',
             )  # fmt: skip
-
-
-def not_yet_acted_upon(written: Iterable[str], number: int) -> list[str]:
-    """The keys of node ``number`` that are checked but have no effect so far."""
-    prefix = f"nodes[{number}]."
-    found = []
-    for key in written:
-        tail = re.sub(r"\[\d+\]", "", key.removeprefix(prefix))
-        own = key.startswith(prefix) and not key.endswith("]")
-        if own and _INACTIVE.fullmatch(tail):
-            found.append(key.removeprefix(prefix))
-    return found
-
-
-_INACTIVE = re.compile(r"intake\.auto_template")

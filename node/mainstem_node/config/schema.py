@@ -176,7 +176,8 @@ class IntakeConfig(Struct, frozen=True, kw_only=True):
     """Bounds on what data may create."""
 
     auto_template: bool | None = None
-    """Line protocol may make templates; default true at an edge, else false."""
+    """Line protocol may make templates, and add columns to those that the file does not declare;
+    default true at an edge, else false."""
     max_new_devices_per_minute: int = 1000
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from mainstem_engine.model import ColumnType
 from mainstem_node.config import check, config_schema, load_topology
-from mainstem_node.config.checks import not_yet_acted_upon
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.kinds import Listen, Secret
 from mainstem_node.config.schema import SECOND_NS, NodeConfig, Topology
@@ -214,12 +213,6 @@ def test_structs_are_frozen(tmp_path: Path) -> None:
 
 def test_check_of_a_good_file_is_empty(tmp_path: Path) -> None:
     assert check(write(tmp_path, WHOLE)) == []
-
-
-def test_keys_without_effect_are_named(tmp_path: Path) -> None:
-    topology = load_topology(write(tmp_path, WHOLE))
-    assert not_yet_acted_upon(topology.written, 0) == []
-    assert not_yet_acted_upon(topology.written, 2) == ["intake.auto_template"]
 
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"

@@ -1,0 +1,286 @@
+"""Line protocol into the engine: points to templates, series to devices, fields to columns.
+
+1. A measurement is a template, made and extended at first sight where that is allowed. A template
+   that the configuration declares is never extended by data.
+2. A value that its column cannot hold is put aside, and its row goes on; so is one for which there
+   is no column. A row is put aside when none of its values is left, or its device cannot be.
+3. A line that cannot be read is put aside with its number. It counts as a row of its measurement
+   where there is a template for that.
+4. Times are cut to the precision of the device's database.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mainstem_engine.catalog.databases import PRECISION_NS, Databases
+from mainstem_engine.catalog.templates import Table
+from mainstem_engine.errors import SchemaError
+from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType
+from mainstem_node.auto_templates import AutoTemplates
+from mainstem_node.line_protocol.line import name_of
+from mainstem_node.line_protocol.naming import device_path, element, field_column, tag_column
+from mainstem_node.line_protocol.points import BadLine, FieldColumn, FieldType, Parsed, Points, Tags
+from mainstem_node.plain import plain_value
+from mainstem_node.rows import (
+    BAD_PATH,
+    MALFORMED,
+    REFUSED,
+    UNKNOWN_MEASUREMENT,
+    UNKNOWN_TEMPLATE,
+    Reject,
+    tolerant_column,
+)
+from mainstem_node.tolerant_writing import Series, SeriesBatch, TolerantWriter
+
+COLUMN_TYPES = {
+    FieldType.FLOAT: ColumnType.DOUBLE,
+    FieldType.INTEGER: ColumnType.INT64,
+    FieldType.UNSIGNED: ColumnType.UINT64,
+    FieldType.BOOLEAN: ColumnType.BOOLEAN,
+    FieldType.TEXT: ColumnType.TEXT,
+}
+_NUMBERS = frozenset({ColumnType.UINT64, ColumnType.INT64, ColumnType.DOUBLE})
+_NAME = re.compile(rb"[ \t]*+((?:[^, \\]++|\\[, ]?+)++)[, ]")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where lines go: ``prefix`` of the devices; whether templates and columns may be made, but no
+    columns of those ``declared`` (lower case)."""
+
+    prefix: str
+    create: bool
+    declared: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a text: ``rows`` stored, ``bad`` lines, ``rejects`` of values and rows."""
+
+    rows: int
+    bad: list[BadLine]
+    rejects: list[Reject]
+
+
+class LineStore:
+    """Stores line protocol at one node. Its methods block; use them from a worker thread."""
+
+    def __init__(self, writer: TolerantWriter, templates: AutoTemplates) -> None:
+        self._writer = writer
+        self._templates = templates
+
+    def store(self, parsed: Parsed, to: Destination) -> Stored:
+        """Stores what was parsed; returns when it is durable. Raises as TolerantWriter.write."""
+        now_ns = self._writer.clock_ns()
+        catalog = self._writer.engine.catalog
+        batches: dict[str, SeriesBatch] = {}
+        found: list[SeriesBatch] = []
+        others: list[Reject] = []
+        for points in parsed.points:
+            table = self._table(points, to)
+            if table is None or table.replaces_rows:
+                reason = UNKNOWN_TEMPLATE if table is None else REFUSED
+                others += _whole(points, reason)
+                continue
+            batch = _batch(points, table, to.prefix, now_ns, catalog.databases)
+            found.append(batch)
+            batches.setdefault(table.family.casefold(), batch)
+        unreadable = self._unreadable(parsed.bad, batches, found)
+        rows = self._writer.write(found, [*others, *unreadable])
+        listed = [each for batch in found for each in batch.rejects if each.reason != MALFORMED]
+        return Stored(rows, parsed.bad, [*others, *listed])
+
+    def _table(self, points: Points, to: Destination) -> Table | None:
+        """The template of a measurement, None when there is none and none may be made."""
+        name = element(points.measurement)
+        templates = self._writer.engine.catalog.templates
+        known = templates.find(name)
+        if not to.create or (known is not None and name.casefold() in to.declared):
+            return known
+        tags = {tag_column(key): ColumnType.TEXT for tags in points.series for key, _ in tags}
+        return self._templates.fitted(name, tags, _columns_of(points, known, tags))
+
+    def _unreadable(
+        self, bad: Iterable[BadLine], batches: dict[str, SeriesBatch], found: list[SeriesBatch]
+    ) -> list[Reject]:
+        """Gives each bad line to the batch of its measurement; returns those without one."""
+        others = []
+        templates = self._writer.engine.catalog.templates
+        for line in bad:
+            reject = Reject("", None, "", MALFORMED, _shown(line))
+            name = _measurement(line)
+            table = None if name is None else templates.find(name)
+            if table is None or table.replaces_rows:
+                others.append(reject)
+                continue
+            batch = batches.get(table.family.casefold())
+            if batch is None:
+                nothing = np.empty(0, np.int64)
+                batch = SeriesBatch(table, [], nothing.astype(np.intp), nothing, {}, 0)
+                batches[table.family.casefold()] = batch
+                found.append(batch)
+            batch.rejects.append(reject)
+            batch.received += 1
+        return others
+
+
+def _measurement(line: BadLine) -> str | None:
+    """The template that a bad line would be of, as far as it says so."""
+    named = _NAME.match(line.text)
+    try:
+        return None if named is None else element(name_of(named[1]))
+    except UnicodeDecodeError:
+        return None
+
+
+def _shown(line: BadLine) -> str:
+    text = line.text.decode("utf-8", "backslashreplace")
+    return f"line {line.number}: {line.problem}: {text}"
+
+
+def _columns_of(
+    points: Points, known: Table | None, tags: Mapping[str, ColumnType]
+) -> dict[str, ColumnType]:
+    """The columns that these points need, each of one type: of numbers of several types DOUBLE,
+    otherwise the first."""
+    taken = {name.casefold() for name in tags}
+
+    def is_tag(name: str) -> bool:
+        return name.casefold() in taken or (known is not None and known.tag(name) is not None)
+
+    columns: dict[str, ColumnType] = {}
+    names: dict[str, str] = {}
+    for column in points.columns:
+        name = field_column(column.name, is_tag)
+        name = names.setdefault(name.casefold(), name)
+        kind = COLUMN_TYPES[column.type]
+        before = columns.get(name, kind)
+        mixed = before is not kind and {before, kind} <= _NUMBERS
+        columns[name] = ColumnType.DOUBLE if mixed else before
+    return columns
+
+
+def _batch(
+    points: Points, table: Table, prefix: str, now_ns: int, databases: Databases
+) -> SeriesBatch:
+    """The rows of a measurement, typed; what does not fit its column is a reject already."""
+    series = [_series(points.measurement, tags, table, prefix) for tags in points.series]
+    units = np.array([_precision_ns(databases, each.path) for each in series], np.int64)
+    times = np.where(points.timed, points.time_ns, now_ns)
+    times -= times % units[points.series_of]
+    rejects: list[Reject] = []
+
+    def reject(row: int, name: str, reason: str, value: Any) -> None:
+        path = series[int(points.series_of[row])].path
+        plain = plain_value(value.item() if isinstance(value, np.generic) else value)
+        rejects.append(Reject(path, int(times[row]), name, reason, plain))
+
+    count = len(points)
+    found: dict[int, tuple[AnyArray, BoolMask]] = {}
+    for column in points.columns:
+        name = field_column(column.name, lambda name: table.tag(name) is not None)
+        measurement = table.shown_measurement(name)
+        if measurement is None:
+            for row, value in zip(column.rows.tolist(), column.values.tolist(), strict=True):
+                reject(row, name, UNKNOWN_MEASUREMENT, value)
+            continue
+        typed, bad = tolerant_column(measurement, column.values, int(units.min()))
+        for at, reason, value in bad:
+            reject(int(column.rows[at]), measurement.name, reason, value)
+        if measurement.id not in found:
+            values = np.zeros(count, measurement.type.dtype)
+            if measurement.type.is_variable:
+                values[:] = None
+            found[measurement.id] = (values, np.zeros(count, np.bool_))
+        _scatter(found[measurement.id], column, typed)
+    some = np.zeros(count, np.bool_)
+    for _, valid in found.values():
+        some |= valid
+    columns = {
+        key: Column(values, None if valid.all() else valid)
+        for key, (values, valid) in found.items()
+    }
+    batch = SeriesBatch(table, series, points.series_of, times, columns, count, rejects)
+    if not some.all():
+        _drop_empty(batch, some)
+    return batch
+
+
+def _scatter(into: tuple[AnyArray, BoolMask], column: FieldColumn, typed: Column) -> None:
+    values, valid = into
+    rows, given = column.rows, typed.values
+    if typed.valid is not None:
+        rows, given = rows[typed.valid], given[typed.valid]
+    values[rows] = given
+    valid[rows] = True
+
+
+def _drop_empty(batch: SeriesBatch, some: BoolMask) -> None:
+    """Rows without a value: their values are put aside one by one already."""
+    kept = np.flatnonzero(some)
+    batch.series_of = batch.series_of[kept]
+    batch.time_ns = batch.time_ns[kept]
+    batch.columns = {key: column.take(kept) for key, column in batch.columns.items()}
+
+
+def _series(measurement: str, tags: Tags, table: Table, prefix: str) -> Series:
+    columns = {}
+    for key, value in tags:
+        tag = table.tag(tag_column(key))
+        if tag is not None:
+            columns[tag.name] = _tag_value(tag.type, value)
+    try:
+        return Series(device_path(prefix, measurement, tags), columns)
+    except SchemaError:
+        shown = ".".join([prefix, measurement, *(value for _, value in tags)])
+        return Series(shown[:1024], columns, BAD_PATH)
+
+
+def _tag_value(kind: ColumnType, text: str) -> Any:
+    """The text as the tag's type; None when it does not fit."""
+    if kind == ColumnType.TEXT:
+        return text
+    if kind == ColumnType.BOOLEAN:
+        return {"true": True, "false": False}.get(text.casefold())
+    try:
+        return int(text) if kind.is_integer else float(text)
+    except ValueError:
+        return None
+
+
+def _precision_ns(databases: Databases, path: str) -> int:
+    index = databases.index_of_path(path)
+    return PRECISION_NS["ms"] if index is None else databases.at(index).precision_ns
+
+
+def _whole(points: Points, reason: str) -> list[Reject]:
+    """Each point as one reject, of no template."""
+    values: list[dict[str, Any]] = [{} for _ in range(len(points))]
+    for column in points.columns:
+        for row, value in zip(column.rows.tolist(), column.values.tolist(), strict=True):
+            values[row][column.name] = plain_value(value)
+    return [
+        Reject(
+            "",
+            int(points.time_ns[row]) if points.timed[row] else None,
+            "",
+            reason,
+            json.dumps(
+                {
+                    "line": int(points.lines[row]),
+                    "measurement": points.measurement,
+                    "tags": dict(points.series[int(points.series_of[row])]),
+                    "fields": fields,
+                },
+                ensure_ascii=False,
+            ),
+        )
+        for row, fields in enumerate(values)
+    ]
