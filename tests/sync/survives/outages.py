@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from mainstem_sync.testing.nodes import START_NS
@@ -13,8 +14,9 @@ SMALL_LOG = {"log_segment_bytes": 2048, "log_bytes_max": 6000}
 
 
 def outage(tiers: Tiers, minutes: int = 12, *, device: str = "root.p.e.d1") -> None:
-    """The edge goes on by itself; what its log cannot keep is owed as slices."""
+    """The edge goes on by itself, and knows it; what its log cannot keep is owed as slices."""
     for minute in range(minutes):
+        tiers.up.step()  # into the void
         tiers.write(device=device, start_s=60.0 * minute, rows=50, value=float(minute))
         tiers.clock.advance(60)
         tiers.edge.federation.run_manifests(tiers.clock.now_ns)
@@ -22,6 +24,16 @@ def outage(tiers: Tiers, minutes: int = 12, *, device: str = "root.p.e.d1") -> N
     tiers.edge.federation.run_manifests(tiers.clock.now_ns)
     tiers.edge.engine.flush()
     tiers.check()
+
+
+def reconnected(tiers: Tiers) -> None:
+    """The link is back, the edge has said HELLO, and nothing else has gone up yet."""
+    tiers.up.restore()
+    steps = itertools.count()
+    while tiers.edge.federation.link()["state"] != "connected":  # type: ignore[index]
+        tiers.clock.advance(0.12)
+        tiers.up.step()
+        assert next(steps) < 1000
 
 
 def restored(tiers: Tiers) -> None:

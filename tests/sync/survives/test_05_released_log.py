@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .outages import SMALL_LOG, MakeTiers, assert_whole, outage, restored
+from .outages import SMALL_LOG, MakeTiers, assert_whole, outage, reconnected, restored
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -25,7 +25,7 @@ def test_case_5_the_log_is_released_and_history_comes_as_images(
         tiers.check()
     # What is live now is there at once, before any history.
     tiers.write(device="root.p.e.d9", start_s=900, rows=1, value=7.0)
-    tiers.up.restore()
+    reconnected(tiers)
     tiers.run(1.0)
     assert ("root.p.e.d9", 900.0, 7.0, 0) in tiers.values(tiers.plant)
     restored(tiers)
