@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from mainstem_sync.errors import SyncError
+from mainstem_sync.errors import BusyError, SyncError
 from mainstem_sync.http.client import REQUEST_TIMEOUT_S
 from mainstem_sync.lines.handshake import Hello, Welcome
 from mainstem_sync.sending.lanes import PUT_OFF_S
@@ -239,6 +239,11 @@ class Mirror:
             if answer is None:
                 raise SyncError("no answer")
             welcome = Welcome.from_frame(single_frame(answer.body))
+        except BusyError as exc:
+            # As sender.py does: when it was told to, and some more.
+            self._note(exc.message)
+            self._agenda.after(exc.retry_after_s * self._rng.uniform(1.0, 2.0), self._hello)
+            return
         except SyncError as exc:
             self._fail(exc.message)
             return

@@ -264,6 +264,7 @@ class Federation:
             moves=follower.moves,
             lock=self._lock,
             clock_ns=self._clock_ns,
+            monotonic=self._monotonic,
         )
 
     @property

@@ -47,6 +47,7 @@ from mainstem_sync.proof.differences import Differences
 from mainstem_sync.receiving.covering import cover
 from mainstem_sync.receiving.domain import Domains
 from mainstem_sync.receiving.greeting import Greeting
+from mainstem_sync.receiving.hello_gate import HelloGate
 from mainstem_sync.receiving.incoming import (
     NO_KIN,
     UNUSABLE,
@@ -174,8 +175,10 @@ class Receiver:
         moves: Moves,
         lock: threading.RLock,
         clock_ns: Callable[[], int],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node
+        self._gate = HelloGate(monotonic)
         self._moves = moves
         self._domains = Domains(moves, origins, lambda: self._engine.catalog.devices)
         self._origins = origins
@@ -214,6 +217,10 @@ class Receiver:
             if frame.type is not FrameType.HELLO:
                 raise WireError("expected a HELLO")
             hello = Hello.from_frame(frame)
+            pause_s = self._gate.pause_s(begun=bool(hello.echo))
+            if pause_s:
+                text = f"{self._node} greets others first"
+                raise BusyError(text, retry_after_s=pause_s)
             return Reply(200, self._greeting.welcome(child.name, hello, self._engine).encode())
         except SyncError as exc:
             return self._refuse(child, exc)
@@ -511,6 +518,9 @@ class Receiver:
         self._drop(error.code.lower())
         if isinstance(error, FencedError):
             self._greeting.fenced(self._engine)
+        if isinstance(error, BusyError):
+            logger.info("%s puts %s off: %s", self._node, child.name, error)
+            return busy(error)
         level = logging.ERROR if isinstance(error, FencedError | ForkedError) else logging.WARNING
         logger.log(level, "%s refuses a request of %s: %s", self._node, child.name, error)
         return Reply(status, encode_error(error))
