@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,6 +253,9 @@ class Intake:
         return last
 
     def _store(self, reading: Reading, counts: IntakeCounts) -> Ack | None:
+        if not reading.template:  # durable when this returns, so there is nothing to wait for
+            self._put_aside(reading.failures)
+            return None
         return self._tables[reading.template.casefold()].store(reading, counts)
 
     def _one_by_one(self, reader: Reader, group: Sequence[Message]) -> Ack | None:
@@ -264,7 +267,7 @@ class Intake:
             except FATAL:
                 raise
             except Exception as error:
-                reading = nothing_read(reader.templates[0])
+                reading = nothing_read(next(iter(reader.templates), ""))
                 text = f"{type(error).__name__}: {error}: {payload_text(message.payload)}"
                 reading.failures.append(Reject(rejects.MALFORMED, text, time_ns=message.arrived_ns))
                 ack = self._store(reading, IntakeCounts(redelivered=int(message.redelivered)))
@@ -273,20 +276,19 @@ class Intake:
 
     def _put_aside_unknown(self, group: Sequence[Message]) -> None:
         """Messages that no reader asks for: the session still holds an earlier one."""
-        at_ms = self._clock_ns() // NS_PER_MS
-        self._quarantine.add(
-            quarantine_item(
-                Reject(
-                    rejects.UNKNOWN_TOPIC,
-                    f"{message.topic}: {payload_text(message.payload)}",
-                    time_ns=message.arrived_ns,
-                ),
-                self._node,
-                "",
-                at_ms,
+        self._put_aside(
+            Reject(
+                rejects.UNKNOWN_TOPIC,
+                f"{message.topic}: {payload_text(message.payload)}",
+                time_ns=message.arrived_ns,
             )
             for message in group
         )
+
+    def _put_aside(self, found: Iterable[Reject]) -> None:
+        """What is of no template."""
+        at_ms = self._clock_ns() // NS_PER_MS
+        self._quarantine.add(quarantine_item(each, self._node, "", at_ms) for each in found)
 
     def _note_event(self, origin: Origin, newest_ns: int | None) -> None:
         """A new connection may begin with what the broker held: it starts anew."""

@@ -83,6 +83,7 @@ class EdgeNode(Node):
                 outside=self.ownership.outside,
                 stopping=self._stopping.is_set,
                 clock_ns=self.clock_ns,
+                auto_templates=self.auto_templates,
             )
         )
 

@@ -28,7 +28,8 @@ class Reader(Protocol):
         """Templates that its rows may have, as far as they are known yet."""
 
     def read(self, messages: Sequence[Message], now_ns: int) -> Sequence[Reading]:
-        """All rows of these messages: at least one reading where there is anything to count."""
+        """All rows of these messages: at least one reading where there is anything to count. One of
+        no template ("") has failures only, which are put aside and counted nowhere."""
 
     def count(self, messages: Sequence[Message]) -> Mapping[str, int]:
         """Rows by template of messages that were stored before and are not stored again."""

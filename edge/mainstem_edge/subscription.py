@@ -7,7 +7,6 @@ row of the messages, typed and checked, the entry of its device, and what was pu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,21 +21,14 @@ from mainstem_edge.payload_time import TimeReader
 from mainstem_edge.preprocess import TemplateRules, prepare
 from mainstem_edge.reading import Index, Reading
 from mainstem_edge.rejects import Reject, payload_text
+from mainstem_edge.row_checks import ClockBounds, check_clock, check_rows
 from mainstem_edge.values import number_of
-from mainstem_engine.model import AnyArray, ColumnType
+from mainstem_engine.model import ColumnType
 
 ENTRIES_MAX = 200_000
 """Device names kept per subscription, about 60 MB; beyond it the cache starts anew."""
 
 MakeCodec = Callable[[KnownNames, Sequence[str]], Codec]
-
-
-@dataclass(frozen=True, slots=True)
-class ClockBounds:
-    """Times before ``past_ns`` or more than ``future_ns`` ahead of now are put aside."""
-
-    past_ns: int
-    future_ns: int
 
 
 class Subscription:
@@ -120,8 +112,8 @@ class Subscription:
         for row, (reason, _) in times.refused.items():
             reading.put_aside(row, reason)
             self._forget_time(reading, row)
-        self._check_clock(reading, now_ns)
-        self._check_rows(reading)
+        check_clock(reading, self._clock, now_ns)
+        check_rows(reading)
         return [reading]
 
     def count(self, messages: Sequence[Message]) -> Mapping[str, int]:
@@ -130,26 +122,6 @@ class Subscription:
         decoded = self._codec.decode(readable)
         rows = len(decoded) + len(decoded.failures) + len(messages) - len(readable)
         return {self.rules.template: rows}
-
-    def _check_clock(self, reading: Reading, now_ns: int) -> None:
-        past = reading.time_ns < self._clock.past_ns
-        future = reading.time_ns > now_ns + self._clock.future_ns
-        for mask, reason in ((past, rejects.TIME_PAST), (future, rejects.TIME_FUTURE)):
-            for row in _rows(mask & reading.good):
-                reading.put_aside(row, reason)
-
-    def _check_rows(self, reading: Reading) -> None:
-        """Puts aside rows without a device or a value."""
-        impossible = reading.rows_of(_is_permanent) & reading.good
-        for row in _rows(impossible):
-            reading.put_aside(row, reading.entry(row).reason)
-        without = reading.good & ~reading.prepared.has_value
-        if without.any():
-            with_rejects = {reject.row for reject in reading.prepared.rejects}
-            for row in _rows(without):
-                reading.put_aside(row, rejects.NO_VALUES)
-                if row in with_rejects:  # its values are put aside one by one already
-                    del reading.row_rejects[row]
 
     def _forget_time(self, reading: Reading, row: int) -> None:
         old = reading.row_rejects[row]
@@ -213,14 +185,6 @@ class Subscription:
         value = number_of(text)
         fits = int if kind.is_integer else int | float
         return value if isinstance(value, fits) else None
-
-
-def _is_permanent(entry: Entry) -> bool:
-    return entry.permanent
-
-
-def _rows(mask: AnyArray) -> list[int]:
-    return [int(row) for row in np.flatnonzero(mask)]
 
 
 def filter_matches(topic_filter: str, topic: str) -> bool:

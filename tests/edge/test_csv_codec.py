@@ -53,7 +53,7 @@ def test_types_are_read_from_the_text(stamp: str, subscription_of_csv: Subscript
 def subscription_of_csv() -> Subscription:
     from mainstem_edge.patterns import PathPattern
     from mainstem_edge.payload_time import TimeReader
-    from mainstem_edge.subscription import ClockBounds
+    from mainstem_edge.row_checks import ClockBounds
 
     return Subscription(
         "plant/+/t",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
 from mainstem_edge.actions.mqtt_publish import Broker, MqttPublish
+from mainstem_edge.assembly import lines
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.collectors.message_queue import MessageQueue
@@ -20,7 +21,7 @@ PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 def readers(bench: Workbench, config: MqttCollectorConfig) -> list[Reader]:
-    return [bench.subscription(each, config.message_limit) for each in config.subscriptions]
+    return [lines.reader(bench, each, config.message_limit) for each in config.subscriptions]
 
 
 def collector(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from mainstem_edge.assembly.rules import template_rules
 from mainstem_edge.decode.csv_codec import CsvCodec
 from mainstem_edge.decode.json_codec import JsonCodec
+from mainstem_edge.decode.line_codec import LineCodec
 from mainstem_edge.decode.msgpack_codec import MsgpackCodec
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
@@ -16,15 +17,22 @@ from mainstem_edge.last_stored import LastStored
 from mainstem_edge.patterns import PathPattern, Pattern
 from mainstem_edge.payload_time import TimeReader
 from mainstem_edge.preprocess import TemplateRules
-from mainstem_edge.subscription import ClockBounds, MakeCodec, Subscription
+from mainstem_edge.row_checks import ClockBounds
+from mainstem_edge.subscription import MakeCodec, Subscription
 from mainstem_edge.table_intake import Outside, Quarantine, TableIntake
 from mainstem_edge.value_memory import ValueMemory
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
+from mainstem_node.auto_templates import AutoTemplates
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.schema import NodeConfig, Topology
 
-CODECS: Mapping[str, MakeCodec] = {"json": JsonCodec, "csv": CsvCodec, "msgpack": MsgpackCodec}
+CODECS: Mapping[str, MakeCodec] = {
+    "json": JsonCodec,
+    "csv": CsvCodec,
+    "msgpack": MsgpackCodec,
+    "line_protocol": LineCodec,
+}
 """Codec by its name in the configuration."""
 
 
@@ -48,7 +56,10 @@ class Workbench:
         stopping: Callable[[], bool] = lambda: False,
         clock_ns: Callable[[], int] = time.time_ns,
         rng: random.Random | None = None,
+        auto_templates: AutoTemplates | None = None,
     ) -> None:
+        self.auto_templates = auto_templates or AutoTemplates(engine)
+        self.declared = {name.casefold() for name in topology.templates}
         self.node = node
         self.engine = engine
         self.quarantine = quarantine
@@ -60,16 +71,17 @@ class Workbench:
         self._outside = outside
         self._stopping = stopping
         self._limit = DeviceLimit(node.intake.max_new_devices_per_minute)
-        self._rules: dict[str, TemplateRules] = {}
+        self._rules: dict[str, tuple[int, TemplateRules]] = {}
 
     def subscription(
         self, config: SubscriptionConfig, message_bytes_max: int, *, knows_quality: bool = False
     ) -> Subscription:
         """A reader whose rows are all of one template."""
+        assert config.template is not None
+        assert config.device is not None  # the checks of the configuration see to both
         table = self.engine.catalog.table(config.template)
-        rules = self.rules(config.template)
+        rules = self.collected(table)
         when = config.time
-        self._table_intake(table, rules)
         return Subscription(
             config.topic,
             rules,
@@ -79,7 +91,7 @@ class Workbench:
             tag_types={tag.name: tag.type for tag in table.template.tags},
             times=TimeReader(
                 field=when.field,
-                unit=when.unit,
+                unit="ns" if when.unit == "auto" and config.codec == "line_protocol" else when.unit,
                 zone=when.zone,
                 source=when.source,
                 not_times=rules.source_names,
@@ -98,12 +110,18 @@ class Workbench:
     def rules(self, template: str) -> TemplateRules:
         """What happens to the values of a template's rows."""
         table = self.engine.catalog.table(template)
-        found = self._rules.get(table.name.casefold())
-        if found is None:
+        key, revision = table.name.casefold(), table.template.revision
+        found = self._rules.get(key)
+        if found is None or found[0] != revision:  # data may have added columns
             configs = {name.casefold(): each for name, each in self._topology.templates.items()}
-            found = template_rules(table, configs.get(table.name.casefold()))
-            self._rules[table.name.casefold()] = found
-        return found
+            found = self._rules[key] = (revision, template_rules(table, configs.get(key)))
+        return found[1]
+
+    def collected(self, table: Table) -> TemplateRules:
+        """The rules of a table, whose rows can be stored from now on."""
+        rules = self.rules(table.name)
+        self._table_intake(table, rules)
+        return rules
 
     def _table_intake(self, table: Table, rules: TemplateRules) -> None:
         key = table.name.casefold()

@@ -18,7 +18,8 @@ from mainstem_edge.patterns import PathPattern, Pattern
 from mainstem_edge.payload_time import TimeReader
 from mainstem_edge.preprocess import MeasurementRule, TemplateRules
 from mainstem_edge.reader import Reader
-from mainstem_edge.subscription import ClockBounds, Subscription
+from mainstem_edge.row_checks import ClockBounds
+from mainstem_edge.subscription import Subscription
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template

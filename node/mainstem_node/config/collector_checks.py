@@ -10,7 +10,7 @@ from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.report import Report
-from mainstem_node.config.schema import NodeConfig
+from mainstem_node.config.schema import NodeConfig, TemplateConfig
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN_PLACEHOLDER = re.compile(r"topic\[\d+\]|payload\.[^.{}\s][^{}]*")
@@ -96,15 +96,15 @@ def check_subscriptions(
     """Topic filters, templates, device patterns and tags."""
     for number, subscription in enumerate(subscriptions):
         inside = f"{where}.subscriptions[{number}]"
-        template = report.known_template(f"{inside}.template", subscription.template)
+        template = _template_of(report, inside, subscription)
         levels = subscription.topic.split("/")
         if is_bad_filter(subscription.topic):
             report.problem(
                 f"{inside}.topic", f"{subscription.topic!r} is not a topic filter",
                 "+ stands for one whole level, # for all that follow",
             )  # fmt: skip
-        whole = subscription.device.startswith("{payload.")
-        if not subscription.device.startswith("root.") and not whole:
+        device = subscription.device or "root."
+        if not device.startswith(("root.", "{payload.")):
             report.problem(
                 f"{inside}.device", "a device path begins with root", "write root. in front"
             )
@@ -114,10 +114,33 @@ def check_subscriptions(
                     f"{inside}.tags.{tag}", f"{subscription.template} has no such tag",
                     suggestion(tag, template.tags),
                 )  # fmt: skip
-        texts = {"device": subscription.device}
+        texts = {"device": device}
         texts |= {f"tags.{tag}": text for tag, text in subscription.tags.items()}
         for key, text in texts.items():
             _placeholders(report, f"{inside}.{key}", text, levels)
+
+
+def _template_of(
+    report: Report, where: str, subscription: SubscriptionConfig
+) -> TemplateConfig | None:
+    """The template that a subscription names. Only line protocol may name none."""
+    if subscription.template is None:
+        if subscription.codec != "line_protocol":
+            report.problem(f"{where}.template", "the key is missing", "add `template: ...`")
+        if subscription.tags:
+            report.problem(
+                f"{where}.tags", "there is no `template` to have them",
+                "leave it out: the tags are those of the lines",
+            )  # fmt: skip
+        if "{payload." in (subscription.device or ""):
+            report.problem(
+                f"{where}.device", "without a `template` it stands before every device",
+                "use text and {topic[n]}",
+            )  # fmt: skip
+        return None
+    if subscription.device is None:
+        report.problem(f"{where}.device", "the key is missing", "add `device: ...`")
+    return report.known_template(f"{where}.template", subscription.template)
 
 
 def _placeholders(report: Report, where: str, text: str, levels: list[str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import PRECISION_NS, Databases
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import SchemaError
@@ -84,7 +85,7 @@ class LineStore:
         found: list[SeriesBatch] = []
         others: list[Reject] = []
         for points in parsed.points:
-            table = self._table(points, to)
+            table = template_of(points, catalog, self._templates, to.create, to.declared)
             if table is None or table.replaces_rows:
                 reason = UNKNOWN_TEMPLATE if table is None else REFUSED
                 others += _whole(points, reason)
@@ -96,16 +97,6 @@ class LineStore:
         rows = self._writer.write(found, [*others, *unreadable])
         listed = [each for batch in found for each in batch.rejects if each.reason != MALFORMED]
         return Stored(rows, parsed.bad, [*others, *listed])
-
-    def _table(self, points: Points, to: Destination) -> Table | None:
-        """The template of a measurement, None when there is none and none may be made."""
-        name = element(points.measurement)
-        templates = self._writer.engine.catalog.templates
-        known = templates.find(name)
-        if not to.create or (known is not None and name.casefold() in to.declared):
-            return known
-        tags = {tag_column(key): ColumnType.TEXT for tags in points.series for key, _ in tags}
-        return self._templates.fitted(name, tags, _columns_of(points, known, tags))
 
     def _unreadable(
         self, bad: Iterable[BadLine], batches: dict[str, SeriesBatch], found: list[SeriesBatch]
@@ -143,6 +134,23 @@ def _measurement(line: BadLine) -> str | None:
 def _shown(line: BadLine) -> str:
     text = line.text.decode("utf-8", "backslashreplace")
     return f"line {line.number}: {line.problem}: {text}"
+
+
+def template_of(
+    points: Points,
+    catalog: Catalog,
+    templates: AutoTemplates,
+    create: bool,
+    declared: Collection[str],
+) -> Table | None:
+    """The template of a measurement, with columns for its fields where they may be made; None when
+    there is none and none may be made. ``declared``: templates that are not extended."""
+    name = element(points.measurement)
+    known = catalog.templates.find(name)
+    if not create or (known is not None and name.casefold() in declared):
+        return known
+    tags = {tag_column(key): ColumnType.TEXT for tags in points.series for key, _ in tags}
+    return templates.fitted(name, tags, _columns_of(points, known, tags))
 
 
 def _columns_of(
@@ -235,7 +243,7 @@ def _series(measurement: str, tags: Tags, table: Table, prefix: str) -> Series:
     for key, value in tags:
         tag = table.tag(tag_column(key))
         if tag is not None:
-            columns[tag.name] = _tag_value(tag.type, value)
+            columns[tag.name] = tag_value(tag.type, value)
     try:
         return Series(device_path(prefix, measurement, tags), columns)
     except SchemaError:
@@ -243,7 +251,7 @@ def _series(measurement: str, tags: Tags, table: Table, prefix: str) -> Series:
         return Series(shown[:1024], columns, BAD_PATH)
 
 
-def _tag_value(kind: ColumnType, text: str) -> Any:
+def tag_value(kind: ColumnType, text: str) -> Any:
     """The text as the tag's type; None when it does not fit."""
     if kind == ColumnType.TEXT:
         return text

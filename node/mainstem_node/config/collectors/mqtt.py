@@ -37,5 +37,6 @@ class MqttCollectorConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """The templates whose rows it brings."""
-        return tuple(dict.fromkeys(each.template for each in self.subscriptions))
+        """The templates whose rows it brings, as far as they are named."""
+        named = (each.template for each in self.subscriptions)
+        return tuple(dict.fromkeys(name for name in named if name is not None))

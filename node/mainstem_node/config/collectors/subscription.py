@@ -24,11 +24,13 @@ class SubscriptionConfig(Struct, frozen=True, kw_only=True):
     """One topic filter and what its messages become."""
 
     topic: Text
-    codec: Literal["json", "msgpack", "csv"] = "json"
-    template: Name
-    device: Text
+    codec: Literal["json", "msgpack", "csv", "line_protocol"] = "json"
+    template: Name | None = None
+    """Line protocol may go without: then each measurement is a template."""
+    device: Text | None = None
     """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in. `{payload.NAME}`
-    alone: the payload has the whole path."""
+    alone: the payload has the whole path. Of line protocol without a template: what stands before
+    the measurement and the values of the tags; default the node's first path."""
     tags: dict[Name, Text] = {}
     time: PayloadTimeConfig = PayloadTimeConfig()
     auto_create: bool = True
