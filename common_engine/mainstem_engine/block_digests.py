@@ -11,12 +11,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mainstem_engine.head import is_member
 from mainstem_engine.known_blocks import KnownBlocks
+from mainstem_engine.memory import MemoryBudget
 from mainstem_engine.model import BoolMask, DeviceIds, Rows
 from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.scan import Selection, iterate_found, iterate_rows, visible
@@ -32,8 +34,11 @@ from mainstem_engine.slices import (
     digest_rows,
 )
 from mainstem_engine.sources import PartBlocks, find_blocks
+from mainstem_engine.steps import TEXT_OBJECT_BYTES
 from mainstem_engine.view import TableView
 
+TEXT_BYTES_MAX = 8 << 20
+"""Texts that are decoded together, unless one block has more."""
 SINGLE_ROWS_MIN = 1 << 13
 """Of fewer rows it takes as long to find out which blocks are single as to merge them."""
 
@@ -56,7 +61,7 @@ def slice_digests(
     if sum(item.rows for item in found) < SINGLE_ROWS_MIN:
         merged = iterate_rows(view, selection)
     else:
-        blocks = _Blocks(selection, keys, known, slice_ns, measurement_ids)
+        blocks = _Blocks(selection, keys, known, slice_ns, measurement_ids, view.memory)
         rest = []
         single = single_blocks(view, found, selection, exactly=True)
         for item, mask in zip(found, single, strict=True):
@@ -82,20 +87,18 @@ class _Blocks:
     known: KnownBlocks
     slice_ns: int
     measurement_ids: Mapping[int, int]
+    memory: MemoryBudget | None
     piece: PieceDigest = field(default_factory=PieceDigest)
 
     def takes(self, found: PartBlocks) -> BoolMask:
         """bool[n]. Of a block all slices are summed up, so one that is cut must be cut between
-        slices. Texts may be long: a scan sees to it that they fit into memory."""
+        slices."""
         part, numbers, wanted = found.part, found.numbers, self.selection
         takes = np.ones(len(numbers), np.bool_)
         if wanted.start_ns % self.slice_ns:
             takes &= part.blocks.time_min_ns[numbers] >= wanted.start_ns
         if wanted.end_ns % self.slice_ns:
             takes &= part.blocks.time_max_ns[numbers] < wanted.end_ns
-        types = part.types.items()
-        if any(kind.is_variable for key, kind in types if key in self.measurement_ids):
-            takes[:] = False
         return takes
 
     def digests(self, found: PartBlocks) -> Iterator[Sums]:
@@ -111,8 +114,10 @@ class _Blocks:
                 fresh.append(number)
             else:
                 yield self._inside(sums)
-        for numbers in _pieces(part, fresh):
-            for number, sums in zip(numbers.tolist(), self._digest(part, numbers), strict=True):
+        for numbers, text_bytes in self._pieces(part, fresh):
+            with self._room(text_bytes):
+                digests = self._digest(part, numbers)
+            for number, sums in zip(numbers.tolist(), digests, strict=True):
                 self.known.note(names[number], sums)
                 yield self._inside(sums)
 
@@ -167,17 +172,29 @@ class _Blocks:
             keep &= np.isin(part.read_origins(numbers), np.array(wanted.origin, np.uint16))
         return None if keep.all() else keep
 
+    def _pieces(self, part: Part, numbers: Sequence[int]) -> Iterator[tuple[BlockNumbers, int]]:
+        """(blocks, bytes of their texts): of up to so many rows and bytes together, but at least
+        one."""
+        texts = [key for key in self.measurement_ids if _is_text(part, key)]
+        some: list[int] = []
+        rows = held = 0
+        for number in numbers:
+            more = part.blocks.rows.item(number)
+            size = sum(part.text_bytes(key, number) + TEXT_OBJECT_BYTES * more for key in texts)
+            if some and (rows + more > PIECE_ROWS or held + size > TEXT_BYTES_MAX):
+                yield np.array(some, np.intp), held
+                some, rows, held = [], 0, 0
+            some.append(number)
+            rows, held = rows + more, held + size
+        if some:
+            yield np.array(some, np.intp), held
 
-def _pieces(part: Part, numbers: Sequence[int]) -> Iterator[BlockNumbers]:
-    """Blocks of up to PIECE_ROWS rows together, but at least one."""
-    some: list[int] = []
-    total = 0
-    for number in numbers:
-        rows = part.blocks.rows.item(number)
-        if some and total + rows > PIECE_ROWS:
-            yield np.array(some, np.intp)
-            some, total = [], 0
-        some.append(number)
-        total += rows
-    if some:
-        yield np.array(some, np.intp)
+    def _room(self, text_bytes: int) -> AbstractContextManager[None]:
+        """Of what has no texts there is little."""
+        if self.memory is None or not text_bytes:
+            return nullcontext()
+        return self.memory.reserve("scan", text_bytes)
+
+
+def _is_text(part: Part, key: int) -> bool:
+    return key in part.types and part.types[key].is_variable
