@@ -45,8 +45,9 @@ class Application:
         elif record.kind == RecordKind.DEL:
             erasure = decoded if isinstance(decoded, Erasure) else decode_erasure(record.payload)
             origin = SELF_ORIGIN if erasure.origin is None else self._index(erasure.origin)
-            # Of what it erased records may be gone: then the next flush counts.
-            rows = erasure.rows if live or self._is_whole(record.lsn) else None
+            # Of what it erased records may be gone at a replay: then the next flush counts. Live
+            # too, for a replay could not tell a delete that knew of the damage.
+            rows = erasure.rows if self._is_whole(record.lsn) else None
             tombstone = erasure.tombstone(record.lsn, origin, rows=rows)
             self._delete(erasure.table, tombstone, erasure.spans)
             decoded = erasure

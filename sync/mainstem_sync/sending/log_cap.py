@@ -34,7 +34,7 @@ from mainstem_sync.slices.wants import Ref
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.forward import Forward
 from mainstem_sync.wire.messages import OriginKey
-from mainstem_sync.wire.ranges import RangeSet
+from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 logger = logging.getLogger(__name__)
 
@@ -207,17 +207,22 @@ class LogCap:
         parent is not known to have. Nothing was written since: so it is known what it was."""
         damages = RangeSet((d.first_lsn, d.last_lsn) for d in self._engine.log.damages)
         if damages:
-            self.lose(damages)
+            # What was found under a running process, which still had the rows, is said once more.
+            self.lose(damages, RangeSet(damages.within(self._engine.checkpoint_lsn + 1, LSN_MAX)))
 
-    def lose(self, lsns: RangeSet) -> None:
+    def lose(self, lsns: RangeSet, gone: RangeSet | None = None) -> None:
         """Records that damage took from the log before the parent had them. Returns when it is
-        declared and counted."""
+        declared and counted. ``gone``: those of which no row is left, whoever has them."""
+        rows, size = dict[str, int](), 0
         with self._lock:
             lsns = lsns.difference(self._forward.frozen).difference(self._forward.held)
-            if not lsns:
-                return
-            self._forward.frozen.update(lsns)
-            rows, size = self._forward.loss_of(lsns, self._engine.log)
-        logger.error("the log lost %s before the parent had them", list(lsns))
-        loss = Loss(LOG_DAMAGED, lsns, rows, (), size)
+            if lsns:
+                self._forward.frozen.update(lsns)
+                rows, size = self._forward.loss_of(lsns, self._engine.log)
+        if lsns:
+            logger.error("the log lost %s before the parent had them", list(lsns))
+        lsns.update(gone or RangeSet())
+        if not lsns:
+            return
+        loss = Loss(LOG_DAMAGED, lsns, rows, (), size, parts_lsn=self._engine.checkpoint_lsn)
         self._engine.append(RecordKind.LOSS, loss.to_header()).wait(DURABLE_S)

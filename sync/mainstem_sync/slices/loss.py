@@ -9,7 +9,8 @@
 
 Header: ``o`` origin or absent, ``r`` flat ranges of LSNs, ``rows`` by table that were pending and
 are lost, ``t`` per table ``[name, slice_ns, [slices], [rows]]``, ``u`` by table the
-greatest LSN that touched each of its slices (0: not known), ``why``; only for the writer ``bytes``.
+greatest LSN that touched each of its slices (0: not known), ``why``; only for the writer ``bytes``
+and ``parts``: the rows of lost records above it were in no data file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mainstem_sync.slices.manifest import SLICE_NS_MAX, Ints
 from mainstem_sync.slices.owed import TABLES_MAX, lsns_of_wire
 from mainstem_sync.wire.fields import integer, list_of, text
 from mainstem_sync.wire.messages import OriginKey
-from mainstem_sync.wire.ranges import RangeSet
+from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 LOST_SLICES_MAX = 20_000
 """Slices of one table in one record: two weeks of minutes, 200 kB."""
@@ -66,10 +67,18 @@ class Loss:
     tables: tuple[LostTable, ...] = ()
     size: int = 0
     target: OriginKey | None = None
+    parts_lsn: int = LSN_MAX
+
+    @property
+    def first_gone(self) -> int | None:
+        """The first record of which no row is left here; None if data files have all of them."""
+        gone = self.ranges.within(self.parts_lsn + 1, LSN_MAX)
+        return next((first for first, _ in gone), None)
 
     def to_header(self) -> dict[str, Any]:
         """For Engine.append."""
-        return {**self.to_wire(), "bytes": self.size}
+        parts = {} if self.parts_lsn == LSN_MAX else {"parts": self.parts_lsn}
+        return {**self.to_wire(), "bytes": self.size, **parts}
 
     def to_wire(self, sends: Callable[[str], bool] = lambda table: True) -> dict[str, Any]:
         """What others need of it, of the tables that ``sends`` lets go up."""
@@ -106,6 +115,7 @@ class Loss:
             tuple(_table(item, newest) for item in list_of(header.get("t"), "tables", TABLES_MAX)),
             integer(header.get("bytes") or 0, "bytes"),
             None if header.get("o") is None else OriginKey.from_wire(header["o"]),
+            integer(header.get("parts", LSN_MAX), "parts", LSN_MAX),
         )
 
     @classmethod

@@ -141,6 +141,15 @@ class Manifests:
             book.slices["said"][at] = book.slices["lsn"][at]
             book.slices["known"][at] = 0
 
+    def doubt(self, first_lsn: int, lsn: int) -> None:
+        """The record ``lsn`` says that damage took records from ``first_lsn`` on: what was stated
+        as of those or later may have had their rows, and is stated again."""
+        with self._lock:
+            for book in self._books.values():
+                book.merge()
+                at = book.slices["said"] >= first_lsn
+                book.slices["lsn"][at] = np.maximum(book.slices["lsn"][at], np.uint64(lsn))
+
     def touched(self, table: str, keys: Sequence[int]) -> Ints:
         """The greatest LSN that touched each of these slices, as far as is remembered; else 0."""
         found = np.zeros(len(keys), np.int64)

@@ -27,7 +27,7 @@ from mainstem_sync.lines.moments import Moments
 from mainstem_sync.origins.changes import TEMPLATE
 from mainstem_sync.origins.origin_state import OriginMaps, Origins, OriginState
 from mainstem_sync.origins.received import Received, decode_received
-from mainstem_sync.slices.loss import EXPIRED, Loss
+from mainstem_sync.slices.loss import EXPIRED, LOG_DAMAGED, Loss
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.manifests import Manifests, slice_length_ns
 from mainstem_sync.slices.owed import Owed
@@ -372,6 +372,8 @@ class Follower:
             if loss.target is None and loss.why == EXPIRED:
                 for lost in loss.tables:
                     self.manifests.lost(lost.name, lost.slice_ns, lost.keys)
+            if loss.target is None and loss.why == LOG_DAMAGED and loss.first_gone is not None:
+                self.manifests.doubt(loss.first_gone, record.lsn)
         now_ns = self._clock_ns()
         if header is not None and not self.scope.used:
             # What an edge does all day: no need to look into the record.

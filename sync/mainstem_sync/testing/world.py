@@ -477,10 +477,7 @@ class World:
             # What was declared need not be equal; but nothing of the present line is missing.
             wanted = frozenset(row for row in wanted if not first <= row[1] < end)
             found = frozenset(row for row in found if not first <= row[1] < end)
-        if node.name != origin:
-            wanted = frozenset(row for row in wanted if row[:2] not in truth.damaged)
-            found = frozenset(row for row in found if row[:2] not in truth.damaged)
-        else:
+        if node.name == origin:
             wanted = frozenset(row for row in wanted if row[1] >= truth.whole_from_ms)
             found = frozenset(row for row in found if row[1] >= truth.whole_from_ms)
         spoiled = self._spoiled(node, origin, content)

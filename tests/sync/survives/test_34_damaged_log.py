@@ -181,3 +181,49 @@ def test_a_delete_of_what_damage_took_is_counted_anew(tiers: Tiers) -> None:
     assert len(tiers.values(tiers.edge)) == 1
     tiers.edge.engine.flush()
     assert tiers.edge.engine.store_accounting()["meters"].live == 1
+
+
+def test_a_delete_after_damage_counts_the_same_at_a_start(tiers: Tiers) -> None:
+    """It knows of the damage, and a replay cannot tell: the flush counts what both erased."""
+    taken = tiers.write(rows=4)
+    tiers.write(start_s=100, rows=3)
+    tiers.edge.crash()
+    turn_a_bit(tiers.edge, taken)
+    tiers.edge.start()
+    first = START_MS + 100_000
+    tiers.edge.engine.delete(
+        "meters", devices="root.p.e.d1", start=first, end=first + 2000
+    ).ack.wait()
+    tiers.check()
+    live = tiers.edge.engine.store_accounting()
+    tiers.edge.restart()
+    assert tiers.edge.engine.store_accounting() == live
+    tiers.edge.engine.flush()
+    counts = tiers.edge.engine.store_accounting()["meters"]
+    assert (counts.live, counts.deleted) == (1, 2)
+
+
+def test_what_was_stated_before_damage_is_stated_again(tiers: Tiers) -> None:
+    """The owner does not know which slices lost rows: of those that it has stated since, it states
+    all anew. Those of before keep their statement."""
+    tiers.run(1)
+    tiers.write(rows=1)
+    tiers.close(3)
+    before = tiers.clock.now_ns // 1_000_000 // 60_000 * 60_000
+    at_s = (before - START_MS) / 1000
+    tiers.write(start_s=at_s, rows=2)
+    taken = tiers.write(start_s=at_s + 5, rows=3, value=7.0)
+    tiers.close(3)
+    assert tiers.state(tiers.group)["lost"] == []
+    tiers.edge.crash()
+    turn_a_bit(tiers.edge, taken)
+    tiers.edge.start()
+    tiers.edge.restart()
+    settle(tiers)
+    for node in (tiers.plant, tiers.group):
+        assert len(tiers.values(node)) == 6, node.name
+        (lost,) = tiers.state(node)["lost"]
+        assert (lost["from"], lost["rows"]) == (before, 3), node.name
+    (edge,) = [s for s in tiers.group.federation._follower.origins if s.key.name == "edge"]
+    stated = edge.watches["meters"].slices["max_lsn"].tolist()
+    assert stated[0] < taken < stated[1]
