@@ -322,10 +322,12 @@ class Tombstones:
 
     def adding(self, new: Tombstone, *, fold_above: int) -> Tombstones:
         """With one more. Those of records above ``fold_above`` that it makes superfluous go, and a
-        piece of the same delete is joined to it; older ones are in a checkpoint by themselves."""
+        piece of the same delete is joined to it; older ones are in a checkpoint by themselves. One
+        of which it is known what it erased stays beside one of which the flush has to count it."""
         kept: list[Tombstone] = []
         for item in self._items:
-            if item.lsn > fold_above and new.subsumes(item):
+            alike = (item.rows is None) == (new.rows is None)
+            if alike and item.lsn > fold_above and new.subsumes(item):
                 new = replace(new, rows=_sum(new.rows, item.rows))
             else:
                 kept.append(item)

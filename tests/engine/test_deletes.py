@@ -243,6 +243,17 @@ def test_equal_and_adjacent_deletes_are_folded() -> None:
     assert len(NONE.adding(whole(5, 4), fold_above=0).adding(partial, fold_above=0)) == 2
 
 
+def test_what_a_delete_erased_is_not_counted_once_more_by_the_next() -> None:
+    """Of the later one the flush has to count, for damage took records: as one they would both be
+    counted."""
+    known = NONE.adding(whole(5, 4, rows=2), fold_above=0)
+    items = known.adding(whole(7, 6, rows=None), fold_above=0)
+    assert [(t.lsn, t.rows) for t in items] == [(5, 2), (7, None)]
+    assert [(t.lsn, t.rows) for t in items.adding(whole(9, 8, rows=None), fold_above=0)] == [
+        (5, 2), (9, None)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("count", [TOMBSTONES_MAX - 1, TOMBSTONES_MAX])
 def test_a_table_has_a_bound(count: int) -> None:
     items = Tombstones(whole(n + 1, n, n, n + 1) for n in range(count))

@@ -44,6 +44,9 @@ class WideWorld(RareFaults):
     closed_ns: int = 0
     tampered: dict[str, set[Key]] = field(default_factory=dict)
     """By node: rows that were changed behind its back, and are not known to be mended."""
+    handed_on: set[Key] = field(default_factory=set)
+    """Rows that were changed so at the plant. Before their slice is stated it cannot know, and may
+    hand them on as images; they go when there is a statement."""
 
     def _build(self) -> None:
         durability = self.rng.choice(["always", "interval:100ms"])
@@ -181,6 +184,8 @@ class WideWorld(RareFaults):
             return
         slices = {time_ms // SLICE_MS for _, time_ms, _ in changed}
         self.tampered.setdefault(node.name, set()).update(keys)
+        if node is self.plant:
+            self.handed_on.update(keys)
         self.miscounted.add(node.name)
         self.note(f"{node.name}: {keys} tampered with")
         named = slices & self._claimed_and_due(node, origin)
@@ -216,6 +221,9 @@ class WideWorld(RareFaults):
         }
         spoiled -= mended
         return spoiled
+
+    def _foreign(self, node: Node) -> set[Key]:
+        return self.handed_on if node is self.group else set()
 
     @property
     def shared(self) -> set[str]:
