@@ -380,6 +380,8 @@ class Origins:
             self.begin(found)
         elif not found.via:  # known from above only until its child came
             self._behind[""].remove(found)
+            if not self._behind[""]:
+                del self._behind[""]
             found.via = via
             self._behind.setdefault(via, []).append(found)
         return found
