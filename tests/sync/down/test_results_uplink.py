@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mainstem_sync.http import results_client
 from mainstem_sync.http.results_client import BUDGET_LOOK_S, ResultsUplink
 from mainstem_sync.sending.budget import LinkBudget
 from mainstem_sync.testing.nodes import ManualClock
@@ -66,7 +65,7 @@ async def test_case_25_an_answer_keeps_to_the_budget_of_the_link(
         clock.advance(max(seconds, 0.001))  # real time never stands still
         await sleep(0)
 
-    monkeypatch.setattr(results_client.asyncio, "sleep", pause)
+    monkeypatch.setattr(asyncio, "sleep", pause)
     answers: Any = pieces
     uplink = Recorded(
         answers, lambda: ("http://parent", "token"), owed_s=budget.wait_s, sent=budget.sent
