@@ -74,6 +74,61 @@ def test_whatever_is_lost_the_whole_frame_arrives_as_it_was(seed: int) -> None:
     raise AssertionError("the frame never arrived")
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_next_batch_begins_before_the_answer_and_both_arrive(seed: int) -> None:
+    """Answers and pieces are lost, overtake each other, and the parent starts again."""
+    rng = random.Random(seed)
+    frames = {bytes([n]) * HASH_BYTES: rng.randbytes(rng.randrange(1, 300)) for n in range(5)}
+    splitter, assembly = Splitter(), Assembly()
+    left, drafts, arrived = list(frames), dict[bytes, Draft](), dict[bytes, bytes]()
+    under_way: list[Part] = []
+    both = False
+    for _ in range(20_000):
+        what = rng.random()
+        if what < 0.5:
+            if left and splitter.may_begin:
+                digest = left.pop(0)
+                drafts[digest] = Draft(OriginKey("e", 0, "e"), Queue.HISTORY, digest=digest)
+                splitter.begin(drafts[digest], frames[digest])
+            part = splitter.next_part(rng.randrange(1, 60))
+            if part is not None:
+                under_way.append(part)
+            both = both or len({each.digest for each in under_way}) == 2
+        elif what < 0.95 and under_way:
+            part = under_way.pop(rng.randrange(len(under_way)))
+            if rng.random() < 0.1:
+                splitter.answered(part, None)
+                continue
+            found = assembly.take("edge", _sent(part))
+            if isinstance(found, bytes):
+                arrived[part.digest] = found
+            if rng.random() < 0.1:
+                splitter.answered(part, None)
+            elif isinstance(found, int):
+                splitter.answered(part, found)
+            elif (draft := splitter.find(part)) is not None:
+                splitter.end(draft)
+                if not left and not splitter.drafts:
+                    break
+        elif what > 0.998:
+            assembly = Assembly()
+    assert arrived == frames
+    assert both
+
+
+def test_nothing_is_begun_behind_definitions() -> None:
+    splitter = _splitter(bytes(100))
+    assert not splitter.may_begin, "none of it is under way"
+    assert splitter.next_part(100) is not None
+    assert splitter.may_begin
+    splitter = Splitter()
+    splitter.begin(Draft(OriginKey("e", 0, "edge"), Queue.CONTROL, digest=bytes(16)), bytes(100))
+    assert splitter.next_part(100) is not None
+    assert not splitter.is_waiting
+    assert not splitter.may_begin
+
+
 def test_a_parent_that_lost_everything_gets_everything_again() -> None:
     frame = bytes(range(100))
     splitter, assembly = _splitter(frame), Assembly()

@@ -30,12 +30,13 @@ class Pipe:
     delivered: int = 0
     waits: list[float] = field(default_factory=list)
 
-    def drive(self, scheduler: Scheduler, seconds: float) -> None:
+    def drive(self, scheduler: Scheduler, seconds: float, *, history: bool = False) -> None:
         """Send full requests for so long, whenever the scheduler lets."""
+        may_send = scheduler.may_send_history if history else scheduler.may_send
         end = self.now + seconds
         while self.now < end:
             flying = sum(size for _, _, size, _ in self.under_way)
-            if scheduler.may_send(len(self.under_way), flying):
+            if may_send(len(self.under_way), flying):
                 size = scheduler.frame_bytes
                 self.free_at = max(self.now, self.free_at) + size / self.rate
                 self.waits.append(self.free_at - self.now)
@@ -62,6 +63,30 @@ def test_any_link_is_filled_and_little_is_queued_before_live_data(
     assert pipe.delivered > 0.8 * rate * (pipe.now - began)
     smallest = FRAME_BYTES_MIN / rate
     assert max(pipe.waits) < max(0.4, 3 * smallest)
+
+
+@pytest.mark.parametrize("trip_s", [0.001, 0.02, 0.04, 0.125, 0.2, 0.26, 0.3, 0.6, 1.0])
+def test_history_alone_fills_a_link_with_no_more_than_a_request_before_the_next_one(
+    trip_s: float,
+) -> None:
+    rate = 125e3
+    scheduler, pipe = Scheduler(), Pipe(rate, trip_s)
+    scheduler.connected(trip_s)
+    pipe.drive(scheduler, 20.0, history=True)
+    pipe.delivered, pipe.waits, began = 0, [], pipe.now
+    pipe.drive(scheduler, 20.0, history=True)
+    assert pipe.delivered > 0.8 * rate * (pipe.now - began)
+    # The request itself, and one that is on the link.
+    assert max(pipe.waits) < 2 * REQUEST_S * 1.05
+
+
+def test_on_a_short_way_one_request_of_history_is_under_way() -> None:
+    scheduler, pipe = Scheduler(), Pipe(10e6, 0.004)
+    scheduler.connected(0.004)
+    pipe.drive(scheduler, 5.0, history=True)
+    assert not scheduler.may_send_history(1, scheduler.frame_bytes)
+    # Requests may be small beside what the link takes: the work for the parent is bounded.
+    assert not scheduler.may_send_history(1, scheduler.frame_bytes // 8)
 
 
 def test_a_link_that_becomes_thin_is_noticed_at_the_first_reply() -> None:

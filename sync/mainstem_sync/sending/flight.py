@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mainstem_sync.sending.outbox import Draft
@@ -78,14 +78,14 @@ class Flights:
             if lane is None or flight.lane is lane
         )
 
-    def lsns(self, further: Draft | None) -> RangeSet:
-        """Local LSNs whose content is under way, those of a draft that goes in pieces included."""
+    def lsns(self, further: Sequence[Draft]) -> RangeSet:
+        """Local LSNs whose content is under way, those of drafts that go in pieces included."""
         found = RangeSet()
         for draft in self._drafts(further):
             found.update(draft.lsns)
         return found
 
-    def ranges(self, further: Draft | None, of: Callable[[OriginKey], bool]) -> RangeSet:
+    def ranges(self, further: Sequence[Draft], of: Callable[[OriginKey], bool]) -> RangeSet:
         """LSNs that the batches of some origins settle, covered ones included."""
         found = RangeSet()
         for draft in self._drafts(further):
@@ -93,6 +93,6 @@ class Flights:
                 found.update(draft.ranges)
         return found
 
-    def _drafts(self, further: Draft | None) -> list[Draft]:
+    def _drafts(self, further: Sequence[Draft]) -> list[Draft]:
         drafts = [draft for flight in self._all.values() for draft in flight.drafts]
-        return drafts if further is None else [*drafts, further]
+        return [*drafts, *further]

@@ -5,8 +5,9 @@
    request holds.
 2. The history lane makes one request at a time, without the sender's lock: that takes tens of
    milliseconds. What it takes is never of the live lane, so that both may be made at once.
-3. A batch that is large for the link goes in pieces, whatever its queue, in the history lane; while
-   definitions do, nothing else is begun.
+3. A batch that is large for the link goes in pieces, whatever its queue, in the history lane. When
+   all of them are under way the next request is made; while definitions go in pieces, nothing else
+   is begun.
 4. A lane whose batch was put off pauses by itself.
 
 Guarded by the sender's lock; ``next_history`` takes it itself.
@@ -187,7 +188,7 @@ class Lanes:
         if now >= self._pauses[Lane.LIVE]:
             drafts = self._cut_live(now, limit)
         if drafts or (not self.flights.count(Lane.LIVE) and self.gathers_s(now) <= 0):
-            flying = self.flights.ranges(self._splitter.draft, self._upward.is_own)
+            flying = self.flights.ranges(self._splitter.drafts, self._upward.is_own)
             coverable = self._cutter.coverable(limit, flying)
         else:
             coverable = RangeSet()
@@ -199,9 +200,9 @@ class Lanes:
         if not drafts and status is None:
             return None
         frames = [(draft, draft.encode()) for draft in drafts]
-        before = self._splitter.draft
+        before = len(self._splitter.drafts)
         request = self._request(Lane.LIVE, frames, status, now)
-        if request is None and self._splitter.draft is not before:
+        if request is None and len(self._splitter.drafts) != before:
             return self.next_live(now, None)  # all of it goes in pieces: what is behind it now
         return request
 
@@ -210,12 +211,12 @@ class Lanes:
         cutter, scheduler, queue = self._cutter, self.scheduler, Queue.CONTROL
         owed = self._owed(limit)
         if not owed:
-            if self._splitter.draft is None or self._splitter.draft.queue is not queue:
+            if not self._splitter.is_defining:
                 self._live_left = False
             return []
         whole = scheduler.raw_bytes(queue)
         drafts = cutter.take(Lane.LIVE, queue, cutter.allowed(owed.defining), whole)
-        if self._splitter.draft is not None and self._splitter.draft.queue is queue:
+        if self._splitter.is_defining:
             return drafts  # what follows may need the definitions that are still under way
         if self.gathers_s(now) > 0:
             return drafts
@@ -227,7 +228,7 @@ class Lanes:
             drafts += cutter.take(Lane.LIVE, queue, statements, min(left, room))
             self._live_at = now
         self._live_left = False
-        if owed.live and not (self._stuck and self._splitter.draft is not None):
+        if owed.live and not (self._stuck and not self._splitter.may_begin):
             self._stuck = False
             self._live_at = now
             room = scheduler.live_share(history=self._behind)
@@ -245,12 +246,12 @@ class Lanes:
 
     def _rides(self) -> bool:
         """True if there is so little history that a request of its own costs more than it does."""
-        if self._is_making or self.flights.count(Lane.HISTORY) or self._splitter.draft is not None:
+        if self._is_making or self.flights.count(Lane.HISTORY) or self._splitter.drafts:
             return False
         return not self._early and self._cutter.pending_bytes <= RIDE_BYTES
 
     def _owed(self, limit: int) -> Owed:
-        owed = self._cutter.owed(limit, self.flights.lsns(self._splitter.draft))
+        owed = self._cutter.owed(limit, self.flights.lsns(self._splitter.drafts))
         self._early = owed.early
         images = self._verdicts.images
         self._behind = (
@@ -273,8 +274,10 @@ class Lanes:
                 now = self._monotonic()
                 if now < self._pauses[Lane.HISTORY]:
                     return None
-                if self._splitter.draft is not None:
-                    return self._next_piece()
+                if self._splitter.is_waiting:
+                    return self._sent_history([])
+                if self._splitter.drafts and not self._splitter.may_begin:
+                    return None
                 plan = self._plan()
                 if plan is None:
                     # Its turn is over: what it waits for may be definitions of the live lane.
@@ -315,11 +318,6 @@ class Lanes:
         if images is not None and history:
             room //= 2
         return _Plan(self._session.lease, history, room, images)
-
-    def _next_piece(self) -> Request | None:
-        if not self._splitter.is_waiting:
-            return None
-        return self._sent_history([])
 
     def _sent_history(self, frames: list[tuple[Draft, bytes]]) -> Request | None:
         request = self._request(Lane.HISTORY, frames, None, self._monotonic())
@@ -365,7 +363,7 @@ class Lanes:
         if not self._pieces or not Splitter.is_large(len(frame), self.scheduler.frame_bytes):
             parts.append(frame)
             return True
-        if self._splitter.draft is None:
+        if self._splitter.may_begin:
             self._splitter.begin(draft, frame)
             self._behind = True
         else:
@@ -389,7 +387,7 @@ class Lanes:
     def drop(self) -> None:
         """Whatever is under way is forgotten: its answers mean nothing any more."""
         self.flights.clear()
-        self._splitter.end()
+        self._splitter.clear()
 
     def let_go(self, request: Request) -> None:
         """There is no answer to a request; what it carried is owed again."""
@@ -420,27 +418,26 @@ class Lanes:
 
     def _piece_answered(self, part: Part, answer: Acknowledgement | None) -> None:
         """A piece is held, or was the last: then the answer is that to its batch."""
-        draft = self._splitter.draft
-        if draft is None or draft.digest != part.digest:
+        draft = self._splitter.find(part)
+        if draft is None:
             return
         if answer is None or answer.code is AckCode.PART:
             self._splitter.answered(part, None if answer is None else answer.watermark)
             return
-        self._splitter.end()
+        self._splitter.end(draft)
         self._judge(Lane.HISTORY, draft, answer)
 
     def _resume_pieces(self, known: Mapping[OriginKey, RangeSet]) -> None:
         """After a HELLO: the pieces go on, unless the parent has the batch, or takes it no more."""
         self._splitter.reconnected()
-        draft = self._splitter.draft
-        if draft is None:
-            return
-        held = known.get(draft.origin)
-        images = isinstance(draft, OutsideDraft)
-        if not self._pieces or images or (held is not None and held.contains_all(draft.ranges)):
-            self._splitter.end()
-        elif draft.origin.uuid == self._engine.node_uuid and not self._upward.is_own(draft.origin):
-            self._splitter.end()  # of an epoch that has ended
+        for draft in self._splitter.drafts:
+            held = known.get(draft.origin)
+            has = held is not None and held.contains_all(draft.ranges)
+            own = draft.origin.uuid == self._engine.node_uuid
+            if not self._pieces or isinstance(draft, OutsideDraft) or has:
+                self._splitter.end(draft)
+            elif own and not self._upward.is_own(draft.origin):
+                self._splitter.end(draft)  # of an epoch that has ended
 
     def _judge(self, lane: Lane, draft: Draft, answer: Acknowledgement | None) -> None:
         code = self._verdicts.judge(draft, answer)

@@ -2,8 +2,9 @@
 
 1. A request is one eighth of a second of the link, and at most a few milliseconds of work for the
    parent. Live and history have requests of their own. Of history one is under way; on a link with
-   a long way as many more as it holds: bandwidth times round trip, and one. So what was just
-   written never waits for more than one request of history on the link and one at the parent.
+   a long way as many more as it holds: bandwidth times round trip, and one, for a request is
+   answered as a whole. So what was just written never waits for more than one request of history
+   on the link and one at the parent.
 2. Control goes first: what follows may need its definitions. Of what nothing waits for, such as
    statements about the past, a tenth of a request goes beside other data.
 3. Live comes next. History gets what live leaves, and is guaranteed a quarter.
@@ -48,6 +49,10 @@ IN_FLIGHT = 2
 """Live requests: one is made and sent while the other is applied."""
 IN_FLIGHT_MAX = 16
 """On a link with a long way; more would only fill the parent's queue."""
+
+IDLE_SHARE_MAX = 0.25
+"""Of the time that a request takes on the link, so much may pass without one: only then one more
+is under way, which live data may have to wait for."""
 
 SAMPLES = 4
 """Requests whose mean says what the link carries."""
@@ -135,7 +140,10 @@ class Scheduler:
             return True
         if requests >= IN_FLIGHT_MAX or not self._samples:
             return False
-        return flying_bytes < self.rate * self.trip_s
+        held = self.rate * self.trip_s
+        if self.trip_s > REQUEST_S * IDLE_SHARE_MAX:
+            held += flying_bytes / requests * (1.0 - IDLE_SHARE_MAX)
+        return flying_bytes < held
 
     def may_send(self, requests: int, flying_bytes: int) -> bool:
         """True if another live request may follow those that are under way."""

@@ -27,7 +27,8 @@ PIECES_VERSION = 2
 """Versions of the protocol from here on know pieces."""
 
 BATCHES_MAX = 2
-"""Half-sent batches of one child: one, and that of the process before it."""
+"""Half-sent batches of one child: one whose last pieces are under way, and the next, which so
+begins before the answer; of the process before it, what has been there longest goes first."""
 
 HALF_SENT_BYTES_MAX = 64 << 20
 """Of all children together."""
