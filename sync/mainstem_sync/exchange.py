@@ -117,8 +117,11 @@ class SliceExchange:
         for first, last in want.slices:
             if origin == own:
                 self._follower.manifests.restate(want.name, first, last + 1)
-            elif state is not None and (mapped := state.maps.table(want.name)) is not None:
-                state.repairs.want(mapped.local, range(first, last + 1), say=True)
+            elif state is not None:
+                mapped = state.maps.table(want.name)
+                local = want.name if mapped is None else mapped.local
+                if local in state.watches:
+                    state.repairs.want(local, range(first, last + 1), say=True)
 
     def _not_as_stated(self, table: str, keys: Ints) -> None:
         """Own rows are not what this node said of them: that is said, and they are stated anew.

@@ -304,6 +304,13 @@ class OriginState:
         """The map of the table that is stored here as ``local``."""
         return next((t for t in self.maps.tables.values() if t.local == local), None)
 
+    def name_of(self, local: str) -> str:
+        """What the origin calls a table that is watched here. A log that goes on from a backup may
+        state slices of one of which it defines nothing any more: an older epoch has named it, or
+        nobody has, and it is watched under the name that the statement has."""
+        found = (state.local_table(local) for state in (self, *reversed(self.older)))
+        return next((table.name for table in found if table is not None), local)
+
     def snapshot(self) -> dict[str, Any]:
         return {
             "key": self.key.to_wire(),

@@ -173,11 +173,10 @@ class Repair:
         wants: list[Want] = []
         says: list[Want] = []
         for table, watch in state.watches.items():
-            mapped = state.local_table(table)
             for say, found in ((False, wants), (True, says)):
                 since, slices = state.repairs.due(table, now, say=say)
-                if slices and mapped is not None:
-                    found.append(Want(mapped.name, watch.slice_ns, since, slices))
+                if slices:
+                    found.append(Want(state.name_of(table), watch.slice_ns, since, slices))
         # Of what is owed the newest first, whatever record it is owed by.
         wants += sorted(state.backlog.wants(), key=lambda want: -want.slices.last * want.slice_ns)
         # What a record owes of a closed epoch is asked for apart: it is done when both are.

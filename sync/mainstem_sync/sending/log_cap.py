@@ -87,6 +87,9 @@ class LogCap:
             first = Owed(None, RangeSet(), self._engine.log.appended_lsn, policy=policy)
             self._engine.append(RecordKind.EXP, first.to_header()).wait(DURABLE_S)
             return
+        # What was pending was judged anew. A start by yet other rules must not find it as it was
+        # before, beside records that are written from now on.
+        self._engine.flush()
         found = Widening(self._engine, self._follower, self._forward, rules).owed()
         ack = None
         for owed in reversed(found):  # the rules are in force when all of it is said
@@ -192,7 +195,7 @@ class LogCap:
         """What the parent lacks of a node below, whoever owed it before."""
         owed = self._released.relayed(self._engine, state, gap)
         with self._lock:
-            owed.others = self._forward.owing.handed_of(state.key)
+            owed.others = self._forward.owing.handed_of(state.key, self._is_known)
         return owed
 
     def _log(self, found: list[Owed]) -> None:

@@ -309,7 +309,7 @@ class Follower:
         self.lines.enter(state, state.backlog.image_applied(table.name, *span, image.as_of))
         if self.forward is not None:
             ref = refs[0] if refs else None
-            self.forward.imaged(ref, image.table, len(image.rows))
+            self.forward.imaged(ref, state.key, image.table, len(image.rows))
 
     def _lined(self, record: Record) -> None:
         header, _ = decode_payload(byte_view(record.payload))

@@ -169,8 +169,8 @@ class Forward:
             sums.pending -= count
             sums.lost += count
 
-    def imaged(self, ref: Ref | None, table: str, rows: int) -> None:
-        """An image of another node's slice was applied here and counted as not exported.
+    def imaged(self, ref: Ref | None, target: OriginKey, table: str, rows: int) -> None:
+        """An image of a slice of ``target`` was applied here and counted as not exported.
         ``ref``: the record that the parent waits for as well; None: it has these rows already."""
         if not self.classifier.policy.sends(table):
             return
@@ -180,7 +180,7 @@ class Forward:
             sums.delivered += rows
         else:
             sums.pending += rows
-            self.owing.imaged(ref, table, rows)
+            self.owing.imaged(ref, target, table, rows)
 
     def _owe(self, content: Content) -> None:
         for table, rows in content.sent.items():

@@ -52,6 +52,8 @@ class Owing:
         """By the LSN of the record that says so."""
         self.images: dict[Ref, dict[str, int]] = {}
         """Rows of images of others' slices, by record of the other node and table."""
+        self.images_of: dict[Ref, OriginKey] = {}
+        """Whose slices these are. A checkpoint of an older version does not say."""
         self.handed: dict[Ref, tuple[OriginKey, RangeSet]] = {}
         self.voided: dict[Ref, tuple[OriginKey, RangeSet, dict[str, int]]] = {}
         """Rows of images, by the record that is void now: wait for this range of the line."""
@@ -63,9 +65,13 @@ class Owing:
         while len(self.handed) > HANDED_MAX:
             del self.handed[next(iter(self.handed))]
 
-    def handed_of(self, target: OriginKey) -> list[Ref]:
-        """Records that say what is owed of a node below, and that others wrote."""
-        return [ref for ref, (key, _) in self.handed.items() if key == target]
+    def handed_of(self, target: OriginKey, knows: Callable[[Ref], bool]) -> list[Ref]:
+        """Records that say what is owed of a node below, and that others wrote. ``knows``: records
+        that the parent has. Of one that was done there, and that it has lost, rows of images may be
+        left: nobody but this node speaks of it any more."""
+        handed = [ref for ref, (key, _) in self.handed.items() if key == target]
+        left = [ref for ref, key in self.images_of.items() if key == target and not knows(ref)]
+        return list(dict.fromkeys([*handed, *left]))
 
     def owed_by_others(self, target: OriginKey, knows: Callable[[Ref], bool]) -> RangeSet:
         """Ranges of a node below that the parent gets as slices. ``knows``: records it has."""
@@ -120,8 +126,10 @@ class Owing:
                     known[key] = known.get(key, 0) + rows
         self.records[owed.lsn] = owed
 
-    def imaged(self, ref: Ref, table: str, rows: int) -> None:
-        """Rows of an image that answers another node's record were stored."""
+    def imaged(self, ref: Ref, target: OriginKey, table: str, rows: int) -> None:
+        """Rows of an image of a slice of ``target`` that answers another node's record were
+        stored."""
+        self.images_of[ref] = target
         known = self.images.setdefault(ref, {})
         known[table] = known.get(table, 0) + rows
 
@@ -131,7 +139,7 @@ class Owing:
             target, ranges = self.handed.get(ref, (line, RangeSet()))
             if ref[1] < line.epoch and ref[2] > fork and target.uuid == line.uuid:
                 self.handed.pop(ref, None)
-                rows = self.images.pop(ref, {})
+                rows = self._images(ref)
                 if rows:
                     self.voided[ref] = line, RangeSet(ranges.within(1, fork)), rows
         for ref, (before, ranges, rows) in list(self.voided.items()):
@@ -139,8 +147,13 @@ class Owing:
                 self.voided[ref] = line, RangeSet(ranges.within(1, fork)), rows
 
     def arrived(self, parent_has: Callable[[OriginKey], RangeSet | None]) -> Settled:
-        """What the parent has of lines whose records are void."""
+        """What the parent has of lines whose records are void, or that records here owe: it may
+        have got that by others, which are lost with the log after a backup."""
         settled = Settled()
+        for lsn, owed in list(self.records.items()):
+            known = None if owed.target is None else parent_has(owed.target)
+            if known is not None and owed.ranges and known.contains_all(owed.ranges):
+                self._finish(lsn, settled)
         for ref, (line, ranges, rows) in list(self.voided.items()):
             known = parent_has(line)
             if known is not None and known.contains_all(ranges):
@@ -167,9 +180,14 @@ class Owing:
 
     def _has(self, ref: Ref, settled: Settled) -> None:
         """The parent has what a record of a node below speaks of."""
-        settled.add(self.images.pop(ref, {}))
+        settled.add(self._images(ref))
         if ref in self.handed:
             settled.others.append(self.handed.pop(ref))
+
+    def _images(self, ref: Ref) -> dict[str, int]:
+        """Rows of images that wait for this record; they do not any more."""
+        self.images_of.pop(ref, None)
+        return self.images.pop(ref, {})
 
     def _finish(self, lsn: int, settled: Settled) -> None:
         owed = self.records.pop(lsn)
@@ -210,6 +228,7 @@ class Owing:
         return {
             "records": [[lsn, owed.to_header()] for lsn, owed in self.records.items()],
             "images": [[list(ref), rows] for ref, rows in self.images.items()],
+            "images_of": [[list(ref), key.to_wire()] for ref, key in self.images_of.items()],
             "handed": [
                 [list(ref), key.to_wire(), ranges.to_wire()]
                 for ref, (key, ranges) in self.handed.items()
@@ -223,6 +242,10 @@ class Owing:
     def restore(self, data: Mapping[str, Any]) -> None:
         self.records = {lsn: Owed.from_header(header, lsn) for lsn, header in data["records"]}
         self.images = {(uuid, epoch, lsn): rows for (uuid, epoch, lsn), rows in data["images"]}
+        self.images_of = {
+            (uuid, epoch, lsn): OriginKey.from_wire(key)
+            for (uuid, epoch, lsn), key in data.get("images_of", ())
+        }
         self.handed = {
             (uuid, epoch, lsn): (OriginKey.from_wire(key), lsns_of_wire(ranges))
             for (uuid, epoch, lsn), key, ranges in data.get("handed", ())

@@ -1,0 +1,134 @@
+"""What is owed as slices is settled once, and for good, after backups and other export rules."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from mainstem_sync.origins.origin_state import Origins, TableMap
+from mainstem_sync.proof.repair import Repair
+from mainstem_sync.slices.manifest import SLICE_NS
+from mainstem_sync.slices.owed import Owed
+from mainstem_sync.slices.wants import Ref, Wanted
+from mainstem_sync.state.exports import Export
+from mainstem_sync.state.owing import Owing
+from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.wire.frames import decode_frames
+from mainstem_sync.wire.messages import OriginKey
+from mainstem_sync.wire.ranges import RangeSet
+
+EDGE = OriginKey("e" * 32, 0, "edge")
+REF = (EDGE.uuid, EDGE.epoch, 32)
+ME = ("p" * 32, 0)
+
+
+def own(ref: Ref) -> bool:
+    return ref[:2] == ME
+
+
+def test_a_record_that_the_parent_has_lost_again_is_spoken_for_by_the_next() -> None:
+    """Done is not written down: a relay after a backup waits to hear it once more. A parent after
+    one does not know the record any more, and hears only of what the relay says it owes."""
+    owing = Owing()
+    owing.hand_on(REF, EDGE, RangeSet([(20, 25)]))
+    assert not owing.done([REF], own).rows  # the parent had all of it before
+    owing.imaged(REF, EDGE, "t", 16)
+    again = Owing()
+    again.restore(owing.snapshot())
+    assert again.handed_of(EDGE, lambda ref: True) == [], "the parent will say it by itself"
+    assert again.handed_of(replace(EDGE, name="press", uuid="f" * 32), lambda ref: False) == []
+    others = again.handed_of(EDGE, lambda ref: False)
+    assert others == [REF]
+    again.add(Owed(EDGE, RangeSet([(26, 35)]), 35, others=others, lsn=182))
+    assert again.done([(*ME, 182)], own).rows == {"t": 16}
+    assert again.rows == {}
+    assert again.handed_of(EDGE, lambda ref: False) == []
+
+
+def test_a_checkpoint_that_does_not_say_whose_images_wait_is_read() -> None:
+    owing = Owing()
+    owing.imaged(REF, EDGE, "t", 16)
+    data = owing.snapshot()
+    del data["images_of"]
+    again = Owing()
+    again.restore(data)
+    assert again.handed_of(EDGE, lambda ref: False) == []
+    assert again.done([REF], own).rows == {"t": 16}
+
+
+def test_what_the_parent_has_of_a_node_below_is_owed_no_longer() -> None:
+    """A later record spoke for this one, and is lost with the log after a backup: the parent has
+    never seen this one, and has what it owes."""
+    owing = Owing()
+    owing.add(Owed(EDGE, RangeSet([(17, 34)]), 34, rows={"t": 20}, lsn=121))
+    owing.add(Owed(EDGE, RangeSet(), 40, rows={"t": 3}, lsn=122))  # export rules: of no LSNs
+    assert owing.arrived(lambda key: None).rows == {}
+    assert owing.arrived(lambda key: RangeSet([(1, 33)])).rows == {}
+    assert owing.arrived(lambda key: RangeSet([(1, 34)])).rows == {"t": 20}
+    assert list(owing.records) == [122]
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_rules_that_change_and_change_back_owe_everything_once(
+    make_tiers: Callable[..., Tiers], flushed: bool
+) -> None:
+    """The log of a relay is let go while less goes up: what was owed before is not pending beside
+    what the wider rules owe."""
+    tiers = make_tiers()
+    tiers.run(1)
+    for node in (tiers.edge, tiers.plant):
+        node.federation.run_manifests(tiers.clock.now_ns)  # the first rules
+    tiers.run(2)
+    plant = tiers.plant
+    tiers.up2.up = False
+    tiers.write(rows=30)
+    tiers.run(2)
+    assert tiers.forward(plant)["pending"] == 30
+    plant.engine.flush()
+    plant.crash()
+    plant.exports, plant.log_bytes_max, plant.log_segment_bytes = (), 1, 1 << 10
+    plant.start()
+    plant.federation.run_manifests(tiers.clock.now_ns)
+    tiers.write(start_s=60, rows=10)
+    tiers.run(2)
+    plant.engine.log.rotate()
+    plant.federation.run_manifests(tiers.clock.now_ns)
+    if flushed:
+        plant.engine.flush()
+    plant.crash()
+    plant.exports = (Export("meters"),)
+    plant.start()
+    tiers.up2.up = True
+    for _ in range(3):
+        plant.federation.run_manifests(tiers.clock.now_ns)
+        tiers.run(10)
+    tiers.close(12)
+    tiers.run(5)
+    assert tiers.forward(plant)["pending"] == 0
+    assert sorted(tiers.values(tiers.group)) == sorted(tiers.values(tiers.edge))
+
+
+def test_a_statement_is_asked_for_of_a_table_that_the_log_defines_no_more() -> None:
+    """After a backup the owner says again that its slices are closed, and defines what they are of
+    only when rows of it come."""
+    origins = Origins()
+    repair = Repair(origins, threading.RLock(), lambda child: "lease", lambda: 0.0)
+
+    def asked() -> list[str]:
+        found = [Wanted.from_frame(frame) for frame in decode_frames(repair.frames("edge"))]
+        return [want.name for wanted in found for want in wanted.says]
+
+    before = origins.open(EDGE, "edge")
+    before.watch("here", SLICE_NS)
+    before.repairs.want("here", [30_000_000], say=True)
+    assert asked() == ["here"], "as the statement calls it"
+    before.maps.tables["meters"] = TableMap("meters", "here", SLICE_NS, {}, 1, {})
+    repair = Repair(origins, threading.RLock(), lambda child: "lease", lambda: 0.0)
+    assert asked() == ["meters"]
+    now = origins.open(replace(EDGE, epoch=1), "edge")
+    now.watch("here", SLICE_NS)
+    now.repairs.want("here", [30_000_000], say=True)
+    assert asked() == ["meters", "meters"], "the older epoch has named it"
