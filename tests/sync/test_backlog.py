@@ -76,7 +76,7 @@ def test_a_range_enters_r_when_every_slice_of_it_has_come(drawn: tuple[bool, lis
 def test_images_of_whole_slices_and_of_pieces() -> None:
     backlog = Backlog()
     assert not backlog.add(owed(10, {0, 1, 2}), (KEY.uuid, 0, 20), RangeSet([(1, 9)]))
-    assert backlog.refs_of("t", 0, 1) == [(KEY.uuid, 0, 20)]
+    assert [ref for ref, _ in backlog.waiting_for("t", 0, 1)] == [(KEY.uuid, 0, 20)]
     assert not backlog.image_applied("t", 0, 8, 11), "too old"
     assert not backlog.image_applied("t", 0, 8, 12)
     assert [list(want.slices) for want in backlog.wants()] == [[(2, 2)]]

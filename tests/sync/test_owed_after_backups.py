@@ -35,7 +35,7 @@ def test_a_record_that_the_parent_has_lost_again_is_spoken_for_by_the_next() -> 
     owing = Owing()
     owing.hand_on(REF, EDGE, RangeSet([(20, 25)]))
     assert not owing.done([REF], own).rows  # the parent had all of it before
-    owing.imaged(REF, EDGE, "t", 16)
+    owing.imaged(REF, EDGE, RangeSet([(20, 25)]), "t", 16)
     again = Owing()
     again.restore(owing.snapshot())
     assert again.handed_of(EDGE, lambda ref: True) == [], "the parent will say it by itself"
@@ -50,7 +50,7 @@ def test_a_record_that_the_parent_has_lost_again_is_spoken_for_by_the_next() -> 
 
 def test_a_checkpoint_that_does_not_say_whose_images_wait_is_read() -> None:
     owing = Owing()
-    owing.imaged(REF, EDGE, "t", 16)
+    owing.imaged(REF, EDGE, RangeSet([(20, 25)]), "t", 16)
     data = owing.snapshot()
     del data["images_of"]
     again = Owing()
@@ -69,6 +69,18 @@ def test_what_the_parent_has_of_a_node_below_is_owed_no_longer() -> None:
     assert owing.arrived(lambda key: RangeSet([(1, 33)])).rows == {}
     assert owing.arrived(lambda key: RangeSet([(1, 34)])).rows == {"t": 20}
     assert list(owing.records) == [122]
+
+
+def test_rows_of_images_are_delivered_when_the_parent_has_what_they_stand_for() -> None:
+    """The record that they answer is one that the parent has got by another, and never saw."""
+    owing = Owing()
+    owing.imaged(REF, EDGE, RangeSet([(20, 25)]), "t", 16)
+    owing.imaged((*REF[:2], 40), EDGE, RangeSet(), "t", 4)  # export rules: of no LSNs
+    again = Owing()
+    again.restore(owing.snapshot())
+    assert again.arrived(lambda key: RangeSet([(1, 24)])).rows == {}
+    assert again.arrived(lambda key: RangeSet([(1, 40)])).rows == {"t": 16}
+    assert again.rows == {"t": 4}
 
 
 @pytest.mark.parametrize("flushed", [False, True])

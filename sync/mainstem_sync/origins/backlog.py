@@ -126,15 +126,15 @@ class Backlog:
                 entry.cross_off(table.casefold(), first, last)
         return self._finish()
 
-    def refs_of(self, table: str, start_ns: int, end_ns: int) -> list[Ref]:
-        """Open entries that wait for a slice of [start, end)."""
+    def waiting_for(self, table: str, start_ns: int, end_ns: int) -> list[tuple[Ref, RangeSet]]:
+        """Open entries that wait for a slice of [start, end), and what enters R by each."""
         found = []
         for entry in self.entries:
             pending = entry.pending.get(table.casefold())
             if pending is not None:
                 first, last = start_ns // pending[0], (end_ns - 1) // pending[0]
                 if next(pending[1].within(first, last), None) is not None:
-                    found.append(entry.ref)
+                    found.append((entry.ref, entry.ranges))
         return found
 
     def wants(self) -> Iterator[Want]:

@@ -308,7 +308,7 @@ class Greeting:
         """Statements about the nodes behind the child, where they say more than it knows."""
         said = {line.uuid: line for line in hello.lines}
         told = []
-        for uuid in {state.key.uuid for state in self._origins.behind(child)}:
+        for uuid in dict.fromkeys(state.key.uuid for state in self._origins.behind(child)):
             line = self._lines.get(uuid)
             if line is None or uuid == hello.origin.uuid:
                 continue

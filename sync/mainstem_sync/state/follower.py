@@ -305,11 +305,11 @@ class Follower:
         if table is None:
             return
         span = image.start_ns, image.end_ns
-        refs = state.backlog.refs_of(table.name, *span)
+        waiting = state.backlog.waiting_for(table.name, *span)
         self.lines.enter(state, state.backlog.image_applied(table.name, *span, image.as_of))
         if self.forward is not None:
-            ref = refs[0] if refs else None
-            self.forward.imaged(ref, state.key, image.table, len(image.rows))
+            entry = waiting[0] if waiting else None
+            self.forward.imaged(entry, state.key, image.table, len(image.rows))
 
     def _lined(self, record: Record) -> None:
         header, _ = decode_payload(byte_view(record.payload))

@@ -169,18 +169,21 @@ class Forward:
             sums.pending -= count
             sums.lost += count
 
-    def imaged(self, ref: Ref | None, target: OriginKey, table: str, rows: int) -> None:
+    def imaged(
+        self, entry: tuple[Ref, RangeSet] | None, target: OriginKey, table: str, rows: int
+    ) -> None:
         """An image of a slice of ``target`` was applied here and counted as not exported.
-        ``ref``: the record that the parent waits for as well; None: it has these rows already."""
+        ``entry``: the record that the parent waits for as well, and what enters R by it; None: it
+        has these rows already."""
         if not self.classifier.policy.sends(table):
             return
         sums = self.table(table)
         sums.not_exported -= rows
-        if ref is None:
+        if entry is None:
             sums.delivered += rows
         else:
             sums.pending += rows
-            self.owing.imaged(ref, target, table, rows)
+            self.owing.imaged(entry[0], target, entry[1], table, rows)
 
     def _owe(self, content: Content) -> None:
         for table, rows in content.sent.items():

@@ -52,8 +52,9 @@ class Owing:
         """By the LSN of the record that says so."""
         self.images: dict[Ref, dict[str, int]] = {}
         """Rows of images of others' slices, by record of the other node and table."""
-        self.images_of: dict[Ref, OriginKey] = {}
-        """Whose slices these are. A checkpoint of an older version does not say."""
+        self.images_of: dict[Ref, tuple[OriginKey, RangeSet]] = {}
+        """Whose slices these are, and the range that they stand for. A checkpoint of an older
+        version does not say."""
         self.handed: dict[Ref, tuple[OriginKey, RangeSet]] = {}
         self.voided: dict[Ref, tuple[OriginKey, RangeSet, dict[str, int]]] = {}
         """Rows of images, by the record that is void now: wait for this range of the line."""
@@ -70,7 +71,7 @@ class Owing:
         that the parent has. Of one that was done there, and that it has lost, rows of images may be
         left: nobody but this node speaks of it any more."""
         handed = [ref for ref, (key, _) in self.handed.items() if key == target]
-        left = [ref for ref, key in self.images_of.items() if key == target and not knows(ref)]
+        left = [ref for ref, of in self.images_of.items() if of[0] == target and not knows(ref)]
         return list(dict.fromkeys([*handed, *left]))
 
     def owed_by_others(self, target: OriginKey, knows: Callable[[Ref], bool]) -> RangeSet:
@@ -126,10 +127,10 @@ class Owing:
                     known[key] = known.get(key, 0) + rows
         self.records[owed.lsn] = owed
 
-    def imaged(self, ref: Ref, target: OriginKey, table: str, rows: int) -> None:
+    def imaged(self, ref: Ref, target: OriginKey, ranges: RangeSet, table: str, rows: int) -> None:
         """Rows of an image of a slice of ``target`` that answers another node's record were
-        stored."""
-        self.images_of[ref] = target
+        stored. ``ranges``: what enters R by that record."""
+        self.images_of[ref] = target, ranges
         known = self.images.setdefault(ref, {})
         known[table] = known.get(table, 0) + rows
 
@@ -147,13 +148,17 @@ class Owing:
                 self.voided[ref] = line, RangeSet(ranges.within(1, fork)), rows
 
     def arrived(self, parent_has: Callable[[OriginKey], RangeSet | None]) -> Settled:
-        """What the parent has of lines whose records are void, or that records here owe: it may
-        have got that by others, which are lost with the log after a backup."""
+        """What the parent has of lines whose records are void, or that records here or below owe:
+        it may have got that by others, which are lost with the log after a backup."""
         settled = Settled()
         for lsn, owed in list(self.records.items()):
             known = None if owed.target is None else parent_has(owed.target)
             if known is not None and owed.ranges and known.contains_all(owed.ranges):
                 self._finish(lsn, settled)
+        for ref, (target, ranges) in list(self.images_of.items()):
+            known = parent_has(target)
+            if known is not None and ranges and known.contains_all(ranges):
+                self._has(ref, settled)
         for ref, (line, ranges, rows) in list(self.voided.items()):
             known = parent_has(line)
             if known is not None and known.contains_all(ranges):
@@ -228,7 +233,10 @@ class Owing:
         return {
             "records": [[lsn, owed.to_header()] for lsn, owed in self.records.items()],
             "images": [[list(ref), rows] for ref, rows in self.images.items()],
-            "images_of": [[list(ref), key.to_wire()] for ref, key in self.images_of.items()],
+            "images_of": [
+                [list(ref), key.to_wire(), ranges.to_wire()]
+                for ref, (key, ranges) in self.images_of.items()
+            ],
             "handed": [
                 [list(ref), key.to_wire(), ranges.to_wire()]
                 for ref, (key, ranges) in self.handed.items()
@@ -243,8 +251,8 @@ class Owing:
         self.records = {lsn: Owed.from_header(header, lsn) for lsn, header in data["records"]}
         self.images = {(uuid, epoch, lsn): rows for (uuid, epoch, lsn), rows in data["images"]}
         self.images_of = {
-            (uuid, epoch, lsn): OriginKey.from_wire(key)
-            for (uuid, epoch, lsn), key in data.get("images_of", ())
+            (uuid, epoch, lsn): (OriginKey.from_wire(key), lsns_of_wire(ranges))
+            for (uuid, epoch, lsn), key, ranges in data.get("images_of", ())
         }
         self.handed = {
             (uuid, epoch, lsn): (OriginKey.from_wire(key), lsns_of_wire(ranges))
