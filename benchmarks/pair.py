@@ -197,10 +197,12 @@ def measure_history(report: Report, place: Path, data: DataSet) -> None:
         )  # fmt: skip
         # Manifests close what is past by the clock of both.
         pair.clock.now_s += data.seconds + LATE_S_MAX
-        _verification(report, pair, cost, flush_s)
+        _verification(report, pair, points, cost, flush_s)
 
 
-def _verification(report: Report, pair: Pair, cost: Cost, flush_s: float) -> None:
+def _verification(
+    report: Report, pair: Pair, points: int, cost: Cost, flush_s: float
+) -> None:
     began = time.process_time()
     pair.child.federation.run_manifests(pair.clock.wall() + 10**15)
     stated = time.process_time()
@@ -216,6 +218,11 @@ def _verification(report: Report, pair: Pair, cost: Cost, flush_s: float) -> Non
         "verification, share at the parent", 100 * parent_s / (cost.receiver_s + flush_s), "%",
         f"CPU time of {judged:,} slices read again and compared, of receiving and flushing them",
         "5 %",
+    )  # fmt: skip
+    report.add(
+        "verification, at the parent", points / parent_s, "points/s per core",
+        "the same, by itself; as a share of the 5,000,000 points/s that a receiver has to reach:"
+        f" {100 * 5e6 * parent_s / points:.1f} %",
     )  # fmt: skip
     report.add(
         "verification, share at the child", 100 * child_s / cost.sender_s, "%",
