@@ -200,9 +200,7 @@ def measure_history(report: Report, place: Path, data: DataSet) -> None:
         _verification(report, pair, points, cost, flush_s)
 
 
-def _verification(
-    report: Report, pair: Pair, points: int, cost: Cost, flush_s: float
-) -> None:
+def _verification(report: Report, pair: Pair, points: int, cost: Cost, flush_s: float) -> None:
     began = time.process_time()
     pair.child.federation.run_manifests(pair.clock.wall() + 10**15)
     stated = time.process_time()
