@@ -29,7 +29,7 @@ from mainstem_engine.filesystem import Buffer, FileLock, Filesystem
 from mainstem_engine.housekeeping import Housekeeping
 from mainstem_engine.identity import ensure_identity
 from mainstem_engine.imaging import Imaging
-from mainstem_engine.known_blocks import KnownBlocks
+from mainstem_engine.known_blocks import MEMORY_SHARE, KnownBlocks
 from mainstem_engine.last_values import LastValues
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import RecordKind
@@ -64,7 +64,7 @@ class Engine(RollupControl, Deletions, Imaging):
         self._session: Session | None = None
         self._last_values = LastValues(store)
         self._device_keys = DeviceKeys(store.catalog.devices)
-        self._known_blocks = KnownBlocks()
+        self._known_blocks = KnownBlocks(store.options.memory_limit_bytes // MEMORY_SHARE)
         self._aggregates = AggregateCounts()
         self._housekeeping = Housekeeping(store, self._last_values.absorb)
         self._single_rows = SingleRows(store, self._write_group)

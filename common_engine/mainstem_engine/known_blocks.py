@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from mainstem_engine.slices import Sums
 
-BYTES_MAX = 32 << 20
-"""32 bytes for each minute and device of a block: two days of 500 devices, with a row a second."""
+MEMORY_SHARE = 64
+"""One part in so many of the memory limit is theirs, of what is not counted: 4 MB of 256 MB. A
+minute of a device takes 32 bytes: that is a day of 90 devices."""
 ENTRY_BYTES = 400
 """Of an entry beside its sums."""
 
@@ -26,7 +27,7 @@ ENTRY_BYTES = 400
 class KnownBlocks:
     """Sums by key, those that were not asked for longest go first. Thread-safe."""
 
-    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+    def __init__(self, bytes_max: int) -> None:
         self.seed = int.from_bytes(os.urandom(8), "little")
         """Of the hashes of this process: nobody can make bytes that look like others."""
         self._bytes_max = bytes_max
