@@ -53,11 +53,13 @@ _NS_PER_MS = 1_000_000
 
 @dataclass(slots=True)
 class Series:
-    """One device as data names it: its path and tags; ``reason``: why it has none."""
+    """One device as data names it: its path and tags; ``reason``: why it can have none. ``device``:
+    the one whose tags were found to be these; NO_DEVICE before that."""
 
     path: str
     tags: Mapping[str, Any]
     reason: str = ""
+    device: int = int(NO_DEVICE)
 
 
 @dataclass(slots=True)
@@ -173,12 +175,11 @@ class TolerantWriter:
     def _devices(self, batch: SeriesBatch) -> DeviceIds:
         """uint32[n]; rows whose device cannot be are taken out."""
         known = np.full(len(batch.series), NO_DEVICE, np.uint32)
+        reasons = [each.reason for each in batch.series]
         used = np.unique(batch.series_of).tolist()
-        good = [at for at in used if not batch.series[at].reason]
-        self._resolve(batch, good, known)
-        bad = np.zeros(len(batch.series), np.bool_)
-        bad[[at for at in used if batch.series[at].reason]] = True
-        batch.take_out(bad[batch.series_of], [each.reason for each in batch.series])
+        self._resolve(batch, [at for at in used if not reasons[at]], known, reasons)
+        bad = np.array([reason != "" for reason in reasons], np.bool_)
+        batch.take_out(bad[batch.series_of], reasons)
         ids: DeviceIds = known[batch.series_of]
         outside = self._ownership.outside(ids, batch.time_ns)
         if outside is not None:
@@ -186,7 +187,9 @@ class TolerantWriter:
             ids = ids[~outside]
         return ids
 
-    def _resolve(self, batch: SeriesBatch, wanted: Sequence[int], known: DeviceIds) -> None:
+    def _resolve(
+        self, batch: SeriesBatch, wanted: Sequence[int], known: DeviceIds, reasons: list[str]
+    ) -> None:
         """Sets ``known`` of the series, or their reason."""
         if not wanted:
             return
@@ -198,35 +201,49 @@ class TolerantWriter:
             if device == NO_DEVICE:
                 owner = self._ownership.writer(each.path)
                 if owner is not None and owner != self.node:
-                    each.reason = NOT_OWNER
+                    reasons[at] = NOT_OWNER
                 else:
                     new.setdefault(each.path, []).append(at)
-            elif devices.family_name(device).casefold() != batch.table.family.casefold():
-                each.reason = OTHER_TEMPLATE
-            elif self._tags_differ(each, devices.tags(device)):
-                each.reason = TAGS_DIFFER
-            else:
+            elif device == each.device:
                 known[at] = device
+            elif devices.family_name(device).casefold() != batch.table.family.casefold():
+                reasons[at] = OTHER_TEMPLATE
+            elif self._tags_differ(each, devices.tags(device)):
+                reasons[at] = TAGS_DIFFER
+            else:
+                known[at] = each.device = device
         room = self._new_devices.take_some(len(new)) if new else 0
         for path in list(new)[room:]:
             for at in new.pop(path):
-                batch.series[at].reason = DEVICE_LIMIT
+                reasons[at] = DEVICE_LIMIT
         if new:
-            self._make(batch, new, known)
+            self._make(batch, new, known, reasons)
 
-    def _make(self, batch: SeriesBatch, new: Mapping[str, list[int]], known: DeviceIds) -> None:
+    def _make(
+        self,
+        batch: SeriesBatch,
+        new: Mapping[str, list[int]],
+        known: DeviceIds,
+        reasons: list[str],
+    ) -> None:
         try:
-            self._make_all(batch, new, known)
+            self._make_all(batch, new, known, reasons)
         except (SchemaError, MetadataLimitError):
             # One path or tag that the catalog refuses must not stop the others.
             for path, places in new.items():
                 try:
-                    self._make_all(batch, {path: places}, known)
+                    self._make_all(batch, {path: places}, known, reasons)
                 except (SchemaError, MetadataLimitError):
                     for at in places:
-                        batch.series[at].reason = REFUSED
+                        reasons[at] = REFUSED
 
-    def _make_all(self, batch: SeriesBatch, new: Mapping[str, list[int]], known: DeviceIds) -> None:
+    def _make_all(
+        self,
+        batch: SeriesBatch,
+        new: Mapping[str, list[int]],
+        known: DeviceIds,
+        reasons: list[str],
+    ) -> None:
         firsts = [batch.series[places[0]] for places in new.values()]
         names = dict.fromkeys(name for each in firsts for name in each.tags)
         tags = {name: [each.tags.get(name) for each in firsts] for name in names}
@@ -236,7 +253,7 @@ class TolerantWriter:
                 if set(batch.series[at].tags) == set(first.tags):
                     known[at] = device
                 else:
-                    batch.series[at].reason = TAGS_DIFFER
+                    reasons[at] = TAGS_DIFFER
 
     @staticmethod
     def _tags_differ(series: Series, kept: Mapping[str, Any]) -> bool:

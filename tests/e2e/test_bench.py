@@ -25,6 +25,7 @@ FIGURES = {
     },
     "flush": {"order", "encode, m0", "statistics", "a whole flush", "parts"},
     "seed": {"created by data", "names, open", "names and three tags, anonymous memory"},
+    "line_protocol": {"ratio, ten fields", "stored, three fields", "stored, ten fields, CPU"},
     "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
     "slow_disk": {"sync of 5 ms, 1 on the way", "ratio, 4 on the way"},
     "federated": {"hours of all rows, p99", "live rows, beside questions, p99"},

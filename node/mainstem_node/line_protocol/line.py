@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_node.line_protocol.points import FieldType, Tags
@@ -28,6 +29,9 @@ LINE_BYTES_MAX = 64 << 10
 FIELDS_MAX = 1000
 TAGS_MAX = 100
 """A template's columns and tags: more is not a measurement but a misread file."""
+KEYS_KEPT = 16_384
+KEY_BYTES_KEPT = 512
+"""Series are remembered from request to request: about 1 KiB each."""
 _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 # All possessive: nothing is ever tried twice, and a long token takes no memory.
@@ -193,9 +197,21 @@ def tags_of(pairs: list[tuple[bytes, bytes]]) -> Tags:
     return tuple(sorted(found.items()))
 
 
-def read_key(text: bytes) -> tuple[str, Tags, tuple[str, ...]] | None:
+Key = tuple[str, Tags, tuple[str, ...]]
+
+
+def read_key(text: bytes) -> Key | None:
     """(measurement, tags, names of fields) of ``m,tag=value field=,field=``: a line without its
     values. None for one that ``read_line`` shall judge: wrong, or a field that comes twice."""
+    return _kept_key(text) if len(text) <= KEY_BYTES_KEPT else _read_key(text)
+
+
+@lru_cache(maxsize=KEYS_KEPT)
+def _kept_key(text: bytes) -> Key | None:
+    return _read_key(text)
+
+
+def _read_key(text: bytes) -> Key | None:
     try:
         named = _MEASUREMENT.match(text)
         if named is None or b" \t" in text or b'"' in text[text.find(b" ") :]:

@@ -23,7 +23,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import PRECISION_NS, Databases
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import SchemaError
-from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType
+from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, TimesNs
 from mainstem_node.auto_templates import AutoTemplates
 from mainstem_node.line_protocol.line import name_of
 from mainstem_node.line_protocol.naming import device_path, element, field_column, tag_column
@@ -47,6 +47,8 @@ COLUMN_TYPES = {
     FieldType.BOOLEAN: ColumnType.BOOLEAN,
     FieldType.TEXT: ColumnType.TEXT,
 }
+SERIES_KEPT = 50_000
+"""About 1 KiB each; beyond it the book starts anew."""
 _NUMBERS = frozenset({ColumnType.UINT64, ColumnType.INT64, ColumnType.DOUBLE})
 _NAME = re.compile(rb"[ \t]*+((?:[^, \\]++|\\[, ]?+)++)[, ]")
 
@@ -76,6 +78,7 @@ class LineStore:
     def __init__(self, writer: TolerantWriter, templates: AutoTemplates) -> None:
         self._writer = writer
         self._templates = templates
+        self._book = SeriesBook()
 
     def store(self, parsed: Parsed, to: Destination) -> Stored:
         """Stores what was parsed; returns when it is durable. Raises as TolerantWriter.write."""
@@ -90,7 +93,8 @@ class LineStore:
                 reason = UNKNOWN_TEMPLATE if table is None else REFUSED
                 others += _whole(points, reason)
                 continue
-            batch = _batch(points, table, to.prefix, now_ns, catalog.databases)
+            series = self._book.series(points, table, to.prefix)
+            batch = _batch(points, table, series, now_ns, catalog.databases)
             found.append(batch)
             batches.setdefault(table.family.casefold(), batch)
         unreadable = self._unreadable(parsed.bad, batches, found)
@@ -149,7 +153,8 @@ def template_of(
     known = catalog.templates.find(name)
     if not create or (known is not None and name.casefold() in declared):
         return known
-    tags = {tag_column(key): ColumnType.TEXT for tags in points.series for key, _ in tags}
+    keys = dict.fromkeys(key for tags in points.series for key, _ in tags)
+    tags = {tag_column(key): ColumnType.TEXT for key in keys}
     return templates.fitted(name, tags, _columns_of(points, known, tags))
 
 
@@ -175,12 +180,34 @@ def _columns_of(
     return columns
 
 
+class SeriesBook:
+    """The series of earlier requests, so that a path is formed once. Thread-safe: what two threads
+    form at a time is equal."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, str, str, Tags], Series] = {}
+
+    def series(self, points: Points, table: Table, prefix: str) -> list[Series]:
+        """One for each of the points' series."""
+        known = self._known
+        if len(known) >= SERIES_KEPT:
+            self._known = known = {}
+        # A template that got a tag has other series.
+        place = (table.name, table.template.revision, prefix, points.measurement)
+        found = []
+        for tags in points.series:
+            one = known.get((*place, tags))
+            if one is None:
+                one = known[(*place, tags)] = _series(points.measurement, tags, table, prefix)
+            found.append(one)
+        return found
+
+
 def _batch(
-    points: Points, table: Table, prefix: str, now_ns: int, databases: Databases
+    points: Points, table: Table, series: list[Series], now_ns: int, databases: Databases
 ) -> SeriesBatch:
     """The rows of a measurement, typed; what does not fit its column is a reject already."""
-    series = [_series(points.measurement, tags, table, prefix) for tags in points.series]
-    units = np.array([_precision_ns(databases, each.path) for each in series], np.int64)
+    units = _precisions_ns(databases, [each.path for each in series])
     times = np.where(points.timed, points.time_ns, now_ns)
     times -= times % units[points.series_of]
     rejects: list[Reject] = []
@@ -263,9 +290,14 @@ def tag_value(kind: ColumnType, text: str) -> Any:
         return None
 
 
-def _precision_ns(databases: Databases, path: str) -> int:
-    index = databases.index_of_path(path)
-    return PRECISION_NS["ms"] if index is None else databases.at(index).precision_ns
+def _precisions_ns(databases: Databases, paths: list[str]) -> TimesNs:
+    """ns per unit of the times of each device's database, which need not be there yet."""
+    indexes = databases.indexes_of_paths(paths)
+    known = {
+        index: PRECISION_NS["ms"] if index is None else databases.at(index).precision_ns
+        for index in set(indexes)
+    }
+    return np.array([known[index] for index in indexes], np.int64)
 
 
 def _whole(points: Points, reason: str) -> list[Reject]:
