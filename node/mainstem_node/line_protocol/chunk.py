@@ -1,7 +1,7 @@
 """Many lines of line protocol at once: numpy passes over a piece of text instead of a loop.
 
 1. ``split`` finds the lines, and the delimiters of each that are not escaped and not in a text.
-   Lines that it cannot judge (an odd number of quotes, a backslash after one) are read one by
+   Lines that it cannot judge (an odd number of quotes, a doubled backslash) are read one by
    one, in order, because a text in them may hold line ends.
 2. ``structured`` keeps the lines whose delimiters come in the order of the grammar, and says where
    their values and times are.
@@ -93,7 +93,7 @@ def split(text: Bytes, *, backslashes: bool, quotes: bool) -> Split:
         slash = text == _BACKSLASH
         doubled = np.zeros(len(ends), np.bool_)
         doubled[np.searchsorted(ends, np.flatnonzero(slash[:-1] & slash[1:]))] = True
-        # Quotes too: one that is escaped is after a backslash, which is seen to below.
+        # Quotes too: those that are escaped are part of a text, or of a name.
         keep = is_end | (text[places - 1] != _BACKSLASH)
         places, which, line_of, is_end = (a[keep] for a in (places, which, line_of, is_end))
     if quotes:
@@ -107,13 +107,6 @@ def split(text: Bytes, *, backslashes: bool, quotes: bool) -> Split:
             stray |= opening & (text[places - 2] == _BACKSLASH)
         suspicious = (in_line % 2 == 1) | ((in_line > 0) & (indented | doubled))
         suspicious[line_of[stray]] = True
-        if backslashes:
-            first_quotes = np.flatnonzero(is_quote & (rank == 0))
-            quote_at = np.full(len(ends), len(text))
-            quote_at[line_of[first_quotes]] = places[first_quotes]
-            slashes = np.flatnonzero(slash)
-            line = np.searchsorted(ends, slashes)
-            suspicious[line[slashes >= quote_at[line] - 1]] = True
         suspicious &= ~empty
         outside = is_end | (~is_quote & (rank % 2 == 0))
         places, which, line_of = places[outside], which[outside], line_of[outside]
@@ -331,12 +324,15 @@ def _booleans(text: Bytes, starts: Index, ends: Index) -> tuple[Int64, BoolMask]
 def _texts(
     text: Bytes, starts: Index, ends: Index, texts: list[str]
 ) -> tuple[Int64, BoolMask]:  # fmt: skip
-    """Places in ``texts``. No escape is in them: such lines are alone."""
+    """Places in ``texts``. The one escape in them is that of a quote: other lines are alone."""
     bad = np.zeros(len(starts), np.bool_)
     first = len(texts)
     for at, token in enumerate(_tokens(text, starts, ends)):
         inside = token[1:-1]
-        good = len(token) >= 2 and token.endswith(b'"') and b'"' not in inside
+        good = len(token) >= 2 and token.endswith(b'"')
+        if b'"' in inside:
+            good = good and inside.count(b'"') == inside.count(b'\\"')
+            inside = inside.replace(b'\\"', b'"')
         try:
             texts.append(inside.decode() if good else "")
         except UnicodeDecodeError:

@@ -24,7 +24,7 @@ ATOMS = [
     b"m", b",", b" ", b"=", b"\n", b'"', b"\\", b"1", b"i", b"u", b"t", b".", b"-", b"e", b"\r",
     b"#", b"\xc3\xa9", b"\xff", b"f=1", b"m f=1\n", b'm,t=a f="x y",g=2i 12\n', b'="', b"true",
     b"\t", b"1e5", b"9" * 20, b"a b=c d", b"\\ ", b"m,a=b,c=d x=1,y=2 5\r\n", b'" ', b'",', b'"\n',
-    b'm f="', b"\\\\", b"\\=", b"\\,",
+    b'm f="', b"\\\\", b"\\=", b"\\,", b'\\"', b'="a\\"b"', b',f="',
 ]  # fmt: skip
 
 
