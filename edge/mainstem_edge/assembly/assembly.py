@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstem_edge.assembly import mqtt, simulator
+from mainstem_edge.assembly import mqtt, simulator, sparkplug
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.intake import Intake
@@ -18,6 +18,7 @@ from mainstem_edge.reader import Reader
 from mainstem_edge.table_intake import TableIntake
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
+from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.schema import CollectorConfig
 
 Fitting = tuple[tuple[Reader, ...], Mapping[str, TableIntake]]
@@ -35,6 +36,7 @@ class Kind:
 KINDS: Mapping[type[CollectorConfig], Kind] = {
     MqttCollectorConfig: Kind(mqtt.readers, mqtt.collector),
     SimulatorCollectorConfig: Kind(simulator.readers, simulator.collector),
+    SparkplugCollectorConfig: Kind(sparkplug.readers, sparkplug.collector),
 }
 
 

@@ -14,6 +14,7 @@ from mainstem_edge.collectors.mqtt import MqttCollector, tls_context
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.reader import Reader
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.schema import MqttPublishConfig
 
 SECOND_NS = 1_000_000_000
@@ -41,23 +42,30 @@ def collector(
 
 def mqtt_settings(node: str, number: int, config: MqttCollectorConfig) -> MqttSettings:
     """How to reach the broker. The client id is fixed: the broker keeps the session under it."""
+    default_id = f"mainstem-{node}" if number == 0 else f"mainstem-{node}-{number}"
+    topics = dict.fromkeys((each.topic, min(config.qos, 1)) for each in config.subscriptions)
+    return settings(config, config.client_id or default_id, tuple(topics))
+
+
+def settings(
+    config: MqttCollectorConfig | SparkplugCollectorConfig,
+    client_id: str,
+    topics: tuple[tuple[str, int], ...],
+) -> MqttSettings:
+    """What all kinds of collectors at a broker have in common."""
     url = urlsplit(config.url)
     tls = None
     if url.scheme == "mqtts":
         tls = tls_context(config.tls.ca, config.tls.cert, config.tls.key)
-    default_id = f"mainstem-{node}" if number == 0 else f"mainstem-{node}-{number}"
-    username = config.username or (None if url.username is None else unquote(url.username))
     reveal = getattr(config.password, "reveal", None)
     return MqttSettings(
         host=url.hostname or "127.0.0.1",
         port=url.port or PORTS[url.scheme],
-        client_id=config.client_id or default_id,
-        topics=tuple(
-            dict.fromkeys((each.topic, min(config.qos, 1)) for each in config.subscriptions)
-        ),
+        client_id=client_id,
+        topics=topics,
         keepalive_s=max(1, config.keepalive // SECOND_NS),
         in_flight=config.in_flight,
-        username=username,
+        username=config.username or (None if url.username is None else unquote(url.username)),
         password=config.password if reveal is None else reveal(),
         tls=tls,
     )

@@ -40,7 +40,7 @@ OWED_MAX = 2 * 65_535
 """What two connections can leave unacknowledged."""
 
 AUTO, V5, V311 = "auto", "5", "3.1.1"
-_VERSIONS = {V5: MQTTProtocolVersion.MQTTv5, V311: MQTTProtocolVersion.MQTTv311}
+VERSIONS = {V5: MQTTProtocolVersion.MQTTv5, V311: MQTTProtocolVersion.MQTTv311}
 
 
 class MqttCollector:
@@ -125,7 +125,7 @@ class MqttCollector:
             version = self._version
             connection = MqttConnection(
                 self._settings,
-                _VERSIONS[version],
+                VERSIONS[version],
                 on_messages=self._on_messages,
                 on_subscribed=self._on_subscribed,
                 on_copy=self._on_copy,

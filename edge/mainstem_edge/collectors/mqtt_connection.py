@@ -5,8 +5,8 @@
    may stand for another message.
 2. All of paho runs in the thread that calls ``run``; other threads only leave acknowledgements in a
    queue and wake it. It reads many packets per wake-up, which costs half of paho's own loop.
-3. The session outlives the connection (clean start off; version 5: SESSION_EXPIRY_S). Messages
-   that were not acknowledged come again on the next one.
+3. The session outlives the connection (clean start off; version 5: SESSION_EXPIRY_S), unless the
+   settings say otherwise. Messages that were not acknowledged come again on the next one.
 4. Some brokers send a message again on the same connection when its acknowledgement takes long.
    Such a copy is dropped, and never acknowledged for itself: its identifier was acknowledged, or
    will be, for the first copy, and may soon stand for another message.
@@ -61,10 +61,22 @@ _UNSUPPORTED_VERSION = 0x84
 
 
 @dataclass(frozen=True, slots=True)
+class Publication:
+    """One message to publish."""
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MqttSettings:
     """How to reach a broker. ``password`` stays out of every repr and message.
 
     ``topics``: filters with the QoS asked for. ``in_flight``: Receive Maximum of version 5.
+    ``is_clean``: the session ends with the connection. ``will``: what the broker publishes when
+    the connection is lost.
     """
 
     host: str
@@ -76,6 +88,8 @@ class MqttSettings:
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
+    is_clean: bool = False
+    will: Publication | None = None
 
     def __repr__(self) -> str:
         return f"MqttSettings({self.host}:{self.port}, client_id={self.client_id!r})"
@@ -98,7 +112,8 @@ class MqttConnection:
     ``on_subscribed`` is called once the broker has granted the subscriptions, with whether it had
     kept the session; ``on_copy`` for each message that was dropped as a copy. ``owed``: contents
     that earlier connections brought and could not acknowledge, with their counts; a message of such
-    content is marked as repeated and taken off.
+    content is marked as repeated and taken off. ``on_turn`` is called about twice a second, and
+    after whatever was read, once the subscriptions are granted.
     """
 
     def __init__(
@@ -112,9 +127,11 @@ class MqttConnection:
         hold: Callable[[], bool],
         owed: Counter[int],
         clock_ns: Callable[[], int] = time.time_ns,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._version = version
+        self._on_turn = on_turn
         self._on_messages = on_messages
         self._on_subscribed = on_subscribed
         self._on_copy = on_copy
@@ -123,6 +140,7 @@ class MqttConnection:
         self._clock_ns = clock_ns
         self._arrived: list[Message] = []
         self._acks: deque[Sequence[int]] = deque()
+        self._publications: deque[Publication] = deque()
         self._deliveries = Deliveries()
         self._end: ConnectionEnd | None = None
         self._stopping = False
@@ -139,6 +157,12 @@ class MqttConnection:
         """Queues PUBACKs. Without effect once the connection has ended."""
         if self._end is None:
             self._acks.append(ids)
+            self.wake()
+
+    def publish(self, publication: Publication) -> None:
+        """Queues a message. Without effect once the connection has ended."""
+        if self._end is None:
+            self._publications.append(publication)
             self.wake()
 
     def stop(self) -> None:
@@ -175,6 +199,9 @@ class MqttConnection:
             while self._end is None and (sock := self._client.socket()) is not None:
                 stopping = self._stopping  # first: what was acknowledged before it still goes out
                 self._send_acks()
+                if self._subscribed:
+                    self._on_turn()
+                    self._send_publications()
                 if stopping and not self._client.want_write():
                     self._ended("stopped")
                     _part(sock)
@@ -231,6 +258,13 @@ class MqttConnection:
         if self._client.want_write():
             self._client.loop_write()
 
+    def _send_publications(self) -> None:
+        while self._publications:
+            each = self._publications.popleft()
+            self._client.publish(each.topic, each.payload, each.qos, each.retain)
+        if self._client.want_write():
+            self._client.loop_write()
+
     def _ended(self, problem: str, *, refused_version: bool = False) -> None:
         if self._end is None:
             hung_up = self._opened and not self._connected and not self._stopping
@@ -241,6 +275,7 @@ class MqttConnection:
         if self._end is None:
             self._ended("the connection was lost")
         self._acks.clear()
+        self._publications.clear()
         sock = self._client.socket()
         if sock is not None:
             with contextlib.suppress(OSError):
@@ -255,7 +290,7 @@ class MqttConnection:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._settings.client_id,
-            clean_session=None if is_v5 else False,
+            clean_session=None if is_v5 else self._settings.is_clean,
             protocol=self._version,
             reconnect_on_failure=False,
             manual_ack=True,
@@ -265,6 +300,9 @@ class MqttConnection:
             client.username_pw_set(self._settings.username, self._settings.password)
         if self._settings.tls is not None:
             client.tls_set_context(self._settings.tls)
+        will = self._settings.will
+        if will is not None:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
@@ -277,9 +315,10 @@ class MqttConnection:
         if self._version != MQTTProtocolVersion.MQTTv5:
             return {}
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        is_clean = self._settings.is_clean
+        properties.SessionExpiryInterval = 0 if is_clean else SESSION_EXPIRY_S
         properties.ReceiveMaximum = self._settings.in_flight
-        return {"clean_start": False, "properties": properties}
+        return {"clean_start": is_clean, "properties": properties}
 
     def _on_connect(
         self, client: paho.Client, _userdata: Any, flags: Any, reason: Any, _properties: Any

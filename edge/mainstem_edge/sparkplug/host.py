@@ -122,7 +122,7 @@ class Host:
 
     def totals(self) -> Mapping[str, int]:
         """Counts over all edge nodes."""
-        nodes = self.nodes.values()
+        nodes = list(self.nodes.values())  # in one step: status is asked for by other threads
         return {
             "edge_nodes": len(nodes),
             "edge_nodes_online": sum(node.is_online for node in nodes),
@@ -181,6 +181,7 @@ class _Reading:
 
     def _birth(self) -> None:
         rows = RowBuilder()
+        types: dict[str, int] = {}
         for metric in self.payload.metrics:
             if metric.name == payloads.BD_SEQ or _is_definition(metric):
                 continue
@@ -200,8 +201,10 @@ class _Reading:
             if problem:
                 self._unread(problem, _shown(metric))
             elif not metric.name.startswith(CONTROLS):
+                types[metric.name] = datatype
                 self._add(rows, known, metric)
         self.outcome.rows += rows.rows()
+        self.outcome.types[Source(self.address.key, self.address.device)] = types
 
     def _define(self, metric: Metric) -> None:
         """A template of the edge node: its members with their types."""

@@ -48,11 +48,13 @@ class Unread:
 
 @dataclass(slots=True)
 class Outcome:
-    """Of one message. ``definitions``: templates as members and data types, by name."""
+    """Of one message. ``definitions``: templates as members and data types, by name. ``types``: of
+    the metrics of a birth that have values of their own, by name."""
 
     rows: list[Row] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
     definitions: dict[str, dict[str, int]] = field(default_factory=dict)
+    types: dict[Source, dict[str, int]] = field(default_factory=dict)
 
 
 def quality_of(code: int | None) -> str:

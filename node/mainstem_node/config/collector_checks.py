@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from mainstem_node.config.builder import suggestion
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
+from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.report import Report
 from mainstem_node.config.schema import NodeConfig, TemplateConfig
+from mainstem_node.config.sparkplug_checks import check_sparkplug
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN_PLACEHOLDER = re.compile(r"topic\[\d+\]|payload\.[^.{}\s][^{}]*")
@@ -33,6 +35,8 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
                 _mqtt(report, inside, collector)
             case SimulatorCollectorConfig():
                 _simulator(report, inside, collector)
+            case SparkplugCollectorConfig():
+                check_sparkplug(report, inside, collector)
 
 
 def _mqtt(report: Report, where: str, collector: MqttCollectorConfig) -> None:

@@ -18,6 +18,7 @@ from mainstem_engine.model import ColumnType
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
+from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.kinds import (
     COMPRESSION,
     DAYS,
@@ -130,7 +131,7 @@ class DatabaseConfig(Struct, frozen=True, kw_only=True):
     precision: Literal["ms", "us", "ns"] = "ms"
 
 
-CollectorConfig = MqttCollectorConfig | SimulatorCollectorConfig
+CollectorConfig = MqttCollectorConfig | SimulatorCollectorConfig | SparkplugCollectorConfig
 """Every kind of collector. A file says which one with the key ``type``."""
 
 

@@ -1,0 +1,46 @@
+"""What a Sparkplug host must satisfy: identifiers, the device path, templates."""
+
+from __future__ import annotations
+
+import re
+
+from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
+from mainstem_node.config.report import Report
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDERS = ("group", "node", "device")
+_IN_FLIGHT_MAX = 65_535
+
+
+def check_sparkplug(report: Report, where: str, collector: SparkplugCollectorConfig) -> None:
+    named = {"host_id": collector.host_id}
+    named |= {f"groups[{number}]": group for number, group in enumerate(collector.groups)}
+    for key, text in named.items():
+        if not text or set("+/#") & set(text):
+            report.problem(f"{where}.{key}", f"{text!r} holds + / or #", "write a plain name")
+    if collector.password is not None and collector.username is None:
+        report.problem(f"{where}.password", "there is no `username`", "add it")
+    if not 1 <= collector.in_flight <= _IN_FLIGHT_MAX:
+        report.problem(f"{where}.in_flight", f"it is not in 1..{_IN_FLIGHT_MAX}", "write 5000")
+    for key in ("template", "definitions"):
+        for name, template in getattr(collector, key).items():
+            report.known_template(f"{where}.{key}.{name}", template)
+    _check_device(report, f"{where}.device", collector.device)
+
+
+def _check_device(report: Report, where: str, device: str) -> None:
+    if not device.startswith("root."):
+        report.problem(where, "a device path begins with root", "write root. in front")
+    for name in _PLACEHOLDER.findall(device):
+        if name not in _PLACEHOLDERS:
+            report.problem(where, f"{{{name}}} is unknown", "use {group}, {node} and {device}")
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", device)):
+        report.problem(where, "a brace is not closed", "use {group}, {node} and {device}")
+    elif not all(f"{{{name}}}" in device for name in ("node", "device")):
+        report.problem(
+            where, "several devices would have one path", "put {node} and {device} into it"
+        )
+    elif len([part for part in device.split(".") if "{device}" not in part]) < 2:
+        report.problem(
+            where, "nothing is left of it for an edge node", "write root.{node}.{device}"
+        )
