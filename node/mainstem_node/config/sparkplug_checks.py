@@ -41,6 +41,4 @@ def _check_device(report: Report, where: str, device: str) -> None:
             where, "several devices would have one path", "put {node} and {device} into it"
         )
     elif len([part for part in device.split(".") if "{device}" not in part]) < 2:
-        report.problem(
-            where, "nothing is left of it for an edge node", "write root.{node}.{device}"
-        )
+        report.problem(where, "an edge node itself has no path", "write root.{node}.{device}")
