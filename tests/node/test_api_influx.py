@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mainstem_engine.errors import LogFailedError, OverloadedError
+from mainstem_engine.errors import LogFailedError, OverloadedError, SchemaError
 from mainstem_engine.model import ColumnType
 from mainstem_node.auth import READ, WRITE
 from mainstem_node.line_protocol.storing import LineStore
@@ -281,6 +281,25 @@ async def test_bodies_have_bounds(http: aiohttp.ClientSession) -> None:
     assert (status, isinstance(body["error"], str)) == (415, True)
     status, body = await send(http, b"m f=1", "")
     assert (status, body["error"].startswith("database is required")) == (400, True)
+
+
+async def test_what_the_engine_refuses_after_all_is_put_aside(
+    node: Node, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent again it would not fit either, and would stand in the way of all that follows."""
+    assert (await send(http, f"m f=1 {T}"))[0] == 204
+    write_rows = node.engine.write_rows
+
+    def refuse(table: Any, some: Any, **more: Any) -> Any:
+        if len(some):
+            raise SchemaError("it has changed meanwhile")
+        return write_rows(table, some, **more)
+
+    monkeypatch.setattr(node.engine, "write_rows", refuse)
+    assert (await send(http, f"m f=2 {T + 10**9}"))[0] == 400
+    assert len(rows(node, "m")) == 1
+    assert aside(node) == [("m", "", "refused_by_store")]
+    assert accounting.check(node.federation.accounting()) == []
 
 
 @pytest.mark.parametrize(

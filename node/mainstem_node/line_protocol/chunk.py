@@ -325,8 +325,19 @@ def _texts(
     text: Bytes, starts: Index, ends: Index, texts: list[str]
 ) -> tuple[Int64, BoolMask]:  # fmt: skip
     """Places in ``texts``. The one escape in them is that of a quote: other lines are alone."""
-    bad = np.zeros(len(starts), np.bool_)
+    bad = (ends - starts < 2) | (text[ends - 1] != _QUOTE)
     first = len(texts)
+    places = np.arange(first, first + len(starts))
+    whole = text.tobytes()
+    if whole.isascii() and not bad.any():
+        # One byte a character: the texts can be cut out of the whole.
+        decoded = whole.decode()
+        found = [
+            decoded[a + 1 : b - 1] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
+        if '"' not in "".join(found):
+            texts += found
+            return places, bad
     for at, token in enumerate(_tokens(text, starts, ends)):
         inside = token[1:-1]
         good = len(token) >= 2 and token.endswith(b'"')
@@ -339,4 +350,4 @@ def _texts(
             texts.append("")
             good = False
         bad[at] = not good
-    return np.arange(first, first + len(starts)), bad
+    return places, bad
