@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mainstem_edge.assembly import Assembly, Workbench, publish_action
+from mainstem_edge.assembly import Assembly, Workbench, actions
 from mainstem_edge.examination import brokers
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
@@ -128,9 +128,8 @@ class EdgeNode(Node):
         return brokers(config)
 
     def actions(self) -> Sequence[Action]:
-        """``mqtt.publish``, where the configuration allows it."""
-        configs = self.config.actions
-        return [publish_action(self.config.id, configs)] if configs else []
+        """What the configuration allows, and nothing else."""
+        return actions(self.config, lambda: [intake.collector for intake in self._intakes])
 
     def frontier_ns(self) -> int:
         """The event time that every collector has passed; now once they are stopped for good."""

@@ -26,10 +26,11 @@ from mainstem_edge.collectors.supervised import SupervisedCollector
 from mainstem_edge.reader import Reader
 from mainstem_edge.sparkplug import payload as payloads
 from mainstem_edge.sparkplug.bundle import TOPIC, pack
-from mainstem_edge.sparkplug.edge_node import EdgeNode
+from mainstem_edge.sparkplug.echo import Echo
+from mainstem_edge.sparkplug.edge_node import EdgeNode, Known
 from mainstem_edge.sparkplug.host import Host
 from mainstem_edge.sparkplug.rows import Outcome, Unread
-from mainstem_edge.sparkplug.topics import NAMESPACE, state_topic
+from mainstem_edge.sparkplug.topics import NAMESPACE, NodeKey, state_topic
 
 NODES_SHOWN = 100
 """In status: those that lost most first."""
@@ -75,6 +76,32 @@ class SparkplugCollector(SupervisedCollector):
         self._monotonic = monotonic
         self._connection: MqttConnection | None = None
         self._session_ms = 0
+        self._echoes: dict[Echo, None] = {}
+
+    # For commands, from any thread
+
+    @property
+    def host_id(self) -> str:
+        return self._host_id
+
+    def known(self, key: NodeKey, device: str, metric: str) -> Known | None:
+        """The metric as its birth named it; None when it or its device is not there now."""
+        node = self.host.nodes.get(key)
+        member = None if node is None or not node.is_online else node.members.get(device)
+        return member.metrics.get(metric) if member is not None and member.is_online else None
+
+    def ask(self, topic: str, payload: bytes, echo: Echo) -> bool:
+        """Publishes a command; False without a connection."""
+        connection = self._connection
+        if connection is None or self.health.connected_ns is None or self.stopping:
+            return False
+        self._echoes[echo] = None
+        connection.publish(Publication(topic, payload))
+        return True
+
+    def forget(self, echo: Echo) -> None:
+        """It is not waited for any more."""
+        self._echoes.pop(echo, None)
 
     def session(self) -> None:
         self._session_ms = self.clock_ns() // NS_PER_MS
@@ -139,8 +166,13 @@ class SparkplugCollector(SupervisedCollector):
         if len(message.payload) > self._message_bytes_max:
             problem = f"more than {self._message_bytes_max} bytes"
             return pack(Outcome(unread=[Unread(None, problem, message.topic)]))
-        now_s = self._monotonic()
-        return pack(self.host.receive(message.topic, message.payload, message.arrived_ns, now_s))
+        outcome = self.host.receive(
+            message.topic, message.payload, message.arrived_ns, self._monotonic()
+        )
+        for echo in self._echoes.copy():
+            for row in outcome.rows:
+                echo.hear(row)
+        return pack(outcome)
 
     def _on_turn(self) -> None:
         assert self._connection is not None

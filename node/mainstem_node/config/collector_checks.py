@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from mainstem_node.config.builder import suggestion
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
-from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
+from mainstem_node.config.collectors.sparkplug import (
+    SparkplugCollectorConfig,
+    SparkplugCommandConfig,
+)
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.report import Report
-from mainstem_node.config.schema import NodeConfig, TemplateConfig
-from mainstem_node.config.sparkplug_checks import check_sparkplug
+from mainstem_node.config.schema import MqttPublishConfig, NodeConfig, TemplateConfig
+from mainstem_node.config.sparkplug_checks import check_sparkplug, check_sparkplug_command
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN_PLACEHOLDER = re.compile(r"topic\[\d+\]|payload\.[^.{}\s][^{}]*")
@@ -72,16 +75,24 @@ def check_actions(report: Report, where: str, node: NodeConfig) -> None:
         report.problem(f"{where}.actions", f"a {node.tier} has no equipment", "move it to an edge")
     for number, action in enumerate(node.actions):
         inside = f"{where}.actions[{number}]"
-        if not action.topics:
-            report.empty(f"{inside}.topics", "add a filter")
-        if action.password is not None and action.username is None:
-            report.problem(f"{inside}.password", "there is no `username`", "add it")
-        for index, topic in enumerate(action.topics):
-            if is_bad_filter(topic):
-                report.problem(
-                    f"{inside}.topics[{index}]", f"{topic!r} is not a topic filter",
-                    "+ stands for one whole level, # for all that follow",
-                )  # fmt: skip
+        match action:
+            case MqttPublishConfig():
+                _publish(report, inside, action)
+            case SparkplugCommandConfig():
+                check_sparkplug_command(report, inside, node, action)
+
+
+def _publish(report: Report, where: str, action: MqttPublishConfig) -> None:
+    if not action.topics:
+        report.empty(f"{where}.topics", "add a filter")
+    if action.password is not None and action.username is None:
+        report.problem(f"{where}.password", "there is no `username`", "add it")
+    for index, topic in enumerate(action.topics):
+        if is_bad_filter(topic):
+            report.problem(
+                f"{where}.topics[{index}]", f"{topic!r} is not a topic filter",
+                "+ stands for one whole level, # for all that follow",
+            )  # fmt: skip
 
 
 def is_bad_filter(topic: str) -> bool:

@@ -18,7 +18,10 @@ from mainstem_engine.model import ColumnType
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
-from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
+from mainstem_node.config.collectors.sparkplug import (
+    SparkplugCollectorConfig,
+    SparkplugCommandConfig,
+)
 from mainstem_node.config.kinds import (
     COMPRESSION,
     DAYS,
@@ -148,6 +151,10 @@ class MqttPublishConfig(Struct, frozen=True, kw_only=True):
     tls: ClientTlsConfig = ClientTlsConfig()
 
 
+ActionConfig = MqttPublishConfig | SparkplugCommandConfig
+"""Every kind of thing that commands may do. A file says which one with the key ``type``."""
+
+
 class ClockConfig(Struct, frozen=True, kw_only=True):
     """Collectors quarantine stamps before `past` or later than `future` from now."""
 
@@ -269,7 +276,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     storage: StorageConfig = StorageConfig()
     databases: dict[DevicePath, DatabaseConfig] = {}
     collectors: tuple[CollectorConfig, ...] = ()
-    actions: tuple[MqttPublishConfig, ...] = ()
+    actions: tuple[ActionConfig, ...] = ()
     """What commands may do here; without it: nothing."""
     clock: ClockConfig = ClockConfig()
     rollups: tuple[RollupConfig, ...] = ()

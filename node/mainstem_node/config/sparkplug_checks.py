@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
-from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
+from mainstem_node.config.collectors.sparkplug import (
+    SparkplugCollectorConfig,
+    SparkplugCommandConfig,
+)
 from mainstem_node.config.report import Report
+from mainstem_node.config.schema import NodeConfig
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PLACEHOLDERS = ("group", "node", "device")
@@ -26,6 +30,20 @@ def check_sparkplug(report: Report, where: str, collector: SparkplugCollectorCon
         for name, template in getattr(collector, key).items():
             report.known_template(f"{where}.{key}.{name}", template)
     _check_device(report, f"{where}.device", collector.device)
+
+
+def check_sparkplug_command(
+    report: Report, where: str, node: NodeConfig, action: SparkplugCommandConfig
+) -> None:
+    """The collector that is to send it, and something that is allowed."""
+    if not action.metrics:
+        report.empty(f"{where}.metrics", "add a pattern of group/node/device/metric")
+    hosts = [each.host_id for each in node.collectors if isinstance(each, SparkplugCollectorConfig)]
+    if action.host_id not in hosts:
+        report.problem(
+            f"{where}.host_id", f"no collector sparkplug of this node is {action.host_id!r}",
+            f"write one of {', '.join(hosts)}" if hosts else "add a collector of type sparkplug",
+        )  # fmt: skip
 
 
 def _check_device(report: Report, where: str, device: str) -> None:

@@ -18,12 +18,17 @@ from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.collectors.sparkplug import SparkplugCollector, topics
 from mainstem_edge.sparkplug.bundle import rows_of, unpack
+from mainstem_edge.sparkplug.echo import Echo
+from mainstem_edge.sparkplug.payload import Write, command
+from mainstem_edge.sparkplug.rows import Source
+from mainstem_edge.sparkplug.topics import NodeKey
 from mainstem_edge.testing import sparkplug_encoder as enc
 from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 
 pytestmark = pytest.mark.broker
 TIMEOUT_S = 20.0
 T0 = 1_700_000_000_000
+KEY = NodeKey("G", "N")
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +58,9 @@ class Device:
         self.client.on_subscribe = lambda *_: self._subscribed.set()
         self.client.connect("127.0.0.1", broker.port)
         self.client.loop_start()
-        self.client.subscribe([("spBv1.0/STATE/#", 1), ("spBv1.0/G/NCMD/N", 1)])
+        self.client.subscribe(
+            [("spBv1.0/STATE/#", 1), ("spBv1.0/G/NCMD/N", 1), ("spBv1.0/G/DCMD/N/+", 1)]
+        )
         assert self._subscribed.wait(TIMEOUT_S)
 
     def send(self, topic: str, *metrics: bytes, seq: int | None = None) -> None:
@@ -119,6 +126,17 @@ def test_a_session_with_an_edge_node(collector: SparkplugCollector, device: Devi
     bundles = [unpack(each.payload) for each in collector.queue.take(10, 1 << 20, 1)]
     assert len(bundles[0].unread) == 1
     assert [row.values for each in bundles for row in rows_of(each)] == [{"x": 1}, {"x": -2}]
+
+    # A command goes out under the alias of the birth.
+    echo = Echo(Source(KEY, "D"), "x")
+    known = collector.known(KEY, "D", "x")
+    assert known is not None
+    octets = command([Write(known.name, known.alias, known.datatype, 7)], T0)
+    assert collector.ask("spBv1.0/G/DCMD/N/D", octets, echo)
+    eventually(lambda: any("/DCMD/" in heard[0] for heard in device.heard), "DCMD")
+    device.send("G/DDATA/N/D", enc.metric(None, enc.INT32, 7, alias=1, write_kind=False), seq=3)
+    assert echo.wait(TIMEOUT_S)
+    assert echo.value == 7
 
     # Somebody says that the host is away: it says that it is not, with the time of its session.
     device.heard.clear()

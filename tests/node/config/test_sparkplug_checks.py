@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ GOOD = {
 }
 
 
-def problems(place: Path, **changes: Any) -> list[tuple[str, str]]:
+def problems(place: Path, actions: Sequence[Any] = (), **changes: Any) -> list[tuple[str, str]]:
     node = {
         "id": "edge", "tier": "edge", "listen": "127.0.0.1:8411", "data_dir": "data",
-        "collectors": [{**GOOD, **changes}],
+        "collectors": [{**GOOD, **changes}], "actions": list(actions),
     }  # fmt: skip
     path = place / "t.yaml"
     templates = {"machine": {"measurements": {"x": {"type": "DOUBLE"}}}}
@@ -54,4 +55,17 @@ def test_a_mistake_is_named(
 ) -> None:
     ((found, text),) = problems(tmp_path, **changes)
     assert found == f"nodes[0].collectors[0].{field}"
+    assert problem in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "problem"),
+    [({"host_id": "other"}, "host_id", "'other'"), ({"metrics": []}, "metrics", "none")],
+)
+def test_a_mistake_of_a_command_is_named(
+    tmp_path: Path, changes: dict[str, Any], field: str, problem: str
+) -> None:
+    action = {"type": "sparkplug.dcmd", "host_id": "plant", "metrics": ["*"], **changes}
+    ((found, text),) = problems(tmp_path, actions=[action])
+    assert found == f"nodes[0].actions[0].{field}"
     assert problem in text

@@ -1,4 +1,4 @@
-"""Sparkplug B: the edge nodes of some groups at a broker, as a host application."""
+"""Sparkplug B: the edge nodes of some groups at a broker, as a host application; and commands."""
 
 from __future__ import annotations
 
@@ -46,3 +46,14 @@ class SparkplugCollectorConfig(Struct, frozen=True, kw_only=True):
     def templates(self) -> tuple[str, ...]:
         """The templates whose rows it brings, as far as they are named."""
         return tuple(dict.fromkeys([*self.template.values(), *self.definitions.values()]))
+
+
+class SparkplugCommandConfig(Struct, frozen=True, kw_only=True):
+    """Commands may write to metrics of edge nodes that a collector `sparkplug` hears."""
+
+    type: Literal["sparkplug.dcmd"]
+    host_id: Text
+    """Of the collector."""
+    metrics: tuple[Text, ...]
+    """Patterns (`*`: any text) of group/node/device/metric, of an edge node's own metrics
+    group/node/metric."""
