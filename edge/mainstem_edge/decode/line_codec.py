@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_edge.decode.interface import Decoded, Failure, KnownNames
-from mainstem_node.line_protocol.parser import TooManyBadLinesError, parse_lines
+from mainstem_node.line_protocol.parser import TooMuchError, parse_lines
 from mainstem_node.line_protocol.points import FieldType, Index, Parsed, Points
 
 MEASUREMENT_KEY = "measurement"
@@ -67,12 +67,12 @@ def _read(payloads: Sequence[bytes], messages: list[int], precision_ns: int) -> 
     message_of = np.repeat(np.array(messages, np.intp), lines)
     try:
         parsed = parse_lines(b"\n".join(some), precision_ns)
-    except TooManyBadLinesError as error:
+    except TooMuchError as error:
         if len(messages) > 1:
             for message in messages:
                 yield from _read(payloads, [message], precision_ns)
             return
-        parsed = Parsed([], [error.first])
+        parsed = Parsed([], [error.line])
     yield Piece(parsed, message_of)
 
 

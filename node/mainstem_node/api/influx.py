@@ -33,9 +33,14 @@ from mainstem_node.api.route import (
     status_of,
 )
 from mainstem_node.auth import WRITE, Principal
-from mainstem_node.errors import BadRequestError
+from mainstem_node.errors import BadRequestError, TooLargeError
 from mainstem_node.line_protocol.naming import database_path
-from mainstem_node.line_protocol.parser import PRECISIONS, TooManyBadLinesError, parse_lines
+from mainstem_node.line_protocol.parser import (
+    PRECISIONS,
+    TooManyBadLinesError,
+    TooMuchError,
+    parse_lines,
+)
 from mainstem_node.line_protocol.storing import Destination, Stored
 from mainstem_node.runtime import Runtime
 
@@ -88,11 +93,13 @@ def _store(runtime: Runtime, body: bytes, precision_ns: int, to: Destination) ->
         with runtime.writer.computing:
             parsed = parse_lines(body, precision_ns)
     except TooManyBadLinesError as error:
-        first = error.first
+        first = error.line
         raise BadRequestError(
             f"{error}; the first is line {first.number}: {first.problem}",
             detail={"line": first.number},
         ) from None
+    except TooMuchError as error:
+        raise TooLargeError(str(error), hint="send it in parts") from None
     return runtime.lines.store(parsed, to)
 
 

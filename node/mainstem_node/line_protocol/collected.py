@@ -65,6 +65,11 @@ class Collected:
         self._lines: list[_Lines] = []
         self._value_count = 0
 
+    @property
+    def series_count(self) -> int:
+        """Series seen so far."""
+        return len(self._series)
+
     # Kinds
 
     def kinds(self, keys: Sequence[bytes]) -> Index:

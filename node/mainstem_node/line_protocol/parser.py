@@ -36,19 +36,33 @@ BAD_TEXT_BYTES_MAX = 1000
 """Of a bad line: enough to see what it is."""
 BAD_LINES_MAX = 100_000
 """A text with more is not line protocol; the rest of it is not read."""
+LINES_MAX = 500_000
+"""About 100 bytes of arrays each, whatever stands in them."""
+SERIES_MAX = 50_000
+"""About 1.5 KiB each. A text whose every line is another series is taken for a mistake."""
 OUT_OF_TIME = "a time that cannot be stored"
 
 
-class TooManyBadLinesError(ValueError):
+class TooMuchError(ValueError):
+    """A text that is not read: too many lines, series or bad lines. ``line``: where that is seen,
+    or the first bad line."""
+
+    def __init__(self, problem: str, line: BadLine) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+class TooManyBadLinesError(TooMuchError):
     """More than BAD_LINES_MAX lines cannot be read: the text is something else."""
 
     def __init__(self, first: BadLine) -> None:
-        super().__init__(f"more than {BAD_LINES_MAX} lines are no line protocol")
-        self.first = first
+        super().__init__(f"more than {BAD_LINES_MAX} lines are no line protocol", first)
 
 
 def parse_lines(data: bytes, precision_ns: int = 1) -> Parsed:
-    """All points and bad lines of a text. Raises TooManyBadLinesError."""
+    """All points and bad lines of a text. Raises TooMuchError, TooManyBadLinesError."""
+    if data.count(b"\n") > LINES_MAX:
+        raise TooMuchError(f"more than {LINES_MAX} lines", BadLine(1, "too many lines", b""))
     reading = _Reading(data, precision_ns)
     reading.run()
     return Parsed(reading.collected.points(), sorted(reading.bad, key=lambda bad: bad.number))
@@ -80,6 +94,11 @@ class _Reading:
                 self.number += self.data.count(b"\n", self.at, end)
                 self.at = end
             self.collected.add_lines(lines)
+
+    def _check_series(self) -> None:
+        if self.collected.series_count > SERIES_MAX:
+            problem = f"more than {SERIES_MAX} series"
+            raise TooMuchError(problem, BadLine(self.number, problem, b""))
 
     def _line(self, number: int, at: int, lines: list[tuple[int, Line, int | None]]) -> int:
         """Reads one line; returns where the next one begins."""
@@ -116,6 +135,7 @@ class _Reading:
         for at in np.flatnonzero(rest).tolist():
             self._line(self.number + at, start + int(found.starts[at]), lines)
         self.collected.add_lines(lines)
+        self._check_series()
         self.number += len(found.starts) + data.count(b"\n", end, next_start)
         self.at = next_start
 

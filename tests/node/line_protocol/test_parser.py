@@ -16,6 +16,7 @@ from mainstem_node.line_protocol.parser import (
     OUT_OF_TIME,
     PRECISIONS,
     TooManyBadLinesError,
+    TooMuchError,
     parse_lines,
 )
 from mainstem_node.line_protocol.points import FieldType, Parsed
@@ -185,6 +186,17 @@ def test_too_many_bad_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(parse_lines(b"x\n" * 100).bad) == 100
     with pytest.raises(TooManyBadLinesError):
         parse_lines(b"x\n" * 101)
+
+
+def test_too_many_lines_and_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "LINES_MAX", 3000)
+    monkeypatch.setattr(parser, "SERIES_MAX", 1000)
+    few = "".join(f"m,t={n % 1000} f=1\n" for n in range(3000)).encode()
+    assert len(parse_lines(few)) == 3000
+    with pytest.raises(TooMuchError, match="3000 lines"):
+        parse_lines(few + b"m f=1\n")
+    with pytest.raises(TooMuchError, match="1000 series"):
+        parse_lines("".join(f"m,t={n} f=1\n" for n in range(1001)).encode())
 
 
 def test_nothing() -> None:
