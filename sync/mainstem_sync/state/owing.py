@@ -8,6 +8,10 @@
    these slices too; the parent names the same record.
 4. A record that its writer has lost in a fork is named by nobody any more. Rows of its images are
    pending until the parent has the range up to the fork by whatever way.
+5. No record says that something is done. After a backup here it is pending again, and the record
+   that spoke for it last may be lost with the log; after one above the parent may not know any of
+   them. So whatever stands for a range is not owed when the parent's R has that range, and what
+   this node owes next speaks for what the parent does not know.
 
 All of it follows from the log and from what the parent says. Guarded by the federation's lock.
 """
