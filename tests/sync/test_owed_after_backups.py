@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,11 +15,14 @@ from mainstem_sync.proof.repair import Repair
 from mainstem_sync.slices.manifest import SLICE_NS
 from mainstem_sync.slices.owed import Owed
 from mainstem_sync.slices.wants import Ref, Wanted
+from mainstem_sync.state.content import Content
 from mainstem_sync.state.exports import Export
+from mainstem_sync.state.forward import Forward
 from mainstem_sync.state.owing import Owing
 from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.wire.frames import decode_frames
 from mainstem_sync.wire.messages import OriginKey
+from mainstem_sync.wire.packing import Piece
 from mainstem_sync.wire.ranges import RangeSet
 
 EDGE = OriginKey("e" * 32, 0, "edge")
@@ -144,3 +149,32 @@ def test_a_statement_is_asked_for_of_a_table_that_the_log_defines_no_more() -> N
     now.watch("here", SLICE_NS)
     now.repairs.want("here", [30_000_000], say=True)
     assert asked() == ["meters", "meters"], "the older epoch has named it"
+
+
+def test_what_is_owed_is_said_again_whatever_is_exported() -> None:
+    """A parent after a backup has lost the record that says so. What was held under other rules is
+    not judged again; but of this record nothing can be covered while it is owed."""
+
+    class Records:
+        first_lsn = 1
+
+        def read(self, first: int, last: int) -> list[SimpleNamespace]:
+            return [SimpleNamespace(lsn=lsn) for lsn in range(first, last + 1)]
+
+    def content(record: Any) -> Content:
+        found = Content(record.lsn, control=True)
+        found.add(Piece(record.lsn, 0, "", 0, memoryview(b"")))
+        return found
+
+    classifier: Any = SimpleNamespace(content=content)
+    log: Any = Records()
+    forward = Forward(classifier, threading.RLock())
+    forward.applied_lsn = 10
+    forward.held.add(1, 10)
+    forward.kept.add(1, 10)
+    forward.owing.add(Owed(EDGE, RangeSet([(50, 55)]), 55, rows={"t": 9}, lsn=7))
+    forward.resume(RangeSet([(1, 8)]), log)
+    assert forward.held.to_wire() == [1, 10], "the parent has it"
+    forward.resume(RangeSet([(1, 5)]), log)
+    assert forward.held.to_wire() == [1, 6, 8, 10]
+    assert forward.control.to_wire() == [7, 7]

@@ -248,6 +248,9 @@ class Forward:
             self.acked = parent_has.intersection(RangeSet([(1, applied)]))
             doubtful = self.held.difference(self.acked)
             doubtful = doubtful.difference(self.parked).difference(self.kept)
+            # What says that something is owed is needed for as long as it is, by whatever rules.
+            doubtful.update(RangeSet((n, n) for n in sorted(self.owing.records) if n in self.held))
+            doubtful = doubtful.difference(self.acked)
             doubtful = doubtful.difference(self.owing.ranges).difference(self.passed)
         first_lsn = log.first_lsn
         for first, last in doubtful.within(first_lsn, applied):
