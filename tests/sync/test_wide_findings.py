@@ -6,14 +6,22 @@ import numpy as np
 
 from mainstem_engine.model import ColumnType
 from mainstem_sync.origins.definition_log import DefinitionLog
-from mainstem_sync.origins.origin_state import CONFLICT, MeasurementMap, OriginMaps, TableMap
+from mainstem_sync.origins.origin_state import (
+    CONFLICT,
+    MeasurementMap,
+    OriginMaps,
+    Origins,
+    TableMap,
+)
 from mainstem_sync.slices.loss import EXPIRED, Loss, LostTable
 from mainstem_sync.slices.manifest import SLICE_NS, Manifest
 from mainstem_sync.slices.slice_states import SliceState
 from mainstem_sync.slices.watch import TableWatch
+from mainstem_sync.testing.script import Entry
 from mainstem_sync.testing.simulation import simulate
 from mainstem_sync.testing.tampering import tamper, without
 from mainstem_sync.testing.tiers import START_MS, Tiers
+from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
 MS = 1_000_000
@@ -93,3 +101,27 @@ def test_to_equal_a_statement_that_is_older_than_what_was_lost_is_not_enough() -
 def test_a_run_settles_after_the_last_restore_that_was_put_off() -> None:
     """Else the plant was told to state its slices while it was down: "the log is closed"."""
     assert simulate(71, wide=True, kinds=["late_restore"]).error is None
+
+
+def test_a_child_that_came_is_not_among_those_that_did_not() -> None:
+    """A start, which hears of both at once, has no such list."""
+    come, begun = Origins(), Origins()
+    come.open(OriginKey("u", 0, "edge"), "")
+    for origins in (come, begun):
+        origins.open(OriginKey("u", 0, "edge"), "edge")
+    assert list(come._behind) == list(begun._behind) == ["edge"]
+
+
+def test_what_was_changed_before_its_slice_was_stated_is_handed_on_and_mended() -> None:
+    """A group with an empty disk asks the plant for images: what somebody put in there the plant
+    cannot tell from what it got, until the edge has said what there is."""
+    script = [
+        Entry(53.0, "write", 7795348426830242389),
+        Entry(60.2, "write", 16080495766151027003),
+        Entry(286.7, "write", 13075065470012445977),
+        Entry(650.4, "tamper", 11989274797981039363),
+        Entry(667.6, "wipe_group", 457605013726938506),
+        Entry(872.8, "state", 432650686182054913),
+        Entry(968.3, "check", 16372111947390797306),
+    ]
+    assert simulate(9, script, wide=True).error is None
