@@ -16,8 +16,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from mainstem_edge.assembly.mqtt import mqtt_settings
+from mainstem_edge.assembly.sparkplug import sparkplug_settings
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.schema import NodeConfig
 from mainstem_node.doctor.finding import BAD, FINE, Finding
 
@@ -26,11 +28,15 @@ TIMEOUT_S = 5.0
 
 def brokers(node: NodeConfig) -> Iterator[Finding]:
     for number, config in enumerate(node.collectors):
-        if not isinstance(config, MqttCollectorConfig):
-            continue
         check = f"collectors[{number}]"
         try:
-            settings = mqtt_settings(node.id, number, config)
+            match config:
+                case MqttCollectorConfig():
+                    settings = mqtt_settings(node.id, number, config)
+                case SparkplugCollectorConfig():
+                    settings = sparkplug_settings(node.id, number, config)
+                case _:
+                    continue
         except OSError as error:
             yield Finding(node.id, check, BAD, f"tls: {error}", "check the files of `tls`")
             continue

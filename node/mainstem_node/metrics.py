@@ -90,6 +90,7 @@ class _SnapshotCollector(Collector):
         yield _accounting(status)
         yield _completeness(status)
         yield from _numbers(status)
+        yield from _collectors(status)
         for name, value in sorted(snapshot.get("store", {}).items()):
             yield GaugeMetricFamily(f"mainstem_store_{name}", "Statistics of the store.", value)
         workers = GaugeMetricFamily("mainstem_workers_busy", "Calls in a pool.", labels=["pool"])
@@ -166,3 +167,35 @@ def _numbers(status: Snapshot) -> Iterable[Metric]:
         yield GaugeMetricFamily("mainstem_buffer_used_bytes", "Bytes on disk.", used)
     failed = 1.0 if status.get("last_fsync_error") else 0.0
     yield GaugeMetricFamily("mainstem_log_failed", "1 after a failed write or sync.", failed)
+
+
+def _collectors(status: Snapshot) -> Iterable[Metric]:
+    """Of an edge. Lost messages of a Sparkplug host also by edge node, as the status lists them."""
+    connected = GaugeMetricFamily(
+        "mainstem_collector_connected", "1 while it is connected.", labels=["collector"]
+    )
+    counts = {
+        key: CounterMetricFamily(f"mainstem_collector_{key}", text, labels=["collector"])
+        for key, text in (
+            ("messages", "Messages that arrived."),
+            ("bytes", "Bytes of their payloads."),
+            ("errors", "Troubles that a connection outlived."),
+            ("disconnects", "Connections that ended by themselves."),
+        )
+    }
+    lost = CounterMetricFamily(
+        "mainstem_sparkplug_lost_messages", "The least that was lost on the way.",
+        labels=["collector", "edge_node"],
+    )  # fmt: skip
+    for each in status.get("collectors", ()):
+        name = each["name"]
+        connected.add_metric([name], 1.0 if each.get("state") == "connected" else 0.0)
+        for key, family in counts.items():
+            if each.get(key) is not None:
+                family.add_metric([name], each[key])
+        if "lost_messages" in each:
+            for node in each["nodes"]:
+                lost.add_metric([name, node["name"]], node["lost_messages"])
+    yield connected
+    yield from counts.values()
+    yield lost

@@ -31,6 +31,7 @@ nodes:
       - type: mqtt
         url: mqtt://127.0.0.1:{port}
         subscriptions: [{{topic: t, template: m, device: root.d}}]
+      - {{type: sparkplug, url: "mqtt://127.0.0.1:{port}", host_id: h}}
 """,
         encoding="utf-8",
     )
@@ -44,14 +45,16 @@ def node(place: Path, port: int) -> NodeConfig:
 def test_a_broker_that_answers_is_fine(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path / "broker") as broker:
         found = topology(tmp_path, broker.port)
-        (only,) = EdgeNode.examine(found, found.nodes[0])
-    assert (only.check, only.state) == ("collectors[1]", FINE)
+        findings = list(EdgeNode.examine(found, found.nodes[0]))
+    assert [(each.check, each.state) for each in findings] == [
+        ("collectors[1]", FINE), ("collectors[2]", FINE),
+    ]  # fmt: skip
 
 
 def test_a_broker_that_is_not_there_is_bad(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    (only,) = brokers(node(tmp_path, port))
+    only, _ = brokers(node(tmp_path, port))
     assert only.state == BAD
     assert f"127.0.0.1:{port}" in only.message
 
@@ -61,6 +64,6 @@ def test_a_broker_that_never_answers_is_bad(
 ) -> None:
     monkeypatch.setattr(examination, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        (only,) = brokers(node(tmp_path, server.getsockname()[1]))
+        only, _ = brokers(node(tmp_path, server.getsockname()[1]))
     assert only.state == BAD
     assert "does not answer" in only.message

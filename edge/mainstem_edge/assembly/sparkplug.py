@@ -8,6 +8,7 @@ from mainstem_edge.assembly.mqtt import settings
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.collectors.message_queue import MessageQueue
+from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.collectors.sparkplug import SparkplugCollector, topics
 from mainstem_edge.preprocess import TemplateRules
 from mainstem_edge.reader import Reader
@@ -40,15 +41,20 @@ def readers(bench: Workbench, config: SparkplugCollectorConfig) -> list[Reader]:
 def collector(
     bench: Workbench, number: int, config: SparkplugCollectorConfig, found: Sequence[Reader]
 ) -> Collector:
-    client_id = config.client_id or f"mainstem-{bench.node.id}-sparkplug-{number}"
     return SparkplugCollector(
         f"sparkplug-{number}",
         found,
         MessageQueue(config.in_flight, config.queue_bytes),
-        settings=settings(config, client_id, topics(config.host_id, config.groups)),
+        settings=sparkplug_settings(bench.node.id, number, config),
         host_id=config.host_id,
         protocol=config.protocol,
         message_bytes_max=config.message_limit,
         rng=bench.rng,
         clock_ns=bench.clock_ns,
     )
+
+
+def sparkplug_settings(node: str, number: int, config: SparkplugCollectorConfig) -> MqttSettings:
+    """How to reach the broker."""
+    client_id = config.client_id or f"mainstem-{node}-sparkplug-{number}"
+    return settings(config, client_id, topics(config.host_id, config.groups))
