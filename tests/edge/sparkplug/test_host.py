@@ -123,9 +123,14 @@ def test_an_instance_of_a_template_is_a_device_of_its_own() -> None:
     data = enc.metric(None, enc.TEMPLATE, enc.template(some), alias=9, write_kind=False)
     (row,) = plant.send("NDATA", data, seq=1).rows
     assert (row.source.definition, row.values) == ("Motor", {"rpm": -7})
+    # A member may have a time of its own.
+    some = [enc.metric("rpm", enc.INT32, 1, write_kind=False, time_ms=T0 + 9)]
+    data = enc.metric(None, enc.TEMPLATE, enc.template(some), alias=9, time_ms=T0 + 5)
+    (row,) = plant.send("NDATA", data, seq=2).rows
+    assert row.time_ns == (T0 + 9) * 10**6
     odd = [enc.metric("speed", enc.INT32, 1, write_kind=False)]
     data = enc.metric(None, enc.TEMPLATE, enc.template(odd), alias=9, write_kind=False)
-    outcome = plant.send("NDATA", data, seq=2)
+    outcome = plant.send("NDATA", data, seq=3)
     assert not outcome.rows
     assert "does not have" in outcome.unread[0].problem
 

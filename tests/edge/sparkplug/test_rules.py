@@ -192,6 +192,15 @@ def test_an_unknown_alias_asks_for_a_birth(host: Host) -> None:
     assert len(asked(host)) == 1
 
 
+def test_aliases_end_with_the_next_birth(host: Host) -> None:
+    birth(host, enc.metric("x", enc.INT32, 1, alias=7))
+    birth(host, enc.metric("x", enc.INT32, 1, alias=8))
+    data = enc.metric(None, enc.INT32, 2, alias=7, write_kind=False)
+    outcome = send(host, "NDATA", data, seq=1)
+    assert not outcome.rows
+    assert outcome.unread
+
+
 def test_without_aliases_data_carry_names(host: Host) -> None:
     birth(host, enc.metric("x", enc.INT32, 1))
     (row,) = send(host, "NDATA", enc.metric("x", enc.INT32, 2, write_kind=False), seq=1).rows
