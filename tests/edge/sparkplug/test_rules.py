@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
+from dataclasses import replace
 
 import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
 
+from mainstem_edge.collectors.message_queue import MessageQueue
+from mainstem_edge.collectors.mqtt_connection import MqttConnection, MqttSettings
+from mainstem_edge.collectors.sparkplug import SparkplugCollector, topics
 from mainstem_edge.sparkplug import payload as payloads
 from mainstem_edge.sparkplug.host import Command, Host
 from mainstem_edge.sparkplug.payload import parse
@@ -340,3 +346,40 @@ def test_template_definitions_come_with_the_birth_of_the_node(host: Host) -> Non
     outcome = birth(host, metric)
     assert outcome.definitions == {"Motor": {"rpm": enc.INT32}}
     assert not outcome.rows
+
+
+# The session of the host
+
+
+@pytest.mark.parametrize("version", [MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311])
+def test_the_session_is_clean_and_the_will_is_state(version: MQTTProtocolVersion) -> None:
+    settings = MqttSettings("127.0.0.1", 1, "x", topics("h", []), 30, 10)
+    made = SparkplugCollector("s", [], MessageQueue(1, 1), settings=settings, host_id="h")
+    will = made._state(False)
+    assert (will.topic, will.qos, will.retain) == ("spBv1.0/STATE/h", 1, True)
+    assert made._settings.is_clean
+    connection = MqttConnection(
+        replace(made._settings, will=will), version, on_messages=lambda _: None,
+        on_subscribed=lambda _: None, on_copy=lambda: None, hold=lambda: False, owed=Counter(),
+    )  # fmt: skip
+    client = connection._client
+    assert (client._will_topic, client._will_qos, client._will_retain) == (
+        b"spBv1.0/STATE/h", 1, True,
+    )  # fmt: skip
+    options = connection._connect_options()
+    if version == MQTTProtocolVersion.MQTTv5:
+        assert options["clean_start"] is True
+        assert options["properties"].SessionExpiryInterval == 0
+    else:
+        assert client._clean_session is True
+    connection._close()
+
+
+def test_subscriptions_are_asked_for_with_qos_1_and_leave_out_commands() -> None:
+    found = dict(topics("h", ["G"]))
+    assert set(found.values()) == {1}
+    assert set(found) == {
+        "spBv1.0/STATE/h",
+        *(f"spBv1.0/G/{kind}/+" for kind in ("NBIRTH", "NDATA", "NDEATH")),
+        *(f"spBv1.0/G/{kind}/+/+" for kind in ("DBIRTH", "DDATA", "DDEATH")),
+    }
