@@ -29,6 +29,7 @@ from mainstem_edge.sparkplug.bundle import TOPIC, pack
 from mainstem_edge.sparkplug.echo import Echo
 from mainstem_edge.sparkplug.edge_node import EdgeNode, Known
 from mainstem_edge.sparkplug.host import Host
+from mainstem_edge.sparkplug.reader import SparkplugReader
 from mainstem_edge.sparkplug.rows import Outcome, Unread
 from mainstem_edge.sparkplug.topics import NAMESPACE, NodeKey, state_topic
 
@@ -194,6 +195,9 @@ class SparkplugCollector(SupervisedCollector):
             "protocol": self._version if self.health.connects else None,
             "host_id": self._host_id,
             **self.host.totals(),
+            "valueless_rows": sum(
+                each.valueless for each in self.readers if isinstance(each, SparkplugReader)
+            ),
             "nodes": [_shown(node) for node in nodes[:NODES_SHOWN]],
         }
 

@@ -132,6 +132,7 @@ def test_without_quality_bad_values_are_put_aside_and_deaths_store_nothing(
     plant.process()
     assert [row["level"] for row in plant.rows("plain")] == [5]
     assert [item["reason"] for item in quarantine.items()] == ["bad_quality"]
+    assert plant.collector.status()["valueless_rows"] == 2
 
 
 def test_what_has_no_template_is_put_aside(plant: Plant, quarantine: QuarantineStore) -> None:
