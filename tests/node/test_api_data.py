@@ -58,7 +58,8 @@ async def test_the_status_object_has_the_keys_of_the_contract(
         assert set(status) >= STATUS_KEYS
     assert (status["node"], status["tier"], status["path"]) == ("edge", "edge", "root.plant.edge")
     assert (status["state"], status["delivery"], status["durability"]) == ("live", None, "always")
-    assert set(status["buffer"]) == {"used_bytes", "limit_bytes", "written_bytes_per_day"}
+    assert set(status["buffer"]) >= {"used_bytes", "limit_bytes", "written_bytes_per_day"}
+    assert status["buffer"]["bytes_per_row"] is None  # too few rows to say
     assert status["buffer"]["used_bytes"] > 0
     assert status["accounting"]["pump"]["log"]["logged"] == 300
 
