@@ -126,6 +126,12 @@ class SparkplugCollector(SupervisedCollector):
         if not self.stopping:
             raise ConnectionError(end.problem)
 
+    def _has_room(self) -> None:
+        super()._has_room()
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
     def _wake(self) -> None:
         super()._wake()
         connection = self._connection

@@ -78,7 +78,7 @@ class SupervisedCollector(abc.ABC):
         self._changed = threading.Event()
         """Set whenever there may be room, or the stop was asked for."""
         self._paused = False
-        queue.on_room = self._changed.set
+        queue.on_room = self._has_room
 
     # For the session
 
@@ -164,6 +164,10 @@ class SupervisedCollector(abc.ABC):
 
     # The thread
 
+    def _has_room(self) -> None:
+        """A full queue has room again: called from the intake's thread."""
+        self._changed.set()
+
     def _wake(self) -> None:
         """Ends waiting early; an asynchronous session is told by its own loop."""
         self._changed.set()
@@ -191,6 +195,8 @@ class SupervisedCollector(abc.ABC):
         except Exception as error:
             if not isinstance(error, OSError | TimeoutError):
                 log.debug("collector %s", self.name, exc_info=True)
+            if type(error) is ConnectionError:  # a session's own words
+                return str(error)
             return f"{type(error).__name__}: {error}".rstrip(": ")
         return "the source ended the session"
 
