@@ -13,8 +13,8 @@ from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt import MqttCollector, tls_context
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.reader import Reader
+from mainstem_node.config.collectors.broker import BrokerConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
-from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.schema import MqttPublishConfig
 
 SECOND_NS = 1_000_000_000
@@ -48,9 +48,7 @@ def mqtt_settings(node: str, number: int, config: MqttCollectorConfig) -> MqttSe
 
 
 def settings(
-    config: MqttCollectorConfig | SparkplugCollectorConfig,
-    client_id: str,
-    topics: tuple[tuple[str, int], ...],
+    config: BrokerConfig, client_id: str, topics: tuple[tuple[str, int], ...]
 ) -> MqttSettings:
     """What all kinds of collectors at a broker have in common."""
     url = urlsplit(config.url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from mainstem_node.config.broker_checks import check_broker
 from mainstem_node.config.builder import suggestion
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
@@ -19,8 +20,6 @@ from mainstem_node.config.sparkplug_checks import check_sparkplug, check_sparkpl
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN_PLACEHOLDER = re.compile(r"topic\[\d+\]|payload\.[^.{}\s][^{}]*")
-_IN_FLIGHT_MAX = 65_535
-"""MQTT counts messages in flight in 16 bits."""
 _SIMULATED_MAX = 100_000
 _EVERY_NS_MIN = 10_000_000
 """Made-up rows are for trying out; faster ones are a benchmark's."""
@@ -45,10 +44,7 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
 def _mqtt(report: Report, where: str, collector: MqttCollectorConfig) -> None:
     if not collector.subscriptions:
         report.empty(f"{where}.subscriptions", "add a topic")
-    if collector.password is not None and collector.username is None:
-        report.problem(f"{where}.password", "there is no `username`", "add it")
-    if not 1 <= collector.in_flight <= _IN_FLIGHT_MAX:
-        report.problem(f"{where}.in_flight", f"it is not in 1..{_IN_FLIGHT_MAX}", "write 5000")
+    check_broker(report, where, collector)
     check_subscriptions(report, where, collector.subscriptions)
 
 

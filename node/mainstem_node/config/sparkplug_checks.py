@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mainstem_node.config.broker_checks import check_broker
 from mainstem_node.config.collectors.sparkplug import (
     SparkplugCollectorConfig,
     SparkplugCommandConfig,
@@ -13,7 +14,6 @@ from mainstem_node.config.schema import NodeConfig
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PLACEHOLDERS = ("group", "node", "device")
-_IN_FLIGHT_MAX = 65_535
 
 
 def check_sparkplug(report: Report, where: str, collector: SparkplugCollectorConfig) -> None:
@@ -22,10 +22,7 @@ def check_sparkplug(report: Report, where: str, collector: SparkplugCollectorCon
     for key, text in named.items():
         if not text or set("+/#") & set(text):
             report.problem(f"{where}.{key}", f"{text!r} holds + / or #", "write a plain name")
-    if collector.password is not None and collector.username is None:
-        report.problem(f"{where}.password", "there is no `username`", "add it")
-    if not 1 <= collector.in_flight <= _IN_FLIGHT_MAX:
-        report.problem(f"{where}.in_flight", f"it is not in 1..{_IN_FLIGHT_MAX}", "write 5000")
+    check_broker(report, where, collector)
     for key in ("template", "definitions"):
         for name, template in getattr(collector, key).items():
             report.known_template(f"{where}.{key}.{name}", template)

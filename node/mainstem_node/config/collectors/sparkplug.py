@@ -4,43 +4,32 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from mainstem_node.config.collectors.client_tls import ClientTlsConfig
-from mainstem_node.config.kinds import DurationNs, MqttUrl, Name, SecretText, SizeBytes, Text
-
-MIB = 1 << 20
-SECOND_NS = 1_000_000_000
+from mainstem_node.config.collectors.broker import MIB, BrokerConfig
+from mainstem_node.config.kinds import Name, SizeBytes, Text
 
 
-class SparkplugCollectorConfig(Struct, frozen=True, kw_only=True):
+class SparkplugCollectorConfig(BrokerConfig, frozen=True, kw_only=True):
     """A Sparkplug B 3.0 host application: says that it is there, and asks for births."""
 
     type: Literal["sparkplug"]
-    url: MqttUrl
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
     host_id: Text
     """Its STATE is spBv1.0/STATE/<host_id>: edge nodes with this primary host wait for it."""
     groups: tuple[Text, ...] = ()
     """Empty: all groups of the broker."""
     device: Text = "root.{group}.{node}.{device}"
     """The devices' path. Of an edge node itself: without the elements that name {device}."""
-    template: dict[Text, Name] = {}
+    template: dict[Text, Name] = field(default_factory=dict)
     """By a pattern of group/node/device (`*`: any text); the first that fits. What fits none is of
     a template of its own where `intake.auto_template` allows it."""
-    definitions: dict[Text, Name] = {}
+    definitions: dict[Text, Name] = field(default_factory=dict)
     """Template by the name of a Sparkplug template: an instance is a device of its own."""
     auto_create: bool = True
     client_id: Text | None = None
     """Default mainstem-<node id>-sparkplug-<number>."""
-    username: Text | None = None
-    password: SecretText | None = None
-    keepalive: DurationNs = 30 * SECOND_NS
-    in_flight: int = 5000
-    queue_bytes: SizeBytes = 32 * MIB
     message_limit: SizeBytes = 4 * MIB
     """A larger message is put aside: a birth names all metrics of an edge node."""
-    tls: ClientTlsConfig = ClientTlsConfig()
 
     @property
     def templates(self) -> tuple[str, ...]:
