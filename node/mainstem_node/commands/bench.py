@@ -40,6 +40,9 @@ def bench(
     rounds: Annotated[
         int | None, typer.Option("--rounds", min=1, help="Rounds of each line (engine, sql).")
     ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="One part of it (fleet, memory, sql).")
+    ] = None,
     svg: Annotated[
         Path | None, typer.Option("--svg", help="File to write the chart to (engine, scale).")
     ] = None,
@@ -65,7 +68,7 @@ def bench(
     options = [*(["--quick"] if quick else []), *(["--json"] if as_json else [])]
     options += ["--markdown"] if markdown else []
     given = {"--points": points, "--devices": devices, "--peers": peers, "--rounds": rounds,
-             "--svg": svg}  # fmt: skip
+             "--only": only, "--svg": svg}  # fmt: skip
     for option, value in given.items():
         if value is not None:
             options += [option, str(value)]

@@ -96,6 +96,18 @@ def test_bench_needs_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "need a checkout" in answer.stderr
 
 
+def test_bench_hands_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(arguments: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        asked.append(arguments[2:])
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setattr("mainstem_node.commands.bench.subprocess.run", run)
+    answer = CliRunner().invoke(cli.app, ["bench", "fleet", "--only", "stampede", "--json"])
+    assert (answer.exit_code, asked) == (0, [["--json", "--only", "stampede"]])
+
+
 def test_bench_lists_what_there_is() -> None:
     answer = CliRunner().invoke(cli.app, ["bench"])
     assert answer.exit_code == 0
