@@ -24,9 +24,9 @@ from mainstem_edge.rejects import (
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import EngineError
 from mainstem_engine.model import DeviceIds
+from mainstem_node.allowance import Allowance
 
 UNRESOLVED = -1
-MINUTE_S = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -54,27 +54,17 @@ class DeviceMaker(Protocol):
 
 
 class DeviceLimit:
-    """At most ``per_minute`` new devices in any minute's worth of time (a token bucket).
+    """At most ``per_minute`` new devices in any minute's worth of time.
 
     Shared by all collectors of a node; not thread-safe, callers hold the intake's lock.
     """
 
     def __init__(self, per_minute: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._per_minute = per_minute
-        self._monotonic = monotonic
-        self._left = float(per_minute)
-        self._at = monotonic()
+        self._allowance = Allowance(per_minute, monotonic)
 
     def take(self) -> bool:
         """True when one more device may be made now."""
-        now = self._monotonic()
-        refill = (now - self._at) * self._per_minute / MINUTE_S
-        self._left = min(float(self._per_minute), self._left + refill)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
+        return self._allowance.take(1) == 1
 
 
 class DeviceBook:

@@ -19,6 +19,7 @@ from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import MetadataLimitError, SchemaError
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
+from mainstem_node.allowance import Allowance
 from mainstem_node.logs import fields
 
 log = logging.getLogger("mainstem.auto_templates")
@@ -26,7 +27,6 @@ log = logging.getLogger("mainstem.auto_templates")
 TEMPLATES_PER_MINUTE = 200
 """Several times what an agent with all of its inputs sends."""
 COLUMNS_PER_MINUTE = 5000
-MINUTE_S = 60.0
 
 
 class Definer(Protocol):
@@ -55,8 +55,8 @@ class AutoTemplates:
     ) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._templates = _Allowance(templates_per_minute, monotonic)
-        self._columns = _Allowance(columns_per_minute, monotonic)
+        self._templates = Allowance(templates_per_minute, monotonic)
+        self._columns = Allowance(columns_per_minute, monotonic)
 
     def fitted(
         self, name: str, tags: Mapping[str, ColumnType], measurements: Mapping[str, ColumnType]
@@ -81,7 +81,7 @@ class AutoTemplates:
     ) -> None:
         if not self._templates.take(1):
             return
-        some = self._columns.some(measurements)
+        some = _first(measurements, self._columns)
         self._engine.create_template(
             Template(
                 name,
@@ -98,8 +98,8 @@ class AutoTemplates:
         table = self._engine.catalog.table(name)
         if table.replaces_rows:
             return
-        new_tags = self._columns.some(_missing(table, tags))
-        new = self._columns.some(_missing(table, measurements))
+        new_tags = _first(_missing(table, tags), self._columns)
+        new = _first(_missing(table, measurements), self._columns)
         if new_tags:
             added = [Tag(tag, kind) for tag, kind in new_tags.items()]
             self._engine.alter_tags(table.name, TagRevision(add=added))
@@ -127,26 +127,7 @@ def _missing(table: Table, columns: Mapping[str, ColumnType]) -> dict[str, Colum
     return {name: kind for name, kind in columns.items() if not _has(table, name)}
 
 
-class _Allowance:
-    """At most ``per_minute`` in any minute's worth of time (a token bucket)."""
-
-    def __init__(self, per_minute: int, monotonic: Callable[[], float]) -> None:
-        self._per_minute = per_minute
-        self._monotonic = monotonic
-        self._left = float(per_minute)
-        self._at = monotonic()
-
-    def take(self, count: int) -> int:
-        """As many of ``count`` as there is room for."""
-        now = self._monotonic()
-        refill = (now - self._at) * self._per_minute / MINUTE_S
-        self._left = min(float(self._per_minute), self._left + refill)
-        self._at = now
-        taken = min(count, int(self._left))
-        self._left -= taken
-        return taken
-
-    def some(self, columns: Mapping[str, ColumnType]) -> dict[str, ColumnType]:
-        """The first of them, as many as there is room for."""
-        room = self.take(len(columns)) if columns else 0
-        return dict(list(columns.items())[:room])
+def _first(columns: Mapping[str, ColumnType], allowance: Allowance) -> dict[str, ColumnType]:
+    """As many of them as there is room for."""
+    room = allowance.take(len(columns)) if columns else 0
+    return dict(list(columns.items())[:room])
