@@ -78,6 +78,7 @@ class StatusReporter:
         delivery = self._federation.delivery()
         link = self._federation.link()
         error = self.log_error()
+        accounting = self._federation.accounting()
         status: dict[str, Any] = {
             "node": self._config.id,
             "tier": self._config.tier,
@@ -88,10 +89,10 @@ class StatusReporter:
             "lag_ms": 0 if link is None else link.get("lag_ms"),
             "delivery": delivery,
             "completeness": self._federation.completeness(),
-            "accounting": self._federation.accounting(),
+            "accounting": accounting,
             "clock_offset_ms": None if link is None else link.get("clock_offset_ms"),
             "config_rev": 0,
-            "buffer": self._buffer(),
+            "buffer": self._buffer(sum(sums["log"]["logged"] for sums in accounting.values())),
             "durability": self._config.storage.durability,
             "last_fsync_error": error,
             "drops": self._federation.drops(),
@@ -121,19 +122,15 @@ class StatusReporter:
         """Why the log failed, or None. A failed log takes nothing more until the node restarts."""
         return self._engine.log.statistics().error
 
-    def _buffer(self) -> dict[str, Any]:
+    def _buffer(self, rows_logged: int) -> dict[str, Any]:
         statistics = self._engine.statistics()
         return {
             "used_bytes": statistics.log.bytes + statistics.part_bytes,
             "limit_bytes": self._config.disk.limit,
             "written_bytes_per_day": self._rate.per_day(statistics.log.written_bytes),
-            "rows_per_day": self._row_rate.per_day(self._rows_logged()),
+            "rows_per_day": self._row_rate.per_day(rows_logged),
             "bytes_per_row": _bytes_per_row(statistics),
         }
-
-    def _rows_logged(self) -> int:
-        sums = self._federation.accounting()
-        return sum(int(table["log"]["logged"]) for table in sums.values())
 
 
 def _bytes_per_row(statistics: EngineStatistics) -> float | None:
