@@ -20,7 +20,11 @@ from paho.mqtt.client import Client, topic_matches_sub
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from mainstem_node.commanding.action import ActionError, UncertainActionError
+from mainstem_node.commanding.action import (
+    ActionError,
+    UncertainActionError,
+    refuse_unknown,
+)
 from mainstem_node.errors import BadRequestError
 
 NAME = "mqtt.publish"
@@ -68,11 +72,7 @@ class MqttPublish:
     def check(self, arguments: Mapping[str, Any]) -> None:
         """``topic``: text; ``payload``: text, or anything else, which is sent as JSON; ``retain``:
         true or false. Raises BadRequestError."""
-        unknown = sorted(set(arguments) - set(ARGUMENTS))
-        if unknown:
-            raise BadRequestError(
-                f"{NAME} has no argument {unknown[0]!r}", hint=f"it has {', '.join(ARGUMENTS)}"
-            )
+        refuse_unknown(NAME, arguments, ARGUMENTS)
         topic = arguments.get("topic")
         if not isinstance(topic, str) or not topic or len(topic.encode()) > TOPIC_BYTES_MAX:
             raise BadRequestError("topic is missing, or no text", field="topic")

@@ -22,7 +22,11 @@ from mainstem_edge.sparkplug.edge_node import Known
 from mainstem_edge.sparkplug.payload import Write, command
 from mainstem_edge.sparkplug.rows import Source
 from mainstem_edge.sparkplug.topics import Address, NodeKey, is_identifier
-from mainstem_node.commanding.action import ActionError, UncertainActionError
+from mainstem_node.commanding.action import (
+    ActionError,
+    UncertainActionError,
+    refuse_unknown,
+)
 from mainstem_node.errors import BadRequestError
 
 NAME = "sparkplug.dcmd"
@@ -73,11 +77,7 @@ class SparkplugDcmd:
     def check(self, arguments: Mapping[str, Any]) -> None:
         """``group``, ``node``, ``metric``: texts; ``device``: text, left out for a metric of the
         edge node itself; ``value``: number, text, true or false. Raises BadRequestError."""
-        unknown = sorted(set(arguments) - set(ARGUMENTS))
-        if unknown:
-            raise BadRequestError(
-                f"{NAME} has no argument {unknown[0]!r}", hint=f"it has {', '.join(ARGUMENTS)}"
-            )
+        refuse_unknown(NAME, arguments, ARGUMENTS)
         for key in ("group", "node", "device"):
             text = arguments.get(key, "" if key == "device" else None)
             is_left_out = key == "device" and text == ""

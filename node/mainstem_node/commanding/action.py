@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from mainstem_node.errors import NodeError
+from mainstem_node.errors import BadRequestError, NodeError
 
 
 class ActionError(NodeError):
@@ -18,6 +18,15 @@ class UncertainActionError(NodeError):
     """Nobody knows whether it was done: no answer came after it was asked for."""
 
     code = "ACTION_UNCERTAIN"
+
+
+def refuse_unknown(name: str, arguments: Iterable[str], known: Sequence[str]) -> None:
+    """Raises BadRequestError for an argument that an action does not have."""
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise BadRequestError(
+            f"{name} has no argument {unknown[0]!r}", hint=f"it has {', '.join(known)}"
+        )
 
 
 class Action(Protocol):
