@@ -17,18 +17,15 @@ from __future__ import annotations
 
 import logging
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from paho.mqtt.enums import MQTTProtocolVersion
-
+from mainstem_edge.collectors.at_broker import AUTO, V311, VERSIONS, BrokerCollector
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt_connection import ConnectionEnd, MqttConnection, MqttSettings
-from mainstem_edge.collectors.supervised import SupervisedCollector
 from mainstem_edge.reader import Reader
 
 log = logging.getLogger("mainstem.collector.mqtt")
@@ -36,11 +33,8 @@ log = logging.getLogger("mainstem.collector.mqtt")
 OWED_MAX = 2 * 65_535
 """What two connections can leave unacknowledged."""
 
-AUTO, V5, V311 = "auto", "5", "3.1.1"
-VERSIONS = {V5: MQTTProtocolVersion.MQTTv5, V311: MQTTProtocolVersion.MQTTv311}
 
-
-class MqttCollector(SupervisedCollector):
+class MqttCollector(BrokerCollector):
     """One broker."""
 
     kind: ClassVar[str] = "mqtt"
@@ -51,23 +45,15 @@ class MqttCollector(SupervisedCollector):
         settings: MqttSettings,
         readers: Sequence[Reader],
         queue: MessageQueue,
-        *,
-        protocol: str = AUTO,
         **options: Any,
     ) -> None:
-        super().__init__(name, readers, queue, **options)
-        self._settings = settings
-        self._protocol = protocol
-        self._version = V311 if protocol == V311 else V5
-        self._connection: MqttConnection | None = None
-        self._lock = threading.Lock()
+        super().__init__(name, readers, queue, settings=settings, **options)
         self._owed: Counter[int] = Counter()
         self._sessions_lost = self._copies = 0
 
     def details(self) -> dict[str, Any]:
         return {
-            "broker": f"{self._settings.host}:{self._settings.port}",
-            "protocol": self._version if self.health.connects else None,
+            **super().details(),
             "subscriptions": [reader.filter for reader in self.readers],
             "copies": self._copies,
             "sessions_lost": self._sessions_lost,
@@ -78,7 +64,8 @@ class MqttCollector(SupervisedCollector):
         does not speak. It outlives a pause: what was taken is still acknowledged."""
         end = self._talk()
         if end.refused_version and self._protocol == AUTO:
-            refused, self._version = self._version, V311 if self._version == V5 else V5
+            refused = self._version
+            self._change_version()
             log.info(
                 "collector %s: no MQTT %s at the broker, trying %s",
                 self.name, refused, self._version,
@@ -99,30 +86,11 @@ class MqttCollector(SupervisedCollector):
             owed=self._owed,
             clock_ns=self.clock_ns,
         )
-        with self._lock:
-            self.origin = self._connection = connection
-            if self._stop.is_set():
-                connection.stop()
+        self._use(connection)
         end = connection.run()
         self._owe(connection.unacknowledged())
         self.health.ended()
         return end
-
-    def _has_room(self) -> None:
-        super()._has_room()
-        connection = self._connection
-        if connection is not None:
-            connection.wake()
-
-    def _wake(self) -> None:
-        super()._wake()
-        with self._lock:
-            connection = self._connection
-        if connection is None:
-            return
-        if self._stop.is_set():
-            connection.stop()
-        connection.wake()
 
     def _owe(self, contents: Sequence[int]) -> None:
         """The broker sends these again; they are known then by their content."""
@@ -148,9 +116,6 @@ class MqttCollector(SupervisedCollector):
 
     def _on_copy(self) -> None:
         self._copies += 1
-
-    def _holds(self) -> bool:
-        return self._paused or self.queue.is_full()
 
 
 def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:

@@ -18,11 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from mainstem_edge.collectors.at_broker import AUTO, VERSIONS, BrokerCollector
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.collectors.message_queue import MessageQueue
-from mainstem_edge.collectors.mqtt import AUTO, V5, V311, VERSIONS
 from mainstem_edge.collectors.mqtt_connection import MqttConnection, MqttSettings, Publication
-from mainstem_edge.collectors.supervised import SupervisedCollector
 from mainstem_edge.reader import Reader
 from mainstem_edge.sparkplug import payload as payloads
 from mainstem_edge.sparkplug.bundle import TOPIC, pack
@@ -48,7 +47,7 @@ def topics(host_id: str, groups: Sequence[str]) -> tuple[tuple[str, int], ...]:
     return tuple((topic, 1) for topic in found)
 
 
-class SparkplugCollector(SupervisedCollector):
+class SparkplugCollector(BrokerCollector):
     """``settings`` without a will; a longer message than ``message_bytes_max`` is put aside."""
 
     kind: ClassVar[str] = "sparkplug"
@@ -61,21 +60,17 @@ class SparkplugCollector(SupervisedCollector):
         *,
         settings: MqttSettings,
         host_id: str,
-        protocol: str = AUTO,
         message_bytes_max: int = 4 << 20,
         monotonic: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
-        super().__init__(name, readers, queue, **options)
+        settings = replace(settings, is_clean=True)
+        super().__init__(name, readers, queue, settings=settings, **options)
         self.host = Host()
-        self._settings = replace(settings, is_clean=True)
         self._host_id = host_id
         self._topic = state_topic(host_id)
-        self._protocol = protocol
-        self._version = V311 if protocol == V311 else V5
         self._message_bytes_max = message_bytes_max
         self._monotonic = monotonic
-        self._connection: MqttConnection | None = None
         self._session_ms = 0
         self._echoes: dict[Echo, None] = {}
 
@@ -112,35 +107,22 @@ class SparkplugCollector(SupervisedCollector):
             on_messages=self._on_messages,
             on_subscribed=self._on_subscribed,
             on_copy=lambda: None,
-            hold=lambda: self._paused or self.queue.is_full(),
+            hold=self._holds,
             owed=Counter(),
             clock_ns=self.clock_ns,
             on_turn=self._on_turn,
         )
-        self.origin = self._connection = connection
-        if self._stop.is_set():
+        if not self._use(connection):
             return
         end = connection.run()
         if end.refused_version and self._protocol == AUTO:
-            self._version = V311 if self._version == V5 else V5
+            self._change_version()
         if not self.stopping:
             raise ConnectionError(end.problem)
 
-    def _has_room(self) -> None:
-        super()._has_room()
-        connection = self._connection
-        if connection is not None:
-            connection.wake()
-
-    def _wake(self) -> None:
-        super()._wake()
-        connection = self._connection
-        if connection is None:
-            return
-        if self._stop.is_set():
-            connection.publish(self._state(False))
-            connection.stop()
-        connection.wake()
+    def _leave(self, connection: MqttConnection) -> None:
+        connection.publish(self._state(False))
+        super()._leave(connection)
 
     # In the thread of the connection
 
@@ -197,8 +179,7 @@ class SparkplugCollector(SupervisedCollector):
     def details(self) -> dict[str, Any]:
         nodes = sorted(self.host.nodes.copy().values(), key=lambda n: -n.sequence.lost)
         return {
-            "broker": f"{self._settings.host}:{self._settings.port}",
-            "protocol": self._version if self.health.connects else None,
+            **super().details(),
             "host_id": self._host_id,
             **self.host.totals(),
             "valueless_rows": sum(
