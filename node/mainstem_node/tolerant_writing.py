@@ -40,7 +40,7 @@ from mainstem_node.rows import (
     TOO_LATE,
     Reject,
 )
-from mainstem_node.writing import DURABLE_TIMEOUT_S, Writer, quarantine_items
+from mainstem_node.writing import DURABLE_TIMEOUT_S, Writer, intake_counts, quarantine_items
 
 if TYPE_CHECKING:
     from mainstem_engine.consumers import Ack
@@ -159,13 +159,7 @@ class TolerantWriter:
             return self._write_rows(batch, ids[:0])
 
     def _write_rows(self, batch: SeriesBatch, ids: DeviceIds) -> Ack:
-        counts = {
-            "received": batch.received,
-            "filtered": 0,
-            "quarantined": batch.received - len(batch),
-            "refused": 0,
-            "values_quarantined": sum(1 for reject in batch.rejects if reject.measurement),
-        }
+        counts = intake_counts(batch.received, batch.received - len(batch), batch.rejects)
         return self.engine.write_rows(
             batch.table, Rows(ids, batch.time_ns, batch.columns), intake=counts
         )

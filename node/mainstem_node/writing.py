@@ -188,13 +188,7 @@ class Writer:
         )
 
     def _append(self, batch: Batch, ids: DeviceIds) -> Ack:
-        counts = {
-            "received": batch.received,
-            "filtered": 0,
-            "quarantined": batch.rows_rejected,
-            "refused": 0,
-            "values_quarantined": sum(1 for r in batch.rejects if r.measurement),
-        }
+        counts = intake_counts(batch.received, batch.rows_rejected, batch.rejects)
         return self.engine.write_rows(
             batch.table, Rows(ids, batch.time_ns, batch.columns), intake=counts
         )
@@ -266,6 +260,17 @@ def quarantine_items(
         )
         for reject in rejects
     ]
+
+
+def intake_counts(received: int, put_aside: int, rejects: Sequence[Reject]) -> dict[str, int]:
+    """The share of one record in the accounting: rows, and of ``rejects`` those that are values."""
+    return {
+        "received": received,
+        "filtered": 0,
+        "quarantined": put_aside,
+        "refused": 0,
+        "values_quarantined": sum(1 for reject in rejects if reject.measurement),
+    }
 
 
 def _require_none(rejects: Sequence[Reject], *, strict: bool) -> None:

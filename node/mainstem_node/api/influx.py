@@ -59,21 +59,24 @@ _SHOW = re.compile(r"\s*SHOW\s+DATABASES\s*;?\s*", re.I)
 
 
 async def write_1(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
-    database = request.query.get("db", "")
-    if not database:
-        raise BadRequestError("database is required", field="db", hint="add ?db=NAME")
+    database = _required(request, "db", "database")
     precision = _precision(request, _PRECISIONS_1)
     strict = _strict(request, default=False)
     return await _write(runtime, request, database, precision, strict=strict)
 
 
 async def write_2(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
-    bucket = request.query.get("bucket", "")
-    if not bucket:
-        raise BadRequestError("bucket is required", field="bucket", hint="add ?bucket=NAME")
+    bucket = _required(request, "bucket", "bucket")
     precision = _precision(request, _PRECISIONS_2)
     strict = _strict(request, default=True)
     return await _write(runtime, request, bucket, precision, strict=strict)
+
+
+def _required(request: web.Request, key: str, what: str) -> str:
+    found: str = request.query.get(key, "")
+    if not found:
+        raise BadRequestError(f"{what} is required", field=key, hint=f"add ?{key}=NAME")
+    return found
 
 
 async def _write(
