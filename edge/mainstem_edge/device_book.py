@@ -14,17 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mainstem_edge.rejects import (
-    DEVICE_LIMIT,
-    NOT_OWNER,
-    OTHER_TEMPLATE,
-    REFUSED,
-    UNKNOWN_DEVICE,
-)
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import EngineError
 from mainstem_engine.model import DeviceIds
 from mainstem_node.allowance import Allowance
+from mainstem_node.reasons import DEVICE_LIMIT, NOT_OWNER, OTHER_TEMPLATE, REFUSED, UNKNOWN_DEVICE
 
 UNRESOLVED = -1
 

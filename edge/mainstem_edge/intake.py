@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstem_edge import rejects
 from mainstem_edge.collectors.interface import Collector, Message, Origin
 from mainstem_edge.reader import Reader
 from mainstem_edge.reading import Reading, nothing_read
@@ -38,6 +37,7 @@ from mainstem_edge.table_intake import (
 )
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import ClosedError, LogFailedError, OverloadedError
+from mainstem_node import reasons
 
 log = logging.getLogger("mainstem.intake")
 
@@ -269,7 +269,7 @@ class Intake:
             except Exception as error:
                 reading = nothing_read(next(iter(reader.templates), ""))
                 text = f"{type(error).__name__}: {error}: {payload_text(message.payload)}"
-                reading.failures.append(Reject(rejects.MALFORMED, text, time_ns=message.arrived_ns))
+                reading.failures.append(Reject(reasons.MALFORMED, text, time_ns=message.arrived_ns))
                 ack = self._store(reading, IntakeCounts(redelivered=int(message.redelivered)))
             last = ack or last
         return last
@@ -278,7 +278,7 @@ class Intake:
         """Messages that no reader asks for: the session still holds an earlier one."""
         self._put_aside(
             Reject(
-                rejects.UNKNOWN_TOPIC,
+                reasons.UNKNOWN_TOPIC,
                 f"{message.topic}: {payload_text(message.payload)}",
                 time_ns=message.arrived_ns,
             )

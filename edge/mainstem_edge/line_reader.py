@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mainstem_edge import rejects
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.decode.interface import Decoded, Failure, KnownNames
 from mainstem_edge.decode.line_codec import add_fields, pieces_of
@@ -28,6 +27,7 @@ from mainstem_edge.row_checks import ClockBounds, check_clock, check_rows
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import TimesNs
+from mainstem_node import reasons
 from mainstem_node.line_protocol.naming import device_path, field_column, tag_column
 from mainstem_node.line_protocol.points import Points, Tags
 from mainstem_node.line_protocol.storing import tag_value
@@ -102,7 +102,7 @@ class LineReader:
                 readable.append(message)
             else:
                 shown = payload_text(message.payload)
-                other.failures.append(Reject(rejects.TOO_LARGE, shown, time_ns=message.arrived_ns))
+                other.failures.append(Reject(reasons.TOO_LARGE, shown, time_ns=message.arrived_ns))
         found: dict[str, _Rows] = {}
         for piece in pieces_of([message.payload for message in readable], self._precision_ns):
             for points in piece.parsed.points:
@@ -194,7 +194,7 @@ class LineReader:
             path = device_path(self._prefix.path(topic.split("/"), {}), measurement, tags)
         except (SchemaError, PathFormError):
             shown = ".".join([topic, measurement, *(value for _, value in tags)])
-            return Entry(shown[:1024], reason=rejects.BAD_PATH, permanent=True)
+            return Entry(shown[:1024], reason=reasons.BAD_PATH, permanent=True)
         # Series with equal values under other keys would be one device.
         names = frozenset(name.casefold() for name in columns)
         known = self._keys.get(path)
@@ -205,7 +205,7 @@ class LineReader:
                 known = frozenset(n.casefold() for n, value in kept.items() if value is not None)
             self._keys[path] = known
         if not names <= known:
-            return Entry(path, reason=rejects.TAGS_DIFFER, permanent=True)
+            return Entry(path, reason=reasons.TAGS_DIFFER, permanent=True)
         return Entry(path, columns)
 
     def _reading(self, rows: _Rows, now_ns: int) -> Reading:
@@ -221,7 +221,7 @@ class LineReader:
             np.ones(len(decoded), np.bool_),
         )
         for row in rows.untimed:
-            reading.put_aside(row, rejects.NO_TIME)
+            reading.put_aside(row, reasons.NO_TIME)
         check_clock(reading, self._clock, now_ns)
         check_rows(reading)
         return reading
@@ -229,7 +229,7 @@ class LineReader:
 
 def _malformed(failure: Failure, messages: Sequence[Message]) -> Reject:
     arrived_ns = messages[failure.message].arrived_ns
-    return Reject(rejects.MALFORMED, failure.value, time_ns=arrived_ns)
+    return Reject(reasons.MALFORMED, failure.value, time_ns=arrived_ns)
 
 
 def _untold(points: Points, numbers: list[int], messages: Sequence[Message]) -> list[Reject]:
@@ -248,5 +248,5 @@ def _untold(points: Points, numbers: list[int], messages: Sequence[Message]) -> 
         timed = bool(points.timed[row])
         time_ns = int(points.time_ns[row]) if timed else messages[numbers[row]].arrived_ns
         text = json.dumps(point, ensure_ascii=False)
-        found.append(Reject(rejects.UNKNOWN_TEMPLATE, text, time_ns=time_ns))
+        found.append(Reject(reasons.UNKNOWN_TEMPLATE, text, time_ns=time_ns))
     return found

@@ -24,9 +24,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from mainstem_edge.errors import PayloadTimeError
-from mainstem_edge.rejects import BAD_TIME, NO_TIME, TIME_WITHOUT_ZONE
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import AnyArray, TimesNs
+from mainstem_node.reasons import BAD_TIME, NO_TIME, TIME_WITHOUT_ZONE
 
 DEFAULT_FIELDS = ("ts", "timestamp", "time")
 UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}

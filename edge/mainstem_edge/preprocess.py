@@ -24,12 +24,12 @@ import numpy as np
 
 from mainstem_edge.decode.interface import Decoded
 from mainstem_edge.payload_time import TimeReader
-from mainstem_edge.rejects import BAD_QUALITY, OUT_OF_RANGE, UNKNOWN_MEASUREMENT, WRONG_TYPE
 from mainstem_edge.value_memory import ValueFilter
 from mainstem_edge.values import typed_column
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType
 from mainstem_node.config.templates import QUALITY_SUFFIX
 from mainstem_node.expressions import Expression
+from mainstem_node.reasons import BAD_QUALITY, OUT_OF_RANGE, UNKNOWN_MEASUREMENT, WRONG_TYPE
 
 GOOD, UNCERTAIN, BAD, STALE = range(4)
 """Qualities, as they are stored; good is null."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mainstem_edge import rejects
 from mainstem_edge.device_book import Entry
 from mainstem_edge.reading import Reading
 from mainstem_engine.model import BoolMask
+from mainstem_node import reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ def check_clock(reading: Reading, clock: ClockBounds, now_ns: int) -> None:
     """Puts aside rows whose time the clock does not allow."""
     past = reading.time_ns < clock.past_ns
     future = reading.time_ns > now_ns + clock.future_ns
-    for mask, reason in ((past, rejects.TIME_PAST), (future, rejects.TIME_FUTURE)):
+    for mask, reason in ((past, reasons.TIME_PAST), (future, reasons.TIME_FUTURE)):
         for row in _rows(mask & reading.good):
             reading.put_aside(row, reason)
 
@@ -38,7 +38,7 @@ def check_rows(reading: Reading) -> None:
     if without.any():
         with_rejects = {reject.row for reject in reading.prepared.rejects}
         for row in _rows(without):
-            reading.put_aside(row, rejects.NO_VALUES)
+            reading.put_aside(row, reasons.NO_VALUES)
             if row in with_rejects:  # its values are put aside one by one already
                 del reading.row_rejects[row]
 

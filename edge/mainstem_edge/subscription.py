@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from mainstem_edge import rejects
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.decode.interface import DEVICE_KEY, Codec, Decoded, KnownNames
 from mainstem_edge.device_book import Entry
@@ -24,6 +23,7 @@ from mainstem_edge.rejects import Reject, payload_text
 from mainstem_edge.row_checks import ClockBounds, check_clock, check_rows
 from mainstem_edge.values import number_of
 from mainstem_engine.model import ColumnType
+from mainstem_node import reasons
 
 ENTRIES_MAX = 200_000
 """Device names kept per subscription, about 60 MB; beyond it the cache starts anew."""
@@ -84,7 +84,7 @@ class Subscription:
         readable = [m for m in messages if len(m.payload) <= self._message_bytes_max]
         if len(readable) < len(messages):
             failures += [
-                Reject(rejects.TOO_LARGE, payload_text(m.payload), time_ns=m.arrived_ns)
+                Reject(reasons.TOO_LARGE, payload_text(m.payload), time_ns=m.arrived_ns)
                 for m in messages
                 if len(m.payload) > self._message_bytes_max
             ]
@@ -92,7 +92,7 @@ class Subscription:
         for failure in decoded.failures:
             message = readable[failure.message]
             shown = payload_text(message.payload) if failure.value is None else failure.value
-            failures.append(Reject(rejects.MALFORMED, shown, time_ns=message.arrived_ns))
+            failures.append(Reject(reasons.MALFORMED, shown, time_ns=message.arrived_ns))
         source = np.array(decoded.source, np.intp)
         arrived = np.array([message.arrived_ns for message in readable], np.int64)
         times = self._times.read(decoded.columns, arrived[source])
@@ -168,7 +168,7 @@ class Subscription:
                 raise PathFormError("neither the subscription nor the payload names a device")
         except PathFormError:
             shown = topic if whole is None else str(whole)
-            return Entry(shown[:1024], reason=rejects.BAD_PATH, permanent=True)
+            return Entry(shown[:1024], reason=reasons.BAD_PATH, permanent=True)
         tags = {
             name: self._tag(name, pattern.value(levels, row))
             for name, pattern in self._tags.items()

@@ -34,14 +34,7 @@ from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceMaker, Entry
 from mainstem_edge.device_memory import DeviceMemory, Judgement
 from mainstem_edge.preprocess import ValueReject
 from mainstem_edge.reading import Reading
-from mainstem_edge.rejects import (
-    EXPIRED,
-    NOT_OWNER,
-    RATE_OF_CHANGE,
-    REFUSED,
-    TOO_LATE,
-    Reject,
-)
+from mainstem_edge.rejects import Reject
 from mainstem_edge.value_memory import Restored
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.consumers import Ack
@@ -54,6 +47,7 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, Rows, TimesNs
 from mainstem_engine.retention import OutOfRetention
+from mainstem_node.reasons import EXPIRED, NOT_OWNER, RATE_OF_CHANGE, REFUSED, TOO_LATE
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineItem
 
 log = logging.getLogger("mainstem.intake")

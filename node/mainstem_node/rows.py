@@ -24,24 +24,15 @@ from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, to_column
 from mainstem_engine.errors import OutOfRangeError, SchemaError
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Measurement, TimesNs
 from mainstem_node.errors import BadRequestError
-
-BAD_TIME = "bad_time"
-NO_TIME = "no_time"
-NO_VALUES = "no_values"
-TIME_WITHOUT_ZONE = "time_without_zone"
-UNKNOWN_MEASUREMENT = "unknown_measurement"
-WRONG_TYPE = "wrong_type"
-OUT_OF_RANGE = "out_of_range"
-MALFORMED = "malformed"
-BAD_PATH = "bad_path"
-UNKNOWN_TEMPLATE = "unknown_template"
-OTHER_TEMPLATE = "other_template"
-TAGS_DIFFER = "tags_differ"
-DEVICE_LIMIT = "device_limit"
-NOT_OWNER = "not_owner"
-EXPIRED = "expired"
-TOO_LATE = "too_late"
-REFUSED = "refused_by_store"
+from mainstem_node.reasons import (
+    BAD_TIME,
+    NO_TIME,
+    NO_VALUES,
+    OUT_OF_RANGE,
+    TIME_WITHOUT_ZONE,
+    UNKNOWN_MEASUREMENT,
+    WRONG_TYPE,
+)
 
 GROUP_KEYS = frozenset({"template", "device", "tags", "rows"})
 NESTING_MAX = 16

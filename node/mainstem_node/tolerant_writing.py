@@ -30,7 +30,7 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.model import NO_DEVICE, BoolMask, Column, DeviceIds, Rows, TimesNs
 from mainstem_node.plain import plain_value
-from mainstem_node.rows import (
+from mainstem_node.reasons import (
     DEVICE_LIMIT,
     EXPIRED,
     NOT_OWNER,
@@ -38,8 +38,8 @@ from mainstem_node.rows import (
     REFUSED,
     TAGS_DIFFER,
     TOO_LATE,
-    Reject,
 )
+from mainstem_node.rows import Reject
 from mainstem_node.writing import DURABLE_TIMEOUT_S, Writer, intake_counts, quarantine_items
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from mainstem_edge import rejects
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.decode.interface import Decoded, KnownNames
 from mainstem_edge.device_book import Entry
@@ -28,6 +27,7 @@ from mainstem_edge.sparkplug.datatypes import TEMPLATE, column_type
 from mainstem_edge.sparkplug.placing import Place, Placing, column_of
 from mainstem_edge.sparkplug.rows import Row, Source, Unread
 from mainstem_engine.model import ColumnType
+from mainstem_node import reasons
 from mainstem_node.config.templates import QUALITY_SUFFIX
 
 ENTRIES_MAX = 200_000
@@ -130,7 +130,7 @@ class SparkplugReader:
         if rules is None:
             shown = {"source": str(row.source), **row.values}
             if row.values:
-                other.failures.append(Reject(rejects.UNKNOWN_TEMPLATE, shown, time_ns=row.time_ns))
+                other.failures.append(Reject(reasons.UNKNOWN_TEMPLATE, shown, time_ns=row.time_ns))
             return
         names = self._names_of(rules)
         has_value = any(value is not None for value in row.values.values())
@@ -172,7 +172,7 @@ class SparkplugReader:
             try:
                 found = Entry(self._placing.path(source))
             except PathFormError:
-                found = Entry(str(source)[:1024], reason=rejects.BAD_PATH, permanent=True)
+                found = Entry(str(source)[:1024], reason=reasons.BAD_PATH, permanent=True)
             self._entries[source] = found
         return found
 
@@ -199,4 +199,4 @@ def _columns(types: Mapping[str, int]) -> dict[str, ColumnType]:
 
 def _unread(unread: Unread, arrived_ns: int) -> Reject:
     shown = {"source": str(unread.source or ""), "problem": unread.problem, "found": unread.shown}
-    return Reject(rejects.MALFORMED, shown, time_ns=arrived_ns)
+    return Reject(reasons.MALFORMED, shown, time_ns=arrived_ns)

@@ -29,15 +29,14 @@ from mainstem_node.line_protocol.line import name_of
 from mainstem_node.line_protocol.naming import device_path, element, field_column, tag_column
 from mainstem_node.line_protocol.points import BadLine, FieldColumn, FieldType, Parsed, Points, Tags
 from mainstem_node.plain import plain_value
-from mainstem_node.rows import (
+from mainstem_node.reasons import (
     BAD_PATH,
     MALFORMED,
     REFUSED,
     UNKNOWN_MEASUREMENT,
     UNKNOWN_TEMPLATE,
-    Reject,
-    tolerant_column,
 )
+from mainstem_node.rows import Reject, tolerant_column
 from mainstem_node.tolerant_writing import Series, SeriesBatch, TolerantWriter
 
 COLUMN_TYPES = {
