@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mainstem_edge.auto_reader import AutoReader
 from mainstem_edge.collectors.interface import Collector, Message, Origin
 from mainstem_edge.reader import Reader
 from mainstem_edge.reading import Reading, nothing_read
@@ -341,13 +342,17 @@ class Intake:
         self.collector.pause()
 
     def status(self) -> dict[str, Any]:
-        """The collector's health with what waits here."""
+        """The collector's health with what waits here, and ``formats``: what was found out of the
+        messages of a topic, where the codec is ``auto``."""
         with self._changed:
             batches = len(self._batches)
         status = self.collector.status()
         if self._failure:
             status["state"] = "failed"
             status["last_error"] = self._failure
+        guessed = [r.formats for r in self.collector.readers if isinstance(r, AutoReader)]
+        if guessed:
+            status["formats"] = {topic: name for each in guessed for topic, name in each.items()}
         return {**status, "batches_open": batches}
 
 

@@ -1,7 +1,8 @@
 """Device paths and tag values, formed from a topic and a payload by a pattern.
 
-1. A pattern is text with placeholders: ``{topic[n]}`` is the n-th level of the topic, from 0;
-   ``{payload.NAME}`` the payload's value of that name (nested ones joined with a dot).
+1. A pattern is text with placeholders: ``{topic[n]}`` is the n-th level of the topic, from 0, or
+   from its end with a minus; ``{payload.NAME}`` the payload's value of that name (nested ones
+   joined with a dot).
 2. In a device path each placeholder stands inside one path element: what it brings can never add an
    element. An element that holds a dot is put in backquotes; one with a character that paths
    refuse makes the path impossible.
@@ -19,7 +20,7 @@ from mainstem_edge.errors import PathFormError, PatternError
 from mainstem_engine.catalog.names import ROOT, canonical_path, check_element, join_path
 from mainstem_engine.errors import SchemaError
 
-_PLACEHOLDER = re.compile(r"\{(?:topic\[(\d+)\]|payload\.([^{}]+))\}")
+_PLACEHOLDER = re.compile(r"\{(?:topic\[(-?\d+)\]|payload\.([^{}]+))\}")
 _ROOT_PREFIX = f"{ROOT}."
 
 Piece = str | int | tuple[str]
@@ -49,7 +50,7 @@ class Pattern:
         if isinstance(piece, str):
             return piece
         if isinstance(piece, int):
-            return levels[piece] if piece < len(levels) else None
+            return levels[piece] if -len(levels) <= piece < len(levels) else None
         return text_of(row.get(piece[0]))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_edge.collectors.interface import Message
-from mainstem_edge.decode.interface import DEVICE_KEY, Codec, Decoded, KnownNames
+from mainstem_edge.decode.interface import DEVICE_KEY, VALUE_KEY, Codec, Decoded, KnownNames
 from mainstem_edge.device_book import Entry
 from mainstem_edge.errors import PathFormError
 from mainstem_edge.patterns import PathPattern, Pattern, names_whole_path, text_of, whole_path
@@ -34,7 +34,8 @@ MakeCodec = Callable[[KnownNames, Sequence[str]], Codec]
 class Subscription:
     """A topic filter and its meaning.
 
-    ``device`` None: the payload must name a whole path. ``tag_types`` of the template.
+    ``device`` None: the payload must name a whole path. ``measurement``: what a message's one value
+    (VALUE_KEY) is called, None where there is no such thing. ``tag_types`` of the template.
     ``message_bytes_max``: a longer payload is put aside unread. ``knows_quality``: the source says
     of each measurement ``m`` how good it is, under ``m_quality``, whether the template stores that
     or not. Used by one thread at a time.
@@ -47,6 +48,7 @@ class Subscription:
         make_codec: MakeCodec,
         *,
         device: PathPattern | None,
+        measurement: Pattern | None = None,
         tags: Mapping[str, Pattern] | None = None,
         tag_types: Mapping[str, ColumnType] | None = None,
         times: TimeReader,
@@ -64,12 +66,16 @@ class Subscription:
         self._times = times
         self._clock = clock
         self._message_bytes_max = message_bytes_max
+        self._measurement = measurement
         patterns: list[Pattern] = [*self._tags.values(), *([] if device is None else [device])]
         self._payload_names = tuple(
             dict.fromkeys(name for pattern in patterns for name in pattern.payload_names)
         )
         qualities = rules.quality_names(knows_quality)
         others = (DEVICE_KEY, *times.fields, *self._payload_names, *qualities)
+        if measurement is not None:
+            others = (*others, VALUE_KEY, *measurement.payload_names)
+        self._measurements = KnownNames((*rules.source_names, *qualities))
         known = KnownNames((*rules.source_names, *others), rules.number_names.difference(others))
         self._codec = make_codec(known, times.fields)
         self._entries: dict[tuple[str | None, ...], Entry] = {}
@@ -93,6 +99,8 @@ class Subscription:
             message = readable[failure.message]
             shown = payload_text(message.payload) if failure.value is None else failure.value
             failures.append(Reject(reasons.MALFORMED, shown, time_ns=message.arrived_ns))
+        if self._measurement is not None:
+            self._name_values(self._measurement, decoded, readable)
         source = np.array(decoded.source, np.intp)
         arrived = np.array([message.arrived_ns for message in readable], np.int64)
         times = self._times.read(decoded.columns, arrived[source])
@@ -126,6 +134,33 @@ class Subscription:
     def _forget_time(self, reading: Reading, row: int) -> None:
         old = reading.row_rejects[row]
         reading.row_rejects[row] = Reject(old.reason, old.value, old.device, None)
+
+    def _name_values(self, pattern: Pattern, decoded: Decoded, messages: Sequence[Message]) -> None:
+        """Moves every row's one value to the measurement that it is of."""
+        values = decoded.columns.pop(VALUE_KEY, None)
+        if values is None:
+            return
+        decoded.floats.discard(VALUE_KEY)
+        given = [decoded.columns.get(name) for name in pattern.payload_names]
+        names: dict[tuple[Any, ...], str | None] = {}
+        for row, (message, value) in enumerate(zip(decoded.source, values, strict=True)):
+            if value is None:
+                continue
+            topic = messages[message].topic
+            key = (topic, *(None if c is None else text_of(c[row]) for c in given))
+            if key not in names:
+                found = dict(zip(pattern.payload_names, key[1:], strict=True))
+                names[key] = pattern.value(topic.split("/"), found)
+            name = names[key] or VALUE_KEY
+            known = self._measurements.get(name)
+            if known is None:
+                decoded.extras.append((row, name, value))
+                continue
+            column = decoded.columns.get(known)
+            if column is None:
+                column = decoded.columns[known] = [None] * len(decoded)
+            decoded.floats.discard(known)
+            column[row] = value
 
     # Devices
 

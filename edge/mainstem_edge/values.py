@@ -25,7 +25,9 @@ from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType
 
 _NONE = type(None)
 _NUMBERS = frozenset({int, float})
-_TRUE_TEXTS = {"true": True, "false": False, "1": True, "0": False}
+_BOOLEAN_TEXTS = {
+    "true": True, "false": False, "1": True, "0": False, "on": True, "off": False,
+}  # fmt: skip
 
 
 class Misfit(ValueError):
@@ -203,7 +205,7 @@ def _from_text(value: str | None, kind: ColumnType) -> Any:
     if value is None:
         return None
     if kind == ColumnType.BOOLEAN:
-        return _TRUE_TEXTS.get(value.strip().casefold(), value)
+        return _BOOLEAN_TEXTS.get(value.strip().casefold(), value)
     return number_of(value)
 
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+
+from msgspec import structs
 
 from mainstem_edge.assembly.rules import template_rules
+from mainstem_edge.auto_reader import AUTO, AutoReader
 from mainstem_edge.decode.csv_codec import CsvCodec
 from mainstem_edge.decode.json_codec import JsonCodec
 from mainstem_edge.decode.line_codec import LineCodec
 from mainstem_edge.decode.msgpack_codec import MsgpackCodec
+from mainstem_edge.decode.payload_map import PayloadMap
+from mainstem_edge.decode.raw_codec import RawCodec
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
 from mainstem_edge.last_stored import LastStored
 from mainstem_edge.patterns import PathPattern, Pattern
 from mainstem_edge.payload_time import TimeReader
 from mainstem_edge.preprocess import TemplateRules
+from mainstem_edge.reader import Reader
 from mainstem_edge.row_checks import ClockBounds
 from mainstem_edge.subscription import MakeCodec, Subscription
 from mainstem_edge.table_intake import Outside, Quarantine, TableIntake
@@ -32,8 +39,13 @@ CODECS: Mapping[str, MakeCodec] = {
     "csv": CsvCodec,
     "msgpack": MsgpackCodec,
     "line_protocol": LineCodec,
+    "raw": RawCodec,
 }
 """Codec by its name in the configuration."""
+MAPPED: Mapping[str, type[JsonCodec | MsgpackCodec]] = {"json": JsonCodec, "msgpack": MsgpackCodec}
+"""Those that can have a map."""
+LAST_LEVEL = "{topic[-1]}"
+"""Where senders of single values have the name."""
 
 
 class Workbench:
@@ -75,8 +87,21 @@ class Workbench:
 
     def subscription(
         self, config: SubscriptionConfig, message_bytes_max: int, *, knows_quality: bool = False
-    ) -> Subscription:
+    ) -> Reader:
         """A reader whose rows are all of one template."""
+        if config.codec != AUTO:
+            return self._subscription(config, message_bytes_max, knows_quality)
+        tried = {name: structs.replace(config, codec=name) for name in CODECS}
+        return AutoReader(
+            {
+                name: self._subscription(each, message_bytes_max, knows_quality)
+                for name, each in tried.items()
+            }
+        )
+
+    def _subscription(
+        self, config: SubscriptionConfig, message_bytes_max: int, knows_quality: bool
+    ) -> Subscription:
         assert config.template is not None
         assert config.device is not None  # the checks of the configuration see to both
         table = self.engine.catalog.table(config.template)
@@ -85,8 +110,9 @@ class Workbench:
         return Subscription(
             config.topic,
             rules,
-            CODECS[config.codec],
+            _codec(config),
             device=PathPattern(config.device),
+            measurement=_measurement(config),
             tags={name: Pattern(text) for name, text in config.tags.items()},
             tag_types={tag.name: tag.type for tag in table.template.tags},
             times=TimeReader(
@@ -142,3 +168,17 @@ class Workbench:
             stopping=self._stopping,
             outside=self._outside,
         )
+
+
+def _codec(config: SubscriptionConfig) -> MakeCodec:
+    if config.map is None:
+        return CODECS[config.codec]
+    found = PayloadMap(config.map.rows, config.map.columns, config.map.fields, config.map.spread)
+    return partial(MAPPED[config.codec], payload_map=found)
+
+
+def _measurement(config: SubscriptionConfig) -> Pattern | None:
+    if config.codec == "raw":
+        return Pattern(config.measurement or LAST_LEVEL)
+    named = config.measurement is not None and config.codec in MAPPED
+    return Pattern(config.measurement or "") if named else None

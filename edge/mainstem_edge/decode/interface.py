@@ -16,6 +16,9 @@ from typing import Any, Protocol
 DEVICE_KEY = "device"
 """The key under which a payload names its device; no measurement can be called so."""
 
+VALUE_KEY = "value"
+"""Where a message has its one value, if the subscription says what that is called."""
+
 
 class KnownNames:
     """The names that a subscription looks for: measurements, time fields, placeholders.

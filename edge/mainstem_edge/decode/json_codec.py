@@ -5,24 +5,14 @@ aside as the wrong type, and its row stays."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from mainstem_edge.decode.interface import KnownNames
 from mainstem_edge.decode.object_codec import ObjectCodec
 from mainstem_edge.errors import PayloadError
 
 _BOM = b"\xef\xbb\xbf"
-
-
-class JsonCodec(ObjectCodec):
-    """Reads JSON for one subscription."""
-
-    def __init__(self, known: KnownNames, time_fields: Sequence[str] = ()) -> None:
-        super().__init__(known, time_fields, msgspec.json.Decoder, _parse_any)
-
 
 _parse_plain = msgspec.json.Decoder().decode
 
@@ -40,3 +30,10 @@ def _parse_any(payload: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         raise PayloadError(f"not JSON: {error}") from None
     return value
+
+
+class JsonCodec(ObjectCodec):
+    """Reads JSON for one subscription."""
+
+    make_decoder = msgspec.json.Decoder
+    parse_any = staticmethod(_parse_any)

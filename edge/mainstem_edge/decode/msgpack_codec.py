@@ -3,22 +3,12 @@ MessagePack's own timestamp."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from mainstem_edge.decode.interface import KnownNames
 from mainstem_edge.decode.object_codec import ObjectCodec
 from mainstem_edge.errors import PayloadError
-
-
-class MsgpackCodec(ObjectCodec):
-    """Reads MessagePack for one subscription."""
-
-    def __init__(self, known: KnownNames, time_fields: Sequence[str] = ()) -> None:
-        super().__init__(known, time_fields, msgspec.msgpack.Decoder, _parse_any)
-
 
 _parse_plain = msgspec.msgpack.Decoder().decode
 
@@ -36,3 +26,10 @@ def _parse_any(payload: bytes) -> Any:
 
 def _is_text(key: object) -> bool:
     return isinstance(key, str)
+
+
+class MsgpackCodec(ObjectCodec):
+    """Reads MessagePack for one subscription."""
+
+    make_decoder = msgspec.msgpack.Decoder
+    parse_any = staticmethod(_parse_any)

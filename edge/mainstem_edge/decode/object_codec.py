@@ -6,61 +6,68 @@ nested objects are joined with a dot: ``{"motor": {"rpm": 5}}`` is ``motor.rpm``
 
 1. A payload whose objects have none but known names, and numbers where numbers are wanted, is
    parsed straight into slots, a third of the work of dictionaries. It is what equal machines send.
-2. Any other payload is parsed into dictionaries; names are looked up, joined and sorted out.
+2. Any other payload is parsed into dictionaries; names are looked up, joined and sorted out
+   (shapes.py).
+3. Where the configuration has a map (payload_map.py), it says what the rows of a payload are.
 
 Rows become columns in chunks: small enough to be still in the processor's cache.
 """
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from mainstem_edge.decode.interface import DEVICE_KEY, Decoded, Failure, KnownNames
+from mainstem_edge.decode.interface import Decoded, Failure, KnownNames
+from mainstem_edge.decode.payload_map import PayloadMap
+from mainstem_edge.decode.shapes import Columns, Row, Shapes
 from mainstem_edge.errors import PayloadError
 
-NESTING_MAX = 16
-"""Deeper objects are taken as a value (of the wrong type): no machine's telemetry nests so deep."""
 CHUNK_ROWS = 256
 
-_SPREAD = "values"
-_SAMPLE_NAME = "name"
-_SAMPLE_VALUE = "value"
-
-Row = dict[str, Any]
-Columns = dict[str, list[Any]]
 ParseAny = Callable[[bytes], Any]
 """Any payload as plain values; raises PayloadError."""
 MakeDecoder = Callable[[Any], Any]
 """A type to a decoder of it: ``msgspec.json.Decoder`` or ``msgspec.msgpack.Decoder``."""
 
 
-class ObjectCodec:
-    """Reads one format for one subscription. ``time_fields``: what names the time of a sample."""
+class ObjectCodec(abc.ABC):
+    """Reads one format for one subscription. ``time_fields``: what names the time of a sample.
+    ``payload_map``: where the rows are; None for the shapes above."""
+
+    make_decoder: ClassVar[type[Any]]
+    """As ``msgspec.json.Decoder``."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def parse_any(payload: bytes) -> Any:
+        """Any payload as plain values; raises PayloadError."""
 
     def __init__(
         self,
         known: KnownNames,
-        time_fields: Sequence[str],
-        make_decoder: MakeDecoder,
-        parse_any: ParseAny,
+        time_fields: Sequence[str] = (),
+        payload_map: PayloadMap | None = None,
     ) -> None:
-        self._slots = _Slots(sorted(known.exact), known.numbers, make_decoder)
-        self._shapes = _Shapes(known, time_fields)
-        self._parse_any = parse_any
+        self._map = payload_map
+        self._slots = _Slots(sorted(known.exact), known.numbers, self.make_decoder)
+        self._shapes = Shapes(known, time_fields)
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
         """All rows of these messages, in order."""
-        return _Decoding(self._slots, self._shapes, self._parse_any).run(payloads)
+        decoding = _Decoding(self._slots, self._shapes, self.parse_any)
+        if self._map is not None:
+            return decoding.run_mapped(payloads, self._map)
+        return decoding.run(payloads)
 
 
 class _Decoding:
     """One call of decode: collects rows in slots, or rows as dictionaries, and the columns."""
 
-    def __init__(self, slots: _Slots, shapes: _Shapes, parse_any: ParseAny) -> None:
+    def __init__(self, slots: _Slots, shapes: Shapes, parse_any: ParseAny) -> None:
         self._slots = slots
         self._shapes = shapes
         self._parse_any = parse_any
@@ -88,6 +95,24 @@ class _Decoding:
                 source.append(message)
             if len(slotted) >= CHUNK_ROWS:
                 self._flush_slotted()
+        return self._whole()
+
+    def run_mapped(self, payloads: Sequence[bytes], payload_map: PayloadMap) -> Decoded:
+        """Every payload by the map."""
+        for message, payload in enumerate(payloads):
+            try:
+                rows, problems = payload_map.rows_of(self._parse_any(payload))
+            except PayloadError as error:
+                self._decoded.failures.append(Failure(message, error.message))
+                continue
+            self._decoded.failures += [Failure(message, text, value) for text, value in problems]
+            self._mapped += rows
+            self._mapped_source += [message] * len(rows)
+            if len(self._mapped) >= CHUNK_ROWS:
+                self._flush_mapped()
+        return self._whole()
+
+    def _whole(self) -> Decoded:
         self._flush_slotted()
         self._flush_mapped()
         columns = self._decoded.columns
@@ -161,97 +186,5 @@ class _Slots:
         return dict(zip(self._names, map(list, transposed), strict=True))
 
 
-class _Shapes:
-    """What the other shapes of payloads become."""
-
-    def __init__(self, known: KnownNames, time_fields: Sequence[str]) -> None:
-        self._known = known
-        self._key_of_sample = (DEVICE_KEY, *time_fields)
-        self._spreads = _SPREAD not in known
-        self._pivots = _SAMPLE_NAME not in known
-
-    def shape(self, rows: list[Row], source: list[int]) -> tuple[list[Row], list[int]]:
-        """Samples become rows, ``values`` are spread, nested objects joined."""
-        if self._pivots and any(_SAMPLE_NAME in row and _SAMPLE_VALUE in row for row in rows):
-            rows, source = self._pivot(rows, source)
-        return [self._flat(row) if _has_map(row) else row for row in rows], source
-
-    def columns(self, rows: list[Row]) -> tuple[Columns, list[tuple[int, str, Any]]]:
-        """(columns of known names, (row, name, value) of the others)."""
-        columns: Columns = {}
-        unknown: set[str] = set()
-        names = dict.fromkeys(chain.from_iterable(rows))
-        # Exact spellings first: they go before those that differ by case.
-        for name in sorted(names, key=lambda name: name not in self._known.exact):
-            known = self._known.get(name)
-            if known is None:
-                unknown.add(name)
-                continue
-            values = [row.get(name) for row in rows]
-            earlier = columns.get(known)
-            if earlier is not None:  # two spellings of one name: the first that has a value
-                values = [b if a is None else a for a, b in zip(earlier, values, strict=True)]
-            columns[known] = values
-        extras: list[tuple[int, str, Any]] = []
-        if unknown:
-            for index, row in enumerate(rows):
-                extras += [
-                    (index, name, value)
-                    for name, value in row.items()
-                    if name in unknown and value is not None
-                ]
-        return columns, extras
-
-    def _pivot(self, rows: list[Row], source: list[int]) -> tuple[list[Row], list[int]]:
-        """Samples of one message with the same time and device are one row."""
-        shaped: list[Row] = []
-        shaped_source: list[int] = []
-        open_rows: dict[tuple[str, ...], Row] = {}
-        last = -1
-        for row, message in zip(rows, source, strict=True):
-            if message != last:
-                open_rows.clear()
-                last = message
-            name = row.get(_SAMPLE_NAME)
-            if not isinstance(name, str) or _SAMPLE_VALUE not in row:
-                shaped.append(row)
-                shaped_source.append(message)
-                continue
-            key = tuple(repr(row.get(part)) for part in self._key_of_sample)
-            target = open_rows.get(key)
-            if target is None or name in target:
-                target = open_rows[key] = {}
-                shaped.append(target)
-                shaped_source.append(message)
-            rest = {k: v for k, v in row.items() if k not in (_SAMPLE_NAME, _SAMPLE_VALUE)}
-            target.update(rest)
-            target[name] = row[_SAMPLE_VALUE]
-        return shaped, shaped_source
-
-    def _flat(self, row: Row) -> Row:
-        flat: Row = {}
-        for name, value in row.items():
-            if not isinstance(value, dict) or name in self._known:
-                flat[name] = value
-            elif name == _SPREAD and self._spreads:
-                for inner, each in value.items():
-                    _join(flat, inner, each, NESTING_MAX)
-            else:
-                _join(flat, name, value, NESTING_MAX)
-        return flat
-
-
 def _is_empty(values: list[Any]) -> bool:
     return not values or (values[0] is None and values.count(None) == len(values))
-
-
-def _has_map(row: Row) -> bool:
-    return dict in set(map(type, row.values()))
-
-
-def _join(flat: Row, name: str, value: Any, depth: int) -> None:
-    if isinstance(value, dict) and depth > 0:
-        for inner, each in value.items():
-            _join(flat, f"{name}.{inner}", each, depth - 1)
-    else:
-        flat[name] = value

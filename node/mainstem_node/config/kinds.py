@@ -21,6 +21,7 @@ from mainstem_engine.catalog.names import canonical_path
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import ColumnType
 from mainstem_node.config.units import parse_duration, parse_rate, parse_size
+from mainstem_node.payload_path import PayloadPath, parse_one, parse_path
 
 NS_PER_S = 1_000_000_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -269,6 +270,8 @@ STAMP = Kind("date", parse_stamp, {"type": "string", "examples": ["2000-01-01"]}
 ZONE = Kind("time zone", parse_zone, {"type": "string", "examples": ["UTC", "Europe/Berlin"]})
 TIME_OF_DAY = Kind("time of day", parse_time_of_day, {"type": "string", "examples": ["08:00"]})
 DAYS = Kind("days", parse_days, {"type": "string", "examples": ["mon-fri"]})
+PAYLOAD_PATH = Kind("path", parse_path, {"type": "string", "examples": ["metrics[*]", "a.b[0]"]})
+ONE_VALUE_PATH = Kind("path", parse_one, {"type": "string", "examples": ["state.temp", "$.id"]})
 DURABILITY = Kind(
     "durability",
     parse_durability,
@@ -296,5 +299,7 @@ ListenAddress = Annotated[Listen, LISTEN]
 DevicePath = Annotated[str, DEVICE_PATH]
 HttpUrl = Annotated[str, HTTP_URL]
 MqttUrl = Annotated[str, MQTT_URL]
+RowsPath = Annotated[PayloadPath, PAYLOAD_PATH]
+ValuePath = Annotated[PayloadPath, ONE_VALUE_PATH]
 StampNs = Annotated[int, STAMP]
 Zone = Annotated[str, ZONE]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mainstem_node.config.kinds import Name, Text, Zone
+from mainstem_node.config.kinds import Name, RowsPath, Text, ValuePath, Zone
 
 
 class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
@@ -20,17 +20,42 @@ class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
     """payload: a row without a time is quarantined. arrival: the payload's time is not used."""
 
 
-class SubscriptionConfig(Struct, frozen=True, kw_only=True):
-    """One topic filter and what its messages become."""
+class MapConfig(Struct, frozen=True, kw_only=True):
+    """Where the rows of a payload are, for shapes that are not read as they are. Paths are names
+    joined by dots, `[n]`, and `[*]` or `*` for every element; `$` begins at the whole payload."""
 
-    topic: Text
-    codec: Literal["json", "msgpack", "csv", "line_protocol"] = "json"
+    rows: RowsPath | None = None
+    """Default: the payload, or each element of an array."""
+    columns: ValuePath | None = None
+    """Instead of `rows`: an object of arrays that stand side by side."""
+    fields: dict[Text, ValuePath] = {}
+    """Name to path in a row; `@n`: the key that the n-th `*` of `rows` met, from 0. Names are those
+    of measurements, of `time: {field}` and of placeholders."""
+    spread: tuple[ValuePath, ...] = ()
+    """Objects in a row all of whose values are taken under their own names; `.` is the row."""
+
+
+class ReadingConfig(Struct, frozen=True, kw_only=True):
+    """What the messages of a source become: how they are read, and whose rows they are."""
+
+    codec: Literal["json", "msgpack", "csv", "line_protocol", "raw", "auto"] = "json"
+    """raw: a message is one value. auto: found out for each message, for trying out."""
     template: Name | None = None
     """Line protocol may go without: then each measurement is a template."""
     device: Text | None = None
-    """The device's path; `{topic[n]}` (from 0) and `{payload.NAME}` are put in. `{payload.NAME}`
-    alone: the payload has the whole path. Of line protocol without a template: what stands before
-    the measurement and the values of the tags; default the node's first path."""
+    """The device's path; `{topic[n]}` (from 0, -1 is the last) and `{payload.NAME}` are put in.
+    `{payload.NAME}` alone: the payload has the whole path. Of line protocol without a template:
+    what stands before the measurement and the values of the tags; default the node's first path."""
+    measurement: Text | None = None
+    """Of a message that is one value, or has it under `value`: what it is called. With placeholders
+    as `device`; default of raw `{topic[-1]}`."""
     tags: dict[Name, Text] = {}
+    map: MapConfig | None = None
     time: PayloadTimeConfig = PayloadTimeConfig()
     auto_create: bool = True
+
+
+class SubscriptionConfig(ReadingConfig, frozen=True, kw_only=True):
+    """One topic filter and what its messages become."""
+
+    topic: Text
