@@ -1,8 +1,8 @@
 """The ``mainstem`` command: one Typer application, one file per command under ``commands/``.
 
 The command modules import only typer at their top; whatever is heavy is imported by the command
-that needs it, so that ``mainstem --help`` answers at once. Errors of Mainstem end in one line on
-stderr that names the remedy, never in a traceback.
+that needs it, so that ``mainstem --help`` answers at once. Tiers add theirs (``of_tiers.py``).
+Errors of Mainstem end in one line on stderr that names the remedy, never in a traceback.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mainstem_node.commands.bench import bench
 from mainstem_node.commands.doctor import doctor
 from mainstem_node.commands.init import init
 from mainstem_node.commands.join import join
+from mainstem_node.commands.of_tiers import CommandsOfTiers
 from mainstem_node.commands.publish import publish
 from mainstem_node.commands.run import run
 from mainstem_node.commands.sql import sql
@@ -30,6 +31,7 @@ from mainstem_node.commands.verify import verify
 
 app = typer.Typer(
     name="mainstem",
+    cls=CommandsOfTiers,
     help="Edge-cloud federation for industrial time series.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -1,0 +1,11 @@
+"""What the edge adds to the ``mainstem`` command: looking at sources before they are collected.
+
+One file per command. Their modules import only typer at the top, as all command modules do.
+"""
+
+from collections.abc import Mapping
+
+import typer
+
+APPS: Mapping[str, typer.Typer] = {}
+"""By the name of the command; found by ``mainstem_node.commands.of_tiers``."""
