@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from mainstem_edge.assembly import Assembly, Workbench, actions
+from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.examination import brokers
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
+from mainstem_edge.push_routes import push_routes
 from mainstem_edge.sources import held_frontier_ns, silent
 from mainstem_engine.model import DeviceIds, TimesNs
+from mainstem_node.api.route import Route
 from mainstem_node.commanding.action import Action
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.doctor.finding import Finding
@@ -129,7 +132,15 @@ class EdgeNode(Node):
 
     def actions(self) -> Sequence[Action]:
         """What the configuration allows, and nothing else."""
-        return actions(self.config, lambda: [intake.collector for intake in self._intakes])
+        return actions(self.config, self._collectors)
+
+    def routes(self) -> Sequence[Route]:
+        """Where devices post."""
+        return push_routes(self._collectors)
+
+    def _collectors(self) -> list[Collector]:
+        """Those that run now."""
+        return [intake.collector for intake in self._intakes]
 
     def frontier_ns(self) -> int:
         """The event time that every collector has passed; now once they are stopped for good."""

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstem_edge.assembly import mqtt, simulator, sparkplug
+from mainstem_edge.assembly import http, mqtt, simulator, sparkplug
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.intake import Intake
 from mainstem_edge.reader import Reader
 from mainstem_edge.table_intake import TableIntake
+from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
@@ -34,6 +35,7 @@ class Kind:
 
 
 KINDS: Mapping[type[CollectorConfig], Kind] = {
+    HttpPushCollectorConfig: Kind(http.push_readers, http.push_collector),
     MqttCollectorConfig: Kind(mqtt.readers, mqtt.collector),
     SimulatorCollectorConfig: Kind(simulator.readers, simulator.collector),
     SparkplugCollectorConfig: Kind(sparkplug.readers, sparkplug.collector),

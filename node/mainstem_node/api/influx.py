@@ -14,8 +14,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable
 from urllib.parse import parse_qs
@@ -24,6 +22,7 @@ from aiohttp import web
 
 from mainstem_engine.catalog.names import ROOT
 from mainstem_engine.errors import SchemaError
+from mainstem_node.api.authorization import token_of
 from mainstem_node.api.route import (
     MIB,
     Route,
@@ -210,16 +209,7 @@ def _create(runtime: Runtime, name: str) -> None:
 def credential(runtime: Runtime, request: web.Request) -> str | None:
     """The token that a request carries, as Bearer; None when it carries none."""
     sent = request.headers.get("Authorization")
-    if sent is None:
-        password = request.query.get("p")
-    else:
-        scheme, _, rest = sent.partition(" ")
-        # Clients of version 1.8 write user:token.
-        password = rest.strip().rpartition(":")[2]
-        if scheme.casefold() == "basic":
-            password = _basic_password(rest)
-        elif scheme.casefold() not in ("bearer", "token"):
-            password = ""
+    password = request.query.get("p") if sent is None else token_of(sent)
     if password is None:
         return None
     authenticator = runtime.authenticator
@@ -227,14 +217,6 @@ def credential(runtime: Runtime, request: web.Request) -> str | None:
     if authenticator.loopback_open and authenticator.principal(token, None, None) is None:
         return None
     return token
-
-
-def _basic_password(encoded: str) -> str:
-    try:
-        text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return ""
-    return text.partition(":")[2]
 
 
 def _failed(body_of: Callable[[int, str, Exception], object]) -> Callable[..., web.Response]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from mainstem_node.config.broker_checks import check_broker
 from mainstem_node.config.builder import suggestion
+from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import (
     SparkplugCollectorConfig,
     SparkplugCommandConfig,
 )
+from mainstem_node.config.http_checks import check_push
 from mainstem_node.config.reading_checks import check_subscriptions, is_bad_filter
 from mainstem_node.config.report import Report
 from mainstem_node.config.schema import MqttPublishConfig, NodeConfig
@@ -28,6 +30,8 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
     for number, collector in enumerate(node.collectors):
         inside = f"{where}.collectors[{number}]"
         match collector:
+            case HttpPushCollectorConfig():
+                check_push(report, inside, node, collector)
             case MqttCollectorConfig():
                 _mqtt(report, inside, collector)
             case SimulatorCollectorConfig():

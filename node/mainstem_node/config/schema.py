@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from mainstem_engine.model import ColumnType
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig
+from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import (
@@ -134,7 +135,12 @@ class DatabaseConfig(Struct, frozen=True, kw_only=True):
     precision: Literal["ms", "us", "ns"] = "ms"
 
 
-CollectorConfig = MqttCollectorConfig | SimulatorCollectorConfig | SparkplugCollectorConfig
+CollectorConfig = (
+    HttpPushCollectorConfig
+    | MqttCollectorConfig
+    | SimulatorCollectorConfig
+    | SparkplugCollectorConfig
+)
 """Every kind of collector. A file says which one with the key ``type``."""
 
 

@@ -1,0 +1,82 @@
+"""HTTP: who posts to this node, and pages that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from mainstem_edge.assembly import lines
+from mainstem_edge.assembly.workbench import Workbench
+from mainstem_edge.collectors.http_push import HttpPushCollector
+from mainstem_edge.collectors.interface import Collector
+from mainstem_edge.collectors.message_queue import MessageQueue
+from mainstem_edge.collectors.push_place import PushPlace
+from mainstem_edge.collectors.push_proof import PasswordProof, Proof, SignatureProof, TokenProof
+from mainstem_edge.reader import Reader
+from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig, SenderConfig
+from mainstem_node.config.collectors.subscription import ReadingConfig, SubscriptionConfig
+
+LAST_PART = "{path[-1]}"
+"""What a posted value is called, unless something else is said."""
+
+
+def push_readers(bench: Workbench, config: HttpPushCollectorConfig) -> list[Reader]:
+    place = _place(config)
+    subscription = subscribed(
+        config,
+        f"{config.name}/#",
+        device=None if config.device is None else place.pattern(config.device),
+        tags={name: place.pattern(text) for name, text in config.tags.items()},
+        measurement=place.pattern(_measurement(config)) or None,
+    )
+    return [lines.reader(bench, subscription, config.message_limit)]
+
+
+def push_collector(
+    bench: Workbench, number: int, config: HttpPushCollectorConfig, found: Sequence[Reader]
+) -> Collector:
+    return HttpPushCollector(
+        f"http_push-{number}",
+        config.name,
+        found,
+        MessageQueue(config.in_flight, config.queue_bytes),
+        place=_place(config),
+        proof=None if config.sender is None else _proof(config.sender),
+        body_bytes_max=config.message_limit,
+        per_minute=config.per_minute,
+        in_flight=config.in_flight,
+        clock_ns=bench.clock_ns,
+    )
+
+
+def subscribed(config: ReadingConfig, topic: str, **changes: object) -> SubscriptionConfig:
+    """A subscription to the topic of a source that is read in one way."""
+    keys = {name: getattr(config, name) for name in ReadingConfig.__struct_fields__}
+    return structs.replace(SubscriptionConfig(topic=topic, **keys), **changes)
+
+
+def _place(config: HttpPushCollectorConfig) -> PushPlace:
+    texts = (config.device or "", _measurement(config), *config.tags.values())
+    return PushPlace.of(config.name, texts)
+
+
+def _measurement(config: HttpPushCollectorConfig) -> str:
+    return config.measurement or (LAST_PART if config.codec == "raw" else "")
+
+
+def _proof(config: SenderConfig) -> Proof:
+    """The checks of the configuration see to one of them being there."""
+    if config.signature is not None:
+        signature = config.signature
+        return SignatureProof(
+            signature.secret.reveal().encode(),
+            signature.header,
+            signature.hash,
+            signature.encoding,
+            signature.prefix,
+        )
+    if config.token is not None:
+        return TokenProof(config.token.reveal(), config.header)
+    assert config.password is not None
+    return PasswordProof(config.username or "", config.password.reveal())
