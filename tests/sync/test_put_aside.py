@@ -3,11 +3,13 @@ merged when its owner has it no more."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
+from mainstem_engine.errors import StaleImageError
+from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import ColumnType, Measurement, Template
 from mainstem_sync.receiving.quarantine import QuarantineItem
@@ -87,6 +89,35 @@ def test_a_repair_adds_no_second_entry(tiers: Tiers, kind: str) -> None:
     tiers.plant.restart()
     assert len(aside(tiers)) == 20
     assert tiers.plant.federation.quarantine.statistics().entries == again
+
+
+def test_an_image_that_is_refused_takes_no_entry_along(tiers: Tiers) -> None:
+    """The reason is mended and the slice asked for; the image comes too late, and is to come again.
+    A parent that is started anew before that knows only by its quarantine what to ask for."""
+    conflicting(tiers)
+    tiers.write(rows=20)
+    tiers.close()
+    before = aside(tiers)
+    assert len(before) == 20
+    mend(tiers)
+    refused = []
+
+    def refuse(image: SliceImage, **options: Any) -> NoReturn:
+        refused.append(image)
+        raise StaleImageError(image.table, image.start_ns, image.as_of, image.as_of + 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiers.plant.engine, "apply_image", refuse)
+        assert retry_all(tiers) == {"asked"}
+        settle(tiers, rounds=1)
+        assert refused
+        assert aside(tiers) == before
+    tiers.plant.restart()
+    assert retry_all(tiers) == {"asked"}
+    settle(tiers)
+    assert aside(tiers) == []
+    assert state_of(tiers.plant) is SliceState.VERIFIED
+    assert len([row for row in tiers.values(tiers.plant) if row[2] is not None]) == 20
 
 
 @pytest.mark.parametrize("kind", ["type", "path"])

@@ -6,8 +6,10 @@
    its LSN is dropped, unless the image has it too: of one fact there is one entry, however often
    the slice is repaired.
 
-Both happen after the new items are durable and before the record that speaks of them is logged: a
-crash between the two repeats it.
+New items are durable before the record that speaks of them is logged. What a delete covers goes
+before its record, too: the batch comes again until it is logged. What an image stands for goes when
+the image is durable: one that is refused, or that a crash takes, may never come again, and nobody
+would ask for a slice of which no entry says that something is missing.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
 from mainstem_engine.erasures import Erasure
-from mainstem_engine.errors import NotFoundError
+from mainstem_engine.errors import EngineError, NotFoundError
 from mainstem_engine.model import BoolMask, TimesNs
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineStore
 from mainstem_sync.state.follower import Follower
@@ -29,6 +32,9 @@ from mainstem_sync.wire.ranges import LSN_MAX
 
 PUT_ASIDE = "aside"
 """Key of a delete of rows that were put aside before: it does not cover what is there of them."""
+
+DURABLE_TIMEOUT_S = 30.0
+"""As long as a child waits for its answer."""
 
 Places = npt.NDArray[np.intp]
 
@@ -163,7 +169,25 @@ def follow_own_deletes(
     return count
 
 
-def replace_aside(
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """Items that an image stands for: ``items`` by entry, ``counts`` of all that an entry has."""
+
+    store: QuarantineStore
+    items: Mapping[str, Places]
+    counts: Mapping[str, int]
+
+    def forget(self, image: Ack) -> None:
+        """Erases them once the image is durable; what cannot be waited for stays, and goes with the
+        next image of the slice."""
+        try:
+            image.wait(DURABLE_TIMEOUT_S)
+        except (EngineError, TimeoutError):
+            return
+        self.store.erase(self.items, self.counts)
+
+
+def put_aside_of_image(
     store: QuarantineStore,
     blocks: Sequence[QuarantineBlock],
     *,
@@ -173,9 +197,9 @@ def replace_aside(
     start_ns: int,
     end_ns: int,
     as_of: int | None,
-) -> None:
-    """An image of [start, end) put ``blocks`` aside: they stand for what was put aside before of
-    versions up to ``as_of``; None: nothing of that goes."""
+) -> Superseded:
+    """Keeps ``blocks``, which an image of [start, end) puts aside, durably. Returns what was put
+    aside before of versions up to ``as_of``, and is not among them; ``as_of`` None: nothing."""
     before: dict[tuple[Any, ...], tuple[str, int]] = {}
     counts: dict[str, int] = {}
     if store.holds(node, table, start_ns, end_ns):
@@ -196,11 +220,10 @@ def replace_aside(
         if new:
             fresh.append(block.take(np.array(new, np.intp)))
     store.add_blocks(fresh)
-    if before and as_of is not None:
-        gone: dict[str, list[int]] = {}
-        for entry, at in before.values():
-            gone.setdefault(entry, []).append(at)
-        store.erase({entry: np.array(at, np.intp) for entry, at in gone.items()}, counts)
+    gone: dict[str, list[int]] = {}
+    for entry, at in before.values() if as_of is not None else ():
+        gone.setdefault(entry, []).append(at)
+    return Superseded(store, {e: np.array(at, np.intp) for e, at in gone.items()}, counts)
 
 
 def _fact(block: QuarantineBlock, at: int) -> tuple[Any, ...]:

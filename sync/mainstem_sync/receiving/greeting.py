@@ -12,7 +12,10 @@
    received under that lease comes after it in the log, so nothing is ever held here of a process
    whose start is not known.
 5. A HELLO that was under way for long, of a process that is gone, must neither fork a log nor take
-   a lease: whoever would is asked to say it once more, with a token that only the living hear.
+   a lease: whoever would is asked to say it once more, with a token that only the living hear. A
+   token serves once: the HELLO that echoes it may be under way for long as well, and come twice.
+   Where an epoch begins the lease of the process before ends: nothing more is taken of it, and it
+   is not told that it was.
 6. A child's statements about the lines of nodes behind it are joined to what is known; what is
    known here beyond them goes back with the answer.
 """
@@ -113,8 +116,10 @@ class Greeting:
             answer = self._judge(child, hello, engine, running, version)
         if answer is not None:
             return answer
-        if self._children.is_taken(child, hello.instance) and not self._is_alive(hello, version):
-            return self._challenge(hello, version)
+        if self._children.is_taken(child, hello.instance):
+            if not self._is_alive(hello, version):
+                return self._challenge(hello, version)
+            self._challenges.pop(hello.instance, None)
         self._listen(child, hello, engine)
         return self._admitted(child, hello, self._lease(child, hello), version)
 
@@ -169,6 +174,9 @@ class Greeting:
             return self._challenge(hello, version)
         if verdict.fork is not None:
             table = self._fork(child, hello, engine, known, verdict, version)
+            self._challenges.pop(hello.instance, None)
+            if self._children.is_taken(child, hello.instance):
+                self._children.suspend(child)
             return self._answer(hello, version, table=table)
         self._write_down(child, hello, engine, known, verdict)
         return None

@@ -38,7 +38,7 @@ from mainstem_sync.origins.line_rows import closed_epochs, newest_on_line
 from mainstem_sync.origins.origin_state import OriginState, TableMap
 from mainstem_sync.origins.received import Received, map_points
 from mainstem_sync.proof.differences import Differences
-from mainstem_sync.receiving.covering import replace_aside
+from mainstem_sync.receiving.covering import put_aside_of_image
 from mainstem_sync.receiving.domain import Domain
 from mainstem_sync.receiving.incoming import Prepared, prepare
 from mainstem_sync.receiving.kept_rows import Kept, with_kept
@@ -200,7 +200,7 @@ class IncomingImages:
             with self.lock:
                 gone = state.gone.lsns
             image, kept = with_kept(self.engine, state, self.epochs, table, image, gone, kept)
-        replace_aside(
+        superseded = put_aside_of_image(
             self.quarantine, parking.blocks, node=state.key.name, uuid=state.key.uuid,
             table=table.local, start_ns=image.start_ns, end_ns=image.end_ns,
             as_of=None if joins else image.as_of,
@@ -217,6 +217,8 @@ class IncomingImages:
         self.differences.note(differing, self.at_ms)
         touch = (table.local, image.start_ns, image.end_ns - 1, image.as_of)
         state.note_in_flight(ack, [touch])
+        if superseded.items:  # seldom: the reason was removed, or its owner wrote other values
+            superseded.forget(ack)
         return ack
 
     def _newest(self, state: OriginState, image: SliceImage) -> int:

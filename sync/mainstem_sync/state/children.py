@@ -95,7 +95,7 @@ class Children:
         with self._lock:
             session = self._sessions.get(name)
             if session is None or instance == session.instance:
-                return session is not None
+                return session is not None and bool(session.lease)
             if instance in session.old.values():
                 raise self._fenced(session, name, instance)
             return False
@@ -150,6 +150,15 @@ class Children:
         with self._lock:
             session = self._sessions.get(name)
             return "" if session is None else session.lease
+
+    def suspend(self, name: str) -> None:
+        """A child's lease ends. The process that has it may say HELLO, but not once another one has
+        been admitted."""
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is not None and session.lease:
+                session.old[session.lease] = session.instance
+                session.lease = ""
 
     def expel(self, name: str) -> None:
         """A child has to say HELLO again, and may: what both agreed on has changed."""

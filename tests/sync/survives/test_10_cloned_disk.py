@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from mainstem_sync.lines.handshake import Hello
-from mainstem_sync.receiving.receiver import Child
+import pytest
+
+from mainstem_sync.lines.handshake import Hello, Welcome
+from mainstem_sync.receiving.receiver import Child, Reply
 from mainstem_sync.sending.session import LinkState
+from mainstem_sync.testing.claims import check_acknowledged
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.wire.messages import single_frame
@@ -102,6 +105,50 @@ def test_case_10_a_delayed_hello_of_the_living_process_is_no_fork(tiers: Tiers) 
     assert state_of(tiers.edge) is LinkState.CONNECTED
     assert epoch_of(tiers.edge) == 0
     assert tiers.plant.federation.alarms() == []
+
+
+def test_case_10_who_answered_that_it_lives_is_believed_once(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy says HELLO, answers that it lives, is told its new epoch, and ends. The original goes
+    on; and what the copy said comes once more, late."""
+    tiers.write(rows=3)
+    tiers.run(1)
+    second = clone(tiers, snapshot(tiers.edge))
+    tiers.write(rows=3, start_s=50)
+    tiers.run(2)
+    receiver, said = tiers.plant.federation.receiver, []
+    hello = receiver.hello
+
+    def heard(child: Child, body: bytes) -> Reply:
+        reply = hello(child, body)
+        told = Welcome.from_frame(single_frame(reply.body))
+        if told.table is None:
+            return reply
+        said.append((child, body))
+        return Reply(503, b"")  # the answer is lost, and the copy ends
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver, "hello", heard)
+        link = second.link_to(tiers.plant, paths=["root.p.e"])
+        while not said:
+            tiers.clock.advance(1)
+            link.drain()
+        second.stop()
+    # Of an epoch that has ended nothing is taken, and nothing is said to be here.
+    tiers.write(rows=3, start_s=100)
+    for _ in range(20):
+        tiers.clock.advance(1)
+        tiers.run(1)
+        check_acknowledged(tiers.edge, tiers.plant)  # type: ignore[arg-type]
+    assert state_of(tiers.edge) is LinkState.CONNECTED
+    assert epoch_of(tiers.edge) == 2
+    assert len(tiers.values(tiers.plant)) == 9
+    late = Welcome.from_frame(single_frame(receiver.hello(*said[0]).body))
+    assert late.challenge
+    assert late.table is None
+    codes = [alarm["code"] for alarm in tiers.plant.federation.alarms()]
+    assert codes.count("FORKED") == 2
 
 
 def test_case_10_a_start_that_is_not_on_disk_yet_is_of_no_line(tiers: Tiers) -> None:
