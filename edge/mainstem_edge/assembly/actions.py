@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mainstem_edge.actions.modbus_write import ModbusWrite
 from mainstem_edge.actions.sparkplug_dcmd import Allowed, HostSide, SparkplugDcmd
+from mainstem_edge.assembly.modbus import register_maps
 from mainstem_edge.assembly.mqtt import publish_action
 from mainstem_edge.collectors.interface import Collector
+from mainstem_edge.collectors.modbus import ModbusCollector
 from mainstem_edge.collectors.sparkplug import SparkplugCollector
 from mainstem_node.commanding.action import Action
+from mainstem_node.config.collectors.modbus import ModbusWriteConfig
 from mainstem_node.config.collectors.sparkplug import SparkplugCommandConfig
 from mainstem_node.config.schema import MqttPublishConfig, NodeConfig
 
@@ -25,7 +29,15 @@ def actions(node: NodeConfig, collectors: Collectors) -> list[Action]:
     if commands:
         allowed = [Allowed(_host(collectors, each.host_id), each.metrics) for each in commands]
         found.append(SparkplugDcmd(allowed))
+    writing = [each for each in node.actions if isinstance(each, ModbusWriteConfig)]
+    if writing:
+        patterns = [pattern for each in writing for pattern in each.allow]
+        found.append(ModbusWrite(patterns, register_maps(node), lambda: _lines(collectors)))
     return found
+
+
+def _lines(collectors: Collectors) -> list[ModbusCollector]:
+    return [each for each in collectors() if isinstance(each, ModbusCollector)]
 
 
 def _host(collectors: Collectors, host_id: str) -> Callable[[], HostSide | None]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstem_edge.assembly import http, mqtt, simulator, sparkplug
+from mainstem_edge.assembly import http, modbus, mqtt, simulator, sparkplug
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.intake import Intake
 from mainstem_edge.reader import Reader
 from mainstem_edge.table_intake import TableIntake
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
+from mainstem_node.config.collectors.modbus import ModbusCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
@@ -39,6 +40,7 @@ KINDS: Mapping[type[CollectorConfig], Kind] = {
     MqttCollectorConfig: Kind(mqtt.readers, mqtt.collector),
     SimulatorCollectorConfig: Kind(simulator.readers, simulator.collector),
     SparkplugCollectorConfig: Kind(sparkplug.readers, sparkplug.collector),
+    ModbusCollectorConfig: Kind(modbus.readers, modbus.collector),
 }
 
 

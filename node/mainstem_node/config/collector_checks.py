@@ -5,6 +5,7 @@ from __future__ import annotations
 from mainstem_node.config.broker_checks import check_broker
 from mainstem_node.config.builder import suggestion
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
+from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, ModbusWriteConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import (
@@ -12,6 +13,7 @@ from mainstem_node.config.collectors.sparkplug import (
     SparkplugCommandConfig,
 )
 from mainstem_node.config.http_checks import check_push
+from mainstem_node.config.modbus_checks import check_modbus, check_modbus_write
 from mainstem_node.config.reading_checks import check_subscriptions, is_bad_filter
 from mainstem_node.config.report import Report
 from mainstem_node.config.schema import MqttPublishConfig, NodeConfig
@@ -38,6 +40,8 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
                 _simulator(report, inside, collector)
             case SparkplugCollectorConfig():
                 check_sparkplug(report, inside, collector)
+            case ModbusCollectorConfig():
+                check_modbus(report, inside, collector)
 
 
 def _mqtt(report: Report, where: str, collector: MqttCollectorConfig) -> None:
@@ -75,6 +79,8 @@ def check_actions(report: Report, where: str, node: NodeConfig) -> None:
                 _publish(report, inside, action)
             case SparkplugCommandConfig():
                 check_sparkplug_command(report, inside, node, action)
+            case ModbusWriteConfig():
+                check_modbus_write(report, inside, node, action)
 
 
 def _publish(report: Report, where: str, action: MqttPublishConfig) -> None:

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from mainstem_engine.model import ColumnType
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
+from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, ModbusWriteConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import (
@@ -140,6 +141,7 @@ CollectorConfig = (
     | MqttCollectorConfig
     | SimulatorCollectorConfig
     | SparkplugCollectorConfig
+    | ModbusCollectorConfig
 )
 """Every kind of collector. A file says which one with the key ``type``."""
 
@@ -157,7 +159,7 @@ class MqttPublishConfig(Struct, frozen=True, kw_only=True):
     tls: ClientTlsConfig = ClientTlsConfig()
 
 
-ActionConfig = MqttPublishConfig | SparkplugCommandConfig
+ActionConfig = MqttPublishConfig | SparkplugCommandConfig | ModbusWriteConfig
 """Every kind of thing that commands may do. A file says which one with the key ``type``."""
 
 
