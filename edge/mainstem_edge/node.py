@@ -20,6 +20,7 @@ from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.examination import brokers
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
+from mainstem_edge.page_examination import pages
 from mainstem_edge.push_routes import push_routes
 from mainstem_edge.sources import held_frontier_ns, silent
 from mainstem_engine.model import DeviceIds, TimesNs
@@ -127,8 +128,8 @@ class EdgeNode(Node):
 
     @classmethod
     def examine(cls, topology: Topology, config: NodeConfig) -> Iterable[Finding]:
-        """The brokers of the collectors: reachable, and the credentials right."""
-        return brokers(config)
+        """The brokers and pages of the collectors: reachable, and the credentials right."""
+        return itertools.chain(brokers(config), pages(config))
 
     def actions(self) -> Sequence[Action]:
         """What the configuration allows, and nothing else."""

@@ -16,6 +16,7 @@ from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.intake import Intake
 from mainstem_edge.reader import Reader
 from mainstem_edge.table_intake import TableIntake
+from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
@@ -36,6 +37,7 @@ class Kind:
 
 
 KINDS: Mapping[type[CollectorConfig], Kind] = {
+    HttpPollCollectorConfig: Kind(http.poll_readers, http.poll_collector),
     HttpPushCollectorConfig: Kind(http.push_readers, http.push_collector),
     MqttCollectorConfig: Kind(mqtt.readers, mqtt.collector),
     SimulatorCollectorConfig: Kind(simulator.readers, simulator.collector),

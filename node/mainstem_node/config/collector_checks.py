@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mainstem_node.config.broker_checks import check_broker
 from mainstem_node.config.builder import suggestion
+from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, ModbusWriteConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
@@ -12,7 +13,7 @@ from mainstem_node.config.collectors.sparkplug import (
     SparkplugCollectorConfig,
     SparkplugCommandConfig,
 )
-from mainstem_node.config.http_checks import check_push
+from mainstem_node.config.http_checks import check_poll, check_push
 from mainstem_node.config.modbus_checks import check_modbus, check_modbus_write
 from mainstem_node.config.reading_checks import check_subscriptions, is_bad_filter
 from mainstem_node.config.report import Report
@@ -32,6 +33,8 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
     for number, collector in enumerate(node.collectors):
         inside = f"{where}.collectors[{number}]"
         match collector:
+            case HttpPollCollectorConfig():
+                check_poll(report, inside, collector)
             case HttpPushCollectorConfig():
                 check_push(report, inside, node, collector)
             case MqttCollectorConfig():

@@ -21,6 +21,7 @@ from mainstem_engine.catalog.names import canonical_path
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import ColumnType
 from mainstem_node.config.units import parse_duration, parse_rate, parse_size
+from mainstem_node.moments import MomentText, parse_moments
 from mainstem_node.payload_path import PayloadPath, parse_one, parse_path
 
 NS_PER_S = 1_000_000_000
@@ -132,14 +133,28 @@ def parse_device_path(text: str) -> str:
 
 def parse_http_url(text: str) -> str:
     """``http://`` or ``https://`` with a host; no credentials inside. A final slash is dropped."""
+    _require_http(text, "write http://host:port or https://host", "use `token_file`")
+    return text.rstrip("/")
+
+
+def parse_page_url(text: str) -> MomentText:
+    """``http://`` or ``https://`` with a host, and moments in the rest; no credentials inside."""
+    _require_http(
+        text, "write https://host/path?name=value", "use `username` and `password: ${NAME}`"
+    )
+    found = parse_moments(text)
+    if any(isinstance(piece, str) and re.search(r"[{}]", piece) for piece in found.pieces):
+        raise ValueError(f"{text!r} has an unknown placeholder", "use {now}, {now-1h} or {since}")
+    return found
+
+
+def _require_http(text: str, form: str, credential: str) -> None:
+    """``form``, ``credential``: what to do instead of another URL, and of a password in it."""
     parts = _split_url(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            f"{redact_url(text)!r} is not an HTTP URL", "write http://host:port or https://host"
-        )
+        raise ValueError(f"{redact_url(text)!r} is not an HTTP URL", form)
     if parts.username or parts.password:
-        raise ValueError("the URL carries a credential", "use `token_file`")
-    return text.rstrip("/")
+        raise ValueError("the URL carries a credential", credential)
 
 
 def parse_mqtt_url(text: str) -> str:
@@ -264,6 +279,8 @@ RATE = Kind("rate", parse_rate, {"type": "string", "examples": ["1Mbit/s"]})
 DURATION = Kind("duration", parse_duration, {"type": "string", "examples": ["100ms", "1h", "10d"]})
 LISTEN = Kind("address", parse_listen, {"type": "string", "examples": ["127.0.0.1:8400"]})
 DEVICE_PATH = Kind("device path", parse_device_path, {"type": "string", "pattern": r"^root\."})
+PAGE_URL = Kind("URL", parse_page_url, {"type": "string", "pattern": "^https?://"})
+MOMENTS = Kind("text", parse_moments, {"type": "string", "examples": ["{now-1h:minute}"]})
 HTTP_URL = Kind("URL", parse_http_url, {"type": "string", "pattern": "^https?://"})
 MQTT_URL = Kind("URL", parse_mqtt_url, {"type": "string", "pattern": "^mqtts?://"})
 STAMP = Kind("date", parse_stamp, {"type": "string", "examples": ["2000-01-01"]})
@@ -298,6 +315,8 @@ DurationNs = Annotated[int, DURATION]
 ListenAddress = Annotated[Listen, LISTEN]
 DevicePath = Annotated[str, DEVICE_PATH]
 HttpUrl = Annotated[str, HTTP_URL]
+PageUrl = Annotated[MomentText, PAGE_URL]
+DatedText = Annotated[MomentText, MOMENTS]
 MqttUrl = Annotated[str, MQTT_URL]
 RowsPath = Annotated[PayloadPath, PAYLOAD_PATH]
 ValuePath = Annotated[PayloadPath, ONE_VALUE_PATH]

@@ -76,3 +76,54 @@ def test_a_mistake_in_a_push_is_named(
 def test_a_name_is_there_once(tmp_path: Path) -> None:
     found = problems(tmp_path, PUSH, PUSH)
     assert [text for _, text in found] == ["'p' is there twice"] * 2
+
+
+POLL = {
+    "type": "http_poll", "url": "https://weather.example/v1", "every": "1h", "template": "machine",
+    "device": "root.p.outside",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"url": "http://127.0.0.1:80/{now:date}?since={since:s}"}, {"offset": "59m"},
+        {"codec": "raw", "measurement": "x"}, {"method": "POST", "body": '{"a": "{now}"}'},
+        {"secret_query": {"key": "${T}"}, "query": {"a": "{now-1h}"}},
+        {"username": "u", "password": "${T}"}, {"device": "root.p.{payload.id}"},
+    ],
+)  # fmt: skip
+def test_good_polls(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert problems(tmp_path, {**POLL, **changes}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "problem"),
+    [
+        ({"url": "ftp://x/y"}, "url", "is not an HTTP URL"),
+        ({"url": "http://u:p@x/y"}, "url", "carries a credential"),
+        ({"url": "http://x/{nwo}"}, "url", "unknown placeholder"),
+        ({"url": "http://x/{now-1x}"}, "url", "is not a duration"),
+        ({"query": {"a": "{now:year}"}}, "query.a", "is no moment"),
+        ({"secret_query": {"a": "k3y"}}, "secret_query.a", "a secret stands in the file"),
+        ({"every": "10ms"}, "every", "less than 1s"),
+        ({"offset": "1h"}, "offset", "not below `every`"),
+        ({"timeout": "1h"}, "timeout", "not in"),
+        ({"message_limit": "1GiB"}, "message_limit", "not in"),
+        ({"username": "u"}, "", "belong together"),
+        ({"body": "x"}, "body", "GET has no body"),
+        ({"codec": "raw"}, "measurement", "nothing says what the value is called"),
+        ({"device": "root.{topic[0]}"}, "device", "{topic[0]} is unknown"),
+        (
+            {"headers": {"x-key": "a"}, "secret_headers": {"X-Key": "${T}"}},
+            "secret_headers.x-key", "it is in `headers`, too",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_poll_is_named(
+    tmp_path: Path, changes: dict[str, Any], field: str, problem: str
+) -> None:
+    ((found, text),) = problems(tmp_path, {**POLL, **changes})
+    assert found == (field or "nodes[0].collectors[0]")
+    assert problem in text
+    assert "p@x" not in text
