@@ -75,6 +75,8 @@ class ModbusCollector(SupervisedCollector):
         try:
             self._poll_until_stopped()
         except LineError as error:
+            if self.stopping:
+                return
             self._say_gone()
             raise ConnectionError(error.message) from error
         finally:
@@ -106,6 +108,8 @@ class ModbusCollector(SupervisedCollector):
             if problem != before:
                 self.health.trouble(f"{device.path}: {problem}")
         self._silent = 0 if device.unit.is_alive else self._silent + 1
+        if self.stopping:  # nobody takes it any more
+            return False
         taken = outcome.row is None or self.deliver(
             [self.message(each.topic, self._encode(outcome.row))]
         )
@@ -118,6 +122,11 @@ class ModbusCollector(SupervisedCollector):
             row = each.device.gone()
             if row is not None:
                 self.deliver([self.message(each.topic, self._encode(row))])
+
+    def _wake(self) -> None:
+        super()._wake()
+        if self._stop.is_set():
+            self.line.interrupt()
 
     # For commands, from any thread
 

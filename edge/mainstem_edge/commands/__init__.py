@@ -7,5 +7,7 @@ from collections.abc import Mapping
 
 import typer
 
-APPS: Mapping[str, typer.Typer] = {}
+from mainstem_edge.commands import modbus
+
+APPS: Mapping[str, typer.Typer] = {"modbus": modbus.app}
 """By the name of the command; found by ``mainstem_node.commands.of_tiers``."""

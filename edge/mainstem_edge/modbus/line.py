@@ -19,7 +19,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,14 @@ class Line:
         """Nothing goes out after this."""
         with self._turns.take():
             self._close()
+
+    def interrupt(self) -> None:
+        """Ends a wait for an answer, from another thread. A serial port's ends by itself."""
+        client = self._client
+        connection = None if client is None else client.socket
+        if isinstance(connection, socket.socket):
+            with suppress(OSError):  # it has just ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
 
     def read(
         self,

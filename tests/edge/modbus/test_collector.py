@@ -88,9 +88,8 @@ def edge(
     try:
         yield Edge(intake, engine, quarantine)
     finally:
-        intake.collector.pause()
-        assert intake.drain(DEADLINE_S)
         intake.collector.stop(DEADLINE_S)
+        assert intake.drain(DEADLINE_S)
 
 
 def stored(running: Edge) -> set[tuple[Any, ...]]:

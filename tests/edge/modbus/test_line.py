@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as some
 
 from mainstem_edge.modbus.errors import LineError, RefusedError, SilentError
 from mainstem_edge.modbus.line import Line, LineSettings, Turns
@@ -195,3 +199,43 @@ def test_who_is_urgent_goes_before_who_waited() -> None:
     for thread in threads:
         thread.join(TIMEOUT_S)
     assert order == ["command", "poll"]
+
+
+@given(
+    some.lists(some.binary(min_size=1, max_size=40), min_size=1, max_size=4),
+    some.sampled_from(["tcp", "rtu+tcp"]),
+)
+@settings_of_hypothesis(max_examples=30, deadline=None)
+def test_whatever_comes_is_no_value(answers: list[bytes], scheme: str) -> None:
+    """Something on the other side that does not speak Modbus."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def babble() -> None:
+            with suppress(OSError):
+                for octets in answers:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.recv(64)
+                        connection.sendall(octets)
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        line = Line(LineSettings(scheme, "127.0.0.1", listening.getsockname()[1]))
+        for _ in answers:
+            line.open()
+            with pytest.raises((SilentError, LineError, RefusedError)):
+                line.read(7, "holding", 3, 9, 0.02)
+            line.close()
+        thread.join(TIMEOUT_S)
+
+
+def test_a_wait_is_ended_by_an_interruption(server: ModbusServer) -> None:
+    server.silent.add(1)
+    with opened(settings(server)) as line:
+        waiting = threading.Timer(0.05, line.interrupt)
+        waiting.start()
+        before = time.monotonic()
+        with pytest.raises(LineError):
+            line.read(1, "holding", 0, 1, 30.0)
+        assert time.monotonic() - before < 20.0
+        waiting.join(TIMEOUT_S)
