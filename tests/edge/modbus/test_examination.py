@@ -18,7 +18,9 @@ from mainstem_node.config import load_topology
 from mainstem_node.doctor.finding import BAD, FINE, Finding
 
 FLOATS = struct.unpack(">4H", struct.pack(">2f", 1.5, -2.0))
-UNITS: dict[int, Areas] = {1: {"holding": {0: [1, 65_535], 10: FLOATS}, "coil": {0: [1, 0] + [0] * 14}}}
+UNITS: dict[int, Areas] = {
+    1: {"holding": {0: [1, 65_535], 10: FLOATS}, "coil": {0: [1, 0] + [0] * 14}}
+}
 
 
 def finding(place: Path, url: str, more: str = "") -> Finding:
