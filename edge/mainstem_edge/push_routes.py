@@ -9,7 +9,13 @@ from aiohttp import web
 from mainstem_edge.collectors.http_push import HttpPushCollector
 from mainstem_edge.collectors.interface import Collector
 from mainstem_node.api.influx import credential
-from mainstem_node.api.route import Route, json_response, read_body, require_caller
+from mainstem_node.api.route import (
+    Route,
+    json_response,
+    read_body,
+    refuse_other_sites,
+    require_caller,
+)
 from mainstem_node.auth import WRITE, Principal
 from mainstem_node.errors import ForbiddenError, MissingError
 from mainstem_node.runtime import Runtime
@@ -40,6 +46,7 @@ def push_routes(collectors: Callable[[], Sequence[Collector]]) -> list[Route]:
 
 
 async def _take(runtime: Runtime, request: web.Request, collector: HttpPushCollector) -> None:
+    refuse_other_sites(request)  # a browser would add a password that it knows
     proof = collector.proof
     if proof is None:
         _require_writer(runtime, request)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mainstem_edge.auto_reader import TOPICS_MAX, AutoReader, format_of
 from mainstem_edge.testing.parts import NOW_NS, message, subscription
@@ -26,6 +28,11 @@ from mainstem_edge.testing.parts import NOW_NS, message, subscription
 )  # fmt: skip
 def test_what_a_payload_is(payload: bytes, name: str) -> None:
     assert format_of(payload) == name
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
+def test_every_payload_is_something(payload: bytes) -> None:
+    assert format_of(payload) in ("json", "msgpack", "line_protocol", "csv", "raw")
 
 
 def test_each_message_by_itself_and_the_newest_are_shown() -> None:

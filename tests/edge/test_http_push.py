@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ from mainstem_edge.collectors.http_push import HttpPushCollector
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.push_place import PushPlace
 from mainstem_edge.collectors.push_proof import Proof, TokenProof
+from mainstem_edge.intake import Intake
 from mainstem_edge.node import EdgeNode
-from mainstem_edge.testing.parts import T0_MS
+from mainstem_edge.testing.gated_filesystem import GatedFilesystem
+from mainstem_edge.testing.parts import T0_MS, subscription
+from mainstem_engine.engine import Engine
 from mainstem_node.config import load_topology
 from mainstem_node.errors import ApiError, BadRequestError, UnavailableError
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "collect-http.md"
+MakeIntake = Callable[..., Intake]
 SECRETS = {"TOKEN": "t0ken", "PASSWORD": "pässword", "SECRET": "s3cret"}
 READ = {"template": "scale", "device": "root.plant.{path[0]}"}
 COLLECTORS: list[dict[str, Any]] = [
@@ -238,6 +243,8 @@ async def test_what_is_refused_before_it_is_read(
     for path, body, headers, wanted, text in expected:
         status, answer = await post(http, path, body, headers=headers)
         assert (status, text in answer["error"]["message"]) == (wanted, True), answer
+    page = {"Sec-Fetch-Site": "cross-site", **basic("müller", "pässword")}
+    assert (await post(http, "basic/s", BODY, headers=page))[0] == 403
     async with http.get("scales/s") as got:
         assert got.status == 405
     assert rows(node) == []
@@ -256,6 +263,47 @@ async def test_a_stopped_intake_takes_nothing(node: EdgeNode, http: aiohttp.Clie
     status, body = await post(http, "values/v/weight", b"1")
     assert (status, body["headers"]["Retry-After"]) == (503, "5")
     assert rows(node) == []
+
+
+async def test_the_lines_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first example of the page, and what its line of curl sends."""
+    text = await asyncio.to_thread(PAGE.read_text, encoding="utf-8")
+    example = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    monkeypatch.setenv("SCALES_TOKEN", "abc")
+    line = (
+        'curl http://127.0.0.1:8411/collect/v1/scales/s1 -H "Authorization: Bearer $SCALES_TOKEN"'
+    )
+    assert f"{line} -d '{{\"weight\": 12.5}}'" in text
+    async with AsyncExitStack() as stack:
+        node = edge(tmp_path, monkeypatch, **example)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        url = f"http://127.0.0.1:{node.port}/collect/v1/scales/s1"
+        headers = {
+            "Authorization": "Bearer abc", "Content-Type": "application/x-www-form-urlencoded"
+        }  # fmt: skip
+        assert (await post(http, url, b'{"weight": 12.5}', headers=headers))[0] == 200
+        (row,) = rows(node)
+        assert (row["device"], row["weight"]) == ("root.plant.s1", 12.5)
+
+
+async def test_an_answer_waits_for_the_disk(
+    make_intake: MakeIntake, fs: GatedFilesystem, engine: Engine
+) -> None:
+    found = collector()
+    intake = make_intake(subscription("p/#", "root.{topic[0]}"))
+    sent = asyncio.ensure_future(found.take("p", json.dumps({"ts": T0_MS, "count": 1}).encode()))
+    await asyncio.sleep(0)
+    fs.gate.clear()
+    await asyncio.to_thread(intake.process, found.queue.take(10, 1 << 20, 0))
+    assert await asyncio.to_thread(fs.waiting.wait, 10)
+    assert not sent.done()
+    fs.gate.set()
+    await asyncio.wait_for(sent, 10)
+    assert engine.durable_lsn == engine.log.appended_lsn
 
 
 # The collector alone

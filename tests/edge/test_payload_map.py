@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mainstem_edge.decode.interface import Decoded, KnownNames
 from mainstem_edge.decode.json_codec import JsonCodec
@@ -136,3 +138,27 @@ def test_message_pack_and_keys_that_are_no_names() -> None:
     found = codec.decode([payload])
     assert rows(found) == [{"a": 2.0, "ts": 1}]
     assert found.failures[0].problem == "v is not an object"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b", "ts", "m", "v"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+MAPS = [
+    mapped(rows="m[*]"), mapped(rows="*.*", spread=("v", "."), id="@1"), mapped(columns="m"),
+    mapped(columns=".", a="v", id="$.m"), mapped(a="m[0].v", ts="$.ts"), mapped(spread=("m",)),
+]  # fmt: skip
+
+
+@given(st.sampled_from(MAPS), st.lists(VALUES, max_size=4))
+def test_no_payload_makes_it_raise(found: PayloadMap, payloads: list[Any]) -> None:
+    """Whatever comes is rows or failures, and every column has a value for each row."""
+    decoded = decode(found, *payloads)
+    assert decoded.source == sorted(decoded.source)
+    assert {len(values) for values in decoded.columns.values()} <= {len(decoded)}
+    assert all(0 <= row < len(decoded) for row, _, _ in decoded.extras)
+    assert all(0 <= failure.message < len(payloads) for failure in decoded.failures)

@@ -33,13 +33,11 @@ class PayloadMap:
     spread: tuple[PayloadPath, ...] = ()
 
     def rows_of(self, payload: Any) -> tuple[list[Row], list[tuple[str, Any]]]:
-        """(rows, (problem, element) of what is none). PayloadError if there is nothing at all."""
+        """(rows, (problem, element) of what is none). PayloadError: there are no columns."""
         if self.columns is not None:
             return self._side_by_side(payload, self.columns), []
         found, lacking = self._found(payload)
         problems = [(f"nothing at {self._shown}", each) for each in lacking]
-        if lacking and not found:
-            raise PayloadError(f"nothing at {self._shown}")
         rows: list[Row] = []
         for each in found:
             if not self.fields and not self.spread:

@@ -148,10 +148,14 @@ def require_caller(
         )
     # Without a credential a page of another site could use the browser's place on this machine.
     if sent is None:
-        site = request.headers.get("Sec-Fetch-Site", "none")
-        if site not in ("none", "same-origin"):
-            raise ForbiddenError("requests of other sites are refused", code="CROSS_SITE")
+        refuse_other_sites(request)
     return found
+
+
+def refuse_other_sites(request: web.Request) -> None:
+    """ForbiddenError for what a browser sends because a page of another site says so."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise ForbiddenError("requests of other sites are refused", code="CROSS_SITE")
 
 
 def _require_media(request: web.Request, media: tuple[str, ...]) -> None:
