@@ -59,7 +59,8 @@ async def _take(runtime: Runtime, request: web.Request, collector: HttpPushColle
         body = await read_body(request, collector.body_bytes_max)
         if proof is not None and proof.needs_body:
             collector.require_proof(request.headers, body)
-    await collector.take(topic, body)
+    key = request.headers.get("Idempotency-Key")
+    await runtime.idempotent.once(topic, key, body, lambda: collector.take(topic, body))
 
 
 def _require_writer(runtime: Runtime, request: web.Request) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,20 @@ async def test_what_was_answered_is_stored(node: EdgeNode, http: aiohttp.ClientS
     status = next(each for each in node.status_fields()["collectors"] if each["messages"])
     assert (status["name"], status["path"]) == ("http_push-0", "/collect/v1/scales")
     assert (status["state"], status["messages"], status["waiting"]) == ("connected", 3, 0)
+
+
+async def test_a_key_makes_a_request_that_is_sent_again_the_same(
+    node: EdgeNode, http: aiohttp.ClientSession
+) -> None:
+    """Rows that take their time of arrival would be there twice."""
+    headers = {"Idempotency-Key": "k1"}
+    for _ in range(2):
+        assert (await post(http, "values/v/weight", b"1", headers=headers))[0] == 200
+    assert len(rows(node)) == 1
+    assert (await post(http, "values/v/weight", b"2", headers=headers))[0] == 422
+    assert (await post(http, "values/w/weight", b"1", headers=headers))[0] == 200
+    assert (await post(http, "few/v", BODY, headers=headers))[0] == 200
+    assert len(rows(node)) == 3
 
 
 async def test_other_formats(node: EdgeNode, http: aiohttp.ClientSession) -> None:
@@ -309,10 +323,13 @@ async def test_an_answer_waits_for_the_disk(
 # The collector alone
 
 
-def collector(*, in_flight: int = 10, bytes_max: int = 1 << 20, proof: Proof | None = None) -> Any:
+def collector(
+    *, in_flight: int = 10, reading_bytes_max: int = 1 << 20, proof: Proof | None = None
+) -> HttpPushCollector:
     found = HttpPushCollector(
-        "push", "p", (), MessageQueue(in_flight, bytes_max), place=PushPlace("p"), proof=proof,
-        body_bytes_max=1 << 20, per_minute=1000, in_flight=in_flight,
+        "push", "p", (), MessageQueue(in_flight, 1 << 20), place=PushPlace("p"), proof=proof,
+        body_bytes_max=1000, reading_bytes_max=reading_bytes_max, per_minute=1000,
+        in_flight=in_flight,
     )  # fmt: skip
     found.start()
     return found
@@ -369,11 +386,14 @@ async def test_behind_a_full_queue_nothing_is_read() -> None:
     assert found.status()["refused"] == {"unavailable": 1}
 
 
-def test_bodies_that_are_read_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_push, "READING_MAX", 1)
-    found = collector()
-    with found.admitted(), pytest.raises(UnavailableError), found.admitted():
-        pytest.fail("it was admitted")
+@pytest.mark.parametrize(("reading_bytes_max", "count"), [(1 << 20, 64), (2999, 2), (10, 1)])
+def test_bodies_that_are_read_at_once_are_bounded(reading_bytes_max: int, count: int) -> None:
+    found = collector(reading_bytes_max=reading_bytes_max)
+    with ExitStack() as reading:
+        for _ in range(count):
+            reading.enter_context(found.admitted())
+        with pytest.raises(UnavailableError), found.admitted():
+            pytest.fail("it was admitted")
     with found.admitted():
         pass
 

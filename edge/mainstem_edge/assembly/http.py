@@ -50,6 +50,7 @@ def push_collector(
         place=_place(config),
         proof=None if config.sender is None else _proof(config.sender),
         body_bytes_max=config.message_limit,
+        reading_bytes_max=config.queue_bytes,
         per_minute=config.per_minute,
         in_flight=config.in_flight,
         clock_ns=bench.clock_ns,

@@ -33,12 +33,12 @@ ANSWER_S_MAX = 30.0
 given up yet."""
 RETRY_S = 5
 READING_MAX = 64
-"""Bodies that are read at once: with `message_limit` it bounds what senders can make this hold
-before they have proven who they are."""
+"""Bodies that are read at once; fewer where they are long, see ``reading_bytes_max``."""
 
 
 class HttpPushCollector:
-    """``path``: the part of the URL that names it. ``proof`` None: the node's own credentials."""
+    """``path``: the part of the URL that names it. ``proof`` None: the node's own credentials.
+    ``reading_bytes_max``: what senders can make this hold while it reads, whoever they are."""
 
     kind: ClassVar[str] = "http_push"
 
@@ -52,6 +52,7 @@ class HttpPushCollector:
         place: PushPlace,
         proof: Proof | None,
         body_bytes_max: int,
+        reading_bytes_max: int,
         per_minute: int,
         in_flight: int,
         clock_ns: Callable[[], int] = time.time_ns,
@@ -67,6 +68,7 @@ class HttpPushCollector:
         self.health = Health(clock_ns)
         self._clock_ns = clock_ns
         self._in_flight = in_flight
+        self._reading_max = max(1, min(READING_MAX, reading_bytes_max // body_bytes_max))
         self._allowance = Allowance(per_minute, monotonic)
         self._open = False
         self._reading = 0
@@ -92,7 +94,7 @@ class HttpPushCollector:
                     headers=_later(1),
                 )
             )
-        full = self._reading >= READING_MAX or len(self._waiting) >= self._in_flight
+        full = self._reading >= self._reading_max or len(self._waiting) >= self._in_flight
         if full or self.queue.is_full():
             raise self._refusal(UnavailableError("the store is behind", headers=_later(1)))
         self._reading += 1

@@ -51,6 +51,7 @@ class HttpPushCollectorConfig(ReadingConfig, frozen=True, kw_only=True):
     in_flight: int = 500
     """Requests not answered yet; then the next ones are told to come again (503)."""
     queue_bytes: SizeBytes = 32 * MIB
+    """Of bodies that wait for the decoder, and again of bodies that are being read."""
 
     @property
     def templates(self) -> tuple[str, ...]:
