@@ -6,6 +6,7 @@ MainstemError                                   (mainstem_engine.errors)
     ├── UnitError              (ValueError)     an unknown unit, or one of another dimension
     ├── ExpressionError        (ValueError)     an expression that cannot be computed
     ├── CredentialError        (OSError)        a token file is missing, empty or unreadable
+    ├── MissingExtraError      (ImportError)    a library that the configuration needs is not here
     ├── TierError              (LookupError)    no entry point registers this tier
     └── ApiError                                an answer other than 2xx; carries the HTTP status
         ├── BadRequestError    (ValueError)     400
@@ -74,6 +75,12 @@ class CredentialError(NodeError, OSError):
     """A token file is missing, empty or unreadable."""
 
     code = "CREDENTIAL"
+
+
+class MissingExtraError(NodeError, ImportError):
+    """A library that a part of the configuration needs is not installed."""
+
+    code = "CONFIG"
 
 
 class TierError(NodeError, LookupError):

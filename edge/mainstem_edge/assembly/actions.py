@@ -8,11 +8,13 @@ from mainstem_edge.actions.modbus_write import ModbusWrite
 from mainstem_edge.actions.sparkplug_dcmd import Allowed, HostSide, SparkplugDcmd
 from mainstem_edge.assembly.modbus import register_maps
 from mainstem_edge.assembly.mqtt import publish_action
+from mainstem_edge.assembly.opcua import write_action
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.collectors.modbus import ModbusCollector
 from mainstem_edge.collectors.sparkplug import SparkplugCollector
 from mainstem_node.commanding.action import Action
 from mainstem_node.config.collectors.modbus import ModbusWriteConfig
+from mainstem_node.config.collectors.opcua import OpcuaWriteConfig
 from mainstem_node.config.collectors.sparkplug import SparkplugCommandConfig
 from mainstem_node.config.schema import MqttPublishConfig, NodeConfig
 
@@ -33,6 +35,9 @@ def actions(node: NodeConfig, collectors: Collectors) -> list[Action]:
     if writing:
         patterns = [pattern for each in writing for pattern in each.allow]
         found.append(ModbusWrite(patterns, register_maps(node), lambda: _lines(collectors)))
+    writes = [each for each in node.actions if isinstance(each, OpcuaWriteConfig)]
+    if writes:
+        found.append(write_action(writes, collectors))
     return found
 
 

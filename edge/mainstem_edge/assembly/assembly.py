@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstem_edge.assembly import http, modbus, mqtt, simulator, sparkplug
+from mainstem_edge.assembly import http, modbus, mqtt, opcua, simulator, sparkplug
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.intake import Intake
@@ -20,6 +20,7 @@ from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.opcua import OpcuaCollectorConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.schema import CollectorConfig
@@ -40,6 +41,7 @@ KINDS: Mapping[type[CollectorConfig], Kind] = {
     HttpPollCollectorConfig: Kind(http.poll_readers, http.poll_collector),
     HttpPushCollectorConfig: Kind(http.push_readers, http.push_collector),
     MqttCollectorConfig: Kind(mqtt.readers, mqtt.collector),
+    OpcuaCollectorConfig: Kind(opcua.readers, opcua.collector),
     SimulatorCollectorConfig: Kind(simulator.readers, simulator.collector),
     SparkplugCollectorConfig: Kind(sparkplug.readers, sparkplug.collector),
     ModbusCollectorConfig: Kind(modbus.readers, modbus.collector),

@@ -49,6 +49,7 @@ def check(
 
     from mainstem_node.config import check as check_file
     from mainstem_node.config import load_topology
+    from mainstem_node.extras import missing_here
 
     path = file or config
     if path is None:
@@ -68,6 +69,8 @@ def check(
         count = len(topology.nodes)
         nodes = ", ".join(node.id for node in topology.nodes[:10]) + (", ..." if count > 10 else "")
         result(f"{path}: fine: {count} node{'' if count == 1 else 's'} ({nodes})")
+        for lack in missing_here(topology):
+            note(lack)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, ModbusWriteConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.opcua import OpcuaCollectorConfig, OpcuaWriteConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import (
     SparkplugCollectorConfig,
@@ -15,6 +16,7 @@ from mainstem_node.config.collectors.sparkplug import (
 )
 from mainstem_node.config.http_checks import check_poll, check_push
 from mainstem_node.config.modbus_checks import check_modbus, check_modbus_write
+from mainstem_node.config.opcua_checks import check_opcua, check_opcua_write
 from mainstem_node.config.reading_checks import check_subscriptions, is_bad_filter
 from mainstem_node.config.report import Report
 from mainstem_node.config.schema import MqttPublishConfig, NodeConfig
@@ -45,6 +47,8 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
                 check_sparkplug(report, inside, collector)
             case ModbusCollectorConfig():
                 check_modbus(report, inside, collector)
+            case OpcuaCollectorConfig():
+                check_opcua(report, inside, collector)
 
 
 def _mqtt(report: Report, where: str, collector: MqttCollectorConfig) -> None:
@@ -84,6 +88,8 @@ def check_actions(report: Report, where: str, node: NodeConfig) -> None:
                 check_sparkplug_command(report, inside, node, action)
             case ModbusWriteConfig():
                 check_modbus_write(report, inside, node, action)
+            case OpcuaWriteConfig():
+                check_opcua_write(report, inside, node, action)
 
 
 def _publish(report: Report, where: str, action: MqttPublishConfig) -> None:

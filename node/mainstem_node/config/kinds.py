@@ -169,6 +169,16 @@ def parse_mqtt_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def parse_opc_url(text: str) -> str:
+    """``opc.tcp://host:port/path``; user and password have keys of their own."""
+    parts = _split_url(text)
+    if parts.scheme != "opc.tcp" or not parts.hostname:
+        raise ValueError(f"{redact_url(text)!r} is not an OPC UA URL", "write opc.tcp://host:4840")
+    if parts.username or parts.password:
+        raise ValueError("the URL carries a credential", "use `username` and `password`")
+    return text.rstrip("/")
+
+
 def _split_url(text: str) -> Any:
     try:
         parts = urlsplit(text)
@@ -283,6 +293,7 @@ PAGE_URL = Kind("URL", parse_page_url, {"type": "string", "pattern": "^https?://
 MOMENTS = Kind("text", parse_moments, {"type": "string", "examples": ["{now-1h:minute}"]})
 HTTP_URL = Kind("URL", parse_http_url, {"type": "string", "pattern": "^https?://"})
 MQTT_URL = Kind("URL", parse_mqtt_url, {"type": "string", "pattern": "^mqtts?://"})
+OPC_URL = Kind("URL", parse_opc_url, {"type": "string", "pattern": "^opc\\.tcp://"})
 STAMP = Kind("date", parse_stamp, {"type": "string", "examples": ["2000-01-01"]})
 ZONE = Kind("time zone", parse_zone, {"type": "string", "examples": ["UTC", "Europe/Berlin"]})
 TIME_OF_DAY = Kind("time of day", parse_time_of_day, {"type": "string", "examples": ["08:00"]})
@@ -320,5 +331,6 @@ DatedText = Annotated[MomentText, MOMENTS]
 MqttUrl = Annotated[str, MQTT_URL]
 RowsPath = Annotated[PayloadPath, PAYLOAD_PATH]
 ValuePath = Annotated[PayloadPath, ONE_VALUE_PATH]
+OpcUrl = Annotated[str, OPC_URL]
 StampNs = Annotated[int, STAMP]
 Zone = Annotated[str, ZONE]

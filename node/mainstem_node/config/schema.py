@@ -20,6 +20,7 @@ from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, ModbusWriteConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.opcua import OpcuaCollectorConfig, OpcuaWriteConfig
 from mainstem_node.config.collectors.simulator import SimulatorCollectorConfig
 from mainstem_node.config.collectors.sparkplug import (
     SparkplugCollectorConfig,
@@ -141,6 +142,7 @@ CollectorConfig = (
     HttpPollCollectorConfig
     | HttpPushCollectorConfig
     | MqttCollectorConfig
+    | OpcuaCollectorConfig
     | SimulatorCollectorConfig
     | SparkplugCollectorConfig
     | ModbusCollectorConfig
@@ -161,7 +163,7 @@ class MqttPublishConfig(Struct, frozen=True, kw_only=True):
     tls: ClientTlsConfig = ClientTlsConfig()
 
 
-ActionConfig = MqttPublishConfig | SparkplugCommandConfig | ModbusWriteConfig
+ActionConfig = MqttPublishConfig | SparkplugCommandConfig | ModbusWriteConfig | OpcuaWriteConfig
 """Every kind of thing that commands may do. A file says which one with the key ``type``."""
 
 
