@@ -18,6 +18,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from mainstem_node.api.openapi import SERVED
 from mainstem_node.api.route import MIB, Route, bind, error_response
 from mainstem_node.config.kinds import Listen
 from mainstem_node.config.schema import TlsConfig
@@ -55,7 +56,8 @@ def build_application(
     application = web.Application(
         middlewares=[_answer_everything(runtime)], client_max_size=CLIENT_BYTES_MAX
     )
-    for route in routes:
+    application[SERVED] = tuple(routes)
+    for route in application[SERVED]:
         handler = bind(route, runtime)
         if route.method == "GET":
             application.router.add_get(route.path, handler)

@@ -264,6 +264,17 @@ async def test_what_is_refused_before_it_is_read(
     assert rows(node) == []
 
 
+async def test_the_description_of_the_api_has_the_edge_s_own_routes(
+    node: EdgeNode, http: aiohttp.ClientSession
+) -> None:
+    async with http.get(f"http://127.0.0.1:{node.port}/api/v1/openapi.json") as answer:
+        paths = (await answer.json())["paths"]
+    rest = paths["/collect/v1/{name}/{rest}"]["post"]
+    assert [each["name"] for each in rest["parameters"]] == ["name", "rest"]
+    assert "200 when durable" in paths["/collect/v1/{name}"]["post"]["summary"]
+    assert "/api/v1/sql" in paths
+
+
 async def test_too_many_requests(node: EdgeNode, http: aiohttp.ClientSession) -> None:
     for _ in range(2):
         assert (await post(http, "few/s", BODY))[0] == 200

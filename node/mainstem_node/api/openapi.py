@@ -7,7 +7,6 @@ the shapes of bodies and answers are kept here by hand.
 from __future__ import annotations
 
 import re
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -154,14 +153,17 @@ _ANSWERS = {
 }
 
 
-@cache
-def document() -> dict[str, Any]:
-    """The whole description; the same for every node of this version."""
-    from mainstem_node.api import ROUTES
+SERVED: web.AppKey[tuple[Route, ...]] = web.AppKey("served", tuple)
+"""The routes of an application: those of every tier and those of its own."""
+_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
+
+def document(routes: tuple[Route, ...]) -> dict[str, Any]:
+    """The whole description; the same for every node of a tier and version."""
     paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    for route in routes:
+        path = _PARAMETER.sub(r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -197,7 +199,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "security": [] if route.role is None else [{"bearer": []}],
         "x-role": route.role,
     }
-    names = re.findall(r"\{(\w+)\}", route.path)
+    names = _PARAMETER.findall(route.path)
     if names:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names
@@ -221,7 +223,7 @@ def _version() -> str:
 
 
 async def openapi(runtime: Runtime, request: web.Request, caller: Principal) -> web.Response:
-    return json_response(document())
+    return json_response(document(request.app[SERVED]))
 
 
 ROUTES = (Route("GET", "/api/v1/openapi.json", openapi, None, "This description."),)
