@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as some
 
+from mainstem_edge.modbus import line as line_module
 from mainstem_edge.modbus.errors import LineError, RefusedError, SilentError
 from mainstem_edge.modbus.line import Line, LineSettings, Turns
 from mainstem_edge.testing.modbus_server import Areas, ModbusServer
@@ -169,6 +170,20 @@ def test_a_late_answer_is_nobodys(scheme: str) -> None:
             server.late.clear()
             assert line.read(1, "holding", 5, 1, TIMEOUT_S).tolist() == [105]
             assert line.read(1, "holding", 6, 1, TIMEOUT_S).tolist() == [106]
+
+
+def test_a_serial_port_is_used_again_when_it_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device answers in its order: first what was given up."""
+    monkeypatch.setattr(line_module, "QUIET_S", 0.6)
+    with cable() as (here, there), ModbusServer(UNITS, "serial", place=there) as server:
+        server.late.add(1)
+        with opened(LineSettings("serial", here, parity="N", baud=115_200)) as line:
+            with pytest.raises(SilentError):
+                line.read(1, "holding", 0, 1, SHORT_S)
+            releasing = threading.Timer(0.1, server.release)
+            releasing.start()
+            assert line.read(1, "holding", 5, 1, TIMEOUT_S).tolist() == [105]
+            releasing.join(TIMEOUT_S)
 
 
 @pytest.mark.parametrize("code", [10, 11])
