@@ -115,10 +115,12 @@ class EdgeNode(Node):
             intake.collector.stop(DISCONNECT_S)
 
     def _is_idle(self, intake: Intake) -> bool:
-        """Nothing waits here, and the broker has sent nothing for a while."""
+        """Nothing waits here, and a source that may hold something has sent nothing for a while."""
         state = intake.collector.state()
         if intake.failure:
             return True
+        if not state.source_holds:
+            return intake.oldest_waiting_ns() is None
         if state.connected_ns is None or intake.oldest_waiting_ns() is not None:
             return False
         quiet_since = max(state.connected_ns, state.last_arrival_ns or 0)

@@ -194,3 +194,22 @@ async def test_a_failed_intake_makes_the_node_not_ready(tmp_path: Path) -> None:
 
 def test_the_edge_is_registered() -> None:
     assert tier_class("edge") is EdgeNode
+
+
+async def test_a_stop_does_not_wait_for_sources_that_keep_nothing(tmp_path: Path) -> None:
+    """One that sends without end, and one that is not there."""
+    modbus = {"device": "root.plant.m", "template": "pump", "registers": {"flow": {"address": 0}}}
+    collectors = [
+        {"type": "simulator", "template": "pump", "device": "root.plant.s", "every": "20ms"},
+        {"type": "modbus", "url": "tcp://127.0.0.1:1", "devices": [modbus]},
+    ]
+    with EmbeddedBroker(tmp_path / "broker", sync_always=False) as broker:
+        node = edge(tmp_path, broker, collectors=collectors)
+    await node.start()
+    try:
+        await eventually(
+            lambda: node._intakes[0].collector.state().last_arrival_ns is not None, "rows"
+        )
+        await eventually(lambda: all(map(node._is_idle, node._intakes)), "nothing to wait for")
+    finally:
+        await node.stop()

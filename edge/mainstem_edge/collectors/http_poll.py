@@ -44,6 +44,7 @@ class HttpPollCollector(AsyncCollector):
     """``dated``: the answers have times of their own."""
 
     kind: ClassVar[str] = "http_poll"
+    source_holds: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -47,12 +47,14 @@ class CollectorState:
     """What the frontier must know of a collector.
 
     ``connection``: the present one. ``connected_ns``: since when it is subscribed, None while it is
-    not. ``last_arrival_ns``: the newest arrival on it, None when there was none.
+    not. ``last_arrival_ns``: the newest arrival on it, None when there was none. ``source_holds``:
+    the source may have messages that wait for this collector, as a broker has.
     """
 
     connection: Origin | None
     connected_ns: int | None
     last_arrival_ns: int | None
+    source_holds: bool = True
 
 
 class Collector(Protocol):

@@ -44,6 +44,7 @@ class ModbusCollector(SupervisedCollector):
     """``polled``: the devices of the line."""
 
     kind: ClassVar[str] = "modbus"
+    source_holds: ClassVar[bool] = False
 
     def __init__(
         self,

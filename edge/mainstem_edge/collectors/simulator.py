@@ -44,6 +44,7 @@ class SimulatorCollector(SupervisedCollector):
     """``paths``: the devices. ``signals``: by the name that the rows have for them."""
 
     kind: ClassVar[str] = "simulator"
+    source_holds: ClassVar[bool] = False
 
     def __init__(
         self,

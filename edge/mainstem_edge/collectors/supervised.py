@@ -55,6 +55,8 @@ class SupervisedCollector(abc.ABC):
 
     kind: ClassVar[str]
     """As ``type`` in the configuration."""
+    source_holds: ClassVar[bool] = True
+    """False for a source that is asked: it keeps nothing for this collector."""
 
     def __init__(
         self,
@@ -147,7 +149,9 @@ class SupervisedCollector(abc.ABC):
     def state(self) -> CollectorState:
         """For the frontier."""
         health = self.health
-        return CollectorState(self.origin, health.connected_ns, health.last_arrival_ns)
+        return CollectorState(
+            self.origin, health.connected_ns, health.last_arrival_ns, self.source_holds
+        )
 
     def status(self) -> dict[str, Any]:
         """Health for people: state, counts, the last error."""
