@@ -21,6 +21,7 @@ from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, Modbus
 from mainstem_node.config.collectors.modbus_register import RegisterConfig, located
 from mainstem_node.config.collectors.subscription import PayloadTimeConfig, SubscriptionConfig
 from mainstem_node.config.schema import NodeConfig
+from mainstem_node.extras import require
 
 SECOND_NS = 1_000_000_000
 MESSAGES_MAX = 1000
@@ -58,6 +59,7 @@ def readers(bench: Workbench, config: ModbusCollectorConfig) -> list[Reader]:
 def collector(
     bench: Workbench, number: int, config: ModbusCollectorConfig, found: Sequence[Reader]
 ) -> Collector:
+    require("modbus")
     units: dict[int, Unit] = {}
     return ModbusCollector(
         f"modbus-{number}",

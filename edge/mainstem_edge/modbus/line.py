@@ -33,13 +33,13 @@ from mainstem_edge.modbus.errors import (
     SilentError,
 )
 from mainstem_edge.modbus.register import BIT_TABLES, Words
+from mainstem_node.extras import remedy
 
 CONNECT_S_MAX = 5.0
 QUIET_S = 0.05
 """Silence after which nothing late is expected on a serial port: longer than any gap in a frame."""
 QUIET_TRIES_MAX = 20
 """A port that is never quiet for a second has a talker on it; requests then fail by themselves."""
-EXTRA = 'pip install "mainstem[modbus]"'
 READS = {
     "holding": "read_holding_registers", "input": "read_input_registers",
     "coil": "read_coils", "discrete": "read_discrete_inputs",
@@ -248,7 +248,7 @@ class Line:
         try:
             self._client = self._serial() if self.settings.scheme == "serial" else self._tcp()
         except ImportError as error:
-            raise LineError(f"the library is missing: {EXTRA}") from error
+            raise LineError(f"the library is missing: {remedy('modbus')}") from error
         except OSError as error:
             raise LineError(f"{self.settings}: {error.strerror or error}") from error
         self._late = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from mainstem_edge.intake import Intake
 from mainstem_edge.modbus import device as device_module
 from mainstem_edge.testing.modbus_server import ModbusServer
 from mainstem_engine.engine import Engine
+from mainstem_node import extras
 from mainstem_node.commanding.action import ActionError
 from mainstem_node.config import load_topology
 from mainstem_node.config.schema import NodeConfig
 from mainstem_node.declare import declare
-from mainstem_node.errors import BadRequestError
+from mainstem_node.errors import BadRequestError, MissingExtraError
 from mainstem_sync.receiving.quarantine import QuarantineStore
 
 DEADLINE_S = 20.0
@@ -89,7 +91,7 @@ def edge(
     node = {
         "id": "edge", "tier": "edge", "listen": "127.0.0.1:0", "data_dir": "data",
         "collectors": [{**config, "devices": list(devices)}],
-        "actions": list(allow and [{"type": "modbus.write", "allow": allow}]),
+        "actions": [{"type": "modbus.write", "allow": list(allow)}] if allow else [],
     }  # fmt: skip
     path = place / "t.yaml"
     path.write_text(yaml.safe_dump({"templates": TEMPLATES, "nodes": [node]}), encoding="utf-8")
@@ -292,8 +294,14 @@ def test_a_command_goes_over_the_line_of_the_collector(
 def test_without_the_extra_the_remedy_is_told(
     tmp_path: Path, engine: Engine, quarantine: QuarantineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pymodbus.client", None)
-    with edge(tmp_path, engine, quarantine, "tcp://localhost:1", meter()) as running:
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with edge(tmp_path, engine, quarantine, "serial:/dev/ttyS99", meter()) as running:
         status = running.collector.status
         eventually(lambda: status()["last_error"], "an error")
         assert 'pip install "mainstem[modbus]"' in status()["last_error"]
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with (
+        pytest.raises(MissingExtraError, match="pymodbus"),
+        edge(tmp_path, engine, quarantine, "tcp://localhost:1", meter()),
+    ):
+        pass
