@@ -295,6 +295,19 @@ async def test_nobody_there_and_nobody_answers(weather: Weather) -> None:
     assert not any("k3y" in each.health.error for each in (gone, slow, cut))
 
 
+async def test_through_a_proxy(weather: Weather, monkeypatch: pytest.MonkeyPatch) -> None:
+    weather.answers = [says(b"[1]")]
+    found = Page(parse_moments("http://weather.invalid/v1"), proxy=weather.url)
+    collector = poll(found, Clock())
+    await turns(collector)
+    assert bodies(collector) == [b"[1]"]
+    assert weather.requests[0][2]["Host"] == "weather.invalid"
+    monkeypatch.setenv("HTTP_PROXY", weather.url)  # is not looked at
+    straight = poll(Page(parse_moments("http://127.0.0.1:1/v1")), Clock())
+    await turns(straight)
+    assert straight.health.error.startswith("cannot connect")
+
+
 async def test_it_asks_at_the_start_and_ends_when_told(weather: Weather) -> None:
     weather.answers = [says(b"[1]")]
     collector = poll(page(weather), Clock())

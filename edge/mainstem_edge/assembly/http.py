@@ -96,6 +96,7 @@ def page_of(config: HttpPollCollectorConfig) -> Page:
         {name: secret.reveal() for name, secret in config.secret_headers.items()},
         user,
         tls,
+        config.proxy,
         config.timeout / SECOND_NS,
         config.message_limit,
     )

@@ -55,6 +55,7 @@ class Page:
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: tuple[str, str] | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    proxy: str | None = None
     timeout_s: float = 30.0
     answer_bytes_max: int = 16 << 20
 
@@ -111,6 +112,7 @@ async def ask(
             headers={**page.all_headers(now_ns, since_ns), **marks},
             data=body,
             allow_redirects=False,
+            proxy=page.proxy,
         ) as response:
             if response.status == NOT_MODIFIED and marks:
                 return Answer(None, marks)

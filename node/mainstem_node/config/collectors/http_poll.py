@@ -8,7 +8,15 @@ from msgspec import field
 
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig
 from mainstem_node.config.collectors.subscription import ReadingConfig
-from mainstem_node.config.kinds import DatedText, DurationNs, PageUrl, SecretText, SizeBytes, Text
+from mainstem_node.config.kinds import (
+    DatedText,
+    DurationNs,
+    HttpUrl,
+    PageUrl,
+    SecretText,
+    SizeBytes,
+    Text,
+)
 
 MIB = 1 << 20
 SECOND_NS = 1_000_000_000
@@ -34,6 +42,8 @@ class HttpPollCollectorConfig(ReadingConfig, frozen=True, kw_only=True):
     timeout: DurationNs = 30 * SECOND_NS
     message_limit: SizeBytes = 16 * MIB
     """A longer answer is not read, before or after gzip."""
+    proxy: HttpUrl | None = None
+    """What goes out goes through it; default: straight, whatever the environment says."""
     tls: ClientTlsConfig = ClientTlsConfig()
 
     @property
