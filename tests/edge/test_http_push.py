@@ -366,6 +366,7 @@ async def test_who_still_waits_at_the_end_is_told_to_come_again() -> None:
     found = collector()
     waiting = asyncio.ensure_future(found.take("p", b"x"))
     await asyncio.sleep(0)
+    assert not found.state().source_holds  # a stop does not wait until nobody posts
     found.stop(1.0)
     with pytest.raises(UnavailableError) as caught:
         await asyncio.wait_for(waiting, 5)

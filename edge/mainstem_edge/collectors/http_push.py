@@ -174,7 +174,9 @@ class HttpPushCollector:
         self.health.stopped()
 
     def state(self) -> CollectorState:
-        return CollectorState(self, self.health.connected_ns, self.health.last_arrival_ns)
+        health = self.health
+        # Senders go on for ever, and keep what is refused: a stop need not wait for their silence.
+        return CollectorState(self, health.connected_ns, health.last_arrival_ns, source_holds=False)
 
     def status(self) -> dict[str, Any]:
         """Health for people; ``refused``: requests, by reason."""
