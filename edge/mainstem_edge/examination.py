@@ -1,4 +1,4 @@
-"""What ``mainstem doctor`` looks at of an edge: its brokers and lines.
+"""What ``mainstem doctor`` looks at of an edge: its brokers, lines and servers.
 
 A broker is greeted under a name of its own, with a session that ends with the connection: the
 collector's session, and what waits in it, are not touched.
@@ -19,8 +19,10 @@ from mainstem_edge.assembly.mqtt import mqtt_settings
 from mainstem_edge.assembly.sparkplug import sparkplug_settings
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.modbus_examination import examine_line
+from mainstem_edge.opcua_examination import examine_server
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
+from mainstem_node.config.collectors.opcua import OpcuaCollectorConfig
 from mainstem_node.config.collectors.sparkplug import SparkplugCollectorConfig
 from mainstem_node.config.schema import NodeConfig
 from mainstem_node.doctor.finding import BAD, FINE, Finding
@@ -39,6 +41,9 @@ def brokers(node: NodeConfig) -> Iterator[Finding]:
                     settings = sparkplug_settings(node.id, number, config)
                 case ModbusCollectorConfig():
                     yield examine_line(node.id, check, config)
+                    continue
+                case OpcuaCollectorConfig():
+                    yield examine_server(node.id, check, config)
                     continue
                 case _:
                     continue

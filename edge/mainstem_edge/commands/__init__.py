@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import typer
 
-from mainstem_edge.commands import modbus
+from mainstem_edge.commands import modbus, opcua
 
-APPS: Mapping[str, typer.Typer] = {"modbus": modbus.app}
+APPS: Mapping[str, typer.Typer] = {"modbus": modbus.app, "opcua": opcua.app}
 """By the name of the command; found by ``mainstem_node.commands.of_tiers``."""

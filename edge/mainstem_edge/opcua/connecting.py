@@ -88,6 +88,13 @@ async def session(settings: OpcuaSettings, on_lost: OnLost | None = None) -> Asy
         await _leave(client)
 
 
+async def endpoints(settings: OpcuaSettings) -> list[ua.EndpointDescription]:
+    """What the server offers, asked without security. Raises ConnectionError."""
+    client = Client(settings.url, timeout=settings.request_s)
+    with in_words(settings.url):
+        return list(await client.connect_and_get_server_endpoints())
+
+
 async def _leave(client: Client) -> None:
     """Says goodbye, if anybody listens; the socket is closed in any case."""
     try:
@@ -137,8 +144,9 @@ def application_uri(own: CertProperties) -> str | None:
 
 
 @contextlib.contextmanager
-def in_words(where: str) -> Iterator[None]:
-    """Errors of the library, of the network and of files as one ConnectionError."""
+def in_words(where: str, *, files: bool = True) -> Iterator[None]:
+    """Errors of the library and of the network as one ConnectionError; with ``files`` also those
+    of certificates and keys."""
     try:
         yield
     except ua.UaStatusCodeError as error:
@@ -153,4 +161,6 @@ def in_words(where: str) -> Iterator[None]:
         place = error.filename or where
         raise ConnectionError(f"{place}: {error.strerror or error}") from error
     except ValueError as error:  # a certificate or key that is none
+        if not files:
+            raise
         raise ConnectionError(f"{where}: {error.args[0]}; check `cert` and `key`") from error

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from asyncua import Client, ua
 
 from mainstem_edge.opcua.points import Point
+from mainstem_edge.opcua.reading import read
 from mainstem_edge.opcua.rows import Value
 from mainstem_edge.opcua.values import stamp_of, time_ns
 
@@ -19,22 +20,17 @@ VALUES_MAX = 1_000_000
 """Of one node after one outage: 11 days of one value a second."""
 MICROSECOND_NS = 1000
 CAN_READ_HISTORY = 1 << ua.AccessLevel.HistoryRead
-NODES_A_CALL = 100
 
 
 async def with_history(client: Client, points: Sequence[Point]) -> list[Point]:
     """Those whose nodes have one."""
-    found: list[Point] = []
-    for start in range(0, len(points), NODES_A_CALL):
-        some = points[start : start + NODES_A_CALL]
-        levels = await client.uaclient.read_attributes(
-            [point.node for point in some], ua.AttributeIds.AccessLevel
-        )
-        for point, level in zip(some, levels, strict=True):
-            value = None if level.Value is None else level.Value.Value
-            if isinstance(value, int) and value & CAN_READ_HISTORY:
-                found.append(point)
-    return found
+    levels = await read(client, [point.node for point in points], ua.AttributeIds.AccessLevel)
+    values = [None if level.Value is None else level.Value.Value for level in levels]
+    return [
+        point
+        for point, value in zip(points, values, strict=True)
+        if isinstance(value, int) and value & CAN_READ_HISTORY
+    ]
 
 
 async def past_values(

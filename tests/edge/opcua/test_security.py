@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from mainstem_edge.opcua.connecting import OpcuaSettings, session
 from mainstem_edge.testing.opcua_plant import plant, until
 from mainstem_edge.testing.opcua_server import OpcuaServer, make_certificate
+from mainstem_node import cli
 
 Files = dict[str, tuple[Path, Path]]
 
@@ -113,3 +116,17 @@ def test_a_collector_with_security(
         until(lambda: edge.rows(), lambda: edge.status)
         assert edge.status["security"] == "Basic256Sha256"
         assert "s3cret" not in str(edge.status)
+
+
+def test_the_certificate_is_fetched_with_its_fingerprint(
+    safe_server: OpcuaServer, files: Files, tmp_path: Path
+) -> None:
+    file = tmp_path / "plc.der"
+    words = ["opcua", "certificate", safe_server.url, str(file)]
+    answer = CliRunner().invoke(cli.app, words)
+    assert answer.exit_code == 0, answer.output
+    octets = files["server"][0].read_bytes()
+    assert file.read_bytes() == octets
+    assert hashlib.sha256(octets).hexdigest().upper() in answer.stdout.replace(":", "")
+    assert "Aes256_Sha256_RsaPss" in answer.output
+    assert CliRunner().invoke(cli.app, words).exit_code == 2  # it exists

@@ -18,7 +18,7 @@ from mainstem_node.commands.terminal import moment, shown
 COMMANDS = {
     "demo", "publish", "init", "config", "run", "up", "node", "device", "join", "token", "sql",
     "status", "verify", "trace", "quarantine", "command", "audit", "backup", "restore", "db",
-    "bench", "doctor", "modbus",
+    "bench", "doctor", "modbus", "opcua",
 }  # fmt: skip
 
 HEAVY = ("numpy", "pyarrow", "duckdb", "aiohttp", "paho", "yaml", "msgspec", "rich.live")
