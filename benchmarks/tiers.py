@@ -67,7 +67,7 @@ class NodeProcess:
         """Returns when the node is ready."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mainstem_node.cli", "run", "-c", str(self._topology),
+                [sys.executable, "-m", "mainstem_node", "run", "-c", str(self._topology),
                  "--node", self.name],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip

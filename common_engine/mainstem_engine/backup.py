@@ -34,6 +34,7 @@ from mainstem_engine.backup_files import (
     take,
     write_manifest,
 )
+from mainstem_engine.backup_stage import STAGE_NAME, unlink_below
 from mainstem_engine.check import LOCK_NAME, CheckReport, check_directory, require_data_directory
 from mainstem_engine.check_log import LOG_DIRECTORY, log_firsts
 from mainstem_engine.checkpoint import inspect_checkpoint
@@ -53,9 +54,6 @@ from mainstem_engine.store import Store
 
 logger = logging.getLogger(__name__)
 
-STAGE_NAME = "snapshot"
-"""Second names of what a backup under way needs. What a crash or a failing disk left of them goes
-at the next start, or with the next backup."""
 CATALOG_DIRECTORY = "catalog"
 PRIVATE_MODE = 0o600
 """Of files of higher layers, which may hold credentials."""
@@ -150,11 +148,6 @@ def backup_directory(
             lock.close()
 
 
-def remove_stage(fs: Filesystem, root: Path) -> None:
-    """Removes the second names that a backup left which a crash ended."""
-    _unlink_below(fs, root / STAGE_NAME)
-
-
 def _require_elsewhere(fs: Filesystem, root: Path, destination: Path) -> None:
     require_empty(fs, destination)
     if destination.resolve().is_relative_to(root.resolve()):
@@ -180,7 +173,7 @@ def _staged(store: Store, stage: Path) -> Iterator[None]:
     if not store.backup_lock.acquire(blocking=False):
         raise SchemaError(f"a backup of {store.path} is under way", hint="wait until it has ended")
     try:
-        _unlink_below(store.fs, stage)  # of one that could not remove them
+        unlink_below(store.fs, stage)  # of one that could not remove them
         try:
             yield
         finally:
@@ -192,18 +185,9 @@ def _staged(store: Store, stage: Path) -> Iterator[None]:
 def _let_go(fs: Filesystem, stage: Path) -> None:
     """A backup that is whole does not fail because of its second names."""
     try:
-        _unlink_below(fs, stage)
+        unlink_below(fs, stage)
     except OSError as error:
         logger.warning("%s could not be emptied; the next backup or start will: %s", stage, error)
-
-
-def _unlink_below(fs: Filesystem, directory: Path) -> None:
-    for path in _files_below(directory):
-        fs.unlink(path)
-
-
-def _files_below(directory: Path) -> list[Path]:
-    return [path for path in sorted(directory.rglob("*")) if path.is_file()]
 
 
 def _content_of(store: Store) -> _Content:

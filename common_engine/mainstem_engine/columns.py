@@ -13,12 +13,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ma  # np.unique needs it: loaded with the modules, not at the first call
 
 from mainstem_engine.errors import OutOfRangeError, SchemaError
 from mainstem_engine.model import (
@@ -132,8 +132,10 @@ def to_times_ns(time: Any, precision_ns: int) -> TimesNs:
 
 
 def _values_and_validity(data: Any, rows: int) -> tuple[AnyArray, BoolMask | None]:
-    if isinstance(data, ma.MaskedArray):
-        return np.asarray(data.data), ~ma.getmaskarray(data)
+    # Nobody has a masked array who has not imported them: an idle process does without a megabyte.
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(data, masked.MaskedArray):
+        return np.asarray(data.data), ~masked.getmaskarray(data)
     if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) == 1:
         values = np.asarray(data[0])
         valid = ~np.asarray(data[1], dtype=np.bool_)

@@ -17,7 +17,7 @@ import numpy as np
 
 from mainstem_engine.accounting import StoreCounts
 from mainstem_engine.aggregates import AggregateCounts
-from mainstem_engine.backup import BackupReport, backup_store, remove_stage
+from mainstem_engine.backup_stage import remove_stage
 from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.catalog.databases import Database
 from mainstem_engine.catalog.templates import Table
@@ -46,6 +46,7 @@ from mainstem_engine.store import Store
 from mainstem_engine.vnode import rows_bytes
 
 if TYPE_CHECKING:
+    from mainstem_engine.backup import BackupReport
     from mainstem_engine.sql.result import Result
     from mainstem_engine.sql.session import Session
 
@@ -365,6 +366,9 @@ class Engine(RollupControl, Deletions, Imaging):
         ``destination`` must be empty or missing, and outside the data directory. ``also``: further
         files of the data directory. Raises SchemaError, OSError, CorruptionError; see backup.py.
         """
+        # Most processes never make one, and the checks that it makes are a package of their own.
+        from mainstem_engine.backup import backup_store
+
         return backup_store(self._store, self._housekeeping, Path(destination), also)
 
     def sql(

@@ -23,7 +23,6 @@ from mainstem_engine.backup_files import (
     read_manifest,
     require_empty,
 )
-from mainstem_engine.check import check_directory
 from mainstem_engine.errors import CorruptionError
 from mainstem_engine.filesystem import Filesystem
 
@@ -68,6 +67,9 @@ def restore(
         _copy(fs, root, copy, file)
     for name in ["", *directories_of(names)]:
         fs.sync_directory(copy / name)
+    # What a check needs is only in the memory of a process that checks.
+    from mainstem_engine.check import check_directory
+
     report = check_directory(copy, fs=fs)
     if not report.whole:
         damage = report.damages[0]

@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from mainstem_edge.assembly import Assembly, Workbench, actions
+from mainstem_edge.assembly import Assembly, Workbench
 from mainstem_edge.collectors.interface import Collector
-from mainstem_edge.examination import brokers
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
-from mainstem_edge.page_examination import pages
 from mainstem_edge.push_routes import push_routes
 from mainstem_edge.sources import held_frontier_ns, silent
 from mainstem_engine.model import DeviceIds, TimesNs
@@ -131,10 +129,19 @@ class EdgeNode(Node):
     @classmethod
     def examine(cls, topology: Topology, config: NodeConfig) -> Iterable[Finding]:
         """The brokers and pages of the collectors: reachable, and the credentials right."""
+        # Only `mainstem doctor` asks: a node that runs does not hold what looks at things.
+        from mainstem_edge.examination import brokers
+        from mainstem_edge.page_examination import pages
+
         return itertools.chain(brokers(config), pages(config))
 
     def actions(self) -> Sequence[Action]:
         """What the configuration allows, and nothing else."""
+        if not self.config.actions:
+            return ()
+        # An action brings its library and its collector: only where the file names one.
+        from mainstem_edge.assembly.actions import actions
+
         return actions(self.config, self._collectors)
 
     def routes(self) -> Sequence[Route]:

@@ -7,8 +7,6 @@ Errors of Mainstem end in one line on stderr that names the remedy, never in a t
 
 from __future__ import annotations
 
-import errno
-import sys
 from typing import Annotated
 
 import typer
@@ -24,10 +22,10 @@ from mainstem_node.commands.publish import publish
 from mainstem_node.commands.run import run
 from mainstem_node.commands.sql import sql
 from mainstem_node.commands.status import status
-from mainstem_node.commands.terminal import FAILED, USAGE
 from mainstem_node.commands.trace import trace
 from mainstem_node.commands.up import up
 from mainstem_node.commands.verify import verify
+from mainstem_node.endings import ending_well
 
 app = typer.Typer(
     name="mainstem",
@@ -83,45 +81,10 @@ app.command()(restore)
 app.add_typer(db.app, name="db")
 app.command()(bench)
 
-USAGE_CODES = frozenset({"BAD_REQUEST", "CONFIG", "CREDENTIAL", "UNIT", "TIER", "LOCKED", "CSV"})
-"""Errors by which the user, not the system, has to change something before the next try."""
-
-INTERRUPTED = 130
-"""What a shell expects of a program that ended by Ctrl-C."""
-
 
 def main() -> None:
-    """The entry point of the ``mainstem`` script."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output went away (`mainstem ... | head`): nothing to report to.
-        sys.stderr.close()
-        sys.exit(FAILED)
-    except Exception as error:
-        # The engine's errors are imported only when there is one: help must not wait for it.
-        from mainstem_engine.errors import MainstemError
-
-        if isinstance(error, MainstemError):
-            typer.echo(f"mainstem: {error}", err=True)
-            sys.exit(USAGE if error.code in USAGE_CODES else FAILED)
-        if isinstance(error, OSError) and error.errno is not None:
-            typer.echo(f"mainstem: {of_system(error)}", err=True)
-            sys.exit(FAILED)
-        raise
-
-
-def of_system(error: OSError) -> str:
-    """What the operating system refused, of which file, and where to look."""
-    reason = error.strerror or str(error)
-    named = f"{error.filename}: {reason}" if error.filename else reason
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{named}; make room on the disk and try again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{named}; it must be writable for this user"
-    return f"{named}; check the path, the disk and the rights"
+    """The command line; the ``mainstem`` script begins in ``__main__.py``."""
+    ending_well(app)
 
 
 if __name__ == "__main__":

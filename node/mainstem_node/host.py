@@ -24,6 +24,7 @@ from mainstem_engine.errors import MainstemError
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.desired.documents import document_of, hash_of, load_text, text_of
 from mainstem_node.desired.revisions import APPLIED, FAILED, Revision, Revisions
+from mainstem_node.footprint import give_back
 from mainstem_node.lifecycle import run_service
 from mainstem_node.logs import configure_logs, fields
 from mainstem_node.node import Node, tier_class
@@ -154,6 +155,7 @@ class NodeHost:
         self.document = await asyncio.to_thread(self._document, revision, topology)
         self.node = self._make(topology, topology.node(self._node_id), self)
         await self.node.start()
+        await asyncio.to_thread(give_back)
 
     def _document(self, revision: Revision, topology: Topology) -> Mapping[str, Any]:
         if revision.hash == self.file_hash:

@@ -1,201 +1,64 @@
-"""Prometheus metrics of one node.
+"""What a node counts for ``/metrics``: requests, and what held up the event loop.
 
-Counters and histograms of requests and of the event loop are kept here; everything else is read
-from the status object and the statistics at the moment of the scrape, so that ``/metrics`` and
-``/api/v1/status`` never disagree. Every label has few values: routes, not paths; never a device.
+Every label has few values: routes, not paths; never a device. Counting is a few additions on the
+event loop; the text, and the library that writes it, are made at the scrape
+(``metric_families.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from typing import Any
-
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
-
-Snapshot = Mapping[str, Any]
-"""``status`` (the status object), ``jobs``, ``workers`` and ``store`` (name -> number)."""
 
 _REQUEST_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
 _LAG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
-_STATES = ("live", "lagging", "stale", "offline", "quarantined")
+
+
+class Distribution:
+    """How often something was up to each of ``bounds``, or beyond the last of them."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
 
 
 class NodeMetrics:
-    """The metrics of one node, in a registry of their own. A tier may register more in it."""
+    """The counts of one node; written by its event loop, read by the thread that renders."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "mainstem_http_requests",
-            "HTTP requests answered.",
-            ("method", "route", "status"),
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "mainstem_http_request_seconds",
-            "Time to answer a request.",
-            ("route",),
-            buckets=_REQUEST_SECONDS,
-            registry=self.registry,
-        )
-        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        """Looking a metric up by its labels takes as long as counting does. Routes, methods and
-        states are few."""
-        self._lag = Histogram(
-            "mainstem_event_loop_lag_seconds",
-            "How long something held up the event loop.",
-            buckets=_LAG_SECONDS,
-            registry=self.registry,
-        )
+        self.requests: dict[tuple[str, str, int], int] = {}
+        """By method, route and status: all three are few."""
+        self.request_seconds: dict[str, Distribution] = {}
+        self.lag_seconds = Distribution(_LAG_SECONDS)
+        self._snapshot: Callable[[], Mapping[str, Any]] | None = None
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One answered request; ``route`` is the pattern, such as ``/api/v1/nodes/{id}``."""
-        known = self._known.get((method, route, status))
-        if known is None:
-            counter = self._requests.labels(method, route, str(status))
-            known = self._known[method, route, status] = counter, self._seconds.labels(route)
-        known[0].inc()
-        known[1].observe(seconds)
+        key = method, route, status
+        self.requests[key] = self.requests.get(key, 0) + 1
+        distribution = self.request_seconds.get(route)
+        if distribution is None:
+            distribution = self.request_seconds[route] = Distribution(_REQUEST_SECONDS)
+        distribution.observe(seconds)
 
     def observe_lag(self, seconds: float) -> None:
         """The loop was held up this long."""
-        self._lag.observe(seconds)
+        self.lag_seconds.observe(seconds)
 
-    def follow(self, snapshot: Callable[[], Snapshot]) -> None:
+    def follow(self, snapshot: Callable[[], Mapping[str, Any]]) -> None:
         """Read everything else from ``snapshot()`` at every scrape."""
-        self.registry.register(_SnapshotCollector(snapshot))
+        self._snapshot = snapshot
 
     def render(self) -> bytes:
         """The text format. Calls the snapshot; may take milliseconds: use a thread."""
-        return generate_latest(self.registry)
+        from mainstem_node.metric_families import rendered
 
-
-class _SnapshotCollector(Collector):
-    """Turns a snapshot into metric families."""
-
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        self._snapshot = snapshot
-
-    def describe(self) -> Iterable[Metric]:
-        return ()  # the names depend on the snapshot; nothing is computed at registration
-
-    def collect(self) -> Iterable[Metric]:
-        snapshot = self._snapshot()
-        status = snapshot["status"]
-        yield from _delivery(status)
-        yield _accounting(status)
-        yield _completeness(status)
-        yield from _numbers(status)
-        yield from _collectors(status)
-        for name, value in sorted(snapshot.get("store", {}).items()):
-            yield GaugeMetricFamily(f"mainstem_store_{name}", "Statistics of the store.", value)
-        workers = GaugeMetricFamily("mainstem_workers_busy", "Calls in a pool.", labels=["pool"])
-        for name, busy in snapshot.get("workers", {}).items():
-            workers.add_metric([name], busy)
-        yield workers
-        failures = CounterMetricFamily("mainstem_job_failures", "Failed runs.", labels=["job"])
-        for name, count in snapshot.get("jobs", {}).items():
-            failures.add_metric([name], count)
-        yield failures
-
-
-def _delivery(status: Snapshot) -> Iterable[Metric]:
-    delivery = status.get("delivery") or {}
-    for key, unit in (
-        ("pending_rows", "rows"),
-        ("pending_bytes", "bytes"),
-        ("oldest_pending_ms", "milliseconds"),
-        ("acked_lsn", "log sequence number"),
-        ("head_lsn", "log sequence number"),
-    ):
-        if delivery.get(key) is not None:
-            yield GaugeMetricFamily(
-                f"mainstem_delivery_{key}", f"Delivery to the parent, {unit}.", delivery[key]
-            )
-    state = GaugeMetricFamily(
-        "mainstem_state", "1 for the state a node is in.", labels=["node", "state"]
-    )
-    lag = GaugeMetricFamily("mainstem_lag_ms", "Age of the last contact.", labels=["node"])
-    for item in (status, *status.get("children", ())):
-        for name in _STATES:
-            state.add_metric([item["node"], name], 1.0 if item.get("state") == name else 0.0)
-        if item.get("lag_ms") is not None:
-            lag.add_metric([item["node"]], item["lag_ms"])
-    yield state
-    yield lag
-
-
-def _accounting(status: Snapshot) -> Metric:
-    rows = GaugeMetricFamily(
-        "mainstem_accounting_rows",
-        "Rows by table, sum and term, as in the accounting of the status.",
-        labels=["table", "sum", "term"],
-    )
-    for table, sums in status.get("accounting", {}).items():
-        for section, terms in sums.items():
-            if not isinstance(terms, Mapping):
-                continue
-            for term, count in terms.items():
-                if isinstance(count, int | float):
-                    rows.add_metric([table, section, term], count)
-    return rows
-
-
-def _completeness(status: Snapshot) -> Metric:
-    through = GaugeMetricFamily(
-        "mainstem_complete_through_seconds",
-        "Event time up to which a table of a node is complete, seconds since the epoch.",
-        labels=["node", "table"],
-    )
-    for item in status.get("completeness", ()):
-        if item.get("complete_through") is not None:
-            through.add_metric([item["node"], item["table"]], item["complete_through"] / 1000)
-    return through
-
-
-def _numbers(status: Snapshot) -> Iterable[Metric]:
-    drops = CounterMetricFamily("mainstem_drops", "What was not stored.", labels=["reason"])
-    for reason, count in status.get("drops", {}).items():
-        drops.add_metric([reason], count)
-    yield drops
-    used = (status.get("buffer") or {}).get("used_bytes")
-    if used is not None:
-        yield GaugeMetricFamily("mainstem_buffer_used_bytes", "Bytes on disk.", used)
-    failed = 1.0 if status.get("last_fsync_error") else 0.0
-    yield GaugeMetricFamily("mainstem_log_failed", "1 after a failed write or sync.", failed)
-
-
-def _collectors(status: Snapshot) -> Iterable[Metric]:
-    """Of an edge. Lost messages of a Sparkplug host also by edge node, as the status lists them."""
-    connected = GaugeMetricFamily(
-        "mainstem_collector_connected", "1 while it is connected.", labels=["collector"]
-    )
-    counts = {
-        key: CounterMetricFamily(f"mainstem_collector_{key}", text, labels=["collector"])
-        for key, text in (
-            ("messages", "Messages that arrived."),
-            ("bytes", "Bytes of their payloads."),
-            ("errors", "Troubles that a connection outlived."),
-            ("disconnects", "Connections that ended by themselves."),
-        )
-    }
-    lost = CounterMetricFamily(
-        "mainstem_sparkplug_lost_messages", "The least that was lost on the way.",
-        labels=["collector", "edge_node"],
-    )  # fmt: skip
-    for each in status.get("collectors", ()):
-        name = each["name"]
-        connected.add_metric([name], 1.0 if each.get("state") == "connected" else 0.0)
-        for key, family in counts.items():
-            if each.get(key) is not None:
-                family.add_metric([name], each[key])
-        if "lost_messages" in each:
-            for node in each["nodes"]:
-                lost.add_metric([name, node["name"]], node["lost_messages"])
-    yield connected
-    yield from counts.values()
-    yield lost
+        return rendered(self, self._snapshot)

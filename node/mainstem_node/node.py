@@ -22,8 +22,9 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from aiohttp import web
@@ -498,7 +499,15 @@ def log_bytes_max(config: NodeConfig) -> int:
 
 
 def tier_class(tier: str) -> type[Node]:
-    """The class that an installed package registers for a tier. Raises TierError."""
+    """The class of a tier: of the package that has its name, else of the installed package that
+    registers it. Raises TierError."""
+    own = f"mainstem_{tier}"
+    if tier.isidentifier() and find_spec(own) is not None:
+        named: type[Node] = resolve_name(f"{own}.node:{tier.capitalize()}Node")
+        return named
+    # Reading what is installed takes a megabyte, which a node would keep: only for other tiers.
+    from importlib.metadata import entry_points
+
     found = {entry.name: entry for entry in entry_points(group="mainstem.tiers")}
     if tier not in found:
         raise TierError(

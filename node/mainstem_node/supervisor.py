@@ -74,7 +74,7 @@ def node_programs(topology: Topology, extra: Sequence[str] = ()) -> list[ChildPr
     return [
         ChildProgram(
             node.id,
-            (sys.executable, "-m", "mainstem_node.cli", "run", "-c", str(topology.file),
+            (sys.executable, "-m", "mainstem_node", "run", "-c", str(topology.file),
              "--node", node.id, "--dir", str(topology.base_dir), "--until-stdin-ends", *extra),
             rank_of(topology, node),
             node.url,

@@ -33,7 +33,7 @@ def main() -> None:
     rng = random.Random(int(os.environ.get("MAINSTEM_TEST_SEED", "1")))
     os.fdatasync = slowed(os.fdatasync, rng)
     os.fsync = slowed(os.fsync, rng)
-    from mainstem_node.cli import main as mainstem
+    from mainstem_node.__main__ import main as mainstem
 
     sys.argv[0] = "mainstem"
     mainstem()

@@ -18,8 +18,9 @@ from mainstem_engine import (
     SchemaError,
     Template,
 )
-from mainstem_engine.backup import STAGE_NAME, backup_directory
+from mainstem_engine.backup import backup_directory
 from mainstem_engine.backup_files import BACKUP_NAME, read_manifest, write_manifest
+from mainstem_engine.backup_stage import STAGE_NAME
 from mainstem_engine.check import check_directory
 from mainstem_engine.filesystem import Filesystem
 from mainstem_engine.restore import restore

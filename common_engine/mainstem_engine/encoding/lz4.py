@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import cramjam
-
 from mainstem_engine.encoding.interface import Compression, Compressor
 from mainstem_engine.errors import EncodingError
 
@@ -16,9 +14,13 @@ class Lz4(Compressor):
     """Each further byte of a match's length adds at most 255."""
 
     def compress(self, data: bytes) -> bytes:
+        import cramjam  # at the first use: an idle edge does without
+
         return bytes(cramjam.lz4.compress_block(data, store_size=False))
 
     def decompress_into(self, stored: bytes, raw: bytearray) -> int:
+        import cramjam  # at the first use: an idle edge does without
+
         if not raw:
             # The shortest block is one empty token; the decoder wants room even for that.
             if stored != b"\0":

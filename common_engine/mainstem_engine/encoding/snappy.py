@@ -6,8 +6,6 @@ read here and must be the declared one.
 
 from __future__ import annotations
 
-import cramjam
-
 from mainstem_engine.encoding.interface import Compression, Compressor
 from mainstem_engine.errors import EncodingError
 
@@ -23,9 +21,13 @@ class Snappy(Compressor):
     """The best element copies 64 bytes and takes 3: a ratio below 22."""
 
     def compress(self, data: bytes) -> bytes:
+        import cramjam  # at the first use: an idle edge does without
+
         return bytes(cramjam.snappy.compress_raw(data))
 
     def decompress_into(self, stored: bytes, raw: bytearray) -> int:
+        import cramjam  # at the first use: an idle edge does without
+
         length = declared_length(stored)
         if length != len(raw):
             raise EncodingError(f"snappy declares {length} raw bytes, not {len(raw)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import cramjam
-
 from mainstem_engine.encoding.interface import Compression, Compressor
 from mainstem_engine.errors import EncodingError
 
@@ -19,9 +17,13 @@ class Zstd(Compressor):
     """zstd spends at least three bytes per 128 KiB, a ratio below 44,000."""
 
     def compress(self, data: bytes) -> bytes:
+        import cramjam  # at the first use: an idle edge does without
+
         return bytes(cramjam.zstd.compress(data, level=LEVEL))
 
     def decompress_into(self, stored: bytes, raw: bytearray) -> int:
+        import cramjam  # at the first use: an idle edge does without
+
         try:
             return int(cramjam.zstd.decompress_into(stored, raw))
         except cramjam.DecompressionError as exc:

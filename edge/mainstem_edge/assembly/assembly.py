@@ -1,7 +1,8 @@
 """From the configuration to intakes: every kind of collector is made here.
 
 ``KINDS`` is the one place where a kind is added: what the file says (a struct), how its messages
-are read, and how its source is talked to.
+are read, and how its source is talked to. The module of a kind is imported when a collector of it
+is made.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainstem_edge.assembly import http, modbus, mqtt, opcua, simulator, sparkplug
+from mainstem_edge.assembly.room import Room
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.intake import Intake
@@ -36,6 +37,13 @@ class Kind:
     readers: Callable[[Workbench, Any], Sequence[Reader]]
     collector: Callable[[Workbench, int, Any, Sequence[Reader]], Collector]
 
+
+http = Room("http")
+modbus = Room("modbus")
+mqtt = Room("mqtt")
+opcua = Room("opcua")
+simulator = Room("simulator")
+sparkplug = Room("sparkplug")
 
 KINDS: Mapping[type[CollectorConfig], Kind] = {
     HttpPollCollectorConfig: Kind(http.poll_readers, http.poll_collector),

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from mainstem_node.api.route import JSON, Route, json_response, read_json
 from mainstem_node.auth import ADMIN, Principal
-from mainstem_node.commands.backup import NODE_FILES
 from mainstem_node.errors import BadRequestError, ForbiddenError
+from mainstem_node.node_files import NODE_FILES
 from mainstem_node.runtime import Runtime
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

@@ -7,7 +7,6 @@ the shapes of bodies and answers are kept here by hand.
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from aiohttp import web
@@ -216,6 +215,9 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _version() -> str:
+    # Only who asks for the description pays for reading what is installed.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("mainstem")
     except PackageNotFoundError:

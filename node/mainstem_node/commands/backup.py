@@ -15,9 +15,7 @@ import typer
 
 from mainstem_node.commands.arguments import DEFAULT_URL, Json, TokenFile, Url, client_for
 from mainstem_node.commands.terminal import USAGE, fail, moment, result, result_json
-
-NODE_FILES = ("tokens.json", "nodes.json", "declared.json", "quarantine")
-"""What a node keeps beside the engine's files: hashes of credentials, children, rejected rows."""
+from mainstem_node.node_files import NODE_FILES
 
 
 def backup(

@@ -14,9 +14,12 @@ from typing import Any, NoReturn
 
 import typer
 
-OK = 0
-FAILED = 1
-USAGE = 2
+from mainstem_node.endings import FAILED, OK, USAGE
+
+__all__ = [
+    "FAILED", "OK", "USAGE", "escaped", "fail", "moment", "note", "result", "result_json",
+    "result_json_line", "result_table", "shown",
+]  # fmt: skip
 
 
 def result(text: str) -> None:

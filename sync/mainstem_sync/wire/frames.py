@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cramjam
 import google_crc32c
 import msgpack
 import numpy as np
@@ -199,6 +198,8 @@ def _signature(message: bytes, key: bytes) -> bytes:
 
 def compress(raw: Buffer) -> tuple[str, bytes]:
     """(codec, bytes): zstd, or the bytes as they are where that is no larger."""
+    import cramjam  # at the first use: an idle edge does without
+
     packed = bytes(cramjam.zstd.compress(raw, level=ZSTD_LEVEL)) if len(raw) else b""
     if len(packed) < len(raw):
         return CODEC_ZSTD, packed
@@ -207,6 +208,8 @@ def compress(raw: Buffer) -> tuple[str, bytes]:
 
 def decompress(codec: object, raw_length: object, data: Buffer) -> bytes | bytearray:
     """The raw bytes of a batch. Lengths are checked before the decoder is called."""
+    import cramjam  # at the first use: an idle edge does without
+
     if type(raw_length) is not int or raw_length < 0:
         raise WireError("a batch without its raw length")
     if raw_length > RAW_BYTES_MAX:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mainstem_edge.assembly import Assembly, Workbench, actions
+from mainstem_edge.assembly import Assembly, Workbench
+from mainstem_edge.assembly.actions import actions
 from mainstem_edge.collectors.modbus import ModbusCollector
 from mainstem_edge.intake import Intake
 from mainstem_edge.modbus import device as device_module

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from mainstem_engine import Engine, NotFoundError
-from mainstem_engine.backup import CATALOG_DIRECTORY, STAGE_NAME
+from mainstem_engine.backup import CATALOG_DIRECTORY
 from mainstem_engine.backup_files import BACKUP_NAME
+from mainstem_engine.backup_stage import STAGE_NAME
 from mainstem_engine.check import check_directory
 from mainstem_engine.inventory import CHECKPOINT_DIRECTORY, PARTS_DIRECTORY
 from mainstem_engine.restore import restore

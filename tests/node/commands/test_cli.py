@@ -176,8 +176,8 @@ def test_cells_are_shown_exactly_enough() -> None:
 
 
 def test_the_format_of_logs_is_chosen_where_the_topology_leaves_it_open(tmp_path: Path) -> None:
-    from mainstem_node.commands.run import with_log_format
     from mainstem_node.config import load_topology
+    from mainstem_node.running import with_log_format
 
     file = tmp_path / "two.yaml"
     file.write_text(
