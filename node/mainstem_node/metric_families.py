@@ -186,6 +186,7 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
             ("bytes", "Bytes of their payloads."),
             ("errors", "Troubles that a connection outlived."),
             ("disconnects", "Connections that ended by themselves."),
+            ("lost_values", "The least that an OPC UA server says it dropped."),
         )
     }
     lost = CounterMetricFamily(

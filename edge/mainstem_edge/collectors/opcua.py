@@ -231,7 +231,7 @@ class OpcuaCollector(AsyncCollector):
 
     def details(self) -> dict[str, Any]:
         watch, counts = self._watch, self._rows.counts
-        refused = {} if watch is None else watch.refused
+        refused = {} if watch is None else watch.refused.copy()
         return {
             "url": self.url,
             "security": self._settings.security,

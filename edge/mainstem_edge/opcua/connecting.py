@@ -96,7 +96,10 @@ async def endpoints(settings: OpcuaSettings) -> list[ua.EndpointDescription]:
 
 
 async def _leave(client: Client) -> None:
-    """Says goodbye, if anybody listens; the socket is closed in any case."""
+    """Says goodbye, if anybody listens; the socket is closed in any case. (The library leaves it
+    open when its own watchdog found the server silent.)"""
+    protocol = client.uaclient.protocol
+    transport = None if protocol is None else protocol.transport
     try:
         async with asyncio.timeout(LEAVE_S_MAX):
             await client.disconnect()
@@ -104,6 +107,8 @@ async def _leave(client: Client) -> None:
         pass
     finally:
         client.disconnect_socket()
+        if transport is not None:
+            transport.abort()
 
 
 async def _secure(client: Client, settings: OpcuaSettings) -> None:

@@ -7,7 +7,8 @@ import asyncio
 import datetime as dt
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -77,6 +78,16 @@ class OpcuaServer:
     def stop(self) -> None:
         """Ends all connections and listens no more; what it records of its history goes on."""
         self.run(self._hang_up())
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It answers nothing, and its connections stay open."""
+        going_on = threading.Event()
+        self._loop.call_soon_threadsafe(going_on.wait, WAIT_S)
+        try:
+            yield
+        finally:
+            going_on.set()
 
     def write(
         self,

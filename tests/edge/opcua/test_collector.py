@@ -7,8 +7,10 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from asyncua import ua
 
+from mainstem_edge.opcua import watching
 from mainstem_edge.testing.opcua_plant import NOW, Edge, until
 from mainstem_edge.testing.opcua_server import URI, OpcuaServer
 
@@ -159,6 +161,37 @@ def test_an_outage_makes_stale_and_what_still_holds_is_said_again(
         assert edge.status["connects"] == 2
         server.write("ns=2;s=M1.T", 22.0, at=dt.datetime.now(dt.UTC))
         until(lambda: edge.rows("judged")[-1].get("temperature") == 22.0)
+
+
+def test_a_refused_node_is_watched_once_it_exists(
+    server: OpcuaServer, collecting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "RETRY_S", 0.05)
+    monkeypatch.setattr(watching, "TICK_S", 0.02)
+    nodes = {"temperature": "ns=2;s=M1.T", "speed": "ns=2;s=Late"}
+    with collecting(listed(server, **nodes)) as edge:
+        assert edge.status["nodes_refused"] == 1
+
+        async def add() -> None:
+            parent = server.server.nodes.objects
+            await parent.add_variable(ua.NodeId("Late", 2), "2:Late", 7, ua.VariantType.Int32)
+
+        server.run(add())
+        until(lambda: any(row.get("speed") == 7 for row in edge.rows()), edge.rows)
+        until(lambda: edge.status["nodes_refused"] == 0, lambda: edge.status)
+        assert edge.status["nodes"] == 2
+
+
+def test_a_server_that_hangs_is_left_and_called_again(
+    server: OpcuaServer, collecting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "TICK_S", 0.02)
+    text = listed(server, temperature="ns=2;s=M1.T").replace("watchdog: 10s", "watchdog: 300ms")
+    with collecting(text) as edge, server.hanging():
+        until(lambda: edge.status["disconnects"], lambda: edge.status)
+        assert edge.status["state"] != "connected"
+    with collecting(text) as edge:
+        until(lambda: edge.rows())
 
 
 def test_history_fills_an_outage(server: OpcuaServer, collecting: Any) -> None:
