@@ -125,3 +125,14 @@ def test_what_was_changed_before_its_slice_was_stated_is_handed_on_and_mended() 
         Entry(968.3, "check", 16372111947390797306),
     ]
     assert simulate(9, script, wide=True).error is None
+
+
+def test_an_older_epoch_that_came_as_slices_keeps_the_columns_of_the_line() -> None:
+    """The group is from before a new name, which it hears of twice. What the plant's ended epoch
+    defines up to the fork is the line's: by another column of that name the rows of one line would
+    lie in two."""
+    assert simulate(11959).error is None
+
+
+def test_a_power_cut_in_the_first_seconds_takes_the_template_too() -> None:
+    assert simulate(11508).error is None

@@ -129,7 +129,8 @@ class IncomingImages:
         some = replace(batch, records=tuple(records))
         prepared = prepare(
             some, raw, RangeSet(), state.maps, via=self.via, paths=self.domain.paths,
-            engine=self.engine, at_ms=self.at_ms, kin=state.kin(0), domain=self.domain,
+            engine=self.engine, at_ms=self.at_ms, domain=self.domain,
+            kin=state.kin(self.epochs.end_of(state.key.epoch)),
         )  # fmt: skip
         return self.append(state, prepared)
 

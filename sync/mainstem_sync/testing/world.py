@@ -173,8 +173,10 @@ class World:
         node, truth = self._writer(rng)
         if not node.up:
             return
-        if node is self.plant and node.engine.catalog.templates.get(TABLE) is None:
-            return  # the edge's template has not arrived yet
+        if node.engine.catalog.templates.get(TABLE) is None:
+            if node is self.plant:
+                return  # the edge's template has not arrived yet
+            self._declare(node)  # a power cut in the first seconds took it; a start declares it
         rows = self._rows(node, truth, rng)
         keys = list(rows)
         engine = node.engine
