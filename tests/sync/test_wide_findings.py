@@ -136,3 +136,9 @@ def test_an_older_epoch_that_came_as_slices_keeps_the_columns_of_the_line() -> N
 
 def test_a_power_cut_in_the_first_seconds_takes_the_template_too() -> None:
     assert simulate(11508).error is None
+
+
+def test_rows_that_an_ended_epoch_brought_as_an_image_are_of_the_line() -> None:
+    """A node was restored three times to one LSN. The plant has rows from before it by an image of
+    the first epoch that began there, and leaves none of them out of what it tells the group."""
+    assert simulate(12492).error is None

@@ -16,11 +16,10 @@ from mainstem_sync.origins.origin_state import OriginState
 
 
 def closed_epochs(state: OriginState, table: EpochTable) -> Iterator[tuple[OriginState, int]]:
-    """The states of the epochs before that of ``state``, each with its last LSN of the line; one
-    that has no part in the line ends at 0."""
+    """The states of the epochs before that of ``state``, each with its last LSN of the line. Of an
+    epoch that ended where it began rows of the line may be here, too: images brought them."""
     for older in state.older:
-        end = table.end_of(older.key.epoch)
-        yield older, end if end > table.begin_of(older.key.epoch) else 0
+        yield older, table.end_of(older.key.epoch)
 
 
 def newest_on_line(
