@@ -18,6 +18,7 @@ from mainstem_engine.catalog.catalog import Catalog
 from mainstem_engine.errors import EngineError
 from mainstem_engine.model import DeviceIds
 from mainstem_node.allowance import Allowance
+from mainstem_node.inbox import InboxBook
 from mainstem_node.reasons import DEVICE_LIMIT, NOT_OWNER, OTHER_TEMPLATE, REFUSED, UNKNOWN_DEVICE
 
 UNRESOLVED = -1
@@ -26,6 +27,7 @@ UNRESOLVED = -1
 @dataclass(slots=True, eq=False)
 class Entry:
     """A device as data names it. ``id`` is UNRESOLVED until known; then ``reason`` is empty.
+    ``topic``: where it was named, if by one topic.
 
     With a ``reason`` from the start the path could not be formed; ``path`` is then what there was.
     """
@@ -35,6 +37,7 @@ class Entry:
     id: int = UNRESOLVED
     reason: str = ""
     permanent: bool = False
+    topic: str = ""
 
 
 class DeviceMaker(Protocol):
@@ -65,6 +68,7 @@ class DeviceBook:
     """The devices of one template.
 
     ``owner``: says which other node a path belongs to, None when it may be written here.
+    ``inbox``: says which names were adopted under another path.
     """
 
     def __init__(
@@ -73,7 +77,9 @@ class DeviceBook:
         template: str,
         limit: DeviceLimit,
         owner: Callable[[str], str | None] | None = None,
+        inbox: InboxBook | None = None,
     ) -> None:
+        self._inbox = inbox or InboxBook()
         self._engine = engine
         self._template = template
         self._limit = limit
@@ -86,6 +92,7 @@ class DeviceBook:
         for entry in entries:
             if entry.id != UNRESOLVED or entry.permanent:
                 continue
+            entry.path = self._inbox.path_of(self._template, entry.path) or entry.path
             if entry.path in missing:  # two topics that name one device
                 missing[entry.path].append(entry)
                 continue

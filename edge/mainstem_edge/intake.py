@@ -25,6 +25,8 @@ from typing import Any
 
 from mainstem_edge.auto_reader import AutoReader
 from mainstem_edge.collectors.interface import Collector, Message, Origin
+from mainstem_edge.device_book import UNRESOLVED
+from mainstem_edge.inbox_reader import InboxReader, unknown_topic
 from mainstem_edge.reader import Reader
 from mainstem_edge.reading import Reading, nothing_read
 from mainstem_edge.rejects import Reject, payload_text
@@ -39,6 +41,7 @@ from mainstem_edge.table_intake import (
 from mainstem_engine.consumers import Ack
 from mainstem_engine.errors import ClosedError, LogFailedError, OverloadedError
 from mainstem_node import reasons
+from mainstem_node.inbox import InboxBook, Sighting
 
 log = logging.getLogger("mainstem.intake")
 
@@ -75,8 +78,10 @@ class Intake:
         quarantine: Quarantine,
         *,
         node: str,
+        inbox: InboxBook | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._inbox = inbox or InboxBook()
         self.collector = collector
         self._tables = tables
         self._quarantine = quarantine
@@ -257,7 +262,18 @@ class Intake:
         if not reading.template:  # durable when this returns, so there is nothing to wait for
             self._put_aside(reading.failures)
             return None
-        return self._tables[reading.template.casefold()].store(reading, counts)
+        ack = self._tables[reading.template.casefold()].store(reading, counts)
+        if reading.row_rejects:
+            self._see_unknown(reading)
+        return ack
+
+    def _see_unknown(self, reading: Reading) -> None:
+        """The inbox says of a device where it came from."""
+        self._inbox.see(
+            Sighting(reading.template, each.path, self.collector.name, each.topic, each.tags)
+            for each in reading.devices
+            if each.id == UNRESOLVED and each.reason in reasons.INBOX
+        )
 
     def _one_by_one(self, reader: Reader, group: Sequence[Message]) -> Ack | None:
         """After a defect: each message for itself; the one that raises again is put aside."""
@@ -277,19 +293,20 @@ class Intake:
 
     def _put_aside_unknown(self, group: Sequence[Message]) -> None:
         """Messages that no reader asks for: the session still holds an earlier one."""
-        self._put_aside(
-            Reject(
-                reasons.UNKNOWN_TOPIC,
-                f"{message.topic}: {payload_text(message.payload)}",
-                time_ns=message.arrived_ns,
-            )
-            for message in group
-        )
+        self._put_aside(map(unknown_topic, group))
 
     def _put_aside(self, found: Iterable[Reject]) -> None:
         """What is of no template."""
         at_ms = self._clock_ns() // NS_PER_MS
-        self._quarantine.add(quarantine_item(each, self._node, "", at_ms) for each in found)
+        kept = []
+        for each in found:
+            if each.reason == reasons.UNKNOWN_TOPIC:
+                if self._inbox.pass_over("", each.device):
+                    continue
+                topic = each.device
+                self._inbox.see([Sighting("", topic, self.collector.name, topic)])
+            kept.append(quarantine_item(each, self._node, "", at_ms))
+        self._quarantine.add(kept)
 
     def _note_event(self, origin: Origin, newest_ns: int | None) -> None:
         """A new connection may begin with what the broker held: it starts anew."""
@@ -343,7 +360,8 @@ class Intake:
 
     def status(self) -> dict[str, Any]:
         """The collector's health with what waits here, and ``formats``: what was found out of the
-        messages of a topic, where the codec is ``auto``."""
+        messages of a topic, where the codec is ``auto``; ``not_kept``: messages of unknown topics
+        beyond what the inbox keeps."""
         with self._changed:
             batches = len(self._batches)
         status = self.collector.status()
@@ -353,6 +371,9 @@ class Intake:
         guessed = [r.formats for r in self.collector.readers if isinstance(r, AutoReader)]
         if guessed:
             status["formats"] = {topic: name for each in guessed for topic, name in each.items()}
+        around = [r.not_kept for r in self.collector.readers if isinstance(r, InboxReader)]
+        if around:
+            status["not_kept"] = sum(around)
         return {**status, "batches_open": batches}
 
 

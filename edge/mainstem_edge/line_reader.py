@@ -206,7 +206,7 @@ class LineReader:
             self._keys[path] = known
         if not names <= known:
             return Entry(path, reason=reasons.TAGS_DIFFER, permanent=True)
-        return Entry(path, columns)
+        return Entry(path, columns, topic=topic)
 
     def _reading(self, rows: _Rows, now_ns: int) -> Reading:
         decoded = rows.decoded

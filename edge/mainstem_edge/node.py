@@ -20,12 +20,14 @@ from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
 from mainstem_edge.push_routes import push_routes
+from mainstem_edge.readmission import readmit_messages, readmit_rows
 from mainstem_edge.sources import held_frontier_ns, silent
 from mainstem_engine.model import DeviceIds, TimesNs
 from mainstem_node.api.route import Route
 from mainstem_node.commanding.action import Action
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.doctor.finding import Finding
+from mainstem_node.inbox import Adoption, Kept
 from mainstem_node.node import Node
 
 IDLE_S = 1.0
@@ -54,7 +56,8 @@ class EdgeNode(Node):
         self._frontier = Frontier(self._lateness_ns())
         self._frontier_lock = threading.Lock()
         self._stopping = threading.Event()
-        assembly = self._assembly()
+        self._bench = self._workbench()
+        assembly = Assembly(self._bench)
         self._intakes = await asyncio.to_thread(assembly.intakes)
         for intake in self._intakes:
             intake.start()
@@ -66,28 +69,39 @@ class EdgeNode(Node):
             await asyncio.to_thread(self._refit)
 
     def _refit(self) -> None:
-        for intake, fitting in zip(self._intakes, self._assembly().fittings(), strict=True):
+        bench = self._workbench()
+        for intake, fitting in zip(self._intakes, Assembly(bench).fittings(), strict=True):
             intake.refit(*fitting)
+        self._bench = bench
         with self._frontier_lock:
             self._frontier.lateness_ns = self._lateness_ns()
 
     def _lateness_ns(self) -> int:
         return max((r.lateness for r in self.config.rollups), default=LATENESS_NS)
 
-    def _assembly(self) -> Assembly:
-        return Assembly(
-            Workbench(
-                self.topology,
-                self.config,
-                self.engine,
-                self.federation.quarantine,
-                owner=self._other_owner,
-                outside=self.ownership.outside,
-                stopping=self._stopping.is_set,
-                clock_ns=self.clock_ns,
-                auto_templates=self.auto_templates,
-            )
+    def _workbench(self) -> Workbench:
+        return Workbench(
+            self.topology,
+            self.config,
+            self.engine,
+            self.federation.quarantine,
+            owner=self._other_owner,
+            outside=self.ownership.outside,
+            stopping=self._stopping.is_set,
+            clock_ns=self.clock_ns,
+            auto_templates=self.auto_templates,
+            inbox=self.inbox_book,
         )
+
+    def readmit(self, adoption: Adoption, rows: Sequence[Kept]) -> bool:
+        """Rows of its collectors, by the rules of the template."""
+        if adoption.is_topic:
+            readmit_messages(self._bench, adoption, rows)
+        elif self.inbox_book.has_seen(adoption.table, adoption.name):
+            readmit_rows(self._bench, adoption, rows)
+        else:
+            return False
+        return True
 
     def _other_owner(self, path: str) -> str | None:
         owner = self.ownership.writer(path)

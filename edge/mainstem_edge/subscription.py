@@ -24,6 +24,7 @@ from mainstem_edge.row_checks import ClockBounds, check_clock, check_rows
 from mainstem_edge.values import number_of
 from mainstem_engine.model import ColumnType
 from mainstem_node import reasons
+from mainstem_node.inbox import InboxBook
 
 ENTRIES_MAX = 200_000
 """Device names kept per subscription, about 60 MB; beyond it the cache starts anew."""
@@ -38,7 +39,8 @@ class Subscription:
     (VALUE_KEY) is called, None where there is no such thing. ``tag_types`` of the template.
     ``message_bytes_max``: a longer payload is put aside unread. ``knows_quality``: the source says
     of each measurement ``m`` how good it is, under ``m_quality``, whether the template stores that
-    or not. Used by one thread at a time.
+    or not. ``inbox``: says what became of names of which no path can be formed. Used by one thread
+    at a time.
     """
 
     def __init__(
@@ -56,7 +58,10 @@ class Subscription:
         create: bool = True,
         message_bytes_max: int = 1 << 20,
         knows_quality: bool = False,
+        inbox: InboxBook | None = None,
     ) -> None:
+        self._inbox = inbox or InboxBook()
+        self._inbox_revision = self._inbox.revision
         self.filter = filter
         self.rules = rules
         self.create = create
@@ -86,6 +91,9 @@ class Subscription:
 
     def read(self, messages: Sequence[Message], now_ns: int) -> Sequence[Reading]:
         """Decodes, types and checks all rows of these messages: one reading."""
+        if self._inbox_revision != self._inbox.revision:  # a name has got a device
+            self._inbox_revision = self._inbox.revision
+            self._entries.clear()
         failures: list[Reject] = []
         readable = [m for m in messages if len(m.payload) <= self._message_bytes_max]
         if len(readable) < len(messages):
@@ -202,13 +210,16 @@ class Subscription:
             else:
                 raise PathFormError("neither the subscription nor the payload names a device")
         except PathFormError:
-            shown = topic if whole is None else str(whole)
-            return Entry(shown[:1024], reason=reasons.BAD_PATH, permanent=True)
+            shown = (topic if whole is None else str(whole))[:1024]
+            adopted = self._inbox.path_of(self.rules.template, shown)
+            if adopted is None:
+                return Entry(shown, reason=reasons.BAD_PATH, permanent=True, topic=topic)
+            path = adopted
         tags = {
             name: self._tag(name, pattern.value(levels, row))
             for name, pattern in self._tags.items()
         }
-        return Entry(path, tags)
+        return Entry(path, tags, topic=topic)
 
     def _tag(self, name: str, text: str | None) -> Any:
         """The text as the tag's type; None when it does not fit."""

@@ -47,7 +47,8 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, Rows, TimesNs
 from mainstem_engine.retention import OutOfRetention
-from mainstem_node.reasons import EXPIRED, NOT_OWNER, RATE_OF_CHANGE, REFUSED, TOO_LATE
+from mainstem_node.inbox import InboxBook
+from mainstem_node.reasons import EXPIRED, INBOX, NOT_OWNER, RATE_OF_CHANGE, REFUSED, TOO_LATE
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineItem
 
 log = logging.getLogger("mainstem.intake")
@@ -125,6 +126,7 @@ class TableIntake:
     """Stores the readings of one template.
 
     ``stopping``: asked while the engine is overloaded; True gives up (OverloadedError).
+    ``inbox``: says of which unknown devices rows are only counted, as filtered.
     """
 
     def __init__(
@@ -139,7 +141,9 @@ class TableIntake:
         clock_ns: Callable[[], int] = time.time_ns,
         stopping: Callable[[], bool] = lambda: False,
         outside: Outside | None = None,
+        inbox: InboxBook | None = None,
     ) -> None:
+        self._inbox = inbox or InboxBook()
         self._outside = outside
         self.template = template
         self._engine = engine
@@ -153,7 +157,8 @@ class TableIntake:
 
     def store(self, reading: Reading, counts: IntakeCounts) -> Ack | None:
         """Appends the good rows of a reading; returns the Ack of the record, None when there was
-        nothing to say. ``counts`` comes with what is known already (rows that came again).
+        nothing to say. ``counts`` comes with what is known already (rows that came again, or are
+        in the accounts as quarantined).
 
         Raises LogFailedError, ClosedError, and OverloadedError while stopping.
         """
@@ -164,7 +169,7 @@ class TableIntake:
                 rows = self._judged(reading, counts)
                 self._put_aside(self._rejects(reading, counts))
                 counts.received += reading.received
-                if not counts.received and not counts.redelivered:
+                if not (counts.received or counts.redelivered or counts.quarantined):
                     return None
                 self._write_restored()
                 return self._write(rows, counts)
@@ -310,7 +315,20 @@ class TableIntake:
             time_ns = int(reading.time_ns[value.row])
             found.append(Reject(value.reason, value.value, entry.path, time_ns, value.measurement))
             counts.values_quarantined += 1
-        return found
+        return self._without_ignored(found, counts) if self._inbox.ignores_any else found
+
+    def _without_ignored(self, found: Sequence[Reject], counts: IntakeCounts) -> list[Reject]:
+        """Rows of devices that nobody wants are counted as filtered, and not kept."""
+        kept = [
+            each
+            for each in found
+            if each.is_value
+            or each.reason not in INBOX
+            or not self._inbox.pass_over(self.template, each.device)
+        ]
+        counts.quarantined -= len(found) - len(kept)
+        counts.filtered += len(found) - len(kept)
+        return kept
 
     def _put_aside(self, found: Sequence[Reject]) -> None:
         """Returns when all of it is durable. Raises OSError only while stopping."""

@@ -311,6 +311,32 @@ class Client:
         """Forgets an item for good; with it those of the same column of one batch."""
         return self._send("DELETE", f"/api/v1/quarantine/{quote(item_id, safe='')}")
 
+    def inbox(self) -> dict[str, Any]:
+        """Unknown devices: ``{"devices": [...], "more", "ignored": [...]}``, the newest first."""
+        return self._get("/api/v1/devices/inbox")
+
+    def adopt(
+        self,
+        key: str,
+        *,
+        template: str | None = None,
+        device: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Makes an unknown device one, and stores what was kept of it. Without a template and path
+        those that the inbox suggests."""
+        body = {
+            "template": template,
+            "device": device,
+            "tags": None if tags is None else dict(tags),
+        }
+        return self._send("POST", f"/api/v1/devices/inbox/{quote(key, safe='')}/adopt", body)
+
+    def ignore(self, key: str, *, ignore: bool = True) -> dict[str, Any]:
+        """Rows of an unknown device are counted and not kept; False: kept again."""
+        body = {"ignore": ignore}
+        return self._send("POST", f"/api/v1/devices/inbox/{quote(key, safe='')}/ignore", body)
+
     def templates(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._get("/api/v1/templates")["templates"]
         return found

@@ -57,6 +57,7 @@ from mainstem_node.doctor.finding import Finding
 from mainstem_node.errors import CredentialError, TierError, UnauthorizedError
 from mainstem_node.federated.kept_answers import KeptAnswers
 from mainstem_node.federated.runner import QuestionRunner
+from mainstem_node.inbox import Adoption, Inbox, InboxBook, Kept
 from mainstem_node.jobs import Jobs, watch_loop
 from mainstem_node.line_protocol.storing import LineStore
 from mainstem_node.link_budget import link_budget
@@ -126,6 +127,11 @@ class Node:
     async def refit_intake(self) -> None:
         """The configuration is another one: go on bringing data in by it. Raises when that cannot
         be."""
+
+    def readmit(self, adoption: Adoption, rows: Sequence[Kept]) -> bool:
+        """Stores rows that its intake kept of a device that is there now (inbox.py); False if they
+        are not of its intake."""
+        return False
 
     def frontier_ns(self) -> int:
         """Event time that every source has passed: windows and slices before it may close."""
@@ -234,6 +240,8 @@ class Node:
         if config.parent is not None:
             require_link_token(self.topology, config.id)
         self._learn_owners()
+        self.inbox_book = InboxBook(config.data_dir, self.clock_ns)
+        self._stack.callback(self.inbox_book.keep)
 
     def _learn_owners(self) -> None:
         own, entries = self.config.id, self.registry.list()
@@ -348,6 +356,7 @@ class Node:
             statements=statements,
             writer=writer,
             lines=LineStore(TolerantWriter(writer), self.auto_templates),
+            inbox=Inbox(writer, self.inbox_book, config.prefix, self.readmit),
             live=live,
             audit=self.audit,
             host=self._host,
@@ -440,6 +449,7 @@ class Node:
         """Room on the disk first, then rows of devices that were moved away. Rollups: their rows
         are part of what the manifests state."""
         self._disk_room.look()
+        self.inbox_book.keep()
         self.federation.moving.look()
         now_ns = self.clock_ns()
         frontier_ns = self.frontier_ns()

@@ -55,3 +55,6 @@ RATE_OF_CHANGE = "rate_of_change"
 """A value further from the one before it than ``max_rate`` allows."""
 REFUSED = "refused_by_store"
 """The engine would not take the row; the value says why."""
+
+INBOX = frozenset({UNKNOWN_TOPIC, BAD_PATH, UNKNOWN_DEVICE, DEVICE_LIMIT, UNKNOWN_TEMPLATE})
+"""Of whole rows and messages of devices that are not there: what the inbox shows."""

@@ -18,6 +18,7 @@ from mainstem_node.workers import Workers
 if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
     from mainstem_node.desired.agent import Host
+    from mainstem_node.inbox import Inbox
     from mainstem_node.line_protocol.storing import LineStore
     from mainstem_node.live import LiveHub
     from mainstem_node.statements import Statements
@@ -40,6 +41,7 @@ class Runtime:
     writer: Writer
     lines: LineStore
     """Stores line protocol."""
+    inbox: Inbox
     live: LiveHub
     audit: AuditTrail
     host: Host | None

@@ -162,6 +162,15 @@ class Writer:
         batch = Batch(table, devices, time_ns, columns, tags, len(devices), rejects)
         return self._write([batch], strict=strict)
 
+    def write_again(self, group: RowGroup, *, counted: bool) -> WriteResult:
+        """Rows of one device that were put aside whole. ``counted``: as quarantined rows of their
+        template; they move to accepted."""
+        table = self.engine.catalog.table(group.template)
+        batch = make_batch(table, [group], self.precision_ns([group.device]))
+        if counted:
+            batch.received -= len(group.rows)
+        return self._write([batch], strict=False)
+
     def _write(self, batches: Sequence[Batch], *, strict: bool) -> WriteResult:
         _require_none([reject for batch in batches for reject in batch.rejects], strict=strict)
         warnings: list[str] = []

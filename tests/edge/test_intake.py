@@ -192,7 +192,7 @@ def test_messages_that_no_subscription_wants_are_put_aside_and_acknowledged(
     process(intake, engine, {"count": 1}, topic="other/topic")
     (item,) = quarantine.items()
     assert (item["reason"], item["table"]) == ("unknown_topic", "")
-    assert item["value"].startswith("other/topic: ")
+    assert (item["device"], item["value"]) == ("other/topic", '{"count": 1}')
     assert engine.store_accounting() == {}
 
 

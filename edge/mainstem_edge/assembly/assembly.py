@@ -82,5 +82,6 @@ class Assembly:
             bench.tables,
             bench.quarantine,
             node=bench.node.id,
+            inbox=bench.inbox,
             clock_ns=bench.clock_ns,
         )

@@ -13,9 +13,6 @@ from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.line_protocol.points import Points
 from mainstem_node.line_protocol.storing import template_of
 
-DEFAULT_PREFIX = "root.main"
-"""Of a node without paths: the database that is there when none is named."""
-
 
 def reader(bench: Workbench, config: SubscriptionConfig, message_bytes_max: int) -> Reader:
     """What reads the messages of a subscription."""
@@ -37,11 +34,10 @@ def reader(bench: Workbench, config: SubscriptionConfig, message_bytes_max: int)
         device = devices.id_of(path)
         return None if device is None else dict(devices.tags(device))
 
-    prefix = node.paths[0] if node.paths else DEFAULT_PREFIX
     unit = config.time.unit
     return LineReader(
         config.topic,
-        prefix=PathPattern(config.device or prefix),
+        prefix=PathPattern(config.device or node.prefix),
         table=table,
         tags=tags,
         clock=bench.clock,

@@ -13,6 +13,7 @@ from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt import MqttCollector, tls_context
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.reader import Reader
+from mainstem_edge.subscription import filter_matches
 from mainstem_node.config.collectors.broker import BrokerConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.schema import MqttPublishConfig
@@ -22,7 +23,12 @@ PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 def readers(bench: Workbench, config: MqttCollectorConfig) -> list[Reader]:
-    return [lines.reader(bench, each, config.message_limit) for each in config.subscriptions]
+    """Those that look around come last: a topic is read by the first that matches."""
+    known = [each for each in config.subscriptions if not each.inbox]
+    return [
+        *(lines.reader(bench, each, config.message_limit) for each in known),
+        *(bench.around(each) for each in config.subscriptions if each.inbox),
+    ]
 
 
 def collector(
@@ -43,8 +49,27 @@ def collector(
 def mqtt_settings(node: str, number: int, config: MqttCollectorConfig) -> MqttSettings:
     """How to reach the broker. The client id is fixed: the broker keeps the session under it."""
     default_id = f"mainstem-{node}" if number == 0 else f"mainstem-{node}-{number}"
-    topics = dict.fromkeys((each.topic, min(config.qos, 1)) for each in config.subscriptions)
+    topics = dict.fromkeys((topic, min(config.qos, 1)) for topic in asked_for(config))
     return settings(config, config.client_id or default_id, tuple(topics))
+
+
+def asked_for(config: MqttCollectorConfig) -> list[str]:
+    """The filters to ask the broker for: not those that one that looks around covers, because
+    brokers may send a message once for each filter that matches."""
+    around = [each.topic for each in config.subscriptions if each.inbox]
+    return [
+        each.topic
+        for each in config.subscriptions
+        if each.inbox or not any(_covers(wide, each.topic) for wide in around)
+    ]
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """True for some filters that cover another; one without # at its end is not looked at."""
+    levels = len(wide.split("/")) - 1
+    if not wide.endswith("#") or "#" in narrow.split("/")[:levels]:
+        return False
+    return filter_matches(wide, narrow)
 
 
 def settings(

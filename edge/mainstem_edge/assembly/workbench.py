@@ -19,6 +19,7 @@ from mainstem_edge.decode.payload_map import PayloadMap
 from mainstem_edge.decode.raw_codec import RawCodec
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
+from mainstem_edge.inbox_reader import InboxReader
 from mainstem_edge.last_stored import LastStored
 from mainstem_edge.patterns import PathPattern, Pattern
 from mainstem_edge.payload_time import TimeReader
@@ -33,6 +34,7 @@ from mainstem_engine.engine import Engine
 from mainstem_node.auto_templates import AutoTemplates
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_node.inbox import Adopted, InboxBook
 
 CODECS: Mapping[str, MakeCodec] = {
     "json": JsonCodec,
@@ -44,6 +46,8 @@ CODECS: Mapping[str, MakeCodec] = {
 """Codec by its name in the configuration."""
 MAPPED: Mapping[str, type[JsonCodec | MsgpackCodec]] = {"json": JsonCodec, "msgpack": MsgpackCodec}
 """Those that can have a map."""
+ADOPTED_BYTES_MAX = 1 << 20
+"""Of a message of a topic that was adopted: the default of ``message_limit``."""
 LAST_LEVEL = "{topic[-1]}"
 """Where senders of single values have the name."""
 
@@ -69,7 +73,9 @@ class Workbench:
         clock_ns: Callable[[], int] = time.time_ns,
         rng: random.Random | None = None,
         auto_templates: AutoTemplates | None = None,
+        inbox: InboxBook | None = None,
     ) -> None:
+        self.inbox = inbox or InboxBook()
         self.auto_templates = auto_templates or AutoTemplates(engine)
         self.declared = {name.casefold() for name in topology.templates}
         self.node = node
@@ -126,7 +132,19 @@ class Workbench:
             create=config.auto_create,
             message_bytes_max=message_bytes_max,
             knows_quality=knows_quality,
+            inbox=self.inbox,
         )
+
+    def around(self, config: SubscriptionConfig) -> Reader:
+        """A reader of topics that are not known, for the inbox."""
+        return InboxReader(config.topic, self.inbox, self.adopted)
+
+    def adopted(self, topic: Adopted) -> Reader:
+        """A reader of a topic that became a device."""
+        config = SubscriptionConfig(
+            topic=topic.name, codec="auto", template=topic.template, device=topic.device
+        )
+        return self.subscription(config, ADOPTED_BYTES_MAX)
 
     @property
     def clock(self) -> ClockBounds:
@@ -154,20 +172,22 @@ class Workbench:
         if key in self.tables:
             return
         name = table.name
-        self.tables[key] = TableIntake(
+        made = TableIntake(
             self.engine,
             self.quarantine,
             DeviceMemory(
                 ValueMemory(rules.filters, rules.heartbeat_ns, LastStored(self.engine, name)),
                 lambda devices: self.engine.newest_times(name, devices),
             ),
-            DeviceBook(self.engine, name, self._limit, self._owner),
+            DeviceBook(self.engine, name, self._limit, self._owner, self.inbox),
             node=self.node.id,
             template=name,
             clock_ns=self.clock_ns,
             stopping=self._stopping,
             outside=self._outside,
+            inbox=self.inbox,
         )
+        self.tables.setdefault(key, made)  # another thread may have been first
 
 
 def _codec(config: SubscriptionConfig) -> MakeCodec:

@@ -1,4 +1,4 @@
-"""``mainstem device``: devices are moved between the nodes at or below a node."""
+"""``mainstem device``: devices are moved between nodes, and unknown ones adopted or ignored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from mainstem_node.commands.arguments import DEFAULT_URL, Json, TokenFile, Url, client_for
 from mainstem_node.commands.terminal import FAILED, moment, note, result, result_json, result_table
 
-app = typer.Typer(no_args_is_help=True, help="Move devices between nodes.")
+app = typer.Typer(no_args_is_help=True, help="Move devices between nodes; unknown ones.")
 
 POLL_S = 0.2
 
@@ -71,6 +71,83 @@ def moves(
             for each in found
         ],
     )  # fmt: skip
+
+
+@app.command()
+def inbox(url: Url = DEFAULT_URL, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """List devices that data speaks of and that are not there, with the template that would fit."""
+    found = client_for(url, token_file).inbox()
+    if as_json:
+        result_json(found)
+        return
+    result_table(
+        ("id", "name", "rows", "last seen", "why", "template", "score"),
+        [
+            (each["id"], each["name"], f"{each['rows']:,}", moment(each["last_seen"]),
+             ", ".join(each["reasons"]), each["suggestion"]["template"],
+             f"{each['suggestion']['score']:.2f}" if each["suggestion"]["exists"] else "new")
+            for each in found["devices"]
+        ],
+    )  # fmt: skip
+    if found["more"]:
+        note("there are more: adopt or ignore some of these")
+    for each in found["ignored"]:
+        note(f"ignored: {each['id']} {each['name']}, {each['rows']:,} rows since")
+    new = [each["suggestion"]["yaml"] for each in found["devices"]]
+    for text in dict.fromkeys(text for text in new if text):
+        note(f"for the file:\n{text.rstrip()}")
+
+
+@app.command()
+def adopt(
+    key: Annotated[str, typer.Argument(metavar="ID", help="As `inbox` shows it.")],
+    template: Annotated[
+        str | None, typer.Option(help="One that is there, or a new name; default: as suggested.")
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option("--as", metavar="PATH", help="Default: as suggested.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE")] = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make an unknown device one, and store what was kept of it; ends with 1 if something stays."""
+    tags = {}
+    for each in tag or ():
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter("write NAME=VALUE", param_hint="--tag")
+        tags[name] = value
+    client = client_for(url, token_file)
+    found = client.adopt(key, template=template, device=path, tags=tags)
+    if as_json:
+        result_json(found)
+    else:
+        made = " (new)" if found["template_made"] else ""
+        result(f"{found['device']} of {found['template']}{made}: {found['rows']:,} rows stored")
+        if found["left"]:
+            note(f"{found['left']:,} cannot be read any more: see mainstem quarantine list")
+    if found["left"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def ignore(
+    key: Annotated[str, typer.Argument(metavar="ID", help="As `inbox` shows it.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Keep its rows again.")] = False,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Keep no rows of an unknown device any more: they are counted, and what was kept is gone."""
+    found = client_for(url, token_file).ignore(key, ignore=not undo)
+    if as_json:
+        result_json(found)
+    elif undo:
+        result(f"{key}: its rows are kept again")
+    else:
+        result(f"{found['name']} is ignored; {found['forgotten']:,} rows forgotten")
 
 
 def is_over(move: Mapping[str, Any]) -> bool:

@@ -40,7 +40,21 @@ def check_subscriptions(
                 f"{inside}.topic", f"{subscription.topic!r} is not a topic filter",
                 "+ stands for one whole level, # for all that follow",
             )  # fmt: skip
+        if subscription.inbox:
+            _around(report, inside, subscription)
+            continue
         check_reading(report, inside, subscription, Topic(tuple(subscription.topic.split("/"))))
+
+
+def _around(report: Report, where: str, subscription: SubscriptionConfig) -> None:
+    """One that looks around says nothing of what it finds."""
+    plain = SubscriptionConfig(topic=subscription.topic, inbox=True)
+    for key in SubscriptionConfig.__struct_fields__:
+        if getattr(subscription, key) != getattr(plain, key):
+            report.problem(
+                f"{where}.{key}", "with `inbox: true` nothing is known of the topics yet",
+                "leave it out, or write a subscription of its own",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

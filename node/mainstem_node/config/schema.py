@@ -312,6 +312,12 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def prefix(self) -> str:
+        """Where devices without a path of their own are: below the first path, else in the database
+        that is there when none is named."""
+        return self.paths[0] if self.paths else "root.main"
+
+    @property
     def auth_open(self) -> bool:
         """True when requests from this machine need no credential."""
         return self.auth.loopback == "open" and self.listen.is_loopback

@@ -270,6 +270,12 @@ class QuarantineStore:
                     return found
         return found
 
+    def walk(self, node: str) -> Iterator[dict[str, Any]]:
+        """All items of a node, the newest entries first; one file is in memory at a time."""
+        for identity, kind, content, at_ms in self._entries_newest_first():
+            if content[0] == node:
+                yield from self._shown(identity, kind, content, at_ms)
+
     def get(self, identity: str) -> dict[str, Any] | None:
         """The item of that id, or None."""
         return self.find([identity]).get(identity)

@@ -335,3 +335,35 @@ def test_a_backup_is_made_by_the_node(node: Script) -> None:
     assert node.asked[0][2] == {"name": "monday"}
     assert "/backups/monday" in answer.stdout
     assert json.loads(invoke(node, "backup", "monday", "--json").stdout) == report
+
+
+def test_unknown_devices_are_shown_adopted_and_ignored(node: Script) -> None:
+    suggestion = {"template": "room", "exists": False, "score": 0.0, "yaml": "templates: {}\n"}
+    unknown = {"id": "k1", "name": "z2m/hall", "rows": 1200, "last_seen": NOW,
+               "reasons": {"unknown_topic": 1200}, "suggestion": suggestion}  # fmt: skip
+    ignored = {"id": "k2", "name": "noise", "rows": 7}
+    node.answers["GET", "/api/v1/devices/inbox"] = 200, {
+        "devices": [unknown], "more": True, "ignored": [ignored],
+    }  # fmt: skip
+    shown = invoke(node, "device", "inbox")
+    assert shown.exit_code == 0, shown.stderr
+    assert "1,200" in shown.stdout
+    for text in ("there are more", "k2 noise, 7 rows", "templates: {}"):
+        assert text in shown.stderr
+    assert json.loads(invoke(node, "device", "inbox", "--json").stdout)["devices"] == [unknown]
+    answer = {"device": "root.p.hall", "template": "room", "template_made": True, "rows": 1200,
+              "left": 0}  # fmt: skip
+    adopt = "/api/v1/devices/inbox/k1/adopt"
+    node.answers["POST", adopt] = 200, answer
+    done = invoke(node, "device", "adopt", "k1", "--as", "root.p.hall", "--tag", "line=A=1")
+    assert (done.exit_code, done.stdout) == (0, "root.p.hall of room (new): 1,200 rows stored\n")
+    sent = {"template": None, "device": "root.p.hall", "tags": {"line": "A=1"}}
+    assert node.asked[-1][:3] == ("POST", adopt, sent)
+    node.answers["POST", adopt] = 200, {**answer, "left": 2}
+    assert invoke(node, "device", "adopt", "k1").exit_code == 1
+    assert invoke(node, "device", "adopt", "k1", "--tag", "line").exit_code == 2
+    ignore = "/api/v1/devices/inbox/k1/ignore"
+    node.answers["POST", ignore] = 200, {"id": "k1", "name": "z2m/hall", "forgotten": 3}
+    assert "3 rows forgotten" in invoke(node, "device", "ignore", "k1").stdout
+    assert invoke(node, "device", "ignore", "k1", "--undo").exit_code == 0
+    assert node.asked[-1][:3] == ("POST", ignore, {"ignore": False})

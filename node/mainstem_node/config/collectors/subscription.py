@@ -59,3 +59,5 @@ class SubscriptionConfig(ReadingConfig, frozen=True, kw_only=True):
     """One topic filter and what its messages become."""
 
     topic: Text
+    inbox: bool = False
+    """Looks around: what no other subscription of the collector asks for goes to the inbox."""
