@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asyncua import ua
+from asyncua.server.monitored_item_service import MonitoredItemService
 
 from mainstem_edge.opcua import watching
 from mainstem_edge.testing.opcua_plant import NOW, Edge, until
@@ -137,6 +138,41 @@ def test_the_deadband_is_the_server_s(server: OpcuaServer, collecting: Any) -> N
             server.write(node, value, at=at(second))
         until(lambda: of(edge.rows(), at(-7)), edge.rows)
         assert [row["temperature"] for row in edge.rows()] == [20.0, 21.0]
+
+
+def test_a_node_without_deadband_is_watched_all_the_same(
+    server: OpcuaServer, collecting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = MonitoredItemService._create_data_change_monitored_item
+
+    async def refuse(self: Any, item: Any) -> Any:
+        if getattr(item.RequestedParameters.Filter, "DeadbandType", 0):
+            result = ua.MonitoredItemCreateResult()
+            result.StatusCode = ua.StatusCode(ua.StatusCodes.BadFilterNotAllowed)
+            return result
+        return await create(self, item)
+
+    monkeypatch.setattr(MonitoredItemService, "_create_data_change_monitored_item", refuse)
+    node, more = "ns=2;s=M1.T", "deadband: {temperature: 0.5}, "
+    with collecting(listed(server, more=more, temperature=node)) as edge:
+        until(lambda: edge.rows())
+        assert edge.status["refused"] == {}
+        server.write(node, 20.1, at=at(-7))
+        until(lambda: of(edge.rows(), at(-7)), edge.rows)
+
+
+@pytest.mark.parametrize(("trigger", "rows"), [("value", [-60, -7]), ("timestamp", [-60, -9, -7])])
+def test_a_value_with_only_a_new_time_is_sent_if_asked_for(
+    server: OpcuaServer, collecting: Any, trigger: str, rows: list[int]
+) -> None:
+    node, more = "ns=2;s=M1.T", f"trigger: {trigger}, "
+    with collecting(listed(server, more=more, temperature=node)) as edge:
+        until(lambda: edge.rows())
+        server.write(node, 20.0, at=at(-9))
+        server.write(node, 21.0, at=at(-7))
+        until(lambda: of(edge.rows(), at(-7)), edge.rows)
+        times = [row["time"] / 1000 - NOW.timestamp() for row in edge.rows()]
+        assert times == rows
 
 
 def lose(server: OpcuaServer, edge: Edge) -> None:
