@@ -142,6 +142,10 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ),
     ("POST", "/api/v1/backup"): _object("name", name=_TEXT),
     ("POST", "/api/v1/quarantine/retry"): _object("ids", ids=_list(_TEXT)),
+    ("POST", "/api/v1/devices/inbox/{id}/adopt"): _object(
+        "", template=_NULL_TEXT, device=_NULL_TEXT, tags={"type": ["object", "null"]}
+    ),
+    ("POST", "/api/v1/devices/inbox/{id}/ignore"): _object("", ignore={"type": "boolean"}),
     ("POST", "/api/v1/intake"): _object("action", action={"const": "stop"}),
 }
 _ANSWERS = {
