@@ -206,6 +206,17 @@ class EdgeNode(Node):
             if intake.failure
         ]
 
+    def stuck(self) -> str:
+        """Also an intake that does not get through the oldest of what it has taken."""
+        found = [super().stuck()]
+        for intake in self._intakes:
+            oldest_ns = intake.oldest_waiting_ns()
+            name = f"intake of {intake.collector.name}"
+            waits = oldest_ns is not None and not intake.failure
+            if self._progress.stuck(name, waits, oldest_ns):
+                found.append(name)
+        return ", ".join(filter(None, found))
+
     def collector_gaps(self) -> Mapping[str, Sequence[tuple[int, int]]]:
         """Per table [from, to) ns in which a collector that feeds it had not caught up."""
         if not self._intakes:

@@ -86,6 +86,9 @@ class NodeHost:
     async def wait_failed(self) -> None:
         await self._failed.wait()
 
+    def stuck(self) -> str:
+        return "" if self.node is None else self.node.stuck()
+
     # Host
 
     def adopt(self, rev: int) -> bool:

@@ -4,7 +4,8 @@
 2. SIGTERM and SIGINT ask for an orderly stop, which may take ``DRAIN_S_MAX``; what is not done by
    then is cancelled. A second signal ends the process at once. A terminal that is closed (SIGHUP)
    asks for the same, unless the process was told to outlive it.
-3. This is the only file that knows about signals.
+3. This is the only file that knows about signals. A service manager hears of the start, the stop,
+   and whether work goes on (``service_manager.py``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
 from mainstem_node.logs import fields
+from mainstem_node.service_manager import READY, STOPPING, ServiceManager
 
 log = logging.getLogger("mainstem.lifecycle")
 
@@ -50,6 +52,9 @@ class Service(Protocol):
 
     async def wait_failed(self) -> None:
         """Returns when the service cannot go on; may never return."""
+
+    def stuck(self) -> str:
+        """What stands still although work waits for it; empty while all is well."""
 
 
 def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
@@ -92,13 +97,15 @@ def run_service(
 
 async def _serve(make: Callable[[], Service], drain_s: float, until_stdin_ends: bool) -> int:
     stop = asyncio.Event()
+    manager = ServiceManager()
     if until_stdin_ends:
         _watch_stdin(stop)
     with signals_set(stop):
         service = make()
         try:
-            failed = await _start_and_wait(service, stop)
+            failed = await _start_and_wait(service, stop, manager)
         finally:
+            manager.say(STOPPING)
             last_resort = threading.Timer(drain_s + GRACE_S, os._exit, (EXIT_UNCLEAN,))
             last_resort.daemon = True
             last_resort.start()
@@ -108,21 +115,24 @@ async def _serve(make: Callable[[], Service], drain_s: float, until_stdin_ends: 
     return EXIT_STOPPED if clean and not failed else EXIT_UNCLEAN
 
 
-async def _start_and_wait(service: Service, stop: asyncio.Event) -> bool:
+async def _start_and_wait(service: Service, stop: asyncio.Event, manager: ServiceManager) -> bool:
     """True when the service failed, False when it was asked to stop."""
     starting = asyncio.ensure_future(service.start())
     stopping = asyncio.ensure_future(stop.wait())
     watching: asyncio.Future[None] | None = None
+    watchdog: asyncio.Future[None] | None = None
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             return False
         starting.result()
+        manager.say(READY)
+        watchdog = asyncio.ensure_future(manager.watch(service.stuck))
         watching = asyncio.ensure_future(service.wait_failed())
         await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return watching.done() and not stopping.done()
     finally:
-        for task in (starting, stopping, watching):
+        for task in (starting, stopping, watching, watchdog):
             if task is not None and not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -71,6 +71,7 @@ from mainstem_node.reconfiguring import exports_of, reconfigure
 from mainstem_node.registry import ENROLLED, NodeRegistry
 from mainstem_node.runtime import Runtime
 from mainstem_node.server import Server, build_application
+from mainstem_node.service_manager import Progress
 from mainstem_node.statements import Statements
 from mainstem_node.status import StatusReporter
 from mainstem_node.tolerant_writing import TolerantWriter
@@ -111,6 +112,7 @@ class Node:
         self.metrics = NodeMetrics()
         self.ownership = Ownership(node_config.id, node_config.paths)
         self._kept_answers = KeptAnswers()
+        self._progress = Progress()
         self._stack = contextlib.AsyncExitStack()
         self._intake_running = False
         self._failed = asyncio.Event()
@@ -152,6 +154,15 @@ class Node:
     def not_ready(self) -> list[str]:
         """Why the tier is not ready; empty when it is."""
         return []
+
+    def stuck(self) -> str:
+        """What stands still although work waits for it; empty while all is well. A log that has
+        failed is not stuck: it says why, and the same disk would fail it again."""
+        if not self._ready:
+            return ""
+        log_now = self.engine.log.statistics()
+        waits = log_now.error is None and log_now.appended_lsn > log_now.committed_lsn
+        return "committer" if self._progress.stuck("log", waits, log_now.committed_lsn) else ""
 
     @classmethod
     def examine(cls, topology: Topology, config: NodeConfig) -> Iterable[Finding]:

@@ -27,6 +27,9 @@ class Service:
         print("stopping", flush=True)
         if "slow" in sys.argv: await asyncio.sleep(3600)
         print("stopped", flush=True)
+    def stuck(self) -> str:
+        return ""
+
     async def wait_failed(self):
         if "broken" in sys.argv: return
         await asyncio.Event().wait()
@@ -124,6 +127,9 @@ class Recorded:
         if self.hangs:
             await asyncio.Event().wait()
         self.seen.append("stopped")
+
+    def stuck(self) -> str:
+        return ""
 
     async def wait_failed(self) -> None:
         if not self.breaks:

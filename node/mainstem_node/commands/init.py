@@ -1,4 +1,4 @@
-"""``mainstem init``: a commented topology for one node, and the next three commands."""
+"""``mainstem init``: a commented topology for one node, its unit, and the next three commands."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Tier(enum.StrEnum):
     GROUP = "group"
 
 
+UNIT = "mainstem.service"
+
 ENROLMENT = {
     # tier: (node id, its path, the parent's address) as they stand in configs/
     Tier.EDGE: ("plant_a_press", "root.plant_a.press", "http://127.0.0.1:8410"),
@@ -29,6 +31,9 @@ ENROLMENT = {
 def init(
     tier: Annotated[Tier, typer.Argument(help="What the node is.")],
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.")] = Path(),
+    systemd: Annotated[
+        bool, typer.Option("--systemd", help="Write mainstem.service beside it, too.")
+    ] = False,
 ) -> None:
     """Write a commented configuration, and say what to type next."""
     source = configs_directory() / f"{tier}.yaml"
@@ -40,9 +45,33 @@ def init(
         target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     except OSError as error:
         fail(f"{target}: {error.strerror}", "name a directory that you may write to", USAGE)
+    if systemd:
+        note(f"wrote {write_unit(target)}; it says how to install it")
     note(f"wrote {target}; look through it, then:")
     for command in next_commands(tier, target):
         result(f"  {command}")
+
+
+def write_unit(config: Path) -> Path:
+    """The systemd unit for that file, for the user who asks and the program that answers."""
+    import getpass
+    import shutil
+    import sys
+
+    program = shutil.which("mainstem") or f"{sys.executable} -m mainstem_node"
+    place = config.resolve()
+    text = (configs_directory() / UNIT).read_text(encoding="utf-8")
+    for name, value in (
+        ("@MAINSTEM@", program),
+        ("@CONFIG@", str(place)),
+        ("@DIRECTORY@", str(place.parent)),
+        ("@USER@", getpass.getuser()),
+    ):
+        # A percent sign begins one of systemd's own placeholders.
+        text = text.replace(name, value.replace("%", "%%"))
+    unit = config.with_name(UNIT)
+    unit.write_text(text, encoding="utf-8")
+    return unit
 
 
 def next_commands(tier: Tier, target: Path) -> list[str]:
