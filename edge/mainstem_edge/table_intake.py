@@ -6,7 +6,8 @@
 3. What was put aside is made durable in the quarantine *before* the record is appended, so the
    acknowledgement that follows the record covers both. An entry is the same entry when its
    message comes again. A quarantine that cannot be written (a full disk) is waited for.
-4. One record carries the rows and their share of the accounting. Without rows it carries only the
+4. Alarm rules see the good rows; changes of alarms follow the record of the rows.
+5. One record carries the rows and their share of the accounting. Without rows it carries only the
    counts: nothing that was received goes uncounted. Values that a filter restores go into a record
    of their own, before it, as derived rows.
 
@@ -30,6 +31,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_edge.alarms.book import AlarmBook
 from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceMaker, Entry
 from mainstem_edge.device_memory import DeviceMemory, Judgement
 from mainstem_edge.preprocess import ValueReject
@@ -142,9 +144,11 @@ class TableIntake:
         stopping: Callable[[], bool] = lambda: False,
         outside: Outside | None = None,
         inbox: InboxBook | None = None,
+        alarms: AlarmBook | None = None,
     ) -> None:
         self._inbox = inbox or InboxBook()
         self._outside = outside
+        self._alarms = alarms
         self.template = template
         self._engine = engine
         self._quarantine = quarantine
@@ -172,7 +176,8 @@ class TableIntake:
                 if not (counts.received or counts.redelivered or counts.quarantined):
                     return None
                 self._write_restored()
-                return self._write(rows, counts)
+                ack = self._write(rows, counts)
+                return ack if self._alarms is None else self._alarms.write() or ack
             except Exception:
                 # Rows may be remembered that were not stored: they must not count as seen.
                 self._memory.forget()
@@ -225,6 +230,8 @@ class TableIntake:
             columns = {key: column.take(rows) for key, column in columns.items()}
         times = reading.time_ns if whole else reading.time_ns[rows]
         times = self._to_precision(ids, times)
+        if self._alarms is not None:
+            self._alarms.observe(ids, times, columns)
         judgement = self._memory.judge(ids, times, columns)
         kept = int(np.count_nonzero(judgement.keep))
         emptied = self._refuse(reading, rows, times, columns, judgement)

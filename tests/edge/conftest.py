@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mainstem_edge.alarms.book import AlarmBook
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
 from mainstem_edge.intake import Intake
@@ -55,6 +56,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
         owner: Callable[[str], str | None] | None = None,
         outside: Outside | None = None,
         clock_ns: Callable[[], int] = lambda: NOW_NS,
+        alarms: AlarmBook | None = None,
     ) -> Intake:
         found = template or rules()
         table = TableIntake(
@@ -69,6 +71,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
             template="press",
             clock_ns=clock_ns,
             outside=outside,
+            alarms=alarms,
         )
         return Intake(
             FakeCollector(*(subscriptions or (subscription(template=found),))),

@@ -9,6 +9,7 @@ from functools import partial
 
 from msgspec import structs
 
+from mainstem_edge.assembly.alarms import alarm_book
 from mainstem_edge.assembly.rules import template_rules
 from mainstem_edge.auto_reader import AUTO, AutoReader
 from mainstem_edge.decode.csv_codec import CsvCodec
@@ -186,6 +187,7 @@ class Workbench:
             stopping=self._stopping,
             outside=self._outside,
             inbox=self.inbox,
+            alarms=alarm_book(self.engine, table, self.node.rules),
         )
         self.tables.setdefault(key, made)  # another thread may have been first
 

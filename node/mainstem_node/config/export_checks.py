@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mainstem_node.config.report import Report
+from mainstem_node.config.rules import ALARMS
 from mainstem_node.config.schema import SECOND_NS, ExportConfig, NodeConfig
 from mainstem_node.config.units import duration_name
 
@@ -50,7 +51,9 @@ def check_exports(report: Report, where: str, node: NodeConfig) -> None:
         if export in node.export[:number]:
             report.problem(inside, "the same table is exported twice", "remove one")
         children = report.parts.children(node)
-        if node.tier == "edge" or export.template in report.parts.template_names or children:
+        if export.template == ALARMS:
+            pass  # edges with rules make it
+        elif node.tier == "edge" or export.template in report.parts.template_names or children:
             report.known_template(f"{inside}.template", export.template)
         if export.mode == "rollup" and not _holds(report, node, export):
             table = f"{export.template}_{duration_name(export.every or 0)}"

@@ -48,6 +48,7 @@ from mainstem_node.config.kinds import (
     Text,
     Zone,
 )
+from mainstem_node.config.rules import RuleConfig
 
 MIB = 1 << 20
 SECOND_NS = 1_000_000_000
@@ -290,6 +291,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     collectors: tuple[CollectorConfig, ...] = ()
     actions: tuple[ActionConfig, ...] = ()
     """What commands may do here; without it: nothing."""
+    rules: tuple[RuleConfig, ...] = ()
+    """Alarms that an edge raises as rows come in."""
     clock: ClockConfig = ClockConfig()
     rollups: tuple[RollupConfig, ...] = ()
     export: tuple[ExportConfig, ...] = ()

@@ -1,0 +1,78 @@
+"""Alarms as rows: what is stored when values come in, over filters and starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.edge.conftest import MakeIntake
+
+from mainstem_edge.alarms.book import AlarmBook
+from mainstem_edge.alarms.rule import AlarmRule
+from mainstem_edge.testing.parts import T0_MS, FakeOrigin, message, rules
+from mainstem_edge.value_memory import ValueFilter
+from mainstem_engine.engine import Engine
+
+HOT = AlarmRule("hot", 0, "temperature", above=90.0, hysteresis=5.0, severity="critical")
+
+
+def send(intake: Any, *values: tuple[int, float], device: str = "m1") -> None:
+    """(second, temperature), in one message; returns when it is acknowledged."""
+    rows = [{"ts": T0_MS + second * 1000, "temperature": value} for second, value in values]
+    origin = FakeOrigin()
+    intake.process([message(rows, f"plant/{device}/t", origin=origin)])
+    origin.wait(1)
+
+
+def journal(engine: Engine) -> list[tuple[str, int, bool]]:
+    """(device, second, raised), as stored."""
+    rows = engine.scan("alarms").read_all().to_pylist()
+    found = [(row["device"], (row["time"] - T0_MS) // 1000, row["raised"]) for row in rows]
+    return sorted(found, key=lambda row: row[:2])
+
+
+M1 = "root.plant.m1.alarms.hot"
+
+
+def test_an_alarm_is_a_row_that_says_what_happened(engine: Engine, make_intake: MakeIntake) -> None:
+    intake = make_intake(alarms=AlarmBook(engine, [HOT]))
+    send(intake, (1, 80.0), (2, 91.0), (3, 88.0), (4, 85.0))
+    assert journal(engine) == [(M1, 2, True), (M1, 4, False)]
+    row = engine.scan("alarms").read_all().to_pylist()[0]
+    assert (row["severity"], row["measurement"], row["value"]) == ("critical", "temperature", 91.0)
+    assert row["message"] == "hot: temperature of root.plant.m1 is 91"
+    device = engine.catalog.devices.id_of(M1)
+    assert device is not None
+
+
+def test_an_alarm_that_is_raised_is_not_raised_again_after_a_start(
+    engine: Engine, make_intake: MakeIntake
+) -> None:
+    send(make_intake(alarms=AlarmBook(engine, [HOT])), (1, 91.0))
+    send(make_intake(alarms=AlarmBook(engine, [HOT])), (2, 92.0))
+    assert journal(engine) == [(M1, 1, True)]
+    send(make_intake(alarms=AlarmBook(engine, [HOT])), (3, 20.0))
+    send(make_intake(alarms=AlarmBook(engine, [HOT])), (4, 20.0), (5, 95.0))
+    assert journal(engine) == [(M1, 1, True), (M1, 3, False), (M1, 5, True)]
+
+
+def test_the_same_rows_again_are_the_same_alarm(engine: Engine, make_intake: MakeIntake) -> None:
+    for _ in range(2):
+        send(make_intake(alarms=AlarmBook(engine, [HOT])), (1, 91.0), (2, 20.0))
+    assert journal(engine) == [(M1, 1, True), (M1, 2, False)]
+
+
+def test_a_value_that_a_filter_drops_is_looked_at(engine: Engine, make_intake: MakeIntake) -> None:
+    template = rules(temperature={"filter": ValueFilter(band=0.0)})
+    stuck = AlarmRule("stuck", 0, "temperature", stuck_ns=3 * 10**9)
+    intake = make_intake(template=template, alarms=AlarmBook(engine, [stuck]))
+    for second in range(1, 6):
+        send(intake, (second, 20.0))
+    assert journal(engine) == [("root.plant.m1.alarms.stuck", 4, True)]
+
+
+def test_a_rule_watches_the_devices_below_its_path(engine: Engine, make_intake: MakeIntake) -> None:
+    rule = AlarmRule("hot", 0, "temperature", above=90.0, under="root.plant.m1")
+    intake = make_intake(alarms=AlarmBook(engine, [rule]))
+    send(intake, (1, 95.0), device="m2")
+    send(intake, (1, 95.0), device="m1")
+    assert journal(engine) == [(M1, 1, True)]

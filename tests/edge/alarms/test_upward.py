@@ -1,0 +1,82 @@
+"""From a broker through an edge with a rule to its platform and group."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mainstem_edge.node import EdgeNode
+from mainstem_node.auth import ensure_link_tokens
+from mainstem_node.broker import EmbeddedBroker
+from mainstem_node.config import load_topology
+from mainstem_node.node import Node, tier_class
+from mainstem_node.replay import BrokerAddress, Publisher
+
+DEADLINE_S = 60.0
+
+
+def document(ports: list[int], broker: str) -> dict[str, Any]:
+    exports = [{"template": "alarms", "mode": "raw"}]
+    reading = {"topic": "plant/+/t", "template": "pump", "device": "root.plant.edge.{topic[1]}"}
+    nodes: list[dict[str, Any]] = [
+        {"id": "group", "tier": "group"},
+        {"id": "plant", "tier": "platform", "parent": {"node": "group"}, "export": exports},
+        {"id": "edge", "tier": "edge", "parent": {"node": "plant"}, "export": exports,
+         "paths": ["root.plant.edge"],
+         "collectors": [{"type": "mqtt", "url": broker, "subscriptions": [reading]}],
+         "rules": [{"name": "hot", "template": "pump", "measurement": "heat", "above": 90}]},
+    ]  # fmt: skip
+    for node, port in zip(nodes, ports, strict=True):
+        node |= {"listen": f"127.0.0.1:{port}", "data_dir": f"data/{node['id']}",
+                 "auth": {"loopback": "open"}}  # fmt: skip
+    return {"templates": {"pump": {"measurements": {"heat": {"type": "DOUBLE"}}}}, "nodes": nodes}
+
+
+def alarms(node: Node) -> list[tuple[str, bool, float]]:
+    """(device, raised, value) as a tier has them."""
+    if node.engine.catalog.templates.get("alarms") is None:
+        return []
+    rows = node.engine.scan("alarms").read_all().to_pylist()
+    return sorted((row["device"], row["raised"], row["value"]) for row in rows)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - three nodes; there is no one event
+            await asyncio.sleep(0.05)
+
+
+async def test_an_alarm_reaches_platform_and_group(
+    tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(tmp_path / "broker", sync_always=False))
+        path = tmp_path / "t.yaml"
+        ports = [unused_tcp_port_factory() for _ in range(3)]
+        path.write_text(yaml.safe_dump(document(ports, broker.url), sort_keys=False))
+        topology = load_topology(path)
+        ensure_link_tokens(topology)
+        nodes: dict[str, Node] = {}
+        for config in topology.nodes:
+            node = nodes[config.id] = tier_class(config.tier)(topology, config)
+            stack.push_async_callback(node.stop)
+            await node.start()
+        edge = nodes["edge"]
+        assert isinstance(edge, EdgeNode)
+        await until(lambda: edge.status_fields()["collectors"][0]["state"] == "connected")
+        now_ms = time.time_ns() // 10**6
+        with Publisher(BrokerAddress.parse(broker.url)) as publisher:
+            for number, heat in enumerate((20.0, 95.0, 96.0, 30.0)):
+                row = {"ts": now_ms + number, "heat": heat}
+                publisher.publish("plant/m1/t", json.dumps(row).encode())
+        device = "root.plant.edge.m1.alarms.hot"
+        expected = [(device, False, 30.0), (device, True, 95.0)]
+        for node in nodes.values():
+            await until(lambda node=node: alarms(node) == expected)  # type: ignore[misc]
