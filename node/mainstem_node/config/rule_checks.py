@@ -66,9 +66,9 @@ def _kind(report: Report, inside: str, rule: RuleConfig) -> None:
         report.problem(f"{inside}.rate", "it is not above 0", "write the change per second")
     if rule.stuck is not None and rule.stuck <= 0:
         report.problem(f"{inside}.stuck", "it is not above 0", "write 10m")
-    if rule.above is not None and rule.below is not None:
-        if rule.below + 2 * rule.hysteresis > rule.above:
-            report.problem(
-                f"{inside}.below", "between the limits no alarm would ever be over",
-                "move the limits apart, or take less hysteresis",
-            )  # fmt: skip
+    both = rule.above is not None and rule.below is not None
+    if both and (rule.below or 0.0) + 2 * rule.hysteresis > (rule.above or 0.0):
+        report.problem(
+            f"{inside}.below", "between the limits no alarm would ever be over",
+            "move the limits apart, or take less hysteresis",
+        )  # fmt: skip
