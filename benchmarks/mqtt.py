@@ -1,12 +1,13 @@
-"""Broker to durable at the edge, beside a bare paho consumer in the same run.
+"""Broker to durable at the edge, beside a bare paho consumer that parses, in the same run.
 
 1. A broker holds a persistent session for each of the two consumers. N messages are published while
    neither is connected, so that the publisher takes no processor time from what is measured.
-2. Each consumer in turn drains its session: a paho client that only counts and acknowledges, and a
-   real edge that decodes, checks, stores, syncs and only then acknowledges. The order alternates.
-3. A rate is (N - n) / (t_N - t_n) from the first count seen to the last; the median counts.
+2. Each consumer in turn drains its session: a paho client that parses and acknowledges, and a real
+   edge that decodes, checks, stores, syncs and only then acknowledges. The order alternates.
+3. A rate is N over the time from the first message to the last; the median of the rounds counts.
 
-Messages of one row, then of 100 rows. Last, the memory of an edge at rest.
+Messages of one row of four measurements, then of 100 rows of ten; with the embedded broker, then
+with mosquitto where it is installed. Last, the memory of an edge at rest.
 """
 
 from __future__ import annotations
@@ -15,244 +16,184 @@ import argparse
 import json
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from consumers import Drained, EdgeConsumer, PahoConsumer
 from report import Report
-from tiers import NodeProcess, free_port, wait_for, write_topology
+from tiers import NodeProcess, free_port, write_topology
 
+from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.replay import BrokerAddress, Publisher
 
 DEVICES = 100
 BASE_MS = 1_792_540_800_000
 TABLE = "bench"
-DRAIN_TIMEOUT_S = 120.0
-POLL_S = 0.05
-"""How often the edge is asked for its count: often enough for a drain of seconds."""
-
 IDLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of message. ``goals``: the rate in ``unit``, and how much of paho's rate."""
+
+    name: str
+    rows: int
+    measurements: tuple[str, ...]
+    goals: tuple[str, str]
+    unit: str
+
+
+SINGLE = Kind("single-row messages", 1, tuple("abcd"), ("12,000 msgs/s", "0.6"), "msgs/s")
+BATCHED = Kind("100-row messages", 100, tuple("abcdefghij"), ("300,000 rows/s", "0.5"), "rows/s")
 
 
 def topology(port: int, mqtt_port: int) -> dict[str, Any]:
     """One edge, one subscription, no parent."""
-    measurements = {name: {"type": "DOUBLE"} for name in ("a", "b", "c", "d")}
+    measurements = {name: {"type": "DOUBLE"} for name in BATCHED.measurements}
     subscription = {
         "topic": "bench/+",
         "template": TABLE,
         "device": "root.bench.{topic[1]}",
         "time": {"field": "ts", "unit": "ms"},
     }
-    return {
-        "templates": {TABLE: {"measurements": measurements}},
-        "nodes": [
-            {
-                "id": "edge",
-                "tier": "edge",
-                "listen": f"127.0.0.1:{port}",
-                "data_dir": "data/edge",
-                "paths": ["root.bench"],
-                "collectors": [
-                    {
-                        "type": "mqtt",
-                        "url": f"mqtt://127.0.0.1:{mqtt_port}",
-                        "protocol": "3.1.1",
-                        "subscriptions": [subscription],
-                    }
-                ],
-                "auth": {"loopback": "open"},
-            }
-        ],
+    collector = {
+        "type": "mqtt",
+        "url": f"mqtt://127.0.0.1:{mqtt_port}",
+        "protocol": "3.1.1",
+        "subscriptions": [subscription],
     }
+    edge = {
+        "id": "edge",
+        "tier": "edge",
+        "listen": f"127.0.0.1:{port}",
+        "data_dir": "data/edge",
+        "paths": ["root.bench"],
+        "collectors": [collector],
+        "auth": {"loopback": "open"},
+    }
+    return {"templates": {TABLE: {"measurements": measurements}}, "nodes": [edge]}
 
 
-def messages(count: int, rows: int, first: int) -> Iterator[tuple[str, bytes]]:
-    """(topic, payload): about 75 bytes a row; no (device, time) comes twice in a run."""
+def messages(kind: Kind, count: int, first: int) -> Iterator[tuple[str, bytes]]:
+    """(topic, payload): some 19 bytes a value; no (device, time) comes twice in a run."""
     for number in range(first, first + count):
         device, step = number % DEVICES, number // DEVICES
-        start = BASE_MS + step * rows * 10
-        values = [
-            {"ts": start + i * 10, "a": number * 0.25, "b": i / 8, "c": 21.5, "d": device / 4}
-            for i in range(rows)
-        ]
-        payload = values[0] if rows == 1 else values
+        start = BASE_MS + step * kind.rows * 10
+        rows = []
+        for i in range(kind.rows):
+            row: dict[str, float] = {"ts": start + i * 10}
+            for place, name in enumerate(kind.measurements):
+                row[name] = round(20.0 + place + (number * 7 + i * (place + 1)) % 1000 / 100, 2)
+            rows.append(row)
+        payload: Any = rows if kind.rows > 1 else rows[0]
         yield f"bench/d{device:03}", json.dumps(payload, separators=(",", ":")).encode()
 
 
-class PahoConsumer:
-    """The yardstick: a paho client with a persistent session that acknowledges and counts."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._done = threading.Event()
-        self._count = self._wanted = 0
-        self._first = self._last = 0.0
-
-    def subscribe(self) -> None:
-        """Opens the session and leaves."""
-        subscribed = threading.Event()
-        client = self._client()
-        client.on_subscribe = lambda *_: subscribed.set()
-
-        def connected(*_: Any) -> None:
-            client.subscribe("bench/+", qos=1)
-
-        client.on_connect = connected
-        client.connect("127.0.0.1", self._port)
-        client.loop_start()
-        if not subscribed.wait(10):
-            raise SystemExit("benchmark: the broker does not take a subscription")
-        client.disconnect()
-        client.loop_stop()
-
-    def drain(self, count: int) -> float:
-        """Takes ``count`` messages; returns messages a second."""
-        self._count, self._wanted = 0, count
-        self._done.clear()
-        client = self._client()
-        client.on_message = self._take
-        client.connect("127.0.0.1", self._port)
-        client.loop_start()
-        if not self._done.wait(DRAIN_TIMEOUT_S):
-            raise SystemExit(f"benchmark: paho received {self._count} of {count}")
-        # Acknowledgements still in the buffer would be sent again to the next round.
-        time.sleep(0.3)
-        client.disconnect()
-        client.loop_stop()
-        return (count - 1) / (self._last - self._first)
-
-    def _client(self) -> paho.Client:
-        return paho.Client(
-            CallbackAPIVersion.VERSION2, "bench-paho", clean_session=False, protocol=paho.MQTTv311
-        )
-
-    def _take(self, _client: paho.Client, _data: Any, _message: paho.MQTTMessage) -> None:
-        self._last = time.perf_counter()
-        if not self._count:
-            self._first = self._last
-        self._count += 1
-        if self._count == self._wanted:
-            self._done.set()
-
-
-class EdgeConsumer:
-    """A real edge on its own persistent session."""
-
-    def __init__(self, edge: NodeProcess) -> None:
-        self._edge = edge
-        self._held = 0
-
-    def subscribe(self) -> None:
-        """Opens the session, and leaves once the edge says that it is subscribed."""
-        self._edge.start()
-        wait_for(self._is_connected, 30.0, "the edge is subscribed", POLL_S)
-        self._edge.stop()
-
-    def drain(self, rows: int) -> float:
-        """Starts the edge; returns rows a second until ``rows`` more are durable.
-
-        The clock starts at the last look that saw nothing new, which can only lower the rate.
-        """
-        self._edge.start()
-        seen: list[tuple[float, int]] = []
-
-        def is_done() -> bool:
-            seen.append((time.perf_counter(), self._accepted() - self._held))
-            return seen[-1][1] >= rows
-
-        wait_for(is_done, DRAIN_TIMEOUT_S, f"{rows} rows are durable", POLL_S)
-        self._edge.stop()
-        self._held += rows
-        started = max((at for at, count in seen if count == 0), default=seen[0][0])
-        return rows / (seen[-1][0] - started)
-
-    def idle_bytes(self) -> dict[str, int]:
-        """Resident memory of the edge after a while without messages."""
-        self._edge.start()
-        time.sleep(IDLE_S)
-        sizes = self._edge.rss_bytes()
-        self._edge.stop()
-        return sizes
-
-    def _accepted(self) -> int:
-        return int(self._edge.sums(TABLE).get("intake", {}).get("accepted", 0))
-
-    def _is_connected(self) -> bool:
-        collectors = self._edge.request("/api/v1/status").get("collectors", [])
-        return bool(collectors) and all(each["state"] == "connected" for each in collectors)
-
-
-def fill(port: int, count: int, rows: int, first: int) -> float:
-    """Publishes, and returns messages a second."""
-    started = time.perf_counter()
+def fill(port: int, kind: Kind, count: int, first: int) -> None:
+    """Publishes what both sessions are to hold."""
     with Publisher(BrokerAddress("127.0.0.1", port)) as publisher:
-        for topic, payload in messages(count, rows, first):
+        for topic, payload in messages(kind, count, first):
             publisher.publish(topic, payload)
         publisher.drain()
         if publisher.statistics().refused:
             raise SystemExit("benchmark: the broker refused messages")
-    return count / (time.perf_counter() - started)
 
 
-def measure(
-    report: Report, port: int, consumers: tuple[PahoConsumer, EdgeConsumer], rounds: int,
-    count: int, rows: int, first: int,
-) -> int:  # fmt: skip
-    """Several rounds with messages of ``rows`` rows; returns the number after the last message."""
-    bare, edge = consumers
-    bare_rates, edge_rates = [], []
-    for number in range(rounds):
-        fill(port, count, rows, first)
-        first += count
-        # Who drains first may find the broker's pages warm or cold; the order alternates.
-        if number % 2:
-            edge_rates.append(edge.drain(count * rows) / rows)
-            bare_rates.append(bare.drain(count))
-        else:
-            bare_rates.append(bare.drain(count))
-            edge_rates.append(edge.drain(count * rows) / rows)
-    label = "single-row messages" if rows == 1 else f"{rows}-row messages"
-    goals = {1: ("8,000 msgs/s", "msgs/s"), 100: ("200,000 rows/s", "rows/s")}
-    goal, unit = goals[rows]
-    how = f"median of {rounds} drains of {count:,} messages from a persistent session"
-    bare_rate, edge_rate = statistics.median(bare_rates), statistics.median(edge_rates)
-    report.add(f"paho, {label}", bare_rate * rows, unit, f"{how}, counted and acknowledged")
-    report.add(f"edge, {label}", edge_rate * rows, unit, f"{how}, until durable", goal)
-    report.add(f"edge / paho, {label}", edge_rate / bare_rate, "of paho's rate", "ratio of medians")
-    return first
+class Contest:
+    """Both consumers at one broker."""
+
+    def __init__(self, report: Report, place: Path, broker: str, port: int) -> None:
+        self._report = report
+        self._broker = broker
+        self._port = port
+        own = free_port()
+        place.mkdir()
+        self.node = NodeProcess(write_topology(place, topology(own, port)), "edge", own)
+        self._paho = PahoConsumer(port, "bench/+")
+        self._edge = EdgeConsumer(self.node, TABLE)
+        self._first = 0
+        for consumer in (self._paho, self._edge):
+            consumer.subscribe()
+
+    def measure(self, kind: Kind, rounds: int, count: int) -> None:
+        """Several rounds; what comes out goes into the report."""
+        # A whole number of steps of all devices: times go on where the kind before ended.
+        self._first = -(-self._first // DEVICES) * DEVICES
+        bare: list[Drained] = []
+        edge: list[Drained] = []
+        for number in range(rounds):
+            fill(self._port, kind, count, self._first)
+            self._first += count
+            # Who drains first may find the broker's pages warm or cold; the order alternates.
+            turns: list[tuple[PahoConsumer | EdgeConsumer, list[Drained]]]
+            turns = [(self._paho, bare), (self._edge, edge)]
+            for consumer, found in reversed(turns) if number % 2 else turns:
+                found.append(consumer.drain(count, kind.rows))
+        self._add(kind, rounds, count, bare, edge)
+
+    def _add(
+        self, kind: Kind, rounds: int, count: int, bare: list[Drained], edge: list[Drained]
+    ) -> None:
+        label = f"{kind.name}, {self._broker}"
+        how = f"median of {rounds} drains of {count:,} messages from a persistent session"
+        rates = [statistics.median(one.rate for one in found) for found in (bare, edge)]
+        points = count * kind.rows * len(kind.measurements) / 1e6
+        add = self._report.add
+        add(f"paho, {label}", rates[0] * kind.rows, kind.unit, f"{how}, parsed and acknowledged")
+        add(f"edge, {label}", rates[1] * kind.rows, kind.unit, f"{how}, until durable",
+            kind.goals[0])  # fmt: skip
+        add(f"edge / paho, {label}", rates[1] / rates[0], "of paho's rate", "ratio of medians",
+            kind.goals[1])  # fmt: skip
+        for who, found in (("paho", bare), ("edge", edge)):
+            cpu_s = statistics.median(one.cpu_s for one in found) / points
+            add(f"{who}, processor, {label}", cpu_s, "s/M points", "user and system, its process")
+
+    def idle(self) -> None:
+        """Resident memory of the edge after a while without messages."""
+        self.node.start()
+        time.sleep(IDLE_S)
+        sizes = self.node.rss_bytes()
+        self.node.stop()
+        how = f"VmRSS {IDLE_S:g} s after the start, subscribed, without messages"
+        self._report.add("idle edge, memory", sizes["node"] / 1e6, "MB", how, "80 MB")
+        if sizes["workers"]:
+            self._report.add("idle edge, SQL workers", sizes["workers"] / 1e6, "MB", how)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Broker to durable at the edge.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true")
     arguments = parser.parse_args()
     report = Report("mqtt", arguments.quick)
-    rounds, singles, batches = (1, 3_000, 300) if arguments.quick else (3, 30_000, 4_000)
-    with tempfile.TemporaryDirectory(prefix="mainstem-bench-") as name:
+    rounds, singles, batches = (1, 3_000, 300) if arguments.quick else (3, 30_000, 3_000)
+    with tempfile.TemporaryDirectory(prefix="mainstem-bench-") as name, ExitStack() as running:
         place = Path(name)
-        # The broker's own fsync per message would hide what is measured here.
-        with EmbeddedBroker(place / "broker", sync_always=False) as broker:
-            port = free_port()
-            path = write_topology(place, topology(port, broker.port))
-            consumers = PahoConsumer(broker.port), EdgeConsumer(NodeProcess(path, "edge", port))
-            for consumer in consumers:
-                consumer.subscribe()
-            idle = consumers[1].idle_bytes()
-            first = measure(report, broker.port, consumers, rounds, singles, 1, 0)
-            # Batched messages begin at a multiple of the devices, beyond every time used so far.
-            first = (first // DEVICES + 1) * DEVICES
-            measure(report, broker.port, consumers, rounds, batches, 100, first)
-    how = f"VmRSS {IDLE_S:g} s after the start, subscribed, without messages"
-    report.add("idle edge, memory", idle["node"] / 2**20, "MiB", how)
-    if idle["workers"]:
-        report.add("idle edge, SQL worker", idle["workers"] / 2**20, "MiB", how)
-    report.print(arguments.json)
+        # What brokers write per message would hide what is measured here.
+        embedded = running.enter_context(EmbeddedBroker(place / "broker", sync_always=False))
+        brokers = [("embedded", embedded.port)]
+        if mosquitto_binary() is None:
+            print("mosquitto is not installed: its part is left out")
+        else:
+            mosquitto = Mosquitto(place / "mosquitto", in_flight_max=1000, saves=False)
+            running.enter_context(mosquitto)
+            brokers.append(("mosquitto", mosquitto.port))
+        for broker, port in brokers:
+            report.section = broker
+            contest = Contest(report, place / f"edge-{broker}", broker, port)
+            contest.measure(SINGLE, rounds, singles)
+            contest.measure(BATCHED, rounds, batches)
+        contest.idle()
+    if arguments.markdown:
+        report.print_markdown()
+    else:
+        report.print(arguments.json)
 
 
 if __name__ == "__main__":

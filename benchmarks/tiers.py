@@ -105,11 +105,12 @@ class NodeProcess:
         try:
             try:
                 self._connection.request(method, path, body, headers)
+                answer = self._connection.getresponse()
             except (BrokenPipeError, ConnectionResetError):
                 # The node closes connections that nobody used for a while.
                 self._connection.close()
                 self._connection.request(method, path, body, headers)
-            answer = self._connection.getresponse()
+                answer = self._connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()

@@ -17,6 +17,7 @@ FIGURES = {
         "merge, longest gap of a reader",
         "naive design, without templates, memory",
     },
+    "edge": {"processor of the edge", "memory of the edge", "rows durable"},
     "encodings": {"counter, GORILLA, size", "switch, AUTO, encode", "mode, TEXT, PLAIN, decode"},
     "engine": {
         "durable ingest, memory limit 256 MiB",
@@ -26,7 +27,12 @@ FIGURES = {
     "flush": {"order", "encode, m0", "statistics", "a whole flush", "parts"},
     "seed": {"created by data", "names, open", "names and three tags, anonymous memory"},
     "line_protocol": {"ratio, ten fields", "stored, three fields", "stored, ten fields, CPU"},
-    "mqtt": {"edge, single-row messages", "edge, 100-row messages", "idle edge, memory"},
+    "mqtt": {
+        "edge / paho, single-row messages, embedded",
+        "edge, 100-row messages, mosquitto",
+        "edge, processor, 100-row messages, mosquitto",
+        "idle edge, memory",
+    },
     "slow_disk": {"sync of 5 ms, 1 on the way", "ratio, 4 on the way"},
     "federated": {"hours of all rows, p99", "live rows, beside questions, p99"},
     "size": {"pump, size", "meter, usage_kwh, DECIMAL", "all, raw points to part files"},

@@ -31,6 +31,7 @@ class Mosquitto:
 
     ``options``: further lines of its configuration; those of the listener come right after it.
     ``in_flight_max`` 0: no limit of its own (and, in version 2.0, none that a client asks for).
+    ``saves`` False: its file is written at its end, and not with every message and acknowledgement.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Mosquitto:
         options: Sequence[str] = ("allow_anonymous true",),
         scheme: str = "mqtt",
         in_flight_max: int = 0,
+        saves: bool = True,
     ) -> None:
         self._directory = directory
         self._options = tuple(options)
         self._scheme = scheme
         self._in_flight_max = in_flight_max
+        self._saves = saves
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 
@@ -63,8 +66,8 @@ class Mosquitto:
             *self._options,
             "persistence true",
             f"persistence_location {self._directory}/",
-            "autosave_on_changes true",
-            "autosave_interval 1",
+            f"autosave_on_changes {str(self._saves).lower()}",
+            f"autosave_interval {int(self._saves)}",
             "max_queued_messages 0",
             f"max_inflight_messages {self._in_flight_max}",
             "user root",

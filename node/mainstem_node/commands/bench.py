@@ -32,7 +32,8 @@ def bench(
         typer.Option("--points", min=1, help="Size of the data set (engine, memory, scale, sql)."),
     ] = None,
     devices: Annotated[
-        int | None, typer.Option("--devices", min=1, help="Devices (catalog, seed), edges (fleet).")
+        int | None,
+        typer.Option("--devices", min=1, help="Devices (catalog, edge, seed), edges (fleet)."),
     ] = None,
     peers: Annotated[
         str | None, typer.Option("--peers", help="What to compare with: duckdb,tsfile (engine).")
