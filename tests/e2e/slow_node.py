@@ -14,6 +14,8 @@ import time
 from typing import Any
 
 SYNC_DELAY_S_MAX = float(os.environ.get("MAINSTEM_TEST_SYNC_DELAY_S", "0.05"))
+DISK_BYTES_PER_S = float(os.environ.get("MAINSTEM_TEST_DISK_BYTES_PER_S", "0"))
+"""0: as fast as the disk is."""
 SLOW_SHARE = 0.3
 """Share of syncs that are slowed: bursts get through fast, then a stall, as on a flash card."""
 
@@ -29,7 +31,39 @@ def slowed(sync: Any, rng: random.Random) -> Any:
     return call
 
 
+class Metered:
+    """A disk that takes ``bytes_per_s``: a sync takes as long as what was written since needs."""
+
+    def __init__(self, bytes_per_s: float) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._unsynced = 0
+        self._free_at = 0.0
+
+    def write(self, call: Any) -> Any:
+        def write(descriptor: int, buffers: Any) -> int:
+            written = int(call(descriptor, buffers))
+            self._unsynced += written
+            return written
+
+        return write
+
+    def sync(self, call: Any) -> Any:
+        def sync(descriptor: int) -> None:
+            size, self._unsynced = self._unsynced, 0
+            # One disk for all: what another sync has still to write comes first.
+            self._free_at = max(self._free_at, time.monotonic()) + size / self._bytes_per_s
+            time.sleep(max(0.0, self._free_at - time.monotonic()))
+            call(descriptor)
+
+        return sync
+
+
 def main() -> None:
+    if DISK_BYTES_PER_S:
+        disk = Metered(DISK_BYTES_PER_S)
+        os.writev = disk.write(os.writev)
+        os.fdatasync = disk.sync(os.fdatasync)
+        os.fsync = disk.sync(os.fsync)
     rng = random.Random(int(os.environ.get("MAINSTEM_TEST_SEED", "1")))
     os.fdatasync = slowed(os.fdatasync, rng)
     os.fsync = slowed(os.fsync, rng)

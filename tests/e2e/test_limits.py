@@ -1,0 +1,274 @@
+"""An edge at its limits: a burst, a slow disk, little memory, and messages that are damaged.
+
+Short versions; with MAINSTEM_NIGHTLY the ones of the programme: 200,000 messages, 1 MiB/s, ten
+times the memory on disk. For burst and slow disk memory is all that was resident at most; for the
+question it is what the process had of its own, for mapped parts belong to the page cache. No
+control group limits it here: that would need rights which a test does not have everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+import urllib.error
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from processes import Processes, section
+from river import NodeProcess, wait_for
+
+from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
+from mainstem_engine import ColumnType, Engine, EngineOptions, Measurement, Template
+from mainstem_node.replay import BrokerAddress, Publisher
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
+
+NIGHTLY = bool(os.environ.get("MAINSTEM_NIGHTLY"))
+MIB = 1 << 20
+T0_MS = 1_792_540_800_000
+BURST = 200_000 if NIGHTLY else 20_000
+BURST_GROWTH_BYTES_MAX = 128 * MIB
+SLOW_BYTES_PER_S = MIB if NIGHTLY else 128 << 10
+SLOW_ROWS = 6_000_000 if NIGHTLY else 20_000
+ROWS_A_MESSAGE = 100
+SLOW_GROWTH_BYTES_MAX = 64 * MIB
+STORED_ROWS = 12_000_000 if NIGHTLY else 1_500_000
+"""Of ten random doubles: 80 bytes each on disk; ten times the memory limit by night."""
+CEILING_BYTES = 256 * MIB
+DRAIN_S = 1200.0 if NIGHTLY else 20.0
+DEVICES = 50
+COLUMNS = {"n": "INT64", "x": "DOUBLE", "on": "BOOLEAN"}
+CODECS = ("json", "csv", "msgpack", "line_protocol")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    if mosquitto_binary() is None:
+        pytest.skip("mosquitto is not installed")
+    with Mosquitto(tmp_path / "broker", saves=False) as started:
+        yield started
+
+
+def collecting(broker: Mosquitto, codec: str = "json") -> dict[str, Any]:
+    reading: dict[str, Any] = {"time": {"field": "ts", "unit": "ms"}}
+    if codec == "line_protocol":
+        reading = {"time": {"unit": "ms"}}
+    return {
+        "type": "mqtt", "url": broker.url, "message_limit": "64KiB",
+        "subscriptions": [{"topic": f"{codec}/+", "template": "machine", "codec": codec,
+                           "device": "root.plant.{topic[1]}", **reading}],
+    }  # fmt: skip
+
+
+def edge_at(
+    place: Path, collectors: list[dict[str, Any]], *, environment: dict[str, str] | None = None,
+    columns: dict[str, str] = COLUMNS, **more: Any,
+) -> Processes:  # fmt: skip
+    edge = section("edge", "edge", collectors=collectors, **more)
+    slow = {"MAINSTEM_TEST_SYNC_DELAY_S": "0", **(environment or {})}
+    return Processes(place, "limits", {"machine": columns}, [edge], environment=slow)
+
+
+def memory_bytes(node: NodeProcess, key: str) -> int:
+    assert node.process is not None
+    for line in Path(f"/proc/{node.process.pid}/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError(key)
+
+
+def rows_of(node: NodeProcess, term: str) -> int:
+    status = node.status()
+    sums = {} if status is None else status["accounting"].get("machine", {})
+    return int(sums.get("intake", {}).get(term, 0))
+
+
+def stored_rows(node: NodeProcess) -> int:
+    return int(node.sql("SELECT count(*) FROM machine")[0][0])
+
+
+def published(broker: Mosquitto, messages: Callable[[Publisher], None]) -> None:
+    with Publisher(BrokerAddress.parse(broker.url)) as publisher:
+        publisher.connect()
+        messages(publisher)
+        publisher.drain()
+
+
+def test_l1_a_burst_of_messages_is_stored_whole_and_memory_is_bounded(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    def burst(publisher: Publisher) -> None:
+        for number in range(BURST):
+            payload = json.dumps({"ts": T0_MS + number // DEVICES, "n": number, "x": 0.5})
+            publisher.publish(f"json/m{number % DEVICES}", payload.encode())
+
+    with edge_at(tmp_path, [collecting(broker)]) as running:
+        edge = running["edge"]
+        edge.wait_subscribed()
+        before = memory_bytes(edge, "VmRSS")
+        published(broker, burst)
+        wait_for(lambda: rows_of(edge, "accepted") >= BURST, DRAIN_S, "the burst is stored")
+        grown = memory_bytes(edge, "VmHWM") - before
+        # What QoS 1 delivered twice is filtered, not stored.
+        assert rows_of(edge, "accepted") == BURST
+        assert rows_of(edge, "received") == BURST + rows_of(edge, "filtered")
+        assert stored_rows(edge) == BURST
+        assert grown <= BURST_GROWTH_BYTES_MAX
+
+
+def test_l5_a_slow_disk_slows_acknowledgements_and_fills_no_memory(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    rng = np.random.default_rng(5)
+    slow = {"MAINSTEM_TEST_DISK_BYTES_PER_S": str(SLOW_BYTES_PER_S)}
+
+    def load(publisher: Publisher) -> None:
+        for start in range(0, SLOW_ROWS, ROWS_A_MESSAGE):
+            # Noise: what compresses would not be slow.
+            noise = rng.random(ROWS_A_MESSAGE).tolist()
+            rows = [
+                {"ts": T0_MS + start + at, "n": start + at, "x": x} for at, x in enumerate(noise)
+            ]
+            publisher.publish("json/m1", json.dumps(rows).encode())
+
+    with edge_at(tmp_path, [collecting(broker)], environment=slow) as running:
+        edge = running["edge"]
+        edge.wait_subscribed()
+        before = memory_bytes(edge, "VmRSS")
+        started = time.monotonic()
+        published(broker, load)
+        wait_for(lambda: rows_of(edge, "accepted") >= SLOW_ROWS, DRAIN_S, "all rows are stored")
+        took_s = time.monotonic() - started
+        grown = memory_bytes(edge, "VmHWM") - before
+        status = edge.status()
+        assert status is not None
+        assert stored_rows(edge) == SLOW_ROWS
+        assert grown <= SLOW_GROWTH_BYTES_MAX
+        # The log alone: nothing was acknowledged before the disk had taken it.
+        log_bytes = sum(
+            each.stat().st_size
+            for each in (tmp_path / "data" / "edge" / "log").rglob("*")
+            if each.is_file()
+        )
+        least_bytes = SLOW_ROWS * 8  # a random double cannot take less
+        assert log_bytes >= least_bytes
+        assert took_s >= least_bytes / SLOW_BYTES_PER_S
+
+
+def test_l6_a_question_for_everything_stays_below_the_ceiling(tmp_path: Path) -> None:
+    columns = {f"x{number}": "DOUBLE" for number in range(10)}
+    running = edge_at(
+        tmp_path, [], columns=columns, storage={"memory_limit": "96MiB", "flush_bytes": "8MiB"}
+    )
+    filled(tmp_path / "data" / "edge", columns)
+    with running:
+        edge = running["edge"]
+        assert stored_rows(edge) == STORED_ROWS
+        whole = {"sql": "SELECT * FROM machine", "timeout_ms": 60_000}
+        # To refuse is an answer, too.
+        with highest_memory(edge) as highest, contextlib.suppress(urllib.error.HTTPError):
+            answer = edge.request("/api/v1/sql", whole)
+            assert answer["truncated"] or len(answer["rows"]) == STORED_ROWS
+        assert highest() <= CEILING_BYTES
+        assert stored_rows(edge) == STORED_ROWS
+
+
+@contextlib.contextmanager
+def highest_memory(node: NodeProcess) -> Iterator[Callable[[], int]]:
+    """The most that the process had of its own; pages of mapped files are the page cache's."""
+    seen = [memory_bytes(node, "RssAnon")]
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            seen.append(memory_bytes(node, "RssAnon"))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield lambda: max(seen)
+    finally:
+        over.set()
+        looking.join()
+
+
+def filled(directory: Path, columns: dict[str, str]) -> None:
+    """Rows of noise, written by the engine as an edge would have over days."""
+    rng = np.random.default_rng(6)
+    measurements = tuple(Measurement(0, name, ColumnType.DOUBLE) for name in columns)
+    options = EngineOptions(node_name="edge", durability="os", memory_limit_bytes=256 * MIB)
+    with Engine.open(directory, options) as engine:
+        engine.create_template(Template("machine", measurements))
+        step = 100_000
+        for start in range(0, STORED_ROWS, step):
+            times = T0_MS + np.arange(start, start + step, dtype=np.int64)
+            values = {name: rng.random(step) for name in columns}
+            engine.write("machine", "root.plant.m1", times, values)
+        engine.flush()
+
+
+def damaged(number: int) -> tuple[str, bytes]:
+    """A topic and a message that no row can be made of; every kind in turns."""
+    stamp = T0_MS + number
+    kinds: list[tuple[str, bytes]] = [
+        ("json/d", b'{"ts": %d, "n": ' % stamp),
+        ("json/d", b"\xff\xfe" + b'{"n": 1}'),
+        ("json/d", b"[" * 5_000 + b"]" * 5_000),
+        ("json/d", b'{"ts": "yesterday", "n": 1}'),
+        ("json/d", b'{"ts": %d, "n": "many", "x": [1]}' % stamp),
+        ("json/d", b"x" * (65 << 10)),
+        ("json/d", b'{"ts": 1e999, "n": 1}'),
+        ("json/d", b'{"ts": %d}' % stamp),
+        ("json/d", b""),
+        ("json/d", b'"text"'),
+        ("msgpack/d", msgpack.packb({"ts": stamp, "n": 1})[:-2]),
+        ("msgpack/d", b"\xdd\xff\xff\xff\xff"),
+        ("msgpack/d", b"\xc1"),
+        ("csv/d", b"ts,n\nnever,1\n"),
+        ("csv/d", b"\x00\xff\xfe"),
+        ("line_protocol/d", b"machine n= %d" % stamp),
+        ("line_protocol/d", b"machine"),
+        ("json/d", b'{"ts": 86400000, "n": 1}'),
+        ("json/d", b'{"ts": 7258118400000, "n": 1}'),
+        ("json/d", b'{"n": 1, "ts": null'),
+    ]
+    return kinds[number % len(kinds)]
+
+
+def test_five_thousand_damaged_messages_cost_no_good_one(tmp_path: Path, broker: Mosquitto) -> None:
+    good, bad = 20_000, 5_000
+
+    def mixed(publisher: Publisher) -> None:
+        for number in range(good):
+            payload = json.dumps({"ts": T0_MS + number, "n": number, "x": 1.5, "on": True})
+            publisher.publish(f"json/m{number % DEVICES}", payload.encode())
+            if number % (good // bad) == 0:
+                publisher.publish(*damaged(number // (good // bad)))
+
+    collectors = [collecting(broker, codec) for codec in CODECS]
+    with edge_at(tmp_path, collectors) as running:
+        edge = running["edge"]
+        edge.wait_subscribed()
+        published(broker, mixed)
+        wait_for(
+            lambda: rows_of(edge, "accepted") + rows_of(edge, "quarantined") >= good + bad,
+            DRAIN_S, "every message is stored or put aside",
+        )  # fmt: skip
+        assert stored_rows(edge) == rows_of(edge, "accepted") == good
+        status = edge.status()
+        assert status is not None
+        assert all(each["state"] == "connected" for each in status["collectors"])
+        reasons = Counter(
+            item["reason"] for item in edge.request("/api/v1/quarantine?limit=10000")["items"]
+        )
+        assert set(reasons) >= {"malformed", "too_large", "bad_time", "no_values", "time_past"}
+        # Not fewer; what QoS 1 delivers twice is put aside twice, for it has no identity.
+        assert rows_of(edge, "quarantined") >= bad
