@@ -70,6 +70,10 @@ class LinkRelay:
             self._acceptor.join()
         self._listener.close()
 
+    def carry(self, chunk: bytes) -> bytes:
+        """What of a chunk goes on; a line of another kind may wait here, or change it."""
+        return chunk
+
     def _accept(self) -> None:
         while not self._closed.is_set():
             try:
@@ -106,7 +110,7 @@ class LinkRelay:
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while chunk := source.recv(CHUNK_BYTES):
-                sink.sendall(chunk)
+                sink.sendall(self.carry(chunk))
             # One side is done sending; the other may still answer.
             sink.shutdown(socket.SHUT_WR)
         except OSError:

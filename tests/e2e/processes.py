@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -86,6 +86,13 @@ class Processes:
             )
             for each in self.names
         }  # fmt: skip
+
+    def rewrite(self, change: Callable[[dict[str, Any]], object], *names: str) -> None:
+        """Changes the sections of nodes before they start."""
+        for each in self.document["nodes"]:
+            if each["id"] in names:
+                change(each)
+        self.config = write_topology(self.place, self.document)
 
     def __getitem__(self, name: str) -> NodeProcess:
         return self.nodes[name]
