@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -267,17 +268,18 @@ class Inbox:
             self.book.ignore(unknown.table, unknown.name)
             forgotten = 0
             while True:
-                rows = [
-                    item["id"]
-                    for item in self._store.walk(self._writer.node)
-                    if item["table"] == unknown.table
-                    and (row := read_item(item)) is not None
-                    and row.name == unknown.name
-                ][:TAKEN_MAX]
+                rows = list(itertools.islice(self._ids(unknown), TAKEN_MAX))
                 if not rows:
                     break
                 forgotten += self._store.drop(*rows)
         return {"id": key, "name": unknown.name, "state": "ignored", "forgotten": forgotten}
+
+    def _ids(self, unknown: Unknown) -> Iterator[str]:
+        for item in self._store.walk(self._writer.node):
+            if item["table"] == unknown.table:
+                row = read_item(item)
+                if row is not None and row.name == unknown.name:
+                    yield item["id"]
 
     def heed(self, key: str) -> dict[str, Any]:
         """No longer ignored."""
