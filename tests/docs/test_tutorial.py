@@ -2,7 +2,8 @@
 
 Blocks ``sh`` are run by a shell, one after the other; ``yaml NAME`` is written to that file; each
 line of ``text`` must be in what the block before it prints, ``...`` standing for anything. Such a
-block only reads, and is run again until its lines are there: rows are on their way for a moment.
+block only reads, and is run again until it ends with 0 and its lines are there: rows, and the
+tables that they make, are on their way for a moment.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, **ours, "COLUMNS": "200"}
 
 
-def run(place: Path, script: str) -> str:
-    """One block; what it exports is there in the next one. Returns what it printed."""
+def run(place: Path, script: str) -> tuple[int, str]:
+    """One block; what it exports is there in the next one. Returns its exit code and output."""
     known = place / ".environment"
     known.touch()
     whole = f"set -e\n. {known}\n{script}\nexport -p > {known}\n"
@@ -64,9 +65,7 @@ def run(place: Path, script: str) -> str:
             ["bash", "-c", whole], cwd=place, env=environment(), stdin=subprocess.DEVNULL,
             stdout=file, stderr=subprocess.STDOUT, timeout=DEADLINE_S, check=False,
         )  # fmt: skip
-    text = output.read_text(errors="replace")
-    assert ended.returncode == 0, f"{script}\n{text}"
-    return text
+    return ended.returncode, output.read_text(errors="replace")
 
 
 def is_shown(line: str, output: str) -> bool:
@@ -82,7 +81,7 @@ def test_every_step_does_what_the_page_says(place: Path) -> None:
         assert not os.environ.get("MAINSTEM_CI"), f"CI must have {missing}"
         pytest.skip(f"{missing} are not installed")
     text = PAGE.read_text()
-    for port in ("1883", "8411"):
+    for port in ("1883", "8410", "8411"):
         text = text.replace(port, str(free_port()))
     blocks = BLOCK.findall(text)
     assert len(blocks) > 20
@@ -94,9 +93,10 @@ def test_every_step_does_what_the_page_says(place: Path) -> None:
             lines = follows[2].splitlines() if follows[0] == "text" else []
             deadline = time.monotonic() + DEADLINE_S
             while True:
-                output = run(place, content)
+                code, output = run(place, content)
                 unseen = [line for line in lines if not is_shown(line, output)]
-                if not unseen:
+                if code == 0 and not unseen:
                     break
-                assert time.monotonic() < deadline, f"{content}\n{output}\nlacks {unseen}"
+                again = lines and time.monotonic() < deadline
+                assert again, f"{content}\nended with {code}\n{output}\nlacks {unseen}"
                 time.sleep(0.2)
