@@ -133,9 +133,10 @@ def to_times_ns(time: Any, precision_ns: int) -> TimesNs:
 
 def _values_and_validity(data: Any, rows: int) -> tuple[AnyArray, BoolMask | None]:
     # Nobody has a masked array who has not imported them: an idle process does without a megabyte.
-    masked = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(data, masked.MaskedArray):
-        return np.asarray(data.data), ~masked.getmaskarray(data)
+    # Another thread may be about to, and the module be there without its classes.
+    masked_array = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    if masked_array is not None and isinstance(data, masked_array):
+        return np.asarray(data.data), ~np.ma.getmaskarray(data)
     if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) == 1:
         values = np.asarray(data[0])
         valid = ~np.asarray(data[1], dtype=np.bool_)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -132,6 +134,14 @@ def test_what_the_type_cannot_hold_is_named(kind: ColumnType, data: Any) -> None
 def test_what_is_of_another_kind_is_refused(kind: ColumnType, data: Any) -> None:
     with pytest.raises(SchemaError):
         convert(kind, data)
+
+
+def test_masked_arrays_that_another_thread_is_about_to_import_are_none_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The module is listed before its classes are there."""
+    monkeypatch.setitem(sys.modules, "numpy.ma", ModuleType("numpy.ma"))
+    assert to_times_ns([1, 2], 1_000_000).tolist() == [1_000_000, 2_000_000]
 
 
 def test_lengths_are_checked() -> None:
