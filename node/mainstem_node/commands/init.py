@@ -21,9 +21,11 @@ class Tier(enum.StrEnum):
 
 UNIT = "mainstem.service"
 
+EDGE_URL = "http://127.0.0.1:8411"
+"""As it stands in configs/."""
+
 ENROLMENT = {
     # tier: (node id, its path, the parent's address) as they stand in configs/
-    Tier.EDGE: ("plant_a_press", "root.plant_a.press", "http://127.0.0.1:8410"),
     Tier.PLATFORM: ("plant_a", "root.plant_a", "http://127.0.0.1:8400"),
 }
 
@@ -81,6 +83,12 @@ def next_commands(tier: Tier, target: Path) -> list[str]:
             f"mainstem run -c {target}",
             "mainstem node add plant_a --path root.plant_a",
             "mainstem status --watch",
+        ]
+    if tier is Tier.EDGE:  # it works alone; its file says how it is enrolled
+        return [
+            f"mainstem doctor -c {target}",
+            f"mainstem run -c {target}",
+            f'mainstem sql --url {EDGE_URL} "SELECT * FROM machine ORDER BY time DESC LIMIT 10"',
         ]
     node, path, parent = ENROLMENT[tier]
     token = target.with_name("join.token")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from mainstem_node import cli
 from mainstem_node.commands.terminal import moment, shown
+from mainstem_node.config import load_topology
 
 COMMANDS = {
     "demo", "publish", "init", "config", "run", "up", "node", "device", "join", "token", "sql",
@@ -112,6 +114,23 @@ def test_bench_lists_what_there_is() -> None:
     answer = CliRunner().invoke(cli.app, ["bench"])
     assert answer.exit_code == 0
     assert {line.split()[0] for line in answer.stdout.splitlines()} >= {"mqtt", "sync"}
+
+
+def test_an_edge_works_alone_and_with_the_parent_that_stands_in_its_comments(
+    tmp_path: Path,
+) -> None:
+    made = CliRunner().invoke(cli.app, ["init", "edge", str(tmp_path)])
+    assert "mainstem join" not in made.stdout
+    target = tmp_path / "edge.yaml"
+    alone = load_topology(target).nodes[0]
+    assert (alone.parent, alone.export) == (None, ())
+    text = target.read_text()
+    hidden = re.compile(r"^    # (parent:|  node:|  url:|  token_file:|export:|  - )", re.MULTILINE)
+    target.write_text(hidden.sub(r"    \1", text))
+    enrolled = load_topology(target).nodes[0]
+    assert enrolled.parent is not None
+    assert enrolled.parent.node == "plant_a"
+    assert len(enrolled.export) == 2
 
 
 @pytest.mark.parametrize("tier", ["edge", "platform", "group"])
