@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mainstem_node.config.schema import NodeConfig
+from mainstem_node.disk_writes import written_bytes
 
 if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
@@ -127,7 +128,9 @@ class StatusReporter:
         return {
             "used_bytes": statistics.log.bytes + statistics.part_bytes,
             "limit_bytes": self._config.disk.limit,
-            "written_bytes_per_day": self._rate.per_day(statistics.log.written_bytes),
+            "written_bytes_per_day": self._rate.per_day(
+                written_bytes(statistics.log.written_bytes)
+            ),
             "rows_per_day": self._row_rate.per_day(rows_logged),
             "bytes_per_row": _bytes_per_row(statistics),
         }
