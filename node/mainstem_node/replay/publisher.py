@@ -124,7 +124,13 @@ class Publisher:
         self._answer: str | None = None
 
     def connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
-        """Connects, with MQTT 3.1.1 where version 5 is refused. Raises BrokerError."""
+        """Connects, with MQTT 3.1.1 where version 5 is refused. Raises BrokerError.
+
+        A second connection of one client id would take over from the first, which comes back and
+        takes over again: what was not answered is then published twice each time.
+        """
+        if self._client is not None:
+            raise BrokerError("connected already", hint="call connect() once, or close() first")
         problem = ""
         for protocol in (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311):
             problem = self._try(protocol, timeout_s)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from mainstem_node import cli
 from mainstem_node.broker import EmbeddedBroker
-from mainstem_node.replay import BrokerAddress, Publisher
+from mainstem_node.replay import BrokerAddress, BrokerError, Publisher
 
 START_TIMEOUT_S = 10.0
 
@@ -61,6 +61,20 @@ def test_a_broker_that_dies_in_between_gets_the_rest_again(tmp_path: Path) -> No
         publisher.close()
     assert (counted.messages, counted.acknowledged, counted.outstanding) == (200, 200, 0)
     assert counted.reconnects >= 1
+
+
+def test_a_second_connection_is_refused_for_it_would_take_over_from_the_first(
+    tmp_path: Path,
+) -> None:
+    with (
+        EmbeddedBroker(tmp_path / "broker", sync_always=False) as broker,
+        Publisher(BrokerAddress("127.0.0.1", broker.port)) as publisher,
+    ):
+        with pytest.raises(BrokerError, match="connected already"):
+            publisher.connect()
+        publisher.publish("works/pump", b"{}")
+        publisher.drain()
+        assert publisher.statistics().reconnects == 0
 
 
 @pytest.fixture
