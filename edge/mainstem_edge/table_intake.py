@@ -184,10 +184,13 @@ class TableIntake:
                 raise
 
     def release(self) -> None:
-        """No more rows come: what filters hold is stored, and durable when this returns."""
+        """No more rows come: what filters hold, and changes of alarms that still wait, is stored,
+        and durable when this returns."""
         with self._lock:
             self._memory.values.release()
             ack = self._write_restored()
+            if self._alarms is not None:  # changes that an overloaded engine did not take
+                ack = self._alarms.write() or ack
         if ack is not None:
             ack.wait(RELEASE_TIMEOUT_S)
 

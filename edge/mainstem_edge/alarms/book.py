@@ -4,11 +4,13 @@
 2. A change of an alarm is a row of the table ``alarms``: device ``DEVICE.alarms.RULE``, the time of
    the value that made it. So alarms are stored, exported, proven and queried as all rows are, and
    a change that is written twice is one row.
-3. Rows are appended after those that caused them. While the engine is overloaded they wait here;
-   after a crash in between, the next value raises or clears the alarm.
-4. After a start an alarm is what its newest row says. A delay that had not passed starts anew.
+3. Rows are appended after those that caused them. While the engine is overloaded they wait here,
+   for the next batch or the stop; after a crash in between, the newest row of the device, when it
+   comes again, or the next value raises or clears the alarm.
+4. After a start an alarm is what its newest row says, and what is older than the newest stored row
+   of its device is late. A delay that had not passed starts anew.
 
-A row that cannot be written is logged and dropped: an alarm never stops the intake.
+A change that cannot be written is logged and dropped, by itself: an alarm never stops the intake.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mainstem_edge.alarms.rule import AlarmRule
-from mainstem_edge.alarms.watch import RuleWatch, Transition
+from mainstem_edge.alarms.watch import NEVER, RuleWatch, Transition
 from mainstem_engine.catalog.names import is_below
 from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
@@ -57,14 +59,15 @@ WAITING_MAX = 10_000
 
 
 class AlarmBook:
-    """Watches the rows of one template. Not thread-safe: the caller serialises."""
+    """Watches the rows of the template ``table``. Not thread-safe: the caller serialises."""
 
-    def __init__(self, engine: Engine, rules: Sequence[AlarmRule]) -> None:
+    def __init__(self, engine: Engine, table: str, rules: Sequence[AlarmRule]) -> None:
         self._engine = engine
         if engine.catalog.templates.get(ALARMS) is None:
             engine.create_template(TEMPLATE, if_not_exists=True)
         active = self._active()
-        self._watches = [RuleWatch(rule, active.get(rule.name)) for rule in rules]
+        newest = self._newest(table)
+        self._watches = [RuleWatch(rule, active.get(rule.name), newest) for rule in rules]
         self._below: dict[str, BoolMask] = {}
         self._waiting: list[Transition] = []
 
@@ -92,6 +95,7 @@ class AlarmBook:
         """Appends what waits. None when there was nothing, or nothing could be taken now."""
         if not self._waiting:
             return None
+        ack: Ack | None
         try:
             ack = self._append(self._waiting)
         except OverloadedError:
@@ -100,11 +104,20 @@ class AlarmBook:
                 del self._waiting[:lost]
                 log.error("%d changes of alarms were dropped: the engine is overloaded", lost)
             return None
-        except EngineError as error:
-            log.error("%d changes of alarms were not stored: %s", len(self._waiting), error)
-            ack = None
+        except EngineError:
+            ack = self._one_by_one()
         self._waiting = []
         return ack
+
+    def _one_by_one(self) -> Ack | None:
+        """After a change that the engine does not take: the others are stored."""
+        last: Ack | None = None
+        for change in self._waiting:
+            try:
+                last = self._append([change])
+            except EngineError as error:
+                log.error("a change of alarm %s was not stored: %s", change.rule.name, error)
+        return last
 
     def _append(self, changes: Sequence[Transition]) -> Ack:
         sources = [self._engine.catalog.devices.path(each.device) for each in changes]
@@ -128,6 +141,15 @@ class AlarmBook:
             level = logging.WARNING if each.raised else logging.INFO
             log.log(level, "alarm %s (%s): %s", word, each.rule.severity, text)
         return ack
+
+    def _newest(self, table: str) -> TimesNs:
+        """By device id, just before the newest stored row: that one may come again, and its alarm
+        not have been stored."""
+        ids = self._engine.catalog.devices.of_family(self._engine.catalog.table(table).family)
+        newest = np.full(int(ids.max()) + 1 if len(ids) else 0, NEVER)
+        times = self._engine.newest_times(table, ids)
+        newest[ids] = np.where(times == NEVER, NEVER, times - 1)
+        return newest
 
     def _active(self) -> dict[str, dict[int, int]]:
         """By rule: devices whose alarm is raised, and since when."""

@@ -37,17 +37,26 @@ class Transition:
 
 
 class RuleWatch:
-    """``active``: devices whose alarm was raised when this process began."""
+    """``active``: devices whose alarm was raised when this process began, and when that was.
+    ``newest``: times by device id; what is not newer is late from the beginning."""
 
-    def __init__(self, rule: AlarmRule, active: dict[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        rule: AlarmRule,
+        active: dict[int, int] | None = None,
+        newest: TimesNs | None = None,
+    ) -> None:
         self.rule = rule
         self._states: dict[int, AlarmState] = {}
         self._newest: TimesNs = np.empty(0, np.int64)
         self._value: Floats = np.empty(0, np.float64)
         self._run: TimesNs = np.empty(0, np.int64)
+        if newest is not None:
+            self._grow(len(newest))
+            self._newest[: len(newest)] = newest
         for device, time_ns in (active or {}).items():
             self._grow(device + 1)
-            self._newest[device] = time_ns
+            self._newest[device] = max(time_ns, int(self._newest[device]))
             self._states[device] = AlarmState(Phase.ACTIVE)
 
     def observe(self, devices: DeviceIds, times: TimesNs, values: Floats) -> list[Transition]:

@@ -24,4 +24,4 @@ def alarm_book(engine: Engine, table: Table, configs: Iterable[RuleConfig]) -> A
         for each in configs
         if each.template.casefold() == table.name.casefold() and each.measurement.casefold() in ids
     ]  # fmt: skip
-    return AlarmBook(engine, rules) if rules else None
+    return AlarmBook(engine, table.name, rules) if rules else None

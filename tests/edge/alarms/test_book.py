@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
 from tests.edge.conftest import MakeIntake
 
 from mainstem_edge.alarms.book import AlarmBook
@@ -11,6 +12,7 @@ from mainstem_edge.alarms.rule import AlarmRule
 from mainstem_edge.testing.parts import T0_MS, FakeOrigin, message, rules
 from mainstem_edge.value_memory import ValueFilter
 from mainstem_engine.engine import Engine
+from mainstem_engine.errors import OverloadedError, SchemaError
 
 HOT = AlarmRule("hot", 0, "temperature", above=90.0, hysteresis=5.0, severity="critical")
 
@@ -34,7 +36,7 @@ M1 = "root.plant.m1.alarms.hot"
 
 
 def test_an_alarm_is_a_row_that_says_what_happened(engine: Engine, make_intake: MakeIntake) -> None:
-    intake = make_intake(alarms=AlarmBook(engine, [HOT]))
+    intake = make_intake(alarms=AlarmBook(engine, "press", [HOT]))
     send(intake, (1, 80.0), (2, 91.0), (3, 88.0), (4, 85.0))
     assert journal(engine) == [(M1, 2, True), (M1, 4, False)]
     row = engine.scan("alarms").read_all().to_pylist()[0]
@@ -47,24 +49,24 @@ def test_an_alarm_is_a_row_that_says_what_happened(engine: Engine, make_intake: 
 def test_an_alarm_that_is_raised_is_not_raised_again_after_a_start(
     engine: Engine, make_intake: MakeIntake
 ) -> None:
-    send(make_intake(alarms=AlarmBook(engine, [HOT])), (1, 91.0))
-    send(make_intake(alarms=AlarmBook(engine, [HOT])), (2, 92.0))
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (1, 91.0))
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (2, 92.0))
     assert journal(engine) == [(M1, 1, True)]
-    send(make_intake(alarms=AlarmBook(engine, [HOT])), (3, 20.0))
-    send(make_intake(alarms=AlarmBook(engine, [HOT])), (4, 20.0), (5, 95.0))
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (3, 20.0))
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (4, 20.0), (5, 95.0))
     assert journal(engine) == [(M1, 1, True), (M1, 3, False), (M1, 5, True)]
 
 
 def test_the_same_rows_again_are_the_same_alarm(engine: Engine, make_intake: MakeIntake) -> None:
     for _ in range(2):
-        send(make_intake(alarms=AlarmBook(engine, [HOT])), (1, 91.0), (2, 20.0))
+        send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (1, 91.0), (2, 20.0))
     assert journal(engine) == [(M1, 1, True), (M1, 2, False)]
 
 
 def test_a_value_that_a_filter_drops_is_looked_at(engine: Engine, make_intake: MakeIntake) -> None:
     template = rules(temperature={"filter": ValueFilter(band=0.0)})
     stuck = AlarmRule("stuck", 0, "temperature", stuck_ns=3 * 10**9)
-    intake = make_intake(template=template, alarms=AlarmBook(engine, [stuck]))
+    intake = make_intake(template=template, alarms=AlarmBook(engine, "press", [stuck]))
     for second in range(1, 6):
         send(intake, (second, 20.0))
     assert journal(engine) == [("root.plant.m1.alarms.stuck", 4, True)]
@@ -72,7 +74,62 @@ def test_a_value_that_a_filter_drops_is_looked_at(engine: Engine, make_intake: M
 
 def test_a_rule_watches_the_devices_below_its_path(engine: Engine, make_intake: MakeIntake) -> None:
     rule = AlarmRule("hot", 0, "temperature", above=90.0, under="root.plant.m1")
-    intake = make_intake(alarms=AlarmBook(engine, [rule]))
+    intake = make_intake(alarms=AlarmBook(engine, "press", [rule]))
     send(intake, (1, 95.0), device="m2")
     send(intake, (1, 95.0), device="m1")
+    assert journal(engine) == [(M1, 1, True)]
+
+
+def test_a_late_row_says_nothing_after_a_start_either(
+    engine: Engine, make_intake: MakeIntake
+) -> None:
+    """The alarm was cleared, and there is no alarm of the other device: only rows know the time."""
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (1, 91.0), (5, 20.0))
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (5, 20.0), device="m2")
+    late = make_intake(alarms=AlarmBook(engine, "press", [HOT]))
+    send(late, (3, 99.0))
+    send(late, (3, 99.0), device="m2")
+    assert journal(engine) == [(M1, 1, True), (M1, 5, False)]
+
+
+def test_an_alarm_that_a_crash_took_is_raised_when_its_row_comes_again(
+    engine: Engine, make_intake: MakeIntake
+) -> None:
+    send(make_intake(), (1, 91.0))  # stored, and nobody watched
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (1, 91.0))
+    assert journal(engine) == [(M1, 1, True)]
+
+
+def test_a_change_that_is_not_taken_costs_no_other(
+    engine: Engine, make_intake: MakeIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = engine.device_ids
+
+    def refuse(table: str, paths: Any, **options: Any) -> Any:
+        if any("m1.alarms" in path for path in paths):
+            raise SchemaError("no such device here")
+        return make(table, paths, **options)
+
+    intake = make_intake(alarms=AlarmBook(engine, "press", [HOT]))
+    monkeypatch.setattr(engine, "device_ids", refuse)
+    origin, row = FakeOrigin(), {"ts": T0_MS, "temperature": 91.0}
+    intake.process([message(row, f"plant/m{n}/t", origin=origin) for n in (1, 2)])
+    origin.wait(2)
+    assert journal(engine) == [("root.plant.m2.alarms.hot", 0, True)]
+
+
+def test_what_an_overloaded_engine_did_not_take_is_stored_at_the_stop(
+    engine: Engine, make_intake: MakeIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = AlarmBook(engine, "press", [HOT])
+    intake = make_intake(alarms=book)
+
+    def overloaded(changes: object) -> NoReturn:
+        raise OverloadedError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(book, "_append", overloaded)
+        send(intake, (1, 91.0))
+        assert journal(engine) == []
+    intake.release()
     assert journal(engine) == [(M1, 1, True)]
