@@ -37,6 +37,7 @@ from mainstem_engine.consumers import (
     LogConsumer,
 )
 from mainstem_engine.deletes import Tombstones
+from mainstem_engine.encoding.compression import load_compressors
 from mainstem_engine.errors import (
     ClosedError,
     CorruptionError,
@@ -287,6 +288,7 @@ class Store:
         """
         if self.refusal is not None and not derived:
             raise OverloadedError(self.refusal, retry_after_s=REFUSED_RETRY_S)
+        load_compressors()
         self.memory.admit("head", nbytes, self._make_room)
 
     def _make_room(self) -> None:

@@ -33,6 +33,18 @@ COMPRESSORS: dict[int, Compressor] = {
 _LENGTH = struct.Struct("<I")
 
 
+def load_compressors() -> None:
+    """Imports what compressors are made of: by whoever takes rows that will have to be written. A
+    flush that has to load a library fails when memory is short, and that is when it is needed.
+
+    Raises MemoryError.
+    """
+    try:
+        import cramjam  # noqa: F401 - a process without rows does without it
+    except ImportError as error:
+        raise MemoryError(f"a library cannot be loaded: {error}") from error
+
+
 def compress(data: bytes, using: Compression = Compression.ZSTD) -> tuple[Compression, bytes]:
     """``data`` by ``using`` or as it is, whichever is smaller. EncodingError if over the bound."""
     if len(data) > RAW_BYTES_MAX:
