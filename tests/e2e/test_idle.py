@@ -91,4 +91,9 @@ def test_an_idle_edge_has_not_imported_what_it_does_not_use(idle: IdleEdge) -> N
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_an_idle_edge_holds_eighty_megabytes(idle: IdleEdge) -> None:
-    assert idle.resident_bytes() <= RSS_BYTES_MAX
+    """Once it has come to rest: what a start needed is given back after it, and a collector looks
+    for its broker before that."""
+    wait_for(
+        lambda: idle.resident_bytes() <= RSS_BYTES_MAX,
+        START_TIMEOUT_S, f"{RSS_BYTES_MAX:,} bytes or fewer; at first it held {idle.resident_bytes():,}",
+    )  # fmt: skip
