@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,38 @@ class Drained:
 
     rate: float
     cpu_s: float
+
+
+def one_edge(
+    port: int,
+    mqtt_port: int,
+    table: str,
+    names: Sequence[str],
+    subscription: dict[str, Any],
+    **more: Any,
+) -> dict[str, Any]:
+    """A topology: one edge without a parent, one subscription to a template of numbers. The time of
+    a row is ``ts``, in ms. ``more``: keys of the node."""
+    collector = {
+        "type": "mqtt",
+        "url": f"mqtt://127.0.0.1:{mqtt_port}",
+        "protocol": "3.1.1",
+        "subscriptions": [
+            {**subscription, "template": table, "time": {"field": "ts", "unit": "ms"}}
+        ],
+    }
+    edge = {
+        "id": "edge",
+        "tier": "edge",
+        "listen": f"127.0.0.1:{port}",
+        "data_dir": "data/edge",
+        "paths": [f"root.{table}"],
+        "collectors": [collector],
+        "auth": {"loopback": "open"},
+        **more,
+    }
+    measurements = {name: {"type": "DOUBLE"} for name in names}
+    return {"templates": {table: {"measurements": measurements}}, "nodes": [edge]}
 
 
 class PahoConsumer:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from consumers import POLL_S, EdgeConsumer
+from consumers import POLL_S, EdgeConsumer, one_edge
 from report import Report
 from tiers import NodeProcess, free_port, wait_for, write_topology
 
@@ -40,33 +40,12 @@ CATCH_UP_S = 60.0
 
 
 def topology(port: int, mqtt_port: int, devices: int) -> dict[str, Any]:
-    """One edge, one subscription, no parent."""
-    collector = {
-        "type": "mqtt",
-        "url": f"mqtt://127.0.0.1:{mqtt_port}",
-        "protocol": "3.1.1",
-        "subscriptions": [
-            {
-                "topic": "load/+",
-                "template": TABLE,
-                "device": "root.load.{payload.id}",
-                "time": {"field": "ts", "unit": "ms"},
-            }
-        ],
-    }
-    edge = {
-        "id": "edge",
-        "tier": "edge",
-        "listen": f"127.0.0.1:{port}",
-        "data_dir": "data/edge",
-        "paths": ["root.load"],
-        "storage": {"memory_limit": MEMORY_LIMIT},
-        "intake": {"max_new_devices_per_minute": devices},
-        "collectors": [collector],
-        "auth": {"loopback": "open"},
-    }
-    measurements = {name: {"type": "DOUBLE"} for name in MEASUREMENTS}
-    return {"templates": {TABLE: {"measurements": measurements}}, "nodes": [edge]}
+    return one_edge(
+        port, mqtt_port, TABLE, MEASUREMENTS,
+        {"topic": "load/+", "device": "root.load.{payload.id}"},
+        storage={"memory_limit": MEMORY_LIMIT},
+        intake={"max_new_devices_per_minute": devices},
+    )  # fmt: skip
 
 
 def publish(port: int, devices: int, seconds: int) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consumers import Drained, EdgeConsumer, PahoConsumer
+from consumers import Drained, EdgeConsumer, PahoConsumer, one_edge
 from report import Report
 from tiers import NodeProcess, free_port, write_topology
 
@@ -53,30 +53,8 @@ BATCHED = Kind("100-row messages", 100, tuple("abcdefghij"), ("300,000 rows/s", 
 
 
 def topology(port: int, mqtt_port: int) -> dict[str, Any]:
-    """One edge, one subscription, no parent."""
-    measurements = {name: {"type": "DOUBLE"} for name in BATCHED.measurements}
-    subscription = {
-        "topic": "bench/+",
-        "template": TABLE,
-        "device": "root.bench.{topic[1]}",
-        "time": {"field": "ts", "unit": "ms"},
-    }
-    collector = {
-        "type": "mqtt",
-        "url": f"mqtt://127.0.0.1:{mqtt_port}",
-        "protocol": "3.1.1",
-        "subscriptions": [subscription],
-    }
-    edge = {
-        "id": "edge",
-        "tier": "edge",
-        "listen": f"127.0.0.1:{port}",
-        "data_dir": "data/edge",
-        "paths": ["root.bench"],
-        "collectors": [collector],
-        "auth": {"loopback": "open"},
-    }
-    return {"templates": {TABLE: {"measurements": measurements}}, "nodes": [edge]}
+    subscription = {"topic": "bench/+", "device": "root.bench.{topic[1]}"}
+    return one_edge(port, mqtt_port, TABLE, BATCHED.measurements, subscription)
 
 
 def messages(kind: Kind, count: int, first: int) -> Iterator[tuple[str, bytes]]:

@@ -35,13 +35,13 @@ from mainstem_sync.slices.manifest import SLICE_NS
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.line_following import ALARM
 from mainstem_sync.state.moves import MOVES_MAX, Move, moves_from_wire, own_headers
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 from mainstem_sync.wire.order import Order
 from mainstem_sync.wire.ranges import RangeSet
 
 logger = logging.getLogger(__name__)
 
 NS_PER_MS = 1_000_000
-ACK_TIMEOUT_S = 30.0
 AGAIN_S = 60.0
 """A row that was found to be this node's, just before the move came, is in the log by then: nobody
 waits longer for a disk."""

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from mainstem_edge.testing.mosquitto import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
@@ -39,13 +40,6 @@ def place(tmp_path: Path) -> Iterator[Path]:
         with suppress(OSError):
             if Path(f"/proc/{pid}/cwd").resolve() == tmp_path and pid != os.getpid():
                 os.kill(pid, signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:

@@ -23,12 +23,12 @@ from mainstem_edge.assembly.http import page_of
 from mainstem_edge.collectors.http_poll import (
     RETRY_S_MIN,
     HttpPollCollector,
-    next_turn_ns,
 )
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.page import RETRY_AFTER_S_MAX, Page, new_session, retry_after_s
 from mainstem_edge.page_examination import pages
 from mainstem_edge.testing.parts import NOW_NS, T0_MS
+from mainstem_edge.turns import next_turn_ns
 from mainstem_engine.engine import Engine
 from mainstem_node.config import load_topology
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig

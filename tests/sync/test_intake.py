@@ -153,7 +153,7 @@ def test_what_is_not_durable_in_time_is_answered_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SWEEP_S", 0.01)
-    monkeypatch.setattr(module, "DURABLE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(module, "ACK_TIMEOUT_S", 0.0)
 
     async def run() -> None:
         taken = Taken()

@@ -26,7 +26,12 @@ from mainstem_edge.modbus.errors import (
     ValueFormError,
 )
 from mainstem_edge.modbus.register import BIT_TABLES, Register, Words, encoded
-from mainstem_node.commanding.action import ActionError, UncertainActionError, refuse_unknown
+from mainstem_node.commanding.action import (
+    ActionError,
+    UncertainActionError,
+    not_allowed,
+    refuse_unknown,
+)
 from mainstem_node.errors import BadRequestError
 
 NAME = "modbus.write"
@@ -100,11 +105,7 @@ class ModbusWrite:
         register = self._maps.get(device, {}).get(measurement)
         path = f"{device}/{measurement}"
         if not any(fnmatchcase(path, pattern) for pattern in self._allowed):
-            raise BadRequestError(
-                f"writing to {path!r} is not allowed here",
-                field="measurement",
-                hint="add a pattern of it to `actions` of this node",
-            )
+            raise not_allowed(f"writing to {path!r}", "measurement")
         if register is None or register.table not in WRITABLE:
             raise BadRequestError(
                 f"{path!r} is no coil or holding register of a collector",

@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from mainstem_node.commanding.action import (
     ActionError,
     UncertainActionError,
+    not_allowed,
     refuse_unknown,
 )
 from mainstem_node.errors import BadRequestError
@@ -104,11 +105,7 @@ class MqttPublish:
         for broker in self._brokers:
             if any(topic_matches_sub(each, topic) for each in broker.topics):
                 return broker
-        raise BadRequestError(
-            f"publishing to {topic!r} is not allowed here",
-            field="topic",
-            hint="add a filter of it to `actions` of this node",
-        )
+        raise not_allowed(f"publishing to {topic!r}", "topic", "filter")
 
 
 class _Attempt:

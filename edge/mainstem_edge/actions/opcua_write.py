@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-from mainstem_node.commanding.action import ActionError, refuse_unknown
+from mainstem_node.commanding.action import ActionError, not_allowed, refuse_unknown, refuse_value
 from mainstem_node.config.node_ids import node_id_parts
 from mainstem_node.errors import BadRequestError
 
@@ -56,8 +56,7 @@ class OpcuaWrite:
         except ValueError as error:
             problem, remedy = error.args
             raise BadRequestError(problem, field="node", hint=remedy) from None
-        if not isinstance(arguments.get("value"), bool | int | float | str):
-            raise BadRequestError("value is no number, text, true or false", field="value")
+        refuse_value(arguments.get("value"))
         self._find(node)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,8 +71,4 @@ class OpcuaWrite:
         for each in self._allowed:
             if any(fnmatchcase(node, pattern) for pattern in each.nodes):
                 return each
-        raise BadRequestError(
-            f"writing to {node!r} is not allowed here",
-            field="node",
-            hint="add a pattern of it to `actions` of this node",
-        )
+        raise not_allowed(f"writing to {node!r}", "node")

@@ -25,7 +25,9 @@ from mainstem_edge.sparkplug.topics import Address, NodeKey, is_identifier
 from mainstem_node.commanding.action import (
     ActionError,
     UncertainActionError,
+    not_allowed,
     refuse_unknown,
+    refuse_value,
 )
 from mainstem_node.errors import BadRequestError
 
@@ -86,8 +88,7 @@ class SparkplugDcmd:
         metric = arguments.get("metric")
         if not isinstance(metric, str) or not 0 < len(metric.encode()) <= NAME_BYTES_MAX:
             raise BadRequestError("metric is missing, or no text", field="metric")
-        if not isinstance(arguments.get("value"), bool | int | float | str):
-            raise BadRequestError("value is no number, text, true or false", field="value")
+        refuse_value(arguments.get("value"))
         self._find(arguments)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,11 +123,7 @@ class SparkplugDcmd:
         for each in self._allowed:
             if any(fnmatchcase(path, pattern) for pattern in each.metrics):
                 return each
-        raise BadRequestError(
-            f"writing to {path!r} is not allowed here",
-            field="metric",
-            hint="add a pattern of it to `actions` of this node",
-        )
+        raise not_allowed(f"writing to {path!r}", "metric")
 
 
 def _path(arguments: Mapping[str, Any]) -> str:

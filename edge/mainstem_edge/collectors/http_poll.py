@@ -24,6 +24,7 @@ from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.page import Page, PageError, ask, new_session
 from mainstem_edge.collectors.supervised import AsyncCollector
 from mainstem_edge.reader import Reader
+from mainstem_edge.turns import next_turn_ns
 
 log = logging.getLogger("mainstem.collector.http_poll")
 
@@ -33,11 +34,6 @@ RETRY_S_MIN = 5.0
 """The first pause after a failure: a server that restarts is back by then."""
 EARLY_NS = NS_PER_S // 2
 """A pause may end a little before its turn; that turn is over then all the same."""
-
-
-def next_turn_ns(now_ns: int, every_ns: int, offset_ns: int) -> int:
-    """The first multiple of ``every_ns`` after now, ``offset_ns`` later."""
-    return ((now_ns - offset_ns) // every_ns + 1) * every_ns + offset_ns
 
 
 class HttpPollCollector(AsyncCollector):

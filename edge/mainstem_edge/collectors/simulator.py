@@ -19,6 +19,7 @@ import numpy.typing as npt
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.supervised import SupervisedCollector
 from mainstem_edge.reader import Reader
+from mainstem_edge.turns import turn_ns
 
 TOPIC = "simulator"
 NS_PER_S = 1_000_000_000
@@ -66,7 +67,7 @@ class SimulatorCollector(SupervisedCollector):
 
     def session(self) -> None:
         self.health.connected()
-        due_ns = -(-self.clock_ns() // self._every_ns) * self._every_ns
+        due_ns = turn_ns(self.clock_ns(), self._every_ns)
         while not self.wait((due_ns - self.clock_ns()) / NS_PER_S):
             if not self.step(due_ns):
                 return

@@ -12,6 +12,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from mainstem_edge.turns import turn_ns
+
 BACK_NS = 1_000_000_000
 """A clock that is corrected by less is waited for."""
 
@@ -41,15 +43,10 @@ class Schedule:
         period = self._periods[number]
         if not hold_ns:
             self.missed += max(0, (now_ns - due) // period)
-        following = max(due + period, multiple(now_ns + max(hold_ns, 1), period))
+        following = max(due + period, turn_ns(now_ns + max(hold_ns, 1), period))
         heapq.heapreplace(self._due, (following, number))
 
     def _begin(self, now_ns: int) -> None:
         self._last_ns = now_ns
-        self._due = [(multiple(now_ns, each), n) for n, each in enumerate(self._periods)]
+        self._due = [(turn_ns(now_ns, each), n) for n, each in enumerate(self._periods)]
         heapq.heapify(self._due)
-
-
-def multiple(time_ns: int, period_ns: int) -> int:
-    """The first multiple of a period that is not before a time."""
-    return -(-time_ns // period_ns) * period_ns

@@ -49,7 +49,7 @@ class Mosquitto:
         self._in_flight_max = in_flight_max
         self._saves = saves
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -108,7 +108,8 @@ class Mosquitto:
         self.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that was free a moment ago."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

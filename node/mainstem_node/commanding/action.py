@@ -29,6 +29,21 @@ def refuse_unknown(name: str, arguments: Iterable[str], known: Sequence[str]) ->
         )
 
 
+def refuse_value(value: object) -> None:
+    """Raises BadRequestError for what cannot be written to equipment."""
+    if not isinstance(value, bool | int | float | str):
+        raise BadRequestError("value is no number, text, true or false", field="value")
+
+
+def not_allowed(doing: str, field: str, what: str = "pattern") -> BadRequestError:
+    """The refusal of what no ``pattern`` of the configuration allows; ``doing`` it to what."""
+    return BadRequestError(
+        f"{doing} is not allowed here",
+        field=field,
+        hint=f"add a {what} of it to `actions` of this node",
+    )
+
+
 class Action(Protocol):
     """One kind of thing to do. ``name`` is what commands call it, such as ``mqtt.publish``."""
 

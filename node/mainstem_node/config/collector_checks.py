@@ -64,8 +64,7 @@ def _simulator(report: Report, where: str, collector: SimulatorCollectorConfig) 
         report.problem(f"{where}.devices", f"it is not in 1..{_SIMULATED_MAX}", "write 1")
     if collector.every < _EVERY_NS_MIN:
         report.problem(f"{where}.every", "it is less than 10ms", "write 1s")
-    if not collector.device.startswith("root."):
-        report.problem(f"{where}.device", "a device path begins with root", "write root. in front")
+    report.device_path(f"{where}.device", collector.device)
     if collector.devices > 1 and "{n}" not in collector.device:
         report.problem(f"{where}.device", "several devices would have one path", "put {n} into it")
     for name in collector.signals:

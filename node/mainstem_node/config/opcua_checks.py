@@ -74,11 +74,7 @@ def check_opcua_write(
     if not action.nodes:
         report.empty(f"{where}.nodes", "add a pattern of node ids")
     urls = [each.url for each in node.collectors if isinstance(each, OpcuaCollectorConfig)]
-    if action.url not in urls:
-        report.problem(
-            f"{where}.url", f"no collector opcua of this node has {action.url!r}",
-            f"write one of {', '.join(urls)}" if urls else "add a collector of type opcua",
-        )  # fmt: skip
+    report.known_collector(f"{where}.url", "opcua", action.url, urls, verb="has")
 
 
 def _security(report: Report, where: str, collector: OpcuaCollectorConfig) -> None:
@@ -105,8 +101,7 @@ def _browse(report: Report, where: str, browse: OpcuaBrowseConfig) -> None:
     if not 1 <= browse.depth <= _DEPTH_MAX:
         report.problem(f"{where}.depth", f"it is not in 1..{_DEPTH_MAX}", "write 6")
     device = browse.device
-    if not device.startswith("root."):
-        report.problem(f"{where}.device", "a device path begins with root", "write root. in front")
+    report.device_path(f"{where}.device", device)
     for name in _PLACEHOLDER.findall(device):
         if not _KNOWN_PLACEHOLDER.fullmatch(name):
             report.problem(f"{where}.device", f"{{{name}}} is unknown", "use {name} and {path[n]}")

@@ -84,8 +84,8 @@ def check_reading(report: Report, where: str, reading: ReadingConfig, topic: Top
     """What any source's messages become: template, device, tags, map."""
     template = _template_of(report, where, reading)
     device = reading.device or "root."
-    if not device.startswith(("root.", "{payload.")):
-        report.problem(f"{where}.device", "a device path begins with root", "write root. in front")
+    if not device.startswith("{payload."):
+        report.device_path(f"{where}.device", device)
     for tag in reading.tags:
         if template is not None and tag.casefold() not in map(str.casefold, template.tags):
             report.problem(

@@ -6,6 +6,7 @@ A name whose own definition could not be read counts as known, so that one mista
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mainstem_node.config.builder import Builder, suggestion
@@ -53,6 +54,21 @@ class Report:
         below = (f"{where}.", f"{where}[")
         if not any(problem.field.startswith(below) for problem in self.builder.problems):
             self.problem(where, "there is none", remedy)
+
+    def device_path(self, where: str, path: str) -> None:
+        """Notes a device path that is not below root."""
+        if not path.startswith("root."):
+            self.problem(where, "a device path begins with root", "write root. in front")
+
+    def known_collector(
+        self, where: str, kind: str, wanted: str, known: Sequence[str], *, verb: str = "is"
+    ) -> None:
+        """Notes that no collector of a kind is (or ``verb``) what an action names."""
+        if wanted not in known:
+            self.problem(
+                where, f"no collector {kind} of this node {verb} {wanted!r}",
+                f"write one of {', '.join(known)}" if known else f"add a collector of type {kind}",
+            )  # fmt: skip
 
     def known_template(self, where: str, name: str) -> TemplateConfig | None:
         if name not in self.parts.template_names:

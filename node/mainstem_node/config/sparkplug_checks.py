@@ -36,16 +36,11 @@ def check_sparkplug_command(
     if not action.metrics:
         report.empty(f"{where}.metrics", "add a pattern of group/node/device/metric")
     hosts = [each.host_id for each in node.collectors if isinstance(each, SparkplugCollectorConfig)]
-    if action.host_id not in hosts:
-        report.problem(
-            f"{where}.host_id", f"no collector sparkplug of this node is {action.host_id!r}",
-            f"write one of {', '.join(hosts)}" if hosts else "add a collector of type sparkplug",
-        )  # fmt: skip
+    report.known_collector(f"{where}.host_id", "sparkplug", action.host_id, hosts)
 
 
 def _check_device(report: Report, where: str, device: str) -> None:
-    if not device.startswith("root."):
-        report.problem(where, "a device path begins with root", "write root. in front")
+    report.device_path(where, device)
     for name in _PLACEHOLDER.findall(device):
         if name not in _PLACEHOLDERS:
             report.problem(where, f"{{{name}}} is unknown", "use {group}, {node} and {device}")

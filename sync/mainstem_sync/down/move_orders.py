@@ -21,12 +21,12 @@ from mainstem_sync.down.downward import Downward
 from mainstem_sync.down.orders import OrdersFullError, Standing
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.moves import HANDOVER, Move
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 from mainstem_sync.wire.order import Order, State
 
 logger = logging.getLogger(__name__)
 
 NS_PER_MS = 1_000_000
-ACK_TIMEOUT_S = 30.0
 
 Line = tuple[str, int]
 """Uuid and epoch of a node's log."""

@@ -26,6 +26,7 @@ from mainstem_sync.down.answers import Answers
 from mainstem_sync.down.giver import MUST_REFETCH, Ask
 from mainstem_sync.down.orders import START, Cursor, Line, Orders
 from mainstem_sync.errors import SyncError, WireError
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 from mainstem_sync.wire.fields import integer, list_of, text
 from mainstem_sync.wire.frames import Frame, FrameType, decode_frames, verify_signature
 from mainstem_sync.wire.messages import single_frame
@@ -39,7 +40,6 @@ RETRY_MAX_S = 30.0
 NOT_THERE_S = 300.0
 """A parent of an older version has no such route."""
 
-ACK_TIMEOUT_S = 30.0
 NOT_FOUND = 404
 
 _KNOWN = (FrameType.ORDER, FrameType.QUERY, FrameType.CANCEL, FrameType.DOWN)

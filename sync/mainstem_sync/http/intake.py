@@ -22,12 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mainstem_sync.receiving.receiver import (
-    DURABLE_TIMEOUT_S,
     Child,
     Receiver,
     Reply,
     Submission,
 )
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Intake:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """What was not durable in time is answered by what is; it need not be known as lost."""
-        limit = time.monotonic() - DURABLE_TIMEOUT_S
+        limit = time.monotonic() - ACK_TIMEOUT_S
         self._open = [waiting for waiting in self._open if not waiting.reply.done()]
         late = [(w, w.submission) for w in self._open if w.submission and w.submitted < limit]
         if late:

@@ -28,13 +28,12 @@ from mainstem_engine.errors import EngineError, NotFoundError
 from mainstem_engine.model import BoolMask, TimesNs
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineStore
 from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 from mainstem_sync.wire.ranges import LSN_MAX
 
 PUT_ASIDE = "aside"
 """Key of a delete of rows that were put aside before: it does not cover what is there of them."""
 
-DURABLE_TIMEOUT_S = 30.0
-"""As long as a child waits for its answer."""
 
 Places = npt.NDArray[np.intp]
 
@@ -181,7 +180,7 @@ class Superseded:
         """Erases them once the image is durable; what cannot be waited for stays, and goes with the
         next image of the slice."""
         try:
-            image.wait(DURABLE_TIMEOUT_S)
+            image.wait(ACK_TIMEOUT_S)
         except (EngineError, TimeoutError):
             return
         self.store.erase(self.items, self.counts)

@@ -40,7 +40,8 @@ from mainstem_sync.lines.known_lines import Closed, Line, Lines, Source
 from mainstem_sync.lines.trail import Trail
 from mainstem_sync.origins.origin_state import Origins, OriginState
 from mainstem_sync.state.children import Children
-from mainstem_sync.state.upward import LOG_TIMEOUT_S, Upward, log_line, orphans
+from mainstem_sync.state.patience import LOG_TIMEOUT_S
+from mainstem_sync.state.upward import Upward, log_line, orphans
 from mainstem_sync.wire.messages import EPOCHS_VERSION, VERSION, VERSION_MIN, OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 

@@ -27,9 +27,8 @@ from mainstem_sync.receiving.parking import Parking
 from mainstem_sync.receiving.quarantine import QuarantineBlock
 from mainstem_sync.state.content import RETRIED
 from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 from mainstem_sync.wire.messages import Queue
-
-ACK_TIMEOUT_S = 30.0
 
 
 class ParkedMerge:

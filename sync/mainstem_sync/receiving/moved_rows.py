@@ -18,11 +18,10 @@ from mainstem_sync.receiving.covering import PUT_ASIDE
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.receiving.strays import own_block
 from mainstem_sync.state.moves import ALWAYS, Moves, Span
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 
 ROWS_PER_LOOK = 10_000
 """Rows that are put aside at a time: a few megabytes as text."""
-
-ACK_TIMEOUT_S = 30.0
 
 
 class MovedRows:

@@ -61,6 +61,7 @@ from mainstem_sync.receiving.trespasses import Trespasses
 from mainstem_sync.state.accounting import Accounts
 from mainstem_sync.state.children import Children
 from mainstem_sync.state.moves import Moves
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 from mainstem_sync.wire import frames as wire
 from mainstem_sync.wire.batch import Acknowledgement, Batch, request_lease
 from mainstem_sync.wire.frames import FrameType, decode_frames
@@ -76,8 +77,6 @@ from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 logger = logging.getLogger(__name__)
 
-DURABLE_TIMEOUT_S = 30.0
-"""A child gives up after as long; it then sends again."""
 
 ACKS_BESIDE_RIDERS_MAX = wire.FRAMES_MAX - 60
 """More than a sender puts into a request: what rides along needs room in the same message."""
@@ -233,7 +232,7 @@ class Receiver:
     def batches(self, child: Child, body: bytes) -> Reply:
         """Take a request of batches; returns when all of them are durable and applied."""
         submission = self.submit(child, body)
-        deadline = time.monotonic() + DURABLE_TIMEOUT_S
+        deadline = time.monotonic() + ACK_TIMEOUT_S
         for ack in submission.acks:
             try:
                 ack.wait(max(0.0, deadline - time.monotonic()))
@@ -428,7 +427,7 @@ class Receiver:
         for other in states:
             if other is not state and other.last_ack is not None:
                 with contextlib.suppress(EngineError, TimeoutError):  # not acknowledged
-                    other.last_ack.wait(DURABLE_TIMEOUT_S)
+                    other.last_ack.wait(ACK_TIMEOUT_S)
         return state.kin(end_lsn)
 
     def _log_images(

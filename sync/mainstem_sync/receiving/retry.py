@@ -30,6 +30,7 @@ from mainstem_sync.receiving.definitions import fits
 from mainstem_sync.receiving.merging import ParkedMerge
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 from mainstem_sync.wire.messages import OriginKey, Queue
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,6 @@ NS_PER_MS = 1_000_000
 WAITING_MAX = 10_000
 """Received items whose slices are on their way: the most that one listing shows."""
 
-ACK_TIMEOUT_S = 30.0
 
 Want = Callable[[OriginKey, str, Iterable[int]], int]
 """Asks the owner for slices (by index) of a table (its name here)."""

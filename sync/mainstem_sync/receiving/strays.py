@@ -26,6 +26,7 @@ from mainstem_sync.receiving.covering import PUT_ASIDE
 from mainstem_sync.receiving.parking import NOT_OWNER
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineStore
 from mainstem_sync.state.follower import Follower
+from mainstem_sync.state.patience import ACK_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ ROWS_MAX = 1_000
 
 SLICES_MAX = 20
 """However many differ: a look stays short, the rest have their turn in the next second."""
-
-ACK_TIMEOUT_S = 30.0
 
 
 class Strays:

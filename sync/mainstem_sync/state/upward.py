@@ -23,11 +23,9 @@ from mainstem_sync.lines.known_lines import Line, Source
 from mainstem_sync.origins.origin_state import Origins
 from mainstem_sync.state.children import Children
 from mainstem_sync.state.line_following import LineFollowing
+from mainstem_sync.state.patience import LOG_TIMEOUT_S
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
-
-LOG_TIMEOUT_S = 10.0
-"""A log that does not commit for so long will not within the other side's patience either."""
 
 ASK_FIRST_S = 5.0
 """A parent that can be reached has answered by then; one that cannot must not keep children out."""
