@@ -93,7 +93,8 @@ def test_an_idle_edge_has_not_imported_what_it_does_not_use(idle: IdleEdge) -> N
 def test_an_idle_edge_holds_eighty_megabytes(idle: IdleEdge) -> None:
     """Once it has come to rest: what a start needed is given back after it, and a collector looks
     for its broker before that."""
+    first = idle.resident_bytes()
     wait_for(
         lambda: idle.resident_bytes() <= RSS_BYTES_MAX,
-        START_TIMEOUT_S, f"{RSS_BYTES_MAX:,} bytes or fewer; at first it held {idle.resident_bytes():,}",
+        START_TIMEOUT_S, f"{RSS_BYTES_MAX:,} bytes or fewer; at first it held {first:,}",
     )  # fmt: skip
