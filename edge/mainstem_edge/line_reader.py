@@ -147,12 +147,12 @@ class LineReader:
         def name_of(key: str) -> str | None:
             return rows.known.get(field_column(key, lambda name: table.tag(name) is not None))
 
-        arrived = np.array([messages[number].arrived_ns for number in numbers], np.int64)
+        stamps = np.array([messages[number].stamp_ns for number in numbers], np.int64)
         before = len(rows.decoded)
         timed = points.timed & (self._source != "arrival")
         if self._source == "payload":
             rows.untimed += (np.flatnonzero(~timed) + before).tolist()
-        rows.times.append(np.where(timed, points.time_ns, arrived))
+        rows.times.append(np.where(timed, points.time_ns, stamps))
         rows.device_of.append(self._devices(points, numbers, messages, rows))
         add_fields(rows.decoded, points, numbers, name_of)
 
@@ -246,7 +246,7 @@ def _untold(points: Points, numbers: list[int], messages: Sequence[Message]) -> 
             "fields": values,
         }
         timed = bool(points.timed[row])
-        time_ns = int(points.time_ns[row]) if timed else messages[numbers[row]].arrived_ns
+        time_ns = int(points.time_ns[row]) if timed else messages[numbers[row]].stamp_ns
         text = json.dumps(point, ensure_ascii=False)
         found.append(Reject(reasons.UNKNOWN_TEMPLATE, text, time_ns=time_ns))
     return found

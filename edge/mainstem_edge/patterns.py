@@ -50,7 +50,8 @@ class Pattern:
         if isinstance(piece, str):
             return piece
         if isinstance(piece, int):
-            return levels[piece] if -len(levels) <= piece < len(levels) else None
+            # An empty level is as good as none: no path has an empty element.
+            return (levels[piece] or None) if -len(levels) <= piece < len(levels) else None
         return text_of(row.get(piece[0]))
 
 

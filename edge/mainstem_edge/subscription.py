@@ -110,8 +110,8 @@ class Subscription:
         if self._measurement is not None:
             self._name_values(self._measurement, decoded, readable)
         source = np.array(decoded.source, np.intp)
-        arrived = np.array([message.arrived_ns for message in readable], np.int64)
-        times = self._times.read(decoded.columns, arrived[source])
+        stamps = np.array([message.stamp_ns for message in readable], np.int64)
+        times = self._times.read(decoded.columns, stamps[source])
         devices, device_of = self._devices_of(readable, decoded, source)
         reading = Reading(
             self.rules.template,

@@ -11,7 +11,11 @@ from importlib.util import find_spec
 from mainstem_node.config.schema import Topology
 from mainstem_node.errors import MissingExtraError
 
-EXTRAS: Mapping[str, str] = {"modbus": "pymodbus", "opcua": "asyncua"}
+EXTRAS: Mapping[str, str] = {
+    "kafka": "confluent_kafka",
+    "modbus": "pymodbus",
+    "opcua": "asyncua",
+}
 """By a collector's ``type``, which is also the name of the extra: the package that must be here."""
 
 

@@ -19,6 +19,7 @@ from mainstem_edge.reader import Reader
 from mainstem_edge.table_intake import TableIntake
 from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
+from mainstem_node.config.collectors.kafka import KafkaCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.opcua import OpcuaCollectorConfig
@@ -39,6 +40,7 @@ class Kind:
 
 
 http = Room("http")
+kafka = Room("kafka")
 modbus = Room("modbus")
 mqtt = Room("mqtt")
 opcua = Room("opcua")
@@ -48,6 +50,7 @@ sparkplug = Room("sparkplug")
 KINDS: Mapping[type[CollectorConfig], Kind] = {
     HttpPollCollectorConfig: Kind(http.poll_readers, http.poll_collector),
     HttpPushCollectorConfig: Kind(http.push_readers, http.push_collector),
+    KafkaCollectorConfig: Kind(kafka.readers, kafka.collector),
     MqttCollectorConfig: Kind(mqtt.readers, mqtt.collector),
     OpcuaCollectorConfig: Kind(opcua.readers, opcua.collector),
     SimulatorCollectorConfig: Kind(simulator.readers, simulator.collector),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import structs
-
 from mainstem_edge.assembly import lines
+from mainstem_edge.assembly.subscribing import subscribed
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.http_poll import TOPIC, HttpPollCollector
 from mainstem_edge.collectors.http_push import HttpPushCollector
@@ -19,7 +18,6 @@ from mainstem_edge.payload_time import DEFAULT_FIELDS
 from mainstem_edge.reader import Reader
 from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig, SenderConfig
-from mainstem_node.config.collectors.subscription import ReadingConfig, SubscriptionConfig
 from mainstem_node.server import client_context
 
 SECOND_NS = 1_000_000_000
@@ -107,12 +105,6 @@ def _is_dated(config: HttpPollCollectorConfig) -> bool:
     mapped = () if config.map is None else config.map.fields
     named = config.time.field is not None or any(name in DEFAULT_FIELDS for name in mapped)
     return config.time.source == "payload" or (named and config.time.source != "arrival")
-
-
-def subscribed(config: ReadingConfig, topic: str, **changes: object) -> SubscriptionConfig:
-    """A subscription to the topic of a source that is read in one way."""
-    keys = {name: getattr(config, name) for name in ReadingConfig.__struct_fields__}
-    return structs.replace(SubscriptionConfig(topic=topic, **keys), **changes)
 
 
 def _place(config: HttpPushCollectorConfig) -> PushPlace:

@@ -30,7 +30,8 @@ class Message:
 
     ``id`` is 0 for a message that wants no acknowledgement. ``redelivered``: the source says that
     it sent this before. ``repeated``: this collector has handed it on before, and only the
-    acknowledgement is missing. ``arrived_ns``: wall clock at arrival.
+    acknowledgement is missing. ``arrived_ns``: wall clock at arrival. ``sent_ns``: when the source
+    says that it was sent, None where it does not; a row without a time of its own takes it.
     """
 
     topic: str
@@ -40,6 +41,12 @@ class Message:
     repeated: bool
     id: int
     origin: Origin
+    sent_ns: int | None = None
+
+    @property
+    def stamp_ns(self) -> int:
+        """The time of what says none itself."""
+        return self.arrived_ns if self.sent_ns is None else self.sent_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from mainstem_node.config.broker_checks import check_broker
 from mainstem_node.config.builder import suggestion
 from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
+from mainstem_node.config.collectors.kafka import KafkaCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, ModbusWriteConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.opcua import OpcuaCollectorConfig, OpcuaWriteConfig
@@ -15,6 +16,7 @@ from mainstem_node.config.collectors.sparkplug import (
     SparkplugCommandConfig,
 )
 from mainstem_node.config.http_checks import check_poll, check_push
+from mainstem_node.config.kafka_checks import check_kafka
 from mainstem_node.config.modbus_checks import check_modbus, check_modbus_write
 from mainstem_node.config.opcua_checks import check_opcua, check_opcua_write
 from mainstem_node.config.reading_checks import check_subscriptions, is_bad_filter
@@ -39,6 +41,8 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
                 check_poll(report, inside, collector)
             case HttpPushCollectorConfig():
                 check_push(report, inside, node, collector)
+            case KafkaCollectorConfig():
+                check_kafka(report, inside, node, collector)
             case MqttCollectorConfig():
                 _mqtt(report, inside, collector)
             case SimulatorCollectorConfig():

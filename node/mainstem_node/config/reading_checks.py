@@ -65,6 +65,8 @@ class Topic:
     others: str = ""
     """A pattern of further placeholders."""
     remedy: str = "use {topic[n]} (from 0) or {payload.NAME}"
+    has_stamps: bool = False
+    """True where the source says of each message when it was sent."""
 
     def problem(self, name: str) -> tuple[str, str] | None:
         """(what is wrong with a placeholder, the remedy)."""
@@ -86,6 +88,11 @@ def check_reading(report: Report, where: str, reading: ReadingConfig, topic: Top
     device = reading.device or "root."
     if not device.startswith("{payload."):
         report.device_path(f"{where}.device", device)
+    if reading.time.source == "record" and not topic.has_stamps:
+        report.problem(
+            f"{where}.time.source", "messages of this source have no time of their own",
+            "write auto, payload or arrival",
+        )  # fmt: skip
     for tag in reading.tags:
         if template is not None and tag.casefold() not in map(str.casefold, template.tags):
             report.problem(

@@ -18,6 +18,7 @@ from mainstem_engine.model import ColumnType
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig
 from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
+from mainstem_node.config.collectors.kafka import KafkaCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig, ModbusWriteConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
 from mainstem_node.config.collectors.opcua import OpcuaCollectorConfig, OpcuaWriteConfig
@@ -142,6 +143,7 @@ class DatabaseConfig(Struct, frozen=True, kw_only=True):
 CollectorConfig = (
     HttpPollCollectorConfig
     | HttpPushCollectorConfig
+    | KafkaCollectorConfig
     | MqttCollectorConfig
     | OpcuaCollectorConfig
     | SimulatorCollectorConfig

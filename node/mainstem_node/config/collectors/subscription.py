@@ -16,8 +16,10 @@ class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
     unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
     zone: Zone | None = None
     """For times written without a zone; without it such rows are quarantined."""
-    source: Literal["auto", "payload", "arrival"] = "auto"
-    """payload: a row without a time is quarantined. arrival: the payload's time is not used."""
+    source: Literal["auto", "payload", "record", "arrival"] = "auto"
+    """payload: a row without a time is quarantined. arrival: the payload's time is not used.
+    record, of Kafka: always the record's own time, which is also what auto takes there where the
+    payload has none."""
 
 
 class MapConfig(Struct, frozen=True, kw_only=True):
