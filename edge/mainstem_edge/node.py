@@ -39,6 +39,8 @@ DRAIN_S = 4.0
 DISCONNECT_S = 1.5
 LATENESS_NS = 30 * 1_000_000_000
 """How far behind now a live row may be, where no rollup says otherwise."""
+SILENCE_S = 1.0
+"""How often devices are looked for that bring no rows."""
 MISSING_MAX = 100
 """Missing devices named per table: more are a line or a broker that is down."""
 NS_PER_MS = 1_000_000
@@ -62,6 +64,22 @@ class EdgeNode(Node):
         for intake in self._intakes:
             intake.start()
             intake.collector.start()
+        if any(rule.missing is not None for rule in self.config.rules):
+            self.jobs.add("silence", SILENCE_S, self._look_for_silence)
+
+    async def _look_for_silence(self) -> None:
+        await asyncio.to_thread(self._check_alarms)
+
+    def _check_alarms(self) -> None:
+        """A row that has arrived and was not read yet is no silence: of that only the time before
+        counts."""
+        if self._stopping.is_set():
+            return
+        waiting = [intake.oldest_waiting_ns() for intake in self._intakes if not intake.failure]
+        now_ns = self.clock_ns()
+        behind_ns = max((now_ns - each for each in waiting if each is not None), default=0)
+        for table in list(self._bench.tables.values()):
+            table.check_alarms(max(0, behind_ns))
 
     async def refit_intake(self) -> None:
         """The collectors go on; what they bring is read by the templates and rules of now."""

@@ -58,6 +58,8 @@ log = logging.getLogger("mainstem.intake")
 NS_PER_MS = 1_000_000
 RELEASE_TIMEOUT_S = 5.0
 """A stop has ten seconds in all."""
+ALARMS_TIMEOUT_S = 0.2
+"""An intake that waits for the engine has devices that are not silent; there is a next look."""
 DISK_RETRY_S = 1.0
 """A full disk is not full for less than this."""
 BLOCK_VALUES_MIN = 64
@@ -193,6 +195,17 @@ class TableIntake:
                 ack = self._alarms.write() or ack
         if ack is not None:
             ack.wait(RELEASE_TIMEOUT_S)
+
+    def check_alarms(self, behind_ns: int) -> None:
+        """Looks for devices that have become silent. ``behind_ns``: so old is the oldest message
+        that has arrived and was not read yet."""
+        if self._alarms is None or not self._lock.acquire(timeout=ALARMS_TIMEOUT_S):
+            return
+        try:
+            self._alarms.check(behind_ns)
+            self._alarms.write()
+        finally:
+            self._lock.release()
 
     def _resolve(self, reading: Reading) -> None:
         """Finds or makes the devices of good rows; rows without one are put aside."""

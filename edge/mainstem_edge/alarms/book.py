@@ -1,6 +1,7 @@
 """The alarm rules of one template, and what they write.
 
-1. Every batch of good rows is shown to each rule, before filters drop what did not change.
+1. Every batch of good rows is shown to the rules (board.py), before filters drop what did not
+   change; silence is looked at now and then.
 2. A change of an alarm is a row of the table ``alarms``: device ``DEVICE.alarms.RULE``, the time of
    the value that made it. So alarms are stored, exported, proven and queried as all rows are, and
    a change that is written twice is one row.
@@ -16,19 +17,22 @@ A change that cannot be written is logged and dropped, by itself: an alarm never
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mainstem_edge.alarms.rule import AlarmRule
-from mainstem_edge.alarms.watch import NEVER, RuleWatch, Transition
-from mainstem_engine.catalog.names import is_below
+from mainstem_edge.alarms.board import Before, RuleBoard
+from mainstem_edge.alarms.rule import AlarmRule, Transition
+from mainstem_edge.alarms.series import NEVER
+from mainstem_edge.alarms.silence import Surroundings
+from mainstem_engine.columns import TIME_MIN_NS
 from mainstem_engine.consumers import Ack
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import EngineError, OverloadedError
 from mainstem_engine.model import (
-    BoolMask,
     Column,
     ColumnType,
     DeviceIds,
@@ -59,37 +63,50 @@ WAITING_MAX = 10_000
 
 
 class AlarmBook:
-    """Watches the rows of the template ``table``. Not thread-safe: the caller serialises."""
+    """Watches the rows of the template ``table``. Not thread-safe: the caller serialises.
 
-    def __init__(self, engine: Engine, table: str, rules: Sequence[AlarmRule]) -> None:
+    ``owner(path)``: the other node that a device belongs to by now, or None.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        table: str,
+        rules: Sequence[AlarmRule],
+        *,
+        owner: Callable[[str], str | None] = lambda path: None,
+        clock_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._engine = engine
         if engine.catalog.templates.get(ALARMS) is None:
             engine.create_template(TEMPLATE, if_not_exists=True)
-        active = self._active()
-        newest = self._newest(table)
-        self._watches = [RuleWatch(rule, active.get(rule.name), newest) for rule in rules]
-        self._below: dict[str, BoolMask] = {}
+        devices = engine.catalog.devices
+        path = devices.path
+        found = engine.catalog.table(table)
+        self.board = RuleBoard(
+            rules,
+            path,
+            names={m.id: m.name for m in found.shown},
+            before=self._before(table),
+            around=Surroundings(
+                newest=lambda ids: engine.newest_times(table, ids),
+                is_elsewhere=lambda device: owner(path(device)) is not None,
+                clock_ns=clock_ns,
+                monotonic_ns=monotonic_ns,
+                unit_ns=max((d.precision_ns for d in engine.catalog.databases), default=10**6),
+            ),
+        )
         self._waiting: list[Transition] = []
 
     def observe(self, devices: DeviceIds, times: TimesNs, columns: Mapping[int, Column]) -> None:
         """Rows in any order; their changes wait for ``write``."""
-        if not len(devices):
-            return
-        order = np.lexsort((times, devices))
-        devices, times = devices[order], times[order]
-        for watch in self._watches:
-            column = columns.get(watch.rule.measurement)
-            if column is None:
-                continue
-            keep = None if column.valid is None else column.valid[order]
-            if watch.rule.under is not None:
-                inside = self._inside(watch.rule.under, devices)
-                keep = inside if keep is None else keep & inside
-            values = column.values[order].astype(np.float64)
-            if keep is None:
-                self._waiting += watch.observe(devices, times, values)
-            else:
-                self._waiting += watch.observe(devices[keep], times[keep], values[keep])
+        self._waiting += self.board.observe(devices, times, columns)
+
+    def check(self, behind_ns: int) -> None:
+        """Looks for silent devices; the changes wait for ``write``. ``behind_ns``: see there."""
+        if self.board.silence is not None:
+            self._waiting += self.board.silence.check(behind_ns)
 
     def write(self) -> Ack | None:
         """Appends what waits. None when there was nothing, or nothing could be taken now."""
@@ -130,7 +147,7 @@ class AlarmBook:
             RAISED: Column(np.array([each.raised for each in changes], np.bool_)),
             SEVERITY: _text([each.rule.severity for each in changes]),
             MEASUREMENT: _text([each.rule.measurement_name for each in changes]),
-            VALUE: Column(np.array([each.value for each in changes], np.float64)),
+            VALUE: _numbers([each.value for each in changes]),
             MESSAGE: _text(texts),
         }
         times = np.array([each.time_ns for each in changes], np.int64)
@@ -142,14 +159,17 @@ class AlarmBook:
             log.log(level, "alarm %s (%s): %s", word, each.rule.severity, text)
         return ack
 
-    def _newest(self, table: str) -> TimesNs:
-        """By device id, just before the newest stored row: that one may come again, and its alarm
-        not have been stored."""
-        ids = self._engine.catalog.devices.of_family(self._engine.catalog.table(table).family)
+    def _before(self, table: str) -> Before:
+        """Newest times are just before the newest stored row: that one may come again, and its
+        alarm not have been stored."""
+        devices = self._engine.catalog.devices
+        ids = devices.of_family(self._engine.catalog.table(table).family)
         newest = np.full(int(ids.max()) + 1 if len(ids) else 0, NEVER)
         times = self._engine.newest_times(table, ids)
-        newest[ids] = np.where(times == NEVER, NEVER, times - 1)
-        return newest
+        has_rows = times >= TIME_MIN_NS
+        newest[ids] = np.where(has_rows, times - 1, NEVER)
+        own = [device for device in ids[has_rows].tolist() if not devices.is_foreign(device)]
+        return Before(newest, self._active(), np.array(own, np.uint32))
 
     def _active(self) -> dict[str, dict[int, int]]:
         """By rule: devices whose alarm is raised, and since when."""
@@ -168,25 +188,25 @@ class AlarmBook:
                 found.setdefault(name, {})[device] = int(rows.time[row])
         return found
 
-    def _inside(self, under: str, devices: DeviceIds) -> BoolMask:
-        """bool[n]: devices below a path. What is known of an id is kept: a path does not change."""
-        known = self._below.get(under, np.empty(0, np.bool_))
-        if (count := int(devices[-1]) + 1) > len(known):
-            path = self._engine.catalog.devices.path
-            more = [is_below(path(device), under) for device in range(len(known), count)]
-            known = self._below[under] = np.concatenate([known, np.array(more, np.bool_)])
-        return known[devices]
-
 
 def _text(values: Sequence[str]) -> Column:
-    return Column(np.array(values, object))
+    """Nothing is null."""
+    found = np.array(values, object)
+    return Column(found, found != "")
+
+
+def _numbers(values: Sequence[float]) -> Column:
+    """NaN is null."""
+    found = np.array(values, np.float64)
+    return Column(found, ~np.isnan(found))
 
 
 def _message(change: Transition, device: str) -> str:
     rule = change.rule
     words: dict[str, Any] = {
         "device": device, "rule": rule.name, "measurement": rule.measurement_name,
-        "value": f"{change.value:g}", "severity": rule.severity,
+        "value": "" if math.isnan(change.value) else f"{change.value:g}",
+        "severity": rule.severity,
     }  # fmt: skip
     text = rule.message
     for name, word in words.items():

@@ -2,26 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mainstem_edge.alarms.book import AlarmBook
-from mainstem_edge.alarms.rule import AlarmRule
+from mainstem_edge.alarms.rule import EXPRESSED, MESSAGE, SILENT, AlarmRule
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
 from mainstem_node.config.rules import RuleConfig
+from mainstem_node.config.schema import TemplateConfig
+from mainstem_node.config.templates import rule_terms
+from mainstem_node.expressions import Expression, parse
 
 
-def alarm_book(engine: Engine, table: Table, configs: Iterable[RuleConfig]) -> AlarmBook | None:
+def alarm_book(
+    engine: Engine,
+    table: Table,
+    template: TemplateConfig | None,
+    configs: Iterable[RuleConfig],
+    *,
+    owner: Callable[[str], str | None] | None,
+    clock_ns: Callable[[], int],
+) -> AlarmBook | None:
     """None when no rule watches the table."""
+    rules = alarm_rules(table, template, configs)
+    if not rules:
+        return None
+    return AlarmBook(
+        engine, table.name, rules, owner=owner or (lambda path: None), clock_ns=clock_ns
+    )
+
+
+def alarm_rules(
+    table: Table, template: TemplateConfig | None, configs: Iterable[RuleConfig]
+) -> list[AlarmRule]:
+    """The rules of a table; one of a measurement that was dropped is left out."""
     ids = {m.name.casefold(): m.id for m in table.shown}
-    rules = [
-        AlarmRule(
-            each.name, ids[each.measurement.casefold()], each.measurement,
-            above=each.above, below=each.below, hysteresis=each.hysteresis, rate=each.rate,
-            stuck_ns=each.stuck, delay_ns=each.delay, clear_delay_ns=each.clear_delay,
-            under=each.under, severity=each.severity, message=each.message,
-        )
-        for each in configs
-        if each.template.casefold() == table.name.casefold() and each.measurement.casefold() in ids
-    ]  # fmt: skip
-    return AlarmBook(engine, table.name, rules) if rules else None
+    found = []
+    for each in configs:
+        if each.template.casefold() != table.name.casefold():
+            continue
+        measurement = None
+        if each.measurement is not None:
+            measurement = ids.get(each.measurement.casefold())
+            if measurement is None:
+                continue
+        found.append(_rule(each, measurement, template))
+    return found
+
+
+def _rule(config: RuleConfig, number: int | None, template: TemplateConfig | None) -> AlarmRule:
+    expression, clear = (
+        None if text is None or template is None else parse(text, rule_terms(template))
+        for text in (config.expression, config.clear)
+    )
+    message = SILENT if config.missing is not None else EXPRESSED if expression else MESSAGE
+    return AlarmRule(
+        config.name, number, config.measurement or _read(expression, clear),
+        above=config.above, below=config.below, hysteresis=config.hysteresis, rate=config.rate,
+        stuck_ns=config.stuck, missing_ns=config.missing, expression=expression, clear=clear,
+        delay_ns=config.delay, clear_delay_ns=config.clear_delay, under=config.under,
+        severity=config.severity, message=config.message or message,
+    )  # fmt: skip
+
+
+def _read(*expressions: Expression | None) -> str:
+    names = [name for each in expressions if each is not None for name in each.names]
+    return ", ".join(dict.fromkeys(names))

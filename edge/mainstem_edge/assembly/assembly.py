@@ -68,11 +68,17 @@ class Assembly:
 
     def intakes(self) -> list[Intake]:
         """One intake per collector, not started."""
-        return [self._intake(number, config) for number, config in enumerate(self._configs)]
+        found = [self._intake(number, config) for number, config in enumerate(self._configs)]
+        self._bench.expect_devices()
+        return found
 
     def fittings(self) -> list[Fitting]:
         """What the intakes of these collectors would be made with, without making them."""
-        return [(self._readers(config), self._bench.tables) for config in self._configs]
+        found: list[Fitting] = [
+            (self._readers(config), self._bench.tables) for config in self._configs
+        ]
+        self._bench.expect_devices()
+        return found
 
     def _readers(self, config: CollectorConfig) -> tuple[Reader, ...]:
         return tuple(KINDS[type(config)].readers(self._bench, config))

@@ -34,7 +34,7 @@ from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
 from mainstem_node.auto_templates import AutoTemplates
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
-from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_node.config.schema import NodeConfig, TemplateConfig, Topology
 from mainstem_node.inbox import Adopted, InboxBook
 
 CODECS: Mapping[str, MakeCodec] = {
@@ -158,9 +158,19 @@ class Workbench:
         key, revision = table.name.casefold(), table.template.revision
         found = self._rules.get(key)
         if found is None or found[0] != revision:  # data may have added columns
-            configs = {name.casefold(): each for name, each in self._topology.templates.items()}
-            found = self._rules[key] = (revision, template_rules(table, configs.get(key)))
+            found = self._rules[key] = (revision, template_rules(table, self._template(key)))
         return found[1]
+
+    def _template(self, name: str) -> TemplateConfig | None:
+        configs = {name.casefold(): each for name, each in self._topology.templates.items()}
+        return configs.get(name.casefold())
+
+    def expect_devices(self) -> None:
+        """Makes the intakes of the tables whose silent devices a rule names: those whose devices
+        stay silent are read by nobody yet."""
+        for rule in self.node.rules:
+            if rule.missing is not None:
+                self.collected(self.engine.catalog.table(rule.template))
 
     def collected(self, table: Table) -> TemplateRules:
         """The rules of a table, whose rows can be stored from now on."""
@@ -187,7 +197,14 @@ class Workbench:
             stopping=self._stopping,
             outside=self._outside,
             inbox=self.inbox,
-            alarms=alarm_book(self.engine, table, self.node.rules),
+            alarms=alarm_book(
+                self.engine,
+                table,
+                self._template(name),
+                self.node.rules,
+                owner=self._owner,
+                clock_ns=self.clock_ns,
+            ),
         )
         self.tables.setdefault(key, made)  # another thread may have been first
 

@@ -6,10 +6,15 @@ import math
 
 from mainstem_node.config.report import Report
 from mainstem_node.config.rules import ALARMS, RuleConfig
-from mainstem_node.config.schema import NodeConfig
+from mainstem_node.config.schema import NodeConfig, TemplateConfig
+from mainstem_node.config.templates import rule_terms
+from mainstem_node.errors import ExpressionError
+from mainstem_node.expressions import parse
 
 RULES_MAX = 200
 """Each looks at every batch of its template."""
+MISSING_MIN_NS = 1_000_000_000
+"""Silence is looked for once a second."""
 
 
 def check_rules(report: Report, where: str, node: NodeConfig) -> None:
@@ -31,29 +36,68 @@ def check_rules(report: Report, where: str, node: NodeConfig) -> None:
         if rule.name.casefold() in names:
             report.problem(f"{inside}.name", f"{rule.name!r} is there twice", "choose another name")
         names.add(rule.name.casefold())
-        _measurement(report, inside, rule)
+        _watched(report, inside, rule)
         _kind(report, inside, rule)
 
 
-def _measurement(report: Report, inside: str, rule: RuleConfig) -> None:
+def _watched(report: Report, inside: str, rule: RuleConfig) -> None:
+    """The measurement of a rule about values, the expressions of one about rows."""
     template = report.known_template(f"{inside}.template", rule.template)
-    if template is None:
-        return
-    found = {name.casefold(): each for name, each in template.measurements.items()}
-    config = found.get(rule.measurement.casefold())
+    if rule.missing is not None or rule.expression is not None:
+        if rule.measurement is not None:
+            report.problem(f"{inside}.measurement", "this kind watches rows", "remove it")
+        if template is not None:
+            _expressions(report, inside, rule, template)
+    elif rule.measurement is None:
+        report.problem(f"{inside}.measurement", "it is not there", "name what is watched")
+    elif template is not None:
+        _measurement(report, f"{inside}.measurement", rule.measurement, rule.template, template)
+
+
+def _measurement(
+    report: Report, place: str, name: str, template_name: str, template: TemplateConfig
+) -> None:
+    found = {each.casefold(): config for each, config in template.measurements.items()}
+    config = found.get(name.casefold())
     if config is None:
         report.problem(
-            f"{inside}.measurement", f"{rule.template} has no {rule.measurement!r}",
-            f"use one of {', '.join(sorted(found))}",
-        )  # fmt: skip
+            place, f"{template_name} has no {name!r}", f"use one of {', '.join(sorted(found))}"
+        )
     elif not (config.type.is_float or config.type.is_integer):
-        report.problem(f"{inside}.measurement", "it is not a number", "watch a number")
+        report.problem(place, "it is not a number", "watch a number")
+    elif config.increment_of is not None or config.previous_of is not None:
+        report.problem(
+            place, "it is made of stored values, after rules have looked",
+            "watch what it is made of",
+        )  # fmt: skip
+
+
+def _expressions(report: Report, inside: str, rule: RuleConfig, template: TemplateConfig) -> None:
+    for key in ("expression", "clear"):
+        text = getattr(rule, key)
+        if text is None:
+            continue
+        try:
+            found = parse(text, rule_terms(template))
+        except ExpressionError as error:
+            report.problem(
+                f"{inside}.{key}", error.message, error.hint or "write such as a > 2 AND b < 1"
+            )
+            continue
+        if not found.is_condition:
+            report.problem(f"{inside}.{key}", "it is a number", "compare it, such as a + b > 2")
+        elif not found.names:
+            report.problem(f"{inside}.{key}", "it reads no measurement", "name one")
 
 
 def _kind(report: Report, inside: str, rule: RuleConfig) -> None:
     limits = rule.above is not None or rule.below is not None
-    if limits + (rule.rate is not None) + (rule.stuck is not None) != 1:
-        report.problem(inside, "a rule has one kind", "write `above`/`below`, `rate` or `stuck`")
+    others = ("rate", "stuck", "missing", "expression")
+    if limits + sum(getattr(rule, key) is not None for key in others) != 1:
+        report.problem(
+            inside, "a rule has one kind",
+            "write `above`/`below`, `rate`, `stuck`, `missing` or `expression`",
+        )  # fmt: skip
     for key in ("above", "below", "rate", "hysteresis"):
         value = getattr(rule, key)
         if value is not None and not math.isfinite(value):
@@ -66,6 +110,14 @@ def _kind(report: Report, inside: str, rule: RuleConfig) -> None:
         report.problem(f"{inside}.rate", "it is not above 0", "write the change per second")
     if rule.stuck is not None and rule.stuck <= 0:
         report.problem(f"{inside}.stuck", "it is not above 0", "write 10m")
+    if rule.missing is not None:
+        if rule.missing < MISSING_MIN_NS:
+            report.problem(f"{inside}.missing", "it is below 1s", "write 5m")
+        for key in ("delay", "clear_delay"):
+            if getattr(rule, key):
+                report.problem(f"{inside}.{key}", "silence is a delay", "remove it")
+    if rule.clear is not None and rule.expression is None:
+        report.problem(f"{inside}.clear", "it goes with `expression`", "write `hysteresis`")
     both = rule.above is not None and rule.below is not None
     if both and (rule.below or 0.0) + 2 * rule.hysteresis > (rule.above or 0.0):
         report.problem(

@@ -13,12 +13,13 @@ ALARMS = "alarms"
 
 
 class RuleConfig(Struct, frozen=True, kw_only=True):
-    """An alarm on one measurement of all devices of a template: `above` and `below`, or `rate`, or
-    `stuck`."""
+    """An alarm on all devices of a template: on one measurement by `above` and `below`, `rate` or
+    `stuck`; on rows by `expression`; on silence by `missing`."""
 
     name: Name
     template: Name
-    measurement: Name
+    measurement: Name | None = None
+    """Of `above`, `below`, `rate` and `stuck`."""
     under: DevicePath | None = None
     """Only devices below this path; default: all."""
     above: float | None = None
@@ -29,9 +30,15 @@ class RuleConfig(Struct, frozen=True, kw_only=True):
     """Change per second, up or down."""
     stuck: DurationNs | None = None
     """The value has not changed for so long, while rows came."""
+    missing: DurationNs | None = None
+    """No row of a device has arrived for so long."""
+    expression: Text | None = None
+    """A condition over the measurements of a row, as in `derive`."""
+    clear: Text | None = None
+    """A condition by which the alarm of an expression is over; default: when it is false."""
     delay: DurationNs = 0
     """The condition must have held for so long before the alarm is raised."""
     clear_delay: DurationNs = 0
     severity: Literal["info", "warning", "critical"] = "warning"
-    message: Text = "{rule}: {measurement} of {device} is {value}"
+    message: Text | None = None
     """With {device}, {rule}, {measurement}, {value} and {severity}."""

@@ -43,3 +43,15 @@ def terms_of(config: TemplateConfig) -> dict[str, bool]:
         if not each.is_computed
         and (each.type is ColumnType.BOOLEAN or each.type.is_float or each.type.is_integer)
     }
+
+
+def rule_terms(config: TemplateConfig) -> dict[str, bool]:
+    """What the expression of a rule may read: numbers and conditions that devices send or that are
+    derived, and which of them are BOOLEAN. Increments and previous values are made later."""
+    return {
+        name: each.type is ColumnType.BOOLEAN
+        for name, each in config.measurements.items()
+        if (each.type is ColumnType.BOOLEAN or each.type.is_float or each.type.is_integer)
+        and each.increment_of is None
+        and each.previous_of is None
+    }

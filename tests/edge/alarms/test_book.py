@@ -8,11 +8,12 @@ import pytest
 from tests.edge.conftest import MakeIntake
 
 from mainstem_edge.alarms.book import AlarmBook
-from mainstem_edge.alarms.rule import AlarmRule
+from mainstem_edge.alarms.rule import EXPRESSED, SILENT, AlarmRule
 from mainstem_edge.testing.parts import T0_MS, FakeOrigin, message, rules
 from mainstem_edge.value_memory import ValueFilter
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import OverloadedError, SchemaError
+from mainstem_node.expressions import parse
 
 HOT = AlarmRule("hot", 0, "temperature", above=90.0, hysteresis=5.0, severity="critical")
 
@@ -133,3 +134,70 @@ def test_what_an_overloaded_engine_did_not_take_is_stored_at_the_stop(
         assert journal(engine) == []
     intake.release()
     assert journal(engine) == [(M1, 1, True)]
+
+
+def test_silence_is_a_row_with_the_time_at_which_it_was_noticed(
+    engine: Engine, make_intake: MakeIntake
+) -> None:
+    now_s = [10]
+    gone = AlarmRule("gone", None, "", missing_ns=60 * 10**9, message=SILENT)
+
+    def clock_ns() -> int:
+        return (T0_MS + now_s[0] * 1000) * 10**6
+
+    def book() -> AlarmBook:
+        return AlarmBook(engine, "press", [gone], clock_ns=clock_ns, monotonic_ns=clock_ns)
+
+    def check(watching: AlarmBook) -> None:
+        watching.check(0)
+        ack = watching.write()
+        if ack is not None:
+            ack.wait(10)
+
+    first = book()
+    send(make_intake(alarms=first), (9, 20.0))
+    now_s[0] = 71
+    check(first)
+    device = "root.plant.m1.alarms.gone"
+    assert journal(engine) == [(device, 71, True)]
+    row = engine.scan("alarms").read_all().to_pylist()[0]
+    assert row["message"] == "gone: root.plant.m1 has been silent for 61 s"
+    assert (row["measurement"], row["value"]) == (None, 61.0)
+
+    now_s[0] = 500
+    second = book()  # a start: it stays raised, and nothing is raised again
+    check(second)
+    send(make_intake(alarms=second), (10, 20.0))
+    assert journal(engine) == [(device, 71, True), (device, 500, False)]
+
+
+def test_an_expression_over_a_row_is_an_alarm_without_a_value(
+    engine: Engine, make_intake: MakeIntake
+) -> None:
+    known = {"Temperature": False, "pressure": False}
+    rule = AlarmRule(
+        "both", None, "temperature, pressure", message=EXPRESSED,
+        expression=parse("temperature > 90 AND pressure < 2", known),
+        clear=parse("Temperature < 80", known),
+    )  # fmt: skip
+    intake = make_intake(alarms=AlarmBook(engine, "press", [rule]))
+    origin = FakeOrigin()
+    rows = [
+        {"ts": T0_MS + second * 1000} | values
+        for second, values in enumerate(
+            (
+                {"temperature": 95.0, "pressure": 3.0},
+                {"temperature": 95.0},
+                {"temperature": 95.0, "pressure": 1.0},
+                {"temperature": 85.0, "pressure": 5.0},
+                {"temperature": 79.0},
+            )
+        )
+    ]
+    intake.process([message(rows, "plant/m1/t", origin=origin)])
+    origin.wait(1)
+    device = "root.plant.m1.alarms.both"
+    assert journal(engine) == [(device, 2, True), (device, 4, False)]
+    row = engine.scan("alarms").read_all().to_pylist()[0]
+    assert (row["measurement"], row["value"]) == ("temperature, pressure", None)
+    assert row["message"] == "both: root.plant.m1, by its temperature, pressure"

@@ -14,7 +14,12 @@ RULE = {"name": "hot", "template": "pump", "measurement": "flow", "above": 90}
 
 
 def problems(place: Path, *rules: dict[str, Any], tier: str = "edge") -> list[tuple[str, str]]:
-    measurements = {"flow": {"type": "DOUBLE"}, "note": {"type": "TEXT"}}
+    measurements = {
+        "flow": {"type": "DOUBLE"}, "note": {"type": "TEXT"}, "running": {"type": "BOOLEAN"},
+        "count": {"type": "INT64", "kind": "counter"},
+        "made": {"type": "INT64", "increment_of": "count"},
+        "half": {"type": "DOUBLE", "derive": "flow / 2"},
+    }  # fmt: skip
     node = {"id": "n", "tier": tier, "listen": "127.0.0.1:0", "data_dir": "d", "rules": list(rules)}
     document = {"templates": {"pump": {"measurements": measurements}}, "nodes": [node]}
     path = place / "t.yaml"
@@ -24,7 +29,39 @@ def problems(place: Path, *rules: dict[str, Any], tier: str = "edge") -> list[tu
 
 def test_good_rules_are_good(tmp_path: Path) -> None:
     rate = {"name": "fast", "template": "pump", "measurement": "flow", "rate": 2}
-    assert problems(tmp_path, RULE, rate) == []
+    gone = {"name": "gone", "template": "pump", "missing": "5m", "under": "root.a"}
+    both = {"name": "both", "template": "pump", "expression": "half > 2 AND NOT running",
+            "clear": "Half < 1 OR running", "delay": "10s"}  # fmt: skip
+    assert problems(tmp_path, RULE, rate, gone, both) == []
+
+
+ROWS = RULE | {"above": None, "measurement": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "problem"),
+    [
+        ({"missing": "5m", "above": 1}, "", "one kind"),
+        ({"missing": "5m", "measurement": "flow"}, ".measurement", "watches rows"),
+        ({"missing": "0.5s"}, ".missing", "below 1s"),
+        ({"missing": "5m", "delay": "1m"}, ".delay", "silence is a delay"),
+        ({"missing": "5m", "clear": "flow > 1"}, ".clear", "goes with"),
+        ({"above": 1}, ".measurement", "not there"),
+        ({"expression": "flow + 1"}, ".expression", "a number"),
+        ({"expression": "1 > 2"}, ".expression", "no measurement"),
+        ({"expression": "flow >"}, ".expression", "cannot be read"),
+        ({"expression": "made > 2"}, ".expression", "no measurement 'made'"),
+        ({"expression": "flow > 2", "clear": "flow"}, ".clear", "a number"),
+        ({"above": 1, "measurement": "made"}, ".measurement", "after rules have looked"),
+    ],
+)
+def test_mistakes_of_rules_about_rows_are_named(
+    tmp_path: Path, change: dict[str, Any], field: str, problem: str
+) -> None:
+    rule = {key: value for key, value in (ROWS | change).items() if value is not None}
+    found = problems(tmp_path, rule)
+    assert [name for name, _ in found] == [f"nodes[0].rules[0]{field}"]
+    assert problem in found[0][1]
 
 
 @pytest.mark.parametrize(
