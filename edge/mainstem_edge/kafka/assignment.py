@@ -35,7 +35,8 @@ class Progress:
     known: Noted | None = None
     durable: Noted | None = None
     committed: int | None = None
-    """What the brokers were told."""
+    """What the brokers were told, and ``confirmed``: have taken."""
+    confirmed: int | None = None
     lag: int | None = None
     waiting: deque[Noted] = field(default_factory=deque)
     """Offset after each record that is not durable, in order, with the record's time."""
