@@ -187,8 +187,13 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
             ("errors", "Troubles that a connection outlived."),
             ("disconnects", "Connections that ended by themselves."),
             ("lost_values", "The least that an OPC UA server says it dropped."),
+            ("lost_records", "Records that a Kafka cluster deleted before they were read."),
         )
     }
+    lag = GaugeMetricFamily(
+        "mainstem_collector_lag", "Records of a Kafka cluster that are not durable here yet.",
+        labels=["collector"],
+    )  # fmt: skip
     lost = CounterMetricFamily(
         "mainstem_sparkplug_lost_messages", "The least that was lost on the way.",
         labels=["collector", "edge_node"],
@@ -199,9 +204,12 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
         for key, family in counts.items():
             if each.get(key) is not None:
                 family.add_metric([name], each[key])
+        if "lag" in each:
+            lag.add_metric([name], each["lag"])
         if "lost_messages" in each:
             for node in each["nodes"]:
                 lost.add_metric([name, node["name"]], node["lost_messages"])
     yield connected
     yield from counts.values()
+    yield lag
     yield lost

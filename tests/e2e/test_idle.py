@@ -21,7 +21,8 @@ ABSENT = (
     "numpy.ma", "mainstem_engine.check", "mainstem_engine.backup", "mainstem_node.commands",
     "asyncua", "pymodbus", "serial", "confluent_kafka", "river", "google.protobuf",
     "mainstem_edge.collectors.sparkplug", "mainstem_edge.collectors.modbus",
-    "mainstem_edge.collectors.opcua", "mainstem_edge.actions.sparkplug_dcmd",
+    "mainstem_edge.collectors.kafka", "mainstem_edge.collectors.opcua",
+    "mainstem_edge.actions.sparkplug_dcmd",
 )  # fmt: skip
 """With what is below them. Each is a megabyte or more, or belongs to who has such a collector."""
 

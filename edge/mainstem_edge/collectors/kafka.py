@@ -219,14 +219,13 @@ class KafkaCollector(SupervisedCollector):
     # Partitions that come and go
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            self._offsets.begin(consumer, partitions)
+            consumer.incremental_assign(partitions)
+            if self._is_held:
+                consumer.pause(partitions)
         if self.health.connected_ns is None:
             self.health.connected()
-        if not partitions:
-            return
-        self._offsets.begin(consumer, partitions)
-        consumer.incremental_assign(partitions)
-        if self._is_held:
-            consumer.pause(partitions)
         log.info("collector %s has %d partitions", self.name, len(self._offsets.assigned))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -34,6 +34,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, Sequence[Any]]] = {
     "mock_partition_delete_records": (_INT, [_POINTER, _TEXT, _INT32, _INT64]),
     "mock_broker_set_down": (_INT, [_POINTER, _INT32]),
     "mock_broker_set_up": (_INT, [_POINTER, _INT32]),
+    "mock_broker_set_host_port": (_INT, [_POINTER, _INT32, _TEXT, _INT]),
 }
 
 
@@ -102,6 +103,11 @@ class KafkaCluster:
 
     def set_up(self) -> None:
         self._call("mock_broker_set_up", self._cluster, 1)
+
+    def advertise(self, host: str, port: int) -> None:
+        """Where it says that it is: behind something that encrypts, say."""
+        done = self._call("mock_broker_set_host_port", self._cluster, 1, host.encode(), port)
+        assert done == 0
 
     def produce(
         self, topic: str, *values: bytes | None, partition: int = 0, **options: Any

@@ -73,6 +73,8 @@ class KafkaSite:
         queue: MessageQueue | None = None,
         place: Path | None = None,
         options: dict[str, Any] | None = None,
+        brokers: str = "",
+        security: dict[str, Any] | None = None,
         **more: Any,
     ) -> KafkaCollector:
         """Not started. Its rows have the device root.plant.KEY."""
@@ -81,7 +83,11 @@ class KafkaSite:
             where.filter, f"root.plant.{where.pattern(asked)}", message_bytes_max=MESSAGE_BYTES_MAX
         )
         settings = KafkaSettings(
-            (self.cluster.brokers,), self.group, name, options={**QUICK, **(options or {})}
+            (brokers or self.cluster.brokers,),
+            self.group,
+            name,
+            options={**QUICK, **(options or {})},
+            **(security or {}),
         )
         return KafkaCollector(
             name,

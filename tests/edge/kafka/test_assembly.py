@@ -52,15 +52,18 @@ def test_records_become_rows_as_the_file_says(
              "device": "root.cars.p{partition}.{key}"},
             {"topic": "^plant[.]", "template": "machine", "device": "root.{topic[0]}.{topic[-1]}",
              "tags": {"line": "{header.line}"}, "time": {"source": "record"}},
+            {"topic": "lines", "codec": "line_protocol", "device": "root.lines.{key}"},
         ],
     })  # fmt: skip
     declare(engine, found, found.nodes[0])
     cluster.create_topic("cars")
     cluster.create_topic("plant.press.m7")
+    cluster.create_topic("lines")
     cluster.produce("cars", b"81.5", key="c1", headers={"name": b"speed"}, timestamp=T0_MS)
     cluster.produce(
         "plant.press.m7", b'{"ts": 5, "count": 7}', headers={"line": b"L1"}, timestamp=T0_MS + 1
     )
+    cluster.produce("lines", b"weather,site=a temp=1.5", key="k", timestamp=T0_MS + 2)
     bench = Workbench(found, found.nodes[0], engine, quarantine)
     (intake,) = Assembly(bench).intakes()
     assert isinstance(intake.collector, KafkaCollector)
@@ -69,12 +72,16 @@ def test_records_become_rows_as_the_file_says(
     try:
         eventually(lambda: engine.scan("machine").read_all().num_rows == 1, "the machine's")
         eventually(lambda: engine.scan("car").read_all().num_rows == 1, "the car's")
+        eventually(lambda: engine.catalog.templates.get("weather") is not None, "the line's")
+        eventually(lambda: engine.scan("weather").read_all().num_rows == 1, "the line's row")
     finally:
         intake.collector.pause()
         intake.drain(5)
         intake.collector.stop(5)
     (car,) = engine.scan("car").read_all().to_pylist()
     assert (car["device"], car["time"], car["speed"]) == ("root.cars.p0.c1", T0_MS, 81.5)
+    (line,) = engine.scan("weather").read_all().to_pylist()
+    assert (line["device"], line["time"]) == ("root.lines.k.weather.a", T0_MS + 2)
     (machine,) = engine.scan("machine").read_all().to_pylist()
     assert (machine["device"], machine["line"]) == ("root.plant.m7", "L1")
     assert (machine["time"], machine["count"]) == (T0_MS + 1, 7)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
 from mainstem_edge.testing.kafka_site import KafkaSite, eventually, row, rows, taken
 from mainstem_edge.testing.parts import NOW_NS, T0_MS, recorded_counts, stored
 from mainstem_engine.engine import Engine
-from mainstem_node import reasons
+from mainstem_node import metric_families, reasons
 from mainstem_sync.receiving.quarantine import QuarantineStore
 
 
@@ -167,6 +168,11 @@ def test_records_deleted_before_they_were_read_are_measured_as_lost(
     status = second.status()
     assert status["lost_records"] == 3
     assert "3 records, from offset 4 on, were deleted" in status["last_error"]
+    eventually(lambda: site.committed() == 10, "committed")
+    scraped = metric_families._collectors({"collectors": [second.status()]})
+    samples = {each.name: each.value for family in scraped for each in family.samples}
+    assert samples["mainstem_collector_lost_records_total"] == 3
+    assert samples["mainstem_collector_lag"] == 0
 
 
 def test_latest_is_the_end_of_the_first_day(site: KafkaSite, engine: Engine) -> None:
@@ -201,8 +207,6 @@ def test_tombstones_and_what_cannot_be_read_hold_nothing_up(
 
 @pytest.mark.slow
 def test_compressed_records_are_read(site: KafkaSite, engine: Engine) -> None:
-    from confluent_kafka import Producer
-
     for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd")):
         producer = Producer(
             {"bootstrap.servers": site.cluster.brokers, "compression.type": codec, "log_level": 0}
@@ -343,3 +347,23 @@ def test_an_unknown_topic_is_named(site: KafkaSite) -> None:
         assert collector.state().connected_ns is None
     finally:
         collector.stop(5)
+
+
+def test_a_session_that_fails_is_followed_by_another(
+    site: KafkaSite, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.produce(*rows(0, 5))
+    collector = site.collector()
+    begin, failures = collector._offsets.begin, iter([KafkaException("no answer")])
+
+    def fails_first(*arguments: Any) -> None:
+        for failure in failures:
+            raise failure
+        begin(*arguments)
+
+    monkeypatch.setattr(collector._offsets, "begin", fails_first)
+    site.start(collector)
+    eventually(lambda: counts(engine) == list(range(5)), "stored by the second session")
+    assert collector.status()["disconnects"] == 1
+    site.produce(row(5))
+    eventually(lambda: site.committed() == 6, "committed")
