@@ -50,3 +50,9 @@ class CollectorError(EdgeError, OSError):
     """A source that cannot be reached or refuses this node."""
 
     code = "COLLECTOR"
+
+
+class TooMuchHistoryError(EdgeError, ValueError):
+    """More stored rows than rules are tried on."""
+
+    code = "TOO_MUCH_HISTORY"

@@ -77,12 +77,17 @@ class RuleBoard:
             )
 
     def observe(
-        self, devices: DeviceIds, times: TimesNs, columns: Mapping[int, Column]
+        self,
+        devices: DeviceIds,
+        times: TimesNs,
+        columns: Mapping[int, Column],
+        arrived_ns: TimesNs | None = None,
     ) -> list[Transition]:
-        """Rows in any order. The changes are in the order of the rules."""
+        """Rows in any order. The changes are in the order of the rules. ``arrived_ns``: when each
+        row arrived, ascending; default now."""
         if not len(devices):
             return []
-        found = [] if self.silence is None else self.silence.observe(devices)
+        found = [] if self.silence is None else self.silence.observe(devices, arrived_ns)
         batch = Batch(devices, times)
         for number, (track, watches) in self._tracks.items():
             column = columns.get(number)

@@ -17,15 +17,13 @@ A change that cannot be written is logged and dropped, by itself: an alarm never
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from mainstem_edge.alarms.board import Before, RuleBoard
-from mainstem_edge.alarms.rule import AlarmRule, Transition
+from mainstem_edge.alarms.rule import AlarmRule, Transition, message
 from mainstem_edge.alarms.series import NEVER
 from mainstem_edge.alarms.silence import Surroundings
 from mainstem_engine.columns import TIME_MIN_NS
@@ -142,11 +140,11 @@ class AlarmBook:
         paths = [f"{path}.{ALARMS}.{name}" for path, name in zip(sources, names, strict=True)]
         tags = {"source": sources, "rule": names}
         ids = self._engine.device_ids(ALARMS, paths, tags=tags, create=True, durable=False)
-        texts = [_message(each, path) for each, path in zip(changes, sources, strict=True)]
+        texts = [message(each, path) for each, path in zip(changes, sources, strict=True)]
         columns = {
             RAISED: Column(np.array([each.raised for each in changes], np.bool_)),
             SEVERITY: _text([each.rule.severity for each in changes]),
-            MEASUREMENT: _text([each.rule.measurement_name for each in changes]),
+            MEASUREMENT: _text([", ".join(each.rule.reads) for each in changes]),
             VALUE: _numbers([each.value for each in changes]),
             MESSAGE: _text(texts),
         }
@@ -199,16 +197,3 @@ def _numbers(values: Sequence[float]) -> Column:
     """NaN is null."""
     found = np.array(values, np.float64)
     return Column(found, ~np.isnan(found))
-
-
-def _message(change: Transition, device: str) -> str:
-    rule = change.rule
-    words: dict[str, Any] = {
-        "device": device, "rule": rule.name, "measurement": rule.measurement_name,
-        "value": "" if math.isnan(change.value) else f"{change.value:g}",
-        "severity": rule.severity,
-    }  # fmt: skip
-    text = rule.message
-    for name, word in words.items():
-        text = text.replace(f"{{{name}}}", str(word))
-    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mainstem_node.expressions import Expression
@@ -38,6 +39,14 @@ class AlarmRule:
     severity: str = "warning"
     message: str = MESSAGE
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The measurements it looks at."""
+        if self.measurement is not None:
+            return (self.measurement_name,)
+        both = (self.expression, self.clear)
+        return tuple(dict.fromkeys(n for each in both if each is not None for n in each.names))
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -49,3 +58,20 @@ class Transition:
     time_ns: int
     raised: bool
     value: float
+
+
+def value(change: Transition) -> float | None:
+    return None if math.isnan(change.value) else change.value
+
+
+def message(change: Transition, device: str) -> str:
+    """The text of the rule, filled in."""
+    rule, found = change.rule, value(change)
+    words = {
+        "device": device, "rule": rule.name, "measurement": ", ".join(rule.reads),
+        "value": "" if found is None else f"{found:g}", "severity": rule.severity,
+    }  # fmt: skip
+    text = rule.message
+    for name, word in words.items():
+        text = text.replace(f"{{{name}}}", word)
+    return text

@@ -86,11 +86,12 @@ class SilenceWatch:
     def active(self, rule: AlarmRule) -> DeviceIds:
         return np.array(sorted(self._active[rule.name]), np.uint32)
 
-    def observe(self, devices: DeviceIds) -> list[Transition]:
-        """Rows of these devices (any order, any number) came in now."""
+    def observe(self, devices: DeviceIds, arrived_ns: TimesNs | None = None) -> list[Transition]:
+        """Rows of these devices (any number of each) came in: now, or each at a time, ascending."""
         now_ns = self._around.monotonic_ns()
+        at: int | TimesNs = now_ns if arrived_ns is None else arrived_ns
         if not any(self._active.values()):
-            self._hear(devices, now_ns)
+            self._hear(devices, at)
             return []
         found: list[Transition] = []
         for rule in self._rules:
@@ -98,7 +99,7 @@ class SilenceWatch:
             raised = np.fromiter(active, np.uint32, len(active))
             again = np.intersect1d(devices, raised).tolist()
             found += [self._cleared(rule, device, now_ns) for device in again]
-        self._hear(devices, now_ns)
+        self._hear(devices, at)
         return found
 
     def check(self, behind_ns: int = 0) -> list[Transition]:
@@ -173,18 +174,16 @@ class SilenceWatch:
         now_ns = self._around.clock_ns()
         return now_ns - now_ns % self._around.unit_ns
 
-    def _hear(self, devices: DeviceIds, now_ns: int) -> None:
+    def _hear(self, devices: DeviceIds, at: int | TimesNs) -> None:
         if not len(devices):
             return
         if (count := int(devices.max()) + 1) > len(self._heard):
             more = max(count, 2 * len(self._heard)) - len(self._heard)
             self._heard = np.concatenate([self._heard, np.full(more, NEVER)])
         new = np.unique(devices[self._heard[devices] == NEVER])
-        if len(new):
-            room = max(0, DEVICES_MAX - self._watched)
-            if len(new) > room:
-                log.error("only %d devices are watched for silence", DEVICES_MAX)
-                devices = devices[~np.isin(devices, new[room:])]
-                new = new[:room]
-            self._watched += len(new)
-        self._heard[devices] = now_ns
+        room = DEVICES_MAX - self._watched
+        self._heard[devices] = at
+        if len(new) > room:
+            log.error("only %d devices are watched for silence", DEVICES_MAX)
+            self._heard[new[room:]] = NEVER
+        self._watched += min(len(new), room)

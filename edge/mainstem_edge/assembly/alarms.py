@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from mainstem_edge.alarms.book import AlarmBook
 from mainstem_edge.alarms.rule import EXPRESSED, MESSAGE, SILENT, AlarmRule
@@ -11,7 +11,7 @@ from mainstem_engine.engine import Engine
 from mainstem_node.config.rules import RuleConfig
 from mainstem_node.config.schema import TemplateConfig
 from mainstem_node.config.templates import rule_terms
-from mainstem_node.expressions import Expression, parse
+from mainstem_node.expressions import parse
 
 
 def alarm_book(
@@ -24,7 +24,8 @@ def alarm_book(
     clock_ns: Callable[[], int],
 ) -> AlarmBook | None:
     """None when no rule watches the table."""
-    rules = alarm_rules(table, template, configs)
+    names = {m.id: m.name for m in table.shown}
+    rules = alarm_rules(table.name, names, template, configs)
     if not rules:
         return None
     return AlarmBook(
@@ -33,13 +34,17 @@ def alarm_book(
 
 
 def alarm_rules(
-    table: Table, template: TemplateConfig | None, configs: Iterable[RuleConfig]
+    table: str,
+    names: Mapping[int, str],
+    template: TemplateConfig | None,
+    configs: Iterable[RuleConfig],
 ) -> list[AlarmRule]:
-    """The rules of a table; one of a measurement that was dropped is left out."""
-    ids = {m.name.casefold(): m.id for m in table.shown}
+    """The rules of a table, whose measurements have these names by id. A rule of one that was
+    dropped is left out."""
+    ids = {name.casefold(): number for number, name in names.items()}
     found = []
     for each in configs:
-        if each.template.casefold() != table.name.casefold():
+        if each.template.casefold() != table.casefold():
             continue
         measurement = None
         if each.measurement is not None:
@@ -57,14 +62,9 @@ def _rule(config: RuleConfig, number: int | None, template: TemplateConfig | Non
     )
     message = SILENT if config.missing is not None else EXPRESSED if expression else MESSAGE
     return AlarmRule(
-        config.name, number, config.measurement or _read(expression, clear),
+        config.name, number, config.measurement or "",
         above=config.above, below=config.below, hysteresis=config.hysteresis, rate=config.rate,
         stuck_ns=config.stuck, missing_ns=config.missing, expression=expression, clear=clear,
         delay_ns=config.delay, clear_delay_ns=config.clear_delay, under=config.under,
         severity=config.severity, message=config.message or message,
     )  # fmt: skip
-
-
-def _read(*expressions: Expression | None) -> str:
-    names = [name for each in expressions if each is not None for name in each.names]
-    return ", ".join(dict.fromkeys(names))

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from mainstem_node.config.kinds import DevicePath, DurationNs, Name, Text
+from mainstem_node.config.units import duration_name
 
 ALARMS = "alarms"
 """The template of the alarms of rules: each edge with rules makes it."""
@@ -42,3 +43,21 @@ class RuleConfig(Struct, frozen=True, kw_only=True):
     severity: Literal["info", "warning", "critical"] = "warning"
     message: Text | None = None
     """With {device}, {rule}, {measurement}, {value} and {severity}."""
+
+
+def condition_text(rule: RuleConfig) -> str:
+    """What it watches for, in a line."""
+    if rule.missing is not None:
+        return f"missing {duration_name(rule.missing)}"
+    if rule.expression is not None:
+        return rule.expression + (f", clear {rule.clear}" if rule.clear is not None else "")
+    if rule.rate is not None:
+        return f"{rule.measurement} rate {rule.rate:g}/s"
+    if rule.stuck is not None:
+        return f"{rule.measurement} stuck {duration_name(rule.stuck)}"
+    limits = [
+        f"{key} {limit:g}"
+        for key, limit in (("above", rule.above), ("below", rule.below))
+        if limit is not None
+    ]
+    return f"{rule.measurement} {' or '.join(limits)}"

@@ -174,9 +174,9 @@ def test_silence_is_a_row_with_the_time_at_which_it_was_noticed(
 def test_an_expression_over_a_row_is_an_alarm_without_a_value(
     engine: Engine, make_intake: MakeIntake
 ) -> None:
-    known = {"Temperature": False, "pressure": False}
+    known = {"temperature": False, "pressure": False}
     rule = AlarmRule(
-        "both", None, "temperature, pressure", message=EXPRESSED,
+        "both", None, "", message=EXPRESSED,
         expression=parse("temperature > 90 AND pressure < 2", known),
         clear=parse("Temperature < 80", known),
     )  # fmt: skip

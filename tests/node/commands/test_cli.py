@@ -19,7 +19,7 @@ from mainstem_node.config import load_topology
 
 COMMANDS = {
     "demo", "publish", "init", "config", "run", "up", "node", "device", "join", "token", "sql",
-    "status", "verify", "trace", "quarantine", "command", "audit", "backup", "restore", "db",
+    "status", "verify", "trace", "quarantine", "rule", "command", "audit", "backup", "restore", "db",
     "bench", "doctor", "modbus", "opcua",
 }  # fmt: skip
 
