@@ -346,6 +346,10 @@ class Engine(RollupControl, Deletions, Imaging):
         """Moves what was accepted before into parts, and releases the log that no hold needs."""
         self._housekeeping.flush()
 
+    def checkpoint(self) -> None:
+        """As flush, and what consumers know is durable after it even if no record is new."""
+        self._housekeeping.flush(always=True)
+
     def compact(self) -> None:
         """Merges the parts of each partition into one, as far as memory allows."""
         self._housekeeping.compact()

@@ -235,22 +235,23 @@ class Housekeeping:
         if not self._store.on_committer_thread():
             self.flush()
 
-    def flush(self) -> None:
-        """Moves what was accepted before the call into parts. Raises OSError, EngineError."""
-        self._flush_now()
+    def flush(self, *, always: bool = False) -> None:
+        """Moves what was accepted before the call into parts. ``always``: writes a checkpoint
+        though no record is new. Raises OSError, EngineError."""
+        self._flush_now(always=always)
         self._release()
 
-    def _flush_now(self) -> None:
+    def _flush_now(self, *, always: bool = False) -> None:
         with self._lock:
-            self._flush_all()
+            self._flush_all(always=always)
             self._last_flush_s = time.monotonic()
         # Only now nobody names the heads that were written.
         self._store.memory.tidy()
 
-    def _flush_all(self) -> None:
+    def _flush_all(self, *, always: bool = False) -> None:
         if self._pending is not None:
             self._flush(self._pending)
-        frozen = self._store.freeze()
+        frozen = self._store.freeze(always=always)
         if frozen is not None:
             self._flush(frozen)
 

@@ -460,12 +460,14 @@ class Store:
 
     # Flushing
 
-    def freeze(self) -> FrozenState | None:
-        """Sets the heads aside and copies the state at the LSN of now; None if nothing is new."""
+    def freeze(self, *, always: bool = False) -> FrozenState | None:
+        """Sets the heads aside and copies the state at the LSN of now; None if no record is new,
+        unless ``always``: a consumer may know more than before without one."""
         with self.append_lock:
             self.check_open()
             lsn = self.barrier()
-            if lsn == self.checkpoint_lsn and not self.catalog_files.merge_next:
+            same = lsn == self.checkpoint_lsn and not self.catalog_files.merge_next
+            if same and not always:
                 return None
             self.log.rotate()
             with self.state_lock:

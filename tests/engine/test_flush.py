@@ -73,13 +73,15 @@ def test_each_database_has_parts_of_its_own(open_engine: Any) -> None:
     assert found == [(0, 0, 1, 0), (0, 0, 1, 3 * DAY_MS * 1_000_000), (1, 1, 2, 0)]
 
 
-def test_a_flush_without_news_does_nothing(open_engine: Any) -> None:
+def test_a_flush_without_news_does_nothing_and_a_checkpoint_is_written(open_engine: Any) -> None:
     engine: Engine = open_engine()
     engine.create_template(T)
     engine.flush()
     before = engine.statistics().housekeeping.flushes
     engine.flush()
     assert engine.statistics().housekeeping.flushes == before
+    engine.checkpoint()
+    assert engine.statistics().housekeeping.flushes == before + 1
 
 
 def test_late_rows_read_only_the_blocks_of_their_keys(

@@ -25,6 +25,8 @@ from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.packing import Piece
 from mainstem_sync.wire.ranges import RangeSet
 
+from .survives.copies import roll_back, snapshot, wait
+
 EDGE = OriginKey("e" * 32, 0, "edge")
 REF = (EDGE.uuid, EDGE.epoch, 32)
 ME = ("p" * 32, 0)
@@ -178,3 +180,38 @@ def test_what_is_owed_is_said_again_whatever_is_exported() -> None:
     forward.resume(RangeSet([(1, 5)]), log)
     assert forward.held.to_wire() == [1, 6, 8, 10]
     assert forward.control.to_wire() == [7, 7]
+
+
+def test_rows_that_a_restored_parent_lost_are_counted_once_after_a_crash_of_who_owes_them(
+    make_tiers: Callable[..., Tiers],
+) -> None:
+    """No record says that delivered rows are pending again. The one that owes them as slices must
+    find them so after a crash as well, though no record came between."""
+    tiers = make_tiers()
+    edge = tiers.edge
+    tiers.run(1)
+    copy = snapshot(tiers.plant)
+    edge.engine.add_hold("test", lambda: 0)
+    tiers.write(rows=30)
+    tiers.run(2)
+    edge.federation.run_manifests(tiers.clock.now_ns)
+    edge.engine.flush()
+    assert tiers.forward(edge)["delivered"] == 30
+    roll_back(tiers.plant, copy)
+    forward = edge.federation._follower.forward
+    assert forward is not None
+    tiers.until(lambda: forward.withdrawn, "the parent says what it has")
+    tiers.up.cut()
+    assert tiers.forward(edge)["pending"] == 30
+    assert edge.engine.log.appended_lsn == edge.engine.checkpoint_lsn
+    edge.federation.exchange._cap._bytes_max = 1
+    edge.federation.run_manifests(tiers.clock.now_ns)
+    assert forward.owing.rows == {"meters": 30}
+    edge.crash()
+    edge.start()
+    assert tiers.forward(edge)["pending"] == 30
+    tiers.up.restore()
+    wait(tiers)
+    counts = tiers.forward(edge)
+    assert (counts["pending"], counts["delivered"]) == (0, 30)
+    assert sorted(tiers.values(tiers.plant)) == sorted(tiers.values(edge))

@@ -89,7 +89,7 @@ class LogCap:
             return
         # What was pending was judged anew. A start by yet other rules must not find it as it was
         # before, beside records that are written from now on.
-        self._engine.flush()
+        self._engine.checkpoint()
         found = Widening(self._engine, self._follower, self._forward, rules).owed()
         ack = None
         for owed in reversed(found):  # the rules are in force when all of it is said
@@ -108,7 +108,7 @@ class LogCap:
         if self._forward.withdrawn:
             # A replay must find these rows pending, where the record that owes them finds them now.
             self._forward.withdrawn = False
-            self._engine.flush()
+            self._engine.checkpoint()
         with self._lock:
             owed = self._forward.owed(excess[1])
             passed = self._forward.unasked(excess[1])
