@@ -373,3 +373,31 @@ def test_a_slice_that_a_released_delete_emptied_is_owed_to_a_restored_parent(
         assert not tiers.plant.federation._proof.damaged_slices()
     assert sorted(tiers.values(tiers.plant)) == sorted(tiers.values(tiers.edge))
     assert tiers.forward(tiers.edge)["pending"] == 0
+
+
+def test_a_relay_names_devices_that_only_images_of_a_closed_epoch_defined(
+    make_tiers: MakeTiers,
+) -> None:
+    """The plant heard of a device by an image that is younger than the fork, so the line does not
+    know it. Its rows are older, and of the line: the group gets them as slices of the line."""
+    tiers = make_tiers(edge_options=SMALL_LOG, plant_options=SMALL_LOG)
+    tiers.run()
+    tiers.up.cut()
+    tiers.up2.cut()
+    tiers.write("root.p.e.d7", rows=3)
+    copy = snapshot(tiers.edge)
+    release(tiers, tiers.edge)
+    tiers.up.restore()
+    tiers.run(20)
+    roll_back(tiers.edge, copy)
+    wait(tiers)
+    assert epoch_of(tiers.edge) == 1
+    release(tiers, tiers.plant)
+    tiers.up2.restore()
+    for _ in range(3):
+        wait(tiers)
+        tiers.close()
+    assert tiers.forward(tiers.plant)["pending"] == 0
+    rows = [row for row in tiers.values(tiers.group) if row[0] == "root.p.e.d7"]
+    assert len(rows) == 3
+    assert sorted(tiers.values(tiers.group)) == sorted(tiers.values(tiers.plant))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -143,6 +143,29 @@ class OriginMaps:
         for key, path in other.denied.items():
             if key < size and filled[key] == DENIED:
                 self.denied.setdefault(key, path)
+
+    def inheriting(self, older: OriginMaps) -> OriginMaps:
+        """With what ``older``, of an epoch before, calls devices and columns that have no name here.
+        Nothing here gets another name, and no name is given twice."""
+        found = self.copy()
+        size = max(len(self.devices), len(older.devices))
+        found.devices = np.full(size, UNMAPPED, np.int64)
+        found.devices[: len(self.devices)] = self.devices
+        ids = np.flatnonzero((older.devices >= 0) & ~np.isin(older.devices, self.devices))
+        ids = ids[found.devices[ids] == UNMAPPED]
+        found.devices[ids] = older.devices[ids]
+        for name, table in older.tables.items():
+            known = found.tables.setdefault(name, table)
+            named = {mapped.local for mapped in known.measurements.values()}
+            more = {
+                key: mapped
+                for key, mapped in table.measurements.items()
+                if key not in known.measurements and mapped.local not in named
+            }
+            if more:
+                measurements = {**known.measurements, **more}
+                found.tables[name] = replace(known, measurements=measurements)
+        return found
 
     def table(self, name: str) -> TableMap | None:
         return self.tables.get(name.casefold())
@@ -281,6 +304,15 @@ class OriginState:
         home = self.home
         others = [state.maps for state in (home, *reversed(home.older)) if state is not self]
         return Kin(others, None if home is self else home.maps, end_lsn)
+
+    def line_maps(self) -> OriginMaps:
+        """Its maps, and what rows of closed epochs need besides. Which record defined a device may
+        not be known, when an image brought it: it counts as defined beyond a fork then. But where a
+        row is of the line, its definition came before it, and is of the line, ids and all."""
+        maps = self.maps
+        for older in reversed(self.older):
+            maps = maps.inheriting(older.maps)
+        return maps
 
     def watch(self, local_table: str, slice_ns: int) -> TableWatch:
         """The watch of a table, made when it is new."""

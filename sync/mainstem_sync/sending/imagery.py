@@ -224,11 +224,12 @@ class Imagery:
         if origin.uuid == self._own().uuid:
             return own_definitions(catalog, name, devices)
         state = self._state_of(origin)
-        with self._state_lock:
-            mapped = None if state is None else state.maps.table(name)
-        if state is None or mapped is None:
+        if state is None:
             return []
-        return relayed_definitions(catalog, mapped, state.maps, devices)
+        with self._state_lock:
+            maps = state.line_maps()
+        mapped = maps.table(name)
+        return [] if mapped is None else relayed_definitions(catalog, mapped, maps, devices)
 
     def _draft(self, image: OutgoingImage) -> ImageDraft:
         table = self._tables.setdefault((image.key, image.want.name), _Table())
@@ -461,7 +462,9 @@ class Imagery:
         epochs: EpochTable,
     ) -> list[OutgoingImage]:
         """The line as of an LSN, and the orphans beside it."""
-        mapped = state.maps.known_table(want.name)
+        with self._state_lock:
+            maps = state.line_maps()
+        mapped = maps.known_table(want.name)
         ends = [(older.origin, end) for older, end in closed_epochs(state, epochs) if end]
         known = [
             (index, end)
@@ -477,9 +480,9 @@ class Imagery:
             image = self._engine.slice_image(
                 mapped.local, known[-1][0], start, end_ns, as_of=as_of, older=known
             )
-            if len(before.keys) and not self._is_as_stated(state, want, image, before):
+            if len(before.keys) and not self._is_as_stated(state, mapped, image, before):
                 return []
-        theirs, types = to_origin(self._exported(mapped.local, image), mapped, state.maps)
+        theirs, types = to_origin(self._exported(mapped.local, image), mapped, maps)
         with self._state_lock:
             watch = state.watches.get(mapped.local)
             kept = [] if watch is None else watch.kept(first, last + 1)
@@ -491,10 +494,10 @@ class Imagery:
         return found
 
     def _is_as_stated(
-        self, state: OriginState, want: Want, image: SliceImage, before: Word
+        self, state: OriginState, mapped: TableMap, image: SliceImage, before: Word
     ) -> bool:
         """False when rows of another node are not what it stated: they are repaired first."""
-        mapped, size = state.maps.known_table(want.name), want.slice_ns
+        size = mapped.slice_ns
         found = self._engine.digests_of(mapped.local, image.rows, size, mapped.foreign_ids)
         last = image.end_ns // size - 1
         now = self._stated(state, mapped, image.start_ns // size, last, image.as_of)
