@@ -13,7 +13,7 @@ import pytest
 from mainstem_sync.origins.origin_state import Origins, TableMap
 from mainstem_sync.proof.repair import Repair
 from mainstem_sync.slices.manifest import SLICE_NS
-from mainstem_sync.slices.owed import Owed
+from mainstem_sync.slices.owed import Owed, OwedTable
 from mainstem_sync.slices.wants import Ref, Wanted
 from mainstem_sync.state.content import Content
 from mainstem_sync.state.exports import Export
@@ -215,3 +215,55 @@ def test_rows_that_a_restored_parent_lost_are_counted_once_after_a_crash_of_who_
     counts = tiers.forward(edge)
     assert (counts["pending"], counts["delivered"]) == (0, 30)
     assert sorted(tiers.values(tiers.plant)) == sorted(tiers.values(edge))
+
+
+def test_what_owes_a_node_below_is_said_again_when_the_parent_has_lost_it(
+    make_tiers: Callable[..., Tiers],
+) -> None:
+    """The group knew the record by which the plant owes slices of the edge, and is restored to
+    before it. In the plant's log it is no more."""
+    tiers = make_tiers(plant_options={"log_segment_bytes": 1500, "log_bytes_max": 3000})
+    plant = tiers.plant
+    tiers.run()
+    copy = snapshot(tiers.group)
+    tiers.up2.cut()
+
+    def more() -> None:
+        for number in range(6):
+            tiers.write("root.p.e.d1", start_s=900 + 60 * number, rows=20)
+            tiers.run(1)
+            plant.engine.flush()
+            plant.federation.run_manifests(tiers.clock.now_ns)
+
+    more()
+    forward = plant.federation._follower.forward
+    assert forward is not None
+    first = min(n for n, owed in forward.owing.records.items() if owed.target is not None)
+    tiers.up2.restore()
+    tiers.until(lambda: first in forward.acked, "the group knows the record")
+    tiers.up2.cut()
+    assert first in forward.owing.records
+    roll_back(tiers.group, copy)
+    more()
+    assert first in forward.owing.records
+    assert plant.engine.log.first_lsn > first
+    tiers.up2.restore()
+    for _ in range(3):
+        wait(tiers)
+        tiers.close()
+    assert tiers.forward(plant)["pending"] == 0
+    assert sorted(tiers.values(tiers.group)) == sorted(tiers.values(tiers.edge))
+
+
+def test_a_record_that_speaks_for_another_names_its_slices() -> None:
+    def owed(runs: list[tuple[int, int]], since: int, table: str = "t") -> Owed:
+        return Owed(EDGE, RangeSet(), since, [OwedTable(table, SLICE_NS, RangeSet(runs))])
+
+    found = owed([(1, 2)], 9)
+    for other in (owed([(2, 4)], 12), owed([(7, 7)], 3, "u")):
+        found.take(other)
+    assert found.since == 12
+    assert [table.to_plain() for table in found.tables] == [
+        ["t", SLICE_NS, [1, 4]],
+        ["u", SLICE_NS, [7, 7]],
+    ]

@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 LOG_BYTES_MAX = 256 << 20
 """The least that is kept: some hours of a busy edge, and few enough to read through at once."""
 
+NOTHING = RangeSet()
+"""Never changed."""
+
 DURABLE_S = 60.0
 """A log that cannot commit for this long has failed or is about to say so."""
 
@@ -149,10 +152,11 @@ class LogCap:
             if not missing:
                 return 0
             records = self._forward.owing.records
-            old = [lsn for lsn, owed in records.items() if lsn in missing and owed.target is None]
+            old = self._forward.owing.said_in(missing, None)
             states = list(self._follower.origins)
-        gaps = [(state, gap) for state in states if (gap := self._gap(state))]
-        found = [self._relayed(state, gap) for state, gap in gaps]
+            said = [state for state in states if self._forward.owing.said_in(missing, state.key)]
+        gaps = [(state, self._gap(state, missing)) for state in states]
+        found = [self._relayed(state, gap, missing) for state, gap in gaps if gap or state in said]
         for lsn in old:
             missing.update(records[lsn].ranges)
         found.append(self._released.own(self._engine, missing, old))
@@ -178,11 +182,12 @@ class LogCap:
             elif gap:
                 self._holes[state.key] = gap
 
-    def _gap(self, state: OriginState) -> RangeSet:
-        """LSNs of another node that are here, and neither at the parent nor in the log."""
+    def _gap(self, state: OriginState, gone: RangeSet = NOTHING) -> RangeSet:
+        """LSNs of another node that are here, and neither at the parent nor in the log. ``gone``:
+        own records that are in neither."""
         with self._lock:
             received = state.received.copy()
-            owed = self._forward.owing.owed_by_others(state.key, self._is_known)
+            owed = self._forward.owing.owed_by_others(state.key, self._is_known, gone)
             received = received.difference(owed)
         return received.difference(self._parent_has(state.key) or RangeSet())
 
@@ -191,10 +196,13 @@ class LogCap:
         has = self._parent_has(OriginKey(ref[0], ref[1], ""))
         return has is not None and ref[2] in has
 
-    def _relayed(self, state: OriginState, gap: RangeSet) -> Owed:
+    def _relayed(self, state: OriginState, gap: RangeSet, gone: RangeSet = NOTHING) -> Owed:
         """What the parent lacks of a node below, whoever owed it before."""
         owed = self._released.relayed(self._engine, state, gap)
         with self._lock:
+            owed.old = self._forward.owing.said_in(gone, state.key)
+            for lsn in owed.old:
+                owed.take(self._forward.owing.records[lsn])
             owed.others = self._forward.owing.handed_of(state.key, self._is_known)
         return owed
 

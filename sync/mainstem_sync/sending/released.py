@@ -191,6 +191,8 @@ class Released:
     def relayed(self, engine: Engine, state: OriginState, missing: RangeSet) -> Owed:
         """The same for another node's records."""
         owed = Owed(state.key, missing.copy(), missing.last)
+        if not missing:
+            return owed
         index = engine.origin_index(state.origin)
         for mapped in list(state.maps.tables.values()):
             if index is not None and self._classifier.policy.sends(mapped.name):

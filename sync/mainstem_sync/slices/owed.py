@@ -80,6 +80,17 @@ class Owed:
     passed: RangeSet = field(default_factory=RangeSet)
     others: list[tuple[str, int, int]] = field(default_factory=list)
 
+    def take(self, other: Owed) -> None:
+        """The slices that an earlier record of the same origin speaks of, too."""
+        self.since = max(self.since, other.since)
+        known = {(table.name, table.slice_ns): table.slices for table in self.tables}
+        for table in other.tables:
+            slices = known.get((table.name, table.slice_ns))
+            if slices is None:
+                self.tables.append(OwedTable(table.name, table.slice_ns, table.slices.copy()))
+            else:
+                slices.update(table.slices)
+
     def to_header(self) -> dict[str, Any]:
         """For Engine.append."""
         counts = [

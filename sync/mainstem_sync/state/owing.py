@@ -78,16 +78,23 @@ class Owing:
         left = [ref for ref, of in self.images_of.items() if of[0] == target and not knows(ref)]
         return list(dict.fromkeys([*handed, *left]))
 
-    def owed_by_others(self, target: OriginKey, knows: Callable[[Ref], bool]) -> RangeSet:
-        """Ranges of a node below that the parent gets as slices. ``knows``: records it has."""
+    def owed_by_others(
+        self, target: OriginKey, knows: Callable[[Ref], bool], gone: RangeSet
+    ) -> RangeSet:
+        """Ranges of a node below that the parent gets as slices. ``knows``: records it has;
+        ``gone``: own LSNs that it has lost and gets no more."""
         found = RangeSet()
         for ref, (key, ranges) in self.handed.items():
             if key == target and knows(ref):
                 found.update(ranges)
-        for owed in self.records.values():
-            if owed.target == target:
+        for lsn, owed in self.records.items():
+            if owed.target == target and lsn not in gone:
                 found.update(owed.ranges)
         return found
+
+    def said_in(self, gone: RangeSet, target: OriginKey | None) -> list[int]:
+        """Own records that owe slices of ``target``, among these LSNs."""
+        return [n for n, owed in self.records.items() if n in gone and owed.target == target]
 
     @property
     def ranges(self) -> RangeSet:
