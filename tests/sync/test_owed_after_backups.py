@@ -204,7 +204,9 @@ def test_rows_that_a_restored_parent_lost_are_counted_once_after_a_crash_of_who_
     tiers.up.cut()
     assert tiers.forward(edge)["pending"] == 30
     assert edge.engine.log.appended_lsn == edge.engine.checkpoint_lsn
-    edge.federation.exchange._cap._bytes_max = 1
+    cap = edge.federation.exchange._cap
+    assert cap is not None
+    cap._bytes_max = 1
     edge.federation.run_manifests(tiers.clock.now_ns)
     assert forward.owing.rows == {"meters": 30}
     edge.crash()
