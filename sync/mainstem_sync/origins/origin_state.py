@@ -145,7 +145,7 @@ class OriginMaps:
                 self.denied.setdefault(key, path)
 
     def inheriting(self, older: OriginMaps) -> OriginMaps:
-        """With what ``older``, of an epoch before, calls devices and columns that have no name here.
+        """With what ``older``, of an epoch before, calls devices and columns without a name here.
         Nothing here gets another name, and no name is given twice."""
         found = self.copy()
         size = max(len(self.devices), len(older.devices))
