@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from mainstem_node.commands import audit, command, config, db, demo, device, node, quarantine, token
+from mainstem_node.commands import (
+    alarm,
+    audit,
+    command,
+    config,
+    db,
+    demo,
+    device,
+    node,
+    quarantine,
+    token,
+)
 from mainstem_node.commands.backup import backup, restore
 from mainstem_node.commands.bench import bench
 from mainstem_node.commands.doctor import doctor
@@ -74,6 +85,7 @@ app.command()(status)
 app.command()(verify)
 app.command()(trace)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(alarm.app, name="alarm")
 app.add_typer(command.app, name="command")
 app.add_typer(audit.app, name="audit")
 app.command()(backup)

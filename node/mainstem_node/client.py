@@ -423,6 +423,25 @@ class Client:
 
     # Requests
 
+    def rule_alarms(
+        self,
+        *,
+        state: str = "open",
+        severity: str | None = None,
+        start: str | None = None,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """How alarms of rules stand, the newest change first: ``{"alarms": [...], "total"}``.
+        ``start``: those that changed since."""
+        query = {"state": state, "severity": severity, "from": start, "limit": limit}
+        return self._get(f"/api/v1/alarms{_query(source='rules', **query)}")
+
+    def acknowledge_alarm(self, alarm: str, comment: str = "") -> dict[str, Any]:
+        """Somebody has seen an alarm: ``{"alarm", "command"}``; the command if its node, which is
+        below, was told."""
+        path = f"/api/v1/alarms/{quote(alarm, safe='')}/ack"
+        return self._send("POST", path, {"comment": comment})
+
     def send_command(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Sends a command (docs/http.md); returns it with its state."""
         return self._send("POST", "/api/v1/commands", dict(command))

@@ -172,6 +172,8 @@ def _numbers(status: Snapshot) -> Iterable[Metric]:
         yield GaugeMetricFamily("mainstem_buffer_used_bytes", "Bytes on disk.", used)
     failed = 1.0 if status.get("last_fsync_error") else 0.0
     yield GaugeMetricFamily("mainstem_log_failed", "1 after a failed write or sync.", failed)
+    for name, count in (status.get("rule_alarms") or {}).items():
+        yield GaugeMetricFamily(f"mainstem_rule_alarms_{name}", f"Alarms of rules, {name}.", count)
 
 
 def _collectors(status: Snapshot) -> Iterable[Metric]:

@@ -33,6 +33,8 @@ from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.engine import Engine
 from mainstem_engine.options import VNODES_MAX, EngineOptions
 from mainstem_engine.rollup import Rollups
+from mainstem_node.alarms import AlarmDesk
+from mainstem_node.alarms.action import AlarmAck
 from mainstem_node.announce import announce
 from mainstem_node.api import ROUTES
 from mainstem_node.api.route import Route
@@ -321,6 +323,7 @@ class Node:
         # Who has a process has a thread too, and one is left for those that are about to end.
         self._sql_workers = self._workers("sql", threads=config.sql.processes + 1, waiting_max=32)
         self._maintenance = self._workers("maintenance", threads=1, waiting_max=1)
+        self.alarms = AlarmDesk(self.engine, self.clock_ns)
         self._reporter = StatusReporter(
             config,
             self.engine,
@@ -328,6 +331,7 @@ class Node:
             more=lambda: {
                 "sql": self._statements.status(),
                 "disk": self._disk_room.to_status(),
+                "rule_alarms": self.alarms.counts(),
                 "config_rev": self._config_rev(),
                 **self.status_fields(),
             },
@@ -369,6 +373,7 @@ class Node:
             lines=LineStore(TolerantWriter(writer), self.auto_templates),
             inbox=Inbox(writer, self.inbox_book, config.prefix, self.readmit),
             live=live,
+            alarms=self.alarms,
             audit=self.audit,
             host=self._host,
             status=self._reporter.build,
@@ -417,7 +422,7 @@ class Node:
             self._statements,
             self.registry,
             self.audit,
-            actions=self.actions(),
+            actions=(*self.actions(), AlarmAck(self.alarms)),
             host=self._host,
             clock_ns=self.clock_ns,
         )

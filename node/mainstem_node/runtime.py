@@ -17,6 +17,7 @@ from mainstem_node.workers import Workers
 
 if TYPE_CHECKING:
     from mainstem_engine.engine import Engine
+    from mainstem_node.alarms import AlarmDesk
     from mainstem_node.desired.agent import Host
     from mainstem_node.inbox import Inbox
     from mainstem_node.line_protocol.storing import LineStore
@@ -43,6 +44,8 @@ class Runtime:
     """Stores line protocol."""
     inbox: Inbox
     live: LiveHub
+    alarms: AlarmDesk
+    """Alarms of rules, its own and those from below."""
     audit: AuditTrail
     host: Host | None
     """None for a node whose configuration cannot be changed while it runs."""

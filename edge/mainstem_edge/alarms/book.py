@@ -32,30 +32,16 @@ from mainstem_engine.engine import Engine
 from mainstem_engine.errors import EngineError, OverloadedError
 from mainstem_engine.model import (
     Column,
-    ColumnType,
     DeviceIds,
-    Measurement,
     Rows,
-    Tag,
-    Template,
     TimesNs,
 )
+from mainstem_node.alarms import journal
+from mainstem_node.alarms.standing import GROUPS, standing
 from mainstem_node.config.rules import ALARMS
 
 log = logging.getLogger("mainstem.alarms")
 
-RAISED, SEVERITY, MEASUREMENT, VALUE, MESSAGE = range(5)
-TEMPLATE = Template(
-    ALARMS,
-    (
-        Measurement(RAISED, "raised", ColumnType.BOOLEAN),
-        Measurement(SEVERITY, "severity", ColumnType.TEXT),
-        Measurement(MEASUREMENT, "measurement", ColumnType.TEXT),
-        Measurement(VALUE, "value", ColumnType.DOUBLE),
-        Measurement(MESSAGE, "message", ColumnType.TEXT),
-    ),
-    (Tag("source"), Tag("rule")),
-)
 WAITING_MAX = 10_000
 """Changes that wait for an overloaded engine; some megabytes. The oldest go first, logged."""
 
@@ -77,8 +63,7 @@ class AlarmBook:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._engine = engine
-        if engine.catalog.templates.get(ALARMS) is None:
-            engine.create_template(TEMPLATE, if_not_exists=True)
+        journal.make_table(engine)
         devices = engine.catalog.devices
         path = devices.path
         found = engine.catalog.table(table)
@@ -86,7 +71,7 @@ class AlarmBook:
             rules,
             path,
             names={m.id: m.name for m in found.shown},
-            before=self._before(table),
+            before=(before := self._before(table)),
             around=Surroundings(
                 newest=lambda ids: engine.newest_times(table, ids),
                 is_elsewhere=lambda device: owner(path(device)) is not None,
@@ -96,6 +81,12 @@ class AlarmBook:
             ),
         )
         self._waiting: list[Transition] = []
+        self._since = {
+            (rule, device): since_ns
+            for rule, raised in before.active.items()
+            for device, since_ns in raised.items()
+        }
+        """When each alarm that stands was raised."""
 
     def observe(self, devices: DeviceIds, times: TimesNs, columns: Mapping[int, Column]) -> None:
         """Rows in any order; their changes wait for ``write``."""
@@ -141,21 +132,39 @@ class AlarmBook:
         tags = {"source": sources, "rule": names}
         ids = self._engine.device_ids(ALARMS, paths, tags=tags, create=True, durable=False)
         texts = [message(each, path) for each, path in zip(changes, sources, strict=True)]
-        columns = {
-            RAISED: Column(np.array([each.raised for each in changes], np.bool_)),
-            SEVERITY: _text([each.rule.severity for each in changes]),
-            MEASUREMENT: _text([", ".join(each.rule.reads) for each in changes]),
-            VALUE: _numbers([each.value for each in changes]),
-            MESSAGE: _text(texts),
+        begun = self._begun(changes)
+        named = {
+            journal.RAISED: Column(np.array([each.raised for each in changes], np.bool_)),
+            journal.SEVERITY: _text([each.rule.severity for each in changes]),
+            journal.MEASUREMENT: _text([", ".join(each.rule.reads) for each in changes]),
+            journal.VALUE: _numbers([each.value for each in changes]),
+            journal.MESSAGE: _text(texts),
+            journal.SINCE: Column(np.array(begun, np.int64)),
         }
+        numbers = journal.column_ids(self._engine)
+        columns = {numbers[name]: column for name, column in named.items() if name in numbers}
         times = np.array([each.time_ns for each in changes], np.int64)
-        table = self._engine.catalog.table(ALARMS)
-        ack = self._engine.write_rows(table, Rows(ids, times, columns), derived=True)
-        for each, text in zip(changes, texts, strict=True):
+        alarms = self._engine.catalog.table(ALARMS)
+        ack = self._engine.write_rows(alarms, Rows(ids, times, columns), derived=True)
+        for each, text, since_ns in zip(changes, texts, begun, strict=True):
+            self._since[each.rule.name, each.device] = since_ns
+            if not each.raised:
+                del self._since[each.rule.name, each.device]
             word = "raised" if each.raised else "cleared"
             level = logging.WARNING if each.raised else logging.INFO
             log.log(level, "alarm %s (%s): %s", word, each.rule.severity, text)
         return ack
+
+    def _begun(self, changes: Sequence[Transition]) -> list[int]:
+        """Of each change, when the alarm was raised that begins or ends with it."""
+        since: dict[tuple[str, int], int] = {}
+        found = []
+        for each in changes:
+            key = each.rule.name, each.device
+            if each.raised:
+                since[key] = each.time_ns
+            found.append(since.get(key, self._since.get(key, each.time_ns)))
+        return found
 
     def _before(self, table: str) -> Before:
         """Newest times are just before the newest stored row: that one may come again, and its
@@ -171,20 +180,14 @@ class AlarmBook:
 
     def _active(self) -> dict[str, dict[int, int]]:
         """By rule: devices whose alarm is raised, and since when."""
-        catalog = self._engine.catalog
-        ids = catalog.devices.of_family(catalog.table(ALARMS).family)
-        _, rows = self._engine.newest_values(ALARMS, ids)
-        raised = rows.columns.get(RAISED)
-        found: dict[str, dict[int, int]] = {}
-        if raised is None:
-            return found
-        for row in np.flatnonzero(raised.values).tolist():
-            path = catalog.devices.path(int(rows.device[row]))
-            source, _, name = path.rpartition(f".{ALARMS}.")
+        catalog, found = self._engine.catalog, standing(self._engine)
+        active: dict[str, dict[int, int]] = {}
+        for row in np.flatnonzero(found.of(GROUPS["active"])).tolist():
+            source, name = journal.source_and_rule(catalog.devices.path(int(found.device[row])))
             device = catalog.devices.id_of(source) if source else None
             if device is not None:
-                found.setdefault(name, {})[device] = int(rows.time[row])
-        return found
+                active.setdefault(name, {})[device] = int(found.changed[row])
+        return active
 
 
 def _text(values: Sequence[str]) -> Column:

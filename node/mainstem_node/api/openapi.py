@@ -72,6 +72,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         last_fsync_error=_NULL_TEXT,
         drops=_OBJECT,
         alarms=_WHOLE,
+        rule_alarms=_object("active unacknowledged", active=_WHOLE, unacknowledged=_WHOLE),
         children=_list({"$ref": "#/components/schemas/Status"}),
     ),
     "SqlRequest": _object(
@@ -146,6 +147,7 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "", template=_NULL_TEXT, device=_NULL_TEXT, tags={"type": ["object", "null"]}
     ),
     ("POST", "/api/v1/devices/inbox/{id}/ignore"): _object("", ignore={"type": "boolean"}),
+    ("POST", "/api/v1/alarms/{id}/ack"): _object("", comment=_TEXT, since=_NULL_WHOLE),
     ("POST", "/api/v1/intake"): _object("action", action={"const": "stop"}),
 }
 _ANSWERS = {

@@ -9,10 +9,11 @@ from tests.edge.conftest import MakeIntake
 
 from mainstem_edge.alarms.book import AlarmBook
 from mainstem_edge.alarms.rule import EXPRESSED, SILENT, AlarmRule
-from mainstem_edge.testing.parts import T0_MS, FakeOrigin, message, rules
+from mainstem_edge.testing.parts import NOW_NS, T0_MS, FakeOrigin, message, rules
 from mainstem_edge.value_memory import ValueFilter
 from mainstem_engine.engine import Engine
 from mainstem_engine.errors import OverloadedError, SchemaError
+from mainstem_node.alarms import AlarmDesk
 from mainstem_node.expressions import parse
 
 HOT = AlarmRule("hot", 0, "temperature", above=90.0, hysteresis=5.0, severity="critical")
@@ -201,3 +202,16 @@ def test_an_expression_over_a_row_is_an_alarm_without_a_value(
     row = engine.scan("alarms").read_all().to_pylist()[0]
     assert (row["measurement"], row["value"]) == ("temperature, pressure", None)
     assert row["message"] == "both: root.plant.m1, by its temperature, pressure"
+
+
+def test_the_end_of_an_alarm_says_when_it_was_raised(
+    engine: Engine, make_intake: MakeIntake
+) -> None:
+    """Also over a start, and whatever a person said of it in between."""
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (1, 91.0))
+    AlarmDesk(engine, lambda: NOW_NS).acknowledge(M1, "ann", "")
+    send(make_intake(alarms=AlarmBook(engine, "press", [HOT])), (2, 92.0), (3, 20.0), (4, 95.0))
+    rows = engine.scan("alarms").read_all().to_pylist()
+    assert [(row["raised"], row["since"]) for row in rows if row["raised"] is not None] == [
+        (True, T0_MS + 1000), (False, T0_MS + 1000), (True, T0_MS + 4000),
+    ]  # fmt: skip

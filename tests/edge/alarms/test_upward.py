@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
 from typer.testing import CliRunner
 
@@ -96,6 +97,26 @@ async def test_an_alarm_reaches_platform_and_group(
         tried = await asyncio.to_thread(said, "test", *where)
         changes = [(each["rule"], each["raised"], each["value"]) for each in tried["changes"]]
         assert changes == [("hot", True, 95.0), ("hot", False, 30.0), ("gone", True, 1.0)]
+        await acknowledge_at_the_group(nodes, silent)
+
+
+async def acknowledge_at_the_group(nodes: dict[str, Node], alarm: str) -> None:
+    """The order goes down to the edge, its row comes back up."""
+    where = f"http://127.0.0.1:{nodes['group'].port}/api/v1/alarms/{alarm}/ack"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(where, json={"comment": "line is down"}) as answer,
+    ):
+        assert answer.status == 202, await answer.text()
+        told = await answer.json()
+    assert (told["command"]["node"], told["alarm"]["state"]) == ("edge", "active_unacknowledged")
+
+    def seen(node: Node) -> tuple[str, str]:
+        entry, _, _ = node.alarms.find(alarm)
+        return entry["state"], entry["comment"]
+
+    for node in (nodes["edge"], nodes["group"]):
+        await until(lambda node=node: seen(node) == ("active_acknowledged", "line is down"))  # type: ignore[misc]
 
 
 def said(*words: str) -> dict[str, Any]:

@@ -367,3 +367,30 @@ def test_unknown_devices_are_shown_adopted_and_ignored(node: Script) -> None:
     assert "3 rows forgotten" in invoke(node, "device", "ignore", "k1").stdout
     assert invoke(node, "device", "ignore", "k1", "--undo").exit_code == 0
     assert node.asked[-1][:3] == ("POST", ignore, {"ignore": False})
+
+
+def test_alarms_of_rules_are_listed_and_acknowledged(node: Script) -> None:
+    alarm = {
+        "id": "root.p.m1.alarms.hot", "state": "active_unacknowledged", "severity": "critical",
+        "since": NOW, "changed": NOW, "message": "too hot", "acknowledged_by": None,
+        "comment": None,
+    }  # fmt: skip
+    node.answers["GET", "/api/v1/alarms"] = 200, {"alarms": [alarm], "total": 3}
+    shown = invoke(node, "alarm", "list", "--state", "active", "--from", "5")
+    assert (shown.exit_code, "too hot" in shown.stdout) == (0, True), shown.stderr
+    assert "3 in all" in shown.stderr
+    asked = node.asked[-1][1].partition("?")[2].split("&")
+    assert set(asked) == {"source=rules", "state=active", "from=5", "limit=50"}
+    assert json.loads(invoke(node, "alarm", "list", "--json").stdout)["alarms"] == [alarm]
+    place = "/api/v1/alarms/root.p.m1.alarms.hot/ack"
+    answer = {"alarm": {**alarm, "state": "active_acknowledged"}, "command": None}
+    node.answers["POST", place] = 200, answer
+    done = invoke(node, "alarm", "ack", "root.p.m1.alarms.hot", "-m", "valve")
+    assert done.stdout == "root.p.m1.alarms.hot: active_acknowledged\n"
+    assert node.asked[-1][:3] == ("POST", place, {"comment": "valve"})
+    node.answers["POST", place] = 202, {"alarm": alarm, "command": {"id": "c1", "node": "edge"}}
+    done = invoke(node, "alarm", "ack", "root.p.m1.alarms.hot")
+    assert done.stdout == "root.p.m1.alarms.hot: edge is told\n"
+    assert json.loads(invoke(node, "alarm", "ack", "root.p.m1.alarms.hot", "--json").stdout)[
+        "command"
+    ]
