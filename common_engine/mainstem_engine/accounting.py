@@ -175,7 +175,9 @@ class TableAccount:
     def _late_sorted(self, device: DeviceIds, time: TimesNs) -> BoolMask:
         late: BoolMask = time <= self.newest[device]
         late[1:] |= (device[1:] == device[:-1]) & (time[1:] == time[:-1])
-        last = np.flatnonzero(np.append(device[1:] != device[:-1], True))
+        ends: BoolMask = np.ones(len(device), np.bool_)
+        np.not_equal(device[1:], device[:-1], out=ends[:-1])
+        last = ends.nonzero()[0]
         devices = device[last]
         self.newest[devices] = np.maximum(self.newest[devices], time[last])
         return late

@@ -32,6 +32,9 @@ LET_GO_SHARE = 0.125
 PRESSED_SHARE = 0.6875
 """Of the limit. A writer that finds the process grown so far gives memory back itself before it
 takes more: it makes garbage faster than the thread that looks after it."""
+LOOK_SHARE = 1 / 128
+"""Of the limit. A writer looks again when it has taken so much since it last did: to ask the system
+costs as much as a small write."""
 
 _STATM = Path("/proc/self/statm")
 
@@ -55,8 +58,10 @@ class Allocator:
         self._grown_bytes = int(limit_bytes * GROWN_SHARE)
         self._pressed_bytes = int(limit_bytes * PRESSED_SHARE)
         self._worth_bytes = int(limit_bytes * LET_GO_SHARE)
+        self._look_bytes = int(limit_bytes * LOOK_SHARE)
         self._base_bytes = self._anonymous()
         self._let_go_bytes = 0
+        self._taken_bytes = 0
         self._lock = threading.Lock()
         self.trims = 0
         """How often memory went back since the start."""
@@ -70,8 +75,12 @@ class Allocator:
         some tens of milliseconds."""
         self._give_back(self._grown_bytes, self._worth_bytes)
 
-    def relieve(self) -> None:
-        """For a thread that is about to take more: gives memory back if there is little left."""
+    def relieve(self, nbytes: int) -> None:
+        """For a thread that is about to take so much: gives memory back if there is little left."""
+        self._taken_bytes += nbytes
+        if self._taken_bytes < self._look_bytes:
+            return
+        self._taken_bytes = 0
         self._give_back(self._pressed_bytes, self._worth_bytes // 4)
 
     def _give_back(self, grown_bytes: int, worth_bytes: int) -> None:

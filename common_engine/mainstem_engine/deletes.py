@@ -122,11 +122,13 @@ class _Batch:
         if bool((device[1:] < device[:-1]).any()):
             self._order = stable_device_order(device)
             device = device[self._order]
-        self._starts = np.flatnonzero(np.append(True, device[1:] != device[:-1]))
+        first = np.ones(len(device), np.bool_)
+        np.not_equal(device[1:], device[:-1], out=first[1:])
+        self._starts = first.nonzero()[0]
         self._devices = device[self._starts]
         self._lsn_max = int(rows.lsn.max())
-        first = int(rows.origin[0])
-        self._origin = first if bool((rows.origin == first).all()) else None
+        origin = int(rows.origin[0])
+        self._origin = origin if bool((rows.origin == origin).all()) else None
 
     def covered(self, tombstone: Tombstone) -> Index:
         """Row numbers that the tombstone covers."""
@@ -148,12 +150,12 @@ class _Batch:
     def _of_devices(self, devices: DeviceIds | None) -> Index:
         """Rows of ``devices`` (ascending, None: all)."""
         count = len(self.rows)
-        ends = np.append(self._starts[1:], count)
-        starts = self._starts
-        if devices is not None:
-            chosen = is_member(self._devices, devices)
-            starts, ends = starts[chosen], ends[chosen]
-        place = concat_ranges(starts, ends)
+        if devices is None:
+            return np.arange(count)
+        ends = np.empty_like(self._starts)
+        ends[:-1], ends[-1] = self._starts[1:], count
+        chosen = is_member(self._devices, devices)
+        place = concat_ranges(self._starts[chosen], ends[chosen])
         return place if self._order is None else self._order[place]
 
     def _in_ranges(self, tombstone: Tombstone) -> Index:
@@ -273,7 +275,7 @@ class Tombstones:
             return self._items
         device_min, device_max, start, end = self._extents
         near = (device_min <= high) & (device_max >= low) & (start < end_ns) & (end > start_ns)
-        return [self._items[at] for at in np.flatnonzero(near)]
+        return [self._items[at] for at in near.nonzero()[0].tolist()]
 
     # What it does
 

@@ -100,7 +100,7 @@ class Chunk:
             return None
         index: Index | None = None
         if devices is not None:
-            low, high = np.searchsorted(devices, [device_min, device_max + 1])
+            low, high = devices.searchsorted((device_min, device_max + 1)).tolist()
             if low == high:
                 return None
             index = self._rows_of_devices(devices[low:high])
@@ -117,7 +117,7 @@ class Chunk:
         device = self.device[: self.length]
         if not self.sealed:
             if len(devices) == 1:
-                return np.flatnonzero(device == devices[0])
+                return is_member(device, devices).nonzero()[0]
             return np.flatnonzero(is_member(device, devices))
         order, ordered = self.device_order()
         if len(devices) <= _FEW_DEVICES:
@@ -173,7 +173,7 @@ def is_member(device: DeviceIds, devices: DeviceIds) -> BoolMask:
     if len(devices) == 1:
         mask: BoolMask = device == devices[0]
         return mask
-    place = np.minimum(np.searchsorted(devices, device), len(devices) - 1)
+    place = np.minimum(devices.searchsorted(device), len(devices) - 1)
     matches: BoolMask = devices[place] == device
     return matches
 

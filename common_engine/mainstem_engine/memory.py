@@ -150,7 +150,7 @@ class MemoryBudget:
                 share, lambda: not self._used[share] or self._used[share] + nbytes <= limit, ask
             )
             self._add(share, nbytes)
-        self._allocator.relieve()
+        self._allocator.relieve(nbytes)
 
     def is_waited_for(self, share: str) -> bool:
         """True while somebody waits for room: then less work than usual is worth doing."""

@@ -173,7 +173,7 @@ def _time_order(device: DeviceIds, time: TimesNs) -> Index | None:
     time; None when both do not fit one integer."""
     first: BoolMask = np.zeros(len(device), np.bool_)
     np.not_equal(device[1:], device[:-1], out=first[1:])
-    rank = np.cumsum(first, dtype=np.uint64)
+    rank = first.cumsum(dtype=np.uint64)
     low = int(time.min())
     bits = (int(time.max()) - low).bit_length()
     if bits + int(rank[-1]).bit_length() > _KEY_BITS:
@@ -315,7 +315,7 @@ def lower_bounds(
     """intp[n]: the first of the keys (sorted, may repeat) that is not below each wanted one."""
     low = device.searchsorted(wanted_device, side="left")
     high = device.searchsorted(wanted_device, side="right")
-    active = np.flatnonzero(low < high)
+    active = (low < high).nonzero()[0]
     while len(active):
         middle = (low[active] + high[active]) >> 1
         below = time[middle] < wanted_time[active]
@@ -327,6 +327,8 @@ def lower_bounds(
 
 def concat_ranges(starts: Index, ends: Index) -> Index:
     """All integers of the ranges [start, end), one range after the other."""
+    if len(starts) == 1:
+        return np.arange(starts[0], ends[0])
     counts = np.maximum(ends - starts, 0)
     total = int(counts.sum())
     offsets = starts - (np.cumsum(counts) - counts)
@@ -378,7 +380,7 @@ def run_starts(device: DeviceIds, time: TimesNs) -> Index:
     """First row of every run of equal (device, time)."""
     first = np.ones(len(time), np.bool_)
     first[1:] = (device[1:] != device[:-1]) | (time[1:] != time[:-1])
-    return np.flatnonzero(first)
+    return first.nonzero()[0]
 
 
 def _collapse(rows: VersionedRows, starts: Index, whole_rows: bool) -> VersionedRows:

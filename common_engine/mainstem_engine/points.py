@@ -186,9 +186,9 @@ def decode_texts(buffers: Sequence[memoryview], kind: ColumnType, count: int) ->
     data = bytes(buffers[2])
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(data):
         raise ValueError("offsets of a dictionary")
-    if (np.diff(offsets) < 0).any():
+    if (offsets[1:] < offsets[:-1]).any():
         raise ValueError("offsets of a dictionary go back")
-    pieces: list[Any] = [data[a:b] for a, b in itertools.pairwise(offsets)]
+    pieces: list[Any] = [data[a:b] for a, b in itertools.pairwise(offsets.tolist())]
     if kind == ColumnType.TEXT:
         pieces = [piece.decode() for piece in pieces]
     if not pieces:

@@ -116,8 +116,8 @@ class DeviceKeys:
 
     def of(self, device: npt.NDArray[np.uint32]) -> U64:
         """uint64[2, n] of devices of which equal ones are neighbours."""
-        first = np.flatnonzero(np.append(True, device[1:] != device[:-1]))
-        counts = np.diff(np.append(first, len(device)))
+        first = _firsts(device)
+        counts = _lengths(first, len(device))
         pairs = np.array([self._key(d) for d in device[first].tolist()], np.uint64)
         return np.repeat(pairs.reshape(-1, 2).T, counts, axis=1)
 
@@ -173,8 +173,8 @@ class PieceDigest:
         new[0] = True
         np.not_equal(start[1:], start[:-1], out=new[1:])
         new[ends[ends < len(start)]] = True
-        firsts = np.flatnonzero(new)
-        count = np.diff(np.append(firsts, len(start)))
+        firsts = new.nonzero()[0]
+        count = _lengths(firsts, len(start))
         d1, d2 = np.add.reduceat(self._total, firsts, axis=1)
         cuts = firsts.searchsorted(ends).tolist()
         start = start[firsts]
@@ -225,11 +225,26 @@ def added(found: Sequence[Sums]) -> Sums:
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64), *np.empty((2, 0), np.uint64)
     start, *sums = (np.concatenate(column) for column in zip(*found, strict=True))
-    order = np.argsort(start, kind="stable")
+    order = start.argsort(kind="stable")
     start = start[order]
-    firsts = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
+    firsts = _firsts(start)
     count, d1, d2 = (np.add.reduceat(each[order], firsts) for each in sums)
     return start[firsts], count.astype(np.int64), d1, d2
+
+
+def _firsts(values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Where runs of equal values begin."""
+    new = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=new[1:])
+    return new.nonzero()[0]
+
+
+def _lengths(firsts: npt.NDArray[np.intp], end: int) -> npt.NDArray[np.intp]:
+    """Of the runs that begin there, the last before ``end``."""
+    lengths = np.empty_like(firsts)
+    np.subtract(firsts[1:], firsts[:-1], out=lengths[:-1])
+    lengths[-1:] = end - firsts[-1:]
+    return lengths
 
 
 def canonical_bits(column: Column) -> U64:

@@ -50,17 +50,32 @@ def test_a_writer_gives_memory_back_itself_when_little_is_left() -> None:
     process = Process()
     process.allocator.let_go(100)
     process.anonymous, process.free = 5650, 300
-    process.allocator.relieve()
+    process.allocator.relieve(100)
     assert process.allocator.trims == 0, "enough is left"
     process.anonymous = 5700
     process.allocator.tidy()
     assert process.allocator.trims == 0, "too little was let go of for the one that looks after it"
-    process.allocator.relieve()
+    process.allocator.relieve(100)
     assert (process.allocator.trims, process.anonymous) == (1, 5400)
     process.anonymous = 5990
     process.allocator.let_go(30)
-    process.allocator.relieve()
+    process.allocator.relieve(100)
     assert process.allocator.trims == 1, "nothing worth it was let go of since"
+
+
+def test_a_writer_of_little_does_not_ask_the_system_each_time() -> None:
+    asked: list[int] = []
+
+    def anonymous() -> int:
+        asked.append(1)
+        return 0
+
+    allocator = Allocator(1280, anonymous=anonymous, trim=lambda: None)
+    allocator.let_go(1280)
+    asked.clear()
+    for _ in range(100):
+        allocator.relieve(1)
+    assert len(asked) == 10, "once for each 10 that were taken, a 128th of the limit"
 
 
 def test_memory_is_given_back_before_more_is_admitted() -> None:

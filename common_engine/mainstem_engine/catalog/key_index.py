@@ -20,6 +20,8 @@ from mainstem_engine.catalog.vector import Vector
 
 _SLOTS_MIN = 64
 ABSENT = -1
+FEW_KEYS = 8
+"""Up to so many keys are found sooner one by one."""
 
 Places = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint32]
@@ -96,6 +98,9 @@ class KeyIndex:
         """int64[n], ABSENT where a key is not there."""
         found = np.full(len(keys), ABSENT, np.int64)
         if not self._count:
+            return found
+        if len(keys) <= FEW_KEYS:
+            found[:] = [self.find(key) for key in keys]
             return found
         slots, known = self._slots, self._count
         hashes = self._hashes.view()

@@ -74,9 +74,8 @@ def _encoded(
     if column.values.dtype != plan.type.dtype:
         # What is written under a wrong type could never be read.
         raise ValueError(f"column {plan.key} is {column.values.dtype}, not {plan.type.name}")
-    values, edges, bitmaps = _without_nulls(column, starts)
-    rows = np.diff(np.append(starts, len(column.values)))
-    count = np.diff(edges)
+    rows, values, edges, bitmaps = _without_nulls(column, starts)
+    count = edges[1:] - edges[:-1]
     encoder = ColumnEncoder(
         plan.type,
         encoding=plan.encoding,
@@ -92,7 +91,7 @@ def _encoded(
     found = [_NOTHING] * len(starts)
     if written.any():
         found = encoder.encode_blocks(values, edges)
-        for number in np.flatnonzero(~written).tolist():
+        for number in (~written).nonzero()[0].tolist():
             found[number] = _NOTHING
     encodings, compressions, data = map(list, zip(*found, strict=True))
     sizes = np.array([len(encoded) for encoded in data], np.uint32)
@@ -111,22 +110,24 @@ def _encoded(
     return values, edges, EncodedBlocks(data, index, None), encoder.choice
 
 
-def _without_nulls(column: Column, starts: Starts) -> tuple[AnyArray, Starts, list[bytes]]:
-    """(values that are not null, where those of each block begin and the last end, the bitmap of
-    each block: b"" without nulls or without a value). No bitmaps where nothing is null."""
-    edges = np.append(starts, len(column.values))
+def _without_nulls(column: Column, starts: Starts) -> tuple[Starts, AnyArray, Starts, list[bytes]]:
+    """(rows of each block, values that are not null, where those of each block begin and the last
+    end, the bitmap of each block: b"" without nulls or without a value). No bitmaps where nothing
+    is null."""
+    edges = np.concatenate((starts, (len(column.values),)))
+    rows = edges[1:] - edges[:-1]
     valid = column.valid
     if valid is None or valid.all():
-        return column.values, edges, []
+        return rows, column.values, edges, []
     count = np.add.reduceat(valid, starts, dtype=np.int64)
-    mixed = (count > 0) & (count < np.diff(edges))
+    mixed = (count > 0) & (count < rows)
     bitmaps = [
         np.packbits(valid[first:last], bitorder="little").tobytes() if some else b""
         for some, (first, last) in zip(
             mixed.tolist(), itertools.pairwise(edges.tolist()), strict=True
         )
     ]
-    return column.values[valid], np.concatenate([[0], np.cumsum(count)]), bitmaps
+    return rows, column.values[valid], np.concatenate([[0], np.cumsum(count)]), bitmaps
 
 
 def null_blocks(rows: npt.NDArray[np.uint32]) -> ColumnIndex:

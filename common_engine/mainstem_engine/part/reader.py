@@ -531,7 +531,7 @@ def in_steps(first_ns: int, last_ns: int, step_ns: int) -> TimesNs:
 
 def _places(numbers: BlockNumbers, sizes: npt.NDArray[np.int64]) -> list[tuple[int, slice]]:
     """(block, where its rows are in the result) of each."""
-    ends = np.cumsum(sizes)
+    ends = sizes.cumsum()
     return [
         (number, slice(end - size, end))
         for number, end, size in zip(numbers.tolist(), ends.tolist(), sizes.tolist(), strict=True)

@@ -129,7 +129,7 @@ class Manifest:
             )
         ]
         start: Ints = arrays[0]
-        if count and (bool((np.diff(start) <= 0).any()) or bool((start % slice_ns).any())):
+        if count and (bool((start[1:] <= start[:-1]).any()) or bool((start % slice_ns).any())):
             raise ValueError("slices out of order or off their grid")
         first, through = int(header["from"]), int(header["through"])
         if first > through or first % slice_ns or through % slice_ns:

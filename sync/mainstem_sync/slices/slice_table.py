@@ -88,10 +88,11 @@ class SliceTable:
 
     def upsert(self, keys: Keys) -> npt.NDArray[np.intp]:
         """Positions of ``keys`` (unique, ascending), added where they are new."""
-        at = np.searchsorted(self.keys, keys)
+        at = self.keys.searchsorted(keys)
         known = np.zeros(len(keys), np.bool_)
-        inside = at < len(self.keys)
-        known[inside] = self.keys[at[inside]] == keys[inside]
+        if len(self.keys):
+            # A key beyond the last one is not equal to it.
+            np.equal(self.keys.take(at, mode="clip"), keys, out=known)
         if not known.all():
             fresh = ~known
             grown = np.insert(self.keys, at[fresh], keys[fresh])
@@ -105,8 +106,8 @@ class SliceTable:
 
     def range(self, first_key: int, end_key: int) -> slice:
         """Positions of the slices in [first_key, end_key)."""
-        low, high = np.searchsorted(self.keys, [first_key, end_key])
-        return slice(int(low), int(high))
+        low, high = self.keys.searchsorted((first_key, end_key)).tolist()
+        return slice(low, high)
 
     def remove(self, gone: npt.NDArray[np.bool_]) -> None:
         """Forget the slices where ``gone`` is true."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import gc
 import hashlib
 import logging
 import re
@@ -105,6 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     failed = 0
     seeds = range(options.first, options.first + 1 if options.end is None else options.end)
     run = functools.partial(simulate, wide=options.wide, kinds=options.kinds)
+    gc.freeze()  # what the modules are made of is there to the end: no collection looks through it
     for seed in seeds:
         outcome = run(seed)
         if outcome.error is not None or len(seeds) == 1:
