@@ -179,11 +179,12 @@ class Repair:
                     found.append(Want(state.name_of(table), watch.slice_ns, since, slices))
         # Of what is owed the newest first, whatever record it is owed by.
         wants += sorted(state.backlog.wants(), key=lambda want: -want.slices.last * want.slice_ns)
-        # What a record owes of a closed epoch is asked for apart: it is done when both are.
-        open_refs = {
-            entry.ref for each in self._origins.of(state.key.uuid) for entry in each.backlog.entries
-        }
-        done = [ref for ref in state.backlog.done if ref not in open_refs]
+        done = list(state.backlog.done)
+        if done:
+            # What a record owes of a closed epoch is asked for apart: it is done when both are.
+            lines = self._origins.of(state.key.uuid)
+            still = {entry.ref for each in lines for entry in each.backlog.entries}
+            done = [ref for ref in done if ref not in still]
         if wants or says:
             told.done.pop(state.key, None)
         else:

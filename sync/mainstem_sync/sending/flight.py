@@ -68,6 +68,8 @@ class Flights:
 
     def count(self, lane: Lane) -> int:
         """Requests of a lane."""
+        if not self._all:
+            return 0
         return sum(flight.lane is lane for flight in self._all.values())
 
     def bytes(self, lane: Lane | None = None) -> int:
@@ -93,6 +95,8 @@ class Flights:
                 found.update(draft.ranges)
         return found
 
-    def _drafts(self, further: Sequence[Draft]) -> list[Draft]:
+    def _drafts(self, further: Sequence[Draft]) -> Sequence[Draft]:
+        if not self._all:
+            return further
         drafts = [draft for flight in self._all.values() for draft in flight.drafts]
         return [*drafts, *further]

@@ -170,7 +170,9 @@ class Repairs:
 
     def due(self, table: str, now: float, *, say: bool = False) -> tuple[int, RangeSet]:
         """(since, slices) to ask for now."""
-        known = self._known.get((table, say), {})
+        known = self._known.get((table, say))
+        if not known:
+            return 0, RangeSet()  # as nearly always, with every reply
         keys = sorted(key for key, repair in known.items() if repair.not_before <= now)
         since = max((known[key].since for key in keys), default=0)
         return since, RangeSet((key, key) for key in keys)

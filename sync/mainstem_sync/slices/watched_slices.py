@@ -152,11 +152,12 @@ class WatchedSlices:
     def proven(self, runs_max: int) -> RangeSet:
         """Closed slices that need nothing more, at most so many runs, the oldest first."""
         found = RangeSet()
-        flawed = self.flawed_sums()
+        flawed = RangeSet((low, high - 1) for low, high in self.flawed_sums())
         for first, last in self.closed:
-            bad = [(key, key) for key in self.unproven(first, last + 1).tolist()]
-            bad += [(low, high - 1) for low, high in flawed]
-            for low, high in RangeSet([(first, last)]).difference(RangeSet(bad)):
+            bad = flawed.copy()
+            for key in self.unproven(first, last + 1).tolist():
+                bad.add(key)
+            for low, high in bad.gaps(first, last):
                 if len(found) >= runs_max:
                     return found
                 found.add(low, high)

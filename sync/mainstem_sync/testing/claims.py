@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from mainstem_engine.errors import NotFoundError
 from mainstem_sync.state import accounting
 from mainstem_sync.testing.memory_nodes import MemoryNode
 from mainstem_sync.testing.real_nodes import RealNode
-from mainstem_sync.testing.truth import SLICE_MS, TABLE, Content, Key, Truth, by_slice
+from mainstem_sync.testing.truth import SLICE_MS, TABLE, Content, Key, Row, Truth, by_slice
 
 Node = MemoryNode | RealNode
 
@@ -68,10 +68,24 @@ def _ended(child: Node, parent: Node) -> int | None:
 
 def content_of(node: Node, table: str, below: str) -> Content:
     """What a query reads of the devices below a path."""
+    return contents_of(node, table, [below])[below]
+
+
+def contents_of(node: Node, table: str, below: Iterable[str]) -> dict[str, Content]:
+    """The same for several paths, of which none lies below another, by path."""
+    found: dict[str, list[Row]] = {path: [] for path in below}
+    for row in _rows_of(node, table):
+        for path, rows in found.items():
+            if row[0].startswith(path):
+                rows.append(row)
+    return {path: frozenset(rows) for path, rows in found.items()}
+
+
+def _rows_of(node: Node, table: str) -> Iterator[Row]:
     try:
         rows = node.engine.scan_rows(table)
     except NotFoundError:
-        return frozenset()
+        return iter(())
     devices = node.engine.catalog.devices
     paths = {device: devices.path(device) for device in np.unique(rows.device).tolist()}
     keys = zip(rows.device.tolist(), (rows.time // NS_PER_MS).tolist(), strict=True)
@@ -81,10 +95,9 @@ def content_of(node: Node, table: str, below: str) -> Content:
         for at, value in enumerate(column.values.tolist()):
             if valid is None or valid[at]:
                 values[at].append(value)
-    return frozenset(
+    return (
         (paths[device], time, frozenset(found))
         for (device, time), found in zip(keys, values, strict=True)
-        if paths[device].startswith(below)
     )
 
 

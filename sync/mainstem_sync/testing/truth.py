@@ -51,7 +51,8 @@ class Delete:
     columns: frozenset[str] | None = None
 
 
-Content = frozenset[tuple[str, int, frozenset[Any]]]
+Row = tuple[str, int, frozenset[Any]]
+Content = frozenset[Row]
 """Rows as (device, time in ms, values)."""
 
 

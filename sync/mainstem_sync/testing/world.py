@@ -22,7 +22,7 @@ from mainstem_sync.testing.claims import (
     check_content,
     check_declared,
     check_sums,
-    content_of,
+    contents_of,
     declared_slices,
     require,
 )
@@ -384,12 +384,16 @@ class World:
                 check_acknowledged(child, parent)
 
     def _check_claims(self, node: Node) -> None:
-        for origin, truth in self.truths.items():
-            if origin != node.name:
-                content = content_of(node, TABLE, HOMES[origin])
-                spoiled = self._spoiled(node, origin, content)
-                check_content(node, content, truth, spoiled | self._foreign(node))
-                self.claimed += check_claims(node, origin, content, truth, spoiled)
+        others = [origin for origin in self.truths if origin != node.name]
+        for origin, content in self._contents(node, others).items():
+            truth, spoiled = self.truths[origin], self._spoiled(node, origin, content)
+            check_content(node, content, truth, spoiled | self._foreign(node))
+            self.claimed += check_claims(node, origin, content, truth, spoiled)
+
+    def _contents(self, node: Node, origins: Sequence[str]) -> dict[str, Content]:
+        """What a query at a node reads of each origin's devices."""
+        found = contents_of(node, TABLE, [HOMES[origin] for origin in origins])
+        return {origin: found[HOMES[origin]] for origin in origins}
 
     def _spoiled(self, node: Node, origin: str, content: Content) -> set[Key]:
         """Rows of an origin that were changed behind the node's back, and are not mended."""
@@ -451,8 +455,7 @@ class World:
                 check_replayed(node)
         for node in self.nodes:
             rows = 0
-            for origin in self.held[node.name]:
-                content = content_of(node, TABLE, HOMES[origin])
+            for origin, content in self._contents(node, self.held[node.name]).items():
                 self._compare(node, origin, content)
                 rows += len(content)
             node.engine.flush()
