@@ -120,6 +120,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
     eventually(lambda: site.committed() == 9, "committed")
 
 
+@pytest.mark.slow
 def test_a_topic_made_anew_with_fewer_records_is_seen_too(site: KafkaSite, engine: Engine) -> None:
     site.produce(*rows(0, 9))
     first = site.collector()
@@ -261,7 +262,8 @@ def test_a_cluster_that_was_away_is_found_again(site: KafkaSite, engine: Engine)
     try:
         eventually(lambda: collector.status()["state"] == "waiting", "missed")
         assert collector.state().connected_ns is None
-        assert "refused" in collector.status()["last_error"]
+        # What is wrong comes from each connection, a moment before or after that.
+        eventually(lambda: "refused" in collector.status()["last_error"], "the reason")
     finally:
         site.cluster.set_up()
     eventually(lambda: collector.status()["state"] == "connected", "found again")
@@ -327,6 +329,7 @@ def test_two_members_share_the_partitions_and_hand_them_over(
     assert second.status()["last_error"] is None
 
 
+@pytest.mark.slow
 def test_topics_of_a_pattern_are_found_when_they_come(site: KafkaSite, engine: Engine) -> None:
     collector = site.collector(topic=f"^{site.group}\\.", asked="{topic[1]}")
     site.start(collector)
@@ -349,6 +352,7 @@ def test_an_unknown_topic_is_named(site: KafkaSite) -> None:
         collector.stop(5)
 
 
+@pytest.mark.slow
 def test_a_session_that_fails_is_followed_by_another(
     site: KafkaSite, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
