@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,8 +50,17 @@ class IdleEdge(NodeProcess):
         return kib << 10
 
 
+def compile_packages() -> None:
+    """As an installer does it: a process that compiles what it imports holds megabytes more."""
+    packages = ("mainstem_engine", "mainstem_sync", "mainstem_node", "mainstem_edge")
+    found = [importlib.util.find_spec(name) for name in packages]
+    places = [place for spec in found if spec for place in spec.submodule_search_locations or ()]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *places], check=True, timeout=120)
+
+
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdleEdge]:
+    compile_packages()
     place = tmp_path_factory.mktemp("idle")
     port, broker = free_ports(2)
     document = {

@@ -19,8 +19,8 @@ from mainstem_node.config import load_topology
 
 COMMANDS = {
     "demo", "publish", "init", "config", "run", "up", "node", "device", "join", "token", "sql",
-    "status", "verify", "trace", "quarantine", "rule", "command", "audit", "backup", "restore",
-    "db", "bench", "doctor", "modbus", "opcua",
+    "status", "verify", "trace", "quarantine", "rule", "alarm", "command", "audit", "backup",
+    "restore", "db", "bench", "doctor", "modbus", "opcua",
 }  # fmt: skip
 
 HEAVY = ("numpy", "pyarrow", "duckdb", "aiohttp", "paho", "yaml", "msgspec", "rich.live")
