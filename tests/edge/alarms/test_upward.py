@@ -80,6 +80,7 @@ async def test_an_alarm_reaches_platform_and_group(
             for number, heat in enumerate((20.0, 95.0, 96.0, 30.0)):
                 row = {"ts": now_ms + number, "heat": heat}
                 publisher.publish("plant/m1/t", json.dumps(row).encode())
+            await asyncio.to_thread(publisher.drain)
         device = "root.plant.edge.m1.alarms.hot"
         expected = [(False, 30.0), (True, 95.0)]
         for node in nodes.values():
