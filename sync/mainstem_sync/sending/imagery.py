@@ -205,7 +205,8 @@ class Imagery:
         if origin != self._own():
             return False
         with self._lock:
-            return not all([self._naming.owners_told(name) for name in devices_in(contents)])
+            told = [self._naming.owners_told(name) for name in devices_in(contents)]
+        return not all(told)
 
     def define(self, origin: OriginKey, contents: Sequence[Content]) -> None:
         """The parent lacks what these records are about. What this node writes now it logs once
