@@ -16,6 +16,8 @@ from mainstem_sync.slices.watch import PROVEN_SLICES_KEPT
 from mainstem_sync.testing.agenda import START_NS
 from mainstem_sync.testing.tiers import METERS, START_MS, Tiers
 
+from .survives.copies import epoch_of, roll_back, snapshot, wait
+
 MakeTiers = Callable[..., Tiers]
 MINUTE_MS = 60_000
 
@@ -271,6 +273,27 @@ def test_one_row_slices_of_history_close_in_few_records(tiers: Tiers) -> None:
     assert tiers.state(tiers.group)["complete_through"] == times[0] // MINUTE_MS * MINUTE_MS
     tiers.close(1)
     assert tiers.state(tiers.group)["state"] == "complete"
+
+
+def test_rows_of_a_line_that_was_given_up_are_declared_though_nothing_is_stated_since(
+    tiers: Tiers,
+) -> None:
+    """The plant goes on from a backup without rows of its own: the group has some of it."""
+    tiers.write(rows=2)
+    tiers.run()
+    copy = snapshot(tiers.plant)
+    tiers.write("root.p.q.d1", rows=3, node=tiers.plant)
+    tiers.run()
+    assert tiers.state(tiers.group, origin="plant")["state"] == "unknown"
+    roll_back(tiers.plant, copy)
+    wait(tiers)
+    assert epoch_of(tiers.plant) == 1
+    assert [row[0] for row in tiers.values(tiers.group)].count("root.p.q.d1") == 3
+    state = tiers.state(tiers.group, origin="plant")
+    assert (state["state"], state["complete_through"]) == ("forked", None)
+    (lost,) = state["lost"]
+    assert (lost["from"], lost["to"]) == (START_MS, START_MS + MINUTE_MS)
+    assert lost["reason"].startswith("forked")
 
 
 def test_nothing_is_expected_of_a_node_that_is_retired(tiers: Tiers) -> None:

@@ -38,6 +38,9 @@ FORKED = "forked"
 RETIRED = "retired"
 UNKNOWN = "unknown"
 
+SLICES_END = 1 << 62
+"""Beyond every slice."""
+
 LISTED_MAX = 1000
 """Slices that ``verify`` lists by name."""
 
@@ -82,8 +85,7 @@ def judge_watch(
 ) -> dict[str, Any]:
     """The object of a received table. ``ending``: of its owner, if it sends nothing any more."""
     if not watch.closed:
-        state = RETIRED if ending is not None and ending.final else UNKNOWN
-        return completeness_object(node, table, state, now_ns)
+        return _unclosed(node, table, watch, window, now_ns, ending)
     low, high = judged_slices(watch, window, now_ns, ending)
     size = watch.slice_ns
     bad = watch.unproven(low, high)
@@ -115,6 +117,21 @@ def judge_watch(
     result["missing_sources"] = list(watch.missing_sources)
     result["collector_gaps"] = [[_ms(a), _ms(b)] for a, b in watch.collector_gaps]
     result["clock_err_ms"] = watch.clock_err_ms
+    return result
+
+
+def _unclosed(
+    node: str, table: str, watch: TableWatch, window: Window, now_ns: int, ending: Ending | None
+) -> dict[str, Any]:
+    """The object of a table about which its owner has said nothing. Rows of a line that it gave up
+    may be here all the same: it went on from a backup without the table."""
+    size = watch.slice_ns
+    declared = watch.declared(*window.slices(size, -SLICES_END, SLICES_END))
+    state = FORKED if any(found is SliceState.FORKED for _, found, _, _ in declared) else UNKNOWN
+    if ending is not None and ending.final:
+        state = RETIRED
+    result = completeness_object(node, table, state, now_ns)
+    result["lost"] = _lost(declared, size)
     return result
 
 
