@@ -13,7 +13,7 @@ from mainstem_sync.state.follower import Follower
 from mainstem_sync.state.line_following import LineFollowing
 from mainstem_sync.testing.claims import ClaimError
 from mainstem_sync.testing.memory_nodes import MemoryNode
-from mainstem_sync.testing.replayed import OF_A_PROCESS, check_replayed
+from mainstem_sync.testing.replayed import OF_A_PROCESS, _state, check_replayed
 from mainstem_sync.testing.script import script_of
 from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.testing.truth import TABLE
@@ -113,3 +113,9 @@ def test_a_closed_epoch_begins_with_what_its_line_defines_whenever_it_is_heard_o
     origins.begin(state)
     found = state.maps.local_devices(np.arange(6, dtype=np.uint32))
     assert found.tolist() == [10, 11, 12, UNMAPPED, DENIED, UNMAPPED]
+
+
+def test_whether_two_places_share_one_key_is_no_state() -> None:
+    one, same = OriginKey("e" * 32, 0, "edge"), OriginKey("e" * 32, 0, "edge")
+    assert _state([one, one], set()) == _state([one, same], set())
+    assert _state([one], set()) != _state([OriginKey("e" * 32, 1, "edge")], set())

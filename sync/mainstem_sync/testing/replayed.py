@@ -29,6 +29,7 @@ from mainstem_sync.state.forward import Forward
 from mainstem_sync.state.owing import Settled
 from mainstem_sync.testing.claims import require
 from mainstem_sync.testing.memory_nodes import MemoryNode
+from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
 OF_A_PROCESS: Mapping[str, str] = {
@@ -173,6 +174,8 @@ def _state(value: Any, seen: set[int]) -> Any:
     kind = type(value)
     if callable(value) or not kind.__module__.startswith("mainstem"):
         return None
+    if isinstance(value, OriginKey):
+        return value.to_wire()  # a value: whether two places share one object is no state
     if id(value) in seen:
         return f"a {kind.__name__} told of elsewhere"
     seen.add(id(value))
