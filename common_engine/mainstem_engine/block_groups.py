@@ -27,13 +27,13 @@ from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.columns import widened_values
 from mainstem_engine.dense_windows import merge_dense
 from mainstem_engine.even_blocks import pieces_of_even_span
-from mainstem_engine.merge import Index
+from mainstem_engine.merge import Index, lengths
 from mainstem_engine.mixed_groups import pieces_of_mixed_span
 from mainstem_engine.model import BoolMask, TimesNs
 from mainstem_engine.part.reader import THREADED_ROWS_MIN, BlockNumbers, Part, in_steps
 from mainstem_engine.part.workers import THREADS, submit
 from mainstem_engine.sources import PartBlocks
-from mainstem_engine.spans import Span, lengths, read_span, spans_of
+from mainstem_engine.spans import Span, read_span, spans_of
 from mainstem_engine.value_filter import ValueFilter
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import (

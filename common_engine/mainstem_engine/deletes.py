@@ -30,6 +30,7 @@ from mainstem_engine.merge import (
     concat_ranges,
     key_order,
     lower_bounds,
+    new_runs,
     stable_device_order,
 )
 from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, TimesNs, VersionedRows
@@ -122,9 +123,7 @@ class _Batch:
         if bool((device[1:] < device[:-1]).any()):
             self._order = stable_device_order(device)
             device = device[self._order]
-        first = np.ones(len(device), np.bool_)
-        np.not_equal(device[1:], device[:-1], out=first[1:])
-        self._starts = first.nonzero()[0]
+        self._starts = new_runs(device).nonzero()[0]
         self._devices = device[self._starts]
         self._lsn_max = int(rows.lsn.max())
         origin = int(rows.origin[0])

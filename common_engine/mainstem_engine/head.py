@@ -116,9 +116,7 @@ class Chunk:
         """Row numbers of ``devices`` (sorted, not empty)."""
         device = self.device[: self.length]
         if not self.sealed:
-            if len(devices) == 1:
-                return is_member(device, devices).nonzero()[0]
-            return np.flatnonzero(is_member(device, devices))
+            return is_member(device, devices).nonzero()[0]
         order, ordered = self.device_order()
         if len(devices) <= _FEW_DEVICES:
             starts = np.searchsorted(ordered, devices, side="left")

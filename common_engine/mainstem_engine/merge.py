@@ -121,7 +121,7 @@ def concat_column(parts: Sequence[Column | None], sizes: Sequence[int]) -> Colum
 def _validity(part: Column | None, size: int) -> BoolMask:
     if part is None:
         return np.zeros(size, np.bool_)
-    return np.ones(size, np.bool_) if part.valid is None else part.valid
+    return part.mask()
 
 
 def is_strictly_sorted(device: DeviceIds, time: TimesNs) -> bool:
@@ -374,6 +374,21 @@ def _packed_keys(
         | (time - np.int64(low)).view(np.uint64)
         for device, time in keys
     ]
+
+
+def new_runs(values: AnyArray) -> BoolMask:
+    """bool[n]: where a run of equal values begins."""
+    first: BoolMask = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=first[1:])
+    return first
+
+
+def lengths(starts: Index, total: int) -> npt.NDArray[np.int64]:
+    """int64[n]: rows of groups that follow one another, ``total`` of all."""
+    rows = np.empty(len(starts), np.int64)
+    np.subtract(starts[1:], starts[:-1], out=rows[:-1])
+    rows[-1:] = total - starts[-1:]
+    return rows
 
 
 def run_starts(device: DeviceIds, time: TimesNs) -> Index:

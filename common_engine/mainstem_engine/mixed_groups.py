@@ -12,9 +12,9 @@ import numpy as np
 
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.head import is_member
-from mainstem_engine.merge import Index, run_starts
+from mainstem_engine.merge import Index, lengths, run_starts
 from mainstem_engine.model import BoolMask, Column, DeviceIds, TimesNs
-from mainstem_engine.spans import Span, lengths, read_span
+from mainstem_engine.spans import Span, read_span
 from mainstem_engine.view import TableView
 from mainstem_engine.windows import ALL_TIMES, Pieces, no_values, values_of_rows, window_of
 

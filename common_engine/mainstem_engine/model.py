@@ -168,6 +168,10 @@ class Column:
     values: AnyArray
     valid: BoolMask | None = None
 
+    def mask(self) -> BoolMask:
+        """bool[n]: where there is a value."""
+        return np.ones(len(self.values), np.bool_) if self.valid is None else self.valid
+
     def take(self, index: AnyArray | slice) -> Column:
         """The rows at ``index`` (integer array, mask or slice)."""
         return Column(self.values[index], None if self.valid is None else self.valid[index])

@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mainstem_engine.columns import exact_float64
+from mainstem_engine.merge import lengths, new_runs
 from mainstem_engine.model import Column, Rows, TimesNs, VersionedRows
 
 U64 = npt.NDArray[np.uint64]
@@ -116,8 +117,8 @@ class DeviceKeys:
 
     def of(self, device: npt.NDArray[np.uint32]) -> U64:
         """uint64[2, n] of devices of which equal ones are neighbours."""
-        first = _firsts(device)
-        counts = _lengths(first, len(device))
+        first = new_runs(device).nonzero()[0]
+        counts = lengths(first, len(device))
         pairs = np.array([self._key(d) for d in device[first].tolist()], np.uint64)
         return np.repeat(pairs.reshape(-1, 2).T, counts, axis=1)
 
@@ -174,7 +175,7 @@ class PieceDigest:
         np.not_equal(start[1:], start[:-1], out=new[1:])
         new[ends[ends < len(start)]] = True
         firsts = new.nonzero()[0]
-        count = _lengths(firsts, len(start))
+        count = lengths(firsts, len(start))
         d1, d2 = np.add.reduceat(self._total, firsts, axis=1)
         cuts = firsts.searchsorted(ends).tolist()
         start = start[firsts]
@@ -227,24 +228,9 @@ def added(found: Sequence[Sums]) -> Sums:
     start, *sums = (np.concatenate(column) for column in zip(*found, strict=True))
     order = start.argsort(kind="stable")
     start = start[order]
-    firsts = _firsts(start)
+    firsts = new_runs(start).nonzero()[0]
     count, d1, d2 = (np.add.reduceat(each[order], firsts) for each in sums)
     return start[firsts], count.astype(np.int64), d1, d2
-
-
-def _firsts(values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Where runs of equal values begin."""
-    new = np.ones(len(values), np.bool_)
-    np.not_equal(values[1:], values[:-1], out=new[1:])
-    return new.nonzero()[0]
-
-
-def _lengths(firsts: npt.NDArray[np.intp], end: int) -> npt.NDArray[np.intp]:
-    """Of the runs that begin there, the last before ``end``."""
-    lengths = np.empty_like(firsts)
-    np.subtract(firsts[1:], firsts[:-1], out=lengths[:-1])
-    lengths[-1:] = end - firsts[-1:]
-    return lengths
 
 
 def canonical_bits(column: Column) -> U64:

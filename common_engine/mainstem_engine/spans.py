@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from mainstem_engine.aggregation import Aggregation
 from mainstem_engine.columns import widened_values
-from mainstem_engine.merge import Index
 from mainstem_engine.model import Column, DeviceIds
 from mainstem_engine.part.reader import BlockNumbers, Part
 from mainstem_engine.sources import PartBlocks
@@ -82,11 +80,3 @@ def read_span(view: TableView, span: Span, keys: Sequence[int]) -> dict[int, Col
         if kind is not None:
             column.values = widened_values(column.values, kind)
     return columns
-
-
-def lengths(starts: Index, total: int) -> npt.NDArray[np.int64]:
-    """Rows of groups that follow one another, ``total`` of all."""
-    rows = np.empty(len(starts), np.int64)
-    np.subtract(starts[1:], starts[:-1], out=rows[:-1])
-    rows[-1] = total - starts[-1]
-    return rows

@@ -102,7 +102,7 @@ def parse(text: str, known: Mapping[str, bool]) -> Expression:
 def _value(column: Column | None, count: int) -> Value:
     if column is None:
         return Value(np.zeros(count), np.zeros(count, np.bool_))
-    valid = np.ones(count, np.bool_) if column.valid is None else column.valid
+    valid = column.mask()
     is_bool = column.values.dtype == np.bool_
     return Value(column.values if is_bool else column.values.astype(np.float64), valid)
 

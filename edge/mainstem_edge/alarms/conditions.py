@@ -114,15 +114,11 @@ def expressed(
     """Of n rows by an expression; what is null is not known. Without ``clear`` it is over where it
     is false; with it, where that is true and the expression is not."""
     found = expression.evaluate(columns, count)
-    hot, known = found.values, _valid(found, count)
+    hot, known = found.values, found.mask()
     if clear is None:
         return Verdict(hot, known & ~hot, known, known)
     over = clear.evaluate(columns, count)
-    return Verdict(hot, over.values & ~hot, known, _valid(over, count))
-
-
-def _valid(column: Column, count: int) -> BoolMask:
-    return np.ones(count, np.bool_) if column.valid is None else column.valid
+    return Verdict(hot, over.values & ~hot, known, over.mask())
 
 
 def _motion(series: Series) -> Motion:

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from mainstem_engine.merge import new_runs
 from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, TimesNs
 
 NEVER = np.iinfo(np.int64).min
@@ -40,14 +41,13 @@ class Series:
     """n >= 1 fresh rows by device and time. ``rows``: their places in the batch as it came;
     ``motion`` where the track follows it."""
 
-    def __init__(
-        self, devices: DeviceIds, times: TimesNs, values: Floats, rows: Places, first: BoolMask
-    ) -> None:
+    def __init__(self, devices: DeviceIds, times: TimesNs, values: Floats, rows: Places) -> None:
         self.devices = devices
         self.times = times
         self.values = values
         self.rows = rows
-        self.first = first
+        self.first = new_runs(devices)
+        """bool[n]: the first row of each device."""
         self.motion: Motion | None = None
 
     @cached_property
@@ -60,14 +60,8 @@ class Series:
         return float(np.fmin.reduce(self.values))
 
     def take(self, keep: BoolMask) -> Series:
-        """Rows of some devices, all of each."""
-        return Series(
-            self.devices[keep],
-            self.times[keep],
-            self.values[keep],
-            self.rows[keep],
-            self.first[keep],
-        )
+        """Some of the rows."""
+        return Series(self.devices[keep], self.times[keep], self.values[keep], self.rows[keep])
 
 
 class Batch:
@@ -93,10 +87,7 @@ class Batch:
             devices, times, order = devices[kept], times[kept], order[kept]
             if not len(order):
                 return None
-        first = np.empty(len(devices), np.bool_)
-        first[0] = True
-        np.not_equal(devices[1:], devices[:-1], out=first[1:])
-        return Series(devices, times, values[order].astype(np.float64), order, first)
+        return Series(devices, times, values[order].astype(np.float64), order)
 
 
 class Track:
@@ -124,10 +115,7 @@ class Track:
             if not new.any():
                 return None
             series = series.take(new)
-            devices, times = series.devices, series.times
-            first = series.first
-            first[0] = True
-            np.not_equal(devices[1:], devices[:-1], out=first[1:])
+            devices, times, first = series.devices, series.times, series.first
         last = np.append(first[1:], True)
         if self._moves:
             series.motion = self._motion(series, last)

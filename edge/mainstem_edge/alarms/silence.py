@@ -24,11 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mainstem_edge.alarms.rule import AlarmRule, Transition
+from mainstem_edge.alarms.series import NEVER
 from mainstem_engine.model import BoolMask, DeviceIds, TimesNs
 
 log = logging.getLogger("mainstem.alarms")
 
-NEVER = np.iinfo(np.int64).min
 DEVICES_MAX = 200_000
 """Of one template: a check of so many takes a millisecond."""
 CHANGES_MAX = 1000

@@ -71,7 +71,7 @@ class Standing:
         column = self._column(name)
         if column is None:
             return np.zeros(len(self.device), np.bool_)
-        same: BoolMask = _valid(column) & (column.values == text)
+        same: BoolMask = column.mask() & (column.values == text)
         return same
 
     def entry(self, row: int, path: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Standing:
     def _value(self, name: str, row: int, at: int | None = None) -> Any:
         """None where it is null; ``at``: or is of another time."""
         column = self._column(name)
-        if column is None or not _valid(column)[row]:
+        if column is None or (column.valid is not None and not column.valid[row]):
             return None
         assert self.rows is not None
         if at is not None and int(self.rows.column_times[self.ids[name]][row]) != at:
@@ -151,8 +151,4 @@ def _newest(rows: LastRows, number: int | None) -> tuple[npt.NDArray[Any], Times
     if column is None or number is None:
         none = np.full(len(rows.device), NEVER)
         return none, none
-    return column.values, np.where(_valid(column), rows.column_times[number], NEVER)
-
-
-def _valid(column: Column) -> BoolMask:
-    return np.ones(len(column.values), np.bool_) if column.valid is None else column.valid
+    return column.values, np.where(column.mask(), rows.column_times[number], NEVER)

@@ -393,7 +393,7 @@ def newest_of(found: Sequence[LastRows]) -> LastRows:
         valid = np.zeros(count, np.bool_)
         for rows in there:
             column, moment = rows.columns[key], rows.column_times[key]
-            ok = np.ones(len(rows.device), np.bool_) if column.valid is None else column.valid
+            ok = column.mask()
             at = np.searchsorted(device, rows.device)
             better = ok & (~valid[at] | (moment > newest[at]))
             values[at[better]] = column.values[better]
