@@ -129,10 +129,8 @@ class AlarmDesk:
         with self._lock:
             found, device = self._standing(identity)
             entry, raised_ns = self._entry(found, 0), int(found.since[0])
-            if since_ns is not None and since_ns < raised_ns:
-                raise ConflictError(
-                    f"{identity} was raised anew since", hint="look at it again, then acknowledge"
-                )
+            if since_ns is not None:
+                require_newest(identity, since_ns, raised_ns)
             if entry["acknowledged_by"] is not None:
                 if (entry["acknowledged_by"], entry["comment"] or "") == (by, comment):
                     return entry  # an answer that was lost
@@ -189,3 +187,11 @@ class AlarmDesk:
 
     def _entry(self, found: Standing, row: int) -> dict[str, Any]:
         return found.entry(row, self._engine.catalog.devices.path(int(found.device[row])))
+
+
+def require_newest(identity: str, seen: int, raised: int) -> None:
+    """ConflictError: the raise that was seen is not the newest. Times in one unit."""
+    if seen < raised:
+        raise ConflictError(
+            f"{identity} was raised anew since", hint="look at it again, then acknowledge"
+        )

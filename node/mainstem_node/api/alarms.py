@@ -9,13 +9,13 @@ from typing import Any
 from aiohttp import web
 
 from mainstem_node.alarms.action import NAME, require_comment
-from mainstem_node.alarms.desk import LISTED_MAX, Wanted
+from mainstem_node.alarms.desk import LISTED_MAX, Wanted, require_newest
 from mainstem_node.alarms.standing import GROUPS, NS_PER_MS
 from mainstem_node.api.route import JSON, Route, json_response, query_int, read_json
 from mainstem_node.api.times import query_time_ns
 from mainstem_node.auth import READ, WRITE, Principal
 from mainstem_node.commanding.command import KIND, Command, shown
-from mainstem_node.errors import BadRequestError, ConflictError, MissingError
+from mainstem_node.errors import BadRequestError, MissingError
 from mainstem_node.runtime import Runtime
 from mainstem_sync.wire.order import Mode, Order
 
@@ -83,10 +83,8 @@ def _acknowledge(
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The alarm, and the order to the node that has it; None for this node."""
     alarm, raised_ns, is_elsewhere = runtime.alarms.find(identity)
-    if since is not None and since < alarm["since"]:
-        raise ConflictError(
-            f"{identity} was raised anew since", hint="look at it again, then acknowledge"
-        )
+    if since is not None:
+        require_newest(identity, since, alarm["since"])
     runtime.audit.note(
         caller.name, NAME, {"alarm": alarm["id"], "since": alarm["since"], "comment": comment}
     )
