@@ -147,13 +147,12 @@ class OriginMaps:
     def inheriting(self, older: OriginMaps) -> OriginMaps:
         """With what ``older``, of an epoch before, calls devices and columns without a name here.
         Nothing here gets another name, and no name is given twice."""
-        found = self.copy()
-        size = max(len(self.devices), len(older.devices))
-        found.devices = np.full(size, UNMAPPED, np.int64)
-        found.devices[: len(self.devices)] = self.devices
+        devices = np.full(max(len(self.devices), len(older.devices)), UNMAPPED, np.int64)
+        devices[: len(self.devices)] = self.devices
         ids = np.flatnonzero((older.devices >= 0) & ~np.isin(older.devices, self.devices))
-        ids = ids[found.devices[ids] == UNMAPPED]
-        found.devices[ids] = older.devices[ids]
+        ids = ids[devices[ids] == UNMAPPED]
+        devices[ids] = older.devices[ids]
+        found = OriginMaps(dict(self.tables), devices, self.denied, self.said)
         for name, table in older.tables.items():
             known = found.tables.setdefault(name, table)
             named = {mapped.local for mapped in known.measurements.values()}
