@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from mainstem_edge.collectors.mqtt import MqttCollector, tls_context
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 from mainstem_edge.testing.parts import T0_MS, subscription
+from mainstem_edge.testing.patience import TIMEOUT_S, eventually, taken
 from mainstem_node.replay import BrokerAddress, Publisher
 
 pytestmark = pytest.mark.broker
-TIMEOUT_S = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +44,6 @@ def collectors() -> Iterator[list[MqttCollector]]:
     yield made
     for collector in made:
         collector.stop(5)
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {TIMEOUT_S:g} s: {what}"
-        time.sleep(0.01)
 
 
 def make(broker: Mosquitto, protocol: str = "auto", **options: Any) -> MqttCollector:
@@ -79,15 +71,6 @@ def publish(broker: Mosquitto, numbers: range, url: str | None = None) -> None:
             payload = json.dumps({"ts": T0_MS + number, "count": number}).encode()
             publisher.publish("plant/m1/t", payload)
         publisher.drain()
-
-
-def taken(collector: MqttCollector, count: int) -> list[Message]:
-    found: list[Message] = []
-    deadline = time.monotonic() + TIMEOUT_S
-    while len(found) < count:
-        assert time.monotonic() < deadline, f"{len(found)} of {count} messages"
-        found += collector.queue.take(count - len(found), 1 << 30, 0.1)
-    return found
 
 
 def counts_of(messages: list[Message]) -> list[int]:

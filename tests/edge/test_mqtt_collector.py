@@ -6,7 +6,6 @@ What is acknowledged is asked of the broker: it sends again what it has no ackno
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,13 @@ from mainstem_edge.collectors.mqtt_connection import MqttSettings
 from mainstem_edge.intake import Intake
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
 from mainstem_edge.testing.parts import T0_MS, recorded_counts, stored, subscription
+from mainstem_edge.testing.patience import eventually, taken
 from mainstem_engine.engine import Engine
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.replay import BrokerAddress, Publisher
 from mainstem_sync.receiving.quarantine import QuarantineStore
 
-TIMEOUT_S = 20.0
 MakeIntake = Callable[..., Intake]
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Polls until it holds; fails with ``what`` at the deadline."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {TIMEOUT_S:g} s: {what}"
-        time.sleep(0.01)
 
 
 def settings(url: str, **options: Any) -> MqttSettings:
@@ -80,16 +71,6 @@ def publish(url: str, *payloads: Any, topic: str = "plant/m1/t") -> None:
 
 def numbered(start: int, count: int) -> list[dict[str, int]]:
     return [{"ts": T0_MS + n, "count": n} for n in range(start, start + count)]
-
-
-def taken(collector: MqttCollector, count: int) -> list[Message]:
-    """The next ``count`` messages of its queue; they stay unacknowledged."""
-    found: list[Message] = []
-    deadline = time.monotonic() + TIMEOUT_S
-    while len(found) < count:
-        assert time.monotonic() < deadline, f"{len(found)} of {count} messages"
-        found += collector.queue.take(count - len(found), 1 << 30, 0.1)
-    return found
 
 
 def counts_of(messages: list[Message]) -> list[int]:

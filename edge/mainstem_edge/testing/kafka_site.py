@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mainstem_edge.collectors.interface import Message
 from mainstem_edge.collectors.kafka import Feed, KafkaCollector
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.intake import Intake
@@ -18,8 +16,8 @@ from mainstem_edge.kafka.place import RecordPlace
 from mainstem_edge.kafka.settings import KafkaSettings
 from mainstem_edge.testing.kafka_cluster import KafkaCluster
 from mainstem_edge.testing.parts import T0_MS, subscription
+from mainstem_edge.testing.patience import eventually
 
-TIMEOUT_S = 20.0
 QUICK = {
     "session.timeout.ms": 1000,
     "heartbeat.interval.ms": 100,
@@ -33,14 +31,6 @@ QUICK = {
 MESSAGE_BYTES_MAX = 500_000
 """Less than the cluster takes."""
 _names = itertools.count(1)
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Polls until it holds; fails with ``what`` at the deadline."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {TIMEOUT_S:g} s: {what}"
-        time.sleep(0.01)
 
 
 def row(number: int) -> bytes:
@@ -132,13 +122,3 @@ class KafkaSite:
 
     def committed(self, partition: int = 0) -> int | None:
         return self.cluster.committed(self.group, self.topic, partition)
-
-
-def taken(collector: KafkaCollector, count: int) -> list[Message]:
-    """The next ``count`` messages of its queue; they stay unacknowledged."""
-    found: list[Message] = []
-    deadline = time.monotonic() + TIMEOUT_S
-    while len(found) < count:
-        assert time.monotonic() < deadline, f"{len(found)} of {count} messages"
-        found += collector.queue.take(count - len(found), 1 << 30, 0.1)
-    return found

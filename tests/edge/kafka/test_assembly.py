@@ -14,8 +14,8 @@ from mainstem_edge.assembly import Assembly, Workbench
 from mainstem_edge.assembly.kafka import kafka_settings
 from mainstem_edge.collectors.kafka import KafkaCollector
 from mainstem_edge.testing.kafka_cluster import KafkaCluster
-from mainstem_edge.testing.kafka_site import eventually
 from mainstem_edge.testing.parts import T0_MS
+from mainstem_edge.testing.patience import eventually
 from mainstem_engine.engine import Engine
 from mainstem_node.config import check, load_topology
 from mainstem_node.config.collectors.kafka import KafkaCollectorConfig

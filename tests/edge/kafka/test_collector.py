@@ -11,8 +11,9 @@ from confluent_kafka import KafkaException, Producer
 
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
-from mainstem_edge.testing.kafka_site import KafkaSite, eventually, row, rows, taken
+from mainstem_edge.testing.kafka_site import KafkaSite, row, rows
 from mainstem_edge.testing.parts import NOW_NS, T0_MS, recorded_counts, stored
+from mainstem_edge.testing.patience import eventually, taken
 from mainstem_engine.engine import Engine
 from mainstem_node import metric_families, reasons
 from mainstem_sync.receiving.quarantine import QuarantineStore

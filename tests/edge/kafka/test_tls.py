@@ -17,8 +17,9 @@ import pytest
 from mainstem_edge.collectors.kafka import KafkaCollector
 from mainstem_edge.intake import Intake
 from mainstem_edge.testing.kafka_cluster import KafkaCluster
-from mainstem_edge.testing.kafka_site import KafkaSite, eventually, row
+from mainstem_edge.testing.kafka_site import KafkaSite, row
 from mainstem_edge.testing.parts import stored
+from mainstem_edge.testing.patience import eventually
 from mainstem_engine.engine import Engine
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from mainstem_edge.sparkplug.rows import Source
 from mainstem_edge.sparkplug.topics import NodeKey
 from mainstem_edge.testing import sparkplug_encoder as enc
 from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
+from mainstem_edge.testing.patience import TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.broker
-TIMEOUT_S = 20.0
 T0 = 1_700_000_000_000
 KEY = NodeKey("G", "N")
 
@@ -36,13 +35,6 @@ def _installed() -> None:
     if mosquitto_binary() is None:
         assert not os.environ.get("MAINSTEM_CI"), "CI must have mosquitto"
         pytest.skip("mosquitto is not installed")
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {TIMEOUT_S:g} s: {what}"
-        time.sleep(0.01)
 
 
 class Device:
