@@ -283,12 +283,16 @@ def test_rows_of_a_line_that_was_given_up_are_declared_though_nothing_is_stated_
     tiers.run()
     copy = snapshot(tiers.plant)
     tiers.write("root.p.q.d1", rows=3, node=tiers.plant)
-    tiers.run()
+
+    def received() -> int:
+        return [row[0] for row in tiers.values(tiers.group)].count("root.p.q.d1")
+
+    tiers.until(lambda: received() == 3, "rows of the plant are at the group")
     assert tiers.state(tiers.group, origin="plant")["state"] == "unknown"
     roll_back(tiers.plant, copy)
     wait(tiers)
     assert epoch_of(tiers.plant) == 1
-    assert [row[0] for row in tiers.values(tiers.group)].count("root.p.q.d1") == 3
+    assert received() == 3
     state = tiers.state(tiers.group, origin="plant")
     assert (state["state"], state["complete_through"]) == ("forked", None)
     (lost,) = state["lost"]
