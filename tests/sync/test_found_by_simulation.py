@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mainstem_engine.model import ColumnType, Measurement
+from mainstem_sync.origins.origin_state import TableMap
+from mainstem_sync.sending.said_again import manifests_of
 from mainstem_sync.sending.session import LinkState
 from mainstem_sync.slices.manifest import SLICE_NS, Manifest
 from mainstem_sync.slices.slice_states import SliceState
@@ -222,6 +226,45 @@ def test_a_fork_takes_back_only_what_was_closed_beyond_it() -> None:
     assert list(watch.closed) == [(0, 9)]
 
 
+@given(
+    records=st.lists(
+        st.tuples(st.integers(0, 12), st.integers(1, 6), st.integers(2, 60)),
+        min_size=1, max_size=8, unique_by=lambda record: record[2],
+    ),
+    fork=st.integers(1, 60),
+    piece=st.integers(1, 18),
+)  # fmt: skip
+def test_a_fork_takes_back_what_a_relay_said_again_as_it_does_what_was_received(
+    records: list[tuple[int, int, int]], fork: int, piece: int
+) -> None:
+    received, above = TableWatch(SLICE_NS), TableWatch(SLICE_NS)
+    for first, count, lsn in records:
+        received.manifest_applied(closing(first, first + count), lsn)
+    table = TableMap("meters", "meters", SLICE_NS, {})
+    for _ in range(2):
+        for first in range(0, 18, piece):
+            for lsn, said in manifests_of(received, table, first, first + piece - 1):
+                above.manifest_applied(said, lsn)
+    assert list(above.closed) == list(received.closed)
+    assert len(above.closings) <= 18 * len(records), "said twice, it is there once"
+    received.fork(fork)
+    above.fork(fork)
+    assert list(above.closed) == list(received.closed)
+
+
+def test_what_was_closed_by_a_record_long_forgotten_is_said_again_too() -> None:
+    received, above = TableWatch(SLICE_NS), TableWatch(SLICE_NS)
+    received.manifest_applied(closing(0, 8), 24)
+    received.closings.clear()
+    received.manifest_applied(closing(8, 12), 47)
+    table = TableMap("meters", "meters", SLICE_NS, {})
+    for lsn, said in manifests_of(received, table, 4, 10):
+        above.manifest_applied(said, lsn)
+    assert list(above.closed) == [(4, 10)]
+    above.fork(30)
+    assert list(above.closed) == [(4, 7)]
+
+
 def closing(first: int, end: int) -> Manifest:
     """A record that closes slices [first, end), all of them empty."""
     ints, sums = np.empty(0, np.int64), np.empty(0, np.uint64)
@@ -401,3 +444,29 @@ def test_a_relay_names_devices_that_only_images_of_a_closed_epoch_defined(
     rows = [row for row in tiers.values(tiers.group) if row[0] == "root.p.e.d7"]
     assert len(rows) == 3
     assert sorted(tiers.values(tiers.group)) == sorted(tiers.values(tiers.plant))
+
+
+def test_what_is_stated_of_a_table_defined_beyond_a_fork_is_proven(tiers: Tiers) -> None:
+    """The plant's rows are of a child's template. The group asked what it is, the plant said so
+    once more, and goes on from a backup of just before."""
+    tiers.write()
+    tiers.run()
+    tiers.up2.cut()
+    tiers.write("root.p.q.d1", rows=2, node=tiers.plant)
+    copy = snapshot(tiers.plant)
+    tiers.up2.restore()
+    tiers.until(lambda: received_of_plant(tiers) == 2, "rows of the plant are at the group")
+    roll_back(tiers.plant, copy)
+    wait(tiers)
+    assert epoch_of(tiers.plant) == 1
+    tiers.close()
+    tiers.until(
+        lambda: tiers.state(tiers.group, origin="plant")["state"] == "complete",
+        "the rows of the plant are proven",
+        verify=True,
+    )
+    assert received_of_plant(tiers) == 2
+
+
+def received_of_plant(tiers: Tiers) -> int:
+    return [row[0] for row in tiers.values(tiers.group)].count("root.p.q.d1")

@@ -9,6 +9,9 @@
 4. A statement may be lost to a parent that was restored, or with the owner's log. Of a slice that
    nobody speaks of for a while although its rows are all here, a new one is asked for; so it is of
    one that is not closed, although later ones are.
+5. What defines a table may have been said beyond a fork, and nobody says it again: rows that were
+   received need it no more. Without it nothing can be compared with a statement, so one slice is
+   asked for: its definition travels with the image.
 """
 
 from __future__ import annotations
@@ -111,6 +114,8 @@ class Repair:
         fresh = 0
         with self._lock:
             unstated = self._unstated_for_long()
+            for place, keys in self._undefined().items():
+                found.setdefault((*place, False), (set(), 0))[0].update(keys)
             asking = [
                 *self._origins.due.asking,
                 *(k for k, _, _ in found),
@@ -130,6 +135,18 @@ class Repair:
                 if not state.repairs:
                     self._origins.due.asked(key)
         return fresh
+
+    def _undefined(self) -> dict[tuple[OriginKey, str], set[int]]:
+        """One slice by origin and table of each table that is stated, and of which nothing is
+        defined: with its image the definition comes."""
+        found: dict[tuple[OriginKey, str], set[int]] = {}
+        for state, table, watch in self._origins.due_watches():
+            if state.line is not None or watch.dropped_lsn or state.local_table(table) is not None:
+                continue
+            keys = watch.candidates(state.received).keys
+            if len(keys):
+                found[state.key, table] = {int(keys[-1])}
+        return found
 
     def _unstated_for_long(self) -> dict[tuple[OriginKey, str], set[int]]:
         """Slices by origin and table."""

@@ -1,8 +1,8 @@
 """What an owner said about slices, said again by a node that relays it.
 
 The owner's manifests were in a part of this node's log that is gone. What is known of them is in
-the watch of the table: per slice the newest one, by the LSN of its record, and which slices are
-closed.
+the watch of the table: per slice the newest one, by the LSN of its record, and which slices which
+record closed.
 A slice that was proven here long ago is known by sums only; what is stored of it is equal to what
 was said, and is said instead.
 
@@ -38,9 +38,10 @@ def manifests_of(
             )  # fmt: skip
     nothing = np.empty(0, np.int64)
     sums = np.empty(0, np.uint64)
-    for low, high in watch.closed.within(first, last):
+    # Under the records that closed them: a fork takes back what was closed beyond it, above too.
+    for lsn, low, high in watch.closings_within(first, last):
         yield (
-            EMPTY_STATED,
+            lsn,
             _manifest(watch, table, (low, high + 1), nothing, nothing, sums, sums, sums),
         )
 

@@ -174,12 +174,30 @@ class TableWatch(WatchedSlices):
         first, last = from_ns // self.slice_ns, through_ns // self.slice_ns - 1
         if first > last:
             return
-        # What was closed before stays so when a fork takes this back. An older record may be late.
-        new = list(self.closed.gaps(first, last)) if lsn >= self.latest_lsn else [(first, last)]
+        if lsn >= self.latest_lsn:
+            # What was closed before stays so when a fork takes this back.
+            new = list(self.closed.gaps(first, last))
+        elif any(at <= lsn and low <= first and last <= high for at, low, high in self.closings):
+            new = []  # said again: it must not drive others out of the list
+        else:
+            new = [(first, last)]  # an older record that is late
         if new:
             self.closed.add(first, last)
             added = [(lsn, low, high) for low, high in new]
             self.closings = [*self.closings, *added][-CLOSINGS_KEPT:]
+
+    def closings_within(self, first: int, last: int) -> list[tuple[int, int, int]]:
+        """(LSN, first slice, last slice) of all that closed slices of [first, last]. What was
+        closed so long ago that its record is forgotten comes first, with EMPTY_STATED."""
+        dated = [
+            (lsn, max(low, first), min(high, last))
+            for lsn, low, high in sorted(self.closings)
+            if lsn > EMPTY_STATED and low <= last and high >= first
+        ]
+        undated = RangeSet(self.closed.within(first, last))
+        for _, low, high in dated:
+            undated.remove(low, high)
+        return [*((EMPTY_STATED, low, high) for low, high in undated), *dated]
 
     def _restated(self, from_ns: int, through_ns: int, max_lsn: int, lsn: int) -> None:
         """Every slice of [from, through) is stated by the record ``lsn``: those that it does not
