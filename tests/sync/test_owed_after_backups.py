@@ -19,7 +19,7 @@ from mainstem_sync.state.content import Content
 from mainstem_sync.state.exports import Export
 from mainstem_sync.state.forward import Forward
 from mainstem_sync.state.owing import Owing
-from mainstem_sync.testing.tiers import Tiers
+from mainstem_sync.testing.tiers import START_MS, Tiers
 from mainstem_sync.wire.frames import decode_frames
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.packing import Piece
@@ -255,6 +255,42 @@ def test_what_owes_a_node_below_is_said_again_when_the_parent_has_lost_it(
         tiers.close()
     assert tiers.forward(plant)["pending"] == 0
     assert sorted(tiers.values(tiers.group)) == sorted(tiers.values(tiers.edge))
+
+
+@pytest.mark.parametrize("forks", [False, True])
+def test_a_delete_that_a_restored_parent_had_is_owed_as_the_slices_that_it_touched(
+    make_tiers: Callable[..., Tiers], forks: bool
+) -> None:
+    """Of what it took nothing is left that would tell; in a new epoch nothing is defined yet."""
+    tiers = make_tiers(plant_options={"log_segment_bytes": 1500, "log_bytes_max": 3000})
+    edge, plant = tiers.edge, tiers.plant
+    tiers.write("root.p.e.d1", rows=3)
+    tiers.write("root.p.e.d2", rows=3)
+    tiers.run()
+    copy = snapshot(tiers.group)
+    first, end = START_MS, START_MS + 60_000
+    edge.engine.delete("meters", devices="root.p.e.d2", start=first, end=end).ack.wait()
+    tiers.run()
+    if forks:
+        backup = snapshot(edge)
+        tiers.write("root.p.e.d1", start_s=600, rows=2)
+        tiers.run()
+        tiers.up2.cut()
+        roll_back(edge, backup)
+        wait(tiers)
+        tiers.up2.restore()
+    lsn = plant.engine.log.barrier()
+    for number in range(12):
+        tiers.write("root.p.q.d1", start_s=900 + 60 * number, rows=20, node=plant)
+        tiers.run(1)
+        plant.engine.flush()
+    assert plant.engine.log.first_lsn > lsn
+    roll_back(tiers.group, copy)
+    wait(tiers)
+    assert plant.federation.exchange.owe()
+    tiers.run()
+    values = [row for row in tiers.values(tiers.group) if row[0].startswith("root.p.e")]
+    assert {row[0] for row in values} == {"root.p.e.d1"}
 
 
 def test_a_record_that_speaks_for_another_names_its_slices() -> None:

@@ -6,8 +6,8 @@
    node go up with the image of any slice of their table.
 2. Of a range that is gone, the store says it, as far as it can: the slices that hold rows of those
    versions or later ones, which may have values of those from before, and everything that was said
-   since. Own slices of which a record deleted something are known for as long as their revisions
-   are; older ones are found to differ, and repaired.
+   since. Slices of which a record deleted something are known for as long as they are remembered
+   one by one; older ones are found to differ, and repaired.
 """
 
 from __future__ import annotations
@@ -193,15 +193,24 @@ class Released:
         owed = Owed(state.key, missing.copy(), missing.last)
         if not missing:
             return owed
+        first_lsn = next(iter(missing))[0]
         index = engine.origin_index(state.origin)
-        for mapped in list(state.maps.tables.values()):
-            if index is not None and self._classifier.policy.sends(mapped.name):
+        with self._follower.lock:
+            tables = list(state.line_maps().tables.values())
+        for mapped in tables:
+            if not self._classifier.policy.sends(mapped.name):
+                continue
+            slices = RangeSet()
+            if index is not None:
                 keys = _stored(engine, mapped.local, index, mapped.slice_ns, missing)
-                slices = RangeSet((k, k) for k in keys)
+                slices.update(RangeSet((key, key) for key in keys))
+            with self._follower.lock:
                 watch = state.watches.get(mapped.local)
                 if watch is not None:
                     slices.update(watch.closed)
-                owed.tables.append(OwedTable(mapped.name, mapped.slice_ns, slices))
+                    touched = watch.touched_from(first_lsn).tolist()
+                    slices.update(RangeSet((key, key) for key in touched))
+            owed.tables.append(OwedTable(mapped.name, mapped.slice_ns, slices))
         return owed
 
 

@@ -343,6 +343,15 @@ class TableWatch(WatchedSlices):
         self.latest_lsn = min(self.latest_lsn, fork_lsn)
         return keys
 
+    def touched_from(self, lsn: int) -> Ints:
+        """Slices (ascending) that the record ``lsn`` or a later one touched, also those of which
+        nothing is left. Those that are summed are closed."""
+        self.merge()
+        columns = self.slices.columns
+        newest = np.maximum(columns["row_lsn"], columns["floor"])
+        found: Ints = self.slices.keys[np.maximum(newest, columns["max_lsn"]) >= np.uint64(lsn)]
+        return found
+
     def _declare(self, keys: Ints, state: int) -> None:
         self.merge()
         at = self.slices.upsert(keys)
