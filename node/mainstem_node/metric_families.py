@@ -167,9 +167,16 @@ def _numbers(status: Snapshot) -> Iterable[Metric]:
     for reason, count in status.get("drops", {}).items():
         drops.add_metric([reason], count)
     yield drops
-    used = (status.get("buffer") or {}).get("used_bytes")
-    if used is not None:
-        yield GaugeMetricFamily("mainstem_buffer_used_bytes", "Bytes on disk.", used)
+    buffer = status.get("buffer") or {}
+    if buffer.get("used_bytes") is not None:
+        yield GaugeMetricFamily(
+            "mainstem_buffer_used_bytes", "Bytes on disk.", buffer["used_bytes"]
+        )
+    if buffer.get("written_bytes") is not None:
+        yield CounterMetricFamily(
+            "mainstem_written_bytes", "Bytes that this process sent to its disks.",
+            buffer["written_bytes"],
+        )  # fmt: skip
     failed = 1.0 if status.get("last_fsync_error") else 0.0
     yield GaugeMetricFamily("mainstem_log_failed", "1 after a failed write or sync.", failed)
     for name, count in (status.get("rule_alarms") or {}).items():

@@ -25,7 +25,7 @@ LAGGING_MS = 10_000
 QUARANTINE_SHOWN = 20
 """Items that a status carries: a few kB, however many there are."""
 RATE_WINDOW_S = 600.0
-"""Bytes written per day are projected from the last ten minutes."""
+"""Bytes written per day are projected from the last ten minutes, or since somebody last asked."""
 ROWS_MIN = 10_000
 """Fewer rows in data files do not say what a row takes there."""
 _DAY_S = 86_400
@@ -38,7 +38,8 @@ class WriteRate:
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        # One entry a second at most: bounded by the window.
+        # One entry a second at most: bounded by the window. The last before it stays: where status
+        # is asked for seldom, that is what the projection goes by.
         self._totals: deque[tuple[float, int]] = deque()
 
     def per_day(self, total: int) -> int:
@@ -47,7 +48,7 @@ class WriteRate:
             now = self._monotonic()
             if not self._totals or now - self._totals[-1][0] >= 1.0:
                 self._totals.append((now, total))
-            while now - self._totals[0][0] > RATE_WINDOW_S:
+            while len(self._totals) > 1 and now - self._totals[1][0] > RATE_WINDOW_S:
                 self._totals.popleft()
             started, first = self._totals[0]
             elapsed = now - started
@@ -72,6 +73,7 @@ class StatusReporter:
         self._more = more
         self._clock_ns = clock_ns
         self._rate, self._row_rate = WriteRate(), WriteRate()
+        self._rate.per_day(written_bytes(0))  # the first question has something to go by
         self._quarantined: tuple[int, dict[str, Any]] = (-1, {})
 
     def build(self) -> dict[str, Any]:
@@ -125,12 +127,12 @@ class StatusReporter:
 
     def _buffer(self, rows_logged: int) -> dict[str, Any]:
         statistics = self._engine.statistics()
+        written = written_bytes(statistics.log.written_bytes)
         return {
             "used_bytes": statistics.log.bytes + statistics.part_bytes,
             "limit_bytes": self._config.disk.limit,
-            "written_bytes_per_day": self._rate.per_day(
-                written_bytes(statistics.log.written_bytes)
-            ),
+            "written_bytes": written,
+            "written_bytes_per_day": self._rate.per_day(written),
             "rows_per_day": self._row_rate.per_day(rows_logged),
             "bytes_per_row": _bytes_per_row(statistics),
         }

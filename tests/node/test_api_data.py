@@ -61,6 +61,7 @@ async def test_the_status_object_has_the_keys_of_the_contract(
     assert set(status["buffer"]) >= {"used_bytes", "limit_bytes", "written_bytes_per_day"}
     assert status["buffer"]["bytes_per_row"] is None  # too few rows to say
     assert status["buffer"]["used_bytes"] > 0
+    assert status["buffer"]["written_bytes"] >= 0
     assert status["accounting"]["pump"]["log"]["logged"] == 300
 
 
@@ -230,6 +231,7 @@ async def test_metrics_agree_with_the_status(filled: aiohttp.ClientSession) -> N
     assert 'mainstem_accounting_rows{sum="log",table="pump",term="logged"} 300.0' in text
     assert 'mainstem_state{node="edge",state="live"} 1.0' in text
     assert "mainstem_event_loop_lag_seconds_bucket" in text
+    assert re.search(r"^mainstem_written_bytes_total \d", text, re.M)
     pattern = re.compile(r'mainstem_http_requests_total\{.*route="/api/v1/write".*\} 1\.0')
     assert pattern.search(text)
     assert "root.plant" not in text

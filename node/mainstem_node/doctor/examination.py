@@ -6,11 +6,12 @@ sent but a greeting, and nothing takes longer than a few seconds.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mainstem_node.config.schema import NodeConfig, Topology
-from mainstem_node.doctor import certificates, clock, disk, links, memory, ports
+from mainstem_node.doctor import certificates, clock, disk, links, memory, ports, wear
 from mainstem_node.doctor.finding import BAD, Finding
 from mainstem_node.errors import TierError
 from mainstem_node.node import tier_class
@@ -22,6 +23,7 @@ def examine(topology: Topology, node: NodeConfig, status: Status | None) -> Iter
     """``status``: of the node while it runs, else None."""
     yield ports.listener(node, status)
     yield from disk.room(node, status)
+    yield wear.judged(node, status, shutil.disk_usage(disk.existing(node.data_dir)).total)
     yield memory.limits(node)
     yield from clock.offset(node, status)
     yield from certificates.expiry(node)
