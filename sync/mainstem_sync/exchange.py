@@ -103,7 +103,7 @@ class SliceExchange:
             return
         own = sender.own
         with self._lock:
-            settled = forward.owing.done(wanted.done, lambda ref: ref[0] == own.uuid)
+            settled = forward.owing.done(wanted.done, sender.wrote)
             forward.settle(settled)
             for want in wanted.says:
                 self._restate(wanted.origin, want, own)

@@ -16,9 +16,12 @@ from mainstem_sync.slices.loss import Loss, LostTable
 from mainstem_sync.slices.owed import Owed, OwedTable
 from mainstem_sync.slices.wants import Repairs, Want, Wanted, encode_want
 from mainstem_sync.state.owing import Owing
+from mainstem_sync.testing.tiers import Tiers
 from mainstem_sync.wire.frames import decode_frames
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
+
+from .survives.copies import epoch_of, roll_back, snapshot, wait
 
 SIZE = 4
 """A slice has so many instants in these tests."""
@@ -115,6 +118,38 @@ def test_rows_that_are_owed_are_pending_until_they_are_done_or_lost() -> None:
         settled = each.done([(KEY.uuid, 0, 40)], lambda ref: ref[0] == KEY.uuid)
         assert (settled.rows, settled.size, list(settled.own)) == ({"t": 4}, 150, [(30, 32)])
         assert not each.records
+
+
+def test_what_a_record_speaks_for_is_done_with_it() -> None:
+    """A writer that was restored to between the two knows only the older one."""
+    backlog = Backlog()
+    newer = owed(40, {1})
+    newer.old = [12, 20]
+    backlog.add(Owed.from_header(newer.to_wire(), 41), (KEY.uuid, 1, 41), RangeSet())
+    assert backlog.done == []
+    backlog = Backlog.restore(msgpack.unpackb(msgpack.packb(backlog.snapshot())))
+    backlog.image_applied("t", SIZE, 2 * SIZE, 42)
+    assert backlog.done == [(KEY.uuid, 1, 12), (KEY.uuid, 1, 20), (KEY.uuid, 1, 41)]
+
+
+def test_done_is_a_record_of_the_line_and_no_other_of_that_number(tiers: Tiers) -> None:
+    """A log that goes on from a backup gives LSNs out again: what is done of the line that was
+    given up says nothing about its new records."""
+    tiers.write(rows=2)
+    tiers.run()
+    copy = snapshot(tiers.edge)
+    fork = tiers.edge.engine.log.barrier()
+    tiers.write(start_s=10, rows=2)
+    tiers.run()
+    roll_back(tiers.edge, copy)
+    wait(tiers)
+    sender, uuid = tiers.edge.federation.sender, tiers.edge.engine.node_uuid
+    assert sender is not None
+    assert epoch_of(tiers.edge) == 1
+    assert sender.wrote((uuid, 0, fork)) and sender.wrote((uuid, 1, fork))
+    assert sender.wrote((uuid, 1, fork + 1))
+    assert not sender.wrote((uuid, 0, fork + 1))
+    assert not sender.wrote(("0" * 32, 0, fork))
 
 
 def test_wants_are_bounded_and_newest_first() -> None:

@@ -304,6 +304,30 @@ def test_a_definition_that_never_comes_does_not_block_for_ever(
     assert (sums["parked"], sums["delivered"]) == (2, 3)
 
 
+def test_rows_whose_definition_waits_for_another_node_are_not_parked(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plant's rows of a template of its edge need what the edge says of it. On a line that loses
+    nearly all that may take longer than the plant would try."""
+    from mainstem_sync.sending import verdicts
+    from mainstem_sync.sending.naming import Naming
+
+    monkeypatch.setattr(verdicts, "SCHEMA_TRIES_MAX", 6)
+    tiers.write(rows=1)
+    tiers.run(1)
+    lsn = tiers.write("root.p.q.d1", rows=2, node=tiers.plant)
+    receiver = tiers.group.federation.receiver
+    refusing = Refusing(receiver, {lsn}, AckCode.NEED_SCHEMA)
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver, "_take", refusing)
+        patch.setattr(Naming, "owners_told", lambda naming, name: False)
+        tiers.run(10)
+        assert tiers.forward(tiers.plant)["parked"] == 0
+        assert tiers.forward(tiers.plant)["pending"] == 2
+    tiers.run(5)
+    assert tiers.forward(tiers.plant)["delivered"] == 3
+
+
 def test_a_parent_over_its_bound_is_asked_later(
     tiers: Tiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,8 @@
    their images are applied, of ``since`` or later. A slice that came in pieces is crossed off when
    the pieces cover it.
 2. An entry without slices left is done: its range enters R. The writer is told which entries are
-   done (WANT frames), so that it knows without a memory of its own.
+   done (WANT frames), so that it knows without a memory of its own. So are the records that the
+   entry speaks for: a writer that was restored may know these, and not that one.
 3. Declared lost is crossed off too.
 
 All of it follows from the log. Guarded by the federation's lock.
@@ -31,6 +32,14 @@ class Entry:
     since: int
     names: dict[str, str] = field(default_factory=dict)
     pending: dict[str, tuple[int, RangeSet]] = field(default_factory=dict)
+    old: list[int] = field(default_factory=list)
+    """Records of the writer that this one speaks for: they are done with it."""
+
+    @property
+    def refs(self) -> list[Ref]:
+        """All that is done when this is."""
+        uuid, epoch, _ = self.ref
+        return [*((uuid, epoch, lsn) for lsn in self.old), self.ref]
 
     def cross_off(self, table: str, first: int, last: int) -> None:
         found = self.pending.get(table)
@@ -44,12 +53,13 @@ class Entry:
             [name, self.names.get(name, name), size, slices.to_wire()]
             for name, (size, slices) in self.pending.items()
         ]
-        return [list(self.ref), self.ranges.to_wire(), self.since, tables]
+        return [list(self.ref), self.ranges.to_wire(), self.since, tables, self.old]
 
     @classmethod
     def from_plain(cls, value: list[Any]) -> Entry:
-        (uuid, epoch, lsn), ranges, since, tables = value
+        (uuid, epoch, lsn), ranges, since, tables, *rest = value
         entry = cls((uuid, epoch, lsn), _pairs(ranges), since)
+        entry.old = list(rest[0]) if rest else []  # checkpoints of before have none
         for key, name, size, flat in tables:
             entry.names[key] = name
             entry.pending[key] = (size, _pairs(flat))
@@ -72,7 +82,7 @@ class Backlog:
         if any(entry.ref == ref for entry in self.entries) or ref in self.done:
             return RangeSet()
         ranges = owed.ranges.difference(received)
-        entry = Entry(ref, ranges, owed.since)
+        entry = Entry(ref, ranges, owed.since, old=sorted(owed.old)[-DONE_MAX:])
         if ranges or not owed.ranges:
             for table in owed.tables:
                 if table.slices:
@@ -152,7 +162,7 @@ class Backlog:
         ranges = RangeSet()
         for entry in [entry for entry in self.entries if not entry.pending]:
             self.entries.remove(entry)
-            self.done.append(entry.ref)
+            self.done += [ref for ref in entry.refs if ref not in self.done]
             ranges.update(entry.ranges)
         del self.done[:-DONE_MAX]
         wanted = {key for entry in self.entries for key in entry.pending}

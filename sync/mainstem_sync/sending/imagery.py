@@ -199,13 +199,19 @@ class Imagery:
         with self._lock:
             return self._naming.owners_told(name)
 
+    def waits_to_define(self, origin: OriginKey, contents: Sequence[Content]) -> bool:
+        """True while this node may not say yet what its own records are about: whose template it
+        is has to be heard first."""
+        if origin != self._own():
+            return False
+        with self._lock:
+            return not all([self._naming.owners_told(name) for name in devices_in(contents)])
+
     def define(self, origin: OriginKey, contents: Sequence[Content]) -> None:
         """The parent lacks what these records are about. What this node writes now it logs once
         more; of another node, or of a line that has ended, it is told beside the records."""
         if origin == self._own():
-            with self._lock:
-                told = [self._naming.owners_told(name) for name in devices_in(contents)]
-            if all(told):
+            if not self.waits_to_define(origin, contents):
                 announce(self._engine, contents)
             return
         found: list[Definition] = []

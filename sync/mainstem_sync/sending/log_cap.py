@@ -152,12 +152,13 @@ class LogCap:
             if not missing:
                 return 0
             records = self._forward.owing.records
-            old = self._forward.owing.said_in(missing, None)
+            said_of_own = self._forward.owing.said_in(missing, None)
+            old = self._forward.owing.spoken_for(said_of_own)
             states = list(self._follower.origins)
             said = [state for state in states if self._forward.owing.said_in(missing, state.key)]
         gaps = [(state, self._gap(state, missing)) for state in states]
         found = [self._relayed(state, gap, missing) for state, gap in gaps if gap or state in said]
-        for lsn in old:
+        for lsn in said_of_own:
             missing.update(records[lsn].ranges)
         found.append(self._released.own(self._engine, missing, old))
         logger.warning("the parent lost %d records: they will go to it as slices", missing.count())
@@ -200,8 +201,9 @@ class LogCap:
         """What the parent lacks of a node below, whoever owed it before."""
         owed = self._released.relayed(self._engine, state, gap)
         with self._lock:
-            owed.old = self._forward.owing.said_in(gone, state.key)
-            for lsn in owed.old:
+            said = self._forward.owing.said_in(gone, state.key)
+            owed.old = self._forward.owing.spoken_for(said)
+            for lsn in said:
                 owed.take(self._forward.owing.records[lsn])
             owed.others = self._forward.owing.handed_of(state.key, self._is_known)
         return owed

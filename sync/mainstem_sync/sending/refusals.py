@@ -34,15 +34,20 @@ class Refusals:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._tries: dict[int, int] = {}
+        self._waited: dict[int, int] = {}
         self._alone: set[int] = set()
 
-    def count(self, contents: Sequence[Content], limit: int, why: str) -> int:
+    def count(
+        self, contents: Sequence[Content], limit: int, why: str, *, waits: bool = False
+    ) -> int:
         """How often the batch of these records was not taken, this time included; at ``limit`` it
-        is refused."""
+        is refused. ``waits``: for something else, which is counted apart: when it has come, the
+        batch has all of its tries before it."""
         if not contents:
             return 0
         first = contents[0].lsn
-        tries = self._tries[first] = self._tries.get(first, 0) + 1
+        counted = self._waited if waits else self._tries
+        tries = counted[first] = counted.get(first, 0) + 1
         if tries % SAY_EVERY == 0:
             logger.warning("the parent put LSN %d off %d times: %s", first, tries, why)
         if tries >= limit:
@@ -61,9 +66,10 @@ class Refusals:
 
     def taken(self, contents: Sequence[Content]) -> None:
         """The parent holds these now."""
-        if self._tries or self._alone:
+        if self._tries or self._alone or self._waited:
             for content in contents:
                 self._tries.pop(content.lsn, None)
+                self._waited.pop(content.lsn, None)
                 self._alone.discard(content.lsn)
 
     def one_by_one(self, lsns: RangeSet) -> RangeSet:

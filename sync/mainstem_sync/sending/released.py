@@ -28,6 +28,7 @@ from mainstem_sync.origins.origin_state import OriginState
 from mainstem_sync.slices.manifest import Manifest
 from mainstem_sync.slices.owed import Owed, OwedTable
 from mainstem_sync.slices.slice_table import touched_by
+from mainstem_sync.slices.wants import DONE_MAX
 from mainstem_sync.state.content import Classifier, Content
 from mainstem_sync.state.follower import Follower
 from mainstem_sync.wire.blocks import decode_block
@@ -157,7 +158,7 @@ class Released:
         for table in earlier.tables:
             gathered.slices(table.name, table.slice_ns).update(table.slices)
         if writer is None:
-            gathered.owed.old.append(piece.lsn)
+            gathered.owed.old += [*earlier.old[-DONE_MAX:], piece.lsn]
         else:
             gathered.owed.others.append((writer.uuid, writer.epoch, piece.lsn))
 

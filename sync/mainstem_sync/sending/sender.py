@@ -42,6 +42,7 @@ from mainstem_sync.sending.flight import Lane
 from mainstem_sync.sending.imagery import Imagery
 from mainstem_sync.sending.lanes import Lanes
 from mainstem_sync.sending.refusals import Refusals
+from mainstem_sync.slices.wants import Ref
 from mainstem_sync.sending.session import LinkState, Request, Session
 from mainstem_sync.sending.verdicts import Verdicts
 from mainstem_sync.state.forward import Forward
@@ -401,6 +402,11 @@ class Sender:
     def own(self) -> OriginKey:
         """This node's own stream."""
         return self._upward.key
+
+    def wrote(self, ref: Ref) -> bool:
+        """True for a record of the own log as it is now, not for one of a line that was given up.
+        Records from before a fork may be named by any epoch since."""
+        return self._upward.wrote(*ref)
 
     @property
     def error(self) -> str | None:

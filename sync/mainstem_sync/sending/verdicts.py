@@ -77,16 +77,20 @@ class Verdicts:
             self._refusals.count(draft.contents, BAD_HASH_MAX, answer.message)
             return None
         if answer.code is AckCode.NEED_SCHEMA:
-            most = SCHEMA_TRIES_MAX * (SCHEMA_PATIENCE if self._waits_for_control(draft) else 1)
-            tries = self._refusals.count(draft.contents, most, answer.message)
+            waits = self._waits_for_another(draft)
+            most = SCHEMA_TRIES_MAX * (SCHEMA_PATIENCE if waits else 1)
+            tries = self._refusals.count(draft.contents, most, answer.message, waits=waits)
             if tries % ANNOUNCE_AFTER == 0 and self.images is not None:
                 self.images.define(draft.origin, draft.contents)
         return answer.code
 
-    def _waits_for_control(self, draft: Draft) -> bool:
-        """A definition that rows miss may still be on its way, for minutes on a thin link."""
+    def _waits_for_another(self, draft: Draft) -> bool:
+        """A definition that rows miss may still be on its way, for minutes on a thin link; or it
+        waits for that of another node, on a bad one."""
         with self._state_lock:
-            return draft.queue is not Queue.CONTROL and bool(self._forward.control)
+            if draft.queue is not Queue.CONTROL and self._forward.control:
+                return True
+        return self.images is not None and self.images.waits_to_define(draft.origin, draft.contents)
 
     def _accepted(self, draft: Draft) -> None:
         self.learned(draft.origin, draft.ranges)

@@ -104,7 +104,6 @@ class Owed:
             "bytes": self.size,
             "n": counts,
             "said": [table.to_plain() for table in self.said],
-            "old": self.old,
             "passed": self.passed.to_wire(),
             "others": [list(ref) for ref in self.others],
             "policy": self.policy,
@@ -112,7 +111,8 @@ class Owed:
 
     def to_wire(self, sends: Callable[[str], bool] = lambda table: True) -> dict[str, Any]:
         """What others need of it, of the tables that ``sends`` lets go up."""
-        return {
+        spoken_for = {"old": self.old} if self.old else {}
+        return spoken_for | {
             "o": None if self.target is None else self.target.to_wire(),
             "r": self.ranges.to_wire(),
             "since": self.since,
@@ -148,7 +148,10 @@ class Owed:
                 )
                 for name, keys, counts in header.get("n") or ()
             },
-            list(header.get("old") or ()),
+            [
+                integer(at, "old", LSN_MAX)
+                for at in list_of(header.get("old") or [], "old", RUNS_MAX)
+            ],
             lsns_of_wire(header.get("passed") or []),
             [(uuid, epoch, at) for uuid, epoch, at in header.get("others") or ()],
         )

@@ -24,7 +24,7 @@ from typing import Any
 
 from mainstem_sync.slices.loss import Loss
 from mainstem_sync.slices.owed import Owed, lsns_of_wire
-from mainstem_sync.slices.wants import Ref
+from mainstem_sync.slices.wants import DONE_MAX, Ref
 from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import RangeSet
 
@@ -95,6 +95,12 @@ class Owing:
     def said_in(self, gone: RangeSet, target: OriginKey | None) -> list[int]:
         """Own records that owe slices of ``target``, among these LSNs."""
         return [n for n, owed in self.records.items() if n in gone and owed.target == target]
+
+    def spoken_for(self, lsns: Iterable[int]) -> list[int]:
+        """These own records, and the newest of those that they speak for."""
+        known = set(lsns)
+        older = {at for lsn in known for at in self.records[lsn].old} - known
+        return sorted({*known, *sorted(older)[-DONE_MAX:]})
 
     @property
     def ranges(self) -> RangeSet:

@@ -84,6 +84,10 @@ class Upward:
         """True for this node in any epoch."""
         return key.uuid == self._own.uuid
 
+    def wrote(self, uuid: str, epoch: int, lsn: int) -> bool:
+        """True if what the own log had under this LSN in this epoch is still of its line."""
+        return uuid == self._own.uuid and lsn <= self._own.table.end_of(epoch)
+
     def own_line(self) -> Line:
         """A copy of what is known of the own log."""
         with self._lock:
