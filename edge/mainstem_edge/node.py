@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from mainstem_edge.intake import Intake
 from mainstem_edge.push_routes import push_routes
 from mainstem_edge.readmission import readmit_messages, readmit_rows
 from mainstem_edge.sources import held_frontier_ns, silent
+from mainstem_engine.consumers import LogConsumer
 from mainstem_engine.model import DeviceIds, TimesNs
 from mainstem_node.api.route import Route
 from mainstem_node.commanding.action import Action
@@ -29,6 +30,10 @@ from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.doctor.finding import Finding
 from mainstem_node.inbox import Adoption, Kept
 from mainstem_node.node import Node
+
+if TYPE_CHECKING:
+    from mainstem_edge.assembly.notices import Couriers
+    from mainstem_edge.notices.book import NoticeBook
 
 IDLE_S = 1.0
 """A broker sends what it holds without pauses: a second of nothing means that it holds nothing."""
@@ -52,6 +57,8 @@ class EdgeNode(Node):
 
     _intakes: Sequence[Intake] = ()
     _stopped_ns: int | None = None
+    _notices: NoticeBook | None = None
+    _couriers: Couriers | None = None
 
     async def start_intake(self) -> None:
         """Starts a collector and an intake per broker. The brokers need not be there."""
@@ -61,11 +68,20 @@ class EdgeNode(Node):
         self._bench = self._workbench()
         assembly = Assembly(self._bench)
         self._intakes = await asyncio.to_thread(assembly.intakes)
+        if self._notices is not None:  # before there is anything to tell
+            await asyncio.to_thread(self._start_couriers, self._notices)
         for intake in self._intakes:
             intake.start()
             intake.collector.start()
         if any(rule.missing is not None for rule in self.config.rules):
             self.jobs.add("silence", SILENCE_S, self._look_for_silence)
+
+    def _start_couriers(self, book: NoticeBook) -> None:
+        from mainstem_edge.assembly.notices import Couriers
+
+        couriers = self._couriers = Couriers(self.config, self.engine, book, self.clock_ns)
+        self._stack.push_async_callback(asyncio.to_thread, couriers.stop)
+        couriers.start()
 
     async def _look_for_silence(self) -> None:
         await asyncio.to_thread(self._check_alarms)
@@ -160,12 +176,23 @@ class EdgeNode(Node):
 
     @classmethod
     def examine(cls, topology: Topology, config: NodeConfig) -> Iterable[Finding]:
-        """The brokers and pages of the collectors: reachable, and the credentials right."""
+        """The brokers and pages of the collectors, and who is told of alarms: reachable, and the
+        credentials right."""
         # Only `mainstem doctor` asks: a node that runs does not hold what looks at things.
         from mainstem_edge.examination import brokers
+        from mainstem_edge.notice_examination import receivers
         from mainstem_edge.page_examination import pages
 
-        return itertools.chain(brokers(config), pages(config))
+        return itertools.chain(brokers(config), pages(config), receivers(config))
+
+    def consumers(self) -> Sequence[LogConsumer]:
+        """What is to be told of alarms, where the file names somebody."""
+        if not self.config.notify:
+            return ()
+        from mainstem_edge.notices.book import NoticeBook
+
+        self._notices = NoticeBook()
+        return (self._notices,)
 
     def actions(self) -> Sequence[Action]:
         """What the configuration allows, and nothing else."""
@@ -209,11 +236,13 @@ class EdgeNode(Node):
         return views
 
     def status_fields(self) -> Mapping[str, Any]:
-        """``collectors``: health of each; ``frontier``: ms, null while it is not known."""
+        """``collectors``: health of each; ``frontier``: ms, null while it is not known;
+        ``notify``: how far each is that is told of alarms, where there is one."""
         frontier_ns = self.frontier_ns() if self._intakes else None
         return {
             "collectors": [intake.status() for intake in self._intakes],
             "frontier": frontier_ns // NS_PER_MS if frontier_ns else None,
+            **({} if self._couriers is None else {"notify": self._couriers.status()}),
         }
 
     def not_ready(self) -> list[str]:

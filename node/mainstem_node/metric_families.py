@@ -96,6 +96,7 @@ class _SnapshotCollector(Collector):
         yield _completeness(status)
         yield from _numbers(status)
         yield from _collectors(status)
+        yield from _notify(status)
         for name, value in sorted(snapshot.get("store", {}).items()):
             yield GaugeMetricFamily(f"mainstem_store_{name}", "Statistics of the store.", value)
         workers = GaugeMetricFamily("mainstem_workers_busy", "Calls in a pool.", labels=["pool"])
@@ -181,6 +182,31 @@ def _numbers(status: Snapshot) -> Iterable[Metric]:
     yield GaugeMetricFamily("mainstem_log_failed", "1 after a failed write or sync.", failed)
     for name, count in (status.get("rule_alarms") or {}).items():
         yield GaugeMetricFamily(f"mainstem_rule_alarms_{name}", f"Alarms of rules, {name}.", count)
+
+
+def _notify(status: Snapshot) -> Iterable[Metric]:
+    """Of an edge that tells others of alarms."""
+    targets = status.get("notify") or ()
+    if not targets:
+        return
+    pending = GaugeMetricFamily(
+        "mainstem_notify_pending", "Changes of alarms that wait.", labels=["to"]
+    )
+    ends = CounterMetricFamily(
+        "mainstem_notify", "What became of changes of alarms.", labels=["to", "end"]
+    )
+    failed = CounterMetricFamily(
+        "mainstem_notify_failed_tries", "After which it was tried again.", labels=["to"]
+    )
+    for target in targets:
+        name = target["name"]
+        pending.add_metric([name], target["pending"])
+        failed.add_metric([name], target["failed"])
+        for end in ("delivered", "refused", "expired", "dropped"):
+            ends.add_metric([name, end], target[end])
+    yield pending
+    yield ends
+    yield failed
 
 
 def _collectors(status: Snapshot) -> Iterable[Metric]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,3 +84,28 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
         )
 
     return make
+
+
+@pytest.fixture
+def silent_broker() -> Iterator[int]:
+    """Lets everybody in and acknowledges nothing."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    taken: list[socket.socket] = []
+
+    def serve() -> None:
+        try:
+            while True:
+                peer = listener.accept()[0]
+                taken.append(peer)
+                peer.recv(1024)
+                peer.sendall(b"\x20\x02\x00\x00")  # CONNACK: accepted
+        except OSError:
+            return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.close()
+    for peer in taken:
+        peer.close()
+    thread.join(1.0)

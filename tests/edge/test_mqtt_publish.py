@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,7 +10,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from mainstem_edge.actions.mqtt_publish import PAYLOAD_BYTES_MAX, Broker, MqttPublish
+from mainstem_edge.actions.mqtt_publish import PAYLOAD_BYTES_MAX, MqttPublish
+from mainstem_edge.actions.publisher import Broker
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.commanding.action import ActionError, UncertainActionError
 from mainstem_node.errors import BadRequestError
@@ -81,31 +81,6 @@ def test_what_is_not_allowed_is_refused(arguments: dict[str, Any], field: str | 
 def test_without_a_broker_nothing_was_done(unused_tcp_port: int) -> None:
     with pytest.raises(ActionError):
         publish(unused_tcp_port).run({"topic": "valves/v1/set"})
-
-
-@pytest.fixture
-def silent_broker() -> Iterator[int]:
-    """Lets everybody in and acknowledges nothing."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    taken: list[socket.socket] = []
-
-    def serve() -> None:
-        try:
-            while True:
-                peer = listener.accept()[0]
-                taken.append(peer)
-                peer.recv(1024)
-                peer.sendall(b"\x20\x02\x00\x00")  # CONNACK: accepted
-        except OSError:
-            return
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield listener.getsockname()[1]
-    listener.close()
-    for peer in taken:
-        peer.close()
-    thread.join(1.0)
 
 
 def test_nobody_knows_what_became_of_a_message_without_an_answer(silent_broker: int) -> None:

@@ -152,7 +152,8 @@ class AlarmBook:
                 del self._since[each.rule.name, each.device]
             word = "raised" if each.raised else "cleared"
             level = logging.WARNING if each.raised else logging.INFO
-            log.log(level, "alarm %s (%s): %s", word, each.rule.severity, text)
+            if each.rule.logs:
+                log.log(level, "alarm %s (%s): %s", word, each.rule.severity, text)
         return ack
 
     def _begun(self, changes: Sequence[Transition]) -> list[int]:

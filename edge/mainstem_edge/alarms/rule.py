@@ -38,6 +38,8 @@ class AlarmRule:
     under: str | None = None
     severity: str = "warning"
     message: str = MESSAGE
+    logs: bool = True
+    """Its changes are lines in the log of the edge."""
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from mainstem_edge.alarms.book import AlarmBook
 from mainstem_edge.alarms.rule import EXPRESSED, MESSAGE, SILENT, AlarmRule
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
+from mainstem_node.config.notify import LOG
 from mainstem_node.config.rules import RuleConfig
 from mainstem_node.config.schema import TemplateConfig
 from mainstem_node.config.templates import rule_terms
@@ -67,4 +68,5 @@ def _rule(config: RuleConfig, number: int | None, template: TemplateConfig | Non
         stuck_ns=config.stuck, missing_ns=config.missing, expression=expression, clear=clear,
         delay_ns=config.delay, clear_delay_ns=config.clear_delay, under=config.under,
         severity=config.severity, message=config.message or message,
+        logs=LOG in config.actions,
     )  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
-from mainstem_edge.actions.mqtt_publish import Broker, MqttPublish
+from mainstem_edge.actions.mqtt_publish import MqttPublish
+from mainstem_edge.actions.publisher import Broker
 from mainstem_edge.assembly import lines
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector

@@ -10,6 +10,7 @@ from mainstem_engine.options import VNODES_MAX
 from mainstem_node.config.builder import suggestion
 from mainstem_node.config.collector_checks import check_actions, check_collectors
 from mainstem_node.config.export_checks import check_exports, check_rollups
+from mainstem_node.config.notify_checks import check_notify
 from mainstem_node.config.report import Report
 from mainstem_node.config.rule_checks import check_rules
 from mainstem_node.config.schema import SECOND_NS, NodeConfig
@@ -35,6 +36,7 @@ def check_topology(report: Report) -> None:
         check_collectors(report, where, node)
         check_actions(report, where, node)
         check_rules(report, where, node)
+        check_notify(report, where, node)
         check_rollups(report, where, node)
         check_exports(report, where, node)
         _link(report, where, node)

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from mainstem_node.config.kinds import DevicePath, DurationNs, Name, Text
+from mainstem_node.config.notify import LOG
 from mainstem_node.config.units import duration_name
 
 ALARMS = "alarms"
@@ -41,6 +42,8 @@ class RuleConfig(Struct, frozen=True, kw_only=True):
     """The condition must have held for so long before the alarm is raised."""
     clear_delay: DurationNs = 0
     severity: Literal["info", "warning", "critical"] = "warning"
+    actions: tuple[Text, ...] = (LOG,)
+    """`log`, and names of `notify`."""
     message: Text | None = None
     """With {device}, {rule}, {measurement}, {value} and {severity}."""
 

@@ -49,6 +49,7 @@ from mainstem_node.config.kinds import (
     Text,
     Zone,
 )
+from mainstem_node.config.notify import MqttNotifyConfig, WebhookNotifyConfig
 from mainstem_node.config.rules import RuleConfig
 
 MIB = 1 << 20
@@ -295,6 +296,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     """What commands may do here; without it: nothing."""
     rules: tuple[RuleConfig, ...] = ()
     """Alarms that an edge raises as rows come in."""
+    notify: tuple[MqttNotifyConfig | WebhookNotifyConfig, ...] = ()
+    """Whom it tells of them."""
     clock: ClockConfig = ClockConfig()
     rollups: tuple[RollupConfig, ...] = ()
     export: tuple[ExportConfig, ...] = ()
