@@ -6,9 +6,11 @@
 2. The *compaction lock*, taken before it, lets one compaction run at a time, on a thread of its
    own. So a flush that is due never waits for a long compaction, nor does close(): it gives up
    between two steps.
-3. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions. While
-   there are PARTS_WAITING_MAX parts to be joined, a flush gives them time first, and writers slow
-   down with it: queries and starts cost by the part.
+3. A flush is due when the head is full or ``flush_every`` is over; afterwards, compactions. A
+   delete makes one due, too, for its space comes back only then: at once where rows are refused,
+   since no row would ever make one due there. While there are PARTS_WAITING_MAX parts to be
+   joined, a flush gives them time first, and writers slow down with it: queries and starts cost by
+   the part.
 4. A flush that failed keeps its frozen state and is tried again before anything else is frozen.
 5. A compaction whose parts are not all there any more when it is done (they expired meanwhile) is
    thrown away. One that failed is counted. Its parts are left alone until the next start, for it
@@ -225,10 +227,20 @@ class Housekeeping:
         if store.memory.is_waited_for("head") and store.head_rows():
             # A batch that is large beside the limit fits only into an empty head.
             return True
-        behind = store.applied_lsn - store.checkpoint_lsn
+        if store.applied_lsn - store.checkpoint_lsn > RECORDS_BEHIND_MAX:
+            return True
         every_ns = least_flush_every_ns(store.catalog.databases, store.options.flush_every_ns)
         timer = every_ns and time.monotonic() - self._last_flush_s >= every_ns / 1e9
-        return bool((timer and store.head_rows()) or behind > RECORDS_BEHIND_MAX)
+        if timer and store.head_rows():
+            return True
+        return bool(timer or store.refusal is not None) and self._deletes_wait()
+
+    def _deletes_wait(self) -> bool:
+        """True while the checkpoint lacks a delete: no part is rewritten for it before."""
+        store = self._store
+        with store.state_lock:
+            newest = [found.newest_lsn for found in store.tombstones.values()]
+        return max(newest, default=0) > store.checkpoint_lsn
 
     def _flush_inline(self) -> None:
         """For a writer that waits for memory; never on the committer thread: flush waits for it."""

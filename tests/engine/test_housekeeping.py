@@ -171,6 +171,22 @@ def test_parts_that_are_left_alone_are_not_waited_for(
     assert compacted.waits == []
 
 
+def test_a_delete_makes_a_flush_due_by_the_timer(open_engine: Any) -> None:
+    engine: Engine = open_engine(flush_every_ns=1)
+    engine.create_template(T)
+    engine.write("t", "root.a.d", [1, 2], {"x": [1, 2]}).wait()
+    engine.flush()
+    engine._housekeeping.work()
+    assert engine.statistics().housekeeping.flushes == 1
+    engine.delete("t").ack.wait()
+    engine._housekeeping.work()
+    assert engine.statistics().housekeeping.flushes == 2
+    engine._housekeeping.compact_due()
+    assert engine.statistics().part_bytes == 0
+    engine._housekeeping.work()
+    assert engine.statistics().housekeeping.flushes == 2
+
+
 def test_a_compaction_is_waited_for_while_it_runs(
     open_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,24 @@ def test_rows_are_refused_where_nothing_may_go(engine: Engine) -> None:
         write(engine, "fast", 5)
 
 
+@pytest.mark.parametrize("statement", ["DROP STABLE fast", "DELETE FROM fast"])
+def test_what_is_deleted_while_rows_are_refused_makes_room_at_once(
+    engine: Engine, statement: str
+) -> None:
+    write(engine, "fast", 0)
+    room = DiskRoom(engine, DiskRoom(engine, None, rejects=False).used_bytes(), rejects=False)
+    room.look()
+    assert room.refuses
+    engine.sql(statement)
+    # What the threads of the engine do in a second; no row comes that would make a flush due.
+    engine._housekeeping.work()
+    engine._housekeeping.compact_due()
+    assert engine.statistics().part_bytes == 0
+    room.look()
+    assert not room.refuses
+    write(engine, "slow", 1)
+
+
 def test_reject_refuses_and_removes_nothing(engine: Engine) -> None:
     for day in range(3):
         write(engine, "fast", day)
