@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ import pytest
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import Column, Rows
 from mainstem_node.alarms import journal
+from mainstem_node.auth import WRITE
 from mainstem_node.config.rules import ALARMS
 from mainstem_node.node import Node
 from mainstem_node.overview import flatten
@@ -67,6 +69,45 @@ async def test_an_alarm_of_a_rule_is_listed_and_acknowledged(
     async with http.get("/api/v1/audit") as answer:
         newest = (await answer.json())["entries"][0]
     assert (newest["what"], newest["detail"]["alarm"]) == ("alarm.ack", HOT)
+
+
+@pytest.fixture
+def ann(raised: Node) -> dict[str, str]:
+    """Headers of somebody who may write."""
+    _, token = raised.authenticator.tokens.create("ann", WRITE)
+    return {"Authorization": f"Bearer {token}"}
+
+
+def order(**arguments: Any) -> dict[str, Any]:
+    """An acknowledgement as a command that was written by hand."""
+    seen = {"alarm": HOT, "since_ns": 10 * 10**6, **arguments}
+    return {
+        "id": "c1", "target": HOT, "action": "alarm.ack", "arguments": seen, "mode": "idempotent",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [{}, {"by": "ann"}])
+async def test_a_command_acknowledges_in_the_name_of_its_caller(
+    raised: Node, http: aiohttp.ClientSession, ann: dict[str, str], arguments: dict[str, str]
+) -> None:
+    async with http.post("/api/v1/commands", json=order(**arguments), headers=ann) as answer:
+        assert answer.status == 202, await answer.text()
+        found = await answer.json()
+    async with asyncio.timeout(30):
+        while found["state"] not in {"DONE", "FAILED", "EXPIRED", "UNKNOWN"}:
+            async with http.get("/api/v1/commands/c1") as answer:
+                found = await answer.json()
+    assert (found["state"], found["result"]["acknowledged_by"]) == ("DONE", "ann")
+
+
+@pytest.mark.parametrize("by", ["bob", "loopback", "", None, 5])
+async def test_nobody_acknowledges_in_the_name_of_another(
+    raised: Node, http: aiohttp.ClientSession, ann: dict[str, str], by: object
+) -> None:
+    async with http.post("/api/v1/commands", json=order(by=by), headers=ann) as answer:
+        assert (answer.status, (await answer.json())["error"]["field"]) == (400, "by")
+    assert raised.federation.down.orders.all() == []
+    assert (await rules(http, "&state=unacknowledged"))["total"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """``alarm.ack``: a person at a tier above has seen an alarm of this node.
 
 It names the raise that was seen, so it may come late and twice: what was raised anew meanwhile
-stays unseen. It touches no equipment, and needs no word in the configuration.
+stays unseen. It touches no equipment, and needs no word in the configuration. Who has seen it is
+whom the API knows its caller as: nobody can say it in another's name.
 """
 
 from __future__ import annotations
@@ -49,6 +50,15 @@ class AlarmAck:
             )
         except (ConflictError, MissingError) as error:
             raise ActionError(error.message) from error
+
+
+def in_own_name(arguments: Mapping[str, Any], caller: str) -> dict[str, Any]:
+    """The arguments with ``by`` the caller. Raises BadRequestError for somebody else."""
+    if arguments.get("by", caller) != caller:
+        raise BadRequestError(
+            f"by is not the caller, {caller}", field="by", hint="leave it out: it is the caller"
+        )
+    return {**arguments, "by": caller}
 
 
 def require_comment(value: object) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import Any
 
 from aiohttp import web
 
+from mainstem_node.alarms import action as alarm_ack
 from mainstem_node.api.route import JSON, Route, json_response, query_int, read_json
 from mainstem_node.auth import READ, WRITE, Principal
 from mainstem_node.commanding.command import (
@@ -71,6 +73,9 @@ def _give(runtime: Runtime, order: Order, caller: Principal) -> None:
 
 def _order(runtime: Runtime, body: dict[str, Any], caller: Principal) -> Order:
     command = Command.from_body(body)
+    if command.action == alarm_ack.NAME:
+        own = alarm_ack.in_own_name(command.arguments, caller.name)
+        command = dataclasses.replace(command, arguments=own)
     now_ms = runtime.clock_ns() // 1_000_000
     identity = body.get("id", uuid.uuid4().hex)
     if not isinstance(identity, str) or not 0 < len(identity) <= ID_CHARS_MAX:
