@@ -7,7 +7,9 @@
    stays where it was when it had last caught up: the broker holds what is missing.
 3. It waits no longer than TIMEOUT_NS. From then on it follows now at that distance, and the time
    from where it stood until it has caught up is a *gap*, which is stated with the slices.
-4. The frontier is the least of all collectors, never beyond now, and never goes back.
+4. The frontier is the least of all collectors, never beyond now, and never goes back. A collector
+   that *asks* (a page, a register) is not among them while it has not caught up: nothing older
+   waits for it there, so only its own tables wait, as in 2 and 3, and only what waits here counts.
 
 Pure: times come in with every call.
 """
@@ -32,13 +34,14 @@ class CollectorView:
 
     ``connected_ns``: since when it is subscribed, None while it is not. ``last_arrival_ns`` and
     ``newest_event_ns``: of this connection. ``oldest_waiting_ns``: arrival of the oldest message
-    that is not durable.
+    that is not durable. ``asks``: nothing comes that it did not ask for.
     """
 
     connected_ns: int | None
     last_arrival_ns: int | None = None
     newest_event_ns: int | None = None
     oldest_waiting_ns: int | None = None
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,26 @@ class Frontier:
     timeout_ns: int = TIMEOUT_NS
     _sources: dict[str, _Source] = field(default_factory=dict)
     _gaps: list[Gap] = field(default_factory=list)
+    _held: dict[str, int] = field(default_factory=dict)
     _frontier_ns: int = 0
 
     def advance(self, now_ns: int, collectors: Mapping[str, CollectorView]) -> int:
         """The frontier at ``now_ns``, given every collector by name. 0 while it is not known."""
-        positions = [self._position(now_ns, name, view) for name, view in collectors.items()]
+        self._held = {}
+        positions = []
+        for name, view in collectors.items():
+            position_ns = self._position(now_ns, name, view)
+            if view.asks and not self.caught_up(name):
+                self._held[name] = position_ns
+                position_ns = _durable_ns(now_ns, view)
+            positions.append(position_ns)
         self._frontier_ns = max(self._frontier_ns, min(positions, default=now_ns))
         return self._frontier_ns
+
+    def held(self) -> Mapping[str, int]:
+        """Collectors that ask and had not caught up at the last advance: how far their own tables
+        are held, in ns."""
+        return self._held
 
     def gaps(self, now_ns: int) -> list[Gap]:
         """Gaps that are over, and those that are still open, up to now."""
@@ -103,8 +119,7 @@ class Frontier:
             source.caught_up = True
             source.behind_since_ns = None
         if source.caught_up:
-            waiting = view.oldest_waiting_ns
-            source.position_ns = now_ns if waiting is None else min(now_ns, waiting)
+            source.position_ns = _durable_ns(now_ns, view)
             return source.position_ns
         if source.behind_since_ns is None:
             source.behind_since_ns = now_ns
@@ -129,3 +144,9 @@ class Frontier:
     def _gap_start(source: _Source) -> int:
         """Where it stood; a collector that never caught up stood where the node started."""
         return source.position_ns or source.behind_since_ns or 0
+
+
+def _durable_ns(now_ns: int, view: CollectorView) -> int:
+    """Now, or the arrival of the oldest message that is not durable yet."""
+    waiting = view.oldest_waiting_ns
+    return now_ns if waiting is None else min(now_ns, waiting)

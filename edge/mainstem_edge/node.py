@@ -232,6 +232,7 @@ class EdgeNode(Node):
                 state.last_arrival_ns,
                 intake.newest_event_ns(state.connection),
                 intake.oldest_waiting_ns(),
+                state.asks,
             )
         return views
 
@@ -292,17 +293,34 @@ class EdgeNode(Node):
         return found
 
     def table_frontiers(self) -> Mapping[str, int]:
-        """Per table, its rollups included, how far the devices have come that it waits for."""
-        found: dict[str, int] = {}
+        """Per table, its rollups included, how far the devices have come that it waits for, and
+        the pages and registers that do not answer."""
         if not any(not intake.is_drained for intake in self._intakes):
-            return found  # nothing comes any more
+            return {}  # nothing comes any more
+        found = self._asked_for()
         for table, expect_every_ns, _, newest_ns in self._expected():
             held_ns = held_frontier_ns(self.clock_ns(), newest_ns, expect_every_ns)
             if held_ns is not None:
-                found[table] = held_ns
-                for other in self.engine.catalog.templates.all():
-                    if other.template.rollup_of == table:
-                        found[other.name] = held_ns
+                found[table] = min(held_ns, found.get(table, held_ns))
+        for other in self.engine.catalog.templates.all():
+            source = other.template.rollup_of
+            if source is not None and source in found:
+                found[other.name] = found[source]
+        return found
+
+    def _asked_for(self) -> dict[str, int]:
+        """Per table how far those of its collectors have come that ask and get no answer."""
+        with self._frontier_lock:
+            held = self._frontier.held()
+        found: dict[str, int] = {}
+        for intake in self._intakes:
+            held_ns = held.get(intake.collector.name)
+            if held_ns is None or intake.is_drained:
+                continue
+            for name in {name for reader in intake.collector.readers for name in reader.templates}:
+                table = self.engine.catalog.templates.get(name)
+                if table is not None:
+                    found[table.name] = min(held_ns, found.get(table.name, held_ns))
         return found
 
     def _expected(self) -> Iterator[tuple[str, int, DeviceIds, TimesNs]]:

@@ -116,12 +116,37 @@ def test_a_stopped_collector_is_left_out() -> None:
     assert frontier.advance(START + S, {}) == START + S
 
 
+def test_what_is_asked_and_does_not_answer_holds_only_its_own_tables() -> None:
+    frontier = Frontier(LATENESS)
+    broker, page = connected(1000, event_s=1000), CollectorView(None, asks=True)
+    assert frontier.advance(START, {"broker": broker, "page": page}) == START
+    assert frontier.held() == {"page": 0}
+    answers = CollectorView(START + S, START + S, START + S, asks=True)
+    at = START + S
+    assert frontier.advance(at, {"broker": broker, "page": answers}) == at
+    assert frontier.held() == {}
+    for later in (at + 60 * S, at + 100 * S):
+        assert frontier.advance(later, {"broker": broker, "page": page}) == later
+        assert frontier.held() == {"page": at}
+    overdue = at + 60 * S + TIMEOUT_NS
+    assert frontier.advance(overdue, {"broker": broker, "page": page}) == overdue
+    assert frontier.held() == {"page": overdue - TIMEOUT_NS}
+    assert frontier.gaps(overdue) == [Gap("page", at, overdue)]
+
+
+def test_an_answer_that_waits_here_is_not_overtaken() -> None:
+    frontier = Frontier(LATENESS)
+    page = CollectorView(START, START, None, START + S, asks=True)
+    assert frontier.advance(START + 9 * S, {"page": page}) == START + S
+
+
 VIEW = st.builds(
     CollectorView,
     st.none() | st.integers(0, 1000).map(lambda s: s * S),
     st.none() | st.integers(0, 1000).map(lambda s: s * S),
     st.none() | st.integers(0, 5000).map(lambda s: s * S),
     st.none() | st.integers(0, 1000).map(lambda s: s * S),
+    st.booleans(),
 )
 
 

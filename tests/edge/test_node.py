@@ -36,13 +36,15 @@ async def connected(node: EdgeNode) -> None:
     )
 
 
-def edge(place: Path, broker: EmbeddedBroker, **options: Any) -> EdgeNode:
+def edge(place: Path, broker: EmbeddedBroker, *further: dict[str, Any], **options: Any) -> EdgeNode:
+    """``further``: collectors beside the one at the broker."""
     document = {
         "templates": {
             "pump": {
                 "expect_every": "10s",
                 "measurements": {"flow": {"type": "DOUBLE"}, "count": {"type": "INT64"}},
-            }
+            },
+            "weather": {"measurements": {"wind": {"type": "DOUBLE"}}},
         },
         "nodes": [
             {
@@ -55,7 +57,8 @@ def edge(place: Path, broker: EmbeddedBroker, **options: Any) -> EdgeNode:
                             {"topic": "plant/+/t", "template": "pump",
                              "device": "root.plant.{topic[1]}"}
                         ],
-                    }
+                    },
+                    *further,
                 ],
                 "rollups": [{"template": "pump", "every": "1m", "lateness": "5s"}],
                 **options,
@@ -171,6 +174,27 @@ async def test_without_collectors_the_frontier_is_now(tmp_path: Path) -> None:
         assert node.frontier_ns() >= before
         assert node.status_fields() == {"collectors": [], "frontier": None}
         await node.stop_intake()
+
+
+async def test_a_page_that_does_not_answer_holds_its_own_table_only(tmp_path: Path) -> None:
+    page = {
+        "type": "http_poll", "url": "http://127.0.0.1:1/", "every": "1h", "codec": "json",
+        "template": "weather", "device": "root.plant.outside",
+    }  # fmt: skip
+    with EmbeddedBroker(tmp_path / "broker", sync_always=False) as broker:
+        node = edge(tmp_path, broker, page)
+        await node.start()
+        try:
+            polled = node._intakes[1].collector
+            await eventually(lambda: polled.status()["disconnects"] > 0, "no answer")
+            await connected(node)
+            await asyncio.to_thread(publish, broker, 1)
+            before = node.clock_ns()
+            await eventually(lambda: node.frontier_ns() >= before, "the frontier goes on")
+            assert node.table_frontiers()["weather"] == 0
+            assert "pump" not in node.table_frontiers()
+        finally:
+            await node.stop()
 
 
 async def test_a_silent_device_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,13 +55,15 @@ class CollectorState:
 
     ``connection``: the present one. ``connected_ns``: since when it is subscribed, None while it is
     not. ``last_arrival_ns``: the newest arrival on it, None when there was none. ``source_holds``:
-    the source may have messages that wait for this collector, as a broker has.
+    the source may have messages that wait for this collector, as a broker has. ``asks``: nothing
+    comes that the collector did not ask for.
     """
 
     connection: Origin | None
     connected_ns: int | None
     last_arrival_ns: int | None
     source_holds: bool = True
+    asks: bool = False
 
 
 class Collector(Protocol):

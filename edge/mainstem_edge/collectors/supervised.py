@@ -150,8 +150,9 @@ class SupervisedCollector(abc.ABC):
         """For the frontier."""
         health = self.health
         return CollectorState(
-            self.origin, health.connected_ns, health.last_arrival_ns, self.source_holds
-        )
+            self.origin, health.connected_ns, health.last_arrival_ns, self.source_holds,
+            asks=not self.source_holds,
+        )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
         """Health for people: state, counts, the last error."""
