@@ -35,6 +35,8 @@ log = logging.getLogger("mainstem.notices")
 PAUSE_S_MIN, PAUSE_S_MAX = 1.0, 300.0
 """A receiver that restarts is back by the first; one that is down for a night is asked twelve times
 an hour."""
+AFTER_S_MAX = 3600.0
+"""A receiver that asks for a longer pause is asked once an hour: an alarm of yesterday is none."""
 LOOK_S = 60.0
 """How often an idle courier looks for what was dropped."""
 RATE_S = 1.0
@@ -215,7 +217,7 @@ class Courier:
             log.warning("%s cannot be told: %s", self.name, error)
         pause_s = min(PAUSE_S_MAX, PAUSE_S_MIN * 2.0 ** min(self._failures, 30))
         self._failures += 1
-        return max(pause_s * self._rng.uniform(0.75, 1.25), min(error.after_s or 0.0, PAUSE_S_MAX))
+        return max(pause_s * self._rng.uniform(0.75, 1.25), min(error.after_s or 0.0, AFTER_S_MAX))
 
     def _say_lost(self) -> None:
         lost = self._book.dropped(self.name) + self._counts.refused + self._counts.expired

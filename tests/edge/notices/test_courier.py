@@ -218,7 +218,7 @@ def test_who_is_new_is_told_what_comes_from_then_on(
 
 
 def test_who_is_away_is_tried_again_after_growing_pauses(site: Site) -> None:
-    receiver = Receiver(SendError("down"), SendError("down"), SendError("busy", after_s=60))
+    receiver = Receiver(SendError("down"), SendError("down"), SendError("busy", after_s=86_400))
     courier = site.courier(receiver)
     site.change(1)
     site.change(2)
@@ -227,7 +227,7 @@ def test_who_is_away_is_tried_again_after_growing_pauses(site: Site) -> None:
     assert 0.75 <= pauses[0] <= 1.25
     assert pauses[1] is not None
     assert 1.5 <= pauses[1] <= 2.5
-    assert pauses[2:] == [60, None]
+    assert pauses[2:] == [3600, None]
     assert receiver.times == [1, 2]
     status = courier.status()
     assert (status["delivered"], status["failed"], status["problem"]) == (2, 3, None)

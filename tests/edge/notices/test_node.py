@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import os
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from tests.edge.notices.hook import Hook
 from tests.edge.notices.listener import Listener
 
 from mainstem_edge.node import EdgeNode
+from mainstem_edge.notices.webhook import SIGNATURE
 from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 from mainstem_node.config import load_topology
 
@@ -45,9 +48,10 @@ def edge(place: Path, broker: Mosquitto, port: int) -> EdgeNode:
                 {"name": "warm", "template": "pump", "measurement": "heat", "above": 50},
             ],
             "notify": [
-                {"type": "mqtt", "url": broker.url},
+                {"type": "mqtt", "url": broker.url, "retain": True},
                 {"type": "webhook", "url": f"http://127.0.0.1:{port}/hooks/T0K3N",
-                 "secret": "${HOOK_SECRET}"},
+                 "secret": "${HOOK_SECRET}",
+                 "secret_headers": {"X-Key": "${HOOK_SECRET}"}},
             ],
         }],
     }  # fmt: skip
@@ -119,6 +123,11 @@ async def away_and_back(stack: AsyncExitStack, place: Path, port: int) -> None:
     assert [body["id"] for _, body in listener.got] == [
         json.loads(body)["id"] for _, body in hook.got
     ]
+    headers, body = hook.got[0]
+    seconds = headers[SIGNATURE].removeprefix("t=").partition(",")[0]
+    digest = hmac.new(SECRET.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
+    assert headers[SIGNATURE] == f"t={seconds},v1={digest}"
+    assert headers["X-Key"] == SECRET
     await measure(again, 99.0)
     await eventually(lambda: pending(again) == [0, 0] and len(hook.got) == 3, "told at once")
     again.alarms.acknowledge(HOT, "ann", "on my way")
@@ -126,6 +135,10 @@ async def away_and_back(stack: AsyncExitStack, place: Path, port: int) -> None:
     await eventually(lambda: len(listener.got) == 4, "heard")
     assert json.loads(hook.got[-1][1])["by"] == "ann"
     assert listener.got[-1][1]["change"] == hook.changes[-1] == "acknowledged"
+    late = Listener(broker.port)
+    stack.callback(late.close)
+    await eventually(lambda: bool(late.got), "kept by the broker")
+    assert [body["change"] for _, body in late.got] == ["acknowledged"]
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{again.port}/metrics") as answer,
