@@ -146,7 +146,8 @@ def test_done_is_a_record_of_the_line_and_no_other_of_that_number(tiers: Tiers) 
     sender, uuid = tiers.edge.federation.sender, tiers.edge.engine.node_uuid
     assert sender is not None
     assert epoch_of(tiers.edge) == 1
-    assert sender.wrote((uuid, 0, fork)) and sender.wrote((uuid, 1, fork))
+    assert sender.wrote((uuid, 0, fork))
+    assert sender.wrote((uuid, 1, fork))
     assert sender.wrote((uuid, 1, fork + 1))
     assert not sender.wrote((uuid, 0, fork + 1))
     assert not sender.wrote(("0" * 32, 0, fork))

@@ -9,15 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstem_engine.model import ColumnType, Measurement
-from mainstem_sync.origins.origin_state import TableMap
+from mainstem_engine.erasures import Erasure
+from mainstem_engine.images import SliceImage
+from mainstem_engine.log.records import RecordKind
+from mainstem_engine.model import ColumnType, Lsns, Measurement, Origin, Rows, Template
+from mainstem_sync.origins.definition_log import DefinitionLog
+from mainstem_sync.origins.origin_state import Kin, MeasurementMap, OriginMaps, TableMap
+from mainstem_sync.receiving.definitions import with_kin
+from mainstem_sync.sending.outside_ranges import OutsideDraft
 from mainstem_sync.sending.said_again import manifests_of
 from mainstem_sync.sending.session import LinkState
 from mainstem_sync.slices.manifest import SLICE_NS, Manifest
 from mainstem_sync.slices.slice_states import SliceState
 from mainstem_sync.slices.watch import TableWatch
+from mainstem_sync.testing.agenda import START_NS
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import START_MS, Tiers
+from mainstem_sync.wire.ranges import LSN_MAX
 
 from .survives.copies import epoch_of, roll_back, snapshot, wait, wipe
 
@@ -470,3 +478,85 @@ def test_what_is_stated_of_a_table_defined_beyond_a_fork_is_proven(tiers: Tiers)
 
 def received_of_plant(tiers: Tiers) -> int:
     return [row[0] for row in tiers.values(tiers.group)].count("root.p.q.d1")
+
+
+def test_an_image_takes_what_lies_under_an_epoch_that_ended_where_it_began(tiers: Tiers) -> None:
+    """The edge went on from the same backup twice. An image under the epoch between brought rows of
+    the line, which the next one may not have."""
+    tiers.write()
+    tiers.run()
+    copy = snapshot(tiers.edge)
+    for epoch in (1, 2):
+        tiers.write(start_s=10 * epoch, rows=2)
+        tiers.run()
+        roll_back(tiers.edge, copy)
+        wait(tiers)
+        assert epoch_of(tiers.edge) == epoch
+    lines = tiers.plant.federation._follower.lines
+    (state,) = tiers.plant.federation._follower.origins.lines()
+    table = lines.table(state.key.uuid)
+    assert table.begin_of(1) == table.end_of(1) > 0
+    nothing = Rows(np.empty(0, np.uint32), np.empty(0, np.int64), {})
+    image = SliceImage(
+        "meters", state.origin, START_NS, START_NS + SLICE_NS, LSN_MAX, nothing,
+        np.empty(0, np.uint64),
+    )  # fmt: skip
+    sink = Deleting()
+    lines.image_applied(state, image, sink)
+    assert sink.deleted == [(0, table.end_of(0)), (1, table.end_of(1))]
+
+
+class Deleting:
+    """A sink that only keeps what is deleted: (epoch, last LSN)."""
+
+    def __init__(self) -> None:
+        self.deleted: list[tuple[int, int]] = []
+
+    def add(self, table: str, origin: Origin, rows: Rows, lsn: int | Lsns) -> None:
+        raise AssertionError("nothing is added")
+
+    def delete(self, origin: Origin, erasure: Erasure) -> None:
+        self.deleted.append((origin.epoch, erasure.as_of))
+
+    def replace_slice(self, image: SliceImage) -> None:
+        raise AssertionError("nothing is replaced")
+
+
+def test_a_column_that_a_backup_calls_as_before_is_the_one_that_was_renamed() -> None:
+    """Of the line that was given up the id was called so once; its column has a new name here."""
+    first = TableMap("meters", "meters", SLICE_NS, {0: MeasurementMap(0, 4, "a")}, 1)
+    renamed = TableMap("meters", "meters", SLICE_NS, {0: MeasurementMap(0, 4, "a63")}, 2)
+    log, maps = DefinitionLog(), OriginMaps()
+    for lsn, table in ((3, first), (9, renamed)):
+        log.note([(lsn, table.to_plain())], [], LSN_MAX)
+        maps.put_table(table)
+    found = Kin([maps], None, 0, [log]).tables("METERS")
+    assert [table.measurements[0].name for table in found] == ["a63", "a63", "a"]
+    for name, local in (("a", 0), ("a63", 0), ("other", None)):
+        theirs = Template("meters", (Measurement(0, name, ColumnType.DOUBLE),))
+        known = with_kin(theirs, None, found, None)
+        mapped = None if known is None else known.measurements.get(0)
+        assert (None if mapped is None else mapped.local) == local, name
+
+
+def test_a_device_is_defined_as_of_the_record_that_needs_it(tiers: Tiers) -> None:
+    """Beyond a fork its number may be another device's: what is said too early would stay."""
+    tiers.write("root.p.e.d1")
+    tiers.run()
+    tiers.up2.cut()
+    lsns = [tiers.write(f"root.p.e.d{number}") for number in (2, 3)]
+    tiers.run()
+    federation = tiers.plant.federation
+    forward, images = federation._follower.forward, federation.exchange.images
+    assert forward is not None
+    assert images is not None
+    log = tiers.plant.engine.log
+    read = [forward.classifier.content(record) for record in log.read(1, log.barrier())]
+    contents = [c for c in read if c.origin is not None and c.sent]
+    (state,) = federation._follower.origins.lines()
+    images.define(state.key, contents)
+    (draft,) = images.drafts(1 << 20)
+    assert isinstance(draft, OutsideDraft)
+    devices = [lsn for lsn, kind, _, _ in draft.heads if kind == RecordKind.DEV]
+    assert devices[0] < lsns[0], "the first device"
+    assert devices[-1] >= lsns[-1], "the last one"

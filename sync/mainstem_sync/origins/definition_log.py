@@ -52,6 +52,11 @@ class DefinitionLog:
         """Every TableMap, as plain values, by the LSN of its record."""
         return [plain for _, plain in sorted(self._tables, key=lambda item: item[0])]
 
+    def newest(self, table: str) -> int:
+        """The last record that defined a table (its owner's name); 0 if none is known."""
+        name = table.casefold()
+        return max((lsn for lsn, plain in self._tables if plain[0].casefold() == name), default=0)
+
     @property
     def device_top(self) -> int:
         """The greatest device id that is surely known; -1 for none."""

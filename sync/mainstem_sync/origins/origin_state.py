@@ -231,6 +231,17 @@ class Kin:
     others: Sequence[OriginMaps] = ()
     line: OriginMaps | None = None
     end_lsn: int = 0
+    defined: Sequence[DefinitionLog] = ()
+    """What was said of the maps, by record."""
+
+    def tables(self, name: str) -> list[TableMap]:
+        """How a table was ever mapped, as it is now first: a node that goes on from a backup calls
+        its columns what they were called then."""
+        now = [table for maps in self.others if (table := maps.table(name)) is not None]
+        ever = [
+            TableMap.from_plain(plain) for log in self.defined for plain in reversed(log.tables)
+        ]
+        return [*now, *(table for table in ever if table.name.casefold() == name.casefold())]
 
     def line_table(self, name: str, lsn: int) -> TableMap | None:
         """How the line has a table that the record ``lsn`` defines; None if that is beyond it."""
@@ -301,8 +312,13 @@ class OriginState:
     def kin(self, end_lsn: int) -> Kin:
         """How the node's other epochs are mapped. ``end_lsn``: the last of this one's line."""
         home = self.home
-        others = [state.maps for state in (home, *reversed(home.older)) if state is not self]
-        return Kin(others, None if home is self else home.maps, end_lsn)
+        others = [state for state in (home, *reversed(home.older)) if state is not self]
+        return Kin(
+            [state.maps for state in others],
+            None if home is self else home.maps,
+            end_lsn,
+            [state.definitions for state in others],
+        )
 
     def line_maps(self) -> OriginMaps:
         """Its maps, and what rows of closed epochs need besides. Which record defined a device may

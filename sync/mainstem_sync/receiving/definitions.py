@@ -75,12 +75,12 @@ def define_table(
 def with_kin(
     theirs: Template,
     known: TableMap | None,
-    kin: Iterable[TableMap | None],
+    kin: Iterable[TableMap],
     line: TableMap | None,
 ) -> TableMap | None:
     """``known``, and what it lacks as the ``line`` has it by the id, or other epochs of the node
-    (``kin``) by id and name. By its name alone it would be another one where its column has a new
-    name by now. ``line`` only for definitions that are of the line."""
+    (``kin``) ever had it by id and name. By its name alone it would be another one where its column
+    has a new name by now. ``line`` only for definitions that are of the line."""
     found = {} if known is None else dict(known.measurements)
     names = {m.id: m.name.casefold() for m in theirs.measurements}
     base = known
@@ -93,7 +93,7 @@ def with_kin(
             found[theirs_one.id] = dataclasses.replace(mapped, name=name)
             base = base or dataclasses.replace(line, revision=0, tags={})
     for other in kin:
-        if other is None or other.local.casefold() != theirs.name.casefold():
+        if other.local.casefold() != theirs.name.casefold():
             continue
         for key, measurement in other.measurements.items():
             same = names.get(key) == measurement.name.casefold()

@@ -359,9 +359,8 @@ def _schema(
             aliases = header.get("tag_aliases", {})
             known = draft.maps.table(theirs.name)
             if kin.others:
-                others = [maps.table(theirs.name) for maps in kin.others]
                 line = kin.line_table(theirs.name, record.lsn)
-                known = with_kin(theirs, known, others, line)
+                known = with_kin(theirs, known, kin.tables(theirs.name), line)
             table = define_table(theirs, known, engine, aliases)
             draft.maps.put_table(table)
             draft.schemas.append([record.lsn, table.to_plain()])

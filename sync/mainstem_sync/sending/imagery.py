@@ -205,7 +205,8 @@ class Imagery:
         if origin != self._own():
             return False
         with self._lock:
-            return not all([self._naming.owners_told(name) for name in devices_in(contents)])
+            told = [self._naming.owners_told(name) for name in devices_in(contents)]
+        return not all(told)
 
     def define(self, origin: OriginKey, contents: Sequence[Content]) -> None:
         """The parent lacks what these records are about. What this node writes now it logs once
@@ -214,16 +215,23 @@ class Imagery:
             if not self.waits_to_define(origin, contents):
                 announce(self._engine, contents)
             return
-        found: list[Definition] = []
-        for name, devices in devices_in(contents).items():
-            try:
-                found += self._defined(origin, name, sorted(devices))
-            except NotFoundError as exc:
-                logger.debug("a definition of %s is gone: %s", origin.name, exc)
+        found: list[tuple[int, Definition]] = []
+        said: dict[str, set[int]] = {}
+        for content in contents:
+            # With the LSN of what needs it: beyond a fork it may be another device's number.
+            lsn = content.ranges.last if content.ranges else content.lsn
+            for name, devices in devices_in([content]).items():
+                fresh = devices - said.get(name, set())
+                if name in said and not fresh:
+                    continue
+                said.setdefault(name, set()).update(fresh)
+                try:
+                    found += [(lsn, d) for d in self._defined(origin, name, sorted(fresh))]
+                except NotFoundError as exc:
+                    logger.debug("a definition of %s is gone: %s", origin.name, exc)
         with self._lock:
             if found:
-                lsn = max(1, contents[0].ranges.last if contents[0].ranges else contents[0].lsn)
-                self._definitions[origin] = OutsideDraft.defining(origin, lsn, found)
+                self._definitions[origin] = OutsideDraft.defining(origin, found)
 
     def _defined(self, origin: OriginKey, name: str, devices: list[int]) -> list[Definition]:
         catalog = self._engine.catalog
@@ -235,7 +243,9 @@ class Imagery:
         with self._state_lock:
             maps = state.line_maps()
         mapped = maps.table(name)
-        return [] if mapped is None else relayed_definitions(catalog, mapped, maps, devices)
+        if mapped is None:
+            return []
+        return relayed_definitions(catalog, mapped, maps, state.definitions, devices)
 
     def _draft(self, image: OutgoingImage) -> ImageDraft:
         table = self._tables.setdefault((image.key, image.want.name), _Table())

@@ -73,9 +73,11 @@ class Naming:
             place = state.key, mapped.name
             if self._flying.get(place, 0) < mapped.revision:
                 self._flying[place] = mapped.revision
-                found = relayed_definitions(self._engine.catalog, mapped, state.maps, [])
-                lsn = max(1, state.received.last)
-                draft = OutsideDraft.defining(state.key, lsn, found)
+                found = relayed_definitions(
+                    self._engine.catalog, mapped, state.maps, state.definitions, []
+                )
+                lsn = state.received.last
+                draft = OutsideDraft.defining(state.key, ((lsn, each) for each in found))
                 draft.names = (mapped.name, mapped.revision)
                 self._waiting.append(draft)
         return told

@@ -33,6 +33,7 @@ from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import RecordKind, encode_payload
 from mainstem_engine.merge import key_order
 from mainstem_engine.model import Column, ColumnType, Measurement, Rows, Template
+from mainstem_sync.origins.definition_log import DefinitionLog
 from mainstem_sync.origins.origin_state import CONFLICT, OriginMaps, TableMap
 from mainstem_sync.sending.announce import device_record
 from mainstem_sync.sending.outside_ranges import Definition, OutsideDraft
@@ -121,11 +122,11 @@ class ImageDraft(OutsideDraft):
         choices: Choices,
         said: Iterable[tuple[int, Manifest]] = (),
     ) -> ImageDraft:
-        """``definitions``: kind, table and payload of each, in order; ``devices`` are in them.
+        """``definitions``: in order; ``devices`` are in them.
         ``said``: manifests of the same slices, with their LSNs."""
         draft = cls(image.key, Queue.HISTORY, image=image, devices=devices)
-        for kind, table, payload in definitions:
-            draft.put(image.image.as_of, kind, table, payload)
+        for definition in definitions:
+            draft.define(image.image.as_of, definition)
         payload, rows = encode_wire_image(image, choices), len(image.image.rows)
         draft.put(image.image.as_of, RecordKind.IMG, image.want.name, payload, rows)
         for lsn, manifest in said:
@@ -203,24 +204,26 @@ def own_definitions(catalog: Catalog, name: str, devices: Sequence[int]) -> list
     found = []
     for known in dict.fromkeys((table.family, table.name)):
         template = catalog.table(known).template
-        found.append((RecordKind.SCH, known, _template(template)))
+        found.append(Definition(RecordKind.SCH, known, _template(template)))
     ids = np.array(sorted(devices), np.uint32)
     if len(ids):
         records = device_record(catalog, table, ids).pieces()
-        found += [(RecordKind.DEV, record.family, _devices(record)) for record in records]
+        found += [Definition(RecordKind.DEV, record.family, _devices(record)) for record in records]
     return found
 
 
 def relayed_definitions(
-    catalog: Catalog, table: TableMap, maps: OriginMaps, devices: Sequence[int]
+    catalog: Catalog, table: TableMap, maps: OriginMaps, log: DefinitionLog, devices: Sequence[int]
 ) -> list[Definition]:
-    """The same for another node's table and devices, under its ids."""
+    """The same for another node's table and devices, under its ids. ``log``: what it said."""
     local = catalog.table(table.local)
     found = []
     for name in dict.fromkeys((local.family, table.local)):
         mapped = next((t for t in maps.tables.values() if t.local == name), None)
         if mapped is not None:
-            found.append((RecordKind.SCH, mapped.name, _template(_theirs(catalog, mapped))))
+            template = _template(_theirs(catalog, mapped))
+            lsn = log.newest(mapped.name)
+            found.append(Definition(RecordKind.SCH, mapped.name, template, lsn))
     ids = np.array(sorted(devices), np.uint32)
     here = maps.local_devices(ids)
     ids, known = ids[here >= 0], here[here >= 0].astype(np.uint32)
@@ -229,7 +232,7 @@ def relayed_definitions(
         record = device_record(catalog, local, known[order])
         back = np.argsort(ids[order], kind="stable")
         theirs = replace(record.take(back.tolist()), ids=ids[order][back])
-        found += [(RecordKind.DEV, r.family, _devices(r)) for r in theirs.pieces()]
+        found += [Definition(RecordKind.DEV, r.family, _devices(r)) for r in theirs.pieces()]
     return found
 
 

@@ -7,7 +7,7 @@ when a parent turns out to lack them, and travel beside the records.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,8 +22,16 @@ from mainstem_sync.wire.frames import DECODED_BYTES_MAX
 from mainstem_sync.wire.messages import OriginKey, Queue
 from mainstem_sync.wire.ranges import RangeSet
 
-Definition = tuple[RecordKind, str, bytes]
-"""Kind, table and payload."""
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """``lsn``: the record of the owner by which it is so, where that is known. If the owner goes on
+    from a backup of before that, it is not any more."""
+
+    kind: RecordKind
+    table: str
+    payload: bytes
+    lsn: int = 0
 
 
 @dataclass(slots=True)
@@ -38,14 +46,19 @@ class OutsideDraft(Draft):
 
     @classmethod
     def defining(
-        cls, origin: OriginKey, lsn: int, definitions: Sequence[Definition]
+        cls, origin: OriginKey, definitions: Iterable[tuple[int, Definition]]
     ) -> OutsideDraft:
-        """Of definitions only, as of ``lsn``."""
+        """Of definitions only, each with the LSN of what needs it."""
         draft = cls(origin, Queue.CONTROL)
-        for kind, table, payload in definitions:
-            draft.put(lsn, kind, table, payload)
+        for lsn, definition in definitions:
+            draft.define(lsn, definition)
         draft.raw_bytes = draft.weight = sum(map(len, draft.parts))
         return draft
+
+    def define(self, lsn: int, definition: Definition) -> None:
+        """One more definition, for what is as of ``lsn``."""
+        at = max(1, lsn, definition.lsn)
+        self.put(at, definition.kind, definition.table, definition.payload)
 
     def put(self, lsn: int, kind: RecordKind, table: str, payload: bytes, rows: int = 0) -> None:
         """One more record."""

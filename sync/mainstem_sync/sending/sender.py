@@ -42,9 +42,9 @@ from mainstem_sync.sending.flight import Lane
 from mainstem_sync.sending.imagery import Imagery
 from mainstem_sync.sending.lanes import Lanes
 from mainstem_sync.sending.refusals import Refusals
-from mainstem_sync.slices.wants import Ref
 from mainstem_sync.sending.session import LinkState, Request, Session
 from mainstem_sync.sending.verdicts import Verdicts
+from mainstem_sync.slices.wants import Ref
 from mainstem_sync.state.forward import Forward
 from mainstem_sync.state.upward import Upward
 from mainstem_sync.wire.batch import Acknowledgement

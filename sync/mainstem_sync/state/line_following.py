@@ -182,7 +182,7 @@ class LineFollowing(Lines):
         table = self.table(state.key.uuid)
         for epoch in table.epochs:
             end = table.end_of(epoch)
-            if epoch < state.key.epoch and end > table.begin_of(epoch):
+            if epoch < state.key.epoch and end:
                 gone = Erasure(image.table, end, image.start_ns, image.end_ns)
                 sink.delete(Origin(state.key.uuid, state.key.name, epoch), gone)
 
