@@ -255,13 +255,16 @@ class EdgeNode(Node):
         ]
 
     def stuck(self) -> str:
-        """Also an intake that does not get through the oldest of what it has taken."""
+        """Also an intake that does not get through the oldest of what it has taken, unless that
+        waits for a log that goes on slowly."""
         found = [super().stuck()]
+        log_now = self.engine.log.statistics()
+        commits, owes = log_now.commits, log_now.appended_lsn > log_now.committed_lsn
         for intake in self._intakes:
             oldest_ns = intake.oldest_waiting_ns()
             name = f"intake of {intake.collector.name}"
             waits = oldest_ns is not None and not intake.failure
-            if self._progress.stuck(name, waits, oldest_ns):
+            if self._progress.stuck(name, waits, oldest_ns, below=commits, below_waits=owes):
                 found.append(name)
         return ", ".join(filter(None, found))
 

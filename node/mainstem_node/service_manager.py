@@ -26,6 +26,9 @@ ALIVE = "WATCHDOG=1"
 STUCK_S = 60.0
 """Work that waits and has not moved for as long. A disk that syncs a full queue at 1 MiB/s is done
 in less; what takes longer does not come back by itself."""
+STEPS_MAX = 16
+"""Commits that a message may wait for, of devices and rows: on a disk that takes a minute for each
+of them its intake is slow, and not stuck."""
 
 
 class ServiceManager:
@@ -68,13 +71,20 @@ class Progress:
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._seen: dict[str, tuple[object, float]] = {}
+        self._seen: dict[str, tuple[object, float, int]] = {}
 
-    def stuck(self, work: str, waits: bool, at: object) -> bool:
-        """Whether ``work`` waits at the same place as ``STUCK_S`` ago."""
+    def stuck(
+        self, work: str, waits: bool, at: object, *, below: int = 0, below_waits: bool = False
+    ) -> bool:
+        """Whether ``work`` waits at the same place as ``STUCK_S`` ago.
+
+        ``below``: the steps that were done of what the work itself may wait for, and
+        ``below_waits``: whether there are more to do. While few are done the work is not stuck.
+        """
         now = self._monotonic()
         seen = self._seen.get(work)
         if not waits or seen is None or seen[0] != at:
-            self._seen[work] = (at, now)
+            self._seen[work] = (at, now, below)
             return False
-        return now - seen[1] > STUCK_S
+        is_slow = below_waits and 0 < below - seen[2] <= STEPS_MAX
+        return now - seen[1] > STUCK_S and not is_slow

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mainstem_node import cli
-from mainstem_node.service_manager import ALIVE, READY, STUCK_S, Progress, ServiceManager
+from mainstem_node.service_manager import ALIVE, READY, STEPS_MAX, STUCK_S, Progress, ServiceManager
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="systemd is on Linux")
 
@@ -81,6 +81,23 @@ def test_work_is_stuck_when_it_waits_at_one_place_for_long() -> None:
     assert not look(True, 8, STUCK_S)
     assert not look(False, 8, 1)  # nothing waits: as long as it likes
     assert not look(True, 8, STUCK_S)
+
+
+def test_work_that_waits_for_something_slow_is_not_stuck_for_a_few_of_its_steps() -> None:
+    now = [0.0]
+    progress = Progress(monotonic=lambda: now[0])
+
+    def look(below: int, below_waits: bool = True) -> bool:
+        now[0] += STUCK_S
+        return progress.stuck("intake", True, 7, below=below, below_waits=below_waits)
+
+    assert not look(5)
+    assert not look(5)
+    assert look(5), "nothing was done below"
+    assert not look(6)
+    assert look(6, below_waits=False), "nothing to wait for"
+    assert not look(5 + STEPS_MAX)
+    assert look(6 + STEPS_MAX)
 
 
 def test_the_unit_is_what_systemd_reads(tmp_path: Path) -> None:
