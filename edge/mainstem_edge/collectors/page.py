@@ -121,12 +121,20 @@ async def ask(
             return Answer(await _read(response, page.answer_bytes_max), _marks(response))
     except TimeoutError:
         raise PageError(f"no whole answer within {page.timeout_s:g} s") from None
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise PageError(f"its certificate is refused: {error.certificate_error}") from None
-    except aiohttp.ClientConnectorError as error:
-        raise PageError(f"cannot connect: {error.os_error or type(error).__name__}") from None
-    except aiohttp.ClientError as error:  # its text may have the URL
-        raise PageError(f"the connection failed: {type(error).__name__}") from None
+    except aiohttp.ClientError as error:
+        raise PageError(connection_problem(error)) from None
+
+
+def connection_problem(error: aiohttp.ClientError) -> str:
+    """What is wrong with a connection. Not the text of the error: it may have the URL, and that a
+    key."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate is refused: {error.certificate_error}"
+        case aiohttp.ClientConnectorError():
+            return f"cannot connect: {error.os_error or type(error).__name__}"
+        case _:
+            return f"the connection failed: {type(error).__name__}"
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 import aiohttp
 from yarl import URL
 
-from mainstem_edge.collectors.page import retry_after_s
+from mainstem_edge.collectors.page import connection_problem, retry_after_s
 from mainstem_edge.notices.courier import RefusedError, SendError
 from mainstem_edge.notices.notice import Telling
 
@@ -92,12 +92,8 @@ class Webhook:
                 status, after = answer.status, answer.headers.get("Retry-After")
         except TimeoutError:
             raise SendError(f"no answer within {self._timeout_s:g} s") from None
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise SendError(f"its certificate is refused: {error.certificate_error}") from None
-        except aiohttp.ClientConnectorError as error:
-            raise SendError(f"cannot connect: {error.os_error or type(error).__name__}") from None
-        except aiohttp.ClientError as error:  # its text may have the URL
-            raise SendError(f"the connection failed: {type(error).__name__}") from None
+        except aiohttp.ClientError as error:
+            raise SendError(connection_problem(error)) from None
         self._judge(status, after)
 
     async def _greet(self) -> None:
