@@ -213,6 +213,45 @@ def test_rows_that_overtake_their_definitions_wait(tiers: Tiers) -> None:
     assert len(tiers.values(tiers.group)) == 3
 
 
+def test_a_batch_that_has_to_wait_does_not_leave_maps_behind_the_catalog(tiers: Tiers) -> None:
+    """It renames a column, and deletes rows of a device of which nothing was heard yet. What goes
+    up meanwhile would tell the new name as the plant's own first, and there would be two."""
+    tiers.run(1)
+    sender, receiver = tiers.edge.federation.sender, tiers.plant.federation.receiver
+    assert sender is not None
+    child, engine = Child("edge", ["root.p.e"]), tiers.edge.engine
+    engine.device_ids("meters", ["root.p.e.new"], {"line": ["b"]}, create=True)
+    engine.log.barrier()
+    tiers.clock.advance(1)
+    first = sender.next_request()
+    assert first is not None
+    tiers.write("root.p.e.new")
+    at = START_MS
+    engine.delete("meters", devices="root.p.e.new", start=at, end=at + 1).ack.wait()
+    engine.alter_template("meters", rename={"note": "remark"})
+    engine.log.barrier()
+    tiers.clock.advance(1)
+    second = sender.next_request()
+    assert second is not None
+    for _ in range(3):  # it comes again and again
+        before = tiers.plant.engine.log.barrier()
+        reply = receiver.batches(child, second.body)
+    assert tiers.plant.engine.log.barrier() == before, "and is written down once"
+    (state,) = tiers.plant.federation._follower.origins.lines()
+    names = {m.name for m in state.maps.known_table("meters").measurements.values()}
+    template = tiers.plant.engine.catalog.table("meters").template
+    assert names == {m.name for m in template.measurements}
+    assert "remark" in names
+    sender.on_reply(second, reply.status, reply.body)
+    reply = receiver.batches(child, first.body)
+    sender.on_reply(first, reply.status, reply.body)
+    tiers.run()
+    assert tiers.forward(tiers.edge)["pending"] == 0
+    assert {
+        m.name for m in tiers.group.engine.catalog.table("meters").template.measurements
+    } == names
+
+
 def test_databases_keep_their_precision_above(tiers: Tiers) -> None:
     tiers.edge.engine.create_database("root.p.e", precision="us")
     engine = tiers.edge.engine

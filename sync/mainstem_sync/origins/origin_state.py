@@ -166,6 +166,10 @@ class OriginMaps:
                 found.tables[name] = replace(known, measurements=measurements)
         return found
 
+    def knows_as(self, other: OriginMaps) -> bool:
+        """True if both map tables and devices in the same way."""
+        return self.tables == other.tables and np.array_equal(self.devices, other.devices)
+
     def table(self, name: str) -> TableMap | None:
         return self.tables.get(name.casefold())
 

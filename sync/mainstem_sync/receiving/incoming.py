@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -206,6 +206,14 @@ def prepare(
         header, draft.collector.groups(), draft.manifests, draft.deletes, draft.owed
     )
     return Prepared(received, [b"".join(map(byte_view, draft.pieces)), local], draft.maps, parking)
+
+
+def only_definitions(batch: Batch) -> Batch | None:
+    """Of a batch that waits for something what it defines, outside R; None if nothing."""
+    records = tuple(r for r in batch.records if r.kind in (RecordKind.SCH, RecordKind.DEV))
+    if not records:
+        return None
+    return replace(batch, ranges=RangeSet(), records=records, blocks=(), chain=None)
 
 
 def duplicate_rows(batch: Batch, maps: OriginMaps) -> list[tuple[str, int]]:

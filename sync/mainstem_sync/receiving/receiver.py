@@ -53,6 +53,7 @@ from mainstem_sync.receiving.incoming import (
     UNUSABLE,
     Prepared,
     duplicate_rows,
+    only_definitions,
     prepare,
 )
 from mainstem_sync.receiving.incoming_images import IncomingImages, is_outside_ranges, touches_of
@@ -358,7 +359,11 @@ class Receiver:
             if early is not None and early.maps is state.maps and fresh == batch.ranges and still:
                 prepared = early
             else:
-                prepared = self._prepare(child, state, batch, raw, known)
+                try:
+                    prepared = self._prepare(child, state, batch, raw, known)
+                except UnknownSchemaError:
+                    self._keep_definitions(child, state, batch, raw)
+                    raise
             if prepared.parking.blocks:
                 self._quarantine.add_blocks(prepared.parking.blocks)
             for covering in prepared.parking.coverings:
@@ -413,6 +418,19 @@ class Receiver:
             kin=kin,
             domain=self._domains.of(child.name, child.paths, batch.origin.name),
         )
+
+    def _keep_definitions(
+        self, child: Child, state: OriginState, batch: Batch, raw: memoryview
+    ) -> None:
+        """A batch has to wait, and the catalog has what it defines: so have the maps. What goes up
+        from here meanwhile would say new names as this node's own, and not as the child's."""
+        defining = only_definitions(batch)
+        if defining is None:
+            return
+        with contextlib.suppress(UnknownSchemaError):  # even these need what is still to come
+            prepared = self._prepare(child, state, defining, raw, RangeSet())
+            if not prepared.maps.knows_as(state.maps):
+                state.last_ack = self._append(state, prepared)
 
     def _kin(self, state: OriginState, batch: Batch) -> Kin:
         """How other epochs of the node are mapped, once everything of them that is on its way into
