@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
-    from mainstem_node.metrics import Distribution, NodeMetrics
+    from mainstem_node.metrics import NodeMetrics
 
 Snapshot = Mapping[str, Any]
 """``status`` (the status object), ``jobs``, ``workers`` and ``store`` (name -> number)."""
@@ -63,20 +63,21 @@ class _CountsCollector(Collector):
             "mainstem_http_request_seconds", "Time to answer a request.", labels=["route"]
         )
         for route, distribution in sorted(self._metrics.request_seconds.copy().items()):
-            seconds.add_metric([route], _buckets(distribution), distribution.sum)
+            buckets = _buckets(distribution.bounds, distribution.counts)
+            seconds.add_metric([route], buckets, distribution.sum)
         yield seconds
         lag = self._metrics.lag_seconds
         yield HistogramMetricFamily(
             "mainstem_event_loop_lag_seconds",
             "How long something held up the event loop.",
-            _buckets(lag),
+            _buckets(lag.bounds, lag.counts),
             lag.sum,
         )
 
 
-def _buckets(distribution: Distribution) -> list[tuple[str, float]]:
-    bounds = (*map(floatToGoString, distribution.bounds), "+Inf")
-    return list(zip(bounds, accumulate(distribution.counts), strict=True))
+def _buckets(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
+    names = (*map(floatToGoString, bounds), "+Inf")
+    return list(zip(names, accumulate(counts), strict=True))
 
 
 class _SnapshotCollector(Collector):
@@ -96,6 +97,7 @@ class _SnapshotCollector(Collector):
         yield _completeness(status)
         yield from _numbers(status)
         yield from _collectors(status)
+        yield from _acknowledgements(status)
         yield from _notify(status)
         for name, value in sorted(snapshot.get("store", {}).items()):
             yield GaugeMetricFamily(f"mainstem_store_{name}", "Statistics of the store.", value)
@@ -248,3 +250,20 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
     yield from counts.values()
     yield lag
     yield lost
+
+
+def _acknowledgements(status: Snapshot) -> Iterable[Metric]:
+    """Of collectors at brokers."""
+    for key, text in (
+        ("since_arrival", "From the arrival of a message to its PUBACK."),
+        ("since_durable", "From durable rows of a message to its PUBACK."),
+    ):
+        family = HistogramMetricFamily(
+            f"mainstem_collector_puback_{key}_seconds", text, labels=["collector"]
+        )
+        for each in status.get("collectors", ()):
+            found = each.get("acknowledged", {}).get(key)
+            if found is not None:
+                buckets = _buckets(found["bounds_s"], found["counts"])
+                family.add_metric([each["name"]], buckets, found["sum_s"])
+        yield family

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any
 
 _REQUEST_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
@@ -25,9 +26,18 @@ class Distribution:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
+    def bound(self, share: float) -> float | None:
+        """The least bound that at least ``share`` of all were up to; None beyond the last, and
+        where there was none."""
+        counts = list(accumulate(self.counts))
+        if not counts[-1]:
+            return None
+        place = bisect_left(counts, share * counts[-1])
+        return self.bounds[place] if place < len(self.bounds) else None
 
 
 class NodeMetrics:

@@ -134,6 +134,10 @@ def test_messages_become_rows_and_are_acknowledged(
     eventually(lambda: len(stored(engine)) == 302, "stored")
     eventually(lambda: intake.oldest_waiting_ns() is None, "all durable")
     collector.stop(5)
+    acknowledged = collector.status()["acknowledged"]
+    for since in ("since_arrival", "since_durable"):  # 301 messages: one had two rows
+        assert sum(acknowledged[since]["counts"]) == 301
+    assert acknowledged["since_arrival"]["sum_s"] >= acknowledged["since_durable"]["sum_s"] > 0
     publish(broker.url, *numbered(500, 1))
     later = make_collector(broker.url)
     connect(later)
@@ -156,6 +160,7 @@ def test_nothing_is_acknowledged_before_it_is_durable(
     publish(broker.url, *numbered(0, 100))
     assert fs.waiting.wait(10)
     eventually(lambda: first.status()["messages"] == 100, "arrived")
+    assert sum(first.status()["acknowledged"]["since_arrival"]["counts"]) == 0
     # The edge is cut off in this state; the broker sends all of it to the next connection.
     first.stop(5)
     second = make_collector(broker.url)

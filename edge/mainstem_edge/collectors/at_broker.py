@@ -9,6 +9,7 @@ from typing import Any
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from mainstem_edge.collectors.ack_times import AckTimes
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.mqtt_connection import MqttConnection, MqttSettings
 from mainstem_edge.collectors.supervised import SupervisedCollector
@@ -36,12 +37,14 @@ class BrokerCollector(SupervisedCollector):
         self._protocol = protocol
         self._version = V311 if protocol == V311 else V5
         self._connection: MqttConnection | None = None
+        self._ack_times = AckTimes()
         self._lock = threading.Lock()
 
     def details(self) -> dict[str, Any]:
         return {
             "broker": f"{self._settings.host}:{self._settings.port}",
             "protocol": self._version if self.health.connects else None,
+            "acknowledged": self._ack_times.to_status(),
         }
 
     def _use(self, connection: MqttConnection) -> bool:

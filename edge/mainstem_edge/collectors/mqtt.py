@@ -85,6 +85,7 @@ class MqttCollector(BrokerCollector):
             hold=self._holds,
             owed=self._owed,
             clock_ns=self.clock_ns,
+            ack_times=self._ack_times,
         )
         self._use(connection)
         end = connection.run()

@@ -33,6 +33,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from mainstem_edge.collectors.ack_times import AckTimes
 from mainstem_edge.collectors.deliveries import Deliveries
 from mainstem_edge.collectors.interface import Message
 
@@ -113,7 +114,8 @@ class MqttConnection:
     kept the session; ``on_copy`` for each message that was dropped as a copy. ``owed``: contents
     that earlier connections brought and could not acknowledge, with their counts; a message of such
     content is marked as repeated and taken off. ``on_turn`` is called about twice a second, and
-    after whatever was read, once the subscriptions are granted.
+    after whatever was read, once the subscriptions are granted. ``ack_times`` learns how long
+    messages waited for their PUBACK.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class MqttConnection:
         owed: Counter[int],
         clock_ns: Callable[[], int] = time.time_ns,
         on_turn: Callable[[], None] = lambda: None,
+        ack_times: AckTimes | None = None,
     ) -> None:
         self._settings = settings
         self._version = version
@@ -139,7 +142,11 @@ class MqttConnection:
         self._hold = hold
         self._clock_ns = clock_ns
         self._arrived: list[Message] = []
-        self._acks: deque[Sequence[int]] = deque()
+        self._acks: deque[tuple[float, Sequence[int]]] = deque()
+        """Since when they are durable, by the monotonic clock, and their packet identifiers."""
+        self._arrivals: dict[int, float] = {}
+        """By packet identifier, while it is not acknowledged."""
+        self._ack_times = ack_times or AckTimes()
         self._publications: deque[Publication] = deque()
         self._deliveries = Deliveries()
         self._end: ConnectionEnd | None = None
@@ -156,7 +163,7 @@ class MqttConnection:
     def acknowledge(self, ids: Sequence[int]) -> None:
         """Queues PUBACKs. Without effect once the connection has ended."""
         if self._end is None:
-            self._acks.append(ids)
+            self._acks.append((time.monotonic(), ids))
             self.wake()
 
     def publish(self, publication: Publication) -> None:
@@ -250,13 +257,20 @@ class MqttConnection:
             self._on_messages(messages)
 
     def _send_acks(self) -> None:
-        acknowledge = self._client.ack
+        acknowledge, arrivals = self._client.ack, self._arrivals
+        sent: list[tuple[float, list[float]]] = []
         while self._acks:
-            for packet_id in self._acks.popleft():
+            durable_s, ids = self._acks.popleft()
+            for packet_id in ids:
                 self._deliveries.acknowledged(packet_id)
                 acknowledge(packet_id, 1)
+            sent.append((durable_s, [arrivals.pop(packet_id, durable_s) for packet_id in ids]))
         if self._client.want_write():
             self._client.loop_write()
+        if sent:
+            now_s = time.monotonic()
+            for durable_s, arrived_s in sent:
+                self._ack_times.note(arrived_s, durable_s, now_s)
 
     def _send_publications(self) -> None:
         while self._publications:
@@ -374,6 +388,7 @@ class MqttConnection:
             if self._deliveries.is_copy(packet_id, content, message.dup):
                 self._on_copy()
                 return
+            self._arrivals[packet_id] = time.monotonic()
             repeated = bool(self._owed) and self._is_owed(content)
         self._arrived.append(
             Message(

@@ -110,6 +110,7 @@ class SparkplugCollector(BrokerCollector):
             hold=self._holds,
             owed=Counter(),
             clock_ns=self.clock_ns,
+            ack_times=self._ack_times,
             on_turn=self._on_turn,
         )
         if not self._use(connection):
