@@ -51,6 +51,7 @@ from mainstem_node.auto_templates import AutoTemplates
 from mainstem_node.binding import bound_receiver
 from mainstem_node.commanding.action import Action
 from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_node.config.sql_share import sql_share
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
 from mainstem_node.declared import DeclaredBefore
 from mainstem_node.desired.agent import Host
@@ -321,7 +322,8 @@ class Node:
         self._io_workers = self._workers("io", threads=4, waiting_max=64)
         self._write_workers = self._workers("write", threads=8, waiting_max=32)
         # Who has a process has a thread too, and one is left for those that are about to end.
-        self._sql_workers = self._workers("sql", threads=config.sql.processes + 1, waiting_max=32)
+        sql = sql_share(config)
+        self._sql_workers = self._workers("sql", threads=sql.processes + 1, waiting_max=32)
         self._maintenance = self._workers("maintenance", threads=1, waiting_max=1)
         self.alarms = AlarmDesk(self.engine, self.clock_ns)
         self._reporter = StatusReporter(
@@ -345,7 +347,7 @@ class Node:
             jobs=lambda: self.jobs.statistics(),
         )
         statements = Statements(
-            self.engine, self.federation, self.ownership, listings, config.sql, self._kept_answers,
+            self.engine, self.federation, self.ownership, listings, sql, self._kept_answers,
             self._unheard,
         )  # fmt: skip
         self._statements = statements
@@ -429,7 +431,7 @@ class Node:
         self._stack.push_async_callback(asyncio.to_thread, orders.stop)
         await asyncio.to_thread(orders.open)
         self.questions = QuestionRunner(
-            self.engine, self.federation, self.config.sql, kept=self._kept_answers
+            self.engine, self.federation, sql_share(self.config), kept=self._kept_answers
         )
         self._stack.push_async_callback(asyncio.to_thread, self.questions.close)
         if self.config.parent is not None:
