@@ -13,8 +13,16 @@ from mainstem_engine.erasures import Erasure
 from mainstem_engine.images import SliceImage
 from mainstem_engine.log.records import RecordKind
 from mainstem_engine.model import ColumnType, Lsns, Measurement, Origin, Rows, Template
+from mainstem_sync.lines.epochs import EpochTable
 from mainstem_sync.origins.definition_log import DefinitionLog
-from mainstem_sync.origins.origin_state import Kin, MeasurementMap, OriginMaps, TableMap
+from mainstem_sync.origins.origin_state import (
+    UNMAPPED,
+    Kin,
+    MeasurementMap,
+    OriginMaps,
+    Origins,
+    TableMap,
+)
 from mainstem_sync.receiving.definitions import with_kin
 from mainstem_sync.sending.outside_ranges import OutsideDraft
 from mainstem_sync.sending.said_again import manifests_of
@@ -25,6 +33,7 @@ from mainstem_sync.slices.watch import TableWatch
 from mainstem_sync.testing.agenda import START_NS
 from mainstem_sync.testing.nodes import TestNode
 from mainstem_sync.testing.tiers import START_MS, Tiers
+from mainstem_sync.wire.messages import OriginKey
 from mainstem_sync.wire.ranges import LSN_MAX
 
 from .survives.copies import epoch_of, roll_back, snapshot, wait, wipe
@@ -560,3 +569,28 @@ def test_a_device_is_defined_as_of_the_record_that_needs_it(tiers: Tiers) -> Non
     devices = [lsn for lsn, kind, _, _ in draft.heads if kind == RecordKind.DEV]
     assert devices[0] < lsns[0], "the first device"
     assert devices[-1] >= lsns[-1], "the last one"
+
+
+def test_what_records_of_an_ended_epoch_define_is_of_the_line_up_to_its_end() -> None:
+    """They may come after a restored parent has heard of the next epoch, which lacks it then. What
+    they define beyond the end is not of the line."""
+    origins, forks = Origins(), EpochTable(((1, 20),))
+    before = origins.open(OriginKey(UUID, 0, "edge"), "edge")
+    origins.begin_epoch(UUID, "edge", "edge", forks, 20)
+    table = TableMap("meters", "meters", SLICE_NS, {0: MeasurementMap(0, 4, "a")}, 1)
+    before.maps.put_table(table)
+    before.maps.devices = np.array([10, 11, 12, 13])
+    before.definitions.note([(3, table.to_plain())], [], LSN_MAX)
+    for lsn, ids in ((5, [0, 1]), (18, [2]), (25, [3])):
+        before.definitions.note([], [(lsn, ids, ids)], LSN_MAX)
+    line = origins.line(UUID)
+    assert line is not None
+    assert line.key.epoch == 1
+    line.maps.devices = np.array([UNMAPPED, 11])
+    found = line.maps_on(forks)
+    assert found.devices.tolist() == [10, 11, 12]
+    assert found.stored_as("meters") == table
+    assert line.maps.devices.tolist() == [UNMAPPED, 11], "its own are as they were"
+
+
+UUID = "e" * 32

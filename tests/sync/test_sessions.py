@@ -251,9 +251,11 @@ class Refusing:
         self._take = receiver._take
         self.poison = poison
         self.code = code
+        self.times = 0
 
     def __call__(self, child: Child, uuid: str, batch: Batch) -> object:
         if self.poison & lsns_in(batch):
+            self.times += 1
             from mainstem_sync.receiving.receiver import _Answer
 
             return _Answer(batch.hash, self.code, "poison")
@@ -293,7 +295,7 @@ def test_a_definition_that_never_comes_does_not_block_for_ever(
 ) -> None:
     from mainstem_sync.sending import verdicts
 
-    monkeypatch.setattr(verdicts, "SCHEMA_TRIES_MAX", 6)
+    monkeypatch.setattr(verdicts, "SCHEMA_TRIES_MAX", 20)
     tiers.run(1)
     lsn = tiers.write(rows=2)
     receiver = tiers.plant.federation.receiver
@@ -312,20 +314,19 @@ def test_rows_whose_definition_waits_for_another_node_are_not_parked(
     from mainstem_sync.sending import verdicts
     from mainstem_sync.sending.naming import Naming
 
-    monkeypatch.setattr(verdicts, "SCHEMA_TRIES_MAX", 6)
+    monkeypatch.setattr(verdicts, "SCHEMA_TRIES_MAX", 20)
     tiers.write(rows=1)
-    tiers.run(1)
+    tiers.until(lambda: tiers.forward(tiers.plant)["delivered"] == 1, "the group has the first")
     lsn = tiers.write("root.p.q.d1", rows=2, node=tiers.plant)
     receiver = tiers.group.federation.receiver
     refusing = Refusing(receiver, {lsn}, AckCode.NEED_SCHEMA)
     with monkeypatch.context() as patch:
         patch.setattr(receiver, "_take", refusing)
         patch.setattr(Naming, "owners_told", lambda naming, name: False)
-        tiers.run(10)
+        tiers.until(lambda: refusing.times > 40, "it was refused more often than it is tried")
         assert tiers.forward(tiers.plant)["parked"] == 0
         assert tiers.forward(tiers.plant)["pending"] == 2
-    tiers.run(5)
-    assert tiers.forward(tiers.plant)["delivered"] == 3
+    tiers.until(lambda: tiers.forward(tiers.plant)["delivered"] == 3, "the group has all")
 
 
 def test_a_parent_over_its_bound_is_asked_later(

@@ -173,6 +173,10 @@ class OriginMaps:
     def table(self, name: str) -> TableMap | None:
         return self.tables.get(name.casefold())
 
+    def stored_as(self, local: str) -> TableMap | None:
+        """The table that is stored here as ``local``."""
+        return next((table for table in self.tables.values() if table.local == local), None)
+
     def known_table(self, name: str) -> TableMap:
         """As ``table``; raises UnknownSchemaError."""
         found = self.table(name)
@@ -333,6 +337,15 @@ class OriginState:
             maps = maps.inheriting(older.maps)
         return maps
 
+    def maps_on(self, line: EpochTable) -> OriginMaps:
+        """Its maps, and what older epochs define on the ``line``: that may have come by their own
+        records only, and rows of it lie under them."""
+        maps = self.maps
+        for older in reversed(self.older):
+            said = older.definitions.until(line.end_of(older.key.epoch))
+            maps = maps.inheriting(older.maps.only(said))
+        return maps
+
     def watch(self, local_table: str, slice_ns: int) -> TableWatch:
         """The watch of a table, made when it is new."""
         home = self.home
@@ -353,7 +366,7 @@ class OriginState:
 
     def local_table(self, local: str) -> TableMap | None:
         """The map of the table that is stored here as ``local``."""
-        return next((t for t in self.maps.tables.values() if t.local == local), None)
+        return self.maps.stored_as(local)
 
     def name_of(self, local: str) -> str:
         """What the origin calls a table that is watched here. A log that goes on from a backup may

@@ -23,7 +23,7 @@ import numpy as np
 
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind
-from mainstem_sync.origins.origin_state import OriginState, TableMap
+from mainstem_sync.origins.origin_state import OriginMaps, OriginState, TableMap
 from mainstem_sync.proof.audits import Audits
 from mainstem_sync.proof.completeness import (
     Ending,
@@ -171,7 +171,8 @@ class Proof:
         watch, size = each.watch, each.watch.slice_ns
         with self._lock:
             expected = expect(watch, first, end)
-            mapped = each.state.local_table(each.table)
+            maps = self._maps(each.state)
+        mapped = maps.stored_as(each.table)
         if mapped is None:
             return
         # What has begun to expire cannot be compared any more.
@@ -181,7 +182,7 @@ class Proof:
                 expected = expect(watch, start_ns // size, expected.end)
             if expected.first * size < start_ns:
                 return
-        scan = self._scan_of(engine, each, mapped)
+        scan = self._scan_of(engine, each, maps, mapped)
         found, _ = scan.between(expected.first, expected.end)
         with self._lock:
             differing = compare(
@@ -201,7 +202,8 @@ class Proof:
         state, table, watch = each.state, each.table, each.watch
         with self._lock:
             chosen = watch.candidates(state.received)
-            mapped = state.local_table(table)
+            maps = self._maps(state)
+            mapped = maps.stored_as(table)
             watch.prune(state.received.watermark)
             # Of what has holes more may be summed up when they are filled, and nobody says so.
             is_pruned = len(state.received) <= 1 or len(watch.slices) <= PROVEN_SLICES_KEPT
@@ -215,12 +217,20 @@ class Proof:
                 watch.expired(chosen.keys[expired])
             kept = ~expired
             chosen = Candidates(chosen.keys[kept], chosen.row_lsn[kept], chosen.man_lsn[kept])
-        count, d1, d2, _ = self._scan_of(engine, each, mapped).of(chosen.keys)
+        count, d1, d2, _ = self._scan_of(engine, each, maps, mapped).of(chosen.keys)
         with self._lock:
             watch.judged(chosen, count, d1, d2)
         return len(expired)
 
-    def _scan_of(self, engine: Engine, each: _Watched, mapped: TableMap) -> SliceScan:
+    def _maps(self, state: OriginState) -> OriginMaps:
+        """How the rows of a node's line are mapped. The caller holds the lock."""
+        if not state.older:
+            return state.maps
+        return state.maps_on(self._follower.lines.table(state.key.uuid))
+
+    def _scan_of(
+        self, engine: Engine, each: _Watched, maps: OriginMaps, mapped: TableMap
+    ) -> SliceScan:
         """How to scan for what a node owns of a table."""
         state, table, size = each.state, each.table, each.watch.slice_ns
         known = engine.catalog.table(table)
@@ -232,7 +242,7 @@ class Proof:
                 engine, table, size, origin, mapped.foreign_ids, unreadable=self.unreadable
             )
         with self._lock:
-            local = state.maps.devices[state.maps.devices >= 0]
+            local = maps.devices[maps.devices >= 0]
             # The devices of a node that was replaced are those of its successor: there only the
             # origin tells whose row is whose.
             epochs = (*state.older, state) if self._follower.origins.has_namesakes(state) else ()
@@ -258,7 +268,7 @@ class Proof:
         for each in self._due():
             state, watch, size = each.state, each.watch, each.watch.slice_ns
             with self._lock:
-                mapped = state.local_table(each.table)
+                mapped = self._maps(state).stored_as(each.table)
                 if mapped is None or watch.dropped_lsn or self._is_silent(state):
                     continue
                 where = (state.key, state.via, each.table, mapped.name)
