@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from river import NodeProcess, free_ports, wait_for
 from tiers import write_topology
+from whole_river import NodeProcess, free_ports, wait_for
 
 PATIENCE_S = 90.0
 """What a condition may take on a machine that does other things too."""

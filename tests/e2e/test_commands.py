@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from processes import PATIENCE_S
-from river import wait_for
 from valves import FINAL, TIERS, Plant
+from whole_river import wait_for
 
 pytestmark = [pytest.mark.slow]
 

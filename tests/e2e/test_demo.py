@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from river import wait_for
+from whole_river import wait_for
 
 pytestmark = pytest.mark.slow
 

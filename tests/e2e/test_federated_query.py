@@ -25,7 +25,7 @@ from federated import (
     travelled,
 )
 from processes import PATIENCE_S, Processes, section
-from river import wait_for
+from whole_river import wait_for
 
 from mainstem_engine.engine import Engine
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from river import NodeProcess, free_ports, wait_for
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from tiers import write_topology
+from whole_river import NodeProcess, free_ports, wait_for
 
 pytestmark = pytest.mark.browser
 PAGE_TIMEOUT_S = 30.0

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from processes import Processes, section, topology
-from river import NodeProcess, wait_for
 from tiers import write_topology
+from whole_river import NodeProcess, wait_for
 
 from mainstem_sync.state import accounting
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from river import START_TIMEOUT_S, NodeProcess, free_ports, wait_for
+from whole_river import START_TIMEOUT_S, NodeProcess, free_ports, wait_for
 
 OWN_BYTES_MAX = 56_000_000
 """Memory that nobody else can have while the process lives."""

@@ -22,8 +22,8 @@ import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from river import NodeProcess, free_ports, wait_for
 from tiers import write_topology
+from whole_river import NodeProcess, free_ports, wait_for
 
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.relay import LinkRelay

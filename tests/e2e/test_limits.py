@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from memory_ceiling import ceiling
 from processes import Processes, section
-from river import NodeProcess, wait_for
+from whole_river import NodeProcess, wait_for
 
 from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 from mainstem_engine import ColumnType, Engine, EngineOptions, Measurement, Template

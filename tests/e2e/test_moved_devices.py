@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from processes import PATIENCE_S, Processes, section
-from river import wait_for
+from whole_river import wait_for
 
 from mainstem_sync.state import accounting
 

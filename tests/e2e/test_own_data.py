@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from recordings import Recording, made, real
-from river import NodeProcess, free_ports, wait_for
 from tiers import write_topology
+from whole_river import NodeProcess, free_ports, wait_for
 
 from mainstem_edge.testing.mosquitto import Mosquitto, mosquitto_binary
 from mainstem_node.broker import EmbeddedBroker

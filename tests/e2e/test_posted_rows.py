@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from processes import PATIENCE_S, Processes, section
-from river import wait_for
+from whole_river import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from processes import PATIENCE_S, Processes, section
-from river import free_ports, wait_for
+from whole_river import free_ports, wait_for
 
 from mainstem_node.client import connect
 from mainstem_node.config import load_topology

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from processes import PATIENCE_S, Processes, section
-from river import NodeProcess, wait_for
+from whole_river import NodeProcess, wait_for
 
 from mainstem_node.relay import LinkRelay
 from mainstem_sync.state import accounting

@@ -11,7 +11,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import PATIENCE_S, Processes, section
-from river import wait_for
+from whole_river import wait_for
 
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_node.client import connect

@@ -40,3 +40,17 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert answer.exit_code == 0
     lack = 'edge needs asyncua, which is not installed here: pip install "mainstem[opcua]"'
     assert lack in answer.output
+
+
+def test_what_rules_lack_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="a rule `deviation` needs river"):
+        extras.require(extras.STATISTICS, "a rule `deviation`")
+    file = tmp_path / "t.yaml"
+    rule = "{name: odd, template: m, measurement: x, deviation: 6}"
+    head, _, _ = FILE.partition("    collectors:")
+    file.write_text(f"{head}    rules: [{rule}]\n", encoding="utf-8")
+    answer = CliRunner().invoke(cli.app, ["config", "check", str(file)])
+    assert answer.exit_code == 0
+    lack = 'edge needs river, which is not installed here: pip install "mainstem[statistics]"'
+    assert lack in answer.output

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 
-from mainstem_edge.alarms.rule import AlarmRule
 from mainstem_edge.alarms.series import Motion, Series
 from mainstem_engine.model import AnyArray, BoolMask, Column
 from mainstem_node.expressions import Expression
@@ -94,15 +93,6 @@ class Stuck:
     def verdict(self, series: Series) -> Verdict:
         motion = _motion(series)
         return Verdict(motion.held_ns >= self.for_ns, motion.changed)
-
-
-def condition_of(rule: AlarmRule) -> Condition:
-    """Of a rule that watches one measurement."""
-    if rule.rate is not None:
-        return Rate(rule.rate)
-    if rule.stuck_ns is not None:
-        return Stuck(rule.stuck_ns)
-    return Limits(rule.above, rule.below, rule.hysteresis)
 
 
 def expressed(

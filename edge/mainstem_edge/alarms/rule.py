@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mainstem_node.expressions import Expression
 
 MESSAGE = "{rule}: {measurement} of {device} is {value}"
+UNUSUAL = "{rule}: {measurement} of {device} is {value}, which is unusual"
 SILENT = "{rule}: {device} has been silent for {value} s"
 EXPRESSED = "{rule}: {device}, by its {measurement}"
 
@@ -18,8 +19,8 @@ class AlarmRule:
     ``stuck_ns`` in event time, ``missing_ns`` since the last arrival.
 
     One kind a rule: ``above`` and ``below`` (either or both), ``rate`` per second, ``stuck_ns``,
-    ``missing_ns``, or ``expression``, which is over when ``clear`` is true (None: when it is false
-    itself).
+    ``missing_ns``, ``deviation`` in standard deviations (deviation.py says what the next three
+    are), or ``expression``, which is over when ``clear`` is true (None: when it is false itself).
     """
 
     name: str
@@ -31,6 +32,10 @@ class AlarmRule:
     rate: float | None = None
     stuck_ns: int | None = None
     missing_ns: int | None = None
+    deviation: float | None = None
+    memory_ns: int = 0
+    every_ns: int = 1
+    noise: float = 0.0
     expression: Expression | None = None
     clear: Expression | None = None
     delay_ns: int = 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mainstem_edge.alarms.conditions import Verdict, condition_of
+from mainstem_edge.alarms.conditions import Condition, Limits, Rate, Stuck, Verdict
+from mainstem_edge.alarms.deviation import Deviation
 from mainstem_edge.alarms.machine import ACTIVE, AlarmStates
 from mainstem_edge.alarms.rule import AlarmRule, Transition
 from mainstem_edge.alarms.series import Series
@@ -22,7 +23,7 @@ class RuleWatch:
     def __init__(self, rule: AlarmRule, active: DeviceIds | tuple[int, ...] = ()) -> None:
         self.rule = rule
         self._states = AlarmStates(rule.delay_ns, rule.clear_delay_ns, map(int, active))
-        self._condition = None if rule.measurement is None else condition_of(rule)
+        self._condition = None if rule.measurement is None else _condition(rule)
 
     def active(self) -> DeviceIds:
         return self._states.active()
@@ -35,6 +36,10 @@ class RuleWatch:
     def observe(self, series: Series, inside: BoolMask | None) -> list[Transition]:
         """``inside``: rows of devices that the rule is about; None for all."""
         assert self._condition is not None
+        if inside is not None and self.rule.deviation is not None and not inside.all():
+            if not inside.any():
+                return []
+            series, inside = series.take(inside), None  # nothing is learned of the others
         return self.judge(series, self._condition.verdict(series), inside)
 
     def judge(self, series: Series, verdict: Verdict, inside: BoolMask | None) -> list[Transition]:
@@ -62,3 +67,14 @@ class RuleWatch:
                 value = float(series.values[row])
                 found.append(Transition(self.rule, device, time_ns, change, value))
         return found
+
+
+def _condition(rule: AlarmRule) -> Condition:
+    """Of a rule that watches one measurement."""
+    if rule.deviation is not None:
+        return Deviation(rule.deviation, rule.hysteresis, rule.noise, rule.memory_ns, rule.every_ns)
+    if rule.rate is not None:
+        return Rate(rule.rate)
+    if rule.stuck_ns is not None:
+        return Stuck(rule.stuck_ns)
+    return Limits(rule.above, rule.below, rule.hysteresis)

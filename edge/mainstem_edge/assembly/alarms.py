@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from mainstem_edge.alarms.book import AlarmBook
-from mainstem_edge.alarms.rule import EXPRESSED, MESSAGE, SILENT, AlarmRule
+from mainstem_edge.alarms.rule import EXPRESSED, MESSAGE, SILENT, UNUSUAL, AlarmRule
 from mainstem_engine.catalog.templates import Table
 from mainstem_engine.engine import Engine
 from mainstem_node.config.notify import LOG
@@ -13,6 +13,7 @@ from mainstem_node.config.rules import RuleConfig
 from mainstem_node.config.schema import TemplateConfig
 from mainstem_node.config.templates import rule_terms
 from mainstem_node.expressions import parse
+from mainstem_node.extras import STATISTICS, require
 
 
 def alarm_book(
@@ -62,10 +63,15 @@ def _rule(config: RuleConfig, number: int | None, template: TemplateConfig | Non
         for text in (config.expression, config.clear)
     )
     message = SILENT if config.missing is not None else EXPRESSED if expression else MESSAGE
+    if config.deviation is not None:
+        require(STATISTICS, "a rule `deviation`")
+        message = UNUSUAL
     return AlarmRule(
         config.name, number, config.measurement or "",
         above=config.above, below=config.below, hysteresis=config.hysteresis, rate=config.rate,
         stuck_ns=config.stuck, missing_ns=config.missing, expression=expression, clear=clear,
+        deviation=config.deviation, memory_ns=config.memory, every_ns=config.every,
+        noise=config.noise,
         delay_ns=config.delay, clear_delay_ns=config.clear_delay, under=config.under,
         severity=config.severity, message=config.message or message,
         logs=LOG in config.actions,

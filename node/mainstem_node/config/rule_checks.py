@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mainstem_node.config.report import Report
-from mainstem_node.config.rules import ALARMS, RuleConfig
+from mainstem_node.config.rules import ALARMS, HOUR_NS, SECOND_NS, RuleConfig
 from mainstem_node.config.schema import NodeConfig, TemplateConfig
 from mainstem_node.config.templates import rule_terms
 from mainstem_node.errors import ExpressionError
@@ -13,7 +13,9 @@ from mainstem_node.expressions import parse
 
 RULES_MAX = 200
 """Each looks at every batch of its template."""
-MISSING_MIN_NS = 1_000_000_000
+LEARNED_MIN = 30
+"""Values of which a standard deviation is known to a tenth or so."""
+MISSING_MIN_NS = SECOND_NS
 """Silence is looked for once a second."""
 
 
@@ -92,24 +94,25 @@ def _expressions(report: Report, inside: str, rule: RuleConfig, template: Templa
 
 def _kind(report: Report, inside: str, rule: RuleConfig) -> None:
     limits = rule.above is not None or rule.below is not None
-    others = ("rate", "stuck", "missing", "expression")
+    others = ("rate", "stuck", "deviation", "missing", "expression")
     if limits + sum(getattr(rule, key) is not None for key in others) != 1:
         report.problem(
             inside, "a rule has one kind",
-            "write `above`/`below`, `rate`, `stuck`, `missing` or `expression`",
+            "write `above`/`below`, `rate`, `stuck`, `deviation`, `missing` or `expression`",
         )  # fmt: skip
-    for key in ("above", "below", "rate", "hysteresis"):
+    for key in ("above", "below", "rate", "hysteresis", "deviation", "noise"):
         value = getattr(rule, key)
         if value is not None and not math.isfinite(value):
             report.problem(f"{inside}.{key}", "it is not finite", "write a number")
     if rule.hysteresis < 0:
         report.problem(f"{inside}.hysteresis", "it is negative", "write 0 or more")
-    if rule.hysteresis and not limits:
-        report.problem(f"{inside}.hysteresis", "only limits have one", "remove it")
+    if rule.hysteresis and not limits and rule.deviation is None:
+        report.problem(f"{inside}.hysteresis", "this kind has none", "remove it")
     if rule.rate is not None and rule.rate <= 0:
         report.problem(f"{inside}.rate", "it is not above 0", "write the change per second")
     if rule.stuck is not None and rule.stuck <= 0:
         report.problem(f"{inside}.stuck", "it is not above 0", "write 10m")
+    _deviation(report, inside, rule)
     if rule.missing is not None:
         if rule.missing < MISSING_MIN_NS:
             report.problem(f"{inside}.missing", "it is below 1s", "write 5m")
@@ -123,4 +126,26 @@ def _kind(report: Report, inside: str, rule: RuleConfig) -> None:
         report.problem(
             f"{inside}.below", "between the limits no alarm would ever be over",
             "move the limits apart, or take less hysteresis",
+        )  # fmt: skip
+
+
+def _deviation(report: Report, inside: str, rule: RuleConfig) -> None:
+    if rule.deviation is None:
+        given = (rule.memory != HOUR_NS, rule.every != SECOND_NS, rule.noise != 0)
+        for key, is_given in zip(("memory", "every", "noise"), given, strict=True):
+            if is_given:
+                report.problem(f"{inside}.{key}", "it goes with `deviation`", "remove it")
+        return
+    if rule.deviation <= 0:
+        report.problem(f"{inside}.deviation", "it is not above 0", "write 6")
+    elif rule.hysteresis > rule.deviation:
+        report.problem(f"{inside}.hysteresis", "it is above `deviation`", "write less")
+    if rule.noise < 0:
+        report.problem(f"{inside}.noise", "it is negative", "write 0 or more")
+    if rule.every < SECOND_NS:
+        report.problem(f"{inside}.every", "it is below 1s", "write 1s or more")
+    elif rule.memory < LEARNED_MIN * rule.every:
+        report.problem(
+            f"{inside}.memory", f"it is below {LEARNED_MIN} times `every`",
+            "a mean of so few values says little: write more",
         )  # fmt: skip

@@ -14,14 +14,18 @@ ALARMS = "alarms"
 """The template of the alarms of rules: each edge with rules makes it."""
 
 
+SECOND_NS = 1_000_000_000
+HOUR_NS = 3600 * SECOND_NS
+
+
 class RuleConfig(Struct, frozen=True, kw_only=True):
-    """An alarm on all devices of a template: on one measurement by `above` and `below`, `rate` or
-    `stuck`; on rows by `expression`; on silence by `missing`."""
+    """An alarm on all devices of a template: on one measurement by `above` and `below`, `rate`,
+    `stuck` or `deviation`; on rows by `expression`; on silence by `missing`."""
 
     name: Name
     template: Name
     measurement: Name | None = None
-    """Of `above`, `below`, `rate` and `stuck`."""
+    """Of all kinds but `expression` and `missing`."""
     under: DevicePath | None = None
     """Only devices below this path; default: all."""
     above: float | None = None
@@ -32,6 +36,14 @@ class RuleConfig(Struct, frozen=True, kw_only=True):
     """Change per second, up or down."""
     stuck: DurationNs | None = None
     """The value has not changed for so long, while rows came."""
+    deviation: float | None = None
+    """So many standard deviations from the running mean of the device; extra `statistics`."""
+    memory: DurationNs = HOUR_NS
+    """Of `deviation`: what is older counts for less than a third; before so much there is none."""
+    every: DurationNs = SECOND_NS
+    """Of `deviation`: one value in so long is learned."""
+    noise: float = 0.0
+    """Of `deviation`: the standard deviation is at least that."""
     missing: DurationNs | None = None
     """No row of a device has arrived for so long."""
     expression: Text | None = None
@@ -58,6 +70,8 @@ def condition_text(rule: RuleConfig) -> str:
         return f"{rule.measurement} rate {rule.rate:g}/s"
     if rule.stuck is not None:
         return f"{rule.measurement} stuck {duration_name(rule.stuck)}"
+    if rule.deviation is not None:
+        return f"{rule.measurement} deviation {rule.deviation:g}"
     limits = [
         f"{key} {limit:g}"
         for key, limit in (("above", rule.above), ("below", rule.below))

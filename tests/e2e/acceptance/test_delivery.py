@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from processes import PATIENCE_S
-from river import wait_for
 from thin_link import ThinLink
 from two_tiers import DEVICE, STEP_MS, TwoTiers, command
+from whole_river import wait_for
 
 from mainstem_node.auth import ensure_link_tokens
 from mainstem_node.config import load_topology

@@ -18,8 +18,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import PATIENCE_S, Processes, section
-from river import NodeProcess, wait_for
 from valves import FINAL, Plant
+from whole_river import NodeProcess, wait_for
 
 from mainstem_node.broker import EmbeddedBroker
 from mainstem_sync.state import accounting

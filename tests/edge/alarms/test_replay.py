@@ -31,6 +31,7 @@ GONE = AlarmRule("gone", None, "", missing_ns=5 * S)
 RULES = [
     AlarmRule("hot", 0, "temperature", above=10.0, delay_ns=2 * S),
     AlarmRule("stuck", 0, "temperature", stuck_ns=4 * S),
+    AlarmRule("odd", 0, "temperature", deviation=1.5, memory_ns=5 * S, every_ns=2 * S),
     GONE,
     replace(GONE, name="dead", missing_ns=9 * S),
 ]

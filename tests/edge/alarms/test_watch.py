@@ -58,6 +58,8 @@ class Model:
         self.newest: int | None = None
         self.rows: list[tuple[int, float]] = []
         self.since: int | None = None
+        self.learned: list[float] = []
+        self.turn: float = -math.inf
 
     def see(self, time_ns: int, value: float | None, other: float | None) -> bool | None:
         if self.is_nothing(value, other):
@@ -68,9 +70,37 @@ class Model:
         holds = self.expressed(value, other)
         if self.rule.expression is None and value is not None:
             self.rows.append((time_ns, value))
+            usual = self.usual()
+            if self.rule.deviation is not None and time_ns // self.rule.every_ns > self.turn:
+                self.turn = time_ns // self.rule.every_ns
+                self.learned.append(value)
+            if self.rule.deviation is not None:
+                return self.stepped(time_ns, self.deviates(value, usual))
             holds = self.is_over() if self.raised else self.is_met()
-        if holds is None:
+        return None if holds is None else self.stepped(time_ns, holds)
+
+    def usual(self) -> tuple[float, float] | None:
+        """Mean and deviation of what was learned, newer values weighing more."""
+        count = self.rule.memory_ns // self.rule.every_ns
+        if len(self.learned) < max(2, count):
             return None
+        keep = math.exp(-1 / count)
+        weights = [(1 - keep) * keep**age for age in range(len(self.learned) - 1)]
+        weights = [*weights, keep ** (len(self.learned) - 1)][::-1]
+        mean = sum(w * v for w, v in zip(weights, self.learned, strict=True))
+        squares = sum(w * (v - mean) ** 2 for w, v in zip(weights, self.learned, strict=True))
+        return mean, max(math.sqrt(squares), self.rule.noise)
+
+    def deviates(self, value: float, usual: tuple[float, float] | None) -> bool:
+        """What is waited for: unusual while it is off, usual while it is on."""
+        if usual is None:
+            return False
+        away, limit = abs(value - usual[0]), self.rule.deviation or 0.0
+        if self.raised:
+            return away <= (limit - self.rule.hysteresis) * usual[1]
+        return away > limit * usual[1] > 0
+
+    def stepped(self, time_ns: int, holds: bool) -> bool | None:
         if not holds:
             self.since = None
             return None
@@ -168,6 +198,8 @@ KINDS = (
     replace(LIMIT, below=3.0, hysteresis=1.0),
     replace(LIMIT, above=None, rate=2.0),
     replace(LIMIT, above=None, stuck_ns=3 * S),
+    replace(LIMIT, above=None, deviation=1.3, hysteresis=0.4, memory_ns=9 * S, every_ns=2 * S),
+    replace(LIMIT, above=None, deviation=1.1, noise=4.5, memory_ns=5 * S, every_ns=S),
     *map(expressed, SAYS),
     expressed("temperature > 10 AND pressure > 7", "temperature + pressure < 6"),
     expressed("temperature > 10 AND pressure > 7", "pressure > 12 IS NOT NULL AND temperature > 4"),

@@ -32,7 +32,9 @@ def test_good_rules_are_good(tmp_path: Path) -> None:
     gone = {"name": "gone", "template": "pump", "missing": "5m", "under": "root.a"}
     both = {"name": "both", "template": "pump", "expression": "half > 2 AND NOT running",
             "clear": "Half < 1 OR running", "delay": "10s"}  # fmt: skip
-    assert problems(tmp_path, RULE, rate, gone, both) == []
+    odd = {"name": "odd", "template": "pump", "measurement": "flow", "deviation": 6,
+           "hysteresis": 2, "memory": "30m", "every": "10s", "noise": 0.5}  # fmt: skip
+    assert problems(tmp_path, RULE, rate, gone, both, odd) == []
 
 
 ROWS = RULE | {"above": None, "measurement": None}
@@ -47,6 +49,14 @@ ROWS = RULE | {"above": None, "measurement": None}
         ({"missing": "5m", "delay": "1m"}, ".delay", "silence is a delay"),
         ({"missing": "5m", "clear": "flow > 1"}, ".clear", "goes with"),
         ({"above": 1}, ".measurement", "not there"),
+        ({"measurement": "flow", "deviation": 6, "above": 1}, "", "one kind"),
+        ({"measurement": "flow", "deviation": 0}, ".deviation", "above 0"),
+        ({"measurement": "flow", "deviation": 6, "hysteresis": 7}, ".hysteresis", "above"),
+        ({"measurement": "flow", "deviation": 6, "noise": -1}, ".noise", "negative"),
+        ({"measurement": "flow", "deviation": 6, "every": "0.1s"}, ".every", "below 1s"),
+        ({"measurement": "flow", "deviation": 6, "every": "1m", "memory": "5m"}, ".memory", "30"),
+        ({"measurement": "flow", "above": 6, "memory": "5m"}, ".memory", "goes with"),
+        ({"measurement": "flow", "rate": 6, "hysteresis": 1}, ".hysteresis", "has none"),
         ({"expression": "flow + 1"}, ".expression", "a number"),
         ({"expression": "1 > 2"}, ".expression", "no measurement"),
         ({"expression": "flow >"}, ".expression", "cannot be read"),
