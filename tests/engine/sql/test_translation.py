@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import duckdb
 import pytest
 
 from mainstem_engine import Engine
-from mainstem_engine.errors import EngineError, SqlError
+from mainstem_engine.errors import EngineError, SqlError, SqlLimitError
+from mainstem_engine.sql.running.translation import translate_error
 
 from .conftest import Run
 
@@ -98,3 +100,24 @@ def test_rows_too_far_apart_for_differences(run: Run, function: str) -> None:
     with pytest.raises(SqlError, match="292 years"):
         run(f"SELECT {function} FROM ends")
     assert len(run(f"SELECT {function} FROM ends WHERE ts > 0").rows()) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        duckdb.OutOfMemoryException("Out of Memory Error: no"),
+        duckdb.IOException("IO Error: failed to allocate 16 bytes"),
+        duckdb.FatalException("FATAL Error: std::bad_alloc"),
+        duckdb.InvalidInputException("Invalid Input Error: malloc of size 65536 failed"),
+    ],
+)
+def test_what_ends_for_want_of_memory_is_a_limit_whoever_says_it(error: Exception) -> None:
+    found = translate_error(error)
+    assert isinstance(found, SqlLimitError)
+    assert found.hint is not None
+    assert "narrow" in found.hint
+
+
+def test_a_value_that_speaks_of_memory_is_no_want_of_it() -> None:
+    error = duckdb.ConversionException("Conversion Error: Could not convert 'out of memory'")
+    assert not isinstance(translate_error(error), SqlLimitError)

@@ -21,6 +21,16 @@ _IN_STREAMS = {
     "Permission Error": "PermissionException",
 }
 """The kinds that matter here, of errors that have no class: they came while rows were read."""
+_NO_MEMORY = re.compile(
+    r"bad[ _]alloc|(?:failed to|unable to|could not|cannot) (?:re)?allocate|malloc of size"
+    r"|out of memory",
+    re.IGNORECASE,
+)
+"""A library that gets no memory says so in its own way, whatever kind of error it becomes here."""
+_OF_STATEMENTS = frozenset(
+    {"BinderException", "CatalogException", "ConversionException", "ParserException"}
+)
+"""Errors that have a text of the statement or of a value in them."""
 _PLACE = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _REST = re.compile(
     r"\s*(?:\n.*|Candidate (?:bindings|functions|tables).*|You might need to add .*"
@@ -97,7 +107,9 @@ def translate_error(error: Exception) -> SqlError:
         return SqlTimeoutError(
             "the statement was interrupted", hint="narrow it, or allow more time"
         )
-    if kind == "OutOfMemoryException":
+    if kind == "OutOfMemoryException" or (
+        kind not in _OF_STATEMENTS and _NO_MEMORY.search(whole) is not None
+    ):
         return SqlLimitError(
             f"the statement needs too much memory: {message}",
             hint="narrow it by time or device, or aggregate in steps",
