@@ -15,6 +15,7 @@ import msgspec
 
 from mainstem_engine.engine import Engine
 from mainstem_engine.rollup import Rollups
+from mainstem_node.config.rules import ALARMS
 from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.config.units import duration_name
 from mainstem_node.declare import declare, rollup_definitions, table_lateness_ns
@@ -63,6 +64,7 @@ def exports_of(config: NodeConfig) -> list[Export]:
             rule.mode,
             None if rule.every is None else duration_name(rule.every),
             rule.under,
+            urgent=rule.template == ALARMS,
         )
         for rule in config.export
     ]

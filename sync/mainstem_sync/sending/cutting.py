@@ -1,7 +1,8 @@
 """What is owed, and how much of it goes into the next request of a lane.
 
-1. *Control* is what others need to understand what follows: definitions and deletes. It goes before
-   all else, and history waits until what was owed of it at the HELLO is held.
+1. *Control* is what others need to understand what follows, definitions and deletes, and rows for
+   which somebody waits (urgent exports). It goes before all else, and history waits until what was
+   owed of it at the HELLO is held.
 2. *Statements* (manifests, losses) are control too, but nothing waits for them: beside other data
    they have a tenth of a request.
 3. *Live* is the log from the HELLO on, but for loads and what was history where it came from. It is

@@ -3,6 +3,7 @@
 1. Own PTS, DEL and MAN records go up if the table is exported. Own definitions (SCH, DEV) always
    do: a parent that knows what exists can say what it does not hold, and a wider export needs no
    more than rows. Foreign definitions (made for a child's data) stay: the child's own ones go up.
+   Rows of an urgent table go up like definitions, in the control queue.
 2. A received batch (RCV) goes up under its origin's header: its records by the same rules, all
    other LSNs of its ranges as covered.
 3. Everything else is nothing: its LSN is only covered.
@@ -165,6 +166,8 @@ class Classifier:
             select = self.scope.mask(table, device)
         piece = Piece(record.lsn, int(record.kind), table, rows, payload, opened=opened)
         self._send_rows(content, piece, select, rows)
+        # A load of them would hold up what it needs itself.
+        content.control = self.policy.is_urgent(table) and not content.bulk and content.needed
 
     def _send_rows(
         self, content: Content, piece: Piece, select: BoolMask | None, stored: int

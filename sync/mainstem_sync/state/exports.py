@@ -23,12 +23,14 @@ class Export:
 
     ``template``: name of the template. ``mode``: ``raw`` or ``rollup``. ``every``: name of the
     window (``1m``), for ``rollup`` only. ``under``: device path prefix, or None for all devices.
+    ``urgent``: few rows, for which somebody waits: they go before those of other tables.
     """
 
     template: str
     mode: str = RAW
     every: str | None = None
     under: str | None = None
+    urgent: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in (RAW, ROLLUP):
@@ -67,10 +69,15 @@ class ExportPolicy:
             else:
                 prefixes[key] = (*known, rule.under)
         self._prefixes = prefixes
+        self._urgent = {rule.table.casefold() for rule in self.exports if rule.urgent}
 
     def sends(self, table: str) -> bool:
         """True if some rows of the table are sent."""
         return table.casefold() in self._prefixes
+
+    def is_urgent(self, table: str) -> bool:
+        """True if rows of the table go before those of others."""
+        return table.casefold() in self._urgent
 
     def prefixes(self, table: str) -> tuple[str, ...] | None:
         """The paths below which rows of a sent table go up; None: all of them."""

@@ -112,6 +112,8 @@ class Forward:
             self.pending_bytes += size
             if rows >= BULK_ROWS_MIN:
                 self.bulk.add(lsn)
+            elif self.classifier.policy.is_urgent(table):
+                self.control.add(lsn)
             self._remember(lsn, now_ns)
         else:
             sums.not_exported += rows
