@@ -298,6 +298,10 @@ def test_rows_of_a_line_that_was_given_up_are_declared_though_nothing_is_stated_
     (lost,) = state["lost"]
     assert (lost["from"], lost["to"]) == (START_MS, START_MS + MINUTE_MS)
     assert lost["reason"].startswith("forked")
+    listed = tiers.group.federation.verify()
+    (found,) = (each for each in listed["slices"] if each["node"] == "plant")
+    assert (found["from"], found["to"], found["state"]) == (lost["from"], lost["to"], "FORKED")
+    assert listed["judged"] - listed["verified"] == len(listed["slices"])
 
 
 def test_nothing_is_expected_of_a_node_that_is_retired(tiers: Tiers) -> None:
