@@ -587,7 +587,7 @@ def test_what_records_of_an_ended_epoch_define_is_of_the_line_up_to_its_end() ->
     assert line is not None
     assert line.key.epoch == 1
     line.maps.devices = np.array([UNMAPPED, 11])
-    found = line.maps_on(forks)
+    found = line.line_maps(forks)
     assert found.devices.tolist() == [10, 11, 12]
     assert found.stored_as("meters") == table
     assert line.maps.devices.tolist() == [UNMAPPED, 11], "its own are as they were"

@@ -328,22 +328,18 @@ class OriginState:
             [state.definitions for state in others],
         )
 
-    def line_maps(self) -> OriginMaps:
+    def line_maps(self, line: EpochTable | None = None) -> OriginMaps:
         """Its maps, and what rows of closed epochs need besides. Which record defined a device may
         not be known, when an image brought it: it counts as defined beyond a fork then. But where a
-        row is of the line, its definition came before it, and is of the line, ids and all."""
+        row is of the line, its definition came before it, and is of the line, ids and all.
+        ``line``: only what these epochs are known to define on it; other devices are of orphans."""
         maps = self.maps
         for older in reversed(self.older):
-            maps = maps.inheriting(older.maps)
-        return maps
-
-    def maps_on(self, line: EpochTable) -> OriginMaps:
-        """Its maps, and what older epochs define on the ``line``: that may have come by their own
-        records only, and rows of it lie under them."""
-        maps = self.maps
-        for older in reversed(self.older):
-            said = older.definitions.until(line.end_of(older.key.epoch))
-            maps = maps.inheriting(older.maps.only(said))
+            theirs = older.maps
+            if line is not None:
+                end = line.end_of(older.key.epoch)
+                theirs = theirs.only(older.definitions.until(end))
+            maps = maps.inheriting(theirs)
         return maps
 
     def watch(self, local_table: str, slice_ns: int) -> TableWatch:

@@ -224,9 +224,7 @@ class Proof:
 
     def _maps(self, state: OriginState) -> OriginMaps:
         """How the rows of a node's line are mapped. The caller holds the lock."""
-        if not state.older:
-            return state.maps
-        return state.maps_on(self._follower.lines.table(state.key.uuid))
+        return state.line_maps(self._follower.lines.table(state.key.uuid))
 
     def _scan_of(
         self, engine: Engine, each: _Watched, maps: OriginMaps, mapped: TableMap
