@@ -6,7 +6,8 @@ MainstemError                              (mainstem_engine.errors)
     ├── PathFormError     (ValueError)     a device path that cannot be formed from a message
     ├── PayloadError      (ValueError)     a payload that its codec cannot read
     ├── PayloadTimeError  (ValueError)     a time that cannot be read; carries the reason
-    └── CollectorError    (OSError)        a source that cannot be reached or refuses us
+    ├── CollectorError    (OSError)        a source that cannot be reached or refuses us
+    └── UnreadableFileError (OSError)      a file that is not what it should be
 """
 
 from __future__ import annotations
@@ -50,6 +51,12 @@ class CollectorError(EdgeError, OSError):
     """A source that cannot be reached or refuses this node."""
 
     code = "COLLECTOR"
+
+
+class UnreadableFileError(EdgeError, OSError):
+    """A file that can be opened, and is not what it should be."""
+
+    code = "UNREADABLE_FILE"
 
 
 class TooMuchHistoryError(EdgeError, ValueError):

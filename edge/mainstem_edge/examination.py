@@ -1,4 +1,5 @@
-"""What ``mainstem doctor`` looks at of an edge: its brokers, clusters, lines and servers.
+"""What ``mainstem doctor`` looks at of an edge: its brokers, clusters, lines, servers
+and directories.
 
 A broker is greeted under a name of its own, with a session that ends with the connection: the
 collector's session, and what waits in it, are not touched.
@@ -18,9 +19,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from mainstem_edge.assembly.mqtt import mqtt_settings
 from mainstem_edge.assembly.sparkplug import sparkplug_settings
 from mainstem_edge.collectors.mqtt_connection import MqttSettings
+from mainstem_edge.file_examination import examine_files
 from mainstem_edge.kafka_examination import examine_cluster
 from mainstem_edge.modbus_examination import examine_line
 from mainstem_edge.opcua_examination import examine_server
+from mainstem_node.config.collectors.file import FileCollectorConfig
 from mainstem_node.config.collectors.kafka import KafkaCollectorConfig
 from mainstem_node.config.collectors.modbus import ModbusCollectorConfig
 from mainstem_node.config.collectors.mqtt import MqttCollectorConfig
@@ -41,6 +44,9 @@ def brokers(node: NodeConfig) -> Iterator[Finding]:
                     settings = mqtt_settings(node.id, number, config)
                 case SparkplugCollectorConfig():
                     settings = sparkplug_settings(node.id, number, config)
+                case FileCollectorConfig():
+                    yield examine_files(node.id, check, config)
+                    continue
                 case ModbusCollectorConfig():
                     yield examine_line(node.id, check, config)
                     continue

@@ -224,6 +224,7 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
             ("errors", "Troubles that a connection outlived."),
             ("disconnects", "Connections that ended by themselves."),
             ("lost_values", "The least that an OPC UA server says it dropped."),
+            ("bad_files", "Files that could not be read."),
             ("lost_records", "Records that a Kafka cluster deleted before they were read."),
         )
     }

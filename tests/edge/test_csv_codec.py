@@ -31,7 +31,7 @@ def test_bad_lines_fail_alone_and_bad_payloads_as_a_whole() -> None:
     found = decode("a,b\n1\n2,3\n", "", b"\xff", "a,\n1,2\n", 'a\n"open\n', "\ufeffa\tb\n1\t2\n")
     assert found.columns == {"a": ["2", "1"], "b": ["3", "2"]}
     assert [(f.message, f.value) for f in found.failures] == [
-        (0, ["1"]), (1, None), (2, None), (3, None), (4, None),
+        (0, ["1"]), (1, None), (2, None), (3, None), (4, '"open'),
     ]  # fmt: skip
 
 

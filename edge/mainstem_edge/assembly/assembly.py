@@ -17,6 +17,7 @@ from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.intake import Intake
 from mainstem_edge.reader import Reader
 from mainstem_edge.table_intake import TableIntake
+from mainstem_node.config.collectors.file import FileCollectorConfig
 from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.kafka import KafkaCollectorConfig
@@ -39,6 +40,7 @@ class Kind:
     collector: Callable[[Workbench, int, Any, Sequence[Reader]], Collector]
 
 
+file = Room("file")
 http = Room("http")
 kafka = Room("kafka")
 modbus = Room("modbus")
@@ -48,6 +50,7 @@ simulator = Room("simulator")
 sparkplug = Room("sparkplug")
 
 KINDS: Mapping[type[CollectorConfig], Kind] = {
+    FileCollectorConfig: Kind(file.readers, file.collector),
     HttpPollCollectorConfig: Kind(http.poll_readers, http.poll_collector),
     HttpPushCollectorConfig: Kind(http.push_readers, http.push_collector),
     KafkaCollectorConfig: Kind(kafka.readers, kafka.collector),

@@ -4,8 +4,8 @@
    be quoted as RFC 4180 says. Payloads are UTF-8.
 2. An empty cell is absent. All other cells are text; what they stand for is read from the
    template's types later. Times may be numbers or texts.
-3. A line with another number of cells than the header fails alone; a payload without a header, or
-   one that is no text, fails as a whole.
+3. A line with another number of cells than the header fails alone, and so does one with a wrong
+   quote or that is no text; a payload without a header fails as a whole.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mainstem_edge.decode.interface import Decoded, Failure, KnownNames
 from mainstem_edge.values import number_of
 
 DELIMITERS = (",", ";", "\t")
+BOM = b"\xef\xbb\xbf"
 
 
 class CsvCodec:
@@ -33,7 +34,7 @@ class CsvCodec:
         decoded = Decoded([], {}, textual=True)
         for message, payload in enumerate(payloads):
             try:
-                header, lines = _split(payload)
+                header, lines, wrong = _split(payload)
             except (ValueError, csv.Error) as error:
                 decoded.failures.append(Failure(message, f"not CSV: {error}"))
                 continue
@@ -42,6 +43,7 @@ class CsvCodec:
                 if len(line) != len(header):
                     problem = f"{len(line)} cells, the header has {len(header)}"
                     decoded.failures.append(Failure(message, problem, line))
+            decoded.failures += [Failure(message, "not CSV", line) for line in wrong]
             self._add(decoded, message, header, whole)
         return decoded
 
@@ -65,14 +67,51 @@ class CsvCodec:
         decoded.add([message] * len(lines), columns)
 
 
-def _split(payload: bytes) -> tuple[list[str], list[list[str]]]:
-    """(names, cells of each line). Raises ValueError or csv.Error."""
-    text = payload.decode("utf-8-sig")
+def header_of(line: bytes) -> list[str]:
+    """The names of a first line. Raises ValueError, of what is no UTF-8 UnicodeDecodeError."""
+    try:
+        return _names(_cells(line.decode("utf-8-sig")))
+    except csv.Error as error:
+        raise ValueError(f"not CSV: {error}") from None
+
+
+def _split(payload: bytes) -> tuple[list[str], list[list[str]], list[str]]:
+    """(names, cells of each line, lines that are none). Raises ValueError or csv.Error."""
+    try:
+        lines = _cells(payload.decode("utf-8-sig"))
+    except (UnicodeDecodeError, csv.Error):
+        return _split_by_line(payload)
+    return _names(lines), lines[1:], []
+
+
+def _split_by_line(payload: bytes) -> tuple[list[str], list[list[str]], list[str]]:
+    """As ``_split``, of lines that end where the text has a line end: one that is wrong would spoil
+    those behind it."""
+    first, *rest = payload.splitlines()
+    head = first.decode("utf-8-sig")
+    names, delimiter = _names(_cells(head)), _delimiter(head)
+    good: list[list[str]] = []
+    wrong: list[str] = []
+    for line in rest:
+        try:
+            good += _cells(line.decode(), delimiter)
+        except (UnicodeDecodeError, csv.Error):
+            wrong.append(line.decode("utf-8", "backslashreplace"))
+    return names, good, wrong
+
+
+def _cells(text: str, delimiter: str | None = None) -> list[list[str]]:
+    """Of each line that is not empty. Raises csv.Error."""
+    found = csv.reader(io.StringIO(text), delimiter=delimiter or _delimiter(text), strict=True)
+    return [line for line in found if line]
+
+
+def _delimiter(text: str) -> str:
     first = text.partition("\n")[0]
-    delimiter = next((each for each in DELIMITERS if each in first), DELIMITERS[0])
-    lines = [
-        line for line in csv.reader(io.StringIO(text), delimiter=delimiter, strict=True) if line
-    ]
+    return next((each for each in DELIMITERS if each in first), DELIMITERS[0])
+
+
+def _names(lines: list[list[str]]) -> list[str]:
     if not lines or not all(name.strip() for name in lines[0]):
         raise ValueError("there is no header with a name for each column")
-    return [name.strip() for name in lines[0]], lines[1:]
+    return [name.strip() for name in lines[0]]

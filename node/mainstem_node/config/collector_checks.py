@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mainstem_node.config.broker_checks import check_broker
 from mainstem_node.config.builder import suggestion
+from mainstem_node.config.collectors.file import FileCollectorConfig
 from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.kafka import KafkaCollectorConfig
@@ -15,6 +16,7 @@ from mainstem_node.config.collectors.sparkplug import (
     SparkplugCollectorConfig,
     SparkplugCommandConfig,
 )
+from mainstem_node.config.file_checks import check_files
 from mainstem_node.config.http_checks import check_poll, check_push
 from mainstem_node.config.kafka_checks import check_kafka
 from mainstem_node.config.modbus_checks import check_modbus, check_modbus_write
@@ -37,6 +39,8 @@ def check_collectors(report: Report, where: str, node: NodeConfig) -> None:
     for number, collector in enumerate(node.collectors):
         inside = f"{where}.collectors[{number}]"
         match collector:
+            case FileCollectorConfig():
+                check_files(report, inside, node, collector)
             case HttpPollCollectorConfig():
                 check_poll(report, inside, collector)
             case HttpPushCollectorConfig():

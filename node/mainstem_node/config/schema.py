@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from mainstem_engine.model import ColumnType
 from mainstem_node.config.collectors.client_tls import ClientTlsConfig
+from mainstem_node.config.collectors.file import FileCollectorConfig
 from mainstem_node.config.collectors.http_poll import HttpPollCollectorConfig
 from mainstem_node.config.collectors.http_push import HttpPushCollectorConfig
 from mainstem_node.config.collectors.kafka import KafkaCollectorConfig
@@ -142,7 +143,8 @@ class DatabaseConfig(Struct, frozen=True, kw_only=True):
 
 
 CollectorConfig = (
-    HttpPollCollectorConfig
+    FileCollectorConfig
+    | HttpPollCollectorConfig
     | HttpPushCollectorConfig
     | KafkaCollectorConfig
     | MqttCollectorConfig

@@ -1,0 +1,1 @@
+"""Files that others write: which are complete, where they stand, what of them is stored."""

@@ -1,0 +1,68 @@
+"""What a collector of files must satisfy: its pattern, and what a message is."""
+
+from __future__ import annotations
+
+from mainstem_node.config.collectors.file import FileCollectorConfig
+from mainstem_node.config.reading_checks import Topic, check_reading
+from mainstem_node.config.report import Report
+from mainstem_node.config.schema import NodeConfig
+
+SECOND_NS = 1_000_000_000
+_EVERY_NS_MIN = SECOND_NS // 10
+_MESSAGE_BYTES_MIN = 1 << 10
+_MESSAGE_BYTES_MAX = 32 << 20
+"""It is held in memory as a whole, and again when it is read."""
+_PLACE = Topic(
+    (), r"file(\[-?\d+\])?|path\[-?\d+\]",
+    "use {file}, {file[n]} (from 0, between underscores), {path[n]} or {payload.NAME}",
+    has_stamps=True,
+)  # fmt: skip
+
+
+def check_files(
+    report: Report, where: str, node: NodeConfig, collector: FileCollectorConfig
+) -> None:
+    _pattern(report, f"{where}.pattern", collector.pattern)
+    others = [each for each in node.collectors if isinstance(each, FileCollectorConfig)]
+    same = [e for e in others if (e.path, e.pattern) == (collector.path, collector.pattern)]
+    if len(same) > 1:
+        report.problem(
+            f"{where}.pattern", "another collector of this node reads these files",
+            "give each a `path` or `pattern` of its own",
+        )  # fmt: skip
+    _messages(report, where, collector)
+    if collector.every < _EVERY_NS_MIN:
+        report.problem(f"{where}.every", "it is less than 100ms", "write 1s")
+    if collector.settle < 0:
+        report.problem(f"{where}.settle", "it is less than nothing", "write 2s")
+    if not _MESSAGE_BYTES_MIN <= collector.message_limit <= _MESSAGE_BYTES_MAX:
+        report.problem(f"{where}.message_limit", "it is not in 1KiB..32MiB", "write 1MiB")
+    if collector.file_limit < collector.message_limit:
+        report.problem(f"{where}.file_limit", "it is less than `message_limit`", "write 4GiB")
+    check_reading(report, where, collector, _PLACE)
+
+
+def _pattern(report: Report, where: str, pattern: str) -> None:
+    levels = pattern.split("/")
+    if "" in levels or "." in levels or ".." in levels or "\\" in pattern:
+        report.problem(
+            where, f"{pattern!r} is no pattern of names below `path`",
+            "write *.csv, or */*.csv for directories below",
+        )  # fmt: skip
+    elif "**" in levels:
+        report.problem(where, "there is no **", "write */*.csv: a * for each directory")
+
+
+def _messages(report: Report, where: str, collector: FileCollectorConfig) -> None:
+    codec = collector.codec
+    if codec == "auto":
+        report.problem(f"{where}.codec", "pieces of a file do not say what they are", "name it")
+    if codec == "msgpack" and not collector.whole:
+        report.problem(f"{where}.whole", "msgpack has no lines", "write `whole: true`")
+    if codec == "raw" and not collector.whole and collector.time.source != "arrival":
+        report.problem(
+            f"{where}.whole", "a line of raw has no time of its own",
+            "write `whole: true`, or use csv",
+        )  # fmt: skip
+    if collector.header is not None and (codec != "csv" or collector.whole):
+        report.problem(f"{where}.header", "it is of `codec: csv`, read by lines", "leave it out")

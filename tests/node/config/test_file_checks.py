@@ -1,0 +1,72 @@
+"""What is wrong with a collector of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mainstem_node.config import check, load_topology
+from mainstem_node.config.collectors.file import FileCollectorConfig
+
+FINE = """\
+templates: {m: {tags: {line: TEXT}, measurements: {x: {type: DOUBLE}}}}
+nodes:
+  - id: edge
+    tier: edge
+    listen: 127.0.0.1:0
+    data_dir: data
+    collectors:
+      - {type: file, path: in, pattern: "*/*.csv", codec: csv, template: m,
+         device: "root.{path[0]}.{file[0]}", tags: {line: "{file}"},
+         settle: 2s, every: 1s, message_limit: 1MiB, file_limit: 1GiB}
+      - {type: file, path: /in, codec: json, template: m, device: "root.{payload.x}",
+         time: {source: record}}
+      - {type: file, path: /one, codec: raw, whole: true, template: m, device: root.d,
+         measurement: x}
+"""
+
+
+def problems(tmp_path: Path, text: str) -> dict[str, str]:
+    file = tmp_path / "t.yaml"
+    file.write_text(text, encoding="utf-8")
+    return {each.field: f"{each.problem}; {each.remedy}" for each in check(file)}
+
+
+def test_a_right_one_has_no_problem(tmp_path: Path) -> None:
+    assert problems(tmp_path, FINE) == {}
+    first, second, _ = load_topology(tmp_path / "t.yaml").nodes[0].collectors
+    assert isinstance(first, FileCollectorConfig)
+    assert isinstance(second, FileCollectorConfig)
+    assert (first.path, second.path) == (tmp_path / "in", Path("/in"))
+    assert (second.pattern, second.after, second.templates) == ("*", "move", ("m",))
+
+
+@pytest.mark.parametrize(
+    ("replace", "by", "field", "problem"),
+    [
+        ("*/*.csv", "/a/*.csv", "pattern", "no pattern of names below"),
+        ("*/*.csv", "../*.csv", "pattern", "no pattern of names below"),
+        ("*/*.csv", "**/*.csv", "pattern", "there is no **"),
+        ("{file[0]}", "{name}", "device", "use {file}, {file[n]}"),
+        ("{file[0]}", "{topic[0]}", "device", "use {file}, {file[n]}"),
+        ("{path[0]}", "{path}", "device", "use {file}, {file[n]}"),
+        ("every: 1s", "every: 10ms", "every", "less than 100ms"),
+        ("1MiB", "100B", "message_limit", "not in 1KiB..32MiB"),
+        ("1MiB", "1GiB", "message_limit", "not in 1KiB..32MiB"),
+        ("1GiB", "1KiB", "file_limit", "less than `message_limit`"),
+        ("codec: csv", "codec: auto", "codec", "name it"),
+        ("codec: csv", "codec: msgpack", "whole", "write `whole: true`"),
+        ("codec: csv", "codec: raw", "whole", "no time of its own"),
+        ("codec: csv", "codec: json, header: a", "header", "it is of `codec: csv`"),
+        ("codec: csv", "codec: csv, whole: true, header: a", "header", "read by lines"),
+        ("path: in, pattern: \"*/*.csv\"", "path: /in", "pattern", "reads these files"),
+        ("template: m,", "template: n,", "template", "n"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(
+    tmp_path: Path, replace: str, by: str, field: str, problem: str
+) -> None:
+    assert replace in FINE
+    found = problems(tmp_path, FINE.replace(replace, by, 1))
+    assert problem in found[f"nodes[0].collectors[0].{field}"]
