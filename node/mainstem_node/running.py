@@ -94,7 +94,10 @@ def run_order(order: RunOrder) -> int:
         raise RunError(f"{order.config} has no node {chosen!r}", hint=f"it has {', '.join(names)}")
     if order.logs is not None:
         topology = with_log_format(topology, chosen, order.logs)
-    # The whole node is imported only when there is one to run.
+    # The whole node is imported only when there is one to run, and takes the room of certificates.
+    from mainstem_node.late_certificates import put_off
+
+    put_off()
     from mainstem_node.host import run_node
 
     return run_node(topology, chosen, until_stdin_ends=order.until_stdin_ends)

@@ -6,7 +6,6 @@ file is still checked; a struct that lacks a required field is left out as a who
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 import typing
@@ -38,10 +37,17 @@ def types_of(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, type[msgspec.St
 def suggestion(wrong: str, known: Iterable[str]) -> str:
     """The remedy for an unknown name: the nearest known one, else the list of all."""
     names = list(known)
-    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    near = _nearest(wrong, names)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known are {', '.join(sorted(names))}" if names else "remove it"
+
+
+def _nearest(wrong: str, names: list[str]) -> list[str]:
+    """The known name that ``wrong`` was likely meant to be, or nothing."""
+    import difflib  # a node that runs has nothing misspelt: 0.2 MB
+
+    return difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
 
 
 class Builder:
@@ -213,7 +219,7 @@ class Builder:
             if str(choice) == text:
                 return choice
         names = [str(choice) for choice in choices]
-        near = difflib.get_close_matches(text, names, n=1, cutoff=0.6)
+        near = _nearest(text, names)
         remedy = f"did you mean {near[0]!r}?" if near else f"use {' or '.join(names)}"
         return self.problem(value, where, f"{value.raw!r} is not possible here", remedy)
 

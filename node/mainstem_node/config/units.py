@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from fractions import Fraction
 
@@ -152,6 +151,8 @@ def conversion(source: str, target: str) -> tuple[float, float]:
 def _lookup(unit: str) -> tuple[str, Fraction, Fraction]:
     row = _UNITS.get(unit)
     if row is None:
+        import difflib  # as in builder.py: only for what is misspelt
+
         near = difflib.get_close_matches(unit, _UNITS, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}" if near else "use `scale` and `offset` instead"
         raise UnitError(f"unit {unit!r} is unknown", hint=hint)
