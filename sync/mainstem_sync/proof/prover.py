@@ -224,6 +224,8 @@ class Proof:
 
     def _maps(self, state: OriginState) -> OriginMaps:
         """How the rows of a node's line are mapped. The caller holds the lock."""
+        if not state.older:
+            return state.maps
         return state.line_maps(self._follower.lines.table(state.key.uuid))
 
     def _scan_of(
