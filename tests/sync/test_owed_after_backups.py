@@ -305,3 +305,39 @@ def test_a_record_that_speaks_for_another_names_its_slices() -> None:
         ["t", SLICE_NS, [1, 4]],
         ["u", SLICE_NS, [7, 7]],
     ]
+
+
+def test_what_a_restored_parent_lost_is_not_passed_over_after_a_start(
+    make_tiers: Callable[..., Tiers],
+) -> None:
+    """The plant heard at a HELLO what the group lost, and was killed before it had written down
+    that it owes that. Its log grows beyond the cap before the group can be reached again."""
+    tiers = make_tiers(plant_options={"log_segment_bytes": 1500, "log_bytes_max": 3000})
+    plant = tiers.plant
+    tiers.run()
+    copy = snapshot(tiers.group)
+
+    def more(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            tiers.write("root.p.q.d1", start_s=60 * number, rows=20, node=plant)
+            tiers.run(1)
+            plant.engine.flush()
+
+    more(0, 12)
+    tiers.until(lambda: tiers.forward(plant)["pending"] == 0, "the group has all")
+    roll_back(tiers.group, copy)
+    forward = plant.federation._follower.forward
+    assert forward is not None
+    tiers.clock.advance(31)
+    tiers.until(lambda: bool(forward.missing), "the plant has heard what the group lost")
+    tiers.up2.cut()
+    plant.engine.checkpoint()
+    plant.restart()
+    more(12, 12)
+    plant.federation.exchange.owe()
+    tiers.up2.restore()
+    for _ in range(3):
+        wait(tiers)
+        plant.federation.exchange.owe()
+    tiers.run()
+    assert len(tiers.values(tiers.group)) == len(tiers.values(plant))

@@ -114,7 +114,7 @@ class LogCap:
             self._engine.checkpoint()
         with self._lock:
             owed = self._forward.owed(excess[1])
-            passed = self._forward.unasked(excess[1])
+            passed = self._forward.unasked(log.first_lsn, excess[1])
             self._forward.frozen.update(owed)
         if not owed and not passed:
             return 0

@@ -317,10 +317,12 @@ class Forward:
         # definitions, and damage takes those, too.
         return rows, max(0, self.pending_bytes - left.size)
 
-    def unasked(self, limit_lsn: int) -> RangeSet:
-        """LSNs up to ``limit_lsn`` that need nothing, and that the parent has not acknowledged."""
-        found = self.coverable(limit_lsn).difference(self.passed)
-        return found.difference(self.frozen)
+    def unasked(self, first_lsn: int, limit_lsn: int) -> RangeSet:
+        """LSNs of [first, limit] that need nothing, and that the parent has not acknowledged.
+        ``first_lsn``: of the log. What is out of it already and not acknowledged was acknowledged
+        once, and a restored parent has lost it: the next HELLO finds that, after a start too."""
+        found = RangeSet(self.coverable(limit_lsn).within(first_lsn, limit_lsn))
+        return found.difference(self.passed).difference(self.frozen)
 
     # What is owed
 
