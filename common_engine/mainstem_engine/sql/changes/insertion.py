@@ -95,10 +95,12 @@ class Insertion:
                     batch.table.name, batch.paths, create=True, durable=False
                 )
                 acks.append(self._engine.write_rows(batch.table, rows))
-        count = sum(len(rows) for rows in typed) + sum(rows.write(acks) for rows in selected)
-        for ack in acks:
-            ack.wait()
-        return count
+        try:
+            return sum(len(rows) for rows in typed) + sum(rows.write(acks) for rows in selected)
+        finally:
+            # Where a later piece fails, too: those before it stand, and whoever looks finds them.
+            for ack in acks:
+                ack.wait()
 
     def _read(self, target: InsertTarget) -> None:
         batch, path, target = self._destinations.find(target)
