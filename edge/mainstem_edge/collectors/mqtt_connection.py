@@ -11,7 +11,7 @@
    Such a copy is dropped, and never acknowledged for itself: its identifier was acknowledged, or
    will be, for the first copy, and may soon stand for another message.
 5. While the reader is told to hold, nothing is read: the broker's window fills and it keeps the
-   rest. Acknowledgements and keep-alives still go out.
+   rest. Acknowledgements and keep-alives still go out, and no answer to them is missed.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class MqttConnection:
                     self._read()
                 if self._client.want_write():
                     self._client.loop_write()
-                self._client.loop_misc()
+                self._keep_alive(is_there=holding or bool(ready & selectors.EVENT_READ))
                 if not self._subscribed and time.monotonic() > answer_deadline:
                     self._ended("the broker does not answer")
             if self._end is None:
@@ -250,6 +250,14 @@ class MqttConnection:
             if len(self._arrived) == before:
                 break  # nothing there, or something rare: the selector will say
         self._flush_arrived()
+
+    def _keep_alive(self, *, is_there: bool) -> None:
+        """Pings, and ends the connection to a broker that does not answer. An answer may lie unread
+        behind messages: for as long as nothing is read on purpose, or something comes, the broker
+        ``is_there`` as far as anybody knows, and paho does not count since when it has none."""
+        if is_there:
+            self._client._ping_t = 0.0  # noqa: SLF001 - there is no other way to say so
+        self._client.loop_misc()
 
     def _flush_arrived(self) -> None:
         if self._arrived:

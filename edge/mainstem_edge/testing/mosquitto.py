@@ -55,6 +55,12 @@ class Mosquitto:
     def url(self) -> str:
         return f"{self._scheme}://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of its process; it has to be running."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Returns when clients can connect."""
         binary = mosquitto_binary()
