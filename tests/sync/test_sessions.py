@@ -290,6 +290,26 @@ def test_a_poison_record_is_parked_and_the_rest_goes_on(
     assert tiers.forward(tiers.edge)["parked"] == 4
 
 
+def test_rows_of_a_parked_record_come_when_their_slice_is_repaired(
+    tiers: Tiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What refused them may be gone. Nobody has to ask: the statement of their slice differs."""
+    tiers.run(1)
+    lsn = tiers.write(rows=4)
+    receiver = tiers.plant.federation.receiver
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver, "_take", Refusing(receiver, {lsn}, AckCode.REJECTED))
+        tiers.until(lambda: tiers.forward(tiers.edge)["parked"] == 4, "the record is parked")
+    assert tiers.values(tiers.plant) == []
+    tiers.close()
+    tiers.until(
+        lambda: tiers.values(tiers.group) == tiers.values(tiers.edge),
+        "every tier has them",
+        verify=True,
+    )
+    assert tiers.forward(tiers.edge)["parked"] == 4, "it counts what became of records"
+
+
 def test_a_definition_that_never_comes_does_not_block_for_ever(
     tiers: Tiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

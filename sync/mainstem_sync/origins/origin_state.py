@@ -338,7 +338,9 @@ class OriginState:
             theirs = older.maps
             if line is not None:
                 end = line.end_of(older.key.epoch)
-                theirs = theirs.only(older.definitions.until(end))
+                known = theirs.only(older.definitions.until(end))
+                # A relay may have said what the columns are after rows that use them.
+                theirs = OriginMaps(dict(theirs.tables), known.devices, known.denied, known.said)
             maps = maps.inheriting(theirs)
         return maps
 

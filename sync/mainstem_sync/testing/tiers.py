@@ -92,11 +92,12 @@ class Tiers:
         return int(ack.lsn)
 
     def run(self, seconds: float = 3.0, check: bool = True) -> None:
-        """Let the links work; all sums must hold at every step."""
+        """Let the links work, and threads commit what came; all sums must hold at every step."""
         for _ in range(int(seconds / 0.12)):
             self.clock.advance(0.12)
             for link in self.links:
                 link.step()
+            self.commit()
             if check:
                 self.check()
 
@@ -104,14 +105,12 @@ class Tiers:
         self, condition: Callable[[], bool], what: str, seconds: float = 120.0, verify: bool = False
     ) -> None:
         """Let the links work until it holds, at most so long: how many steps something takes
-        depends on threads that commit meanwhile. ``verify``: the parents look at their slices,
-        too."""
+        depends on threads. ``verify``: the parents look at their slices, too."""
         left = seconds
         while not condition():
             assert left > 0, f"not within {seconds:g} s: {what}"
             left -= 0.12
             self.run(0.12)
-            self.commit()
             if verify:
                 for node in (self.plant, self.group):
                     if node.up:
