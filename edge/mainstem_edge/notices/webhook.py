@@ -4,8 +4,9 @@
    ``t=SECONDS,v1=DIGEST``: the time of this try (Unix), and in hexadecimal digits the HMAC-SHA256
    of ``SECONDS.BODY``. A receiver that refuses old times cannot be sent a recorded request.
 2. 2xx: it has it. 408, 425, 429 and 5xx, and no answer in time: it is tried again, not before
-   Retry-After. Any other status is a refusal for good. A redirection is one, too, and never
-   followed: the secrets are for the server of the file.
+   Retry-After; so are 401, 403 and 404, which a correction of a key or a path mends. Any other
+   status is a refusal of this change, for good. A redirection is one, too, and never followed: the
+   secrets are for the server of the file.
 3. The certificate of an https server is always verified. Of an answer only the head is read.
 4. Neither path and query of the URL nor a header is in any error or the status: keys stand there.
 """
@@ -29,6 +30,12 @@ from mainstem_edge.notices.notice import Telling
 SIGNATURE = "Mainstem-Signature"
 COME_AGAIN = frozenset({408, 425, 429})
 """Of 4xx those that say: later."""
+TO_BE_MENDED = {
+    401: "check `secret_headers`, and keys in `url`",
+    403: "check `secret_headers`, and keys in `url`",
+    404: "check the path of `url`",
+}
+"""What says nothing about the change: a key is mistyped, or the receiver is being deployed."""
 SECOND_NS = 1_000_000_000
 
 
@@ -122,6 +129,9 @@ class Webhook:
             return
         if status >= 500 or status in COME_AGAIN:
             raise SendError(f"it answers {status}", retry_after_s(after, self._clock_ns()))
+        if status in TO_BE_MENDED:
+            problem = f"it answers {status}: {TO_BE_MENDED[status]}"
+            raise SendError(problem, retry_after_s(after, self._clock_ns()))
         if 300 <= status < 400:
             raise RefusedError(f"it answers {status}: redirections are not followed")
         raise RefusedError(f"it answers {status}")

@@ -99,7 +99,22 @@ async def test_later_means_later(stack: AsyncExitStack, status: int) -> None:
     assert len(hook.got) == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(401, "secret_headers"), (403, "secret_headers"), (404, "path of `url`")]
+)
+async def test_what_a_correction_mends_is_tried_again(
+    stack: AsyncExitStack, status: int, remedy: str
+) -> None:
+    hook = Hook(web.Response(status=status))
+    webhook = Webhook(await hook.start(stack))
+    with pytest.raises(SendError, match=f"it answers {status}: .*{remedy}") as caught:
+        await post(webhook)
+    assert "T0K3N" not in str(caught.value)
+    await post(webhook)
+    assert len(hook.got) == 2
+
+
+@pytest.mark.parametrize("status", [400, 405, 410, 413, 422])
 async def test_a_refusal_is_one_for_good(stack: AsyncExitStack, status: int) -> None:
     hook = Hook(web.Response(status=status))
     with pytest.raises(RefusedError, match=str(status)):
