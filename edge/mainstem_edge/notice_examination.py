@@ -1,7 +1,8 @@
 """What ``mainstem doctor`` looks at of those who are told of alarms: whether they can be reached.
 
 Nobody is told anything: a broker is greeted under a name of its own, which leaves the connection of
-the node that runs alone, and to a web server no request is sent.
+the node that runs alone, and a web server is asked by OPTIONS, not by POST. What that answers is a
+warning at most: a server may answer POST otherwise.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstem_edge.assembly.notices import sender
-from mainstem_edge.notices.courier import SendError
+from mainstem_edge.notices.courier import DoubtError, SendError
 from mainstem_node.config.notify import MqttNotifyConfig
 from mainstem_node.config.schema import NodeConfig
-from mainstem_node.doctor.finding import BAD, FINE, Finding
+from mainstem_node.doctor.finding import BAD, FINE, WARNING, Finding
 from mainstem_node.errors import CredentialError
 
 TIMEOUT_NS_MAX = 5 * 1_000_000_000
 """Somebody waits for the findings."""
+REMEDY = "correct `url` and `secret_headers`; if it takes a POST as they are, nothing is wrong"
 
 
 def receivers(node: NodeConfig) -> Iterator[Finding]:
@@ -42,6 +44,11 @@ def receivers(node: NodeConfig) -> Iterator[Finding]:
             yield Finding(
                 node.id, check, BAD, f"{config.name} cannot be told of alarms: {error}",
                 "start it, or correct `url`, `username`, `password` and `tls`",
+            )  # fmt: skip
+        except DoubtError as error:
+            yield Finding(
+                node.id, check, WARNING,
+                f"{config.name} may not take what it is told: asked by OPTIONS, {error}", REMEDY,
             )  # fmt: skip
         else:
             yield Finding(node.id, check, FINE, f"{config.name} can be reached: {receiver.shown}")

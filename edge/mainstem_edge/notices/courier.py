@@ -60,6 +60,10 @@ class RefusedError(Exception):
     """The receiver will never take this one. Its text has no secret."""
 
 
+class DoubtError(Exception):
+    """It can be reached, and will perhaps not take what it is told. Its text has no secret."""
+
+
 class Sender(Protocol):
     """How a receiver is told. Used by one thread."""
 
@@ -71,7 +75,7 @@ class Sender(Protocol):
         """Returns when the receiver has it. Raises SendError, RefusedError."""
 
     def greet(self) -> None:
-        """Finds out whether it can be reached, and tells nothing. Raises SendError."""
+        """Finds out whether it can be reached, and tells nothing. Raises SendError, DoubtError."""
 
     def rest(self) -> None:
         """There is nothing to tell for a while: connections may end."""

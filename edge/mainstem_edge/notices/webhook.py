@@ -24,7 +24,7 @@ import aiohttp
 from yarl import URL
 
 from mainstem_edge.collectors.page import connection_problem, retry_after_s
-from mainstem_edge.notices.courier import RefusedError, SendError
+from mainstem_edge.notices.courier import DoubtError, RefusedError, SendError
 from mainstem_edge.notices.notice import Telling
 
 SIGNATURE = "Mainstem-Signature"
@@ -71,7 +71,8 @@ class Webhook:
         self._runner.run(self._post(telling))
 
     def greet(self) -> None:
-        """Opens a connection and sends nothing: a request would be a notice."""
+        """Asks what the path takes (OPTIONS), with the headers of a notice and without one. HEAD
+        would set off what some services set off by GET."""
         asyncio.run(self._greet())
 
     def rest(self) -> None:
@@ -82,40 +83,39 @@ class Webhook:
 
     async def _post(self, telling: Telling) -> None:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=1, ssl=self._tls or True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-            )
-        body = telling.body
-        headers = {
-            "User-Agent": "mainstem", "Content-Type": "application/json",
-            "Idempotency-Key": telling.id, **self._signed(body), **self._headers,
-        }  # fmt: skip
+            self._session = self._new_session()
+        about = {"Content-Type": "application/json", "Idempotency-Key": telling.id}
+        self._judge(*await self._ask(self._session, "POST", telling.body, about))
+
+    async def _greet(self) -> None:
+        async with self._new_session() as session:
+            status, _ = await self._ask(session, "OPTIONS", b"", {})
+        if 300 <= status < 400:
+            raise DoubtError(f"it answers {status}: redirections are not followed")
+        if status in TO_BE_MENDED:
+            raise DoubtError(f"it answers {status}: {TO_BE_MENDED[status]}")
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, method: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, str | None]:
+        """Its status and Retry-After."""
+        headers = {"User-Agent": "mainstem", **headers, **self._signed(body), **self._headers}
         try:
-            async with self._session.post(
-                self._url, data=body, headers=headers, allow_redirects=False
+            async with session.request(
+                method, self._url, data=body, headers=headers, allow_redirects=False
             ) as answer:
-                status, after = answer.status, answer.headers.get("Retry-After")
+                return answer.status, answer.headers.get("Retry-After")
         except TimeoutError:
             raise SendError(f"no answer within {self._timeout_s:g} s") from None
         except aiohttp.ClientError as error:
             raise SendError(connection_problem(error)) from None
-        self._judge(status, after)
 
-    async def _greet(self) -> None:
-        tls = (self._tls or True) if self._url.scheme == "https" else None
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                _, writer = await asyncio.open_connection(self._url.host, self._url.port, ssl=tls)
-                writer.close()
-                await writer.wait_closed()
-        except TimeoutError:
-            raise SendError(f"no answer within {self._timeout_s:g} s") from None
-        except ssl.SSLCertVerificationError as error:
-            raise SendError(f"its certificate is refused: {error.verify_message}") from None
-        except OSError as error:
-            raise SendError(f"cannot connect: {error.strerror or error}") from None
+    def _new_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=1, ssl=self._tls or True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+        )
 
     def _signed(self, body: bytes) -> dict[str, str]:
         if self._secret is None:

@@ -20,10 +20,19 @@ async def _take_all() -> None:
 
 
 class Hook:
-    """Answers by ``answers``, then 204; or with a body that does not end; or not at all."""
+    """Answers by ``answers``, then 204; or with a body that does not end; or not at all.
+    ``options``: what it answers to OPTIONS; aiohttp's 405 where it is None."""
 
-    def __init__(self, *answers: web.Response, endless: bool = False, silent: bool = False) -> None:
+    def __init__(
+        self,
+        *answers: web.Response,
+        endless: bool = False,
+        silent: bool = False,
+        options: int | None = None,
+    ) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
+        self.asked: list[dict[str, str]] = []
+        self._options = options
         self._answers = list(answers)
         self._endless, self._silent = endless, silent
         self._ended = asyncio.Event()
@@ -33,6 +42,8 @@ class Hook:
     ) -> str:
         application = web.Application()
         application.router.add_post("/hooks/{key}", self._handle)
+        if self._options is not None:
+            application.router.add_options("/hooks/{key}", self._say_options)
         runner = web.AppRunner(application, access_log=None)
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(_take_all)
@@ -45,6 +56,10 @@ class Hook:
     @property
     def changes(self) -> list[str]:
         return [json.loads(body)["change"] for _, body in self.got]
+
+    async def _say_options(self, request: web.Request) -> web.Response:
+        self.asked.append(dict(request.headers))
+        return web.Response(status=self._options or 204)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.got.append((dict(request.headers), await request.read()))
