@@ -151,9 +151,10 @@ class Intake:
 
     def oldest_waiting_ns(self) -> int | None:
         """Arrival of the oldest message that is not durable yet; None when nothing waits."""
+        # The queue first: what leaves it is a batch already.
+        waiting = self.collector.queue.oldest_arrival_ns()
         with self._changed:
             oldest = [batch.oldest_ns for batch in self._batches.values()]
-        waiting = self.collector.queue.oldest_arrival_ns()
         if waiting is not None:
             oldest.append(waiting)
         return min(oldest, default=None)
@@ -198,6 +199,7 @@ class Intake:
             self._number += 1
             number = self._number
             self._batches[number] = _Open(messages[0].arrived_ns, len(groups))
+        self.collector.queue.handed_on()
         for (reader, repeated), group in groups.items():
             if reader is None:
                 self._put_aside_unknown(group)

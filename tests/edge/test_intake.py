@@ -142,6 +142,27 @@ def test_a_message_is_acknowledged_only_when_its_rows_are_durable(
     assert origin.wait(1) == [7]
 
 
+def test_a_message_is_nowhere_at_no_moment(
+    make_intake: MakeIntake, engine: Engine, fs: GatedFilesystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It becomes a batch between two looks: at what is queued, and at what is a batch."""
+    intake = make_intake()
+    process(intake, engine, {"ts": T0_MS, "count": 1})
+    fs.gate.clear()
+    queue, origin = intake.collector.queue, FakeOrigin()
+    queue.put([message({"ts": T0_MS + 1, "count": 2}, origin=origin, number=7)])
+    look = queue.oldest_arrival_ns
+
+    def late() -> int | None:
+        intake.process(queue.take(1, 1 << 20, 0))
+        return look()
+
+    monkeypatch.setattr(queue, "oldest_arrival_ns", late)
+    assert intake.oldest_waiting_ns() == NOW_NS
+    fs.gate.set()
+    assert origin.wait(1) == [7]
+
+
 def test_quarantine_is_durable_before_the_record_is_appended(
     make_intake: MakeIntake, engine: Engine, quarantine: QuarantineStore
 ) -> None:

@@ -48,6 +48,18 @@ def test_the_oldest_arrival_is_known() -> None:
     assert len(queue) == 2
 
 
+def test_what_was_taken_waits_until_it_is_handed_on() -> None:
+    queue = MessageQueue(100, 1000)
+    queue.put([message(b"", arrived_ns=each) for each in (5, 6, 7)])
+    queue.take(2, 1000, 0)
+    assert (queue.oldest_arrival_ns(), len(queue)) == (5, 1)
+    queue.handed_on()
+    assert queue.oldest_arrival_ns() == 7
+    queue.take(2, 1000, 0)
+    queue.handed_on()
+    assert queue.oldest_arrival_ns() is None
+
+
 def test_a_waiting_consumer_is_woken_and_closing_ends_the_wait() -> None:
     queue = MessageQueue(100, 1000)
     taken: list[int] = []

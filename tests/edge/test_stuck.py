@@ -133,6 +133,23 @@ async def test_an_intake_that_hangs_is_stuck_and_the_committer_is_not(
     await eventually(lambda: node.stuck() == "", "it goes on")
 
 
+async def test_an_intake_that_hangs_with_messages_in_its_hand_is_stuck(running: Running) -> None:
+    """They have left the queue, and are no batch yet: here a change of the rules does not end."""
+    node, broker, clock = running
+    (intake,) = node._intakes
+    with intake._fitted:
+        await asyncio.to_thread(publish, broker, 1)
+        await eventually(lambda: intake.oldest_waiting_ns() is not None, "it has come")
+        await eventually(lambda: len(intake.collector.queue) == 0, "it is taken")
+        assert node.stuck() == ""
+        clock.now += STUCK_S + 1
+        found = node.stuck()
+    assert found == f"intake of {intake.collector.name}"
+    await eventually(lambda: rows(node) == 1, "stored")
+    clock.now += STUCK_S + 1
+    await eventually(lambda: node.stuck() == "", "it goes on")
+
+
 async def test_a_slow_disk_that_goes_on_is_not_stuck(running: Running, disk: Disk) -> None:
     """Something waits all the time, for minutes; each sync takes nearly one, and a message of a new
     device waits for two of them."""

@@ -55,6 +55,7 @@ class MessageQueue:
         self._condition = threading.Condition()
         self._monotonic = monotonic
         self._taken_at = float("-inf")
+        self._in_hand_ns: int | None = None
         self.on_room = on_room
 
     def is_full(self) -> bool:
@@ -91,6 +92,7 @@ class MessageQueue:
                 batch.append(message)
                 size += len(message.payload)
             self._bytes -= size
+            self._in_hand_ns = batch[0].arrived_ns if batch else None
             has_room = self._was_full and (
                 len(self._messages) <= self._messages_max // 2
                 and self._bytes <= self._bytes_max // 2
@@ -118,7 +120,14 @@ class MessageQueue:
     def oldest_arrival_ns(self) -> int | None:
         """Arrival of the message that waits longest, None when nothing waits."""
         with self._condition:
+            if self._in_hand_ns is not None:
+                return self._in_hand_ns
             return self._messages[0].arrived_ns if self._messages else None
+
+    def handed_on(self) -> None:
+        """What was taken last is counted by the consumer from now on."""
+        with self._condition:
+            self._in_hand_ns = None
 
     def close(self) -> None:
         """Nobody lingers or waits any more; what is there can still be taken."""
