@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
+from aiohttp import connector
 
 from mainstem_node import cli
-from mainstem_node.running import RunOrder, plain_order
+from mainstem_node.late_certificates import LateContext
+from mainstem_node.running import RunOrder, plain_order, run_order
 
 
 @pytest.mark.parametrize(
@@ -44,3 +50,29 @@ def test_every_option_of_run_is_known_to_the_short_way() -> None:
     for option in options:
         value = [] if option == "--until-stdin-ends" else ["value"]
         assert plain_order(["run", "-c", "a.yaml", option, *value]) is not None, option
+
+
+class Host(ModuleType):
+    """In the place of the module that runs a node: the context that aiohttp had at its import."""
+
+    found: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "run_node":
+            raise AttributeError(name)
+        self.found = vars(connector)["_SSL_CONTEXT_VERIFIED"]
+        return lambda topology, node, *, until_stdin_ends: 7
+
+
+def test_a_run_puts_certificates_off_before_the_node_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is given back later lies between what stays."""
+    config = tmp_path / "edge.yaml"
+    config.write_text("nodes: [{id: edge, tier: edge, listen: '127.0.0.1:0', data_dir: data}]")
+    for name in ("_SSL_CONTEXT_VERIFIED", "_SSL_CONTEXT_UNVERIFIED"):
+        monkeypatch.setattr(connector, name, ssl.create_default_context())
+    host = Host("mainstem_node.host")
+    monkeypatch.setitem(sys.modules, host.__name__, host)
+    assert run_order(RunOrder(config)) == 7
+    assert isinstance(host.found, LateContext)
