@@ -15,7 +15,7 @@ import pytest
 
 from mainstem_sync.testing.broken import VARIANTS, broken
 from mainstem_sync.testing.script import Entry, script_of, shortened
-from mainstem_sync.testing.simulation import simulate
+from mainstem_sync.testing.simulation import NOBODY_READS, simulate
 
 SEEDS = 6
 SEEDS_REAL = 1
@@ -53,6 +53,18 @@ def run(*arguments: str, hash_seed: int = 0) -> str:
         check=False,
     )
     return found.stdout
+
+
+def test_the_command_line_ends_quietly_when_nobody_reads() -> None:
+    """As `... | head -1` leaves it, and with the status that others end with."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        found = subprocess.run(
+            [sys.executable, "-m", "mainstem_sync.testing.simulation", "0", "0"],
+            stdout=pipe, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert (found.returncode, found.stderr) == (NOBODY_READS, b"")
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -18,6 +18,7 @@ import functools
 import gc
 import hashlib
 import logging
+import os
 import re
 import sys
 import time
@@ -31,6 +32,9 @@ from mainstem_sync.testing.script import Entry, script_of, shortened
 from mainstem_sync.testing.wide_script import WIDE_MEAN_S, wide_kinds, wide_script_of
 from mainstem_sync.testing.wide_world import WideWorld
 from mainstem_sync.testing.world import World, minutes_of
+
+NOBODY_READS = 141
+"""What a shell says of a program that ended by SIGPIPE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +139,17 @@ def _kind(error: str) -> str:
     return re.sub(r"[\d.]+", "", what)[:24]
 
 
+def _command() -> int:
+    """``main``, for a shell."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`... | head -1`). What is buffered would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_command())
