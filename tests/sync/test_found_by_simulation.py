@@ -517,3 +517,29 @@ def test_a_device_is_defined_as_of_the_record_that_needs_it(tiers: Tiers) -> Non
     devices = [lsn for lsn, kind, _, _ in draft.heads if kind == RecordKind.DEV]
     assert devices[0] < lsns[0], "the first device"
     assert devices[-1] >= lsns[-1], "the last one"
+
+
+def test_a_relay_that_was_restored_does_not_take_two_logs_for_one(tiers: Tiers) -> None:
+    """Edge and plant go on from backups while the group, which has more, cannot be asked. The plant
+    lets the edge in. What it says of the edge then is not what the group has."""
+    tiers.write()
+    tiers.run()
+    copies = {node.name: snapshot(node) for node in (tiers.edge, tiers.plant)}
+    tiers.write("root.p.e.d2", start_s=20, rows=3)
+    tiers.until(lambda: len(tiers.values(tiers.group)) == 13, "the group has all rows")
+    tiers.up2.cut()
+    for node in (tiers.plant, tiers.edge):
+        roll_back(node, copies[node.name])
+    tiers.write("root.p.e.d3", start_s=40, rows=4)
+    tiers.until(lambda: len(tiers.values(tiers.plant)) == 14, "the plant has what the edge has")
+    assert epoch_of(tiers.edge) == 0, "nobody can know yet"
+    tiers.up2.restore()
+    tiers.until(lambda: epoch_of(tiers.edge) == 1, "the group knows better")
+    wait(tiers)
+    lines = tiers.group.federation._follower.lines
+    (edge,) = [line for line in lines if line.name == "edge"]
+    assert edge.table == tiers.edge.federation._follower.lines.own.table
+    tiers.close()
+    kept = [row for row in tiers.values(tiers.group) if row[0] != "root.p.e.d2"]
+    assert sorted(kept) == sorted(tiers.values(tiers.edge)) == sorted(tiers.values(tiers.plant))
+    assert tiers.forward(tiers.plant)["pending"] == 0

@@ -7,7 +7,11 @@
 3. Of a closed epoch is known how far it was ever announced (``head``), what the tier below still
    holds of its orphans and will deliver (``below``), and what the tier above holds (``above``).
    What was announced and is in none of these, nor here, is lost, and said so.
-4. ``forked``: slices of time, by the node's own table, that hold or held records of a closed epoch
+4. A log that was restored may go on under the epoch of the one before it, until a tier hears of it
+   that knows both. What a child relays of such a copy is not joined to what is known of the log;
+   what a parent knows is, and takes the place of what contradicts it: the next HELLO is judged by
+   it.
+5. ``forked``: slices of time, by the node's own table, that hold or held records of a closed epoch
    beyond its fork. They are never compared with the node's statements again.
 
 EPO record, header: ``own`` true if the line is this node's own, ``source`` (see Source), ``via``
@@ -94,7 +98,11 @@ class Line:
         if common < LSN_MAX and not changed:
             trail = trail.copy()
             trail.cut(common)
-        self.trail.join(trail)
+        parted = self.parts_from(said)
+        if source is Source.ABOVE and parted is not None:
+            self.trail.cut(parted - 1)
+        if source is not Source.BELOW or parted is None:
+            self.trail.join(trail)
         for epoch, closed in said.closed.items():
             mine = self._closing(epoch)
             mine.head = max(mine.head, closed.head)
@@ -105,6 +113,11 @@ class Line:
         for table, (slice_ns, slices) in said.forked.items():
             self.mark(table, slice_ns, slices)
         return changed
+
+    def parts_from(self, said: Line) -> int | None:
+        """The LSN by which a statement is not about this log, but about a copy that went on; None
+        if nothing says so."""
+        return self.trail.parts_from(said.trail, self.table.common(said.table))
 
     def mark(self, table: str, slice_ns: int, slices: RangeSet) -> None:
         """These slices (see slice_set) hold records of a closed epoch."""
@@ -118,7 +131,7 @@ class Line:
         """True if a statement says something that matters and is not known here."""
         if said.table.current > self.table.current:
             return True
-        if said.table == self.table and not self.trail.contains(said.trail):
+        if self.goes_beyond(said, source):
             return True
         for epoch, closed in said.closed.items():
             mine = self.closed.get(epoch) or Closed()
@@ -129,6 +142,15 @@ class Line:
             table not in self.forked or not self.forked[table][1].contains_all(slices)
             for table, (_, slices) in said.forked.items()
         )
+
+    def goes_beyond(self, said: Line, source: Source) -> bool:
+        """True if a statement of the same epochs says more of the log than is known here. Two logs
+        that were taken for one are told apart by what is known above."""
+        if said.table != self.table:
+            return False
+        if self.parts_from(said) is not None:
+            return source is Source.ABOVE
+        return not self.trail.contains(said.trail)
 
     def _close(self, epoch: int) -> None:
         self.closed.setdefault(epoch, Closed())

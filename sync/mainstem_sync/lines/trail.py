@@ -81,6 +81,18 @@ class Trail:
             if lsn >= self.boots_from
         )
 
+    def parts_from(self, other: Trail, upto: int) -> int | None:
+        """The lowest LSN up to ``upto`` by which the two cannot be of one log; None if nothing says
+        so. Below a point at which they agree they are one, whatever of it is remembered."""
+        common = [lsn for lsn in self.points.keys() & other.points.keys() if lsn <= upto]
+        agreed = max((n for n in common if self.points[n] == other.points[n]), default=0)
+        found = [lsn for lsn in common if self.points[lsn] != other.points[lsn]]
+        for lsn, _ in self.boots.items() ^ other.boots.items():
+            known = lsn in self.boots or self.boots_from <= lsn <= self.head
+            if known and (lsn in other.boots or other.boots_from <= lsn <= other.head):
+                found.append(lsn)
+        return min((lsn for lsn in found if agreed < lsn <= upto), default=None)
+
     def cut(self, fork: int) -> None:
         """The log parted from this line after ``fork``."""
         self.points = {lsn: chain for lsn, chain in self.points.items() if lsn <= fork}

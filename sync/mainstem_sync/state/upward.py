@@ -3,7 +3,7 @@
 1. The key of an own record is its node and the epoch of its LSN; batches are cut at the forks.
 2. An epoch that the parent gives is durable in the own log before a record is sent under it.
 3. What the parent knows of the lines below and is new here is logged before a child is answered;
-   children whose line it changes have to say HELLO again.
+   children whose line it changes, or reaches further than they said, have to say HELLO again.
 4. ``answered`` and ``failed`` say whether the parent was asked since this start.
 
 The methods that log must not be called with the federation's lock held.
@@ -159,6 +159,8 @@ class Upward:
                 known = self._lines.open(line.uuid, line.name)
                 news = known.would_learn(line, Source.ABOVE)
                 newer = line.table.current > known.table.current
+                # A child that was let in before this was known may have another log by now.
+                newer |= known.goes_beyond(line, Source.ABOVE)
             via = "" if state is None else state.via
             if news:
                 ack = self._log(line, own=False, source=Source.ABOVE, via=via)
