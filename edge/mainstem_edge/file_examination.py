@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mainstem_edge.collectors.file_follow import FOLLOWED_MAX
 from mainstem_edge.files.directory import BAD, DONE, Directory
+from mainstem_edge.files.place import is_packed, shown
 from mainstem_node.config.collectors.file import FileCollectorConfig
 from mainstem_node.doctor.finding import BAD as FAILED
 from mainstem_node.doctor.finding import FINE, WARNING, Finding
+
+NAMES_SHOWN = 3
 
 
 def examine_files(node: str, check: str, config: FileCollectorConfig) -> Finding:
@@ -25,6 +29,8 @@ def examine_files(node: str, check: str, config: FileCollectorConfig) -> Finding
             node, check, FAILED, f"{config.path} cannot be read: {error.strerror}",
             "give the user of the node the right to read and enter it, or correct `path`",
         )  # fmt: skip
+    if config.mode == "follow":
+        return _followed(node, check, config, directory)
     unwritable = [] if config.after == "keep" else _unwritable(config.path, config.after)
     if unwritable:
         return Finding(
@@ -35,6 +41,32 @@ def examine_files(node: str, check: str, config: FileCollectorConfig) -> Finding
     if directory.problem:
         remedy = "give the user of the node the right to read and enter it"
         return Finding(node, check, WARNING, f"{there}; {directory.problem}", remedy)
+    return Finding(node, check, FINE, there)
+
+
+def _followed(node: str, check: str, config: FileCollectorConfig, directory: Directory) -> Finding:
+    found = [each for each in directory.sights(()) if not is_packed(each.relative)]
+    remedy = "give the user of the node the right to read and enter it"
+    denied = [e.relative for e in found if not os.access(config.path / e.relative, os.R_OK)]
+    if denied:
+        names = ", ".join(map(shown, denied[:NAMES_SHOWN]))
+        return Finding(
+            node, check, FAILED, f"{config.path}: {len(denied)} files cannot be read: {names}",
+            "give the user of the node the right to read them",
+        )  # fmt: skip
+    if len(found) > FOLLOWED_MAX:
+        return Finding(
+            node, check, FAILED, f"{config.path}: {len(found)} files, {FOLLOWED_MAX} are followed",
+            "remove old ones, or let `pattern` match fewer",
+        )  # fmt: skip
+    there = f"{config.path}: {len(found)} files, {sum(each.size for each in found)} bytes"
+    if directory.problem:
+        return Finding(node, check, WARNING, f"{there}; {directory.problem}", remedy)
+    if not found:
+        return Finding(
+            node, check, WARNING, f"{config.path}: no file is called {config.pattern}",
+            "start the program that writes, or correct `pattern`",
+        )  # fmt: skip
     return Finding(node, check, FINE, there)
 
 

@@ -224,6 +224,7 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
             ("errors", "Troubles that a connection outlived."),
             ("disconnects", "Connections that ended by themselves."),
             ("lost_values", "The least that an OPC UA server says it dropped."),
+            ("lost_bytes", "Of files that were gone before they were read."),
             ("bad_files", "Files that could not be read."),
             ("lost_records", "Records that a Kafka cluster deleted before they were read."),
         )
@@ -231,6 +232,10 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
     lag = GaugeMetricFamily(
         "mainstem_collector_lag", "Records of a Kafka cluster that are not durable here yet.",
         labels=["collector"],
+    )  # fmt: skip
+    file_lag = GaugeMetricFamily(
+        "mainstem_file_lag_bytes", "What is not durable yet of files that grow: of the largest.",
+        labels=["collector", "file"],
     )  # fmt: skip
     lost = CounterMetricFamily(
         "mainstem_sparkplug_lost_messages", "The least that was lost on the way.",
@@ -244,12 +249,18 @@ def _collectors(status: Snapshot) -> Iterable[Metric]:
                 family.add_metric([name], each[key])
         if "lag" in each:
             lag.add_metric([name], each["lag"])
+        growing: dict[str, float] = {}  # a deleted one and a new one may have one name
+        for file in each.get("files", ()):
+            growing[file["file"]] = growing.get(file["file"], 0) + file["lag_bytes"]
+        for path, lag_bytes in growing.items():
+            file_lag.add_metric([name, path], lag_bytes)
         if "lost_messages" in each:
             for node in each["nodes"]:
                 lost.add_metric([name, node["name"]], node["lost_messages"])
     yield connected
     yield from counts.values()
     yield lag
+    yield file_lag
     yield lost
 
 

@@ -1,4 +1,4 @@
-"""Files of a directory: one subscription to what stands in them."""
+"""Files of a directory, complete or growing: one subscription to what stands in them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from msgspec import structs
 from mainstem_edge.assembly import lines
 from mainstem_edge.assembly.subscribing import subscribed
 from mainstem_edge.assembly.workbench import Workbench
-from mainstem_edge.collectors.file import FileCollector, FileForm, source_of
+from mainstem_edge.collectors.file import FileCollector, source_of
+from mainstem_edge.collectors.file_follow import FollowCollector
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.files.directory import Directory
 from mainstem_edge.files.file_book import FileBook
+from mainstem_edge.files.follow_book import FollowBook
+from mainstem_edge.files.form import FileForm
 from mainstem_edge.files.lines import CHUNK_BYTES
 from mainstem_edge.files.place import FilePlace
 from mainstem_edge.reader import Reader
@@ -45,11 +48,27 @@ def readers(bench: Workbench, config: FileCollectorConfig) -> list[Reader]:
 def collector(
     bench: Workbench, number: int, config: FileCollectorConfig, found: Sequence[Reader]
 ) -> Collector:
+    queue = MessageQueue(MESSAGES_MAX, QUEUE_BYTES)
+    directory = Directory(config.path, config.pattern, config.settle / SECOND_NS)
+    if config.mode == "follow":
+        return FollowCollector(
+            f"file-{number}",
+            found,
+            queue,
+            directory=directory,
+            form=form_of(config),
+            place=_place(config),
+            book=FollowBook(bench.node.data_dir, source_of(config.path, config.pattern)),
+            start=config.start,
+            every_s=config.every / SECOND_NS,
+            rng=bench.rng,
+            clock_ns=bench.clock_ns,
+        )
     return FileCollector(
         f"file-{number}",
         found,
-        MessageQueue(MESSAGES_MAX, QUEUE_BYTES),
-        directory=Directory(config.path, config.pattern, config.settle / SECOND_NS),
+        queue,
+        directory=directory,
         form=form_of(config),
         place=_place(config),
         book=FileBook(bench.node.data_dir, source_of(config.path, config.pattern)),

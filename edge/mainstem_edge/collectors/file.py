@@ -18,17 +18,17 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, cast
 
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.supervised import SupervisedCollector
-from mainstem_edge.decode.csv_codec import BOM, header_of
+from mainstem_edge.decode.csv_codec import BOM
 from mainstem_edge.errors import UnreadableFileError
 from mainstem_edge.files.directory import BAD, DONE, Directory, Found
 from mainstem_edge.files.file_book import KEPT_MAX, FileBook
+from mainstem_edge.files.form import FileForm
 from mainstem_edge.files.handed import Handed, HandedFiles
 from mainstem_edge.files.lines import LineCutter
 from mainstem_edge.files.place import FilePlace, shown
@@ -49,23 +49,6 @@ LATER_S = 60.0
 """A file that could not be put away is not read again and again."""
 
 After = Literal["move", "delete", "keep"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileForm:
-    """How the content of files is cut into messages.
-
-    ``piece``: ``lines`` (a message has many), ``line`` or ``file``. ``has_header``: the first line
-    goes before every piece; ``header``: what stands for it in files that have none. ``stamps``: the
-    file's own time is that of rows without one.
-    """
-
-    piece: Literal["lines", "line", "file"] = "lines"
-    has_header: bool = False
-    header: bytes | None = None
-    stamps: bool = False
-    message_bytes_max: int = 1 << 20
-    file_bytes_max: int = 4 << 30
 
 
 class FileCollector(SupervisedCollector):
@@ -195,7 +178,7 @@ class FileCollector(SupervisedCollector):
         header = form.header
         if form.has_header:
             first = b"" if form.header is not None else stream.readline(form.message_bytes_max + 1)
-            header = _checked_header(first if form.header is None else form.header, form)
+            header = form.checked_header(first if form.header is None else form.header)
             offset = max(offset, len(first))
         stream.seek(offset)
         cutter = LineCutter(
@@ -227,17 +210,10 @@ class FileCollector(SupervisedCollector):
         return [self._made(file, data, file.found.size)]
 
     def _pieces(self, file: Handed, data: bytes, end: int, header: bytes | None) -> list[Message]:
-        if self._form.piece == "lines":
-            if not data:
-                return []
-            return [self._made(file, data if header is None else header + data, end)]
-        messages: list[Message] = []
-        at = end - len(data)
-        for line in data.splitlines(keepends=True):
-            at += len(line)
-            if not line.isspace():
-                messages.append(self._made(file, line, at))
-        return messages
+        return [
+            self._made(file, payload, at)
+            for payload, at in self._form.messages_of(data, end, header)
+        ]
 
     def _made(self, file: Handed, payload: bytes, end: int) -> Message:
         number = self._handed.hand_on(file, end)
@@ -336,21 +312,6 @@ class FileCollector(SupervisedCollector):
             "long_lines": self._long_lines,
             "problems": list(self._problems),
         }
-
-
-def _checked_header(line: bytes, form: FileForm) -> bytes:
-    """A header that names columns, with a line end. Raises UnreadableFileError."""
-    if len(line) > form.message_bytes_max:
-        raise UnreadableFileError("its first line is longer than `message_limit`")
-    if b"\0" in line:
-        raise UnreadableFileError("it is no text")
-    try:
-        header_of(line)
-    except UnicodeDecodeError:
-        raise UnreadableFileError("it is not UTF-8") from None
-    except ValueError as error:
-        raise UnreadableFileError(str(error)) from None
-    return line.rstrip(b"\r\n") + b"\n"
 
 
 def source_of(path: Path, pattern: str) -> str:

@@ -21,7 +21,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -52,6 +53,21 @@ class Found(NamedTuple):
         """Tells it from other files, and from itself with another content."""
         text = os.fsencode(self.relative) + f"\n{self.size}\n{self.mtime_ns}".encode()
         return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+class Sight(NamedTuple):
+    """A file by what survives a new name. ``fits``: the name is one of the pattern."""
+
+    relative: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    fits: bool
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        return self.device, self.inode
 
 
 class Directory:
@@ -87,49 +103,85 @@ class Directory:
         return [found for found, since in self._watched.items() if now - since >= self._settle_s]
 
     def _counted(self, passes: Callable[[Found], bool]) -> Iterator[Found]:
-        for found in self._walk("", 0):
+        for found in self._walk():
             if not passes(found):
                 self.waiting += 1
                 self.waiting_bytes += found.size
                 yield found
 
-    def _walk(self, above: str, depth: int) -> Iterator[Found]:
+    def _walk(self) -> Iterator[Found]:
+        for relative, entry, _ in self._entries("", 0, ()):
+            status = _status(self.root / relative, entry)
+            if status is not None and status.st_size:
+                yield Found(relative, status.st_size, status.st_mtime_ns)
+
+    def _entries(
+        self, above: str, depth: int, inodes: Container[int]
+    ) -> Iterator[tuple[str, os.DirEntry[str], bool]]:
+        """(path, entry, whether the name fits) of the last level."""
         name_fits, is_hidden = self._levels[depth].match, self._hidden[depth]
         is_last = depth == len(self._levels) - 1
         inner: list[str] = []
         with os.scandir(self.root / above) as entries:
             for entry in entries:
                 name = entry.name
-                if not name_fits(name) or (name.startswith(".") and not is_hidden):
-                    continue
+                fits = bool(name_fits(name)) and (is_hidden or not name.startswith("."))
                 if is_last:
-                    found = _seen(above + name, entry)
-                    if found is not None:
-                        yield found
-                elif entry.is_dir(follow_symlinks=False) and (depth or name not in (DONE, BAD)):
+                    if fits or entry.inode() in inodes:
+                        yield above + name, entry, fits
+                elif (
+                    fits
+                    and entry.is_dir(follow_symlinks=False)
+                    and (depth or name not in (DONE, BAD))
+                ):
                     inner.append(f"{above}{name}/")
         for each in inner:
             try:
-                yield from self._walk(each, depth + 1)
+                yield from self._entries(each, depth + 1, inodes)
             except OSError as error:
                 self.problem = f"{each}: {error.strerror or error}"
 
+    def sights(self, inodes: Container[int]) -> Iterator[Sight]:
+        """All files of the pattern, empty ones too, and those of other names beside them that have
+        one of these inodes. Raises OSError for the directory itself."""
+        self.problem = ""
+        for relative, entry, fits in self._entries("", 0, inodes):
+            status = _status(self.root / relative, entry)
+            if status is not None:
+                yield Sight(
+                    relative, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, fits
+                )
+
     def open(self, found: Found) -> BinaryIO:
         """The file, as it was seen. Raises OSError; FileNotFoundError too if it is another now."""
-        path = self.root / found.relative
-        if path.parent != self.root and os.path.realpath(path.parent) != os.path.join(
-            os.path.realpath(self.root), os.path.dirname(found.relative)
-        ):
-            raise OSError(errno.ELOOP, "it lies behind a symbolic link")
-        file = os.fdopen(os.open(path, _OPEN), "rb")
+        file = os.fdopen(self._opened(found.relative), "rb")
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            file.close()
-            raise UnreadableFileError("it is no regular file")
         if (status.st_size, status.st_mtime_ns) != (found.size, found.mtime_ns):
             file.close()
             raise FileNotFoundError(errno.ENOENT, "it has changed")
         return file
+
+    def open_written(self, sight: Sight) -> FileIO:
+        """The file that was seen, as it is now, without a buffer. Raises as ``open``."""
+        file = FileIO(self._opened(sight.relative), "rb")
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) != sight.identity:
+            file.close()
+            raise FileNotFoundError(errno.ENOENT, "it is another file")
+        return file
+
+    def _opened(self, relative: str) -> int:
+        """The descriptor of a regular file."""
+        path = self.root / relative
+        if path.parent != self.root and os.path.realpath(path.parent) != os.path.join(
+            os.path.realpath(self.root), os.path.dirname(relative)
+        ):
+            raise OSError(errno.ELOOP, "it lies behind a symbolic link")
+        descriptor = os.open(path, _OPEN)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise UnreadableFileError("it is no regular file")
+        return descriptor
 
     def is_unchanged(self, found: Found) -> bool:
         """True if it still is as it was seen."""
@@ -156,14 +208,14 @@ def _age(found: Found) -> tuple[int, str]:
     return found.mtime_ns, found.relative
 
 
-def _seen(relative: str, entry: os.DirEntry[str]) -> Found | None:
+def _status(path: Path, entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Of a regular file."""
     try:
-        status = entry.stat(follow_symlinks=False)
+        # What Windows lists has no numbers of files.
+        status = os.lstat(path) if os.name == "nt" else entry.stat(follow_symlinks=False)
     except OSError:
         return None  # somebody took it
-    if not stat.S_ISREG(status.st_mode) or not status.st_size:
-        return None
-    return Found(relative, status.st_size, status.st_mtime_ns)
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _own_directory(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from mainstem_edge.files.directory import Found
@@ -16,8 +16,10 @@ from mainstem_edge.files.directory import Found
 
 @dataclass(slots=True, eq=False)
 class Handed:
-    """One file. ``durable``: the position; ``is_read``: all of it was handed on."""
+    """One file. ``durable``: the position; ``is_read``: all of it was handed on. ``key`` tells it
+    from others."""
 
+    key: Hashable
     found: Found
     durable: int
     is_read: bool = False
@@ -34,7 +36,7 @@ class HandedFiles:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._files: dict[str, Handed] = {}
+        self._files: dict[Hashable, Handed] = {}
         self._of: dict[int, Handed] = {}
         """By the id of what is not durable."""
         self._last = 0
@@ -42,14 +44,14 @@ class HandedFiles:
     def __len__(self) -> int:
         return len(self._files)
 
-    def __contains__(self, relative: str) -> bool:
-        return relative in self._files
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._files
 
-    def begin(self, found: Found, offset: int) -> Handed:
-        """It is read from here on; what lies before is durable."""
-        made = Handed(found, offset)
+    def begin(self, found: Found, offset: int, key: Hashable | None = None) -> Handed:
+        """It is read from here on; what lies before is durable. Without a key its path is one."""
+        made = Handed(found.relative if key is None else key, found, offset)
         with self._changed:
-            self._files[found.relative] = made
+            self._files[made.key] = made
         return made
 
     def hand_on(self, file: Handed, end: int) -> int:
@@ -63,7 +65,7 @@ class HandedFiles:
     def forget(self, file: Handed) -> None:
         """Nothing is to be known of it any more."""
         with self._changed:
-            self._files.pop(file.found.relative, None)
+            self._files.pop(file.key, None)
             for number, _ in file.ends:
                 self._of.pop(number, None)
 
@@ -77,6 +79,12 @@ class HandedFiles:
                 while file.ends and file.ends[0][0] not in self._of:
                     file.durable = file.ends.popleft()[1]
             self._changed.notify_all()
+
+    def position(self, file: Handed, end: int) -> int:
+        """Up to where it is durable, of a file whose whole lines were read up to ``end``: what is
+        passed over becomes no message."""
+        with self._changed:
+            return file.durable if file.ends else end
 
     def unacknowledged(self) -> int:
         """Messages handed on and not durable yet."""

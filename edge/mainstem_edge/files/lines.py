@@ -50,6 +50,11 @@ class LineCutter:
         """The place up to which bytes were read."""
         return self._start + len(self._buffer)
 
+    @property
+    def held_bytes(self) -> int:
+        """What was read of a line without an end."""
+        return len(self._buffer)
+
     def next(self, *, is_complete: bool) -> Lines | None:
         """The next whole lines. None: there are none now, and of a complete file never again."""
         while True:

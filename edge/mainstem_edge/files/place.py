@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 TOPIC = "file"
 _PLACEHOLDER = re.compile(r"\{(file|path)(?:\[(-?\d+)\])?\}")
+_ROTATED = re.compile(r"(\.[A-Za-z]\w*)[.-]\d[\d_.:-]*$")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".lz4")
 VALUE_CHARACTERS_MAX = 255
 """As many as an element of a path may have bytes."""
 
@@ -61,6 +63,17 @@ def stem_of(name: str) -> str:
     name = name.removesuffix(".gz")
     stem, dot, _ = name.rpartition(".")
     return stem if dot and stem else name
+
+
+def unrotated(name: str) -> str:
+    """A path without what a rotation appends: of ``m7.csv.1`` and ``m7.csv-20261123`` it is
+    ``m7.csv``."""
+    return _ROTATED.sub(r"\1", name)
+
+
+def is_packed(name: str) -> bool:
+    """A file that a rotation has packed: nobody writes it any more."""
+    return name.endswith(PACKED)
 
 
 def shown(name: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from msgspec import structs
+
 from mainstem_node.config.collectors.file import FileCollectorConfig
 from mainstem_node.config.reading_checks import Topic, check_reading
 from mainstem_node.config.report import Report
@@ -39,7 +43,21 @@ def check_files(
         report.problem(f"{where}.message_limit", "it is not in 1KiB..32MiB", "write 1MiB")
     if collector.file_limit < collector.message_limit:
         report.problem(f"{where}.file_limit", "it is less than `message_limit`", "write 4GiB")
-    check_reading(report, where, collector, _PLACE)
+    _mode(report, where, collector)
+    is_followed = collector.mode == "follow"
+    check_reading(report, where, collector, replace(_PLACE, has_stamps=not is_followed))
+
+
+def _mode(report: Report, where: str, collector: FileCollectorConfig) -> None:
+    """Keys that are of the other mode."""
+    if collector.mode == "directory":
+        if collector.start != "beginning":
+            report.problem(f"{where}.start", "it is of `mode: follow`", "leave it out")
+        return
+    defaults = {each.name: each.default for each in structs.fields(FileCollectorConfig)}
+    for key in ("whole", "settle", "after", "file_limit"):
+        if getattr(collector, key) != defaults[key]:
+            report.problem(f"{where}.{key}", "it is of `mode: directory`", "leave it out")
 
 
 def _pattern(report: Report, where: str, pattern: str) -> None:

@@ -29,7 +29,10 @@ def running(
     place: Path, engine: Engine, quarantine: QuarantineStore, *collectors: dict[str, Any]
 ) -> Iterator[list[FileCollector]]:
     (place / "data").mkdir(exist_ok=True)
-    quick = [{"settle": "0s", "every": "100ms", **each} for each in collectors]
+    quick = [
+        {"every": "100ms", **({} if "mode" in each else {"settle": "0s"}), **each}
+        for each in collectors
+    ]
     document = {
         "templates": {"bench": BENCH},
         "nodes": [{"id": "edge", "tier": "edge", "listen": "127.0.0.1:0", "data_dir": "data",
@@ -68,11 +71,31 @@ def stored(engine: Engine, table: str = "bench") -> set[tuple[Any, ...]]:
     return {(row["device"], row["time"], row["speed"]) for row in rows}
 
 
+def examples() -> list[dict[str, Any]]:
+    texts = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    return [each for text in texts for each in yaml.safe_load(text)["collectors"]]
+
+
+def test_the_example_of_a_growing_file(
+    tmp_path: Path, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    path = tmp_path / "log" / "m7.csv"
+    put(path, "ts;speed\n2026-10-21 02:00:01;5.5\n2026-10-21 02:00:02;")
+    with running(tmp_path, engine, quarantine, examples()[1]) as collectors:
+        eventually(lambda: len(stored(engine)) == 1, "the first line")
+        with path.open("a", encoding="utf-8") as file:
+            file.write("6\n")
+        eventually(lambda: len(stored(engine)) == 2, "the second")
+    assert collectors == []  # it is no collector of complete files
+    assert ("root.plant.m7", T0_MS + 2000, 6.0) in stored(engine)
+    assert path.exists()
+    assert len(list((tmp_path / "data").glob("follow-*.json"))) == 1
+
+
 def test_the_example_of_the_page(
     tmp_path: Path, engine: Engine, quarantine: QuarantineStore
 ) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    (example,) = yaml.safe_load(text)["collectors"]
+    example = examples()[0]
     put(
         tmp_path / "inbox" / "hall2" / "M7_2026-10-21.csv",
         "ts;speed\n2026-10-21 02:00:01;5.5\n2026-10-21 02:00:02;6\n;7\n",

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from mainstem_edge.collectors import file as module
-from mainstem_edge.collectors.file import FileCollector, FileForm
+from mainstem_edge.collectors.file import FileCollector
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.files import file_book
+from mainstem_edge.files.form import FileForm
 from mainstem_edge.testing.file_site import CSV, FileSite, csv_rows
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
 from mainstem_edge.testing.parts import T0_MS

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mainstem_edge import file_examination
 from mainstem_edge.examination import brokers
 from mainstem_edge.file_examination import examine_files
 from mainstem_node.config import load_topology
@@ -79,3 +80,18 @@ def test_a_directory_below_that_cannot_be_read(
     monkeypatch.setattr(os, "scandir", scandir)
     assert finding(tmp_path, pattern="*/*").state == WARNING
     assert "a/: Permission denied" in finding(tmp_path, pattern="*/*").message
+
+
+def test_files_that_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: dict[str, Any] = {"mode": "follow", "pattern": "*.csv*"}
+    assert finding(tmp_path, **keys).state == WARNING
+    assert "no file is called *.csv*" in finding(tmp_path, **keys).message
+    for name in ("m7.csv", "m7.csv.1", "m7.csv.2.gz"):
+        (tmp_path / name).write_text("abc", encoding="utf-8")
+    assert finding(tmp_path, **keys).state == FINE
+    assert finding(tmp_path, **keys).message == f"{tmp_path}: 2 files, 6 bytes"
+    monkeypatch.setattr(file_examination, "FOLLOWED_MAX", 1)
+    assert "2 files, 1 are followed" in finding(tmp_path, **keys).message
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "m7.csv")
+    assert finding(tmp_path, **keys).state == BAD
+    assert "1 files cannot be read: m7.csv" in finding(tmp_path, **keys).message

@@ -24,6 +24,7 @@ nodes:
          time: {source: record}}
       - {type: file, path: /one, codec: raw, whole: true, template: m, device: root.d,
          measurement: x}
+      - {type: file, mode: follow, path: /log, codec: csv, template: m, device: root.d, start: end}
 """
 
 
@@ -35,11 +36,27 @@ def problems(tmp_path: Path, text: str) -> dict[str, str]:
 
 def test_a_right_one_has_no_problem(tmp_path: Path) -> None:
     assert problems(tmp_path, FINE) == {}
-    first, second, _ = load_topology(tmp_path / "t.yaml").nodes[0].collectors
+    first, second, _, _ = load_topology(tmp_path / "t.yaml").nodes[0].collectors
     assert isinstance(first, FileCollectorConfig)
     assert isinstance(second, FileCollectorConfig)
     assert (first.path, second.path) == (tmp_path / "in", Path("/in"))
     assert (second.pattern, second.after, second.templates) == ("*", "move", ("m",))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("whole", "true"), ("settle", "1s"), ("after", "keep"), ("file_limit", "1GiB")],
+)
+def test_keys_of_complete_files_are_not_of_growing_ones(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    found = problems(tmp_path, FINE.replace("start: end", f"{key}: {value}"))
+    assert "it is of `mode: directory`" in found[f"nodes[0].collectors[3].{key}"]
+
+
+def test_a_growing_file_has_no_time_of_its_own(tmp_path: Path) -> None:
+    found = problems(tmp_path, FINE.replace("start: end", "time: {source: record}"))
+    assert list(found) == ["nodes[0].collectors[3].time.source"]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +72,7 @@ def test_a_right_one_has_no_problem(tmp_path: Path) -> None:
         ("1MiB", "100B", "message_limit", "not in 1KiB..32MiB"),
         ("1MiB", "1GiB", "message_limit", "not in 1KiB..32MiB"),
         ("1GiB", "1KiB", "file_limit", "less than `message_limit`"),
+        ("settle: 2s", "start: end", "start", "it is of `mode: follow`"),
         ("codec: csv", "codec: auto", "codec", "name it"),
         ("codec: csv", "codec: msgpack", "whole", "write `whole: true`"),
         ("codec: csv", "codec: raw", "whole", "no time of its own"),

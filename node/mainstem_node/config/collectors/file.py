@@ -1,4 +1,4 @@
-"""Files that others put into a directory."""
+"""Files that others put into a directory, or go on writing there."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ SECOND_NS = 1_000_000_000
 
 
 class FileCollectorConfig(ReadingConfig, frozen=True, kw_only=True):
-    """Reads the complete files of a directory. Beside `{payload.NAME}` there are `{file}` (the name
-    without its ending), `{file[n]}` (between its underscores, from 0) and `{path[n]}` (of the
-    directories below `path`)."""
+    """Reads the files of a directory, when they are complete or while they grow. Beside
+    `{payload.NAME}` there are `{file}` (the name without its ending), `{file[n]}` (between its
+    underscores, from 0) and `{path[n]}` (of the directories below `path`)."""
 
     type: Literal["file"]
     path: FilePath
     """A relative one begins where this file lies."""
     pattern: Text = "*"
     """Of names; `*/*.csv` looks into directories."""
+    mode: Literal["directory", "follow"] = "directory"
+    """directory: a file is read once it is complete. follow: its lines are read as they come."""
+    start: Literal["beginning", "end"] = "beginning"
+    """Of `mode: follow`. end: what is there at the very first start is passed over."""
     whole: bool = False
     """A file is one message. Otherwise each line is, of csv and line_protocol many are."""
     header: Text | None = None
