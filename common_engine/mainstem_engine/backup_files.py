@@ -17,6 +17,7 @@ import google_crc32c
 
 from mainstem_engine.errors import CorruptionError, NotFoundError, SchemaError
 from mainstem_engine.filesystem import Filesystem
+from mainstem_engine.pace import PacedFile
 
 BACKUP_NAME = "backup.json"
 FORMAT = 1
@@ -107,12 +108,12 @@ def take(fs: Filesystem, source: Path, target: Path) -> bool:
 def copy_file(fs: Filesystem, source: Path, target: Path, *, mode: int = 0o644) -> BackupFile:
     """Copies a file durably, but for its name. Memory: one piece."""
     fs.unlink(target)
-    file = fs.create(target, mode=mode)
+    file = PacedFile(fs.create(target, mode=mode))
     try:
         with fs.open_read(source) as opened:
             offset, crc = 0, 0
             while data := opened.read_at(offset, COPY_BYTES):
-                file.write([data])
+                file.write(data)
                 crc = google_crc32c.extend(crc, data)
                 offset += len(data)
         file.sync()

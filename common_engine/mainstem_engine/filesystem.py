@@ -150,6 +150,15 @@ class MappedFile:
         self._map = mapping
         self.view = memoryview(b"") if mapping is None else memoryview(mapping)
 
+    def let_go(self) -> None:
+        """Pages that were read are this process's no longer: only the page cache has them, from
+        where the next reader, at any time, finds them again."""
+        mapping = self._map
+        if mapping is not None and sys.platform != "win32":
+            # ValueError: it was closed meanwhile.
+            with contextlib.suppress(ValueError):
+                mapping.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Unmap now, or when the last array that looks into the mapping is gone."""
         self.view.release()

@@ -49,6 +49,9 @@ STEP_ROWS_MAX = 1 << 17
 """Enough for vectorised work."""
 STEP_ROWS_MIN = 1 << 12
 """Smaller steps would decode more blocks twice than they save."""
+LET_GO_BYTES = 4 << 20
+"""After so much was written, the pages that were read for it are let go of: nobody reads them again
+here, and a join of large parts would hold all of them in the process until it ends."""
 _COPIES = 6
 """A step is held as read, joined, sorted, merged, held back by the writer, and being encoded."""
 _KEY_BYTES = 22
@@ -151,6 +154,7 @@ class _Join:
             self._leave_no_crumbs(passed)
         lines = _Lines([item.part for item in self._found])
         rests = [lines.rest(at, np.flatnonzero(~mask)) for at, mask in enumerate(passed)]
+        kept_from = 0
         with self._writer() as writer:
             for part, number, step in self._steps(lines, rests):
                 if not self._context.go_on():
@@ -158,7 +162,15 @@ class _Join:
                 if part is not None:
                     writer.add_block(part, number)
                 writer.add(self._rows(lines, rests, step))
+                if writer.bytes - kept_from >= LET_GO_BYTES:
+                    kept_from = writer.bytes
+                    self._let_go()
+            self._let_go()
             return writer.finish() if writer.rows else None
+
+    def _let_go(self) -> None:
+        for each in self._plan.parts:
+            each.let_go()
 
     def _writer(self) -> PartWriter:
         metas = [part.meta for part in self._plan.parts]

@@ -22,6 +22,7 @@ from mainstem_engine.filesystem import (
     has_blank_sector,
 )
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
+from mainstem_engine.testing.residence import resident_bytes
 
 fs = Filesystem()
 
@@ -132,10 +133,29 @@ def test_arrays_outlive_their_mapping_and_its_file(tmp_path: Path) -> None:
     assert array.sum() == 499500
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what the process has")
+def test_pages_that_were_let_go_of_are_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    numbers = np.arange(1 << 18)
+    path.write_bytes(numbers.tobytes())
+    mapped = fs.map(path)
+    array = np.frombuffer(mapped.view, np.int64)
+    assert array.sum() == numbers.sum()
+    assert resident_bytes(path) == numbers.nbytes
+    mapped.let_go()
+    assert resident_bytes(path) == 0
+    assert array.sum() == numbers.sum()
+    assert resident_bytes(path) == numbers.nbytes
+    del array
+    mapped.close()
+    mapped.let_go()
+
+
 def test_an_empty_file_maps_to_nothing(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     mapped = fs.map(tmp_path / "f")
     assert mapped.view.nbytes == 0
+    mapped.let_go()
     mapped.close()
 
 

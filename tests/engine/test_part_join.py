@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from mainstem_engine.part.reader import Part
 from mainstem_engine.part.writer import PartWriter, write_part
 from mainstem_engine.part_join import JoinAborted, JoinContext, join_parts
 from mainstem_engine.testing.faulty_filesystem import FaultyFilesystem
+from mainstem_engine.testing.residence import resident_bytes
 
 TYPES = {0: ColumnType.DOUBLE, 1: ColumnType.TEXT, 2: ColumnType.INT64}
 MEASUREMENTS = {key: Measurement(key, f"m{key}", kind) for key, kind in TYPES.items()}
@@ -296,4 +298,41 @@ def test_nothing_is_left_when_everything_is_deleted(tmp_path: Path) -> None:
     place.add(dense(1, 0, 20, 1), MEASUREMENTS, 1)
     assert place.join(Tombstones([Tombstone(9, 0, 99, None, None, 0, 600)])) is None
     assert [path.name for path in place.inventory.directory.iterdir()] == ["000000000001.part"]
+    place.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what the process has")
+def test_a_join_does_not_hold_what_it_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it meanwhile, but for what was read since it last let go."""
+    monkeypatch.setattr(part_join, "LET_GO_BYTES", 1 << 16)
+    monkeypatch.setattr(part_join, "STEP_ROWS_MAX", 1 << 13)
+    monkeypatch.setattr(sys.modules[__name__], "BLOCK_ROWS", 1 << 10)
+    place = Place(tmp_path)
+    rng = np.random.default_rng(4)
+    count, parts = 1 << 16, 4
+    for number in range(parts):
+        rows = VersionedRows(
+            np.full(count, 1, np.uint32),
+            np.arange(count) * parts + number,
+            np.zeros(count, np.uint16),
+            np.arange(count, dtype=np.uint64) + number * count + 1,
+            {0: Column(rng.random(count))},
+        )
+        place.add(rows, MEASUREMENTS, number + 1)
+    paths = [place.inventory.directory / f"{p.meta.name}.part" for p in place.parts]
+    held: list[int] = []
+    add = PartWriter.add
+
+    def watched(writer: PartWriter, rows: VersionedRows) -> None:
+        held.append(sum(map(resident_bytes, paths)))
+        add(writer, rows)
+
+    monkeypatch.setattr(PartWriter, "add", watched)
+    assert place.join().rows == parts * count
+    size = sum(part.meta.bytes for part in place.parts)
+    assert len(held) >= 16
+    assert max(held) < size * 3 / 4
+    assert sum(map(resident_bytes, paths)) == 0
     place.close()

@@ -8,7 +8,9 @@
    writes it with one call, and syncs it if the durability says so.
 3. On a slow disk it does not wait: a thread beside it syncs what was written, while it reports what
    the sync before covered, and writes what comes for the next one. So the disk is never idle while
-   something waits for it, and one sync serves all that came during the one before.
+   something waits for it, and one sync serves all that came during the one before, but no more
+   than the disk takes in about a second (pace.py): the rest waits in the queue, and what is written
+   is acknowledged evenly, not in bursts of a whole queue.
 4. It calls ``on_commit`` with what is durable, in LSN order, and only then counts it as committed.
 5. A failed write or sync ends the log: nothing queued or in the batch is ever reported as
    committed, every later call raises LogFailedError, and nothing is tried again.
@@ -40,6 +42,7 @@ from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.log.segment import SMALL_BYTES, OpenSegment
 from mainstem_engine.log.sync_thread import SyncThread
 from mainstem_engine.options import Durability
+from mainstem_engine.pace import Pace
 
 COMMIT_BYTES_MAX = 8 << 20
 COMMIT_RECORDS_MAX = 4096
@@ -106,6 +109,9 @@ class LogWriter:
         self._reporting = False  # stays True when on_commit raised
         self._mark = segment.mark()
         self._slow = False
+        self._written_bytes = self._covered_bytes = 0  # of _written, of _covered
+        self._pace = Pace(COMMIT_BYTES_MAX, most_bytes=COMMIT_BYTES_MAX)
+        self._took_s = 0.0  # by the last sync
         self._beside = SyncThread(self._timed_sync, self._sync_ended)
 
         self.queue_bytes = 0
@@ -234,7 +240,7 @@ class LogWriter:
         if self._durability.mode == "always":
             self._advance()
         else:
-            self._durable, self._written = self._written, []
+            self._durable = self._take_written()
             self._complete()
             self._sync_if_due()
         left = self._queue or self._written or self._beside.running
@@ -243,7 +249,7 @@ class LogWriter:
     def _take(self, *, wait: bool = True) -> list[_Entry] | _Rotation:
         """A rotation, or the next batch of records. Empty: there is something else to do."""
         with self._lock:
-            while wait and not self._queue and not self._beside.ended:
+            while wait and not (self._queue and self._has_room) and not self._beside.ended:
                 timeout_s = None
                 if not self._beside.running:
                     if self._closing or self._written:
@@ -254,7 +260,8 @@ class LogWriter:
                 self._work.wait(timeout_s)
             batch: list[_Entry] = []
             size = 0
-            while self._queue and size < COMMIT_BYTES_MAX and len(batch) < COMMIT_RECORDS_MAX:
+            bytes_max = self._pace.bytes - self._written_bytes
+            while self._queue and size < bytes_max and len(batch) < COMMIT_RECORDS_MAX:
                 item = self._queue[0]
                 if isinstance(item, _Rotation):
                     if batch or not wait:
@@ -262,17 +269,29 @@ class LogWriter:
                     self._queue.popleft()
                     return item
                 batch.append(item)
-                size += item[0].size
+                size += item[0].size + RECORD_HEADER_BYTES
                 self._queue.popleft()
             return batch
+
+    @property
+    def _has_room(self) -> bool:
+        """False when as much is written as the next sync should cover."""
+        return self._written_bytes < self._pace.bytes
 
     def _write(self, batch: list[_Entry]) -> None:
         self._taken = batch
         if self._segment.size >= self._segment_bytes_max:
             self._rotate()
+        before = self._segment.written_bytes
         self._segment.write([record for record, _ in batch])
         self._written += batch
+        self._written_bytes += self._segment.written_bytes - before
         self._taken = []
+
+    def _take_written(self) -> list[_Entry]:
+        """What is written and was not taken yet: it is the caller's to complete."""
+        written, self._written, self._written_bytes = self._written, [], 0
+        return written
 
     def _advance(self) -> None:
         """Syncs what is written and completes what is durable; step 3 of the module."""
@@ -287,7 +306,8 @@ class LogWriter:
                 self._write(batch)
             if self._written:
                 self._mark = self._segment.mark()
-                self._covered, self._written = self._written, []
+                self._covered_bytes = self._written_bytes
+                self._covered = self._take_written()
                 self._beside.begin()
         self._complete()
 
@@ -296,18 +316,21 @@ class LogWriter:
         mark = self._segment.mark()
         self._timed_sync()
         self._segment.confirm(mark)
-        self._durable += self._written
-        self._written = []
+        self._pace.note(self._written_bytes, self._took_s)
+        self._durable += self._take_written()
 
     def _timed_sync(self) -> None:
         started = time.perf_counter_ns()
         self._segment.sync_file()
-        self._slow = time.perf_counter_ns() - started >= SLOW_SYNC_NS
+        took_ns = time.perf_counter_ns() - started
+        self._took_s = took_ns / 1e9
+        self._slow = took_ns >= SLOW_SYNC_NS
 
     def _finish(self) -> None:
         """The end of the sync beside; waits for it."""
         self._beside.finish()
         self._segment.confirm(self._mark)
+        self._pace.note(self._covered_bytes, self._took_s)
         self._durable += self._covered
         self._covered = []
 
@@ -320,8 +343,7 @@ class LogWriter:
         if self._beside.running:
             self._finish()
         self._segment.rotate()
-        self._durable += self._written
-        self._written = []
+        self._durable += self._take_written()
         self._complete()
 
     def _complete(self) -> None:

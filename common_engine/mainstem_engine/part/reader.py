@@ -425,6 +425,10 @@ class Part:
             )
         return sliced(self.footer.blocks, one), columns
 
+    def let_go(self) -> None:
+        """What was read counts for this process no longer; it may be read again at any time."""
+        self._mapped.let_go()
+
     def close(self) -> None:
         """Unmap. Later reads raise ClosedError; those under way finish. May be called twice."""
         if self._bytes is not None:

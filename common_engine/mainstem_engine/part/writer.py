@@ -5,8 +5,9 @@
 2. Finished blocks are encoded in groups of about GROUP_ROWS rows, one column of a group at a time,
    on the threads of the process (encoder.py, workers.py). Groups are written in order, and at most
    GROUPS_UNDER_WAY wait: memory is bounded by them, however large the part becomes.
-3. The file is written under a temporary name, synced, renamed, and its directory synced. It counts
-   only when the part list names it.
+3. The file is written under a temporary name, synced piece by piece so that the log need not wait
+   behind it (pace.py), renamed, and its directory synced. It counts only when the part list names
+   it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from mainstem_engine.deferred import join_deferred
 from mainstem_engine.encoding.auto import Choice
 from mainstem_engine.encoding.interface import EncodingNumber
 from mainstem_engine.encoding.pco import LEVEL_FAST
-from mainstem_engine.filesystem import TEMPORARY_SUFFIX, AppendFile, Filesystem
+from mainstem_engine.filesystem import TEMPORARY_SUFFIX, Filesystem
 from mainstem_engine.model import Column, Measurement, VersionedRows
+from mainstem_engine.pace import PacedFile
 from mainstem_engine.part.blocks import Starts, block_starts, finished_blocks
 from mainstem_engine.part.encoder import ColumnPlan, encode_blocks
 from mainstem_engine.part.footer_builder import FooterBuilder
@@ -125,7 +127,7 @@ class PartWriter:
         self.bytes = 0
         """Bytes that were handed to the file."""
         fs.unlink(self._temporary)
-        self._file: AppendFile | None = fs.create(self._temporary)
+        self._file: PacedFile | None = PacedFile(fs.create(self._temporary))
         try:
             self._write([HEAD.pack(MAGIC, VERSION, 0)])
         except BaseException:
@@ -303,7 +305,7 @@ class PartWriter:
     def _write(self, pieces: Sequence[bytes]) -> None:
         assert self._file is not None
         data = b"".join(pieces)
-        self._file.write([data])
+        self._file.write(data)
         self.bytes += len(data)
 
     def _footer(self) -> PartFooter:

@@ -15,6 +15,7 @@ import pytest
 from mainstem_engine.errors import LogFailedError
 from mainstem_engine.filesystem import AppendFile, Buffer
 from mainstem_engine.log import writer
+from mainstem_engine.log.layout import RECORD_HEADER_BYTES
 from mainstem_engine.log.log import Log
 from mainstem_engine.log.records import Record, RecordKind
 from mainstem_engine.options import Durability
@@ -145,6 +146,33 @@ def test_one_sync_serves_all_that_came_during_the_one_before(
     fs.open_gate()
     log.close()
     check(open_log(fs), 20)
+
+
+def test_a_sync_covers_no_more_than_the_disk_takes_in_its_time(
+    open_log: OpenLog, fs: GatedFilesystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much waits: it is acknowledged evenly, not when all of it is on disk."""
+    size = 40 + RECORD_HEADER_BYTES
+    monkeypatch.setattr(writer, "COMMIT_BYTES_MAX", 5 * size)
+    sink = Sink()
+    log = open_log(fs, sink=sink)
+    append(log, 1, 1)
+    passed(fs.begun)
+    append(log, 2, 40)
+    fs.go.release()
+    reported, syncs = 1, 1
+    passed(sink.reported)
+    while reported < 40:
+        passed(fs.begun)
+        assert log._writer._segment.written_lsn <= reported + 2 * 5  # being synced, and behind it
+        fs.go.release()
+        passed(sink.reported)
+        assert reported < len(sink.tokens) <= reported + 5
+        reported = len(sink.tokens)
+        syncs += 1
+    assert sink.tokens == list(range(1, 41))
+    assert log.statistics().syncs == syncs == 9
+    check(log, 40)
 
 
 def test_many_writers_that_wait_for_each_record(open_log: OpenLog, fs: GatedFilesystem) -> None:
