@@ -37,7 +37,6 @@ class RareFaults(World):
     """See the module. ``kinds``: the further kinds that may happen here."""
 
     kinds: tuple[str, ...] = ()
-    conflicts: bool = False
     faults_until_s: float = 0.0
     """When the last fault that a script's entry put off is over: only then a run settles."""
 
@@ -144,7 +143,6 @@ class RareFaults(World):
             # Before any edge is heard: the plant's own idea of a column.
             column = Measurement(0, CONFLICT, ColumnType.BOOLEAN)
             self.plant.engine.create_template(Template(TABLE, (column,)), foreign=True)
-            self.conflicts = True
 
     def conflict(self, rng: random.Random) -> None:
         """Somebody looks at what was put aside; one in three mends the reason first."""
@@ -155,11 +153,13 @@ class RareFaults(World):
         self._retry()
 
     def _mend(self) -> None:
-        if self.conflicts:
-            engine = self.plant.engine
+        """Also once more: a backup may be from before it was mended."""
+        engine = self.plant.engine
+        known = engine.catalog.templates.get(TABLE)
+        column = None if known is None else known.measurement(CONFLICT)
+        if column is not None and column.type is not TYPES[CONFLICT]:
             engine.alter_template(TABLE, rename={CONFLICT: f"was_{CONFLICT}"})
             engine.alter_template(TABLE, add=[Measurement(0, CONFLICT, TYPES[CONFLICT])])
-            self.conflicts = False
             self.note("the conflict is mended")
 
     def _retry(self) -> None:
