@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import fnmatch
@@ -197,7 +198,12 @@ class Directory:
         for directory in reversed([target.parent, *target.parent.parents]):
             if directory.is_relative_to(self.root / where):
                 _own_directory(directory)
-        os.rename(self.root / found.relative, _free_name(target, found.mtime_ns))
+        taken = _taken_name(target, found.mtime_ns)
+        try:
+            os.replace(self.root / found.relative, taken)
+        except OSError:
+            taken.unlink()
+            raise
 
     def delete(self, found: Found) -> None:
         """Raises OSError."""
@@ -224,14 +230,16 @@ def _own_directory(path: Path) -> None:
         raise OSError(errno.ELOOP, f"{path.name} is a symbolic link")
 
 
-def _free_name(target: Path, mtime_ns: int) -> Path:
-    if not os.path.lexists(target):
-        return target
+def _taken_name(target: Path, mtime_ns: int) -> Path:
+    """A name that nobody had, with an empty file under it: so nobody else takes it meanwhile. A
+    link would do too, but not on every share, and to unlink the old name is a race again."""
     at = datetime.datetime.fromtimestamp(mtime_ns / 1e9, datetime.UTC)
     stem, dot, rest = target.name.partition(".")
-    for number in range(_NAMES_TRIED_MAX):
-        more = f"-{number}" if number else ""
-        name = f"{stem}.{at:%Y%m%dT%H%M%S}{at.microsecond:06d}{more}{dot}{rest}"
-        if not os.path.lexists(target.with_name(name)):
+    stamp = f"{at:%Y%m%dT%H%M%S}{at.microsecond:06d}"
+    for number in range(-1, _NAMES_TRIED_MAX):
+        more = f"-{number}" if number > 0 else ""
+        name = target.name if number < 0 else f"{stem}.{stamp}{more}{dot}{rest}"
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(target.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             return target.with_name(name)
     raise FileExistsError(errno.EEXIST, f"{target.parent.name} has too many of that name")

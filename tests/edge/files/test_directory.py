@@ -118,6 +118,35 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert sorted(texts) == ["0", "1", "2", "3"]
 
 
+def test_a_name_that_is_taken_at_the_last_moment_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who makes a file there only if there is none, as this collector does, is refused."""
+    directory = Directory(tmp_path, "*.csv", 0)
+    put(tmp_path / "a.csv", "ours", mtime=1000)
+    (found,) = directory.scan(lambda found: False)
+    real, refused = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        try:
+            target.open("x").close()
+        except FileExistsError:
+            refused.append(target.name)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    directory.put_away(found, DONE)
+    assert refused == ["a.csv"]
+    assert (tmp_path / DONE / "a.csv").read_text("utf-8") == "ours"
+
+
+def test_a_file_that_is_gone_leaves_no_name_behind(tmp_path: Path) -> None:
+    directory = Directory(tmp_path, "*.csv", 0)
+    with pytest.raises(FileNotFoundError):
+        directory.put_away(Found("a.csv", 1, 1), DONE)
+    assert list((tmp_path / DONE).iterdir()) == []
+
+
 def test_done_is_no_way_out(tmp_path: Path) -> None:
     root = tmp_path / "in"
     put(root / "a.csv")
