@@ -37,10 +37,12 @@ $(BIN)/python:
 	  echo "$$python cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 2; fi; \
 	"$$python" -m venv $(VENV)
 
+# Modules are compiled, as pip does with a wheel: a node that compiles what it imports holds 3 MB more.
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setting up $(VENV) (the first time takes a minute or two)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable .
+	@$(BIN)/python -m compileall -q common_engine sync node edge platform group
 	@touch $@
 
 $(DEV): $(RUNTIME)
