@@ -25,6 +25,7 @@ from typing import Any
 
 from mainstem_edge.auto_reader import AutoReader
 from mainstem_edge.collectors.interface import Collector, Message, Origin
+from mainstem_edge.collectors.undurable import Undurable
 from mainstem_edge.device_book import UNRESOLVED
 from mainstem_edge.inbox_reader import InboxReader, unknown_topic
 from mainstem_edge.reader import Reader
@@ -62,9 +63,11 @@ FATAL = (LogFailedError, ClosedError, OverloadedError, OSError)
 
 @dataclass(slots=True)
 class _Open:
-    """A batch that is not yet durable: its oldest arrival, and records still to come."""
+    """A batch that is not yet durable: its oldest arrival, the bytes of its messages, and records
+    still to come."""
 
     oldest_ns: int
+    bytes: int
     records: int
 
 
@@ -80,9 +83,15 @@ class Intake:
         node: str,
         inbox: InboxBook | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
+        undurable: Undurable | None = None,
     ) -> None:
         self._inbox = inbox or InboxBook()
         self.collector = collector
+        self._open_bytes = 0
+        self._undurable = undurable
+        if undurable is not None:
+            undurable.join(self._queued_bytes, lambda: self._open_bytes)
+            collector.queue.share(undurable)
         self._tables = tables
         self._quarantine = quarantine
         self._node = node
@@ -170,10 +179,9 @@ class Intake:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: len(self._batches) < OPEN_BATCHES_MAX or self._failure != "",
-                    TAKE_TIMEOUT_S,
+                    lambda: not self._is_blocked() or self._failure != "", TAKE_TIMEOUT_S
                 )
-                blocked = len(self._batches) >= OPEN_BATCHES_MAX
+                blocked = self._is_blocked()
             if self._failure:
                 return
             if blocked:
@@ -189,6 +197,18 @@ class Intake:
             elif self._stopping.is_set():
                 return
 
+    def _is_blocked(self) -> bool:
+        """True while as much is logged and not durable as should be: here, or in the edge. Without
+        an open batch it never is: only its own batches wake an intake at once."""
+        if len(self._batches) >= OPEN_BATCHES_MAX:
+            return True
+        undurable = self._undurable
+        return bool(self._batches) and undurable is not None and undurable.is_open_full
+
+    def _queued_bytes(self) -> int:
+        """Once it has failed nothing: what is left there is nobody's, and the others go on."""
+        return 0 if self._failure else self.collector.queue.bytes
+
     def process(self, messages: Sequence[Message]) -> None:
         """One batch: everything in it is stored or put aside, and acknowledged when durable.
 
@@ -198,7 +218,9 @@ class Intake:
         with self._changed:
             self._number += 1
             number = self._number
-            self._batches[number] = _Open(messages[0].arrived_ns, len(groups))
+            size = sum(len(message.payload) for message in messages)
+            self._batches[number] = _Open(messages[0].arrived_ns, size, len(groups))
+            self._open_bytes += size
         self.collector.queue.handed_on()
         for (reader, repeated), group in groups.items():
             if reader is None:
@@ -347,11 +369,15 @@ class Intake:
             batch.records -= 1
             if batch.records == 0:
                 del self._batches[number]
+                self._open_bytes -= batch.bytes
                 self._changed.notify_all()
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
             if not self._failure:
+                self._open_bytes = 0
+                for batch in self._batches.values():
+                    batch.bytes = 0
                 self._failure = f"{type(error).__name__}: {error}"
                 log.error(
                     "intake %s has stopped, nothing more is acknowledged: %s",

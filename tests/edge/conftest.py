@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mainstem_edge.alarms.book import AlarmBook
+from mainstem_edge.collectors.undurable import Undurable
 from mainstem_edge.device_book import DeviceBook, DeviceLimit
 from mainstem_edge.device_memory import DeviceMemory
 from mainstem_edge.intake import Intake
@@ -59,6 +60,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
         outside: Outside | None = None,
         clock_ns: Callable[[], int] = lambda: NOW_NS,
         alarms: AlarmBook | None = None,
+        undurable: Undurable | None = None,
     ) -> Intake:
         found = template or rules()
         table = TableIntake(
@@ -81,6 +83,7 @@ def make_intake(engine: Engine, quarantine: QuarantineStore) -> MakeIntake:
             quarantine,
             node="edge",
             clock_ns=clock_ns,
+            undurable=undurable,
         )
 
     return make

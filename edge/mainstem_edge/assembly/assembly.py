@@ -14,6 +14,7 @@ from typing import Any
 from mainstem_edge.assembly.room import Room
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.collectors.interface import Collector
+from mainstem_edge.collectors.undurable import Undurable
 from mainstem_edge.intake import Intake
 from mainstem_edge.reader import Reader
 from mainstem_edge.table_intake import TableIntake
@@ -68,6 +69,7 @@ class Assembly:
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
         self._configs = bench.node.collectors
+        self._undurable = Undurable(bench.node.storage.memory_limit)
 
     def intakes(self) -> list[Intake]:
         """One intake per collector, not started."""
@@ -96,4 +98,5 @@ class Assembly:
             node=bench.node.id,
             inbox=bench.inbox,
             clock_ns=bench.clock_ns,
+            undurable=self._undurable,
         )

@@ -5,26 +5,35 @@
    way: that one is dropped too, but only once, for a second one would be another message.
 2. What is not acknowledged when the connection ends, the broker sends again on the next.
 
-Bounded by the 65,535 packet identifiers that there are. Used by one thread.
+There are 65,535 packet identifiers, and a place for each from the beginning: a broker goes through
+all of them, and a dictionary of them would grow to ten megabytes. Used by one thread.
 """
 
 from __future__ import annotations
+
+import numpy as np
+
+_IDS = 1 << 16
 
 
 class Deliveries:
     """The deliveries of one connection. Contents are hashes of topic and payload."""
 
     def __init__(self) -> None:
-        self._contents: dict[int, int] = {}
+        # A view: single items of an array are slow. Its pages come when they are used.
+        self._contents = np.zeros(_IDS, np.int64).data
+        self._known = bytearray(_IDS)  # 1: there is a content
         self._open: set[int] = set()
 
     def is_copy(self, packet_id: int, content: int, redelivered: bool) -> bool:
         """Notes a message; True when it must be dropped."""
-        if redelivered and self._contents.get(packet_id) == content:
+        known = self._known[packet_id] and self._contents[packet_id] == content
+        if redelivered and known:
             if packet_id not in self._open:
-                del self._contents[packet_id]
+                self._known[packet_id] = 0
             return True
         self._contents[packet_id] = content
+        self._known[packet_id] = 1
         self._open.add(packet_id)
         return False
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mainstem_edge.collectors.interface import Message
+from mainstem_edge.collectors.undurable import Undurable
 
 LINGER_S = 0.004
 """Batches of a few milliseconds: the fixed cost of a batch is about half a millisecond."""
@@ -56,18 +57,33 @@ class MessageQueue:
         self._monotonic = monotonic
         self._taken_at = float("-inf")
         self._in_hand_ns: int | None = None
+        self._undurable: Undurable | None = None
         self.on_room = on_room
+
+    def share(self, undurable: Undurable) -> None:
+        """A bound with others: it is full, too, while that is, unless nothing waits here."""
+        self._undurable = undurable
 
     def is_full(self) -> bool:
         """True when the producer must stop reading; ``on_room`` says when it may go on."""
-        if len(self._messages) < self._messages_max and self._bytes < self._bytes_max:
+        if not self._is_full():
             return False
         with self._condition:
-            full = len(self._messages) >= self._messages_max or self._bytes >= self._bytes_max
+            full = self._is_full()
             if full and not self._was_full:
                 self._was_full = True
                 self._full += 1
             return full
+
+    def _is_full(self) -> bool:
+        if len(self._messages) >= self._messages_max or self._bytes >= self._bytes_max:
+            return True
+        return bool(self._messages) and self._undurable is not None and self._undurable.is_full
+
+    @property
+    def bytes(self) -> int:
+        """Of the messages that wait."""
+        return self._bytes
 
     def put(self, messages: Sequence[Message]) -> None:
         """Adds messages in order of arrival."""
@@ -96,6 +112,7 @@ class MessageQueue:
             has_room = self._was_full and (
                 len(self._messages) <= self._messages_max // 2
                 and self._bytes <= self._bytes_max // 2
+                and not self._is_full()
             )
             if has_room:
                 self._was_full = False
