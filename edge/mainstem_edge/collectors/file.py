@@ -26,6 +26,7 @@ from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.supervised import SupervisedCollector
 from mainstem_edge.decode.csv_codec import BOM
 from mainstem_edge.errors import UnreadableFileError
+from mainstem_edge.files.book_pace import BookPace
 from mainstem_edge.files.directory import BAD, DONE, Directory, Found
 from mainstem_edge.files.file_book import KEPT_MAX, FileBook
 from mainstem_edge.files.form import FileForm
@@ -36,8 +37,6 @@ from mainstem_edge.reader import Reader
 
 log = logging.getLogger("mainstem.collector.file")
 
-BOOK_S = 10.0
-"""A write of the book may be large: every second would wear a memory card."""
 WAIT_S = 0.2
 """A stop is noticed within this; so is what became durable."""
 SCAN_SHARE = 10
@@ -80,7 +79,10 @@ class FileCollector(SupervisedCollector):
         self._handed = HandedFiles()
         self._later: dict[str, float] = {}
         self._present: set[str] | None = None
-        self._scan_at = self._written_at = 0.0
+        self._scan_at = 0.0
+        self._pace = BookPace()
+        self._before_bytes = 0
+        """Durable in sessions before this one."""
         self._done = self._bad = self._changed_files = self._long_lines = 0
         self._current = ""
         self._problems: deque[str] = deque(maxlen=PROBLEMS_SHOWN)
@@ -89,6 +91,7 @@ class FileCollector(SupervisedCollector):
 
     def session(self) -> None:
         """It outlives a pause: what becomes durable then is still put away."""
+        self._before_bytes += self._handed.durable_bytes
         self.origin = self._handed = HandedFiles()
         self._scan_at = 0.0
         self._present = set() if self._after == "keep" else None
@@ -236,9 +239,8 @@ class FileCollector(SupervisedCollector):
         self._note_positions()
 
     def _note_positions(self) -> None:
-        now = time.monotonic()
-        if now - self._written_at >= BOOK_S:
-            self._written_at = now
+        durable, size = self._handed.durable_bytes, self._book.written_bytes
+        if self._pace.is_due(time.monotonic(), self._before_bytes + durable, size):
             self._write_book()
 
     def _finish(self, found: Found) -> None:

@@ -22,8 +22,9 @@ from typing import Any, ClassVar, Literal
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.collectors.supervised import SupervisedCollector
+from mainstem_edge.files.book_pace import BookPace
 from mainstem_edge.files.directory import Directory, Found, Sight
-from mainstem_edge.files.follow_book import FollowBook, Identity
+from mainstem_edge.files.follow_book import GONE_MAX, FollowBook, Identity
 from mainstem_edge.files.followed import Followed
 from mainstem_edge.files.form import FileForm
 from mainstem_edge.files.handed import HandedFiles
@@ -34,10 +35,6 @@ from mainstem_edge.reader import Reader
 
 log = logging.getLogger("mainstem.collector.file")
 
-BOOK_S = 10.0
-"""As in directories: every second would wear a memory card."""
-BOOK_FILES = 500
-"""Of so many files; a larger book is written more seldom in proportion."""
 WAIT_S = 0.2
 """A stop is noticed within this."""
 LOOK_SHARE = 10
@@ -89,7 +86,10 @@ class FollowCollector(SupervisedCollector):
         self._files: dict[Identity, Followed] = {}
         self.origin = self._handed = HandedFiles()
         """It outlives a session: what is read is not read again because a share was away."""
-        self._look_at = self._write_at = float("-inf")
+        self._headers = {} if form.header is not None else book.headers()
+        """The newest by name: the next file of that name may have none."""
+        self._look_at = float("-inf")
+        self._pace = BookPace()
         self._unfollowed = self._cut_files = self._lost_bytes = self._long_lines = 0
 
     # The session
@@ -139,7 +139,7 @@ class FollowCollector(SupervisedCollector):
         started = self._monotonic()
         present: set[Identity] = set()
         order = {each: number for number, each in enumerate(self._book.identities())}
-        room = max(0, FOLLOWED_MAX - len(self._files))
+        room = max(1, FOLLOWED_MAX - len(self._files))  # with 0 nothing would be looked at
         self._unfollowed = 0
         try:
             found = heapq.nsmallest(
@@ -163,6 +163,8 @@ class FollowCollector(SupervisedCollector):
                 self._miss(file)
         if present:  # or else a share is not there
             self._book.retire(present | self._files.keys())
+        if len(self._headers) > FOLLOWED_MAX + GONE_MAX:
+            self._headers = {e.name: e.header for e in self._files.values() if e.header}
 
     def _unknown(self, present: set[Identity]) -> Iterator[Sight]:
         """Notes what is known."""
@@ -186,6 +188,8 @@ class FollowCollector(SupervisedCollector):
 
     def _take_up(self, found: list[Sight], present: set[Identity]) -> None:
         for sight in found:
+            if len(self._files) >= FOLLOWED_MAX:
+                break
             self._unfollowed -= 1
             if sight.identity not in present:  # a second name of it
                 present.add(sight.identity)
@@ -271,7 +275,7 @@ class FollowCollector(SupervisedCollector):
         elif not sight.fits:
             return False
         else:
-            file.former = self._former(file)
+            file.former = self._headers.get(file.name)
             if key is not None:
                 was_same = self._book.place(key).name == file.name
                 self._book.forget(key)
@@ -281,18 +285,13 @@ class FollowCollector(SupervisedCollector):
         file.handed = self._handed.begin(found, file.end, key=file)
         return True
 
-    def _former(self, file: Followed) -> bytes | None:
-        """The header of the one before it, of the same name."""
-        if not self._form.has_header or self._form.header is not None:
-            return None
-        others = [e.header for e in self._files.values() if e is not file and e.name == file.name]
-        return next((h for h in reversed(others) if h), None) or self._book.header_of(file.name)
-
     def _read(self, file: Followed, stream: FileIO) -> None:
         counted = file.long_lines
         for lines in file.turn(stream, self._share_bytes):
             if not self.deliver(self._messages(file, lines)):
                 return  # it goes on from its position at the next start
+        if file.header is not None and self._form.header is None:
+            self._headers[file.name] = file.header
         more = file.long_lines - counted
         if more:
             self._long_lines += more
@@ -341,9 +340,8 @@ class FollowCollector(SupervisedCollector):
                 self._book.note(file.sight.identity, file.place(noted))
 
     def _note_positions(self) -> None:
-        now = self._monotonic()
-        if now >= self._write_at:
-            self._write_at = now + BOOK_S * max(1.0, len(self._files) / BOOK_FILES)
+        durable, size = self._handed.durable_bytes, self._book.written_bytes
+        if self._pace.is_due(self._monotonic(), durable, size):
             self.write_book()
 
     def write_book(self, *, is_begun: bool = False) -> None:

@@ -36,6 +36,8 @@ class FileBook:
         self._reading: dict[str, tuple[str, int]] = {}
         self._kept: set[str] = set()
         self._is_written = True
+        self.written_bytes = 0
+        """The size of the last write."""
         self._read()
 
     def position(self, found: Found) -> int:
@@ -81,6 +83,7 @@ class FileBook:
         text = json.dumps(
             {"version": 1, "reading": self._reading, "kept": sorted(self._kept)}
         )  # names that are no text are escaped, and come back as they were
+        self.written_bytes = len(text)
         self._fs.replace(self._path, [text.encode()])
         self._is_written = True
 

@@ -55,6 +55,8 @@ class FollowBook:
         self.is_new = False
         """Nothing was ever noted."""
         self._is_written = True
+        self.written_bytes = 0
+        """The size of the last write."""
         self._read()
 
     def __len__(self) -> int:
@@ -77,10 +79,10 @@ class FollowBook:
     def place(self, identity: Identity) -> Place:
         return self._places[identity]
 
-    def header_of(self, name: str) -> bytes | None:
-        """The newest that is noted of files of this name."""
-        found = [each.header for each in self._places.values() if each.name == name]
-        return found[-1].encode() if found and found[-1] is not None else None
+    def headers(self) -> dict[str, bytes]:
+        """By name, the newest that is noted."""
+        places = self._places.values()
+        return {each.name: each.header.encode() for each in places if each.header is not None}
 
     def note(self, identity: Identity, place: Place) -> None:
         """It is stored up to there."""
@@ -104,7 +106,9 @@ class FollowBook:
         if self._is_written and not (is_begun and self.is_new):
             return
         files = [[*identity, *place] for identity, place in self._places.items()]
-        self._fs.replace(self._path, [json.dumps({"version": 1, "files": files}).encode()])
+        text = json.dumps({"version": 1, "files": files})
+        self.written_bytes = len(text)
+        self._fs.replace(self._path, [text.encode()])
         self._is_written = True
         self.is_new = False
 

@@ -40,6 +40,8 @@ class HandedFiles:
         self._of: dict[int, Handed] = {}
         """By the id of what is not durable."""
         self._last = 0
+        self.durable_bytes = 0
+        """Of all files, since the start."""
 
     def __len__(self) -> int:
         return len(self._files)
@@ -76,8 +78,10 @@ class HandedFiles:
             for file in dict.fromkeys(touched):
                 if file is None:
                     continue
+                before = file.durable
                 while file.ends and file.ends[0][0] not in self._of:
                     file.durable = file.ends.popleft()[1]
+                self.durable_bytes += file.durable - before
             self._changed.notify_all()
 
     def position(self, file: Handed, end: int) -> int:

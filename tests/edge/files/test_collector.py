@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mainstem_edge.collectors import file as module
 from mainstem_edge.collectors.file import FileCollector
+from mainstem_edge.collectors.interface import Message
 from mainstem_edge.collectors.message_queue import MessageQueue
-from mainstem_edge.files import file_book
+from mainstem_edge.files import book_pace, file_book
 from mainstem_edge.files.form import FileForm
 from mainstem_edge.testing.file_site import CSV, FileSite, csv_rows
 from mainstem_edge.testing.gated_filesystem import GatedFilesystem
@@ -169,7 +169,7 @@ def test_lines_of_json_and_whole_files(site: FileSite, engine: Engine) -> None:
 def test_it_goes_on_where_it_was_after_a_stop(
     site: FileSite, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BOOK_S", 0.0)
+    monkeypatch.setattr(book_pace, "BOOK_S", 0.0)
     path = site.put("m7.csv", HEADER + csv_rows(0, 100_000))
     size = path.stat().st_size
     collector = site.start(site.collector(queue=MessageQueue(1, 1 << 20)), stored=False)
@@ -187,6 +187,25 @@ def test_it_goes_on_where_it_was_after_a_stop(
         HEADER
     ) == size - len(HEADER)
     assert json.loads(book.read_text("utf-8"))["reading"] == {}
+
+
+def test_a_kill_after_a_few_seconds_of_a_large_file_does_not_begin_it_anew(
+    site: FileSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is until the book is written by time."""
+    monkeypatch.setattr(book_pace, "BOOK_S", 1e9)
+    site.put("m7.csv", HEADER + csv_rows(0, 400_000))
+    collector = site.start(site.collector(queue=MessageQueue(4, 1 << 30)), stored=False)
+    messages: list[Message] = []
+    while sum(len(each.payload) for each in messages) < book_pace.PROGRESS_BYTES + (1 << 20):
+        messages += taken(collector, 1)
+        messages[-1].origin.acknowledge([messages[-1].id])
+
+    def position() -> int:
+        books = [json.loads(path.read_text("utf-8")) for path in site.books.glob("*.json")]
+        return sum(offset for book in books for _, offset in book["reading"].values())
+
+    eventually(lambda: position() >= book_pace.PROGRESS_BYTES, "noted")
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(

@@ -14,11 +14,13 @@ import pytest
 from mainstem_edge.collectors import file_follow as module
 from mainstem_edge.collectors.file_follow import FollowCollector
 from mainstem_edge.collectors.message_queue import MessageQueue
+from mainstem_edge.files import follow_book
 from mainstem_edge.files.form import FileForm
 from mainstem_edge.testing.file_site import FileSite, csv_rows
 from mainstem_edge.testing.parts import T0_MS
 from mainstem_edge.testing.patience import eventually
 from mainstem_engine.engine import Engine
+from mainstem_node import metric_families
 
 HEADER = "ts,count\n"
 JSON = FileForm(piece="line")
@@ -238,7 +240,10 @@ def test_a_deleted_file_is_read_to_its_end_and_let_go(site: FileSite) -> None:
     assert "2 bytes of it were not read" in status["last_error"]
 
 
-def test_a_directory_that_is_away_and_comes_back_is_not_read_again(site: FileSite) -> None:
+def test_a_directory_that_is_away_and_comes_back_is_not_read_again(
+    site: FileSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_book, "GONE_MAX", 0)
     path = site.put("m7.csv", HEADER + "1,1\n")
     read = Reading(site)
     read()
@@ -255,6 +260,61 @@ def test_a_directory_that_is_away_and_comes_back_is_not_read_again(site: FileSit
     away.rename(site.root)
     append(path, "2,2\n")
     assert read() == ["2,2"]
+
+
+def test_files_of_a_directory_that_cannot_be_listed_are_not_let_go(
+    site: FileSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("a/m7.csv", HEADER + "1,1\n")
+    read = Reading(site, pattern="*/*.csv")
+    read()
+    real = os.scandir
+
+    def scandir(path: Path) -> object:
+        if path.name == "a":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for _ in range(3):
+        assert read() == []
+        site.now += module.LINGER_S
+    assert (read.status()["following"], read.status()["lost_bytes"]) == (1, 0)
+    assert read.status()["last_error"] == "a/: Permission denied"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_the_next_file_of_a_name_may_have_no_header(site: FileSite, is_deleted: bool) -> None:
+    path = site.put("m7.csv", HEADER + "1,1\n")
+    read = Reading(site)
+    read()
+    if is_deleted:
+        path.unlink()
+        read()
+        site.now += module.LINGER_S
+        read()
+        assert read.status()["following"] == 0
+    else:
+        path.rename(site.root / "m7.csv.1")
+    site.put("m7.csv", "2,2\n")
+    assert read() == ["2,2"]
+    assert read.headers[-1] == "ts,count"
+    read.collector.write_book()
+    path.unlink()
+    site.put("m7.csv", "3,3\n")
+    again = Reading(site)
+    assert (again(), again.headers) == (["3,3"], ["ts,count"])
+
+
+def test_lags_are_metrics(site: FileSite) -> None:
+    path = site.put("m7.csv", HEADER + "1,1\n2")
+    read = Reading(site)
+    read()
+    scraped = metric_families._collectors({"collectors": [read.status()]})
+    samples = {each.name: each for family in scraped for each in family.samples}
+    lag = samples["mainstem_file_lag_bytes"]
+    assert (lag.labels["file"], lag.value) == (path.name, 1)
+    assert samples["mainstem_collector_lost_bytes_total"].value == 0
 
 
 def test_a_line_that_is_too_long_costs_itself(site: FileSite) -> None:
@@ -331,12 +391,18 @@ def test_more_files_than_are_followed(site: FileSite, monkeypatch: pytest.Monkey
         os.utime(site.put(f"m{number}.csv", HEADER + f"{number},1\n"), (number, number))
     read = Reading(site)
     assert read() == ["0,1", "1,1"]
-    assert read.status()["unfollowed"] == 1
+    for _ in range(3):
+        assert read() == []
+    assert read.collector.queue.statistics().messages == 0
+    assert (read.status()["following"], read.status()["unfollowed"]) == (2, 1)
     assert "1 files are not read" in read.status()["last_error"]
+    append(site.root / "m1.csv", "1,2\n")
+    assert read() == ["1,2"]
+    assert (read.status()["following"], read.status()["lost_bytes"]) == (2, 0)
     (site.root / "m0.csv").unlink()
     read()  # it is let go, and there is room
     read()
-    assert [line for _, line in read.lines] == ["0,1", "1,1", "2,1"]
+    assert [line for _, line in read.lines] == ["0,1", "1,1", "1,2", "2,1"]
 
 
 def test_from_the_end_is_only_for_what_was_there_at_the_very_first_start(site: FileSite) -> None:

@@ -17,13 +17,13 @@ CHILD = """\
 import sys, time
 from pathlib import Path
 from mainstem_edge.assembly import Assembly, Workbench
-from mainstem_edge.collectors import file
+from mainstem_edge.files import book_pace
 from mainstem_engine.engine import Engine
 from mainstem_node.config import load_topology
 from mainstem_node.declare import declare
 from mainstem_sync.receiving.quarantine import QuarantineStore
 
-file.BOOK_S = 0.02
+book_pace.BOOK_S = 0.02
 place = Path(sys.argv[1])
 found = load_topology(place / "t.yaml")
 data = found.nodes[0].data_dir

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mainstem_edge.files.place import FilePlace, shown, stem_of
+from mainstem_edge.files.place import FilePlace, shown, stem_of, unrotated
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,15 @@ def test_odd_names_can_be_shown() -> None:
     assert shown("ü.csv") == "ü.csv"
     assert len(shown("x" * 5000)) < 210
     shown("\udcff" * 300).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/m7.csv.1", "a/m7.csv"), ("m7.csv-20261123", "m7.csv"), ("m7.log.2026-11-23", "m7.log"),
+        ("m7.csv", "m7.csv"), ("m7_2026-11-23.csv", "m7_2026-11-23.csv"), ("m7.1", "m7.1"),
+        ("7.8", "7.8"), ("m7.csv.old", "m7.csv.old"),
+    ],
+)  # fmt: skip
+def test_what_a_rotation_appends_is_no_part_of_a_name(name: str, expected: str) -> None:
+    assert unrotated(name) == expected
