@@ -3,7 +3,8 @@
 Rows in, changes out: nothing is stored and nobody is asked, so ``mainstem rule test`` runs the same
 code over history.
 
-1. Rules on one measurement share what a batch says of it (series.py).
+1. Measurements that a batch says nothing new of are settled together (sweep.py). Of the others,
+   rules on one measurement share what the batch says of it (series.py).
 2. Expressions are computed over whole batches; a row for which neither is known is passed over.
 3. Silence is looked at by ``check``, not by rows.
 
@@ -19,8 +20,9 @@ import numpy as np
 
 from mainstem_edge.alarms.conditions import expressed
 from mainstem_edge.alarms.rule import AlarmRule, Transition
-from mainstem_edge.alarms.series import NEVER, Batch, Series, Track
+from mainstem_edge.alarms.series import NEVER, Batch, Seen, Series, Track
 from mainstem_edge.alarms.silence import SilenceWatch, Surroundings
+from mainstem_edge.alarms.sweep import Sweep
 from mainstem_edge.alarms.watch import RuleWatch
 from mainstem_engine.catalog.names import is_below
 from mainstem_engine.model import BoolMask, Column, DeviceIds, TimesNs
@@ -55,7 +57,6 @@ class RuleBoard:
         self._ids = {name.casefold(): number for number, name in (names or {}).items()}
         self._below: dict[str, BoolMask] = {}
         newest = _not_before(before, rules)
-        self._tracks: dict[int, tuple[Track, list[RuleWatch]]] = {}
         self._expressions: list[tuple[RuleWatch, Track]] = []
         self.watches: list[RuleWatch] = []
         for rule in rules:
@@ -64,11 +65,18 @@ class RuleBoard:
             watch = RuleWatch(rule, tuple(before.active.get(rule.name, ())))
             self.watches.append(watch)
             if rule.measurement is None:
-                self._expressions.append((watch, Track(newest)))
-        for number in {w.rule.measurement for w in self.watches if w.rule.measurement is not None}:
-            own = [watch for watch in self.watches if watch.rule.measurement == number]
-            moves = any(w.rule.rate is not None or w.rule.stuck_ns is not None for w in own)
-            self._tracks[number] = Track(newest, moves=moves), own
+                self._expressions.append((watch, Track(Seen(newest))))
+        watched: dict[int, list[RuleWatch]] = {}
+        for watch in self.watches:
+            if watch.rule.measurement is not None:
+                watched.setdefault(watch.rule.measurement, []).append(watch)
+        moving = [number for number, own in watched.items() if any(w.moves for w in own)]
+        lines = [*moving, *(number for number in watched if number not in moving)]
+        seen = Seen(newest, len(lines), len(moving))
+        self._tracks = {
+            number: (Track(seen, lines.index(number)), own) for number, own in watched.items()
+        }
+        self._sweep = Sweep(seen, {number: watched[number] for number in lines})
         silent = [rule for rule in rules if rule.missing_ns is not None]
         self.silence: SilenceWatch | None = None
         if silent:
@@ -88,8 +96,11 @@ class RuleBoard:
         if not len(devices):
             return []
         found = [] if self.silence is None else self.silence.observe(devices, arrived_ns)
-        batch = Batch(devices, times)
+        batch = Batch.of(devices, times)
+        settled = self._sweep.settle(batch, columns)
         for number, (track, watches) in self._tracks.items():
+            if number in settled:
+                continue
             column = columns.get(number)
             series = None if column is None else track.fresh(batch, column)
             if series is None:
@@ -97,6 +108,7 @@ class RuleBoard:
             for watch in watches:
                 if watch.has_to_look(series):
                     found += watch.observe(series, self._about(watch.rule, series))
+            self._sweep.ask(number)
         for watch, track in self._expressions:
             found += self._expressed(watch, track, batch, columns)
         return found

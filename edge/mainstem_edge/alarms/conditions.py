@@ -6,6 +6,7 @@ rule over quiet values costs a comparison.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,9 @@ import numpy as np
 from mainstem_edge.alarms.series import Motion, Series
 from mainstem_engine.model import AnyArray, BoolMask, Column
 from mainstem_node.expressions import Expression
+
+HELD_MAX_NS = np.iinfo(np.int64).max
+"""Nothing is the same for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,29 @@ class Verdict:
         return Verdict(hot, calm, *known)
 
 
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Values that no rule has to look at: ``low`` to ``high``, no number changing by more than
+    ``slope`` a second nor being the same for ``held_ns``. NaN: it looks at all."""
+
+    high: float = math.inf
+    low: float = -math.inf
+    slope: float = math.inf
+    held_ns: int = HELD_MAX_NS
+
+    def of_both(self, other: Within) -> Within:
+        """What is within both."""
+        high, low = np.minimum(self.high, other.high), np.maximum(self.low, other.low)
+        slope, held_ns = min(self.slope, other.slope), min(self.held_ns, other.held_ns)
+        return Within(float(high), float(low), slope, held_ns)
+
+
 class Condition(Protocol):
     """One kind of rule."""
+
+    @property
+    def within(self) -> Within:
+        """Values for which it does not hold."""
 
     def may_hold(self, series: Series) -> bool:
         """False when it holds for no value."""
@@ -51,6 +76,13 @@ class Limits:
     above: float | None
     below: float | None
     hysteresis: float
+
+    @property
+    def within(self) -> Within:
+        return Within(
+            math.inf if self.above is None else self.above,
+            -math.inf if self.below is None else self.below,
+        )
 
     def may_hold(self, series: Series) -> bool:
         return (self.above is not None and series.high > self.above) or (
@@ -74,6 +106,10 @@ class Limits:
 class Rate:
     per_s: float
 
+    @property
+    def within(self) -> Within:
+        return Within(slope=self.per_s)
+
     def may_hold(self, series: Series) -> bool:
         return _motion(series).slope_max > self.per_s
 
@@ -86,6 +122,10 @@ class Rate:
 @dataclass(frozen=True, slots=True)
 class Stuck:
     for_ns: int
+
+    @property
+    def within(self) -> Within:
+        return Within(held_ns=self.for_ns)
 
     def may_hold(self, series: Series) -> bool:
         return _motion(series).held_max_ns >= self.for_ns

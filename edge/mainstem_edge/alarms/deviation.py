@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mainstem_edge.alarms.conditions import Verdict
+from mainstem_edge.alarms.conditions import Verdict, Within
 from mainstem_edge.alarms.series import NEVER, Floats, Places, Series
 from mainstem_engine.model import DeviceIds, TimesNs
 
@@ -47,6 +47,10 @@ class Deviation:
         self._mean: Floats = np.empty(0)
         self._sigma: Floats = np.empty(0)
         self._turn: TimesNs = np.empty(0, np.int64)
+
+    @property
+    def within(self) -> Within:
+        return Within(high=math.nan)
 
     def may_hold(self, series: Series) -> bool:
         """It learns from all of them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mainstem_edge.alarms.conditions import Condition, Limits, Rate, Stuck, Verdict
+from mainstem_edge.alarms.conditions import Condition, Limits, Rate, Stuck, Verdict, Within
 from mainstem_edge.alarms.deviation import Deviation
 from mainstem_edge.alarms.machine import ACTIVE, AlarmStates
 from mainstem_edge.alarms.rule import AlarmRule, Transition
@@ -27,6 +27,22 @@ class RuleWatch:
 
     def active(self) -> DeviceIds:
         return self._states.active()
+
+    @property
+    def moves(self) -> bool:
+        """Whether it looks at how values move."""
+        return isinstance(self._condition, Rate | Stuck)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it looks at all values: an alarm is raised or waits for a delay, or it learns."""
+        return self._states.busy > 0 or isinstance(self._condition, Deviation)
+
+    @property
+    def within(self) -> Within:
+        """What it does not look at while it is not busy."""
+        assert self._condition is not None
+        return self._condition.within
 
     def has_to_look(self, series: Series) -> bool:
         """False when no alarm can change by these values."""
