@@ -98,6 +98,24 @@ def test_to_equal_a_statement_that_is_older_than_what_was_lost_is_not_enough() -
         assert watch.state_of(int(key[0]), 12)[0] is state
 
 
+def test_a_row_whose_values_are_all_put_aside_is_kept_when_its_owner_lost_it() -> None:
+    """It adds nothing to the sums, only to the number of rows."""
+    one = np.ones(1, np.int64)
+    key, digest, lsn = one * 30_000_000, np.array([10], np.uint64), np.array([7], np.uint64)
+    start = int(key[0])
+    said = Manifest(
+        "t", SLICE_NS, start * SLICE_NS, (start + 1) * SLICE_NS, 0, 0, key * SLICE_NS,
+        np.ones(1, np.uint32), one * 2, digest, digest, lsn,
+    )  # fmt: skip
+    for rows, state in ((1, SliceState.LOST), (0, SliceState.MISMATCH)):
+        watch = TableWatch(SLICE_NS)
+        watch.manifest_applied(said, 9)
+        watch.keeps([[start, rows, 0, 0]])
+        watch.judged(watch.candidates(RangeSet([(1, 12)])), one * 3, digest, digest)
+        assert watch.state_of(start, 12)[0] is state
+        assert watch.kept(start, start + 1) == [[start, rows, 0, 0]][:rows]
+
+
 def test_a_run_settles_after_the_last_restore_that_was_put_off() -> None:
     """Else the plant was told to state its slices while it was down: "the log is closed"."""
     assert simulate(71, wide=True, kinds=["late_restore"]).error is None

@@ -49,7 +49,7 @@ from mainstem_sync.slices.slice_table import (
     touched_by,
     touched_slices,
 )
-from mainstem_sync.slices.watched_slices import WatchedSlices
+from mainstem_sync.slices.watched_slices import WatchedSlices, is_kept
 from mainstem_sync.wire.ranges import LSN_MAX, RangeSet
 
 PROVEN_SLICES_KEPT = 1_500
@@ -412,7 +412,7 @@ class TableWatch(WatchedSlices):
         stated, s1, s2 = columns["count"][at], columns["d1"][at], columns["d2"][at]
         columns["seen"][at] = count
         equal = (stated == count) & (s1 == d1) & (s2 == d2)
-        kept = (columns["kept_d1"][at] != 0) | (columns["kept_d2"][at] != 0)
+        kept = is_kept(columns, at)
         count = count - columns["kept"][at]
         d1, d2 = d1 - columns["kept_d1"][at], d2 - columns["kept_d2"][at]
         state = np.full(len(at), UNEQUAL, np.uint8)

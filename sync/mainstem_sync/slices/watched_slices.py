@@ -6,7 +6,8 @@ The columns of ``slices`` are changed by watch.py, which says what they mean.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,16 @@ _LOSS_COLUMNS: dict[str, npt.DTypeLike] = {
 WAITING_TOUCHES_MAX = 256
 """Touches of slices that nobody closed yet which may wait for the next statement: some kB a
 table. With more of them they are merged by the next round."""
+
+
+def is_kept(
+    columns: Mapping[str, npt.NDArray[Any]], at: slice | npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_]:
+    """Of which slices something is here that their owner has lost: rows, values, or both. A row
+    whose values are all put aside adds nothing to the sums."""
+    names = ("kept", "kept_d1", "kept_d2")
+    found: npt.NDArray[np.bool_] = np.any([columns[name][at] != 0 for name in names], axis=0)
+    return found
 
 
 def _unheard() -> None:
@@ -171,7 +182,7 @@ class WatchedSlices:
         columns = self.slices.columns
         bad = np.isin(columns["state"][inside], (UNEQUAL, DELETED_HERE_))
         # What its owner lost and is here is not missing.
-        kept = (columns["kept_d1"][inside] != 0) | (columns["kept_d2"][inside] != 0)
+        kept = is_kept(columns, inside)
         bad |= (columns["state"][inside] == LOST_) & ~kept
         bad |= (columns["parked"][inside] > 0) | (columns["parked_values"][inside] > 0)
         found = set(self.slices.keys[inside][bad].tolist())
@@ -189,7 +200,7 @@ class WatchedSlices:
         due = (column["state"] == UNPROVEN) & (column["man_lsn"] > 0)
         due &= (column["row_lsn"] <= column["max_lsn"]) & (column["max_lsn"] <= as_of)
         at |= due & ~self.is_outdated(np.arange(inside.start, inside.stop))
-        at &= (column["kept_d1"] == 0) & (column["kept_d2"] == 0)
+        at &= ~is_kept(column, slice(None))
         return Word(
             self.slices.keys[inside][at], column["count"][at], column["d1"][at], column["d2"][at],
             column["man_lsn"][at] + column["row_lsn"][at],
@@ -286,7 +297,7 @@ class WatchedSlices:
         """``[slice, rows, d1, d2]`` of what is here of [first, end) beyond what its owner has."""
         inside = self.slices.range(first, end)
         columns = {name: self.slices[name][inside] for name in ("kept", "kept_d1", "kept_d2")}
-        at = (columns["kept_d1"] != 0) | (columns["kept_d2"] != 0)
+        at = is_kept(columns, slice(None))
         found = zip(
             self.slices.keys[inside][at].tolist(), *(c[at].tolist() for c in columns.values()),
             strict=True,
