@@ -16,6 +16,7 @@ from mainstem_sync.testing.nodes import START_NS, TestNode
 from mainstem_sync.testing.tiers import MINUTE_NS, START_MS, Tiers
 from mainstem_sync.wire.batch import Batch
 from mainstem_sync.wire.frames import FrameType, decode_frames
+from mainstem_sync.wire.messages import AckCode
 
 MakeTiers = Callable[..., Tiers]
 
@@ -107,10 +108,57 @@ def test_an_image_from_before_a_delete_that_is_here_is_put_off(
         assert tiers.values(tiers.plant) == left
 
 
+def test_an_image_from_before_another_that_is_here_is_put_off(
+    make_tiers: MakeTiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer one stands for a delete that is in no log any more. Once all of the log is here,
+    nothing is left in the engine that the older one could be compared with."""
+    tiers = make_tiers(edge_options={"log_segment_bytes": 1500, "log_bytes_max": 4500})
+    tiers.write(rows=5)
+    tiers.close()
+    receiver = tiers.plant.federation.receiver
+    requests: list[bytes] = []
+
+    def noted(child: Child, body: bytes) -> Reply:
+        requests.append(body)
+        return type(receiver).batches(receiver, child, body)
+
+    monkeypatch.setattr(receiver, "batches", noted)
+    damage(tiers.plant)
+    tiers.plant.federation.run_verification()
+    tiers.until(lambda: tiers.values(tiers.plant) == tiers.values(tiers.edge), "the image")
+    older = [body for body in requests if _has_image(body)]
+    assert older
+    tiers.up.cut()
+    at = START_MS + 1000
+    tiers.edge.engine.delete("meters", devices="root.p.e.d1", start=at, end=at + 2000).ack.wait()
+    deleted = tiers.edge.engine.committed_lsn
+    for minute in range(1, 20):
+        tiers.write(start_s=60 * minute, rows=50)
+        tiers.run(1.2)
+        tiers.edge.federation.run_manifests(tiers.clock.now_ns)
+        tiers.edge.engine.flush()
+    assert tiers.edge.engine.log.first_lsn > deleted
+    tiers.up.restore()
+    tiers.close(60)
+    left = tiers.values(tiers.edge)
+    tiers.until(lambda: tiers.values(tiers.plant) == left, "the newer image", verify=True)
+    (edge,) = tiers.plant.federation._follower.origins
+    last = tiers.edge.engine.committed_lsn
+    tiers.until(lambda: edge.received.watermark >= last, "all of the log")
+    tiers.plant.engine.flush()
+    for body in older:  # its session has ended since: so the batches are taken by themselves
+        for batch in _batches(body):
+            answer = receiver._log(tiers.up._child, edge.key.uuid, batch)
+            assert answer.code is AckCode.LATER
+        assert tiers.values(tiers.plant) == left
+
+
+def _batches(body: bytes) -> list[Batch]:
+    frames = decode_frames(body)
+    return [Batch.from_frame(frame) for frame in frames if frame.type is FrameType.BATCH]
+
+
 def _has_image(body: bytes) -> bool:
-    return any(
-        record.kind == RecordKind.IMG
-        for frame in decode_frames(body)
-        if frame.type is FrameType.BATCH
-        for record in Batch.from_frame(frame).records
-    )
+    kinds = {record.kind for batch in _batches(body) for record in batch.records}
+    return RecordKind.IMG in kinds

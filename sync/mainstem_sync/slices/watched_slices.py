@@ -218,10 +218,12 @@ class WatchedSlices:
         return int(self.slices["floor"][place.start]) if place.start < place.stop else 0
 
     def newest_applied(self, first: int, end: int) -> int:
-        """The greatest LSN of the origin whose rows or deletes touched the slices [first, end)
-        here; 0 without any. Of those that were summed: or that a statement about them knew of."""
+        """The greatest LSN of the origin whose rows, deletes or images touched the slices
+        [first, end) here; 0 without any. Of those that were summed: or that a statement about them
+        knew of. The engine forgets what an image was of once all before it has been received."""
         self.merge()
-        newest = self.slices["row_lsn"][self.slices.range(first, end)].tolist()
+        inside = self.slices.range(first, end)
+        newest = self.slices["row_lsn"][inside].tolist() + self.slices["floor"][inside].tolist()
         for level in self.rolled.levels:
             if len(level):
                 sums = level.table.range(first // level.per, -(-end // level.per))
