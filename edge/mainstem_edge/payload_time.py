@@ -6,8 +6,10 @@
 2. A number is in the configured unit, or in the one its magnitude says: below 10^11 seconds, below
    10^14 milliseconds, below 10^17 microseconds, else nanoseconds. A fraction is rounded to the
    microsecond, which is what a double still tells apart at today's dates.
-3. Text is RFC 3339 or another ISO 8601 form. Without a zone it is read in the configured one (the
-   first of two readings where a clock was set back), and refused when none is configured.
+3. Text is RFC 3339 or another ISO 8601 form, or of the notation that is configured; where the time
+   of day is a field of its own, it is put behind the date. Without a zone it is read in the
+   configured one (the first of two readings where a clock was set back), and refused when none is
+   configured.
 4. A number too large for int64 nanoseconds becomes the nearest extreme, which no clock check
    passes.
 """
@@ -26,11 +28,13 @@ import numpy as np
 from mainstem_edge.errors import PayloadTimeError
 from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS
 from mainstem_engine.model import AnyArray, TimesNs
+from mainstem_node import time_notations as notations
 from mainstem_node.reasons import BAD_TIME, NO_TIME, TIME_WITHOUT_ZONE
 
 DEFAULT_FIELDS = ("ts", "timestamp", "time")
 UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 AUTO = "auto"
+ISO = "iso"
 
 _MAGNITUDES = ((10**11, "s"), (10**14, "ms"), (10**17, "us"))
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -53,7 +57,8 @@ class TimeReader:
 
     ``source``: ``auto``, ``payload`` (a row without a time is refused) or ``arrival`` (the
     payload's time is not looked at). ``not_times``: names that are measurements, which the default
-    fields must not take away.
+    fields must not take away. ``clock_field``: where the time of day is; ``field`` has the date.
+    ``notation``: that of texts, ``iso`` or another one of mainstem_node.time_notations.
     """
 
     def __init__(
@@ -64,17 +69,33 @@ class TimeReader:
         zone: str | None = None,
         source: str = AUTO,
         not_times: Iterable[str] = (),
+        clock_field: str | None = None,
+        notation: str = ISO,
     ) -> None:
         taken = {name.casefold() for name in not_times}
         self.fields: tuple[str, ...] = (
             (field,) if field else tuple(name for name in DEFAULT_FIELDS if name not in taken)
         )
+        self._clock_field = clock_field
+        self._notation = notation
         self._unit = unit
         self._zone = None if zone is None else ZoneInfo(zone)
         self._source = source
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All fields that are looked at."""
+        return self.fields if self._clock_field is None else (*self.fields, self._clock_field)
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """Those of them in which a text may be a number since the epoch: 20261124 is none where a
+        notation is configured."""
+        is_iso = self._notation == ISO and self._clock_field is None
+        return self.fields if is_iso else ()
+
     def read(self, columns: Mapping[str, Sequence[Any]], arrived_ns: TimesNs) -> RowTimes:
-        """The times of all rows. ``columns``: those of ``fields`` that the payloads have, one raw
+        """The times of all rows. ``columns``: those of ``names`` that the payloads have, one raw
         value (or None) per row; ``arrived_ns`` int64[n]."""
         present = [columns[name] for name in self.fields if name in columns]
         if self._source == "arrival" or not present:
@@ -85,6 +106,12 @@ class TimeReader:
         raw = present[0]
         for column in present[1:]:
             raw = [b if a is None else a for a, b in zip(raw, column, strict=True)]
+        if self._clock_field is not None:
+            clocks = columns.get(self._clock_field) or [None] * len(raw)
+            raw = [
+                None if date is None else date if clock is None else f"{date} {clock}"
+                for date, clock in zip(raw, clocks, strict=True)
+            ]
         return self._parse(raw, arrived_ns)
 
     def read_values(self, raw: Sequence[Any]) -> tuple[TimesNs, list[int]]:
@@ -98,7 +125,7 @@ class TimeReader:
     def _parse(
         self, raw: Sequence[Any], fallback_ns: TimesNs, *, absent_allowed: bool = False
     ) -> RowTimes:
-        kinds = set(map(type, raw))
+        kinds = set(map(type, raw)) if self._notation == ISO else set()
         if kinds == {int}:
             return RowTimes(self._integers(raw))
         if kinds == {float}:
@@ -121,6 +148,8 @@ class TimeReader:
         return RowTimes(ns, refused, absent)
 
     def _one(self, value: Any) -> int:
+        if self._notation != ISO and isinstance(value, str | int):
+            return _noted_ns(str(value), self._notation, self._zone)
         if isinstance(value, str):
             return parse_text_ns(value, self._zone)
         if isinstance(value, datetime.datetime) and value.tzinfo is not None:  # of MessagePack
@@ -182,6 +211,18 @@ def parse_text_ns(text: str, zone: datetime.tzinfo | None) -> int:
     ns = _since_epoch_ns(stamp)
     if "." in text or "," in text:
         ns += _below_microsecond(text)
+    return min(max(ns, TIME_MIN_NS), TIME_MAX_NS)
+
+
+def _noted_ns(text: str, notation: str, zone: datetime.tzinfo | None) -> int:
+    """The same of a text in another notation."""
+    reader = notations.TimeReader(notation, zone or datetime.UTC)
+    try:
+        ns = reader.read(text)
+    except notations.TimeFormatError:
+        raise PayloadTimeError(f"{text!r} is not a time as {notation}", BAD_TIME) from None
+    if zone is None and reader.names_no_zone(text):
+        raise PayloadTimeError(f"{text!r} has no time zone", TIME_WITHOUT_ZONE)
     return min(max(ns, TIME_MIN_NS), TIME_MAX_NS)
 
 

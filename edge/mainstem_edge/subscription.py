@@ -13,6 +13,7 @@ import numpy as np
 
 from mainstem_edge.collectors.interface import Message
 from mainstem_edge.decode.interface import DEVICE_KEY, VALUE_KEY, Codec, Decoded, KnownNames
+from mainstem_edge.decode.number_texts import NumberTexts
 from mainstem_edge.device_book import Entry
 from mainstem_edge.errors import PathFormError
 from mainstem_edge.patterns import PathPattern, Pattern, names_whole_path, text_of, whole_path
@@ -39,7 +40,8 @@ class Subscription:
     (VALUE_KEY) is called, None where there is no such thing. ``tag_types`` of the template.
     ``message_bytes_max``: a longer payload is put aside unread. ``knows_quality``: the source says
     of each measurement ``m`` how good it is, under ``m_quality``, whether the template stores that
-    or not. ``inbox``: says what became of names of which no path can be formed. Used by one thread
+    or not. ``decimal``: numbers and booleans may come as text, with this before the fraction.
+    ``inbox``: says what became of names of which no path can be formed. Used by one thread
     at a time.
     """
 
@@ -58,6 +60,7 @@ class Subscription:
         create: bool = True,
         message_bytes_max: int = 1 << 20,
         knows_quality: bool = False,
+        decimal: str | None = None,
         inbox: InboxBook | None = None,
     ) -> None:
         self._inbox = inbox or InboxBook()
@@ -77,12 +80,14 @@ class Subscription:
             dict.fromkeys(name for pattern in patterns for name in pattern.payload_names)
         )
         qualities = rules.quality_names(knows_quality)
-        others = (DEVICE_KEY, *times.fields, *self._payload_names, *qualities)
+        others = (DEVICE_KEY, *times.names, *self._payload_names, *qualities)
         if measurement is not None:
             others = (*others, VALUE_KEY, *measurement.payload_names)
+        typed = {rule.source: rule.parsed_as for rule in rules.measurements if not rule.computed}
+        self._numbers = None if decimal is None else NumberTexts(typed, decimal)
         self._measurements = KnownNames((*rules.source_names, *qualities))
         known = KnownNames((*rules.source_names, *others), rules.number_names.difference(others))
-        self._codec = make_codec(known, times.fields)
+        self._codec = make_codec(known, times.number_names)
         self._entries: dict[tuple[str | None, ...], Entry] = {}
 
     @property
@@ -109,6 +114,8 @@ class Subscription:
             failures.append(Reject(reasons.MALFORMED, shown, time_ns=message.arrived_ns))
         if self._measurement is not None:
             self._name_values(self._measurement, decoded, readable)
+        if self._numbers is not None:
+            self._numbers.take(decoded)
         source = np.array(decoded.source, np.intp)
         stamps = np.array([message.stamp_ns for message in readable], np.int64)
         times = self._times.read(decoded.columns, stamps[source])

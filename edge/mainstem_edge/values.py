@@ -205,8 +205,13 @@ def _from_text(value: str | None, kind: ColumnType) -> Any:
     if value is None:
         return None
     if kind == ColumnType.BOOLEAN:
-        return _BOOLEAN_TEXTS.get(value.strip().casefold(), value)
+        return boolean_of(value)
     return number_of(value)
+
+
+def boolean_of(text: str) -> Any:
+    """The boolean of a text, or the text when it is none."""
+    return _BOOLEAN_TEXTS.get(text.strip().casefold(), text)
 
 
 def number_of(text: str) -> Any:

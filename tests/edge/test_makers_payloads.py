@@ -77,6 +77,21 @@ def read(tmp_path: Path, engine: Engine, quarantine: QuarantineStore) -> Any:
     return run
 
 
+def test_numbers_as_text(read: Any) -> None:
+    row = {"temperature": "21,5", "running": "ON", "day": "21.10.2026", "clock": "02:00:00"}
+    wrong = {**row, "clock": "02:00:01", "temperature": "1.234"}
+    rows, aside, _ = read(
+        "Numbers as text, decimal commas, other dates",
+        ("line/m7/values", row),
+        ("line/m7/values", wrong),
+    )
+    assert rows == [
+        {"device": "root.plant.m7", "time": T0_MS, "temperature": 21.5, "running": True},
+        {"device": "root.plant.m7", "time": T0_MS + 1000, "running": True},
+    ]
+    assert aside == [("temperature", "wrong_type")]
+
+
 def test_zigbee2mqtt(read: Any) -> None:
     state = {
         "temperature": 27.34, "humidity": 44.72, "linkquality": 120, "battery": 97,

@@ -114,3 +114,48 @@ def test_kinds_may_be_mixed_in_a_column() -> None:
 def test_a_text_that_is_no_time_says_so() -> None:
     with pytest.raises(PayloadTimeError, match="is not a time"):
         parse_text_ns("25:00", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "notation"),
+    [
+        ("03.10.2026 08:00:00", "dmy"),
+        ("3/10/2026 8:00", "dmy"),
+        ("10/03/2026 8:00 AM", "mdy"),
+        ("03.10.26 08:00:00", "%d.%m.%y %H:%M:%S"),
+        ("20261003080000", "%Y%m%d%H%M%S"),
+        pytest.param(20261003080000, "%Y%m%d%H%M%S", id="digits as a number"),
+    ],
+)
+def test_other_notations(text: Any, notation: str) -> None:
+    options = {"notation": notation, "zone": "Europe/Berlin"}
+    assert read(text, **options) == (1_791_007_200 * SECOND, None)
+    assert read(text, notation=notation)[1] == ("time_without_zone", text)
+
+
+def test_what_is_not_of_the_notation_is_refused() -> None:
+    options = {"notation": "dmy", "zone": "Europe/Berlin"}
+    assert read("2026-10-03 08:00:00", **options)[1] == ("bad_time", "2026-10-03 08:00:00")
+    assert read("03.13.2026 08:00:00", **options)[1] == ("bad_time", "03.13.2026 08:00:00")
+
+
+def test_a_date_and_a_time_of_day_in_two_fields() -> None:
+    target = TimeReader(
+        field="Datum", clock_field="Uhrzeit", notation="dmy", zone="Europe/Berlin", source="payload"
+    )
+    assert target.names == ("Datum", "Uhrzeit")
+    columns = {"Datum": ["03.10.2026", "03.10.2026", None], "Uhrzeit": ["08:00:00,5", None, "x"]}
+    found = target.read(columns, np.zeros(3, np.int64))
+    assert found.ns[:2].tolist() == [
+        1_791_007_200 * SECOND + 500_000_000,
+        (1_791_007_200 - 8 * 3600) * SECOND,
+    ]
+    assert {row: reason for row, (reason, _) in found.refused.items()} == {2: "no_time"}
+    iso = TimeReader(field="day", clock_field="clock", zone="UTC")
+    found = iso.read({"day": ["2026-10-03"], "clock": ["06:00:00"]}, np.zeros(1, np.int64))
+    assert found.ns.tolist() == [1_791_007_200 * SECOND]
+
+
+def test_a_text_of_digits_is_a_number_only_where_no_notation_is_named() -> None:
+    assert TimeReader(field="t").number_names == ("t",)
+    assert TimeReader(field="t", notation="%Y%m%d%H%M%S").number_names == ()

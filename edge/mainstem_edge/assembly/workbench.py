@@ -128,11 +128,14 @@ class Workbench:
                 zone=when.zone,
                 source=when.source,
                 not_times=rules.source_names,
+                clock_field=when.clock_field,
+                notation=when.format,
             ),
             clock=self.clock,
             create=config.auto_create,
             message_bytes_max=message_bytes_max,
             knows_quality=knows_quality,
+            decimal=config.decimal,
             inbox=self.inbox,
         )
 

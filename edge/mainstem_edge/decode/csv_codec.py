@@ -1,7 +1,7 @@
 """CSV payloads: a header line with the names, then one line per row.
 
-1. The delimiter is a comma, or a semicolon or tab when the header has one and no comma. Cells may
-   be quoted as RFC 4180 says. Payloads are UTF-8.
+1. The delimiter is what the header has most of: commas, semicolons or tabs. Cells may be quoted as
+   RFC 4180 says. Payloads are UTF-8.
 2. An empty cell is absent. All other cells are text; what they stand for is read from the
    template's types later. Times may be numbers or texts.
 3. A line with another number of cells than the header fails alone, and so does one with a wrong
@@ -108,7 +108,7 @@ def _cells(text: str, delimiter: str | None = None) -> list[list[str]]:
 
 def _delimiter(text: str) -> str:
     first = text.partition("\n")[0]
-    return next((each for each in DELIMITERS if each in first), DELIMITERS[0])
+    return max(DELIMITERS, key=first.count)  # of as many, the comma: it is the first
 
 
 def _names(lines: list[list[str]]) -> list[str]:

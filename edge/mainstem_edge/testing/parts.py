@@ -19,7 +19,7 @@ from mainstem_edge.payload_time import TimeReader
 from mainstem_edge.preprocess import MeasurementRule, TemplateRules
 from mainstem_edge.reader import Reader
 from mainstem_edge.row_checks import ClockBounds
-from mainstem_edge.subscription import Subscription
+from mainstem_edge.subscription import MakeCodec, Subscription
 from mainstem_engine.engine import Engine
 from mainstem_engine.log.records import RecordKind, decode_payload
 from mainstem_engine.model import ColumnType, Measurement, Tag, Template
@@ -62,20 +62,25 @@ def subscription(
     tags: Mapping[str, str] | None = None,
     create: bool = True,
     message_bytes_max: int = 1 << 20,
+    decimal: str | None = None,
+    codec: MakeCodec = JsonCodec,
+    measurement: str | None = None,
     **time: Any,
 ) -> Subscription:
     found = template or rules()
     return Subscription(
         topic,
         found,
-        JsonCodec,
+        codec,
         device=None if device is None else PathPattern(device),
+        measurement=None if measurement is None else Pattern(measurement),
         tags={name: Pattern(text) for name, text in (tags or {}).items()},
         tag_types={tag.name: tag.type for tag in TEMPLATE.tags},
         times=TimeReader(not_times=found.source_names, **time),
         clock=ClockBounds(946_684_800 * 10**9, 300 * 10**9),
         create=create,
         message_bytes_max=message_bytes_max,
+        decimal=decimal,
     )
 
 

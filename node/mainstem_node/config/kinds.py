@@ -23,6 +23,7 @@ from mainstem_engine.model import ColumnType
 from mainstem_node.config.units import parse_duration, parse_rate, parse_size
 from mainstem_node.moments import MomentText, parse_moments
 from mainstem_node.payload_path import PayloadPath, parse_one, parse_path
+from mainstem_node.time_notations import TimeFormatError, TimeReader
 
 NS_PER_S = 1_000_000_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -219,6 +220,23 @@ def parse_zone(text: str) -> str:
     return text
 
 
+def parse_notation(text: str) -> str:
+    """How times are written: iso, dmy, mdy, or a pattern of strptime that has a date and a time."""
+    if text in ("iso", "dmy", "mdy"):
+        return text
+    remedy = "write iso, dmy, mdy, or a pattern such as %d.%m.%y %H:%M:%S"
+    if "%" not in text:
+        raise ValueError(f"{text!r} is no notation of times", remedy)
+    moment = datetime.datetime(2026, 11, 24, 13, 0, tzinfo=datetime.UTC)
+    try:
+        found = TimeReader(text).read(moment.strftime(text))
+    except (TimeFormatError, ValueError):
+        raise ValueError(f"{text!r} is no pattern of times", remedy) from None
+    if found != int(moment.timestamp()) * NS_PER_S:
+        raise ValueError(f"{text!r} does not say the date and the hour", remedy)
+    return text
+
+
 def parse_time_of_day(text: str) -> str:
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", text):
         raise ValueError(f"{text!r} is not a time of day", 'write "08:00" in quotes')
@@ -296,6 +314,9 @@ MQTT_URL = Kind("URL", parse_mqtt_url, {"type": "string", "pattern": "^mqtts?://
 OPC_URL = Kind("URL", parse_opc_url, {"type": "string", "pattern": "^opc\\.tcp://"})
 STAMP = Kind("date", parse_stamp, {"type": "string", "examples": ["2000-01-01"]})
 ZONE = Kind("time zone", parse_zone, {"type": "string", "examples": ["UTC", "Europe/Berlin"]})
+NOTATION = Kind(
+    "notation", parse_notation, {"type": "string", "examples": ["dmy", "%d.%m.%y %H:%M"]}
+)
 TIME_OF_DAY = Kind("time of day", parse_time_of_day, {"type": "string", "examples": ["08:00"]})
 DAYS = Kind("days", parse_days, {"type": "string", "examples": ["mon-fri"]})
 PAYLOAD_PATH = Kind("path", parse_path, {"type": "string", "examples": ["metrics[*]", "a.b[0]"]})
@@ -334,3 +355,4 @@ ValuePath = Annotated[PayloadPath, ONE_VALUE_PATH]
 OpcUrl = Annotated[str, OPC_URL]
 StampNs = Annotated[int, STAMP]
 Zone = Annotated[str, ZONE]
+Notation = Annotated[str, NOTATION]

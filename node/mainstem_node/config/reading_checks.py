@@ -93,6 +93,7 @@ def check_reading(report: Report, where: str, reading: ReadingConfig, topic: Top
             f"{where}.time.source", "messages of this source have no time of their own",
             "write auto, payload or arrival",
         )  # fmt: skip
+    _notation(report, where, reading)
     for tag in reading.tags:
         if template is not None and tag.casefold() not in map(str.casefold, template.tags):
             report.problem(
@@ -108,6 +109,25 @@ def check_reading(report: Report, where: str, reading: ReadingConfig, topic: Top
         _placeholders(report, f"{where}.{key}", text, topic)
     if reading.map is not None:
         _map(report, f"{where}.map", reading.codec, reading.map)
+
+
+def _notation(report: Report, where: str, reading: ReadingConfig) -> None:
+    """How numbers and times are written."""
+    when = reading.time
+    if when.clock_field is not None and when.field is None:
+        report.problem(
+            f"{where}.time.field", "the key is missing", "name the field that has the date"
+        )
+    if reading.codec == "line_protocol":
+        given = {
+            "decimal": reading.decimal is not None,
+            "time.format": when.format != "iso",
+            "time.clock_field": when.clock_field is not None,
+        }
+        for key in (key for key, is_given in given.items() if is_given):
+            report.problem(
+                f"{where}.{key}", "line protocol has one way to write it", "leave it out"
+            )
 
 
 def _template_of(report: Report, where: str, reading: ReadingConfig) -> TemplateConfig | None:

@@ -7,7 +7,7 @@ from mainstem_node.replay.errors import BrokerError, CsvError, ReplayError
 from mainstem_node.replay.messages import CODECS, Message, encode
 from mainstem_node.replay.publisher import BrokerAddress, Publisher, PublishStatistics
 from mainstem_node.replay.table import CsvTable, Row, open_table
-from mainstem_node.replay.times import TimeFormatError, TimeReader, TimeSurvey, rfc3339
+from mainstem_node.time_notations import TimeFormatError, TimeReader, TimeSurvey, rfc3339
 
 __all__ = [
     "open_table",

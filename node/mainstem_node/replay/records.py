@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mainstem_node.replay.columns import DECIMAL, INTEGER
 from mainstem_node.replay.errors import CsvError
-from mainstem_node.replay.times import TimeSurvey
+from mainstem_node.time_notations import TimeSurvey
 
 DELIMITERS = ",;\t|"
 HEAD_LINES = 50

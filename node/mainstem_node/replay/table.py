@@ -27,7 +27,7 @@ from mainstem_node.replay.records import (
     is_header,
     records,
 )
-from mainstem_node.replay.times import (
+from mainstem_node.time_notations import (
     TimeFormatError,
     TimeReader,
     TimeSurvey,

@@ -32,7 +32,9 @@ def problems(place: Path, **changes: Any) -> list[tuple[str, str]]:
         {}, {"device": "root.p.{topic[-2]}"}, {"codec": "raw"}, {"codec": "auto"},
         {"codec": "raw", "measurement": "x"}, {"measurement": "{payload.name}"},
         {"measurement": "WHY"}, {"map": {"rows": "a[*]", "fields": {"x": "b", "k": "@0"}}},
-        {"map": {"columns": "hourly"}}, {"map": {"fields": {"n": "@0"}, "spread": "."}},
+        {"map": {"columns": "hourly"}}, {"decimal": ","}, {"time": {"format": "%d.%m.%y %H:%M"}},
+        {"time": {"field": "day", "clock_field": "clock", "format": "dmy"}},
+        {"map": {"fields": {"n": "@0"}, "spread": "."}},
     ],
 )  # fmt: skip
 def test_good_ones(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -56,6 +58,17 @@ def test_good_ones(tmp_path: Path, changes: dict[str, Any]) -> None:
         ({"map": {"fields": {"x": "b[*]"}}}, "map.fields.x", "several values"),
         ({"map": {"rows": "a", "fields": {"x": "@0"}}}, "map.fields.x", "no * number 0"),
         ({"map": {"fields": {"x": "@1"}}}, "map.fields.x", "no * number 1"),
+        ({"decimal": ";"}, "decimal", "';' is not possible here"),
+        ({"decimal": ",", "codec": "line_protocol"}, "decimal", "has one way to write it"),
+        (
+            {"time": {"format": "mdy"}, "codec": "line_protocol"},
+            "time.format",
+            "has one way to write it",
+        ),
+        ({"time": {"format": "DD.MM.YYYY"}}, "time.format", "is no notation of times"),
+        ({"time": {"format": "%d.%m.%Y"}}, "time.format", "does not say the date and the hour"),
+        ({"time": {"format": "%q"}}, "time.format", "is no pattern of times"),
+        ({"time": {"clock_field": "clock"}}, "time.field", "the key is missing"),
         ({"map": {"spread": "$.a"}}, "map.spread", "a row has only what stands in it"),
     ],
 )

@@ -6,13 +6,18 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mainstem_node.config.kinds import Name, RowsPath, Text, ValuePath, Zone
+from mainstem_node.config.kinds import Name, Notation, RowsPath, Text, ValuePath, Zone
 
 
 class PayloadTimeConfig(Struct, frozen=True, kw_only=True):
     """Where a payload has its time. Default: ts, timestamp or time, else the arrival time."""
 
     field: Text | None = None
+    clock_field: Text | None = None
+    """Where the time of day is a field of its own: `field` has the date."""
+    format: Notation = "iso"
+    """Of times in text. dmy: 24.11.2026 06:00; mdy: 11/24/2026 6:00 AM; or a pattern such as
+    %d.%m.%y %H:%M:%S."""
     unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
     zone: Zone | None = None
     """For times written without a zone; without it such rows are quarantined."""
@@ -52,6 +57,9 @@ class ReadingConfig(Struct, frozen=True, kw_only=True):
     """Of a message that is one value, or has it under `value`: what it is called. With placeholders
     as `device`; default of raw `{topic[-1]}`."""
     tags: dict[Name, Text] = {}
+    decimal: Literal[".", ","] | None = None
+    """Numbers and booleans that come as text are taken as such, with this before the fraction.
+    Default: those of csv and raw, with a point."""
     map: MapConfig | None = None
     time: PayloadTimeConfig = PayloadTimeConfig()
     auto_create: bool = True

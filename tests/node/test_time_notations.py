@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstem_node.replay.times import (
+from mainstem_node.time_notations import (
     NS_PER_S,
     TimeFormatError,
     TimeReader,
