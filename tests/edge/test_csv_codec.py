@@ -28,11 +28,23 @@ def test_lines_become_rows_and_empty_cells_are_absent() -> None:
 
 
 def test_bad_lines_fail_alone_and_bad_payloads_as_a_whole() -> None:
-    found = decode("a,b\n1\n2,3\n", "", b"\xff", "a,\n1,2\n", 'a\n"open\n', "\ufeffa\tb\n1\t2\n")
+    found = decode(
+        "a,b\n1\n2,3\n", "", b"\xff", "a,,b\n1,2,3\n", 'a\n"open\n', "\ufeffa\tb\n1\t2\n"
+    )
     assert found.columns == {"a": ["2", "1"], "b": ["3", "2"]}
     assert [(f.message, f.value) for f in found.failures] == [
         (0, ["1"]), (1, None), (2, None), (3, None), (4, '"open'),
     ]  # fmt: skip
+
+
+def test_a_delimiter_at_the_end_of_each_line_makes_no_column() -> None:
+    found = decode("a;b;\n1;2;\n3;4\n5;;\n6;7;8\n")
+    assert found.columns == {"a": ["1", "3", "5"], "b": ["2", "4", None]}
+    assert [f.value for f in found.failures] == [["6", "7", "8"]]
+
+
+def test_the_delimiter_is_what_the_header_has_most_of() -> None:
+    assert decode("a;x, y;b\n1;2,5;3\n").columns == {"a": ["1"], "b": ["3"]}
 
 
 def test_a_header_alone_has_no_rows() -> None:

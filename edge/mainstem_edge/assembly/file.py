@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,7 +18,7 @@ from mainstem_edge.collectors.message_queue import MessageQueue
 from mainstem_edge.files.directory import Directory
 from mainstem_edge.files.file_book import FileBook
 from mainstem_edge.files.follow_book import FollowBook
-from mainstem_edge.files.form import FileForm
+from mainstem_edge.files.form import UTF_8, FileForm
 from mainstem_edge.files.lines import CHUNK_BYTES
 from mainstem_edge.files.place import FilePlace
 from mainstem_edge.reader import Reader
@@ -41,8 +42,10 @@ def readers(bench: Workbench, config: FileCollectorConfig) -> list[Reader]:
         measurement=place.pattern(_measurement(config)) or None,
         time=structs.replace(config.time, source=_source(config)),
     )
-    # The collector holds to `message_limit`; a piece of lines has a header besides.
-    return [lines.reader(bench, changed, 2 * config.message_limit + CHUNK_BYTES)]
+    # The collector holds to `message_limit`; a piece of lines has a header besides, and is up to
+    # four times as long in UTF-8.
+    factor = 1 if _encoding(config) == UTF_8 else 4
+    return [lines.reader(bench, changed, factor * (2 * config.message_limit + CHUNK_BYTES))]
 
 
 def collector(
@@ -88,7 +91,15 @@ def form_of(config: FileCollectorConfig) -> FileForm:
         stamps=config.time.source == "record" or (config.whole and config.time.source == "auto"),
         message_bytes_max=config.message_limit,
         file_bytes_max=config.file_limit,
+        encoding=_encoding(config),
+        preamble_lines=config.preamble_lines,
+        unit_lines=config.unit_lines,
     )
+
+
+def _encoding(config: FileCollectorConfig) -> str:
+    """By its usual name."""
+    return codecs.lookup(config.encoding).name
 
 
 def _piece(config: FileCollectorConfig) -> Literal["lines", "line", "file"]:

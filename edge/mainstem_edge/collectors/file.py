@@ -180,9 +180,8 @@ class FileCollector(SupervisedCollector):
             return
         header = form.header
         if form.has_header:
-            first = b"" if form.header is not None else stream.readline(form.message_bytes_max + 1)
-            header = form.checked_header(first if form.header is None else form.header)
-            offset = max(offset, len(first))
+            header, rows_at = form.header_from(stream)
+            offset = max(offset, rows_at)
         stream.seek(offset)
         cutter = LineCutter(
             stream.read,
@@ -210,7 +209,7 @@ class FileCollector(SupervisedCollector):
         data = stream.read(self._form.message_bytes_max + 1)
         if len(data) > self._form.message_bytes_max:
             raise UnreadableFileError("it is larger than `message_limit`")
-        return [self._made(file, data, file.found.size)]
+        return [self._made(file, self._form.utf_8(data), file.found.size)]
 
     def _pieces(self, file: Handed, data: bytes, end: int, header: bytes | None) -> list[Message]:
         return [

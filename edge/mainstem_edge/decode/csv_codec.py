@@ -5,7 +5,8 @@
 2. An empty cell is absent. All other cells are text; what they stand for is read from the
    template's types later. Times may be numbers or texts.
 3. A line with another number of cells than the header fails alone, and so does one with a wrong
-   quote or that is no text; a payload without a header fails as a whole.
+   quote or that is no text; a payload without a header fails as a whole. Empty cells behind the
+   last name are none: many programs end each line with a delimiter.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class CsvCodec:
             except (ValueError, csv.Error) as error:
                 decoded.failures.append(Failure(message, f"not CSV: {error}"))
                 continue
+            lines = [_within(line, len(header)) for line in lines]
             whole = [line for line in lines if len(line) == len(header)]
             for line in lines:
                 if len(line) != len(header):
@@ -112,6 +114,14 @@ def _delimiter(text: str) -> str:
 
 
 def _names(lines: list[list[str]]) -> list[str]:
-    if not lines or not all(name.strip() for name in lines[0]):
+    names = [name.strip() for name in lines[0]] if lines else []
+    while names and not names[-1]:
+        names.pop()
+    if not names or not all(names):
         raise ValueError("there is no header with a name for each column")
-    return [name.strip() for name in lines[0]]
+    return names
+
+
+def _within(line: list[str], count: int) -> list[str]:
+    """The cells that have a name, where all others are empty."""
+    return line if len(line) <= count or any(line[count:]) else line[:count]

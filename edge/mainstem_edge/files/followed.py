@@ -164,10 +164,11 @@ class Followed:
             first = _first_line(file, form.message_bytes_max)
             if first is None:
                 return False
-            if self.former is not None and _is_row(first, self.former):
+            line = form.utf_8(first)
+            if self.former is not None and _is_row(line, self.former):
                 self.header = self.former
             else:
-                self.header, self.former = form.checked_header(first), None
+                self.header, self.former = form.checked_header(line), None
                 self.end = max(self.end, len(first))
         self._at = self.end
         self._cutter = LineCutter(

@@ -16,6 +16,8 @@ _EVERY_NS_MIN = SECOND_NS // 10
 _MESSAGE_BYTES_MIN = 1 << 10
 _MESSAGE_BYTES_MAX = 32 << 20
 """It is held in memory as a whole, and again when it is read."""
+_ASCII = bytes(range(128))
+_LINES_MAX = 100
 _PLACE = Topic(
     (), r"file(\[-?\d+\])?|path\[-?\d+\]",
     "use {file}, {file[n]} (from 0, between underscores), {path[n]} or {payload.NAME}",
@@ -43,9 +45,34 @@ def check_files(
         report.problem(f"{where}.message_limit", "it is not in 1KiB..32MiB", "write 1MiB")
     if collector.file_limit < collector.message_limit:
         report.problem(f"{where}.file_limit", "it is less than `message_limit`", "write 4GiB")
+    _text(report, where, collector)
     _mode(report, where, collector)
     is_followed = collector.mode == "follow"
     check_reading(report, where, collector, replace(_PLACE, has_stamps=not is_followed))
+
+
+def _text(report: Report, where: str, collector: FileCollectorConfig) -> None:
+    """How the text of a file is written, and what stands around its header."""
+    try:
+        known = _ASCII.decode(collector.encoding) == _ASCII.decode("ascii")
+        problem = f"{collector.encoding!r} has no lines that end in one byte"
+    except (LookupError, UnicodeError):
+        known, problem = False, f"{collector.encoding!r} is no encoding with the letters of ASCII"
+    if not known:
+        remedy = "write utf-8, cp1252, iso-8859-15, ...; let UTF-16 be written as UTF-8"
+        report.problem(f"{where}.encoding", problem, remedy)
+    lines = {"preamble_lines": collector.preamble_lines, "unit_lines": collector.unit_lines}
+    for key, count in lines.items():
+        inside = f"{where}.{key}"
+        if count and (collector.codec != "csv" or collector.whole):
+            report.problem(inside, "it is of `codec: csv`, read by lines", "leave it out")
+        elif not 0 <= count <= _LINES_MAX:
+            report.problem(inside, f"it is not in 0..{_LINES_MAX}", "count the lines")
+    if collector.unit_lines and collector.header is not None:
+        report.problem(
+            f"{where}.unit_lines", "with `header` no line of the file has the names",
+            "add them to `preamble_lines`",
+        )  # fmt: skip
 
 
 def _mode(report: Report, where: str, collector: FileCollectorConfig) -> None:
@@ -55,7 +82,7 @@ def _mode(report: Report, where: str, collector: FileCollectorConfig) -> None:
             report.problem(f"{where}.start", "it is of `mode: follow`", "leave it out")
         return
     defaults = {each.name: each.default for each in structs.fields(FileCollectorConfig)}
-    for key in ("whole", "settle", "after", "file_limit"):
+    for key in ("whole", "settle", "after", "file_limit", "preamble_lines", "unit_lines"):
         if getattr(collector, key) != defaults[key]:
             report.problem(f"{where}.{key}", "it is of `mode: directory`", "leave it out")
 

@@ -26,7 +26,11 @@ BENCH = {"tags": {"hall": "TEXT"}, "measurements": {"speed": {"type": "DOUBLE"}}
 
 @contextmanager
 def running(
-    place: Path, engine: Engine, quarantine: QuarantineStore, *collectors: dict[str, Any]
+    place: Path,
+    engine: Engine,
+    quarantine: QuarantineStore,
+    *collectors: dict[str, Any],
+    template: dict[str, Any] | None = None,
 ) -> Iterator[list[FileCollector]]:
     (place / "data").mkdir(exist_ok=True)
     quick = [
@@ -34,7 +38,7 @@ def running(
         for each in collectors
     ]
     document = {
-        "templates": {"bench": BENCH},
+        "templates": {"bench": template or BENCH},
         "nodes": [{"id": "edge", "tier": "edge", "listen": "127.0.0.1:0", "data_dir": "data",
                    "collectors": quick}],
     }  # fmt: skip
@@ -81,7 +85,7 @@ def test_the_example_of_a_growing_file(
 ) -> None:
     path = tmp_path / "log" / "m7.csv"
     put(path, "ts;speed\n2026-10-21 02:00:01;5.5\n2026-10-21 02:00:02;")
-    with running(tmp_path, engine, quarantine, examples()[1]) as collectors:
+    with running(tmp_path, engine, quarantine, examples()[2]) as collectors:
         eventually(lambda: len(stored(engine)) == 1, "the first line")
         with path.open("a", encoding="utf-8") as file:
             file.write("6\n")
@@ -110,6 +114,24 @@ def test_the_example_of_the_page(
     assert (tmp_path / "inbox" / "done" / "hall2" / "M7_2026-10-21.csv").exists()
     assert (tmp_path / "inbox" / "M8.csv").exists()
     assert len(quarantine.items()) == 1  # the row without a time
+
+
+def test_the_example_of_an_export(
+    tmp_path: Path, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    path = tmp_path / "exports" / "M7.csv"
+    path.parent.mkdir()
+    text = "Anlage;Härterei\n\nDatum;Uhrzeit;Drehzahl, ist;\n;;[°/s];\n"
+    text += "21.10.2026;02:00:01;1.005,5;\n21.10.2026;02:00:02;6;\n"
+    path.write_bytes(text.encode("cp1252"))
+    template = {"measurements": {"speed": {"type": "DOUBLE", "from": "Drehzahl, ist"}}}
+    with running(tmp_path, engine, quarantine, examples()[1], template=template) as (collector,):
+        eventually(lambda: done(collector), "done")
+    assert stored(engine) == {
+        ("root.plant.M7", T0_MS + 1000, 1005.5),
+        ("root.plant.M7", T0_MS + 2000, 6.0),
+    }
+    assert quarantine.items() == []
 
 
 def test_every_codec(tmp_path: Path, engine: Engine, quarantine: QuarantineStore) -> None:

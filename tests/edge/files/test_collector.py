@@ -20,6 +20,7 @@ from mainstem_edge.testing.gated_filesystem import GatedFilesystem
 from mainstem_edge.testing.parts import T0_MS
 from mainstem_edge.testing.patience import eventually, taken
 from mainstem_engine.engine import Engine
+from mainstem_sync.receiving.quarantine import QuarantineStore
 
 HEADER = "ts,count\n"
 JSON = FileForm(piece="line")
@@ -104,18 +105,22 @@ def test_what_cannot_be_read_goes_to_bad(
     site.put("no.csv.gz", b"plainly text")
     site.put("binary.csv", b"a,b\0\n1,2\n")
     site.put("latin.csv", b"ts,Temp \xb0C\n1,2\n")
+    site.put("utf16.csv", "ts;Temp\n1;2\n".encode("utf-16"))
     site.put("unnamed.csv", "ts,,x\n1,2,3\n")
     site.put("m7.csv", HEADER + csv_rows(0, 3))
     form = FileForm(has_header=True, message_bytes_max=12_000, file_bytes_max=20_000)
     site.put("large.csv", HEADER + csv_rows(0, 2000))
     site.put("bomb.csv.gz", gzip.compress((HEADER + csv_rows(0, 2000)).encode()))
     collector = site.start(site.collector(form=form))
-    eventually(lambda: shows(collector, done=1, bad_files=7), "all judged")
-    eventually(lambda: len(site.names("bad")) == 7, "moved")
+    eventually(lambda: shows(collector, done=1, bad_files=8), "all judged")
+    eventually(lambda: len(site.names("bad")) == 8, "moved")
     assert counts(engine, "root.plant.m7") == [0, 1, 2]
     problems = dict(each.split(": ", 1) for each in collector.status()["problems"])
     assert problems["binary.csv"] == "it is no text"
-    assert problems["latin.csv"] == "it is not UTF-8"
+    assert problems["latin.csv"] == (
+        "its first line is not UTF-8: say `encoding: cp1252`, or what it is"
+    )
+    assert problems["utf16.csv"] == "it is UTF-16: let it be written as UTF-8"
     assert problems["large.csv"] == "it is larger than `file_limit`"
     assert problems["bomb.csv.gz"] == "unpacked it is larger than `file_limit`"
     assert "no header" in problems["unnamed.csv"]
@@ -140,6 +145,57 @@ def test_long_lines_are_counted_and_passed_over(site: FileSite, engine: Engine) 
     eventually(lambda: shows(collector, done=1, long_lines=1), "done")
     assert counts(engine) == [0, 1, 2, 3]
     assert "1 lines are longer" in collector.status()["last_error"]
+
+
+def exported(rows: int) -> bytes:
+    """As a SCADA system writes it: a preamble, names, units, a delimiter behind each cell."""
+    head = 'Anlage;"Härterei"\nZeitraum;heute\n\nts;note;count;\n[ms];[°C];[Stk];\n'
+    body = "".join(f"{T0_MS + n};größer {n} €;{n};\n" for n in range(rows))
+    return (head + body).encode("cp1252")
+
+
+EXPORT = FileForm(
+    has_header=True, message_bytes_max=2048, encoding="cp1252", preamble_lines=3, unit_lines=1
+)
+
+
+@pytest.mark.parametrize("name", ["m7.csv", "m7.csv.gz"])
+def test_an_export_with_preamble_units_and_another_encoding(
+    site: FileSite, engine: Engine, quarantine: QuarantineStore, name: str
+) -> None:
+    site.put(name, gzip.compress(exported(20_000)) if name.endswith(".gz") else exported(20_000))
+    collector = site.start(site.collector(form=EXPORT))
+    eventually(lambda: shows(collector, done=1), "done")
+    rows = engine.scan("press").read_all().to_pylist()
+    assert [row["count"] for row in rows] == list(range(20_000))
+    assert {row["note"] for row in rows} == {f"größer {n} €" for n in range(20_000)}
+    assert quarantine.items() == []
+
+
+def test_a_byte_that_is_no_character_costs_its_cell(
+    site: FileSite, engine: Engine, quarantine: QuarantineStore
+) -> None:
+    site.put("m7.csv", exported(2) + f"{T0_MS + 2};x;\x81;\n".encode("latin-1"))
+    collector = site.start(site.collector(form=EXPORT))
+    eventually(lambda: shows(collector, done=1), "done")
+    rows = engine.scan("press").read_all().to_pylist()
+    assert [(row["note"], row["count"]) for row in rows][1:] == [("größer 1 €", 1), ("x", None)]
+    assert [item["value"] for item in quarantine.items()] == ["\\x81"]
+
+
+def test_an_encoding_that_the_file_does_not_have(site: FileSite) -> None:
+    site.put("m7.csv", "\ufeffts;count\n1;2\n")
+    collector = site.start(site.collector(form=FileForm(has_header=True, encoding="cp1252")))
+    eventually(lambda: shows(collector, bad_files=1), "refused")
+    assert "leave `encoding` out" in collector.status()["problems"][0]
+
+
+def test_a_preamble_longer_than_a_line_may_be(site: FileSite) -> None:
+    site.put("m7.csv", "x" * 3000 + "\nts;count\n1;2\n")
+    form = FileForm(has_header=True, message_bytes_max=2048, preamble_lines=1)
+    collector = site.start(site.collector(form=form))
+    eventually(lambda: shows(collector, bad_files=1), "refused")
+    assert "above its rows" in collector.status()["problems"][0]
 
 
 def test_files_without_a_header(site: FileSite, engine: Engine) -> None:

@@ -482,3 +482,17 @@ def caught_up(collector: FollowCollector, path: Path) -> Callable[[], bool]:
         return sizes.get(path.name) == path.stat().st_size
 
     return is_so
+
+
+def test_a_growing_file_of_another_encoding(site: FileSite) -> None:
+    form = FileForm(has_header=True, encoding="cp1252")
+    read = Reading(site, form=form)
+    path = site.put("m7.csv", "ts;Größe count\n1;größer\n".encode("cp1252"))
+    assert read() == ["1;größer"]
+    with path.open("ab") as file:
+        file.write("2;€\n".encode("cp1252"))
+    assert read() == ["2;€"]
+    assert set(read.headers) == {"ts;Größe count"}
+    site.put("m7.csv", "3;ä\n".encode("cp1252"))  # cut, and without the header
+    assert read() == ["3;ä"]
+    assert read.headers[-1] == "ts;Größe count"

@@ -45,8 +45,11 @@ def test_a_right_one_has_no_problem(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("whole", "true"), ("settle", "1s"), ("after", "keep"), ("file_limit", "1GiB")],
-)
+    [
+        ("whole", "true"), ("settle", "1s"), ("after", "keep"), ("file_limit", "1GiB"),
+        ("preamble_lines", "1"), ("unit_lines", "1"),
+    ],
+)  # fmt: skip
 def test_keys_of_complete_files_are_not_of_growing_ones(
     tmp_path: Path, key: str, value: str
 ) -> None:
@@ -73,6 +76,11 @@ def test_a_growing_file_has_no_time_of_its_own(tmp_path: Path) -> None:
         ("1MiB", "1GiB", "message_limit", "not in 1KiB..32MiB"),
         ("1GiB", "1KiB", "file_limit", "less than `message_limit`"),
         ("settle: 2s", "start: end", "start", "it is of `mode: follow`"),
+        ("codec: csv", "codec: csv, encoding: utf-16", "encoding", "UTF-16 be written as UTF-8"),
+        ("codec: csv", "codec: csv, encoding: klingon", "encoding", "write utf-8, cp1252"),
+        ("codec: csv", "codec: json, unit_lines: 1", "unit_lines", "it is of `codec: csv`"),
+        ("codec: csv", "codec: csv, unit_lines: -1", "unit_lines", "not in 0..100"),
+        ("codec: csv", "codec: csv, header: a, unit_lines: 1", "unit_lines", "preamble_lines"),
         ("codec: csv", "codec: auto", "codec", "name it"),
         ("codec: csv", "codec: msgpack", "whole", "write `whole: true`"),
         ("codec: csv", "codec: raw", "whole", "no time of its own"),

@@ -29,6 +29,12 @@ class FileCollectorConfig(ReadingConfig, frozen=True, kw_only=True):
     """A file is one message. Otherwise each line is, of csv and line_protocol many are."""
     header: Text | None = None
     """Of CSV files that have none: the names, as they would stand in the first line."""
+    encoding: Text = "utf-8"
+    """cp1252, iso-8859-15, gbk, ...: one in which ASCII is ASCII, which UTF-16 is not."""
+    preamble_lines: int = 0
+    """Of CSV: so many lines before the one with the names are passed over."""
+    unit_lines: int = 0
+    """Of CSV: and so many below it, for instance one with units."""
     settle: DurationNs = 2 * SECOND_NS
     """A file is complete when it has not changed for so long."""
     every: DurationNs = 1 * SECOND_NS
