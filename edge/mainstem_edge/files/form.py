@@ -35,7 +35,7 @@ class FileForm:
     unit_lines: int = 0
 
     def utf_8(self, data: bytes) -> bytes:
-        """Whole lines as UTF-8. A byte that is no character becomes ``\\x81``: it costs its cell."""
+        """Whole lines as UTF-8. What is no character becomes ``\\x81``: it costs its cell."""
         if self.encoding == UTF_8:
             return data
         return data.decode(self.encoding, "backslashreplace").encode()
