@@ -67,6 +67,7 @@ class SliceExchange:
             forward,
             bytes_max=log_bytes_max,
             parent_has=sender.parent_has,
+            sending=sender.lock,
         )
         sender.lose = self._cap.lose
         self._cap.declare_damage()

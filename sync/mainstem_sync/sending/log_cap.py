@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,8 @@ DURABLE_S = 60.0
 
 class LogCap:
     """See the module. ``bytes_max``: the cap, None for none. ``parent_has``: R of an origin at the
-    parent, as it said at HELLO; None before."""
+    parent, as it said at HELLO; None before. ``sending``: the lock that it takes, and that is never
+    taken after the federation's: whoever needs both at once takes it first (``_still``)."""
 
     def __init__(
         self,
@@ -60,19 +62,21 @@ class LogCap:
         *,
         bytes_max: int | None,
         parent_has: Callable[[OriginKey], RangeSet | None],
+        sending: threading.RLock,
     ) -> None:
         self._engine = engine
         self._follower = follower
         self._forward = forward
         self._bytes_max = bytes_max
         self._parent_has = parent_has
+        self._sending = sending
         self._lock: threading.RLock = follower.lock
         self._holes: dict[OriginKey, RangeSet] = {}
         self._released = Released(follower, forward.classifier)
 
     def run(self) -> int:
         """Owe what has to be; returns how many records of the log that are."""
-        with self._lock:
+        with self._still():
             self._forward.settle(self._forward.owing.arrived(self._parent_has))
         self._widen()
         self._mend()
@@ -186,11 +190,17 @@ class LogCap:
     def _gap(self, state: OriginState, gone: RangeSet = NOTHING) -> RangeSet:
         """LSNs of another node that are here, and neither at the parent nor in the log. ``gone``:
         own records that are in neither."""
-        with self._lock:
+        with self._still():
             received = state.received.copy()
             owed = self._forward.owing.owed_by_others(state.key, self._is_known, gone)
             received = received.difference(owed)
         return received.difference(self._parent_has(state.key) or RangeSet())
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Neither what the parent has nor what is here changes meanwhile."""
+        with self._sending, self._lock:
+            yield
 
     def _is_known(self, ref: Ref) -> bool:
         """True if the parent has this record of a node below."""
@@ -200,7 +210,7 @@ class LogCap:
     def _relayed(self, state: OriginState, gap: RangeSet, gone: RangeSet = NOTHING) -> Owed:
         """What the parent lacks of a node below, whoever owed it before."""
         owed = self._released.relayed(self._engine, state, gap)
-        with self._lock:
+        with self._still():
             said = self._forward.owing.said_in(gone, state.key)
             owed.old = self._forward.owing.spoken_for(said)
             for lsn in said:

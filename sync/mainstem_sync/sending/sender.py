@@ -88,7 +88,7 @@ class Sender:
         self._monotonic = monotonic
         self._rng = rng
         self._budget = budget or LinkBudget(None, clock_ns=clock_ns, monotonic=monotonic)
-        self._lock = threading.RLock()
+        self.lock = self._lock = threading.RLock()
         """Guards what follows. Taken before the federation's lock, never after it."""
         self._session = Session(engine.log, clock_ns=clock_ns, monotonic=monotonic, rng=rng)
         self._known: dict[OriginKey, RangeSet] = {}
