@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from mainstem_node.errors import (
     UnavailableError,
 )
 
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:\d+")
 _ERRORS: dict[int, type[ApiError]] = {
     400: BadRequestError,
     401: UnauthorizedError,
@@ -43,8 +45,9 @@ class Transport:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
+            meant = url if _HOST_AND_PORT.fullmatch(url) else "127.0.0.1:8400"
             raise BadRequestError(
-                f"{url!r} is not the address of a node", hint="write http://127.0.0.1:8400"
+                f"{url!r} is not the address of a node", hint=f"write http://{meant}"
             )
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._prefix = parts.path.rstrip("/")

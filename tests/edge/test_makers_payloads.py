@@ -25,6 +25,8 @@ MEASUREMENTS = {
     "humidity": {"type": "DOUBLE"},
     "running": {"type": "BOOLEAN"},
     "usage_idle": {"type": "DOUBLE"},
+    "power": {"type": "DOUBLE"},
+    "energy": {"type": "DOUBLE"},
 }
 
 
@@ -116,6 +118,26 @@ def test_tasmota(read: Any) -> None:
         {"device": "root.plant.hall", "time": T0_MS, "temperature": 21.3, "humidity": 45.1}
     ]
     assert aside == []
+
+
+def test_shelly(read: Any) -> None:
+    switch = {"id": 0, "apower": 42.1, "aenergy": {"total": 1234.5, "by_minute": [1, 2, 3]}}
+    status = {"method": "NotifyStatus", "params": {"ts": T0_MS / 1000 + 0.5, "switch:0": switch}}
+    other = {"method": "NotifyStatus", "params": {"ts": T0_MS / 1000 + 1, "sys": {}}}
+    rows, aside, _ = read(
+        "Shelly, second generation and later", ("s1/events/rpc", status), ("s1/events/rpc", other)
+    )
+    assert rows == [
+        {"device": "root.plant.s1", "time": T0_MS + 500, "power": 42.1, "energy": 1234.5}
+    ]
+    assert aside == [("", "no_values")]
+
+
+def test_home_assistant(read: Any) -> None:
+    topic = "homeassistant/sensor/hall/state"
+    rows, aside, _ = read("Home Assistant, statestream", (topic, b"21.7"), (topic, b"unavailable"))
+    assert [(row["device"], row["temperature"]) for row in rows] == [("root.plant.hall", 21.7)]
+    assert aside == [("temperature", "wrong_type")]
 
 
 def test_telegraf(read: Any) -> None:

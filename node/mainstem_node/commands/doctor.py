@@ -118,7 +118,7 @@ def _of_node(
     status = said.get("status.json")
     answers |= {f"{node.id}/{name}": _text(answer) for name, answer in said.items()}
     found = list(examine(topology, node, status))
-    if outage_ns is not None and node.parent is not None:
+    if outage_ns is not None:
         free = shutil.disk_usage(existing(node.data_dir)).free
         found.append(outage.judged(node, status, outage_ns, free))
     return found

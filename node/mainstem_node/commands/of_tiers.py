@@ -30,7 +30,9 @@ class CommandsOfTiers(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None or cmd_name not in apps():
             return own
-        found = typer.main.get_group(apps()[cmd_name])
+        app = apps()[cmd_name]
+        app.rich_markup_mode = None  # their help looks as that of all others
+        found = typer.main.get_group(app)
         found.name = cmd_name
         return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mainstem_node.commands.arguments import DEFAULT_URL, Json, TokenFile, Url, client_for
-from mainstem_node.commands.terminal import FAILED, WIDE, note, result_json
+from mainstem_node.commands.terminal import FAILED, WIDE, escaped, note, result_json
 
 if TYPE_CHECKING:
     from mainstem_node.client import Client
@@ -53,8 +53,8 @@ def show(found: dict[str, Any]) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
     console.print(tree_table(flatten(found), found["now"]))
-    for line in incomplete(found):
-        console.print(line, markup=False)
+    for line in [*incomplete(found), *collected(found), *put_aside(found)]:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def incomplete(found: dict[str, Any]) -> list[str]:
@@ -76,6 +76,35 @@ def incomplete(found: dict[str, Any]) -> list[str]:
             said += [f"{rows:,} rows {reason}" for reason, rows in sorted(lost.items())]
             lines.append(f"{entry['table']} of {entry['node']}: {', '.join(said)}")
     return lines
+
+
+def collected(found: dict[str, Any]) -> list[str]:
+    """One line for each collector of the node that was asked: is anything coming?"""
+    from mainstem_node.overview import duration
+
+    lines = []
+    for each in found.get("collectors") or ():
+        last = each.get("last_message_ms")
+        came = f"{each['messages']:,} messages"
+        if last is not None:
+            came += f", the last {duration(max(0, found['now'] - last))} ago"
+        said = f"{each['name']}: {each['state']}, {came if each['messages'] else 'no message yet'}"
+        trouble = escaped(str(each.get("last_error") or ""))
+        lines.append(f"{said}; newest trouble: {trouble}" if trouble else said)
+    return lines
+
+
+def put_aside(found: dict[str, Any]) -> list[str]:
+    """A line that says how much of what came here is in no table, and where it is seen."""
+    tables = (found.get("accounting") or {}).values()
+    rows = sum(int((sums.get("intake") or {}).get("quarantined") or 0) for sums in tables)
+    values = sum(int(sums.get("values_quarantined") or 0) for sums in tables)
+    if not rows and not values:
+        return []
+    return [
+        f"put aside at {found['node']}: {rows:,} rows or messages, and {values:,} values of rows"
+        " that are stored; see `mainstem quarantine list`"
+    ]
 
 
 def follow(client: Client) -> None:

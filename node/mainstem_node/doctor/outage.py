@@ -44,6 +44,11 @@ def judged(
 ) -> Finding:
     days = outage_ns / DAY_NS
     check = f"outage of {days:g} d"
+    if node.parent is None:
+        return Finding(
+            node.id, check, FINE, "it has no parent: nothing waits here to go up",
+            "ask again once `parent` and `export` are in the file",
+        )  # fmt: skip
     found = None if status is None else forecast(node, status, outage_ns)
     if found is None:
         return Finding(

@@ -96,6 +96,38 @@ def test_status_shows_the_tree(node: Script) -> None:
     assert "t of edge: not proven" in answer.stdout
 
 
+def test_status_says_what_comes_and_what_was_put_aside(node: Script) -> None:
+    found: Any = copy.deepcopy(STATUS)
+    found["collectors"] = [
+        {"name": "mqtt-0", "state": "connected", "messages": 1200, "last_message_ms": NOW - 3000,
+         "last_error": None},
+        {"name": "mqtt-1", "state": "connected", "messages": 0, "last_message_ms": None,
+         "last_error": None},
+        {"name": "file-2", "state": "connected", "messages": 0, "last_message_ms": None,
+         "last_error": "a.csv: it is no text\x1b"},
+    ]  # fmt: skip
+    found["now"] = NOW
+    found["accounting"] = {
+        name: {
+            "intake": {**SUMS["intake"], "received": 2 + aside, "quarantined": aside},
+            "values_quarantined": values,
+        }
+        for name, aside, values in (("a", 2, 5), ("b", 1, 0))
+    }
+    node.answers["GET", "/api/v1/federation"] = 200, found
+    shown = invoke(node, "status").stdout
+    assert "\nmqtt-0: connected, 1,200 messages, the last 3.0 s ago\n" in shown
+    assert "\nmqtt-1: connected, no message yet\n" in shown
+    assert "no message yet; newest trouble: a.csv: it is no text\\x1b\n" in shown
+    assert "3 rows or messages, and 5 values of rows that are stored" in shown
+    assert "mainstem quarantine list" in shown
+
+
+def test_status_is_silent_about_what_is_not_there(node: Script) -> None:
+    node.answers["GET", "/api/v1/federation"] = 200, STATUS
+    assert "put aside" not in invoke(node, "status").stdout
+
+
 def test_status_names_the_sum_that_does_not_hold(node: Script) -> None:
     broken: Any = copy.deepcopy(STATUS)
     broken["children"][0]["accounting"]["t"]["intake"]["received"] = 3

@@ -60,6 +60,7 @@ def test_every_command_explains_itself(command: str) -> None:
     [
         (["status", "--url", "http://127.0.0.1:9"], 1, "127.0.0.1:9"),
         (["status", "--url", "nonsense"], 2, "is not the address of a node"),
+        (["status", "--url", "localhost:8411"], 2, "write http://localhost:8411"),
         (["status", "--token-file", "missing"], 2, "token file missing cannot be read"),
         (["run", "-c", "missing.yaml"], 2, "missing.yaml"),
         (["config", "check", "missing.yaml"], 2, "there is no file missing.yaml"),

@@ -57,6 +57,7 @@ def test_a_node_that_is_fine_ends_with_0(config: Path) -> None:
     answer = CliRunner().invoke(cli.app, ["doctor", "-c", str(config), "--outage", "7d"])
     assert answer.exit_code == 0, answer.output
     assert "listen" in answer.stdout
+    assert "it has no parent: nothing waits here" in answer.stdout, "what was asked is answered"
 
 
 def test_the_bundle_has_no_secrets(config: Path) -> None:

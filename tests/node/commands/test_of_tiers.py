@@ -51,7 +51,10 @@ def test_a_tier_s_command_is_listed_and_runs() -> None:
     runner = CliRunner()
     assert "lamp " in runner.invoke(cli.app, ["--help"]).stdout
     assert runner.invoke(cli.app, ["lamp", "on"]).stdout == "it is light\n"
-    assert "Usage: mainstem lamp" in runner.invoke(cli.app, ["lamp", "--help"]).stdout
+    for names in (["lamp"], ["lamp", "on"]):
+        page = runner.invoke(cli.app, [*names, "--help"]).stdout
+        assert page.startswith(f"Usage: mainstem {names[-1]}" if len(names) == 1 else "Usage: ")
+        assert page.isascii(), "no frames: it looks as the help of all other commands"
 
 
 @pytest.mark.usefixtures("tier")
