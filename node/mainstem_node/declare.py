@@ -2,8 +2,9 @@
 
 1. Databases: the node's own as written; of the nodes below it only precision and partition length,
    so that a time means the same at every tier. How long to keep is each tier's own decision.
-2. Templates: at an edge those that it collects, rolls up or exports, or all when it names none; at
-   a platform or group all, which then come from its children with the same content.
+2. Templates: at an edge those that it collects, rolls up or exports; all when it names none, when
+   data name them (line protocol, the inbox), or when it is the only edge of the file. At a platform
+   or group all, which then come from its children with the same content.
 3. Rollup tables of this node's own rollups.
 4. How long to keep each. A file that says nothing of it leaves what SQL has set.
 
@@ -22,7 +23,7 @@ from mainstem_engine.catalog.revisions import TagRevision
 from mainstem_engine.errors import SchemaError
 from mainstem_engine.model import Template
 from mainstem_engine.rollup import RollupDefinition
-from mainstem_node.config.schema import NodeConfig, Topology
+from mainstem_node.config.schema import CollectorConfig, NodeConfig, Topology
 from mainstem_node.config.templates import engine_template
 from mainstem_node.config.units import duration_name
 from mainstem_node.declared import DeclaredBefore, gone
@@ -124,10 +125,21 @@ def templates_of(topology: Topology, node: NodeConfig) -> list[str]:
     """Names of the templates that are made at a node: see 2."""
     if node.tier != "edge":
         return list(topology.templates)
+    edges = [other for other in topology.nodes if other.tier == "edge"]
+    if len(edges) == 1 or any(map(_is_told_by_data, node.collectors)):
+        return list(topology.templates)
     used = {name for collector in node.collectors for name in collector.templates}
     used |= {rollup.template for rollup in node.rollups}
     used |= {export.template for export in node.export}
     return [name for name in topology.templates if name in used or not used]
+
+
+def _is_told_by_data(collector: CollectorConfig) -> bool:
+    """True where what comes says of which template it is."""
+    subscriptions = getattr(collector, "subscriptions", None)
+    if subscriptions is None:
+        return not collector.templates
+    return any(each.template is None for each in subscriptions)
 
 
 def _template(engine: Engine, wanted: Template, before: Collection[str]) -> None:

@@ -66,7 +66,13 @@ def edge(place: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> EdgeNo
             "scale": {
                 "tags": {"line": "TEXT"},
                 "measurements": {"weight": {"type": "DOUBLE"}, "stable": {"type": "BOOLEAN"}},
-            }
+            },
+            "press": {
+                "tags": {"place": "TEXT"},
+                "measurements": {
+                    "grams": {"type": "DOUBLE", "from": "kilos", "scale": 1000, "range": [0, 5000]}
+                },
+            },
         },
         "nodes": [
             {
@@ -160,6 +166,20 @@ async def test_other_formats(node: EdgeNode, http: aiohttp.ClientSession) -> Non
     assert (made["device"], made["t"], made["time"]) == ("root.main.oven.a", 5.0, T0_MS)
     aside = node.federation.quarantine.items()
     assert [(item["measurement"], item["reason"]) for item in aside] == [("weight", "wrong_type")]
+
+
+async def test_lines_that_a_collector_takes_are_preprocessed(
+    node: EdgeNode, http: aiohttp.ClientSession
+) -> None:
+    lines = (
+        b"press,place=a kilos=1.5 1792540800000000000\npress,place=a kilos=99 1792540801000000000"
+    )
+    assert (await post(http, "lines", lines))[0] == 200
+    assert [(row["device"], row.get("grams")) for row in rows(node, "press")] == [
+        ("root.main.press.a", 1500.0)
+    ]
+    aside = node.federation.quarantine.items()
+    assert [(item["measurement"], item["reason"]) for item in aside] == [("grams", "out_of_range")]
 
 
 async def test_what_cannot_be_read_is_kept_and_not_sent_again(

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mainstem_node.config import load_topology
+from mainstem_node.declare import templates_of
 from mainstem_node.declared import FILE_NAME, DeclaredBefore
 from mainstem_node.node import Node
 
@@ -117,3 +118,37 @@ def test_nothing_is_kept_without_a_place(tmp_path: Path) -> None:
     DeclaredBefore(None).keep()
     assert not DeclaredBefore(tmp_path).had("pump")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("collectors", "others", "expected"),
+    [
+        ([], 0, ["pump", "oven"]),
+        (["pump"], 0, ["pump", "oven"]),
+        (["pump"], 1, ["pump"]),
+        (["pump", None], 1, ["pump", "oven"]),
+        ([], 1, ["pump", "oven"]),
+    ],
+    ids=["the only edge", "it collects one", "of several", "lines name them", "it names none"],
+)
+def test_which_templates_an_edge_has(
+    tmp_path: Path, collectors: list[str | None], others: int, expected: list[str]
+) -> None:
+    made = [
+        {"type": "http_push", "name": f"c{n}", "codec": "line_protocol"}
+        | ({} if name is None else {"template": name, "device": "root.x"})
+        for n, name in enumerate(collectors)
+    ]
+    template = {"measurements": {"x": {"type": "DOUBLE"}}}
+    node = {"tier": "edge", "listen": "127.0.0.1:0"}
+    document = {
+        "templates": {"pump": template, "oven": template},
+        "nodes": [
+            {**node, "id": "e", "data_dir": "e", "paths": ["root.x"], "collectors": made},
+            *({**node, "id": f"e{n}", "data_dir": f"e{n}"} for n in range(others)),
+        ],
+    }
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    topology = load_topology(path)
+    assert templates_of(topology, topology.node("e")) == expected
