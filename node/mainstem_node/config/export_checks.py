@@ -28,12 +28,35 @@ def check_rollups(report: Report, where: str, node: NodeConfig) -> None:
             if (rollup.template, every) in seen:
                 report.problem(place, "this rollup is declared twice", "remove one")
             seen.add((rollup.template, every))
+            for child in report.parts.children(node):
+                if _delivers_both(child, rollup.template, every):
+                    table = f"{rollup.template}_{duration_name(every)}"
+                    report.problem(
+                        place, f"{child.id} makes {table} of the rows that it delivers, too",
+                        f"remove it here, or `mode: rollup` of {table} there",
+                    )  # fmt: skip
         for every in rollup.keep:
             if every not in rollup.every:
                 report.problem(
                     f"{inside}.keep", f"{duration_name(every)} is not under `every`",
                     f"use {', '.join(map(duration_name, rollup.every))}",
                 )  # fmt: skip
+
+
+def _delivers_both(child: NodeConfig, template: str, every: int) -> bool:
+    """True when a parent that makes this rollup of what it receives of a child makes windows again
+    that the child sends: a window has one owner."""
+    found = [export for export in child.export if export.template == template]
+    raw = [export for export in found if export.mode == "raw"]
+    made = [export for export in found if export.mode == "rollup" and export.every == every]
+    return any(_overlap(one.under, other.under) for one in raw for other in made)
+
+
+def _overlap(one: str | None, other: str | None) -> bool:
+    """True when a device may lie under both paths; None is all of them."""
+    if one is None or other is None:
+        return True
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 # -- exports -----------------------------------------------------------------------------

@@ -167,3 +167,37 @@ def test_a_template_defined_in_two_files_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text("templates: {include: ['a.yaml', 'b.yaml']}\n" + GOOD[GOOD.index("nodes:") :])
     assert any("defined twice" in p.problem and "a.yaml:1" in p.remedy for p in check(path))
+
+
+@pytest.mark.parametrize(
+    ("raw", "made", "conflicts"),
+    [
+        ("", "", True),
+        (", under: root.plant.edge.a", "", True),
+        (", under: root.plant.edge.a", ", under: root.plant.edge.a.b", True),
+        (", under: root.plant.edge.a", ", under: root.plant.edge.ab", False),
+        (None, "", False),
+        ("", None, False),
+    ],
+)
+def test_a_window_has_one_owner(
+    tmp_path: Path, raw: str | None, made: str | None, conflicts: bool
+) -> None:
+    """What a child sends of both, the parent may not make again; of rows alone, or instead of
+    rows, it may."""
+    exports = []
+    if raw is not None:
+        exports.append("{template: pump, mode: raw" + raw + "}")
+    if made is not None:
+        exports.append("{template: pump, mode: rollup, every: 1m" + made + "}")
+    path = tmp_path / "t.yaml"
+    text = GOOD.replace(
+        "[{template: pump, mode: raw}, {template: pump, mode: rollup, every: 1m}]",
+        f"[{', '.join(exports)}]",
+    ).replace(
+        "    parent: {node: group}\n",
+        "    parent: {node: group}\n    rollups: [{template: pump, every: [1m]}]\n",
+    )
+    path.write_text(text, encoding="utf-8")
+    found = [problem.field for problem in check(path, env={})]
+    assert found == (["nodes[1].rollups[0].every[0]"] if conflicts else [])
