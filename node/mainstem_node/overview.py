@@ -122,7 +122,7 @@ def tree_table(
     for line in lines:
         style = STATE_STYLES.get(line.state, "")
         cells: list[str | Text] = [
-            "  " * line.depth + line.node,
+            Text("  " * line.depth + line.node),  # as it is: brackets are no markup
             Text(line.state, style=style),
             duration(line.lag_ms),
             number(line.pending_rows),
@@ -135,7 +135,7 @@ def tree_table(
         if rates is not None:
             cells.append(f"{rates.get(line.node, 0.0):,.0f}")
         cells.append("" if line.clock_offset_ms is None else f"{line.clock_offset_ms:+.0f} ms")
-        cells.append("" if line.config_rev is None else str(line.config_rev))
+        cells.append("" if line.config_rev is None else Text(str(line.config_rev)))
         cells.append(Text(str(line.alarms), style="red") if line.alarms else "")
         table.add_row(*cells)
     return table

@@ -62,6 +62,14 @@ def test_the_table_shows_every_node(tree: dict[str, Any]) -> None:
     assert "not stated yet" in text
 
 
+def test_a_name_is_shown_as_it_is(tree: dict[str, Any]) -> None:
+    tree["children"][0]["node"] = "line[/red]"
+    console = Console(width=200, record=True, file=None)
+    with console.capture() as capture:
+        console.print(tree_table(flatten(tree), NOW))
+    assert "line[/red]" in capture.get()
+
+
 def test_a_broken_sum_is_named_with_its_node(tree: dict[str, Any]) -> None:
     assert broken_sums(tree) == []
     tree["children"][0]["children"][0]["accounting"] = {

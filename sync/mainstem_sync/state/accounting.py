@@ -146,6 +146,10 @@ def check(table_sums: Mapping[str, Sums]) -> list[str]:
             values = sums.get(section)
             if values is None:
                 continue
+            absent = [name for name in (total, *parts) if name not in values]
+            if absent:  # of another machine
+                problems.append(f"{table}: {section}: {', '.join(absent)} is not said")
+                continue
             expected = sum(sign * values[name] for name, sign in parts.items())
             if values[total] != expected:
                 problems.append(_unequal(table, section, total, values, parts, expected))
@@ -200,7 +204,7 @@ _LINKS = (
 def _linked(table: str, sums: Sums) -> list[str]:
     problems = []
     for (left, left_name), (right, right_name) in _LINKS:
-        if left in sums and right in sums:
+        if left_name in (sums.get(left) or ()) and right_name in (sums.get(right) or ()):
             a, b = sums[left][left_name], sums[right][right_name]
             if a != b:
                 problems.append(f"{table}: {left}.{left_name} {a} is not {right}.{right_name} {b}")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mainstem_sync.errors import FencedError, LeaseError
+from mainstem_sync.state.child_status import TREE_DEPTH_MAX, shaped
 from mainstem_sync.state.exports import is_below
 from mainstem_sync.wire.frames import pack_header
 from mainstem_sync.wire.messages import OFFLINE_AFTER_S, STALE_AFTER_S, STATUS_BYTES_MAX
@@ -32,9 +33,6 @@ SILENCE_SLACK_MS = 60_000
 LEASES_REMEMBERED = 16
 """Leases given up per child, to tell a fenced process from one that missed a restart."""
 
-
-TREE_DEPTH_MAX = 16
-"""Tiers of a federation; what another machine sends may be deeper."""
 
 UNHEARD = ("stale", "offline")
 """States of a child that this node knows nothing new of."""
@@ -167,8 +165,9 @@ class Children:
             if session is not None:
                 session.lease = session.instance = ""
 
-    def said(self, name: str, status: dict[str, Any]) -> None:
+    def said(self, name: str, status: Mapping[Any, Any]) -> None:
         """A child sent its status."""
+        status = shaped(status)
         with self._lock:
             session = self._sessions.setdefault(name, _Session())
             session.status = status

@@ -169,7 +169,10 @@ def decode_status(frame: Frame) -> dict[str, Any]:
     if len(frame.payload) > STATUS_BYTES_MAX:
         raise WireError(f"a status of {len(frame.payload)} bytes")
     try:
-        status = msgpack.unpackb(frame.payload, strict_map_key=False)
+        # Types of their own, times among them, are nothing that anybody above could show.
+        status = msgpack.unpackb(
+            frame.payload, strict_map_key=False, timestamp=1, ext_hook=lambda *_: None
+        )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as exc:
         raise WireError(f"a status is not msgpack ({exc})") from exc
     if not isinstance(status, dict):
