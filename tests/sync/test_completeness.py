@@ -32,10 +32,31 @@ def test_closed_slices_are_verified_at_every_tier(tiers: Tiers) -> None:
         assert state["state"] == "complete", node.name
         assert state["complete_through"] >= START_MS + 10 * MINUTE_MS
         assert state["holes"] == []
-        assert state["as_of"] == tiers.clock.now_ns // 10**6
     verified = tiers.group.federation.verify()
     assert verified["judged"] == verified["verified"] > 5
     assert verified["slices"] == []
+
+
+def test_a_claim_is_of_the_moment_at_which_its_owner_last_spoke(tiers: Tiers) -> None:
+    """Late rows of an outage: what is said of their slices is from before it, and says so."""
+    tiers.write(rows=100)
+    tiers.close()
+    stated_ms = tiers.clock.now_ns // 10**6
+    tiers.up.cut()
+    tiers.clock.advance(30)
+    tiers.write(start_s=300, rows=5)
+    tiers.edge.federation.run_manifests(tiers.clock.now_ns)
+    tiers.run()
+    now_ms = tiers.clock.now_ns // 10**6
+    for node in (tiers.plant, tiers.group):
+        claimed = tiers.state(node)
+        assert claimed["state"] == "complete"
+        assert claimed["as_of"] <= stated_ms < now_ms
+    assert tiers.state(tiers.edge)["as_of"] == now_ms
+    tiers.up.restore()
+    tiers.until(lambda: len(tiers.values(tiers.group)) == 105, "the late rows", verify=True)
+    tiers.close(1)
+    assert tiers.state(tiers.group)["as_of"] > stated_ms
 
 
 def test_nothing_is_complete_before_it_is_scanned(tiers: Tiers) -> None:

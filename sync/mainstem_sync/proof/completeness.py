@@ -103,7 +103,8 @@ def judge_watch(
     if not len(bad) and not gaps:
         forked = any(found is SliceState.FORKED for _, found, _, _ in declared)
         state = RETIRED if ending is not None else FORKED if forked else COMPLETE
-    result = completeness_object(node, table, state, now_ns)
+    # Its owner may have taken late rows since it said this, and nobody here knows.
+    result = completeness_object(node, table, state, min(now_ns, watch.as_of_ns))
     result["complete_through"] = None if through is None else _ms(through * size)
     result["holes"] = [[_ms(a * size), _ms(b * size)] for a, b in merged_runs(bad, gaps)]
     result["lost"] = _lost(declared, size)
