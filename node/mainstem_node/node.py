@@ -494,6 +494,9 @@ class Node:
         error = self._reporter.log_error()
         if error is not None:
             reasons.append(f"the log failed: {error}")
+        stuck = self.stuck()
+        if stuck:
+            reasons.append(f"the {stuck} stands still: start the node again")
         return reasons + self.not_ready()
 
     def _snapshot(self) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from mainstem_node.api import ROUTES
 from mainstem_node.api.series import min_max
 from mainstem_node.node import Node
+from mainstem_node.service_manager import STUCK_S, Progress
 
 T0 = 1_700_000_040_000
 STATUS_KEYS = {
@@ -48,6 +50,23 @@ async def test_ready_says_why_not(
     assert (await get(http, "/health"))["status"] == "up"
     status = await get(http, "/api/v1/status")
     assert (status["last_fsync_error"], status["state"]) == ("no space left", "stale")
+
+
+async def test_a_node_that_stands_still_is_not_ready(
+    node: Node, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records wait, and the log has not moved for a minute: whoever asks from outside hears it."""
+    now_s = 1000.0
+    monkeypatch.setattr(node, "_progress", Progress(monotonic=lambda: now_s))
+    log = node.engine.log.statistics()
+    waiting = replace(log, appended_lsn=log.committed_lsn + 1)
+    monkeypatch.setattr(node.engine.log, "statistics", lambda: waiting)
+    assert (await get(http, "/ready"))["reasons"] == []
+    now_s += STUCK_S + 1
+    async with http.get("/ready") as answer:
+        assert answer.status == 503
+        (reason,) = (await answer.json())["reasons"]
+        assert "the committer stands still" in reason
 
 
 async def test_the_status_object_has_the_keys_of_the_contract(
