@@ -8,6 +8,8 @@
    ``READY_S`` is stopped again, and the revision before is started: if that fails as well, the
    process ends, as at any start that fails.
 4. Each start is judged by the node itself (desired/agent.py): only then a revision is applied.
+5. A log that failed on a full disk takes nothing more, and reads go on. Once there is room again
+   the node is started anew, in this process, as it was.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,6 +37,10 @@ log = logging.getLogger("mainstem.config")
 
 READY_S = 60.0
 STOP_S = 15.0
+ROOM_LOOK_S = 5.0
+ROOM_BYTES = 64 << 20
+"""What a start and the minutes after it need: segments of the log, a checkpoint, a flush. Of a
+small disk a twentieth."""
 BY_FILE = "file"
 TRIED = "the process ended while it was being tried"
 
@@ -51,12 +58,16 @@ class NodeHost:
         *,
         clock_ns: Callable[[], int],
         ready_s: float = READY_S,
+        room_look_s: float = ROOM_LOOK_S,
     ) -> None:
         self._file = topology
         self._node_id = node_id
         self._make = make
         self._clock_ns = clock_ns
         self._ready_s = ready_s
+        self._room_look_s = room_look_s
+        self._revision: Revision | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._own: dict[str, Any] = document_of(topology, node_id)
         self.file_hash = hash_of(self._own)
         self.revisions = Revisions(topology.node(node_id).data_dir)
@@ -74,12 +85,14 @@ class NodeHost:
         self._loop = asyncio.get_running_loop()
         revision = await asyncio.to_thread(self._holding)
         await self._start(revision)
+        self._looking = self._loop.create_task(self._look_for_room(), name="room")
 
     async def stop(self) -> None:
-        if self._switching is not None and not self._switching.done():
-            self._switching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._switching
+        for task in (self._looking, self._switching):
+            if task is not None and not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         if self.node is not None:
             await self.node.stop()
 
@@ -103,7 +116,7 @@ class NodeHost:
         document = self._document(revision, topology)
         changing = asyncio.run_coroutine_threadsafe(node.reconfigure(topology), loop)
         changing.result(self._ready_s)
-        self.topology, self.document = topology, document
+        self.topology, self.document, self._revision = topology, document, revision
         return True
 
     def switch(self, rev: int) -> None:
@@ -154,7 +167,7 @@ class NodeHost:
 
     async def _start(self, revision: Revision) -> None:
         topology = await asyncio.to_thread(self._load, revision)
-        self.topology = topology
+        self.topology, self._revision = topology, revision
         self.document = await asyncio.to_thread(self._document, revision, topology)
         self.node = self._make(topology, topology.node(self._node_id), self)
         await self.node.start()
@@ -199,6 +212,34 @@ class NodeHost:
             await self._start(before)
         except (MainstemError, OSError, ValueError, TimeoutError):
             log.exception("the configuration before does not start either")
+            self._failed.set()
+
+    async def _look_for_room(self) -> None:
+        """See 5 of the module."""
+        while True:
+            await asyncio.sleep(self._room_look_s)
+            node, revision = self.node, self._revision
+            switching = self._switching is not None and not self._switching.done()
+            if node is None or revision is None or switching or not node.lacked_room():
+                continue
+            try:
+                disk = await asyncio.to_thread(shutil.disk_usage, node.config.data_dir)
+            except OSError as error:
+                log.warning("the disk cannot be asked for its room: %s", error)
+                continue
+            if disk.free >= min(ROOM_BYTES, disk.total // 20):
+                log.warning("there is room on the disk again: the node is started anew")
+                self._switching = asyncio.ensure_future(self._again(revision))
+                await self._switching
+
+    async def _again(self, revision: Revision) -> None:
+        """The node as it was, on the same directory."""
+        await self._stop_node()
+        try:
+            async with asyncio.timeout(self._ready_s):
+                await self._start(revision)
+        except (MainstemError, OSError, ValueError, TimeoutError):
+            log.exception("the node does not start again")
             self._failed.set()
 
     async def _stop_node(self) -> None:

@@ -167,6 +167,10 @@ class Node:
         waits = log_now.error is None and log_now.appended_lsn > log_now.committed_lsn
         return "committer" if self._progress.stuck("log", waits, log_now.committed_lsn) else ""
 
+    def lacked_room(self) -> bool:
+        """True if the log has failed because the disk was full."""
+        return self._ready and self.engine.log.lacked_room
+
     @classmethod
     def examine(cls, topology: Topology, config: NodeConfig) -> Iterable[Finding]:
         """What the tier looks at for ``mainstem doctor``; the node need not run."""

@@ -11,6 +11,7 @@ What holds at every moment, also after a crash:
 
 from __future__ import annotations
 
+import errno
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,9 @@ from mainstem_engine.log.writer import LogWriter
 from mainstem_engine.options import Durability
 
 MIB = 1 << 20
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +295,14 @@ class Log:
             for record in self.read(lsn, lsn):
                 return record.chain
         raise LogRangeError(lsn, self.first_lsn, self.fsynced_lsn)
+
+    @property
+    def lacked_room(self) -> bool:
+        """True if it failed because the disk was full: opened again, once there is room, it goes on
+        after what it acknowledged."""
+        error = self._writer.error
+        cause = None if error is None else error.__cause__
+        return isinstance(cause, OSError) and cause.errno in NO_ROOM
 
     def statistics(self) -> LogStatistics:
         """Counts and positions; cheap."""
