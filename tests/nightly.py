@@ -110,6 +110,10 @@ GROUPS: Mapping[str, Group] = {
         "simulations of three tiers with every fault, and broken variants of them",
         (*_LONG, "tests/sync"),
     ),
+    "soak": Group(
+        "three tiers of real processes: kills, dead lines, disks that are rolled back",
+        (*_LONG, "tests/e2e/test_soak.py"),
+    ),
     "bench": Group("benchmarks that are tests", ("-m", "bench", "tests"), asked_only=True),
 }
 
