@@ -14,6 +14,7 @@ import shutil
 import time
 import urllib.error
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Soak(Processes):
         self.lines = []
         for node, line, parent in (("edge", "below", "plant"), ("plant", "above", "group")):
             url = f"http://127.0.0.1:{self.ports[line]}"
-            self.rewrite(lambda found, url=url: found["parent"].update(url=url), node)
+            self.rewrite(partial(_found_at, url), node)
             target = ("127.0.0.1", self.ports[parent])
             self.lines.append(SilentRelay(self.ports[line], target))
         self.speaks_at = [0.0, 0.0]
@@ -98,7 +99,7 @@ class Soak(Processes):
         is_late = self.rng.random() < 0.4
         first = self.began_ms if is_late else now_ms() - 3000
         span = PAST_MS if is_late else 3000
-        rows = []
+        rows: list[dict[str, Any]] = []
         for _ in range(self.rng.choice([1, 5, 50, 400])):
             key = device, first + self.rng.randrange(span)
             if key in self.acked or key in self.unsure:
@@ -245,6 +246,11 @@ def test_nothing_is_lost_and_nothing_is_claimed_that_is_not_there(soak: Soak) ->
     soak.mend(at_once=True)
     soak.check()
     assert soak.claims
+
+
+def _found_at(url: str, node: dict[str, Any]) -> None:
+    """Its parent is asked there."""
+    node["parent"]["url"] = url
 
 
 def now_ms() -> int:
