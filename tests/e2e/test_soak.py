@@ -111,7 +111,8 @@ class Soak(Processes):
         try:
             answer = self["edge"].request("/api/v1/write", body)
         except urllib.error.HTTPError as error:
-            assert error.code == 503, error.read()
+            if error.code != 503:
+                raise AssertionError(error.read()) from error
             return
         except OSError:
             return
@@ -178,7 +179,8 @@ class Soak(Processes):
     def end(self, node: str, for_s: float) -> None:
         if node not in self.down:
             process = self[node].process
-            assert process is not None and process.poll() is None, f"{node} ended by itself"
+            assert process is not None
+            assert process.poll() is None, f"{node} ended by itself"
             self[node].kill()
         self.down[node] = time.monotonic() + for_s
 
