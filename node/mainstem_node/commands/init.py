@@ -41,6 +41,9 @@ def init(
     source = configs_directory() / f"{tier}.yaml"
     target = directory / source.name
     if target.exists():
+        if systemd and not target.with_name(UNIT).exists():
+            note(f"{target} is there already and stays; wrote {write_unit(target)} for it")
+            return
         fail(f"{target} exists already", "name another directory, or remove the file", USAGE)
     try:
         directory.mkdir(parents=True, exist_ok=True)

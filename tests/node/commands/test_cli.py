@@ -149,6 +149,18 @@ def test_init_writes_a_configuration_that_is_valid(tmp_path: Path, tier: str) ->
     assert "exists already" in again.stderr
 
 
+def test_init_writes_the_unit_of_a_file_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "edge.yaml"
+    file.write_text("mine: true\n")
+    runner = CliRunner()
+    made = runner.invoke(cli.app, ["init", "edge", str(tmp_path), "--systemd"])
+    assert made.exit_code == 0, made.stderr
+    assert file.read_text() == "mine: true\n"
+    assert str(file) in (tmp_path / "mainstem.service").read_text()
+    again = runner.invoke(cli.app, ["init", "edge", str(tmp_path), "--systemd"])
+    assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+
+
 def test_config_check_names_line_field_and_remedy(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("nodes:\n  - id: a\n    tier: edge\n    listne: 127.0.0.1:1\n")
