@@ -7,7 +7,8 @@
    off; the child makes a later one when it is asked again.
 3. It replaces what is stored of the line in its range. So what was put aside of it is replaced
    too: the record says what is put aside of the image.
-4. Where it repairs a slice that differed, it names the points that did (proof/differences.py).
+4. Where it repairs a slice that differed, it names the points that did (proof/differences.py). A
+   slice that was still to come says nothing about errors.
 5. Rows stay that their owner delivered and lost (kept_rows.py).
 6. Of slices that were deleted here nothing is taken; a record says that it came.
 7. An image of a closed epoch (``joins``) brings orphans: they are joined to what is here, below the
@@ -213,7 +214,9 @@ class IncomingImages:
         }
         if kept:
             header["kept"] = kept
-        differing = [] if joins else self.differences.of(self.engine, state, image)
+        with self.lock:  # rows that were owed as slices, or not exported, nobody altered
+            owed = state.backlog.waiting_for(table.name, image.start_ns, image.end_ns)
+        differing = [] if joins or owed else self.differences.of(self.engine, state, image)
         ack = self.engine.apply_image(image, max_lsn=newest, header=header, joins=joins)
         self.differences.note(differing, self.at_ms)
         touch = (table.local, image.start_ns, image.end_ns - 1, image.as_of)
