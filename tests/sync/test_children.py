@@ -48,6 +48,26 @@ def test_a_lease_belongs_to_the_newest_process(children: Children, clock: Manual
     assert children.fenced == 1, "a process that was silent for long has simply been replaced"
 
 
+def test_a_process_that_is_to_say_hello_again_may(children: Children) -> None:
+    """Also one that has said it several times; and one that was fenced before stays so."""
+    older = children.admit("edge", "uuid", "one")
+    given_up = children.admit("edge", "uuid", "two")
+    lease = children.admit("edge", "uuid", "two")
+    children.expel("edge")
+    for old in (given_up, lease):
+        with pytest.raises(LeaseError):
+            children.check("edge", old)
+    assert not children.is_newest("edge", "two")
+    for refused in (
+        lambda: children.check("edge", older),
+        lambda: children.is_newest("edge", "one"),
+    ):
+        with pytest.raises(FencedError):
+            refused()
+    assert children.check("edge", children.admit("edge", "uuid", "two")) == "uuid"
+    assert children.fenced == 1
+
+
 def test_unknown_leases_mean_hello(children: Children) -> None:
     with pytest.raises(LeaseError):
         children.check("edge", "x")

@@ -163,6 +163,9 @@ class Children:
         with self._lock:
             session = self._sessions.get(name)
             if session is not None:
+                # Leases that this process gave up before are not those of another one.
+                running = session.instance
+                session.old = {lease: at for lease, at in session.old.items() if at != running}
                 session.lease = session.instance = ""
 
     def said(self, name: str, status: Mapping[Any, Any]) -> None:
