@@ -233,7 +233,7 @@ class Greeting:
                 hint=f"nothing was merged; upgrade {child}, which then goes on in a new epoch",
             )
         offered = self._offers.get(hello.instance)
-        if offered is not None and offered == known.line.table:
+        if offered is not None and offered == known.line.table and offered != hello.table:
             return offered
         try:
             table = known.line.table.with_fork(verdict.epoch, verdict.fork)
