@@ -26,7 +26,11 @@ MainstemError
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the operating system says of a full disk."""
 
 
 class MainstemError(Exception):

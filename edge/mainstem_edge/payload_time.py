@@ -32,11 +32,9 @@ from mainstem_node import time_notations as notations
 from mainstem_node.reasons import BAD_TIME, NO_TIME, TIME_WITHOUT_ZONE
 
 DEFAULT_FIELDS = ("ts", "timestamp", "time")
-UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 AUTO = "auto"
 ISO = "iso"
 
-_MAGNITUDES = ((10**11, "s"), (10**14, "ms"), (10**17, "us"))
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
@@ -77,9 +75,11 @@ class TimeReader:
             (field,) if field else tuple(name for name in DEFAULT_FIELDS if name not in taken)
         )
         self._clock_field = clock_field
-        self._notation = notation
         self._unit = unit
         self._zone = None if zone is None else ZoneInfo(zone)
+        self._noted = (
+            None if notation == ISO else notations.TimeReader(notation, self._zone or datetime.UTC)
+        )
         self._source = source
 
     @property
@@ -91,7 +91,7 @@ class TimeReader:
     def number_names(self) -> tuple[str, ...]:
         """Those of them in which a text may be a number since the epoch: 20261124 is none where a
         notation is configured."""
-        is_iso = self._notation == ISO and self._clock_field is None
+        is_iso = self._noted is None and self._clock_field is None
         return self.fields if is_iso else ()
 
     def read(self, columns: Mapping[str, Sequence[Any]], arrived_ns: TimesNs) -> RowTimes:
@@ -125,7 +125,7 @@ class TimeReader:
     def _parse(
         self, raw: Sequence[Any], fallback_ns: TimesNs, *, absent_allowed: bool = False
     ) -> RowTimes:
-        kinds = set(map(type, raw)) if self._notation == ISO else set()
+        kinds = set(map(type, raw)) if self._noted is None else set()
         if kinds == {int}:
             return RowTimes(self._integers(raw))
         if kinds == {float}:
@@ -148,8 +148,8 @@ class TimeReader:
         return RowTimes(ns, refused, absent)
 
     def _one(self, value: Any) -> int:
-        if self._notation != ISO and isinstance(value, str | int):
-            return _noted_ns(str(value), self._notation, self._zone)
+        if self._noted is not None and isinstance(value, str | int):
+            return self._noted_ns(str(value), self._noted)
         if isinstance(value, str):
             return parse_text_ns(value, self._zone)
         if isinstance(value, datetime.datetime) and value.tzinfo is not None:  # of MessagePack
@@ -161,6 +161,17 @@ class TimeReader:
         if not math.isfinite(value):
             raise PayloadTimeError(f"{value!r} is not a time", BAD_TIME)
         return int(self._floats(np.array([value], np.float64))[0])
+
+    def _noted_ns(self, text: str, reader: notations.TimeReader) -> int:
+        """What parse_text_ns() does, of a text in another notation."""
+        try:
+            ns = reader.read(text)
+        except notations.TimeFormatError:
+            problem = f"{text!r} is not a time as {reader.notation}"
+            raise PayloadTimeError(problem, BAD_TIME) from None
+        if self._zone is None and reader.names_no_zone(text):
+            raise PayloadTimeError(f"{text!r} has no time zone", TIME_WITHOUT_ZONE)
+        return min(max(ns, TIME_MIN_NS), TIME_MAX_NS)
 
     def _integers(self, raw: Sequence[int]) -> TimesNs:
         try:
@@ -190,11 +201,11 @@ class TimeReader:
     def _factors(self, numbers: AnyArray) -> AnyArray:
         """int64[n]: nanoseconds per unit of each number."""
         if self._unit != AUTO:
-            return np.full(len(numbers), UNIT_NS[self._unit], np.int64)
+            return np.full(len(numbers), notations.UNITS_NS[self._unit], np.int64)
         size = np.abs(numbers)
-        factors = np.full(len(numbers), UNIT_NS["ns"], np.int64)
-        for bound, unit in reversed(_MAGNITUDES):
-            factors[size < bound] = UNIT_NS[unit]
+        factors = np.full(len(numbers), notations.UNITS_NS["ns"], np.int64)
+        for bound, unit in reversed(notations.EPOCH_LIMITS):
+            factors[size < bound] = notations.UNITS_NS[unit]
         return factors
 
 
@@ -211,18 +222,6 @@ def parse_text_ns(text: str, zone: datetime.tzinfo | None) -> int:
     ns = _since_epoch_ns(stamp)
     if "." in text or "," in text:
         ns += _below_microsecond(text)
-    return min(max(ns, TIME_MIN_NS), TIME_MAX_NS)
-
-
-def _noted_ns(text: str, notation: str, zone: datetime.tzinfo | None) -> int:
-    """The same of a text in another notation."""
-    reader = notations.TimeReader(notation, zone or datetime.UTC)
-    try:
-        ns = reader.read(text)
-    except notations.TimeFormatError:
-        raise PayloadTimeError(f"{text!r} is not a time as {notation}", BAD_TIME) from None
-    if zone is None and reader.names_no_zone(text):
-        raise PayloadTimeError(f"{text!r} has no time zone", TIME_WITHOUT_ZONE)
     return min(max(ns, TIME_MIN_NS), TIME_MAX_NS)
 
 

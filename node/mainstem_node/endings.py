@@ -44,9 +44,11 @@ def ending_well(work: Callable[[], object]) -> None:
 
 def of_system(error: OSError) -> str:
     """What the operating system refused, of which file, and where to look."""
+    from mainstem_engine.errors import NO_ROOM
+
     reason = error.strerror or str(error)
     named = f"{error.filename}: {reason}" if error.filename else reason
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in NO_ROOM:
         return f"{named}; make room on the disk and try again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{named}; it must be writable for this user"

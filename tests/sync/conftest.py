@@ -44,7 +44,7 @@ def locks_in_order(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def __init__(sender: Sender, **options: Any) -> None:
         begin(sender, **options)
         lock: Any = TakenFirst(options["lock"], found)
-        sender.lock = sender._lock = sender._lanes._lock = lock
+        sender.lock = sender._lanes._lock = lock
 
     monkeypatch.setattr(Sender, "__init__", __init__)
     yield

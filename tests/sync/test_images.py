@@ -39,6 +39,21 @@ def damage(node: TestNode, minute: int = 0, origin: str = "edge") -> None:
     engine.apply_image(replace(image, rows=rows, lsn=lsn)).wait()
 
 
+def repairing(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """A slice of the plant is damaged, and found to be; the requests that come from then on."""
+    receiver = tiers.plant.federation.receiver
+    requests: list[bytes] = []
+
+    def noted(child: Child, body: bytes) -> Reply:
+        requests.append(body)
+        return type(receiver).batches(receiver, child, body)
+
+    monkeypatch.setattr(receiver, "batches", noted)
+    damage(tiers.plant)
+    tiers.plant.federation.run_verification()
+    return requests
+
+
 def states(node: TestNode) -> list[str]:
     return [item["state"] for item in node.federation.holes]
 
@@ -86,15 +101,7 @@ def test_an_image_from_before_a_delete_that_is_here_is_put_off(
     tiers.write(rows=5)
     tiers.close()
     receiver = tiers.plant.federation.receiver
-    requests: list[bytes] = []
-
-    def noted(child: Child, body: bytes) -> Reply:
-        requests.append(body)
-        return type(receiver).batches(receiver, child, body)
-
-    monkeypatch.setattr(receiver, "batches", noted)
-    damage(tiers.plant)
-    tiers.plant.federation.run_verification()
+    requests = repairing(tiers, monkeypatch)
     tiers.run()
     expected = tiers.values(tiers.edge)
     assert tiers.values(tiers.plant) == expected
@@ -117,15 +124,7 @@ def test_an_image_from_before_another_that_is_here_is_put_off(
     tiers.write(rows=5)
     tiers.close()
     receiver = tiers.plant.federation.receiver
-    requests: list[bytes] = []
-
-    def noted(child: Child, body: bytes) -> Reply:
-        requests.append(body)
-        return type(receiver).batches(receiver, child, body)
-
-    monkeypatch.setattr(receiver, "batches", noted)
-    damage(tiers.plant)
-    tiers.plant.federation.run_verification()
+    requests = repairing(tiers, monkeypatch)
     tiers.until(lambda: tiers.values(tiers.plant) == tiers.values(tiers.edge), "the image")
     older = [body for body in requests if _has_image(body)]
     assert older

@@ -11,14 +11,13 @@ What holds at every moment, also after a crash:
 
 from __future__ import annotations
 
-import errno
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mainstem_engine.errors import LogFailedError, LogRangeError
+from mainstem_engine.errors import NO_ROOM, LogFailedError, LogRangeError
 from mainstem_engine.filesystem import Buffer, Filesystem
 from mainstem_engine.log.layout import CHAIN_START, CHAIN_UNKNOWN
 from mainstem_engine.log.reader import LogDamage, Segment, iterate_records
@@ -29,9 +28,6 @@ from mainstem_engine.log.writer import LogWriter
 from mainstem_engine.options import Durability
 
 MIB = 1 << 20
-
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)

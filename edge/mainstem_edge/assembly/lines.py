@@ -5,13 +5,13 @@ from __future__ import annotations
 from mainstem_edge.assembly.workbench import Workbench
 from mainstem_edge.line_reader import LineReader
 from mainstem_edge.patterns import PathPattern
-from mainstem_edge.payload_time import UNIT_NS
 from mainstem_edge.preprocess import TemplateRules
 from mainstem_edge.reader import Reader
 from mainstem_engine.catalog.templates import Table
 from mainstem_node.config.collectors.subscription import SubscriptionConfig
 from mainstem_node.line_protocol.points import Points
 from mainstem_node.line_protocol.storing import template_of
+from mainstem_node.time_notations import UNITS_NS
 
 
 def reader(bench: Workbench, config: SubscriptionConfig, message_bytes_max: int) -> Reader:
@@ -41,7 +41,7 @@ def reader(bench: Workbench, config: SubscriptionConfig, message_bytes_max: int)
         table=table,
         tags=tags,
         clock=bench.clock,
-        precision_ns=1 if unit == "auto" else UNIT_NS[unit],
+        precision_ns=1 if unit == "auto" else UNITS_NS[unit],
         source=config.time.source,
         create=config.auto_create,
         message_bytes_max=message_bytes_max,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mainstem_engine.catalog.names import is_below
 from mainstem_node.config.report import Report
 from mainstem_node.config.rules import ALARMS
 from mainstem_node.config.schema import SECOND_NS, ExportConfig, NodeConfig
@@ -56,7 +57,7 @@ def _overlap(one: str | None, other: str | None) -> bool:
     """True when a device may lie under both paths; None is all of them."""
     if one is None or other is None:
         return True
-    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+    return is_below(one, other) or is_below(other, one)
 
 
 # -- exports -----------------------------------------------------------------------------

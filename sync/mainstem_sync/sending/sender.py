@@ -88,7 +88,7 @@ class Sender:
         self._monotonic = monotonic
         self._rng = rng
         self._budget = budget or LinkBudget(None, clock_ns=clock_ns, monotonic=monotonic)
-        self.lock = self._lock = threading.RLock()
+        self.lock = threading.RLock()
         """Guards what follows. Taken before the federation's lock, never after it."""
         self._session = Session(engine.log, clock_ns=clock_ns, monotonic=monotonic, rng=rng)
         self._known: dict[OriginKey, RangeSet] = {}
@@ -96,7 +96,7 @@ class Sender:
         self._cutter = Cutter(engine, forward, upward, lock, refusals, self._known)
         self._verdicts = Verdicts(forward, upward, lock, refusals, self._known, clock_ns)
         self._lanes = Lanes(
-            engine, upward, self._session, self._cutter, self._verdicts, self._budget, self._lock,
+            engine, upward, self._session, self._cutter, self._verdicts, self._budget, self.lock,
             clock_ns=clock_ns, monotonic=monotonic,
         )  # fmt: skip
         self._hello_at = 0.0
@@ -151,7 +151,7 @@ class Sender:
         ``wait_s``)."""
         if lane is not None:
             return self._next_live() if lane is Lane.LIVE else self._lanes.next_history()
-        with self._lock:
+        with self.lock:
             lanes = self._lanes.in_turn()
         for each in lanes:
             request = self.next_request(each)
@@ -161,25 +161,25 @@ class Sender:
 
     def wait_s(self, lane: Lane = Lane.LIVE) -> float:
         """Seconds after which ``next_request`` may have something without being notified."""
-        with self._lock:
+        with self.lock:
             if self._session.is_connected:
                 return self._lanes.wait_s(lane)
             return max(min(self._budget.wait_s(), STATUS_EVERY_S), self._session.wait_s())
 
     def gathers_s(self) -> float:
         """Seconds for which a new record changes nothing: live rows are gathered until then."""
-        with self._lock:
+        with self.lock:
             return max(0.0, self._lanes.gathers_s(self._monotonic()))
 
     @property
     def is_behind(self) -> bool:
         """True if the history lane has something to do."""
-        with self._lock:
+        with self.lock:
             return self._lanes.is_behind
 
     def _next_live(self) -> Request | None:
         now = self._monotonic()
-        with self._lock:
+        with self.lock:
             if self._budget.wait_s() > 0 or self._lanes.leaves_turn():
                 return None
             connected = self._session.is_connected
@@ -189,7 +189,7 @@ class Sender:
         if connected and self._tells_status(now - self._lanes.status_at):
             # Outside every lock: making a status looks into all parts of the node.
             status = self._status()
-        with self._lock:
+        with self.lock:
             if not self._session.is_connected:
                 request = self._next_hello()
             elif self._lanes.may_send(Lane.LIVE):
@@ -238,7 +238,7 @@ class Sender:
         except BusyError as exc:
             self._put_off(request, exc)
         except LeaseError:
-            with self._lock:
+            with self.lock:
                 self._let_go(request)
                 self._session.restart()
                 self._notify()
@@ -248,13 +248,13 @@ class Sender:
             self.on_failure(request, f"HTTP {status}: {exc}", refused=isinstance(exc, PeerError))
 
     def _expects(self, request: Request) -> bool:
-        with self._lock:
+        with self.lock:
             flying = self._lanes.flights.get(request.number) is not None
             return flying or request is self._session.hello
 
     def on_failure(self, request: Request, why: str, *, refused: bool = False) -> None:
         """No answer, or none that is ours. What was in flight is owed again."""
-        with self._lock:
+        with self.lock:
             if not self._expects(request):
                 return
             # Requests that were under way together fail together: that is one failure.
@@ -271,7 +271,7 @@ class Sender:
     def _put_off(self, request: Request, error: BusyError) -> None:
         """The parent is over a bound: everything again after a jittered pause."""
         pause_s = error.retry_after_s * self._rng.uniform(1.0, 2.0)
-        with self._lock:
+        with self.lock:
             if not self._expects(request):
                 return
             self._let_go(request)
@@ -292,20 +292,20 @@ class Sender:
     def begin_anew(self, change: Callable[[], None]) -> None:
         """Makes a change of what goes up while nothing is under way; a HELLO follows, as after a
         start. What was under way is judged by what the parent says that it has."""
-        with self._lock:
+        with self.lock:
             self._lanes.drop()
             self._session.restart(0.0)
             change()
             self._notify()
 
     def _stop(self, state: LinkState, error: SyncError) -> None:
-        with self._lock:
+        with self.lock:
             self._lanes.flights.clear()
             self._session.stop(state, error)
         logger.error("the parent refuses this node: %s", error)
 
     def _welcomed(self, request: Request, body: bytes) -> None:
-        with self._lock:
+        with self.lock:
             if request is not self._session.hello:
                 return
             welcome = self._session.welcomed(body)
@@ -331,7 +331,7 @@ class Sender:
             self._notify()
 
     def _acknowledged(self, request: Request, status: int, body: bytes) -> None:
-        with self._lock:
+        with self.lock:
             flight = self._lanes.flights.get(request.number)
             if flight is None or flight.lease != self._session.lease:
                 return
@@ -348,7 +348,7 @@ class Sender:
                 stamps = tuple(integer(frame.header.get(key), key) for key in ("got", "gave"))
             elif frame.type in self.on_frame:
                 self.on_frame[frame.type](frame)
-        with self._lock:
+        with self.lock:
             if self._lanes.flights.pop(request.number) is None:
                 return
             self._session.answered(flight.sent_at)
@@ -389,12 +389,12 @@ class Sender:
 
     def learned(self, key: OriginKey, ranges: RangeSet) -> None:
         """The parent has these records of an origin now, as slices."""
-        with self._lock:
+        with self.lock:
             self._verdicts.learned(key, ranges)
 
     def parent_has(self, key: OriginKey) -> RangeSet | None:
         """R of an origin at the parent, as of the last HELLO."""
-        with self._lock:
+        with self.lock:
             found = self._known.get(key)
             return None if found is None else found.copy()
 
@@ -441,6 +441,6 @@ class Sender:
 
     def is_drained(self) -> bool:
         """True if the parent holds, and knows to hold, everything that is in the log now."""
-        with self._lock, self._state_lock:
+        with self.lock, self._state_lock:
             limit = self._forward.applied_lsn
             return self._forward.acked.watermark >= limit >= self._engine.log.committed_lsn
