@@ -213,7 +213,8 @@ def test_statements_wait_for_a_worker_but_not_without_bound(workers: WorkerExecu
     threads = [threading.Thread(target=endless, args=(token,)) for token in tokens]
     for thread in threads:
         thread.start()
-    wait_until(lambda: workers._waiting == 1)
+    # One runs and one waits: while the first is still waiting, there is room for another one.
+    wait_until(lambda: bool(workers._busy) and workers._waiting == 1)
     with pytest.raises(OverloadedError, match="waiting"):
         workers.execute(program("SELECT 1"), lambda name: None)
     assert outcomes == []
