@@ -90,6 +90,30 @@ def test_rows_of_images_are_delivered_when_the_parent_has_what_they_stand_for() 
     assert again.rows == {"t": 4}
 
 
+def test_rows_of_a_record_that_a_fork_made_void_are_delivered_by_either_epoch() -> None:
+    """The parent has some of the LSNs up to the fork under the epoch that ended, and nobody sends
+    them again under the new one."""
+    owing = Owing()
+    owing.imaged(REF, EDGE, RangeSet([(20, 25)]), "t", 16)
+    owing.hand_on(REF, EDGE, RangeSet([(20, 25)]))
+    line = replace(EDGE, epoch=1)
+    owing.forked(line, 24)
+    known: dict[OriginKey, RangeSet] = {}
+    assert owing.arrived(known.get).rows == {}
+    known[EDGE] = RangeSet([(1, 22)])
+    assert owing.arrived(known.get).rows == {}
+    known[replace(line, epoch=2)] = RangeSet([(1, 24)])  # of a line that nobody spoke of here
+    assert owing.arrived(known.get).rows == {}
+    known[line] = RangeSet([(23, 24)])
+    again = Owing()
+    again.restore(owing.snapshot())
+    assert again.arrived(known.get).rows == {"t": 16}
+    assert again.rows == {}
+    known[line] = RangeSet([(1, 24)])
+    del known[EDGE]
+    assert owing.arrived(known.get).rows == {"t": 16}
+
+
 @pytest.mark.parametrize("flushed", [False, True])
 def test_rules_that_change_and_change_back_owe_everything_once(
     make_tiers: Callable[..., Tiers], flushed: bool

@@ -177,8 +177,10 @@ class Owing:
             if known is not None and ranges and known.contains_all(ranges):
                 self._has(ref, settled)
         for ref, (line, ranges, rows) in list(self.voided.items()):
-            known = parent_has(line)
-            if known is not None and known.contains_all(ranges):
+            # Up to the fork both epochs are the same records: the parent may know them by either.
+            lines = (line, OriginKey(ref[0], ref[1], line.name))
+            found = [has for has in map(parent_has, lines) if has is not None]
+            if found and RangeSet(item for has in found for item in has).contains_all(ranges):
                 settled.add(rows)
                 del self.voided[ref]
         return settled

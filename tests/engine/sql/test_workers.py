@@ -200,20 +200,24 @@ def test_inputs_that_must_be_held_have_a_bound(workers: WorkerExecutor) -> None:
         workers.execute(bounded, big)
 
 
-def test_statements_wait_for_a_worker_but_not_without_bound(workers: WorkerExecutor) -> None:
+@pytest.mark.parametrize("is_started", [False, True])
+def test_statements_wait_for_a_worker_but_not_without_bound(is_started: bool) -> None:
+    """The first statements of all, and those that come while others run."""
+    workers = WorkerExecutor(SqlLimits(memory_limit_bytes=64 * MIB), pool_size=1, queue_size=1)
+    if is_started:
+        workers.execute(program("SELECT 1"), lambda name: None)
     outcomes: list[BaseException] = []
     tokens = [Cancellation(), Cancellation()]
 
     def endless(token: Cancellation) -> None:
         try:
             workers.execute(program(ENDLESS), lambda name: None, token)
-        except SqlError as error:
+        except (SqlError, OverloadedError) as error:
             outcomes.append(error)
 
     threads = [threading.Thread(target=endless, args=(token,)) for token in tokens]
     for thread in threads:
         thread.start()
-    # One runs and one waits: while the first is still waiting, there is room for another one.
     wait_until(lambda: bool(workers._busy) and workers._waiting == 1)
     with pytest.raises(OverloadedError, match="waiting"):
         workers.execute(program("SELECT 1"), lambda name: None)
@@ -222,7 +226,8 @@ def test_statements_wait_for_a_worker_but_not_without_bound(workers: WorkerExecu
         token.cancel()
     for thread in threads:
         thread.join(DEADLINE_S)
-    assert len(outcomes) == 2
+    workers.close()
+    assert [type(error) for error in outcomes] == [SqlCancelledError, SqlCancelledError]
 
 
 def test_a_worker_has_nothing_of_the_node(far: Run, workers: WorkerExecutor) -> None:

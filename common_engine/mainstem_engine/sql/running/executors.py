@@ -160,7 +160,8 @@ class WorkerExecutor:
         self, program: Program, deadline: float, cancellation: Cancellation
     ) -> WorkerProcess:
         with cancellation.calling(self._wake), self._changed:
-            if self._is_full() and self._waiting >= self._queue_size:
+            # Those for whom a worker is idle or starting do not count as waiting.
+            if len(self._busy) + self._waiting >= self._pool_size + self._queue_size:
                 raise OverloadedError(f"{self._waiting} statements are waiting for a worker")
             self._waiting += 1
             try:
@@ -191,9 +192,6 @@ class WorkerExecutor:
                 if is_starting or self._starting:
                     raise timed_out(program)
                 raise OverloadedError("no worker became free in the statement's time")
-
-    def _is_full(self) -> bool:
-        return not self._idle and len(self._busy) + self._starting >= self._pool_size
 
     def _start_one(self) -> None:
         """Starts a worker on a thread of its own, if there may be one more: nobody waits longer
