@@ -65,6 +65,9 @@ class Group:
     asked_only: bool = False
     """True: runs only if it is named."""
     hours_max: float = HOURS_MAX
+    is_shuffled: bool = False
+    """True: modules, and the tests of each, run in an order that the night's seed draws. No test
+    may depend on what ran before it."""
 
 
 REPORT = ("-o", "junit_family=xunit1")
@@ -77,6 +80,7 @@ GROUPS: Mapping[str, Group] = {
     "fast": Group(
         "everything that is neither slow nor long",
         ("-m", "not slow and not bench and not nightly", "tests"),
+        is_shuffled=True,
     ),
     "slow": Group("what CI runs besides", ("-m", "slow and not bench and not nightly", "tests")),
     "model": Group(
@@ -148,6 +152,8 @@ def run_group(name: str, group: Group, into: Path, seed: int) -> Result:
     xml, log = into / f"{name}.xml", into / f"{name}.log"
     xml.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", *REPORT, f"--junitxml={xml}"]
+    if group.is_shuffled:
+        command += ["--random-order-bucket=module", f"--random-order-seed={seed}"]
     command += group.arguments
     environment = {
         **os.environ,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,25 @@ def test_groups_can_be_chosen(groups: dict[str, Group], tmp_path: Path) -> None:
     assert main(["--into", str(into), "--seed", "5", "--groups", "good"], groups) == 0
     assert "nightly run: passed" in (into / "report.txt").read_text(encoding="utf-8")
     assert (into / "good.log").is_file()
+
+
+def test_the_order_of_a_shuffled_group_comes_from_its_seed(
+    groups: dict[str, Group], tmp_path: Path
+) -> None:
+    order = tmp_path / "order"
+    names = "".join(
+        f"def test_{number}():\n with open({str(order)!r}, 'a') as file:\n  file.write(' {number}')\n"
+        for number in range(20)
+    )
+    (tmp_path / "test_good.py").write_text(names, encoding="utf-8")
+    shuffled = {"good": replace(groups["good"], is_shuffled=True)}
+    found = []
+    for seed in ("5", "5", "6"):
+        order.write_text("", encoding="utf-8")
+        assert main(["--into", str(tmp_path / "report"), "--seed", seed], shuffled) == 0
+        found.append(order.read_text(encoding="utf-8").split())
+    assert found[0] == found[1] != found[2] != sorted(found[2])
+    assert sorted(found[0]) == sorted(found[2]) == sorted(map(str, range(20)))
 
 
 def test_a_group_that_hangs_is_stopped(tmp_path: Path) -> None:

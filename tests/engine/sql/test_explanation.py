@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,8 @@ from mainstem_engine.sql.running.explanation import Explanation
 from mainstem_engine.sql.session import Session
 from mainstem_engine.sql.statements import Query
 from mainstem_engine.sql.times import parse_zone
+
+from .conftest import open_engine
 
 MINUTE_NS = 60 * 10**9
 ROWS = 6_000
@@ -73,11 +76,13 @@ def test_aggregates_say_what_answers(engine: Engine) -> None:
     assert reading(engine, "SELECT LAST(f) FROM m") == "newest values"
 
 
-def test_rows_in_memory_are_counted(engine: Engine) -> None:
-    engine.write("m", "root.main.late", [5], {"f": [1.0]}).wait()
-    assert reading(engine, "SELECT f FROM root.main.late") == (
-        "scan, 0 parts, 0 blocks, 0 bytes, 1 rows in memory"
-    )
+def test_rows_in_memory_are_counted(tmp_path: Path) -> None:
+    with open_engine(tmp_path) as engine:
+        engine.sql("CREATE STABLE m (ts TIMESTAMP, f DOUBLE)")
+        engine.write("m", "root.main.late", [5], {"f": [1.0]}).wait()
+        assert reading(engine, "SELECT f FROM root.main.late") == (
+            "scan, 0 parts, 0 blocks, 0 bytes, 1 rows in memory"
+        )
 
 
 def test_time_is_divided_into_stages(engine: Engine) -> None:

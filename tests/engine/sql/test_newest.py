@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,15 +121,16 @@ def test_others_do_not_ask_for_them(engine: Engine, executor: InProcessExecutor,
     assert sorted(map(repr, found.to_pylist())) == sorted(map(repr, wanted.to_pylist()))
 
 
-def test_deletes_and_late_rows_show_at_once(engine: Engine) -> None:
+def test_deletes_and_late_rows_show_at_once(tmp_path: Path) -> None:
     sql = "SELECT last(f), last_row(n) FROM e"
-    engine.sql("CREATE STABLE e (ts TIMESTAMP, f DOUBLE, n INT) TAGS (k INT)")
-    engine.sql("INSERT INTO e1 USING e TAGS (1) (ts, f, n) VALUES (200000, 5.5, 6)")
-    assert engine.sql(sql).rows() == [[5.5, 6]]
-    engine.sql("INSERT INTO e1(ts, f) VALUES (150000, 4.5)")
-    assert engine.sql(sql).rows() == [[5.5, 6]]
-    engine.sql("DELETE FROM e WHERE ts >= 150001")
-    assert engine.sql(sql).rows() == [[4.5, None]]
+    with open_engine(tmp_path) as engine:
+        engine.sql("CREATE STABLE e (ts TIMESTAMP, f DOUBLE, n INT) TAGS (k INT)")
+        engine.sql("INSERT INTO e1 USING e TAGS (1) (ts, f, n) VALUES (200000, 5.5, 6)")
+        assert engine.sql(sql).rows() == [[5.5, 6]]
+        engine.sql("INSERT INTO e1(ts, f) VALUES (150000, 4.5)")
+        assert engine.sql(sql).rows() == [[5.5, 6]]
+        engine.sql("DELETE FROM e WHERE ts >= 150001")
+        assert engine.sql(sql).rows() == [[4.5, None]]
 
 
 def test_explain_names_them(engine: Engine) -> None:
