@@ -81,10 +81,8 @@ def test_the_order_of_a_shuffled_group_comes_from_its_seed(
     groups: dict[str, Group], tmp_path: Path
 ) -> None:
     order = tmp_path / "order"
-    names = "".join(
-        f"def test_{number}():\n with open({str(order)!r}, 'a') as file:\n  file.write(' {number}')\n"
-        for number in range(20)
-    )
+    line = f"with open({str(order)!r}, 'a') as file: file.write"
+    names = "".join(f"def test_{n}():\n    {line}(' {n}')\n" for n in range(20))
     (tmp_path / "test_good.py").write_text(names, encoding="utf-8")
     shuffled = {"good": replace(groups["good"], is_shuffled=True)}
     found = []
