@@ -23,6 +23,7 @@ import numpy.typing as npt
 from mainstem_edge.value_memory import ValueMemory
 from mainstem_engine.columns import TIME_MIN_NS
 from mainstem_engine.model import AnyArray, BoolMask, Column, DeviceIds, TimesNs
+from mainstem_node.posted_rules import rows_with_values
 
 NEVER_NS = TIME_MIN_NS - 1
 """Before every time: nothing was seen of this device."""
@@ -70,6 +71,15 @@ class DeviceMemory:
         self._row_hash = np.zeros(0, np.uint64)
         self.values.forget()
 
+    def forget_devices(self, devices: DeviceIds) -> None:
+        """Rows of these came by another way: what is remembered of them may not be the last that
+        was stored. What filters hold of them is restored."""
+        known = np.unique(devices[devices < len(self._known)])
+        known = known[self._known[known]]
+        self._known[known] = False
+        self._newest[known] = self._row_time[known] = NEVER_NS
+        self.values.forget_devices(known)
+
     def judge(self, device: DeviceIds, time: TimesNs, columns: Mapping[int, Column]) -> Judgement:
         """Judges n rows in order of arrival and remembers them. n >= 0."""
         count = len(device)
@@ -88,7 +98,7 @@ class DeviceMemory:
         if self.values:
             filtered = self.values.judge(device, time, columns, ~(late | repeat))
             kept_columns, refused = filtered.columns, filtered.refused
-        keep = _rows_with_values(kept_columns, count) & ~repeat
+        keep = rows_with_values(kept_columns, count) & ~repeat
         return Judgement(keep, kept_columns, late, int(np.count_nonzero(repeat)), refused)
 
     def _meet(self, devices: DeviceIds) -> None:
@@ -185,12 +195,3 @@ def _unsort(sorted_values: BoolMask, order: AnyArray) -> BoolMask:
     values = np.empty_like(sorted_values)
     values[order] = sorted_values
     return values
-
-
-def _rows_with_values(columns: Mapping[int, Column], count: int) -> BoolMask:
-    some = np.zeros(count, np.bool_)
-    for column in columns.values():
-        if column.valid is None:
-            return np.ones(count, np.bool_)
-        some |= column.valid
-    return some

@@ -19,6 +19,7 @@ from mainstem_edge.assembly import Assembly, Workbench
 from mainstem_edge.collectors.interface import Collector
 from mainstem_edge.frontier import CollectorView, Frontier, Gap
 from mainstem_edge.intake import Intake
+from mainstem_edge.posted import EdgeRules
 from mainstem_edge.push_routes import push_routes
 from mainstem_edge.readmission import readmit_messages, readmit_rows
 from mainstem_edge.sources import held_frontier_ns, silent
@@ -30,6 +31,7 @@ from mainstem_node.config.schema import NodeConfig, Topology
 from mainstem_node.doctor.finding import Finding
 from mainstem_node.inbox import Adoption, Kept
 from mainstem_node.node import Node
+from mainstem_node.posted_rules import PostedRules
 
 if TYPE_CHECKING:
     from mainstem_edge.assembly.notices import Couriers
@@ -59,15 +61,16 @@ class EdgeNode(Node):
     _stopped_ns: int | None = None
     _notices: NoticeBook | None = None
     _couriers: Couriers | None = None
+    _bench: Workbench | None = None
 
     async def start_intake(self) -> None:
         """Starts a collector and an intake per broker. The brokers need not be there."""
         self._frontier = Frontier(self._lateness_ns())
         self._frontier_lock = threading.Lock()
         self._stopping = threading.Event()
-        self._bench = self._workbench()
-        assembly = Assembly(self._bench)
-        self._intakes = await asyncio.to_thread(assembly.intakes)
+        bench = self._workbench()
+        self._intakes = await asyncio.to_thread(Assembly(bench).intakes)
+        self._bench = bench
         if self._notices is not None:  # before there is anything to tell
             await asyncio.to_thread(self._start_couriers, self._notices)
         for intake in self._intakes:
@@ -89,12 +92,13 @@ class EdgeNode(Node):
     def _check_alarms(self) -> None:
         """A row that has arrived and was not read yet is no silence: of that only the time before
         counts."""
-        if self._stopping.is_set():
+        bench = self._bench
+        if bench is None or self._stopping.is_set():
             return
         waiting = [intake.oldest_waiting_ns() for intake in self._intakes if not intake.failure]
         now_ns = self.clock_ns()
         behind_ns = max((now_ns - each for each in waiting if each is not None), default=0)
-        for table in list(self._bench.tables.values()):
+        for table in list(bench.tables.values()):
             table.check_alarms(max(0, behind_ns))
 
     async def refit_intake(self) -> None:
@@ -103,10 +107,11 @@ class EdgeNode(Node):
             await asyncio.to_thread(self._refit)
 
     def _refit(self) -> None:
-        bench = self._workbench()
-        for intake, fitting in zip(self._intakes, Assembly(bench).fittings(), strict=True):
-            intake.refit(*fitting)
-        self._bench = bench
+        with self._rules.exchange:
+            bench = self._workbench()
+            for intake, fitting in zip(self._intakes, Assembly(bench).fittings(), strict=True):
+                intake.refit(*fitting)
+            self._bench = bench
         with self._frontier_lock:
             self._frontier.lateness_ns = self._lateness_ns()
 
@@ -129,10 +134,13 @@ class EdgeNode(Node):
 
     def readmit(self, adoption: Adoption, rows: Sequence[Kept]) -> bool:
         """Rows of its collectors, by the rules of the template."""
+        bench = self._bench
+        if bench is None:
+            return False
         if adoption.is_topic:
-            readmit_messages(self._bench, adoption, rows)
+            readmit_messages(bench, adoption, rows)
         elif self.inbox_book.has_seen(adoption.table, adoption.name):
-            readmit_rows(self._bench, adoption, rows)
+            readmit_rows(bench, adoption, rows)
         else:
             return False
         return True
@@ -202,6 +210,11 @@ class EdgeNode(Node):
         from mainstem_edge.assembly.actions import actions
 
         return actions(self.config, self._collectors)
+
+    def posted_rules(self) -> PostedRules:
+        """The ranges of the templates, and the alarm rules."""
+        self._rules = EdgeRules(lambda: self._bench)
+        return self._rules
 
     def routes(self) -> Sequence[Route]:
         """Where devices post."""

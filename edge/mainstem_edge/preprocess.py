@@ -29,6 +29,7 @@ from mainstem_edge.values import typed_column
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType
 from mainstem_node.config.templates import QUALITY_SUFFIX
 from mainstem_node.expressions import Expression
+from mainstem_node.posted_rules import rows_with_values
 from mainstem_node.reasons import BAD_QUALITY, OUT_OF_RANGE, UNKNOWN_MEASUREMENT, WRONG_TYPE
 
 GOOD, UNCERTAIN, BAD, STALE = range(4)
@@ -158,7 +159,7 @@ def prepare(decoded: Decoded, rules: TemplateRules, times: TimeReader) -> Prepar
             column, beyond = _scaled(column, rule)
             misfits = sorted({*misfits, *beyond})
         rejects += [ValueReject(row, rule.name, WRONG_TYPE, raw[row]) for row in misfits]
-        column, outside = _in_range(column, rule)
+        column, outside = in_range(column, rule)
         rejects += [ValueReject(row, rule.name, OUT_OF_RANGE, raw[row]) for row in outside]
         columns[rule.id] = column
         some |= True if column.valid is None else column.valid
@@ -166,7 +167,7 @@ def prepare(decoded: Decoded, rules: TemplateRules, times: TimeReader) -> Prepar
         stated = None if rule.computed else decoded.columns.get(rule.source + QUALITY_SUFFIX)
         if stated is not None:
             rejects += _qualities(rule, stated, decoded, columns)
-            some = _rows_with_any(columns, count)
+            some = rows_with_values(columns, count)
     for rule in rules.measurements:
         if rule.derive is not None:
             columns[rule.id] = _derived(rule, rule.derive, rules, columns, count)
@@ -214,13 +215,6 @@ def _derived(
     return _scaled(found, replace(rule, linear=(1.0, 0.0)))[0]
 
 
-def _rows_with_any(columns: Mapping[int, Column], count: int) -> BoolMask:
-    some = np.zeros(count, np.bool_)
-    for column in columns.values():
-        some |= True if column.valid is None else column.valid
-    return some
-
-
 def _scaled(column: Column, rule: MeasurementRule) -> tuple[Column, list[int]]:
     """(the column in the stored unit and type, rows that the type cannot hold)."""
     assert rule.linear is not None
@@ -244,7 +238,8 @@ def _scaled(column: Column, rule: MeasurementRule) -> tuple[Column, list[int]]:
     return _without(Column(stored, column.valid), beyond)
 
 
-def _in_range(column: Column, rule: MeasurementRule) -> tuple[Column, list[int]]:
+def in_range(column: Column, rule: MeasurementRule) -> tuple[Column, list[int]]:
+    """(the column with nulls for values outside the range of the measurement, their rows)."""
     outside: BoolMask | None = None
     if rule.low is not None:
         outside = column.values < rule.low

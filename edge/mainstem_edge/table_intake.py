@@ -6,13 +6,13 @@
 3. What was put aside is made durable in the quarantine *before* the record is appended, so the
    acknowledgement that follows the record covers both. An entry is the same entry when its
    message comes again. A quarantine that cannot be written (a full disk) is waited for.
-4. Alarm rules see the good rows; changes of alarms follow the record of the rows.
-5. One record carries the rows and their share of the accounting. Without rows it carries only the
+4. One record carries the rows and their share of the accounting. Without rows it carries only the
    counts: nothing that was received goes uncounted. Values that a filter restores go into a record
    of their own, before it, as derived rows.
+5. Alarm rules see the good rows once the log has them; changes of alarms follow their record.
 
-Several collectors may feed one template: ``store`` is serialised, so that memory, log and counts
-have one order.
+Several collectors may feed one template, and programs post to it (``append``): all of it is
+serialised, so that memory, log, alarms and counts have one order.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ RELEASE_TIMEOUT_S = 5.0
 """A stop has ten seconds in all."""
 ALARMS_TIMEOUT_S = 0.2
 """An intake that waits for the engine has devices that are not silent; there is a next look."""
+POSTED_TIMEOUT_S = 2.0
+"""A program that posts is told to come again, rather than to hang with a collector that waits."""
 DISK_RETRY_S = 1.0
 """A full disk is not full for less than this."""
 BLOCK_VALUES_MIN = 64
@@ -172,18 +174,47 @@ class TableIntake:
             self._resolve(reading)
             self._drop_unwelcome(reading)
             try:
-                rows = self._judged(reading, counts)
+                good, rows = self._judged(reading, counts)
                 self._put_aside(self._rejects(reading, counts))
                 counts.received += reading.received
                 if not (counts.received or counts.redelivered or counts.quarantined):
                     return None
                 self._write_restored()
-                ack = self._write(rows, counts)
-                return ack if self._alarms is None else self._alarms.write() or ack
+                ack, stored = self._write(rows, counts)
+                # Also values that filters dropped; but none of which the engine refused a row.
+                return self._watched(good if stored is rows else stored) or ack
             except Exception:
                 # Rows may be remembered that were not stored: they must not count as seen.
                 self._memory.forget()
                 raise
+
+    @property
+    def watches(self) -> bool:
+        """True if somebody must know of rows that programs post: alarm rules, or filters."""
+        return self._alarms is not None or bool(self._memory.values)
+
+    def append(self, table: Table, rows: Rows, intake: Mapping[str, int] | None) -> Ack:
+        """Rows that a program posted, as they are.
+
+        Raises as ``Engine.write_rows``; OverloadedError while a collector waits for the engine.
+        """
+        if not self._lock.acquire(timeout=POSTED_TIMEOUT_S):
+            raise OverloadedError(
+                f"rows of {self.template} wait for the engine", retry_after_s=POSTED_TIMEOUT_S
+            )
+        try:
+            ack = self._engine.write_rows(table, rows, intake=intake)
+            self._memory.forget_devices(rows.device)
+            return self._watched(rows) or ack
+        finally:
+            self._lock.release()
+
+    def _watched(self, rows: Rows) -> Ack | None:
+        """Shows rows to the alarm rules. The Ack of their changes, None if there was none."""
+        if self._alarms is None:
+            return None
+        self._alarms.observe(rows.device, rows.time, rows.columns)
+        return self._alarms.write()
 
     def release(self) -> None:
         """No more rows come: what filters hold, and changes of alarms that still wait, is stored,
@@ -235,8 +266,8 @@ class TableIntake:
             for row in rows[bad].tolist():
                 reading.put_aside(row, reason)
 
-    def _judged(self, reading: Reading, counts: IntakeCounts) -> Rows:
-        """The rows to store, in order of arrival."""
+    def _judged(self, reading: Reading, counts: IntakeCounts) -> tuple[Rows, Rows]:
+        """(the good rows, those of them to store with what filters left), in order of arrival."""
         rows = np.flatnonzero(reading.good)
         known = np.array([max(entry.id, 0) for entry in reading.devices], np.uint32)
         ids: DeviceIds = known[reading.device_of[rows]]
@@ -246,15 +277,14 @@ class TableIntake:
             columns = {key: column.take(rows) for key, column in columns.items()}
         times = reading.time_ns if whole else reading.time_ns[rows]
         times = self._to_precision(ids, times)
-        if self._alarms is not None:
-            self._alarms.observe(ids, times, columns)
         judgement = self._memory.judge(ids, times, columns)
         kept = int(np.count_nonzero(judgement.keep))
         emptied = self._refuse(reading, rows, times, columns, judgement)
         counts.filtered += len(rows) - kept - emptied
         counts.late += int(np.count_nonzero(judgement.late & judgement.keep))
         found = Rows(ids, times, {key: _tidy(c) for key, c in judgement.columns.items()})
-        return found if kept == len(rows) else found.take(judgement.keep)
+        good = Rows(ids, times, dict(columns))
+        return good, found if kept == len(rows) else found.take(judgement.keep)
 
     def _refuse(
         self,
@@ -371,11 +401,12 @@ class TableIntake:
             else:
                 return
 
-    def _write(self, rows: Rows, counts: IntakeCounts) -> Ack:
+    def _write(self, rows: Rows, counts: IntakeCounts) -> tuple[Ack, Rows]:
+        """(the Ack of the record, its rows: the same object unless the engine refused some)."""
         table = self._engine.catalog.table(self.template)
         while True:
             try:
-                return self._patiently(partial(self._append, table, rows, counts))
+                return self._patiently(partial(self._append, table, rows, counts)), rows
             except (LogFailedError, ClosedError, OverloadedError):
                 raise
             except OutOfRetentionError:

@@ -124,6 +124,14 @@ class ValueMemory:
         self._held, self._held_at = np.zeros(wide), np.zeros(wide, np.int64)
         self._low, self._high = np.zeros(wide), np.zeros(wide)
 
+    def forget_devices(self, devices: DeviceIds) -> None:
+        """Nothing is known of these any more; what their doors hold is restored."""
+        if not len(devices) or not self._ids:
+            return
+        self._restore(devices, ~np.isnan(self._held[devices]))
+        for cells in (self._kept, self._taken, self._held, self._low, self._high):
+            cells[devices] = np.nan
+
     def grow(self, capacity: int) -> None:
         """Room for devices below ``capacity``."""
         more = (capacity - len(self._kept), len(self._ids))

@@ -70,6 +70,7 @@ from mainstem_node.logs import fields
 from mainstem_node.metrics import NodeMetrics
 from mainstem_node.orders import NodeOrders
 from mainstem_node.ownership import Ownership
+from mainstem_node.posted_rules import NoRules, PostedRules
 from mainstem_node.reconfiguring import exports_of, reconfigure
 from mainstem_node.registry import ENROLLED, NodeRegistry
 from mainstem_node.runtime import Runtime
@@ -137,6 +138,10 @@ class Node:
         """Stores rows that its intake kept of a device that is there now (inbox.py); False if they
         are not of its intake."""
         return False
+
+    def posted_rules(self) -> PostedRules:
+        """What rows are held to that programs send. Called once, when the engine is open."""
+        return NoRules(self.engine)
 
     def frontier_ns(self) -> int:
         """Event time that every source has passed: windows and slices before it may close."""
@@ -350,9 +355,10 @@ class Node:
             rollups=self.rollups,
             jobs=lambda: self.jobs.statistics(),
         )
+        rules = self.posted_rules()
         statements = Statements(
             self.engine, self.federation, self.ownership, listings, sql, self._kept_answers,
-            self._unheard,
+            self._unheard, rules,
         )  # fmt: skip
         self._statements = statements
         self._stack.push_async_callback(asyncio.to_thread, statements.close)
@@ -364,6 +370,7 @@ class Node:
             node=config.id,
             new_devices_per_minute=config.intake.max_new_devices_per_minute,
             clock_ns=self.clock_ns,
+            rules=rules,
         )
         self.auto_templates = AutoTemplates(self.engine)
         self.runtime = Runtime(

@@ -24,6 +24,7 @@ from mainstem_engine.columns import TIME_MAX_NS, TIME_MIN_NS, to_column
 from mainstem_engine.errors import OutOfRangeError, SchemaError
 from mainstem_engine.model import AnyArray, BoolMask, Column, ColumnType, Measurement, TimesNs
 from mainstem_node.errors import BadRequestError
+from mainstem_node.posted_rules import rows_with_values
 from mainstem_node.reasons import (
     BAD_TIME,
     NO_TIME,
@@ -325,9 +326,7 @@ def _with_values(
     rejects: list[Reject],
 ) -> AnyArray:
     """Which rows are stored: those with a usable time and at least one value."""
-    some = np.zeros(len(good), np.bool_)
-    for column in columns.values():
-        some |= True if column.valid is None else column.valid
+    some = rows_with_values(columns, len(good))
     # A row whose values were all put aside is named by them.
     rejects += [
         Reject(devices[row], int(time_ns[row]), "", NO_VALUES, dict(rows[row]))

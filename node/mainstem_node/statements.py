@@ -19,13 +19,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-from mainstem_engine.errors import MainstemError
+from mainstem_engine.errors import MainstemError, OutOfRangeError
 from mainstem_node.auth import ADMIN, ALLOWS, ROLES, WRITE
 from mainstem_node.config.schema import SECOND_NS, SqlConfig, SqlRoleConfig
 from mainstem_node.errors import ConflictError, ForbiddenError
 from mainstem_node.far_alters import Before
 from mainstem_node.far_delete import FarDelete
 from mainstem_node.ownership import Ownership
+from mainstem_node.posted_rules import NoRules
 from mainstem_node.statement_gate import StatementGate
 from mainstem_sync.proof.completeness import UNKNOWN, completeness_object
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from mainstem_node.far_deletes import FarDeletes
     from mainstem_node.federated.kept_answers import KeptAnswers
     from mainstem_node.federated.reading import Reading
+    from mainstem_node.posted_rules import PostedRules
     from mainstem_sync import Federation
 
 TIMEOUT_S_DEFAULT = 30.0
@@ -99,6 +101,7 @@ class Statements:
         config: SqlConfig | None = None,
         kept: KeptAnswers | None = None,
         unheard: Callable[[], Sequence[str]] = lambda: (),
+        rules: PostedRules | None = None,
     ) -> None:
         """``unheard``: children that are enrolled and have never said anything."""
         self._kept = kept
@@ -109,8 +112,9 @@ class Statements:
         self._engine = engine
         self._listings = listings
         self._federation = federation
-        self._guarded = cast("Engine", _OwnedEngine(engine, ownership))
-        self._for_admins = cast("Engine", _OwnedEngine(engine, ownership, keeps_up=True))
+        rules = rules or NoRules(engine)
+        self._guarded = cast("Engine", _OwnedEngine(engine, ownership, rules))
+        self._for_admins = cast("Engine", _OwnedEngine(engine, ownership, rules, keeps_up=True))
         self._lock = threading.Lock()
         self.far_deletes: FarDeletes | None = None
         """May be set later; None: a DELETE is about rows that are held here."""
@@ -337,7 +341,15 @@ class _OwnedEngine:
     """The engine as a session sees it: everything, but no device of another node is written.
     ``keeps_up``: it may be asked to flush, compact and remove what is expired."""
 
-    def __init__(self, engine: Engine, ownership: Ownership, *, keeps_up: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        ownership: Ownership,
+        rules: PostedRules,
+        *,
+        keeps_up: bool = False,
+    ) -> None:
+        self._rules = rules
         self._engine = engine
         self._ownership = ownership
         self._keeps_up = keeps_up
@@ -365,13 +377,25 @@ class _OwnedEngine:
             self._ownership.require_writer(dict.fromkeys(paths))
         return self._engine.device_ids(template, paths, *more, create=create, **options)
 
-    def write_rows(self, table: Table, rows: Rows, **options: Any) -> Ack:
+    def write_rows(self, table: Table, rows: Rows) -> Ack:
+        """Raises ForbiddenError for rows of another node, OutOfRangeError for values that the
+        template does not allow; then none of these rows is stored."""
         import numpy as np
 
         devices = self._engine.catalog.devices
         self._ownership.require_writer(devices.paths(np.unique(rows.device).tolist()))
         self._ownership.require_inside(devices, rows.device, rows.time)
-        return self._engine.write_rows(table, rows, **options)
+        _, misfits = self._rules.in_range(table, rows.columns)
+        if misfits:
+            first = misfits[0]
+            path = devices.path(int(rows.device[first.row]))
+            raise OutOfRangeError(
+                f"{len(misfits)} values are outside their range, the first is {first.value!r}"
+                f" of {first.measurement} of {path}; none of the rows was stored",
+                field=first.measurement,
+                hint=f"correct them, or the range in the template {table.name}",
+            )
+        return self._rules.append(table, rows)
 
 
 class _SparingEngine:

@@ -30,11 +30,13 @@ from mainstem_engine.errors import (
 )
 from mainstem_engine.model import NO_DEVICE, BoolMask, Column, DeviceIds, Rows, TimesNs
 from mainstem_node.plain import plain_value
+from mainstem_node.posted_rules import rows_with_values
 from mainstem_node.reasons import (
     DEVICE_LIMIT,
     EXPIRED,
     NOT_OWNER,
     OTHER_TEMPLATE,
+    OUT_OF_RANGE,
     REFUSED,
     TAGS_DIFFER,
     TOO_LATE,
@@ -94,7 +96,11 @@ class SeriesBatch:
             value = json.dumps(values, ensure_ascii=False)
             path, time_ns = self.series[at].path, int(self.time_ns[row])
             self.rejects.append(Reject(path, time_ns, "", said, value))
-        kept = np.flatnonzero(~rows)
+        self.keep(~rows)
+
+    def keep(self, rows: BoolMask) -> None:
+        """Only these rows; whoever takes the others out says so in ``rejects``."""
+        kept = np.flatnonzero(rows)
         self.series_of = self.series_of[kept]
         self.time_ns = self.time_ns[kept]
         self.columns = {key: column.take(kept) for key, column in self.columns.items()}
@@ -115,6 +121,7 @@ class TolerantWriter:
         self._federation = writer.federation
         self._ownership = writer.ownership
         self._new_devices = writer.new_devices
+        self._rules = writer.rules
 
     def write(self, batches: Sequence[SeriesBatch], others: Sequence[Reject] = ()) -> int:
         """Returns the rows that are stored, and durable. ``others``: rejects of no template.
@@ -122,6 +129,8 @@ class TolerantWriter:
         Raises OverloadedError, LogFailedError, ClosedError; then some of it may be stored, and all
         of it may be sent again.
         """
+        for batch in batches:
+            self._drop_misfits(batch)
         devices = [self._in_time(batch, self._devices(batch)) for batch in batches]
         at_ms = self.clock_ns() // _NS_PER_MS
         self._keep(quarantine_items(others, self.node, "", at_ms))
@@ -130,6 +139,19 @@ class TolerantWriter:
         for ack in acks:
             ack.wait(DURABLE_TIMEOUT_S)
         return sum(map(len, batches))
+
+    def _drop_misfits(self, batch: SeriesBatch) -> None:
+        """Values outside their range are put aside, one by one; a row without another is not
+        stored."""
+        batch.columns, misfits = self._rules.in_range(batch.table, batch.columns)
+        if not misfits:
+            return
+        for each in misfits:
+            path = batch.series[int(batch.series_of[each.row])].path
+            time_ns = int(batch.time_ns[each.row])
+            reject = Reject(path, time_ns, each.measurement, OUT_OF_RANGE, each.value)
+            batch.rejects.append(reject)
+        batch.keep(rows_with_values(batch.columns, len(batch)))
 
     def _put_aside(self, batches: Sequence[SeriesBatch]) -> None:
         at_ms = self.clock_ns() // _NS_PER_MS
@@ -160,7 +182,7 @@ class TolerantWriter:
 
     def _write_rows(self, batch: SeriesBatch, ids: DeviceIds) -> Ack:
         counts = intake_counts(batch.received, batch.received - len(batch), batch.rejects)
-        return self.engine.write_rows(
+        return self._rules.append(
             batch.table, Rows(ids, batch.time_ns, batch.columns), intake=counts
         )
 

@@ -24,6 +24,8 @@ from mainstem_engine.model import NO_DEVICE, Column, DeviceIds, Rows, TimesNs
 from mainstem_node.errors import BadRequestError
 from mainstem_node.ownership import Ownership
 from mainstem_node.plain import plain_value
+from mainstem_node.posted_rules import NoRules, PostedRules, rows_with_values
+from mainstem_node.reasons import OUT_OF_RANGE
 from mainstem_node.rows import Batch, Reject, RowGroup, make_batch
 from mainstem_sync.receiving.parking import NOT_OWNER as REASON_NOT_OWNER
 from mainstem_sync.receiving.quarantine import QuarantineItem
@@ -112,7 +114,9 @@ class Writer:
         node: str,
         new_devices_per_minute: int,
         clock_ns: Callable[[], int] = time.time_ns,
+        rules: PostedRules | None = None,
     ) -> None:
+        self.rules: PostedRules = rules or NoRules(engine)
         self.engine = engine
         self.federation = federation
         self.ownership = ownership
@@ -172,6 +176,8 @@ class Writer:
         return self._write([batch], strict=False)
 
     def _write(self, batches: Sequence[Batch], *, strict: bool) -> WriteResult:
+        for batch in batches:
+            self._drop_misfits(batch)
         _require_none([reject for batch in batches for reject in batch.rejects], strict=strict)
         warnings: list[str] = []
         # Devices first: what can be refused here is refused before any row is stored.
@@ -198,9 +204,21 @@ class Writer:
 
     def _append(self, batch: Batch, ids: DeviceIds) -> Ack:
         counts = intake_counts(batch.received, batch.rows_rejected, batch.rejects)
-        return self.engine.write_rows(
+        return self.rules.append(
             batch.table, Rows(ids, batch.time_ns, batch.columns), intake=counts
         )
+
+    def _drop_misfits(self, batch: Batch) -> None:
+        """Values outside their range are put aside, one by one; a row without another is not
+        stored."""
+        batch.columns, misfits = self.rules.in_range(batch.table, batch.columns)
+        if not misfits:
+            return
+        for each in misfits:
+            device, time_ns = batch.devices[each.row], int(batch.time_ns[each.row])
+            reject = Reject(device, time_ns, each.measurement, OUT_OF_RANGE, each.value)
+            batch.rejects.append(reject)
+        batch.keep(rows_with_values(batch.columns, len(batch.devices)))
 
     def _devices(self, batch: Batch, warnings: list[str]) -> DeviceIds:
         """uint32[n]; devices that do not exist are made, with the tags that were sent."""

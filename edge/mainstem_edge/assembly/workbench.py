@@ -181,6 +181,15 @@ class Workbench:
         self._table_intake(table, rules)
         return rules
 
+    def watching(self, table: Table) -> TableIntake | None:
+        """The intake of a table whose rows are watched, whoever brings them; None if nobody asks
+        for them."""
+        key = table.name.casefold()
+        if any(rule.template.casefold() == key for rule in self.node.rules):
+            self.collected(table)
+        found = self.tables.get(key)
+        return found if found is not None and found.watches else None
+
     def _table_intake(self, table: Table, rules: TemplateRules) -> None:
         key = table.name.casefold()
         if key in self.tables:

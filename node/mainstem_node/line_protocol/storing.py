@@ -29,6 +29,7 @@ from mainstem_node.line_protocol.line import name_of
 from mainstem_node.line_protocol.naming import device_path, element, field_column, tag_column
 from mainstem_node.line_protocol.points import BadLine, FieldColumn, FieldType, Parsed, Points, Tags
 from mainstem_node.plain import plain_value
+from mainstem_node.posted_rules import rows_with_values
 from mainstem_node.reasons import (
     BAD_PATH,
     MALFORMED,
@@ -234,16 +235,14 @@ def _batch(
                 values[:] = None
             found[measurement.id] = (values, np.zeros(count, np.bool_))
         _scatter(found[measurement.id], column, typed)
-    some = np.zeros(count, np.bool_)
-    for _, valid in found.values():
-        some |= valid
     columns = {
         key: Column(values, None if valid.all() else valid)
         for key, (values, valid) in found.items()
     }
     batch = SeriesBatch(table, series, points.series_of, times, columns, count, rejects)
-    if not some.all():
-        _drop_empty(batch, some)
+    some = rows_with_values(columns, count)
+    if not some.all():  # their values are put aside one by one already
+        batch.keep(some)
     return batch
 
 
@@ -254,14 +253,6 @@ def _scatter(into: tuple[AnyArray, BoolMask], column: FieldColumn, typed: Column
         rows, given = rows[typed.valid], given[typed.valid]
     values[rows] = given
     valid[rows] = True
-
-
-def _drop_empty(batch: SeriesBatch, some: BoolMask) -> None:
-    """Rows without a value: their values are put aside one by one already."""
-    kept = np.flatnonzero(some)
-    batch.series_of = batch.series_of[kept]
-    batch.time_ns = batch.time_ns[kept]
-    batch.columns = {key: column.take(kept) for key, column in batch.columns.items()}
 
 
 def _series(measurement: str, tags: Tags, table: Table, prefix: str) -> Series:
