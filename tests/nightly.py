@@ -115,8 +115,8 @@ GROUPS: Mapping[str, Group] = {
         (*_LONG, "tests/sync"),
     ),
     "soak": Group(
-        "three tiers of real processes: kills, dead lines, disks that are rolled back",
-        (*_LONG, "tests/e2e/test_soak.py"),
+        "real processes, three tiers and an edge alone: kills, dead lines, full disks",
+        (*_LONG, "tests/e2e/test_soak.py", "tests/e2e/test_edge_soak.py"),
     ),
     "bench": Group("benchmarks that are tests", ("-m", "bench", "tests"), asked_only=True),
 }

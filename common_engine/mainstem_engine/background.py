@@ -52,7 +52,12 @@ class Background:
             try:
                 self._work()
                 retry_s = TICK_S
-            except Exception:
-                logger.exception("work in the background failed; next try in %g s", retry_s)
+            except Exception as error:
+                # Where the disk is at fault, whoever reads this needs no lines of our code.
+                shown = None if isinstance(error, OSError) else error
+                logger.error(
+                    "work in the background failed, next try in %g s: %s",
+                    retry_s, error, exc_info=shown,
+                )  # fmt: skip
                 self._stopped.wait(retry_s)
                 retry_s = min(retry_s * 2, RETRY_S_MAX)

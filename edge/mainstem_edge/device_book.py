@@ -15,12 +15,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mainstem_engine.catalog.catalog import Catalog
-from mainstem_engine.errors import EngineError
+from mainstem_engine.errors import (
+    ClosedError,
+    LogFailedError,
+    MetadataLimitError,
+    OutOfRangeError,
+    OverloadedError,
+    SchemaError,
+)
 from mainstem_engine.model import DeviceIds
 from mainstem_node.allowance import Allowance
 from mainstem_node.inbox import InboxBook
 from mainstem_node.reasons import DEVICE_LIMIT, NOT_OWNER, OTHER_TEMPLATE, REFUSED, UNKNOWN_DEVICE
 
+REFUSALS = (SchemaError, MetadataLimitError, OutOfRangeError)
+"""The catalog will not take this device, now or later."""
+NOT_NOW = (OverloadedError, LogFailedError, ClosedError)
 UNRESOLVED = -1
 
 
@@ -63,6 +73,10 @@ class DeviceLimit:
         """True when one more device may be made now."""
         return self._allowance.take(1) == 1
 
+    def give_back(self, count: int) -> None:
+        """So many were not made after all."""
+        self._allowance.give_back(count)
+
 
 class DeviceBook:
     """The devices of one template.
@@ -86,7 +100,11 @@ class DeviceBook:
         self._owner = owner
 
     def resolve(self, entries: Iterable[Entry], *, create: bool) -> None:
-        """Sets ``id`` of every entry that has none, or ``reason``."""
+        """Sets ``id`` of every entry that has none, or ``reason``.
+
+        Raises OverloadedError, LogFailedError, ClosedError: the engine takes no device now, which
+        is not the row's fault; may be called again.
+        """
         devices = self._engine.catalog.devices
         missing: dict[str, list[Entry]] = {}
         for entry in entries:
@@ -110,18 +128,23 @@ class DeviceBook:
                 entry.reason = DEVICE_LIMIT
             else:
                 missing[entry.path] = [entry]
-        if missing:
+        if not missing:
+            return
+        try:
             self._create(list(missing.values()))
+        except NOT_NOW:
+            self._limit.give_back(len(missing))
+            raise
 
     def _create(self, groups: Sequence[list[Entry]]) -> None:
         try:
             self._make(groups)
-        except EngineError:
+        except REFUSALS:
             # One path or tag that the catalog refuses must not stop the others.
             for group in groups:
                 try:
                     self._make([group])
-                except EngineError:
+                except REFUSALS:
                     for entry in group:
                         entry.reason = REFUSED
 

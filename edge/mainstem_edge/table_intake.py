@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,7 @@ from mainstem_node.reasons import EXPIRED, INBOX, NOT_OWNER, RATE_OF_CHANGE, REF
 from mainstem_sync.receiving.quarantine import QuarantineBlock, QuarantineItem
 
 log = logging.getLogger("mainstem.intake")
+T = TypeVar("T")
 
 NS_PER_MS = 1_000_000
 RELEASE_TIMEOUT_S = 5.0
@@ -244,7 +245,7 @@ class TableIntake:
         if not new.any():
             return
         entries = [reading.devices[at] for at in np.unique(reading.device_of[new])]
-        self._book.resolve(entries, create=reading.create)
+        self._patiently(partial(self._book.resolve, entries, create=reading.create))
         for row in np.flatnonzero(reading.rows_of(_is_unresolved) & reading.good):
             reading.put_aside(int(row), reading.entry(int(row)).reason)
 
@@ -335,7 +336,7 @@ class TableIntake:
         self._memory.values.restored = Restored()
         return ack
 
-    def _patiently(self, write: Callable[[], Ack]) -> Ack:
+    def _patiently(self, write: Callable[[], T]) -> T:
         """Waits while the engine is overloaded. Raises OverloadedError only while stopping."""
         while True:
             try:

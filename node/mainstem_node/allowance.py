@@ -17,6 +17,10 @@ class Allowance:
         self._left = float(per_minute)
         self._at = monotonic()
 
+    def give_back(self, count: int) -> None:
+        """Of what was taken, this was not needed."""
+        self._left = min(float(self._per_minute), self._left + count)
+
     def take(self, count: int) -> int:
         """As many of ``count`` as there is room for."""
         now = self._monotonic()

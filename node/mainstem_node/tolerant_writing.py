@@ -118,7 +118,7 @@ class TolerantWriter:
         self.engine = writer.engine
         self.node = writer.node
         self.clock_ns = writer.clock_ns
-        self._federation = writer.federation
+        self._keep_durably = writer.keep
         self._ownership = writer.ownership
         self._new_devices = writer.new_devices
         self._rules = writer.rules
@@ -164,7 +164,7 @@ class TolerantWriter:
     def _keep(self, items: Iterable[QuarantineItem]) -> None:
         listed = list(items)
         if listed:
-            self._federation.quarantine.add(listed)
+            self._keep_durably(listed)
 
     def _append(self, batch: SeriesBatch, ids: DeviceIds) -> Ack:
         try:
@@ -232,8 +232,13 @@ class TolerantWriter:
         for path in list(new)[room:]:
             for at in new.pop(path):
                 reasons[at] = DEVICE_LIMIT
-        if new:
+        if not new:
+            return
+        try:
             self._make(batch, new, known, reasons)
+        except EngineError:  # it takes none now; those that it refuses have their reason
+            self._new_devices.give_back(len(new))
+            raise
 
     def _make(
         self,

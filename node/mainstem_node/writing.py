@@ -19,7 +19,7 @@ import numpy as np
 
 from mainstem_engine.catalog.names import canonical_path
 from mainstem_engine.catalog.templates import Table
-from mainstem_engine.errors import OverloadedError
+from mainstem_engine.errors import EngineError, OverloadedError
 from mainstem_engine.model import NO_DEVICE, Column, DeviceIds, Rows, TimesNs
 from mainstem_node.errors import BadRequestError
 from mainstem_node.ownership import Ownership
@@ -39,6 +39,7 @@ LISTED_MAX = 100
 """Put-aside values that the answer lists; all of them are in the quarantine."""
 DURABLE_TIMEOUT_S = 30.0
 """A disk that needs longer for one fsync is not one that a client should wait for."""
+KEEP_RETRY_S = 5.0
 COMPUTING_MAX = 2
 """Requests that turn rows into columns at a time: it is Python's work, and more threads of it would
 only take the interpreter from the event loop. Others wait for their fsync meanwhile."""
@@ -82,6 +83,11 @@ class NewDevices:
             taken = max(0, min(count, self._per_minute - self._made))
             self._made += taken
             return taken
+
+    def give_back(self, count: int) -> None:
+        """So many were not made after all."""
+        with self._lock:
+            self._made = max(0, self._made - count)
 
     def _begin_minute(self) -> float:
         now = self._monotonic()
@@ -190,7 +196,7 @@ class Writer:
             self.engine.check_retention(batch.table, ids, batch.time_ns)
         for batch in batches:
             if batch.rejects:
-                self.federation.quarantine.add(self._items(batch))
+                self.keep(self._items(batch))
         acks = [self._append(batch, ids) for batch, ids in zip(batches, devices, strict=True)]
         for ack in acks:
             ack.wait(DURABLE_TIMEOUT_S)
@@ -201,6 +207,16 @@ class Writer:
             warnings,
             max((ack.lsn for ack in acks), default=0),
         )
+
+    def keep(self, items: Sequence[QuarantineItem]) -> None:
+        """Puts aside, durably. OverloadedError where the disk does not take it: nothing is stored
+        then, and all of it may be sent again."""
+        try:
+            self.federation.quarantine.add(items)
+        except OSError as error:
+            raise OverloadedError(
+                f"what cannot be stored cannot be put aside: {error}", retry_after_s=KEEP_RETRY_S
+            ) from error
 
     def _append(self, batch: Batch, ids: DeviceIds) -> Ack:
         counts = intake_counts(batch.received, batch.rows_rejected, batch.rejects)
@@ -230,7 +246,11 @@ class Writer:
             self.new_devices.take(len(new))
             names = dict.fromkeys(name for path in new for name in batch.tags.get(path, {}))
             tags = {name: [batch.tags.get(p, {}).get(name) for p in new] for name in names}
-            self.engine.device_ids(batch.table.name, new, tags, create=True, durable=False)
+            try:
+                self.engine.device_ids(batch.table.name, new, tags, create=True, durable=False)
+            except EngineError:
+                self.new_devices.give_back(len(new))
+                raise
         for path, id_ in zip(paths, known, strict=True):
             if id_ != NO_DEVICE and path in batch.tags:
                 warnings += self._changed_tags(path, int(id_), batch.tags[path])

@@ -15,54 +15,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rotated_log import ROTATED_EVERY, RotatedLog
 from whole_river import NodeProcess, free_ports, wait_for
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-ROTATED_EVERY, KILLS, PORTION = 2_000, 5, 7_000
+KILLS, PORTION = 5, 7_000
 """In each life of the edge the writer has a portion of rows: it is neither done before the kills
 nor, on a slow machine, far ahead of them."""
 ROWS = PORTION * (KILLS + 1)
 LOGS = ("press", "oven")
-HEADER = "ts,count\n"
-BASE_MS = 1_792_540_800_000
 DRAIN_TIMEOUT_S = 90.0
-
-
-class Log:
-    """A log and the program that writes it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.written = 0
-        self._rotations = 0
-        self._file = path.open("w", encoding="utf-8")
-        self._file.write(HEADER)
-
-    def write(self, count: int) -> None:
-        rows = range(self.written, self.written + count)
-        text = "".join(f"{BASE_MS + n},{n}\n" for n in rows)
-        for part in (text[:-4], text[-4:]):
-            self._file.write(part)
-            self._file.flush()
-        self.written += count
-        if self.written % ROTATED_EVERY == 0:
-            self._rotate()
-
-    def _rotate(self) -> None:
-        self._rotations += 1
-        for number in range(self._rotations - 1, 0, -1):
-            self._named(number).rename(self._named(number + 1))
-        self.path.rename(self._named(1))
-        self._file.close()
-        self._file = self.path.open("w", encoding="utf-8")
-        self._file.write(HEADER)
-
-    def _named(self, number: int) -> Path:
-        return self.path.with_name(f"{self.path.name}.{number}")
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def test_kills_lose_and_double_no_row_of_rotated_logs(tmp_path: Path) -> None:
@@ -82,7 +45,7 @@ def test_kills_lose_and_double_no_row_of_rotated_logs(tmp_path: Path) -> None:
     config = tmp_path / "topology.yaml"
     config.write_text(yaml.safe_dump(document), encoding="utf-8")
     (tmp_path / "log").mkdir()
-    logs = [Log(tmp_path / "log" / f"{name}.csv") for name in LOGS]
+    logs = [RotatedLog(tmp_path / "log" / f"{name}.csv") for name in LOGS]
     edge = NodeProcess("edge", port, config, tmp_path / "edge.log")
     is_over = threading.Event()
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from mainstem_edge.device_book import UNRESOLVED, DeviceBook, DeviceLimit, Entry
 from mainstem_engine.engine import Engine
+from mainstem_engine.errors import ClosedError, EngineError, LogFailedError, OverloadedError
 from mainstem_engine.model import ColumnType, Measurement, Template
 
 
@@ -75,3 +80,25 @@ def test_a_path_that_could_not_be_formed_stays_so(engine: Engine) -> None:
     entry = Entry("a/b", reason="bad_path", permanent=True)
     book(engine).resolve([entry], create=True)
     assert (entry.id, entry.reason) == (UNRESOLVED, "bad_path")
+
+
+@pytest.mark.parametrize(
+    "error", [OverloadedError("slow"), LogFailedError("disk"), ClosedError("closed")]
+)
+def test_an_engine_that_takes_nothing_now_refuses_no_device(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, error: EngineError
+) -> None:
+    """The rows would be put aside for good, though a moment later the device can be made."""
+    entry, devices = Entry("root.a.d1"), book(engine, limit=1)
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "device_ids", refuse)
+        for _ in range(3):
+            with pytest.raises(type(error)):
+                devices.resolve([entry], create=True)
+    assert (entry.id, entry.reason) == (UNRESOLVED, "")
+    devices.resolve([entry], create=True)
+    assert (entry.id, entry.reason) == (0, "")

@@ -24,7 +24,7 @@ from mainstem_edge.testing.parts import (
 )
 from mainstem_edge.value_memory import ValueFilter
 from mainstem_engine.engine import Engine
-from mainstem_engine.errors import SchemaError
+from mainstem_engine.errors import OverloadedError, SchemaError
 from mainstem_sync.receiving.quarantine import QuarantineStore
 from mainstem_sync.receiving.retry import QuarantineRetry
 
@@ -65,6 +65,27 @@ def test_rows_are_stored_with_their_share_of_the_accounting(
         "accepted": 3, "received": 3, "filtered": 0, "quarantined": 0, "refused": 0,
         "values_quarantined": 0, "late": 0, "redelivered": 0,
     }  # fmt: skip
+
+
+def test_rows_of_a_new_device_wait_for_an_engine_that_is_overloaded(
+    make_intake: MakeIntake,
+    engine: Engine,
+    quarantine: QuarantineStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    intake = make_intake()
+    make, refused = engine.device_ids, list[int]()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        if len(refused) < 2:
+            refused.append(1)
+            raise OverloadedError("the disk is slow", retry_after_s=0.001)
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(engine, "device_ids", slow)
+    process(intake, engine, {"ts": T0_MS, "count": 1})
+    assert [row["count"] for row in stored(engine)] == [1]
+    assert (len(refused), quarantine.items()) == (2, [])
 
 
 def test_bad_input_is_put_aside_and_the_good_flow_goes_on(

@@ -16,7 +16,7 @@ import yaml
 from mainstem_edge import table_intake
 from mainstem_edge.node import EdgeNode
 from mainstem_edge.posted import EdgeRules
-from mainstem_engine.errors import EngineError, OverloadedError
+from mainstem_engine.errors import EngineError, LogFailedError, OverloadedError
 from mainstem_engine.model import Rows
 from mainstem_node.config import load_topology
 
@@ -242,9 +242,32 @@ async def test_the_quarantine_is_written_before_the_rows(
 
     monkeypatch.setattr(node.federation.quarantine, "add", full)
     lines = f"press,id=m7 temperature=20 {T0_MS}\npress,id=m7 temperature=901 {T0_MS + 1}"
-    async with http.post("api/v2/write?bucket=b&precision=ms", data=lines.encode()) as answer:
-        assert answer.status >= 500
+    await answer_of(http, "api/v2/write?bucket=b&precision=ms", lines.encode(), 503)
+    group = {"template": "press", "device": "root.plant.press.m7"}
+    row = {"time": T0_MS, "temperature": 1000}
+    await answer_of(http, "api/v1/write", {**group, "rows": [row]}, 503)
     assert rows(node) == []
+
+
+@pytest.mark.parametrize("path", ["line", "json"])
+async def test_devices_that_could_not_be_made_do_not_count(
+    edge: tuple[EdgeNode, Http], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A disk that is full for minutes would use up the devices that may be new in one, and rows
+    would be put aside for that."""
+    node, http = edge
+
+    def failed(*arguments: Any, **options: Any) -> Any:
+        raise LogFailedError("the disk is full")
+
+    monkeypatch.setattr(node.runtime.writer.new_devices, "_per_minute", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(node.engine, "device_ids", failed)
+        for at in range(4):
+            await POSTS[path](http, at, 20, 503)
+    await POSTS[path](http, 0, 20)
+    assert rows(node, "press", "temperature") == [[20]]
+    assert put_aside(node) == []
 
 
 async def test_an_overloaded_engine_is_passed_on_and_no_alarm_is_raised(
